@@ -1,0 +1,1 @@
+"""pilotcut trains quantum neural networks whose circuits are too big for one device."""

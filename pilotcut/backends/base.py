@@ -1,0 +1,35 @@
+"""What runs subexperiments: anything with the one method of the `Backend` protocol."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from pilotcut.cutting.fragment import Block, Fragment
+
+
+class Backend(Protocol):
+    """Estimates the variants of a fragment."""
+
+    name: str
+
+    def run(
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
+    ) -> list[Block]:
+        """Run a contiguous part of the fragment's subexperiments.
+
+        Parameters
+        ----------
+        fragment
+            The fragment; backends cache what they compile for it by its fingerprint.
+        angles
+            (rows, angles), one row for each parameter set, in radians.
+        part
+            Which subexperiments, counted through `fragment.templates` in order.
+        shots
+            Shots for each subexperiment and row.
+        seed
+            The same seed gives the same numbers on any worker.
+        """
+        ...

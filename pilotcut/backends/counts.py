@@ -1,0 +1,61 @@
+"""From counts to expectations of ±1 products, vectorised over many circuits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+#: Outcomes of up to this many bits are handled as machine integers.
+MACHINE_BITS = 63
+
+
+def parities(counts: Sequence[Mapping[str, int]], masks: Sequence[int], shots: int) -> np.ndarray:
+    """Return the mean sign of each mask's bits, (circuits, masks).
+
+    Parameters
+    ----------
+    counts
+        For each circuit, hexadecimal outcome -> number of shots.
+    masks
+        Bit masks; the sign of an outcome is -1 where an odd number of its bits is set.
+    shots
+        Shots of each circuit.
+
+    Examples
+    --------
+    >>> parities([{"0x0": 3, "0x3": 1, "0x1": 4}], [0b01, 0b11], 8).tolist()
+    [[-0.25, 0.0]]
+    """
+    sizes = np.array([len(c) for c in counts])
+    total = int(sizes.sum())
+    weights = np.fromiter((n for c in counts for n in c.values()), dtype=float, count=total)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    means = np.empty((len(counts), len(masks)))
+    outcomes = [int(key, 16) for c in counts for key in c]
+    for k, odd in enumerate(_odd(outcomes, masks)):
+        means[:, k] = 1 - 2 * np.add.reduceat(weights * odd, starts) / shots
+    return means
+
+
+def _odd(outcomes: list[int], masks: Sequence[int]) -> list[np.ndarray]:
+    if max(masks, default=0) >> MACHINE_BITS or max(outcomes, default=0) >> MACHINE_BITS:
+        return [np.array([(o & mask).bit_count() & 1 for o in outcomes]) for mask in masks]
+    array = np.array(outcomes, dtype=np.uint64)
+    return [np.bitwise_count(array & np.uint64(mask)) & 1 for mask in masks]
+
+
+def covariances(means: np.ndarray, products: np.ndarray, shots: int) -> np.ndarray:
+    """Return unbiased covariances (..., g, g) of means of ±1 variables.
+
+    Parameters
+    ----------
+    means
+        (..., g) expectations.
+    products
+        (..., g, g) expectations of the pairwise products; the diagonal is 1.
+    shots
+        Shots behind each mean. A single shot says nothing about its spread, so 1 is taken.
+    """
+    spread = products - means[..., :, None] * means[..., None, :]
+    return spread / (shots - 1) if shots > 1 else np.broadcast_to(np.eye(means.shape[-1]), spread.shape)

@@ -1,0 +1,223 @@
+"""One cut in the physical basis: local operations a side, and the bond matrix between them.
+
+A cut replaces a two-qubit gate, or a wire, by ``U(rho) = sum_ij C_ij (A_i x B_j)(rho)``.
+The terms come from `qiskit_addon_cutting.qpd.QPDBasis`; what is done here is to keep the
+*distinct* operations of each side and to fold the coefficients into the bond matrix
+``C``: five operations a side for a CX instead of six joint terms, so that a fragment
+with k sites has 5^k variants and not 6^(all cuts).
+
+An operation is a channel of one qubit, so two are the same when their Pauli transfer
+matrices are; how the addon spells them does not matter.
+
+References
+----------
+Mitarai and Fujii, arXiv:1909.07534; Peng et al., arXiv:1904.00102 (wires).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from qiskit.circuit import Instruction
+from qiskit.circuit.library import RZZGate
+from qiskit.synthesis import OneQubitEulerDecomposer
+from qiskit_addon_cutting.qpd import QPDBasis
+
+from pilotcut.errors import CutError
+
+#: Where an operation stands on its wire: inside it, at its end (the source of a wire
+#: cut, which measures and discards) or at its start (the destination, which prepares).
+KINDS = ("gate", "end", "start")
+
+_PAULIS = np.array([[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
+_EULER = OneQubitEulerDecomposer("U")
+_ZERO = 1e-12
+
+
+@dataclass(frozen=True)
+class LocalOperation:
+    """``U(*before)``, then a signed Z measurement if `measured`, then ``U(*after)``.
+
+    Parameters
+    ----------
+    before, after
+        The angles (theta, phi, lambda) of a `qiskit.circuit.library.UGate`, in radians.
+    measured
+        Whether the operation measures and multiplies the outcome's sign into the result.
+    """
+
+    before: tuple[float, float, float]
+    measured: bool = False
+    after: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class CutBasis:
+    """The local operations of a cut and the matrix that joins them.
+
+    Parameters
+    ----------
+    kinds
+        Where each side's operations stand on their wires, of `KINDS`.
+    operations
+        The distinct `LocalOperation` of side 0 and of side 1.
+    coefficients
+        Array (3, d0, d1): the bond matrix is ``c[0] + c[1] cos(x) + c[2] sin(x)`` with x
+        the cut gate's angle in radians. A gate without a free angle has ``c[0]`` only.
+    """
+
+    kinds: tuple[str, str]
+    operations: tuple[tuple[LocalOperation, ...], tuple[LocalOperation, ...]]
+    coefficients: np.ndarray
+
+    @property
+    def has_angle(self) -> bool:
+        """Whether the bond matrix depends on the gate's angle."""
+        return bool(np.any(self.coefficients[1:]))
+
+    def bond_matrix(self, angle: np.ndarray | float = 0.0) -> np.ndarray:
+        """Return the bond matrix, (d0, d1), or (batch, d0, d1) for an array of angles."""
+        x = np.asarray(angle, dtype=float)[..., None, None]
+        c = self.coefficients
+        return c[0] + c[1] * np.cos(x) + c[2] * np.sin(x) if self.has_angle else c[0]
+
+    @property
+    def overhead(self) -> float:
+        """Sampling overhead gamma^2 of the addon's joint terms; at the worst angle if it is free."""
+        angles = np.linspace(0, 2 * np.pi, 65) if self.has_angle else np.zeros(1)
+        return float(np.abs(self.bond_matrix(angles)).sum(axis=(-2, -1)).max() ** 2)
+
+
+def basis_of_gate(gate: Instruction) -> CutBasis:
+    """Return the physical basis of a two-qubit gate, or of a `Move`, with bound parameters.
+
+    Raises
+    ------
+    CutError
+        If the addon has no decomposition of the gate.
+    """
+    return _from_addon([_addon_basis(gate)], _kinds_of(gate.name), _constant)
+
+
+@lru_cache(maxsize=1)
+def basis_of_rzz() -> CutBasis:
+    """Return the physical basis of ``RZZ(x)`` whose bond matrix is a function of x.
+
+    The addon's coefficients are ``cos^2(x/2)``, ``sin^2(x/2)`` and ``+-sin(x)/2``, so three
+    evaluations fix the trigonometric polynomial of degree one.
+    """
+    return _from_addon(
+        [_addon_basis(RZZGate(x)) for x in _FIT_ANGLES], ("gate", "gate"), _trigonometric
+    )
+
+
+# Three generic angles, so that no coefficient vanishes by accident.
+_FIT_ANGLES = (0.4, 1.9, 4.3)
+
+
+def _constant(samples: np.ndarray) -> np.ndarray:
+    return np.concatenate([samples, np.zeros((2, *samples.shape[1:]))])
+
+
+def _trigonometric(samples: np.ndarray) -> np.ndarray:
+    design = np.array([[1, np.cos(x), np.sin(x)] for x in _FIT_ANGLES])
+    fitted = np.tensordot(np.linalg.inv(design), samples, axes=1)
+    return np.where(np.abs(fitted) < _ZERO, 0.0, fitted)
+
+
+def _addon_basis(gate: Instruction) -> QPDBasis:
+    try:
+        return QPDBasis.from_instruction(gate)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise CutError(
+            f"gate '{gate.name}' on {gate.num_qubits} qubits cannot be cut ({error}); cut elsewhere "
+            f"(other labels), or bind or decompose the gate first"
+        ) from error
+
+
+def _kinds_of(name: str) -> tuple[str, str]:
+    return ("end", "start") if name == "move" else ("gate", "gate")
+
+
+def _from_addon(
+    bases: Sequence[QPDBasis],
+    kinds: tuple[str, str],
+    fit: Callable[[np.ndarray], np.ndarray],
+) -> CutBasis:
+    """Fold the addon's joint terms (the same maps in every basis) into distinct sides."""
+    terms = np.array([b.coeffs for b in bases], dtype=float)
+    used = [k for k in range(terms.shape[1]) if np.any(np.abs(terms[:, k]) > _ZERO)]
+    sides = [_distinct([bases[0].maps[k][side] for k in used], kinds[side]) for side in (0, 1)]
+    bond = np.zeros((len(bases), len(sides[0][0]), len(sides[1][0])))
+    for term, i, j in zip(used, sides[0][1], sides[1][1], strict=True):
+        bond[:, i, j] += terms[:, term]
+    return CutBasis(kinds, (tuple(sides[0][0]), tuple(sides[1][0])), fit(bond))
+
+
+def _distinct(
+    maps: Sequence[Sequence[Instruction]], kind: str
+) -> tuple[list[LocalOperation], list[int]]:
+    """Return the distinct operations among `maps`, and each map's index among them."""
+    seen: dict[bytes, int] = {}
+    operations: list[LocalOperation] = []
+    index = []
+    for gates in maps:
+        operation = _parse(gates)
+        key = np.round(transfer_matrix(operation, kind) + 0.0, 9).tobytes()
+        if key not in seen:
+            seen[key] = len(operations)
+            operations.append(operation)
+        index.append(seen[key])
+    return operations, index
+
+
+def _parse(gates: Sequence[Instruction]) -> LocalOperation:
+    """Read one side of an addon map: gates, at most one measurement, gates.
+
+    Resets need no gate here: a wire's source ends and its destination starts afresh.
+    """
+    before, after = np.eye(2, dtype=complex), np.eye(2, dtype=complex)
+    measured = False
+    for gate in gates:
+        if gate.name == "qpd_measure":
+            measured = True
+        elif gate.name != "reset":
+            matrix = np.asarray(gate.to_matrix())
+            before, after = (before, matrix @ after) if measured else (matrix @ before, after)
+    return LocalOperation(_angles(before), measured, _angles(after))
+
+
+def _angles(matrix: np.ndarray) -> tuple[float, float, float]:
+    theta, phi, lam = _EULER.angles(matrix)
+    return (float(theta), float(phi), float(lam))
+
+
+def u_matrix(angles: tuple[float, float, float]) -> np.ndarray:
+    """Return the (2, 2) matrix of ``U(theta, phi, lambda)``."""
+    theta, phi, lam = angles
+    c, s = np.cos(theta / 2), np.sin(theta / 2)
+    return np.array(
+        [[c, -np.exp(1j * lam) * s], [np.exp(1j * phi) * s, np.exp(1j * (phi + lam)) * c]]
+    )
+
+
+def transfer_matrix(operation: LocalOperation, kind: str = "gate") -> np.ndarray:
+    """Return the Pauli transfer matrix of an operation, (4, 4).
+
+    A measuring end (`kind` "end") leaves one row, its expectation; a preparation
+    ("start") one column, its Pauli vector.
+    """
+    before, after = u_matrix(operation.before), u_matrix(operation.after)
+    rho = np.einsum("ab,pbc,dc->pad", before, _PAULIS, before.conj())
+    if operation.measured:
+        rho = rho * np.array([[1, 0], [0, -1]])
+    rho = np.einsum("ab,pbc,dc->pad", after, rho, after.conj())
+    matrix = np.einsum("qab,pba->qp", _PAULIS, rho).real / 2
+    if kind == "end":
+        return 2 * matrix[:1]
+    if kind == "start":
+        return matrix @ np.array([[1.0], [0], [0], [1]])
+    return matrix

@@ -1,0 +1,288 @@
+"""The nouns of a cut circuit: fragments, their sites, and the bonds between sites.
+
+A `Fragment` is a small circuit with k sites. Standing operation ``i_s`` at every site s
+gives one variant, and the expectations of the fragment's sub-observables over all
+variants are its `FragmentTensor` ``T[batch, observable, i_1, ..., i_k]``. A `Bond` joins
+two sites by a matrix. Nothing here runs anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+
+import numpy as np
+from qiskit.quantum_info import PauliList
+
+from pilotcut.cutting.basis import LocalOperation
+from pilotcut.cutting.program import Angle, Step
+
+
+@dataclass(frozen=True)
+class Site:
+    """One end of a cut, on one wire of one fragment.
+
+    Parameters
+    ----------
+    bond, side
+        The bond that the site belongs to, and which of its two ends it is.
+    wire
+        The fragment's wire on which the operation stands.
+    kind
+        "gate", "end" or "start" (see `pilotcut.cutting.basis.KINDS`).
+    operations
+        The distinct local operations that may stand here.
+    """
+
+    bond: int
+    side: int
+    wire: int
+    kind: str
+    operations: tuple[LocalOperation, ...]
+
+
+@dataclass(frozen=True)
+class SiteStep:
+    """Where in a fragment's steps a site stands."""
+
+    site: int
+
+
+@dataclass(frozen=True)
+class Template:
+    """The subexperiments of a fragment that are parameter values of one circuit.
+
+    Parameters
+    ----------
+    group
+        Which group of sub-observables is measured.
+    measured
+        For each site, whether a signed measurement stands there.
+    choices
+        Integer array (variants, sites): the operation at each site.
+    variants
+        Integer array (variants,): the same as flat index into the tensor's site axes.
+    """
+
+    group: int
+    measured: tuple[bool, ...]
+    choices: np.ndarray
+    variants: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A piece of the circuit with open sites.
+
+    Parameters
+    ----------
+    index, label
+        Its place in the plan, and its partition label.
+    qubits
+        The circuit's qubit behind each of the fragment's wires (a cut wire splits one
+        qubit over several).
+    steps
+        Gates (`Step`, on wires, angles counted in `angles`) and `SiteStep` in order.
+    sites
+        In the order of the tensor's axes.
+    angles
+        The free angles as functions of the plan's slots.
+    observables
+        The distinct sub-observables, in Qiskit's little-endian order over the wires.
+    groups
+        Indices of sub-observables that one circuit measures together (qubit-wise
+        commuting); every index stands in exactly one group.
+    """
+
+    index: int
+    label: str
+    qubits: tuple[int, ...]
+    steps: tuple[Step | SiteStep, ...]
+    sites: tuple[Site, ...]
+    angles: tuple[Angle, ...]
+    observables: PauliList
+    groups: tuple[tuple[int, ...], ...]
+
+    @property
+    def width(self) -> int:
+        """Number of wires."""
+        return len(self.qubits)
+
+    @property
+    def site_shape(self) -> tuple[int, ...]:
+        """Number of local operations at each site."""
+        return tuple(len(site.operations) for site in self.sites)
+
+    @property
+    def num_variants(self) -> int:
+        """Number of ways to fill the sites."""
+        return prod(self.site_shape)
+
+    @cached_property
+    def trivial(self) -> np.ndarray:
+        """Boolean (observables, *sites): entries that are 1 without running anything.
+
+        An identity sub-observable behind trace-preserving operations only: nothing is
+        measured, so the expectation is exactly 1.
+        """
+        quiet = np.ones(self.site_shape, dtype=bool)
+        for axis, site in enumerate(self.sites):
+            measured = np.array([op.measured for op in site.operations])
+            shape = [1] * len(self.sites)
+            shape[axis] = len(measured)
+            quiet = quiet & ~measured.reshape(shape)
+        identity = ~(self.observables.x | self.observables.z).any(axis=1)
+        return identity.reshape(-1, *[1] * len(self.sites)) & quiet
+
+    @cached_property
+    def templates(self) -> tuple[Template, ...]:
+        """The circuits to build: one for each group and each pattern of signed measurements.
+
+        Unitary operations of a site are parameter values of one gate, measuring ones of
+        another circuit. What is trivially 1 has no template.
+        """
+        patterns = product(*([False, True] for _ in self.sites))
+        return tuple(
+            template
+            for group, pattern in product(range(len(self.groups)), patterns)
+            if (template := self._template(group, pattern)) is not None
+        )
+
+    def _template(self, group: int, measured: tuple[bool, ...]) -> Template | None:
+        members = self.observables[list(self.groups[group])]
+        if not (any(measured) or members.x.any() or members.z.any()):
+            return None
+        options = [
+            [k for k, op in enumerate(site.operations) if op.measured == flag]
+            for site, flag in zip(self.sites, measured, strict=True)
+        ]
+        filled = list(product(*options))
+        if not filled:
+            return None
+        choices = np.array(filled, dtype=int).reshape(len(filled), len(self.sites))
+        variants = np.zeros(len(choices), dtype=int)
+        if self.sites:
+            variants = np.ravel_multi_index(tuple(choices.T), self.site_shape)
+        return Template(group, measured, choices, variants)
+
+    @cached_property
+    def num_subexperiments(self) -> int:
+        """Number of circuits that one parameter set needs."""
+        return sum(len(template.variants) for template in self.templates)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the fragment's tensor, parameter values apart."""
+        parts = [
+            [s.site if isinstance(s, SiteStep) else s.key for s in self.steps],
+            [(s.wire, s.kind, s.operations) for s in self.sites],
+            (len(self.angles), self.width, self.observables.to_labels(), self.groups),
+        ]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def angle_values(self, slots: np.ndarray) -> np.ndarray:
+        """Return the fragment's angles (batch, angles) for slot values (batch, slots)."""
+        columns = [angle.of(slots) for angle in self.angles]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(slots), 0))
+
+    def __repr__(self) -> str:
+        return (
+            f"Fragment({self.label}: {self.width} wires, {len(self.sites)} sites, "
+            f"{self.num_variants} variants, {len(self.observables)} sub-observables)"
+        )
+
+
+@dataclass(frozen=True)
+class Bond:
+    """The matrix that joins two sites.
+
+    Parameters
+    ----------
+    index
+        Its place in the plan.
+    gate
+        Name of the gate (or "move", "cut_wire") that was cut.
+    ends
+        ``((fragment, axis), (fragment, axis))`` of side 0 and side 1.
+    coefficients
+        See `pilotcut.cutting.basis.CutBasis`.
+    angle
+        The cut gate's free angle, or None.
+    overhead
+        Sampling overhead gamma^2 of this cut alone (at the worst angle if it is free).
+    """
+
+    index: int
+    gate: str
+    ends: tuple[tuple[int, int], tuple[int, int]]
+    coefficients: np.ndarray
+    angle: Angle | None
+    overhead: float
+
+    def matrix(self, slots: np.ndarray) -> np.ndarray:
+        """Return the bond matrix (batch, d0, d1), or (1, d0, d1) when no angle is free."""
+        if self.angle is None:
+            return self.coefficients[:1]
+        x = self.angle.of(slots)[:, None, None]
+        c = self.coefficients
+        return c[0] + c[1] * np.cos(x) + c[2] * np.sin(x)
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one bundle measured: some variants of one group, for some parameter sets.
+
+    Parameters
+    ----------
+    group
+        The group of sub-observables.
+    variants
+        Integer array (variants,): flat indices into the tensor's site axes.
+    means
+        (rows, variants, g): expectations of the group's sub-observables.
+    covariances
+        (rows, variants, g, g): covariances of these estimates.
+    """
+
+    group: int
+    variants: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+
+
+@dataclass(frozen=True)
+class FragmentTensor:
+    """Estimates of one fragment's tensor, with their covariances.
+
+    Parameters
+    ----------
+    values
+        (batch, observables, *sites), expectations in [-1, 1].
+    covariances
+        For each group of sub-observables, (batch, variants, g, g): the covariances of its
+        estimates, which come from the same shots; variants are the flattened site axes.
+    """
+
+    values: np.ndarray
+    covariances: tuple[np.ndarray, ...]
+
+    @classmethod
+    def empty(cls, fragment: Fragment, batch: int) -> FragmentTensor:
+        """Return a tensor with its trivial entries set and all else to be filled."""
+        values = np.where(fragment.trivial, 1.0, np.nan)
+        return cls(
+            np.repeat(values[None], batch, axis=0),
+            tuple(
+                np.zeros((batch, fragment.num_variants, len(g), len(g))) for g in fragment.groups
+            ),
+        )
+
+    def fill(self, fragment: Fragment, rows: slice, block: Block) -> None:
+        """Write the block of a bundle over the parameter sets `rows`."""
+        members = list(fragment.groups[block.group])
+        flat = self.values.reshape(*self.values.shape[:2], -1)
+        flat[rows, np.array(members)[None, :], block.variants[:, None]] = block.means
+        self.covariances[block.group][rows, block.variants] = block.covariances

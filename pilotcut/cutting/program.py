@@ -1,0 +1,222 @@
+"""Reading a circuit: a flat list of one- and two-qubit steps whose free angles are slots.
+
+Every occurrence of a free angle becomes a slot of its own, and a `Binding` computes the
+slots' numbers from the circuit's parameters. Two circuits that differ only in how their
+angles are named or computed therefore have the same program, and one plan serves both:
+this is what lets a training run compile once, although Qiskit Machine Learning's
+gradients rename every parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import sympy
+from qiskit.circuit import Instruction, ParameterExpression, QuantumCircuit
+from qiskit.circuit.library import get_standard_gate_name_mapping
+
+from pilotcut.errors import CutError, ParameterValueError
+
+_STANDARD = frozenset(get_standard_gate_name_mapping()) - {"measure", "delay", "global_phase"}
+_MARKERS = frozenset({"cut_wire", "qpd_2q", "move", "reset"})
+_SKIPPED = frozenset({"barrier", "delay", "id", "global_phase"})
+
+
+@dataclass(frozen=True)
+class Angle:
+    """A free angle: ``scale * slots[slot] + offset``, in radians."""
+
+    slot: int
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def of(self, slots: np.ndarray) -> np.ndarray:
+        """Return the angle for slot values (batch, slots), as (batch,)."""
+        return self.scale * slots[:, self.slot] + self.offset
+
+
+Param = float | Angle | np.ndarray
+
+
+@dataclass(frozen=True)
+class Step:
+    """One instruction on one or two qubits; `params` replaces the gate's own."""
+
+    gate: Instruction
+    qubits: tuple[int, ...]
+    params: tuple[Param, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.gate.name
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Return what identifies the step, independent of how parameters are called."""
+        extra = id(self.gate) if self.name == "qpd_2q" else None
+        return (self.name, self.qubits, tuple(_param_key(p) for p in self.params), extra)
+
+
+def _param_key(param: Param) -> object:
+    if isinstance(param, np.ndarray):
+        return param.tobytes()
+    return (param.slot, param.scale, param.offset) if isinstance(param, Angle) else float(param)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A circuit as steps over slots.
+
+    Parameters
+    ----------
+    num_qubits, num_slots
+        How many qubits, and how many occurrences of free angles, there are.
+    steps
+        The instructions in order.
+    """
+
+    num_qubits: int
+    num_slots: int
+    steps: tuple[Step, ...]
+
+    @cached_property
+    def key(self) -> tuple[object, ...]:
+        """Return the structure: equal for circuits that one plan can serve."""
+        return (self.num_qubits, tuple(step.key for step in self.steps))
+
+
+class Binding:
+    """How the parameters of one circuit become the slots of its program.
+
+    Parameters
+    ----------
+    names
+        The circuit's parameters in Qiskit's order.
+    expressions
+        The angle of every slot.
+    """
+
+    def __init__(self, names: Sequence[str], expressions: Sequence[ParameterExpression]) -> None:
+        self.names = tuple(names)
+        column = {name: k for k, name in enumerate(self.names)}
+        self._matrix = np.zeros((len(self.names), len(expressions)))
+        self._offset = np.zeros(len(expressions))
+        self._curved: list[tuple[int, list[int], Callable[..., np.ndarray]]] = []
+        for slot, expression in enumerate(expressions):
+            parameters = sorted(expression.parameters, key=lambda p: column[p.name])
+            used = [column[p.name] for p in parameters]
+            slopes = [_constant_or_none(expression.gradient(p)) for p in parameters]
+            if None in slopes:
+                symbols = [p.sympify() for p in parameters]
+                self._curved.append(
+                    (slot, used, sympy.lambdify(symbols, expression.sympify(), "numpy"))
+                )
+            else:
+                self._matrix[used, slot] = slopes
+                self._offset[slot] = float(expression.bind(dict.fromkeys(parameters, 0.0)))
+
+    def slots(self, values: np.ndarray) -> np.ndarray:
+        """Return slot values (batch, slots) for parameter values (batch, parameters).
+
+        Raises
+        ------
+        ParameterValueError
+            If the number of parameters is wrong or a value is not finite.
+        """
+        values = np.asarray(values, dtype=float)
+        self._check(values)
+        slots = values @ self._matrix + self._offset
+        for slot, used, function in self._curved:
+            slots[:, slot] = function(*(values[:, k] for k in used))
+        return slots
+
+    def _check(self, values: np.ndarray) -> None:
+        if values.ndim != 2 or values.shape[1] != len(self.names):
+            raise ParameterValueError(
+                f"parameter values have shape {values.shape}, expected (batch, {len(self.names)}): "
+                f"the circuit has {len(self.names)} parameters ({_listed(self.names)}); "
+                f"give every one a value"
+            )
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            row, column = bad[0]
+            raise ParameterValueError(
+                f"parameter '{self.names[column]}' is {values[row, column]} in row {row}, expected "
+                f"a finite number; check the data set and the learning rate"
+            )
+
+
+def _constant_or_none(slope: ParameterExpression | float) -> float | None:
+    if isinstance(slope, ParameterExpression):
+        return None if slope.parameters else float(slope)
+    return float(slope)
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    more = f", … {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def read_circuit(circuit: QuantumCircuit) -> tuple[Program, Binding]:
+    """Return the circuit as a program, and the binding of its parameters.
+
+    Composite instructions are opened until one- and two-qubit gates are left; barriers and
+    the global phase are dropped.
+
+    Raises
+    ------
+    CutError
+        For measurements, classical control and instructions without a definition.
+    """
+    expressions: list[ParameterExpression] = []
+    steps = tuple(_flatten(circuit, tuple(range(circuit.num_qubits)), expressions))
+    program = Program(circuit.num_qubits, len(expressions), steps)
+    return program, Binding([p.name for p in circuit.parameters], expressions)
+
+
+def _flatten(
+    circuit: QuantumCircuit, qubits: tuple[int, ...], expressions: list[ParameterExpression]
+) -> Iterator[Step]:
+    for instruction in circuit.data:
+        gate = instruction.operation
+        where = tuple(qubits[circuit.find_bit(q).index] for q in instruction.qubits)
+        if gate.name in _SKIPPED:
+            continue
+        if instruction.clbits or getattr(gate, "blocks", None):
+            raise CutError(
+                f"circuit '{circuit.name}' has '{gate.name}' with classical bits, expected gates "
+                f"only; remove measurements and control flow (estimators measure by themselves)"
+            )
+        if _is_kept(gate):
+            yield Step(gate, where, tuple(_read_param(p, expressions) for p in gate.params))
+        elif gate.definition is not None:
+            yield from _flatten(gate.definition, where, expressions)
+        else:
+            raise CutError(
+                f"instruction '{gate.name}' on qubits {where} has no definition, expected gates "
+                f"of one or two qubits; decompose or transpile the circuit first"
+            )
+
+
+def _is_kept(gate: Instruction) -> bool:
+    if gate.name in _MARKERS:
+        return True
+    if gate.num_qubits not in (1, 2):
+        return False
+    return gate.name in _STANDARD or hasattr(gate, "__array__")
+
+
+def _read_param(
+    param: float | ParameterExpression | np.ndarray, expressions: list[ParameterExpression]
+) -> Param:
+    if isinstance(param, np.ndarray):
+        return param
+    if isinstance(param, ParameterExpression):
+        if param.parameters:
+            expressions.append(param)
+            return Angle(len(expressions) - 1)
+        return float(param.numeric())
+    return float(param)

@@ -1,0 +1,57 @@
+"""What can go wrong, by whose doing.
+
+A `UserError` is a mistake that the user can mend: its text is one line (or one
+line per fault) that says where, what was found, what was expected and the next
+move. The command line prints it and exits with 2; nothing above ever shows a
+traceback for it. `TaskError` and `PilotError` are what happened on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class UserError(ValueError):
+    """A mistake of the user's, told in one line per fault.
+
+    Parameters
+    ----------
+    faults
+        One line, or several when a description has several faults at once.
+    """
+
+    def __init__(self, faults: str | Sequence[str]) -> None:
+        self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class DescriptionError(UserError):
+    """A pilot description that cannot be read or does not make sense."""
+
+
+class CutError(UserError):
+    """A circuit that cannot be cut as asked."""
+
+
+class ObservableError(UserError):
+    """An observable that does not fit its circuit or is not a real sum of Paulis."""
+
+
+class ParameterValueError(UserError):
+    """Parameter values that are missing, of the wrong shape or not finite."""
+
+
+class DataError(UserError):
+    """A data set that is unknown, missing or unreadable."""
+
+
+class RunDirectoryError(UserError):
+    """A run directory that cannot be used as asked."""
+
+
+class TaskError(RuntimeError):
+    """A task failed for good; the worker's traceback is in the text."""
+
+
+class PilotError(RuntimeError):
+    """A pilot could not be started, or was lost and could not be replaced."""

@@ -1,0 +1,208 @@
+"""Reconstruction: the contraction of fragment tensors and bond matrices.
+
+The value of a term is a small tensor network over the fragment graph: fragment tensors
+are the nodes, bond matrices the edges. Its cost is the graph's treewidth and not
+6^cuts; a chain is linear in the number of cuts. One reverse sweep over the same pairwise
+contractions gives every fragment's *environment*, the derivative of the value with
+respect to the fragment's tensor, from which errors and gradients follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cotengra
+import numpy as np
+import opt_einsum
+
+from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.plan import CutPlan
+
+#: Networks with more operands than this get their path from cotengra.
+SMALL_NETWORK = 16
+
+# Index names: batch and term stand on every operand and are never summed.
+_BATCH, _TERM = "batch", "term"
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """How a plan's tensors are contracted: which operand carries which indices, in what order.
+
+    Operands are the fragments, then the bonds. `path` holds pairs of positions in the
+    list of operands, each result appended to it.
+    """
+
+    indices: tuple[tuple[str, ...], ...]
+    path: tuple[tuple[int, int], ...]
+    term_index: np.ndarray
+
+    @classmethod
+    def of(cls, plan: CutPlan) -> Contraction:
+        """Return the contraction of a plan, with its path searched."""
+        indices, sizes = _network(plan)
+        return cls(indices, _path(indices, sizes), plan.term_index)
+
+    def operands(
+        self, tensors: Sequence[FragmentTensor], bonds: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Return arrays (batch, terms, *sites) of fragments and (batch, 1, d0, d1) of bonds."""
+        gathered = [t.values[:, self.term_index[:, f]] for f, t in enumerate(tensors)]
+        return [*gathered, *(bond[:, None] for bond in bonds)]
+
+    def values(self, operands: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the value of every term, (batch, terms)."""
+        return self._forward(operands)[-1][1]
+
+    def values_and_environments(
+        self, operands: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return (batch, terms) values and, shaped as each operand, d value / d operand.
+
+        The environment of a bond keeps batch and term axes: (batch, terms, d0, d1).
+        """
+        nodes = self._forward(operands)
+        value = nodes[-1][1]
+        adjoints: list[np.ndarray | None] = [None] * len(nodes)
+        adjoints[-1] = np.ones_like(value)
+        for number in reversed(range(len(self.path))):
+            result = len(operands) + number
+            a, b = self.path[number]
+            top, out = adjoints[result], nodes[result][0]
+            adjoints[a] = _pair(top, out, nodes[b][1], nodes[b][0], nodes[a][0])
+            adjoints[b] = _pair(top, out, nodes[a][1], nodes[a][0], nodes[b][0])
+        return value, [a for a in adjoints[: len(operands)] if a is not None]
+
+    def _forward(
+        self, operands: Sequence[np.ndarray]
+    ) -> list[tuple[tuple[str, ...], np.ndarray]]:
+        nodes = list(zip(self.indices, operands, strict=True))
+        for a, b in self.path:
+            (ia, x), (ib, y) = nodes[a], nodes[b]
+            # A site index stands on two operands only, so a shared one is summed here.
+            out = (*ia[:2], *(i for i in (*ia[2:], *ib[2:]) if (i in ia) != (i in ib)))
+            nodes.append((out, _pair(x, ia, y, ib, out)))
+        return nodes
+
+
+def _pair(
+    x: np.ndarray, ix: tuple[str, ...], y: np.ndarray, iy: tuple[str, ...], out: tuple[str, ...]
+) -> np.ndarray:
+    """Contract two operands over the indices that `out` lacks, as one batched product."""
+    left = [i for i in ix[2:] if i in out]
+    right = [i for i in iy[2:] if i in out]
+    inner = [i for i in ix[2:] if i not in out]
+    mx = _matrix(x, ix, left, inner)
+    my = _matrix(y, iy, inner, right)
+    product = mx @ my
+    size = dict(zip(ix, x.shape, strict=True)) | dict(zip(iy, y.shape, strict=True))
+    product = product.reshape(*product.shape[:2], *(size[i] for i in (*left, *right)))
+    order = [(*left, *right).index(i) + 2 for i in out[2:]]
+    return product.transpose(0, 1, *order)
+
+
+def _matrix(
+    x: np.ndarray, indices: tuple[str, ...], rows: list[str], columns: list[str]
+) -> np.ndarray:
+    axes = [indices.index(i) for i in (*rows, *columns)]
+    moved = x.transpose(0, 1, *axes)
+    height = int(np.prod(moved.shape[2 : 2 + len(rows)], dtype=int))
+    return moved.reshape(*moved.shape[:2], height, -1) if moved.size else moved
+
+
+def _network(plan: CutPlan) -> tuple[tuple[tuple[str, ...], ...], dict[str, int]]:
+    fragments: list[list[str]] = [[""] * len(f.sites) for f in plan.fragments]
+    bonds = []
+    sizes = {}
+    for bond in plan.bonds:
+        names = (f"{bond.index}.0", f"{bond.index}.1")
+        for name, (fragment, axis), size in zip(
+            names, bond.ends, bond.coefficients.shape[1:], strict=True
+        ):
+            fragments[fragment][axis] = name
+            sizes[name] = size
+        bonds.append(names)
+    return tuple((_BATCH, _TERM, *names) for names in (*fragments, *bonds)), sizes
+
+
+def _path(
+    indices: tuple[tuple[str, ...], ...], sizes: dict[str, int]
+) -> tuple[tuple[int, int], ...]:
+    """Search a pairwise path and number its results after the operands (SSA form)."""
+    inner = [names[2:] for names in indices]
+    if len(inner) == 1:
+        return ()
+    if len(inner) <= SMALL_NETWORK:
+        symbols = {name: opt_einsum.get_symbol(k) for k, name in enumerate(sizes)}
+        equation = ",".join("".join(symbols[n] for n in names) for names in inner) + "->"
+        shapes = [tuple(sizes[n] for n in names) for names in inner]
+        path, _ = opt_einsum.contract_path(equation, *shapes, shapes=True, optimize="auto")
+    else:
+        path = cotengra.array_contract_path(inner, output=(), size_dict=sizes, optimize="auto")
+    return _numbered(path, len(inner))
+
+
+def _numbered(
+    path: Sequence[Sequence[int]], operands: int
+) -> tuple[tuple[int, int], ...]:
+    """Turn a path over a shrinking list into pairs over a growing one, two at a time."""
+    alive = list(range(operands))
+    pairs = []
+    count = operands
+    for step in path:
+        taken = [alive[k] for k in step]
+        for k in sorted(step, reverse=True):
+            del alive[k]
+        while len(taken) > 1:
+            pairs.append((taken[0], taken[1]))
+            taken = [count, *taken[2:]]
+            count += 1
+        alive.append(taken[0])
+    return tuple(pairs)
+
+
+def standard_errors(
+    contraction: Contraction,
+    groups: Sequence[Sequence[Sequence[int]]],
+    tensors: Sequence[FragmentTensor],
+    environments: Sequence[np.ndarray],
+    coefficients: np.ndarray,
+) -> np.ndarray:
+    """Return the standard errors of sums of terms, by first-order propagation.
+
+    ``Var = sum_f sum_variants env^T Cov env``: estimates of different variants are
+    independent, those of one group come from the same shots and bring their covariance.
+
+    Parameters
+    ----------
+    groups
+        For each fragment, its groups of sub-observables.
+    environments
+        Of the fragments, (batch, terms, *sites).
+    coefficients
+        (observables, terms).
+
+    Returns
+    -------
+    np.ndarray
+        (batch, observables).
+    """
+    batch = len(tensors[0].values)
+    variance = np.zeros((batch, len(coefficients)))
+    for f, (tensor, environment) in enumerate(zip(tensors, environments, strict=False)):
+        flat = environment.reshape(*environment.shape[:2], -1)
+        for members, covariance in zip(groups[f], tensor.covariances, strict=True):
+            weights = _by_member(coefficients, contraction.term_index[:, f], members)
+            # (batch, observables, members, variants)
+            e = np.einsum("omt,btv->bomv", weights, flat, optimize=True)
+            variance += np.einsum("bomv,bvmn,bonv->bo", e, covariance, e, optimize=True)
+    return np.sqrt(np.maximum(variance, 0.0))
+
+
+def _by_member(
+    coefficients: np.ndarray, column: np.ndarray, members: Sequence[int]
+) -> np.ndarray:
+    """Return (observables, members, terms): a term's coefficient where it uses a member."""
+    uses = column[None, :] == np.array(members)[:, None]
+    return coefficients[:, None, :] * uses[None]
