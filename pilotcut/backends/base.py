@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from pilotcut.cutting.fragment import Block, Fragment
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a backend measured, and what it took.
+
+    Parameters
+    ----------
+    blocks
+        The reduced estimates; counts never leave the worker.
+    run_s
+        Seconds spent running circuits.
+    reduce_s
+        Seconds spent turning counts into expectations.
+    """
+
+    blocks: tuple[Block, ...]
+    run_s: float
+    reduce_s: float
 
 
 class Backend(Protocol):
@@ -16,7 +36,7 @@ class Backend(Protocol):
 
     def run(
         self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
-    ) -> list[Block]:
+    ) -> Measurement:
         """Run a contiguous part of the fragment's subexperiments.
 
         Parameters

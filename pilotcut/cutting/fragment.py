@@ -230,6 +230,14 @@ class Bond:
         c = self.coefficients
         return c[0] + c[1] * np.cos(x) + c[2] * np.sin(x)
 
+    def slope(self, slots: np.ndarray) -> np.ndarray:
+        """Return d matrix / d slot of the free angle, (batch, d0, d1)."""
+        assert self.angle is not None
+        x = self.angle.of(slots)[:, None, None]
+        return self.angle.scale * (
+            self.coefficients[2] * np.cos(x) - self.coefficients[1] * np.sin(x)
+        )
+
 
 @dataclass(frozen=True)
 class Block:

@@ -39,7 +39,9 @@ class CutPlan:
     program, binding
         The circuit as read, and how its parameters become slots.
     labels
-        Partition label of every qubit.
+        Partition label of every qubit (of its last wire).
+    requested_labels
+        The labels the plan was built from; None where markers in the circuit decided.
     fragments, bonds
         See `pilotcut.cutting.fragment`.
     terms
@@ -52,6 +54,7 @@ class CutPlan:
     program: Program
     binding: Binding = field(repr=False)
     labels: tuple[str, ...]
+    requested_labels: tuple[str, ...] | None
     fragments: tuple[Fragment, ...]
     bonds: tuple[Bond, ...]
     terms: PauliList
@@ -159,12 +162,14 @@ def build_plan(
     program: Program, binding: Binding, terms: PauliList, labels: str | Sequence[str] | None
 ) -> CutPlan:
     """Return the plan of a program that is already read, for phase-free `terms`."""
-    builder = _Builder(program, terms, _checked_labels(labels, program.num_qubits))
+    requested = _checked_labels(labels, program.num_qubits)
+    builder = _Builder(program, terms, requested)
     fragments, term_index = builder.fragments()
     return CutPlan(
         program=program,
         binding=binding,
         labels=builder.qubit_labels(),
+        requested_labels=requested,
         fragments=fragments,
         bonds=builder.bonds(),
         terms=terms,

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 import sympy
-from qiskit.circuit import Instruction, ParameterExpression, QuantumCircuit
+from qiskit.circuit import Instruction, Parameter, ParameterExpression, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
 
 from pilotcut.errors import CutError, ParameterValueError
@@ -88,6 +88,28 @@ class Program:
         return (self.num_qubits, tuple(step.key for step in self.steps))
 
 
+@dataclass(frozen=True)
+class _Curved:
+    """A slot whose angle is not linear in the parameters, and its slopes."""
+
+    slot: int
+    columns: list[int]
+    value: Callable[..., np.ndarray]
+    slopes: tuple[Callable[..., np.ndarray], ...]
+
+    @classmethod
+    def of(
+        cls,
+        slot: int,
+        columns: list[int],
+        parameters: Sequence[Parameter],
+        expression: ParameterExpression,
+    ) -> _Curved:
+        symbols, formula = [p.sympify() for p in parameters], expression.sympify()
+        slopes = (sympy.lambdify(symbols, formula.diff(s), "numpy") for s in symbols)
+        return cls(slot, columns, sympy.lambdify(symbols, formula, "numpy"), tuple(slopes))
+
+
 class Binding:
     """How the parameters of one circuit become the slots of its program.
 
@@ -104,16 +126,13 @@ class Binding:
         column = {name: k for k, name in enumerate(self.names)}
         self._matrix = np.zeros((len(self.names), len(expressions)))
         self._offset = np.zeros(len(expressions))
-        self._curved: list[tuple[int, list[int], Callable[..., np.ndarray]]] = []
+        self._curved: list[_Curved] = []
         for slot, expression in enumerate(expressions):
             parameters = sorted(expression.parameters, key=lambda p: column[p.name])
             used = [column[p.name] for p in parameters]
             slopes = [_constant_or_none(expression.gradient(p)) for p in parameters]
             if None in slopes:
-                symbols = [p.sympify() for p in parameters]
-                self._curved.append(
-                    (slot, used, sympy.lambdify(symbols, expression.sympify(), "numpy"))
-                )
+                self._curved.append(_Curved.of(slot, used, parameters, expression))
             else:
                 self._matrix[used, slot] = slopes
                 self._offset[slot] = float(expression.bind(dict.fromkeys(parameters, 0.0)))
@@ -129,9 +148,17 @@ class Binding:
         values = np.asarray(values, dtype=float)
         self._check(values)
         slots = values @ self._matrix + self._offset
-        for slot, used, function in self._curved:
-            slots[:, slot] = function(*(values[:, k] for k in used))
+        for curved in self._curved:
+            slots[:, curved.slot] = curved.value(*values[:, curved.columns].T)
         return slots
+
+    def jacobian(self, values: np.ndarray) -> np.ndarray:
+        """Return d slots / d parameters, (batch, slots, parameters)."""
+        result = np.repeat(self._matrix.T[None], len(values), axis=0)
+        for curved in self._curved:
+            for column, slope in zip(curved.columns, curved.slopes, strict=True):
+                result[:, curved.slot, column] = slope(*values[:, curved.columns].T)
+        return result
 
     def _check(self, values: np.ndarray) -> None:
         if values.ndim != 2 or values.shape[1] != len(self.names):

@@ -162,47 +162,53 @@ def _numbered(
     return tuple(pairs)
 
 
-def standard_errors(
-    contraction: Contraction,
-    groups: Sequence[Sequence[Sequence[int]]],
-    tensors: Sequence[FragmentTensor],
-    environments: Sequence[np.ndarray],
-    coefficients: np.ndarray,
+def sensitivities(
+    term_index: np.ndarray, environment: np.ndarray, coefficients: np.ndarray
 ) -> np.ndarray:
-    """Return the standard errors of sums of terms, by first-order propagation.
-
-    ``Var = sum_f sum_variants env^T Cov env``: estimates of different variants are
-    independent, those of one group come from the same shots and bring their covariance.
+    """Return d (sums of terms) / d (one fragment's tensor).
 
     Parameters
     ----------
-    groups
-        For each fragment, its groups of sub-observables.
-    environments
-        Of the fragments, (batch, terms, *sites).
+    term_index
+        (terms,): the fragment's sub-observable in each term.
+    environment
+        The fragment's, (batch, terms, *sites).
     coefficients
         (observables, terms).
 
     Returns
     -------
     np.ndarray
-        (batch, observables).
+        (batch, observables, sub-observables, variants), site axes flattened.
     """
-    batch = len(tensors[0].values)
-    variance = np.zeros((batch, len(coefficients)))
-    for f, (tensor, environment) in enumerate(zip(tensors, environments, strict=False)):
-        flat = environment.reshape(*environment.shape[:2], -1)
-        for members, covariance in zip(groups[f], tensor.covariances, strict=True):
-            weights = _by_member(coefficients, contraction.term_index[:, f], members)
-            # (batch, observables, members, variants)
-            e = np.einsum("omt,btv->bomv", weights, flat, optimize=True)
-            variance += np.einsum("bomv,bvmn,bonv->bo", e, covariance, e, optimize=True)
-    return np.sqrt(np.maximum(variance, 0.0))
+    uses = term_index[None, :] == np.arange(term_index.max() + 1)[:, None]
+    weights = coefficients[:, None, :] * uses[None]
+    flat = environment.reshape(*environment.shape[:2], -1)
+    return np.einsum("omt,btv->bomv", weights, flat, optimize=True)
 
 
-def _by_member(
-    coefficients: np.ndarray, column: np.ndarray, members: Sequence[int]
+def standard_errors(
+    groups: Sequence[Sequence[Sequence[int]]],
+    tensors: Sequence[FragmentTensor],
+    sensitivity: Sequence[np.ndarray],
 ) -> np.ndarray:
-    """Return (observables, members, terms): a term's coefficient where it uses a member."""
-    uses = column[None, :] == np.array(members)[:, None]
-    return coefficients[:, None, :] * uses[None]
+    """Return the standard errors (batch, observables) of sums of terms, to first order.
+
+    ``Var = sum_f sum_variants s^T Cov s`` with s the sensitivities: estimates of different
+    variants are independent, those of one group come from the same shots and bring their
+    covariance.
+
+    Parameters
+    ----------
+    groups
+        For each fragment, its groups of sub-observables.
+    tensors, sensitivity
+        For each fragment, its tensor and its `sensitivities`.
+    """
+    batch, observables = sensitivity[0].shape[:2]
+    variance = np.zeros((batch, observables))
+    for f, tensor in enumerate(tensors):
+        for members, covariance in zip(groups[f], tensor.covariances, strict=True):
+            s = sensitivity[f][:, :, list(members)]
+            variance += np.einsum("bomv,bvmn,bonv->bo", s, covariance, s, optimize=True)
+    return np.sqrt(np.maximum(variance, 0.0))

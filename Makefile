@@ -1,0 +1,80 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else: they create .venv.
+#
+#   make demo PYTHON=/opt/python3.12/bin/python3     another interpreter
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#       where PyPI's torch would bring CUDA along (Linux, gigabytes): the CPU build instead
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install -qq -c constraints.txt
+SOURCES := setup.cfg pyproject.toml constraints.txt
+
+PYTHON      ?=
+TORCH_INDEX ?=
+DEMO_FLAGS  ?= --epochs 10 --batch-size 16 --seed 7
+TEST_FLAGS  ?=
+BENCH       ?= benchmarks/query.py
+
+.PHONY: help venv demo test lint bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make venv    create $(VENV) and install pilotcut with the versions of constraints.txt"
+	@echo "make demo    train a 4-qubit network on Iris with 2 cuts, on this machine"
+	@echo "make test    run the whole test suite"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   ours against qiskit-addon-cutting, side by side"
+	@echo "make clean   remove $(VENV) and caches; runs/ stays"
+
+venv: $(VENV)/.installed
+	@echo "$(VENV) is ready: try $(BIN)/pilotcut --help"
+
+# A fresh run directory each time: the date, down to the second.
+demo: $(VENV)/.installed
+	$(BIN)/pilotcut train iris --cuts 2 --qubits 4 --mode counts --shots 1024 $(DEMO_FLAGS) \
+	    --pilots pilot_descriptions/laptop.yaml --run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(TEST_FLAGS)
+
+lint: $(VENV)/.installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python $(BENCH)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find pilotcut tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and by its pinned version: left to itself, pip may take the newest and
+# its CUDA libraries. setuptools comes with it, so that the build uses the pinned one too.
+$(VENV)/.installed: $(SOURCES)
+	@$(ENSURE_VENV)
+	@echo "Installing pilotcut into $(VENV) (a few minutes the first time) ..."
+	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0 setuptools
+	@$(INSTALL) --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	@echo "Installing what '$*' needs into $(VENV) ..."
+	@$(INSTALL) --no-build-isolation -e '.[$*]'
+	@touch $@
+
+# A .venv that works is kept; a half-made or too old one is made anew.
+RECENT := import sys; sys.exit(sys.version_info < (3, 11))
+define ENSURE_VENV
+if $(BIN)/python -c 'import pip; $(RECENT)' 2>/dev/null; then exit 0; fi; \
+for python in $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14); do \
+    if $$python -c 'import ensurepip; $(RECENT)' 2>/dev/null; then \
+        echo "Creating $(VENV) with $$($$python --version) ..."; \
+        exec $$python -m venv --clear $(VENV); \
+    fi; \
+done; \
+echo "pilotcut needs Python 3.11 or newer with its venv module, found none in: \
+$(or $(PYTHON),PATH); install one or name it: make PYTHON=/path/to/python3" >&2; \
+exit 1
+endef

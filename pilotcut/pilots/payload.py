@@ -1,0 +1,182 @@
+"""What travels to a worker and back: calls, outcomes and shared objects.
+
+This module runs on both sides. It knows no scheduler, and it must stay cheap to
+import, because every worker process imports it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cloudpickle
+
+from pilotcut.errors import TaskError
+
+#: Environment variables that hold the number of threads of a numerical library.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function and its arguments, ready to run."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call ended: its value, or its exception with the traceback as text."""
+
+    value: Any = None
+    error: BaseException | None = None
+    traceback: str = ""
+    worker: str = ""
+    started: float = 0.0
+    finished: float = 0.0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The worker or the pilot went away before the call ended."""
+
+    reason: str
+
+
+#: What a pilot reports for the calls of one launch.
+Report = Sequence[Outcome] | Loss
+
+
+def run_call(call: Call, worker: str) -> Outcome:
+    """Run `call` here and return how it ended; never raises."""
+    started = time.time()
+    try:
+        value = call.fn(*call.args, **call.kwargs)
+    except BaseException as error:  # SystemExit of a task must not end its worker
+        return _failure(error, worker, started)
+    return Outcome(value=value, worker=worker, started=started, finished=time.time())
+
+
+def _failure(error: BaseException, worker: str, started: float) -> Outcome:
+    text = "".join(traceback.format_exception(error))
+    return Outcome(
+        error=error, traceback=text, worker=worker, started=started, finished=time.time()
+    )
+
+
+# -- across processes ------------------------------------------------------------------
+
+
+def pack_call(call: Call) -> bytes:
+    """Return `call` as bytes, so that no process between here and the worker unpickles it."""
+    try:
+        return cloudpickle.dumps((call.fn, call.args, dict(call.kwargs)), protocol=5)
+    except Exception as error:
+        # Sent all the same: a task fails in one place, whatever the reason.
+        reason = TaskError(f"the function or an argument cannot travel to a worker: {error!r}")
+        return pickle.dumps((_raise, (reason,), {}), protocol=5)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def run_packed(blobs: Sequence[bytes], worker: str) -> list[bytes]:
+    """Run packed calls one after the other; each fails or succeeds by itself."""
+    return [_pack_outcome(_run_blob(blob, worker)) for blob in blobs]
+
+
+def _run_blob(blob: bytes, worker: str) -> Outcome:
+    started = time.time()
+    try:
+        fn, args, kwargs = pickle.loads(blob)
+    except BaseException as error:
+        return _failure(error, worker, started)
+    return run_call(Call(fn, args, kwargs), worker)
+
+
+def _pack_outcome(outcome: Outcome) -> bytes:
+    try:
+        # Plain pickle is several times faster than cloudpickle on small results.
+        return pickle.dumps(outcome, protocol=5)
+    except Exception:
+        pass
+    try:
+        return cloudpickle.dumps(outcome, protocol=5)
+    except Exception as error:
+        return pickle.dumps(_unpicklable(outcome, error), protocol=5)
+
+
+def _unpicklable(outcome: Outcome, error: Exception) -> Outcome:
+    if outcome.error is not None:
+        substitute = TaskError(f"{type(outcome.error).__qualname__}: {outcome.error}")
+        text = outcome.traceback
+    else:
+        kind = type(outcome.value).__qualname__
+        substitute = TaskError(f"the result, a {kind}, cannot travel back: {error}")
+        text = "".join(traceback.format_exception(error))
+    return Outcome(
+        error=substitute,
+        traceback=text,
+        worker=outcome.worker,
+        started=outcome.started,
+        finished=outcome.finished,
+    )
+
+
+def unpack_outcome(blob: bytes) -> Outcome:
+    """Return the outcome packed by a worker; one that cannot be read is a failure."""
+    try:
+        outcome: Outcome = pickle.loads(blob)
+    except Exception as error:
+        return _failure(TaskError(f"the result cannot be read here: {error!r}"), "", time.time())
+    return outcome
+
+
+# -- shared objects --------------------------------------------------------------------
+
+_objects: dict[str, Any] = {}
+_packed: dict[str, bytes] = {}
+_lock = threading.Lock()
+
+
+def keep_object(key: str, obj: Any) -> None:
+    """Make `obj` the shared object `key` of this process."""
+    _objects[key] = obj
+
+
+def keep_packed(key: str, blob: bytes) -> None:
+    """Make `blob` the shared object `key` of this process, to be unpickled when asked for."""
+    if key not in _objects:
+        _packed[key] = blob
+
+
+def drop_shared(key: str) -> None:
+    """Forget the shared object `key` of this process."""
+    _objects.pop(key, None)
+    _packed.pop(key, None)
+
+
+def shared_object(key: str) -> Any:
+    """Return the shared object `key`, unpickled at most once in this process."""
+    if key in _objects:
+        return _objects[key]
+    with _lock:
+        if key not in _objects:
+            if key not in _packed:
+                raise TaskError(
+                    f"the shared object '{key}' is not in process {os.getpid()}: "
+                    "its task manager was closed, or it was used outside a task"
+                )
+            _objects[key] = pickle.loads(_packed[key])
+            del _packed[key]
+    return _objects[key]

@@ -1,0 +1,134 @@
+"""One pilot: its life, and the seam between the managers and a resource.
+
+A kind of resource is a subclass of `Pilot` with `_acquire`, `_release` and `launch`.
+It knows nothing of queues, policies or dependencies: it is handed calls that fit,
+and reports once for each launch.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
+
+from pilotcut.descriptions import PilotDescription
+from pilotcut.pilots.payload import Call, Loss, Report, run_call
+
+
+class PilotState(enum.Enum):
+    """Where a pilot stands in its life."""
+
+    NEW = "new"
+    PENDING = "pending"
+    STARTING = "starting"
+    ACTIVE = "active"
+    DRAINING = "draining"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def final(self) -> bool:
+        """Whether no other state follows."""
+        return self in (PilotState.DONE, PilotState.FAILED, PilotState.CANCELED)
+
+
+class Pilot(ABC):
+    """A placeholder allocation that runs calls on its workers.
+
+    Attributes
+    ----------
+    description
+        What was asked for.
+    prefetch
+        Calls per slot that the pilot takes beyond the running ones, to hide latency.
+    """
+
+    prefetch = 0
+
+    def __init__(self, description: PilotDescription) -> None:
+        self.description = description
+        self._lock = threading.Lock()
+        self._state = PilotState.NEW
+        self._since = {PilotState.NEW: time.time()}
+        self._watchers: list[Callable[[Pilot], None]] = []
+        self.reason = ""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}: {self.state.value}, {self.slots} slots>"
+
+    @property
+    def name(self) -> str:
+        """The name from the description, unique among the pilots of a manager."""
+        return self.description.name
+
+    @property
+    def slots(self) -> int:
+        """Number of tasks that run here at the same time."""
+        return self.description.slots
+
+    @property
+    def state(self) -> PilotState:
+        """The state now."""
+        return self._state
+
+    @property
+    def since(self) -> Mapping[PilotState, float]:
+        """When each state was entered, in seconds since the epoch."""
+        return MappingProxyType(dict(self._since))
+
+    def watch(self, callback: Callable[[Pilot], None]) -> None:
+        """Call `callback(pilot)` after every change of state, from any thread."""
+        self._watchers.append(callback)
+
+    def move(self, state: PilotState, reason: str = "") -> bool:
+        """Enter `state` and tell the watchers; False if the pilot had already ended."""
+        with self._lock:
+            if self._state.final or self._state is state:
+                return False
+            self._state = state
+            self._since[state] = time.time()
+            self.reason = reason
+        for callback in tuple(self._watchers):
+            callback(self)
+        return True
+
+    @abstractmethod
+    def launch(self, calls: Sequence[Call], report: Callable[[Report], None]) -> None:
+        """Run `calls` one after the other on one worker; `report` once, from any thread."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the resource back; calls still running are reported as lost."""
+
+
+class InProcessPilot(Pilot):
+    """Workers that are threads of this process."""
+
+    def start(self) -> None:
+        """Become active, which costs nothing: threads start with the first calls."""
+        self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix=self.name)
+        self.move(PilotState.ACTIVE)
+
+    def launch(self, calls: Sequence[Call], report: Callable[[Report], None]) -> None:
+        """Run `calls` on one thread."""
+        try:
+            self._pool.submit(self._run, calls, report)
+        except RuntimeError:  # the pool is shut down
+            report(Loss(f"pilot '{self.name}' is closed"))
+
+    def _run(self, calls: Sequence[Call], report: Callable[[Report], None]) -> None:
+        worker = threading.current_thread().name.replace("_", "-")
+        report([run_call(call, worker) for call in calls])
+
+    def close(self) -> None:
+        """Wait for the running calls: a thread cannot be stopped from outside."""
+        if self.state is PilotState.NEW:
+            self.move(PilotState.CANCELED)
+        elif self.move(PilotState.DRAINING):
+            self._pool.shutdown(wait=True)
+            self.move(PilotState.DONE)

@@ -1,0 +1,158 @@
+"""One task: what is known of it, its future, and objects that tasks share.
+
+Nothing here knows when or where a task runs; `pilotcut.tasks.manager` writes the
+records that futures show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import enum
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from pilotcut.pilots.payload import shared_object
+
+T = TypeVar("T")
+
+
+class TaskState(enum.Enum):
+    """Where a task stands in its life."""
+
+    WAITING = "waiting"  # for tasks that it depends on
+    READY = "ready"
+    BOUND = "bound"  # to a pilot: running there, or next in line
+    DONE = "done"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is known of a task at one moment; times are seconds since the epoch.
+
+    Attributes
+    ----------
+    pilot, worker
+        Where it was bound, and where it ran; None before that is known.
+    submitted, bound, started, finished
+        When that happened, None before. `started` and `finished` are read from the
+        worker's clock, and known once the task is finished.
+    retries
+        How often the task was lost with its worker and bound again.
+    """
+
+    id: int
+    name: str
+    state: TaskState
+    pilot: str | None
+    worker: str | None
+    submitted: float
+    bound: float | None
+    started: float | None
+    finished: float | None
+    retries: int
+
+
+class TaskFuture(Future[Any]):
+    """The result of a task to come: a `concurrent.futures.Future` that can be awaited.
+
+    `cancel` succeeds until the task is bound to a pilot. Callbacks run on a thread of
+    the task manager's own, so they may submit tasks and wait for results.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Task],
+        call_back: Callable[[Callable[[], Any]], None],
+        canceled: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self._snapshot = snapshot
+        self._call_back = call_back
+        self._canceled = canceled
+
+    @property
+    def task(self) -> Task:
+        """What is known of the task now."""
+        return self._snapshot()
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Call ``fn(future)`` once the task is done, or now if it is."""
+        # Not on the thread that sets results: a callback that waits for another task
+        # would wait for itself.
+        if self.done():
+            super().add_done_callback(fn)
+        else:
+            super().add_done_callback(lambda done: self._call_back(lambda: fn(done)))
+
+    def when_done(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Call ``fn(future)`` on whatever thread ends the task; `fn` must not wait."""
+        super().add_done_callback(fn)
+
+    def cancel(self) -> bool:
+        """Cancel the task if it is not bound yet; return whether it is canceled."""
+        if not super().cancel():
+            return False
+        self._canceled()
+        return True
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return asyncio.wrap_future(self).__await__()
+
+    def __repr__(self) -> str:
+        task = self.task
+        return f"<TaskFuture {task.name!r}: {task.state.value}>"
+
+
+@dataclass(frozen=True)
+class Shared(Generic[T]):
+    """A handle of a big read-only object that travels once to each worker."""
+
+    key: str
+
+    def get(self) -> T:
+        """Return the object, from the memory of the process that asks."""
+        return cast(T, shared_object(self.key))
+
+
+def as_completed(
+    futures: Iterable[TaskFuture], timeout: float | None = None
+) -> Iterator[TaskFuture]:
+    """Yield the futures as they end, like `concurrent.futures.as_completed`."""
+    return cast(Iterator[TaskFuture], concurrent.futures.as_completed(futures, timeout))
+
+
+# -- futures among arguments -----------------------------------------------------------
+
+
+def futures_in(value: Any) -> Iterator[TaskFuture]:
+    """Yield the task futures in `value`, looking into lists, tuples and dicts."""
+    if isinstance(value, TaskFuture):
+        yield value
+    elif type(value) in (list, tuple) or _is_named_tuple(value):
+        for item in value:
+            yield from futures_in(item)
+    elif type(value) is dict:
+        for item in value.values():
+            yield from futures_in(item)
+
+
+def with_results(value: Any) -> Any:
+    """Return `value` with every task future in it replaced by its result."""
+    if isinstance(value, TaskFuture):
+        return value.result(timeout=0)
+    if type(value) in (list, tuple):
+        return type(value)(with_results(item) for item in value)
+    if _is_named_tuple(value):
+        return type(value)(*(with_results(item) for item in value))
+    if type(value) is dict:
+        return {key: with_results(item) for key, item in value.items()}
+    return value
+
+
+def _is_named_tuple(value: Any) -> bool:
+    return isinstance(value, tuple) and hasattr(value, "_fields")

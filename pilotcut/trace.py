@@ -1,0 +1,87 @@
+"""Line-by-line records of a run: one JSON object a line, flushed as it is written.
+
+A killed run leaves a readable file; at most its last line is torn, and readers drop it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+#: The four stages of a query, in order.
+STAGES = ("partition", "generate", "execute", "reconstruct")
+
+
+class JsonLines:
+    """Appends records to a file; safe to call from several threads.
+
+    Parameters
+    ----------
+    path
+        The file, or None to keep the records in memory only (`records`).
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.records: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self._file = path.open("a", encoding="utf-8") if path else None
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one record."""
+        with self._lock:
+            if self._file is None:
+                self.records.append(record)
+            else:
+                self._file.write(json.dumps(record, default=_plain) + "\n")
+                self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; the records stay."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a file, without a last line that a kill has torn."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def mend(path: Path) -> None:
+    """Drop a torn last line, so that what is appended next stands on a line of its own."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole != len(data):
+        path.write_bytes(data[:whole])
