@@ -1,15 +1,27 @@
-"""pilotcut trains quantum neural networks whose circuits are too big for one device."""
+"""pilotcut trains quantum neural networks whose circuits are too big for one device.
 
-from pilotcut.cutting.plan import CutPlan, compile_plan
-from pilotcut.errors import UserError
-from pilotcut.estimator import CutEstimator
-from pilotcut.pilots import PilotManager
-from pilotcut.tasks import TaskManager
+Names are imported on first use: workers and schedulers import this package too, and do
+not need Qiskit to start.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pilotcut.cutting.plan import CutPlan, compile_plan
+    from pilotcut.errors import UserError
+    from pilotcut.estimator import CutEstimator
+    from pilotcut.gradient import CutGradient
+    from pilotcut.pilots import PilotManager
+    from pilotcut.tasks import TaskManager
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CutEstimator",
+    "CutGradient",
     "CutPlan",
     "PilotManager",
     "TaskManager",
@@ -17,3 +29,19 @@ __all__ = [
     "__version__",
     "compile_plan",
 ]
+
+_HOME = {
+    "CutEstimator": "pilotcut.estimator",
+    "CutGradient": "pilotcut.gradient",
+    "CutPlan": "pilotcut.cutting.plan",
+    "PilotManager": "pilotcut.pilots",
+    "TaskManager": "pilotcut.tasks",
+    "UserError": "pilotcut.errors",
+    "compile_plan": "pilotcut.cutting.plan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pilotcut' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)

@@ -134,6 +134,7 @@ class CutEstimator(BaseEstimatorV2):
         self.subexperiments = 0
         self.stage_seconds = dict.fromkeys(("partition", "generate", "execute", "reconstruct"), 0.0)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
+        self._backend = backend
         self._executor = Executor(tasks, backend)
         self._seed = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
         self._batches = 0
@@ -381,6 +382,10 @@ class CutEstimator(BaseEstimatorV2):
         for record in self.trace.records:
             trace.write(record)
         self.trace = trace
+
+    def use(self, tasks: TaskManager | None) -> None:
+        """Run circuits through `tasks` from now on, or in this process."""
+        self._executor = Executor(tasks, self._backend)
 
     # -- checkpoints ---------------------------------------------------------------
 

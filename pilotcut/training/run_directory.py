@@ -45,6 +45,31 @@ class RunDirectory:
         self.checkpoint = path / "checkpoint.pt"
         self.weights = path / "weights.pt"
 
+    def check(self, *, resume: bool) -> None:
+        """Say early whether a run can be started, or resumed, here.
+
+        Raises
+        ------
+        RunDirectoryError
+            If not.
+        """
+        if resume:
+            if not self.config.exists():
+                raise RunDirectoryError(
+                    f"run directory '{self.path}' holds no run to resume; leave out --resume to "
+                    f"start one there"
+                )
+        elif self.config.exists():
+            raise RunDirectoryError(
+                f"run directory '{self.path}' already holds a run, expected a new or empty one; "
+                f"add --resume to continue it, or give another --run-dir"
+            )
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunDirectoryError(
+                f"run directory '{self.path}' is not an empty directory and holds no run; give "
+                f"another --run-dir"
+            )
+
     def create(self, config: Mapping[str, Any]) -> None:
         """Start a run here.
 
@@ -53,16 +78,7 @@ class RunDirectory:
         RunDirectoryError
             If there is a run already, or the place cannot be written.
         """
-        if self.config.exists():
-            raise RunDirectoryError(
-                f"run directory '{self.path}' already holds a run, expected a new or empty one; "
-                f"add --resume to continue it, or give another --run-dir"
-            )
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunDirectoryError(
-                f"run directory '{self.path}' is not an empty directory and holds no run; give "
-                f"another --run-dir"
-            )
+        self.check(resume=False)
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._replace(self.config, yaml.safe_dump(dict(config), sort_keys=False).encode())
@@ -80,11 +96,7 @@ class RunDirectory:
         RunDirectoryError
             If there is no run, or it was started with other settings.
         """
-        if not self.config.exists():
-            raise RunDirectoryError(
-                f"run directory '{self.path}' holds no run to resume; leave out --resume to start "
-                f"one there"
-            )
+        self.check(resume=True)
         self._check_same(yaml.safe_load(self.config.read_text(encoding="utf-8")) or {}, config)
         mend(self.trace)
         mend(self.metrics)

@@ -90,7 +90,7 @@ class Trainer:
     run
         The run's files; created or resumed by `train`.
     tasks
-        Where circuits run; None for this process.
+        Where circuits run; None for this process. May be given later, by `use`.
     """
 
     def __init__(
@@ -103,16 +103,20 @@ class Trainer:
             config.dataset, config.qubits, data_dir=config.data_dir, seed=config.seed
         )
         self.model: Model = classifier(config.qubits)
-        self._tasks = tasks
-        self.estimator = self._make_estimator()
+        self.estimator = CutEstimator(
+            tasks,
+            cuts=config.cuts,
+            labels=config.labels,
+            mode=config.mode,
+            shots=config.shots,
+            seed=config.seed,
+        )
         # Compiled before anything is written, so that a plan that cannot be made leaves no run.
         self.plan = self.estimator.compile_for(self.model.circuit, self.model.observable).plan
 
-    def _make_estimator(self) -> CutEstimator:
-        c = self.config
-        return CutEstimator(
-            self._tasks, cuts=c.cuts, labels=c.labels, mode=c.mode, shots=c.shots, seed=c.seed
-        )
+    def use(self, tasks: TaskManager | None) -> None:
+        """Run circuits through `tasks` from now on."""
+        self.estimator.use(tasks)
 
     def train(self, *, resume: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         """Train to the last epoch and return a summary.
