@@ -38,8 +38,10 @@ def main() -> None:
     parser.add_argument("--addon-queries", type=int, default=3, help="measured addon queries")
     parser.add_argument("--long", action="store_true", help="run the addon with 5 cuts as well")
     options = parser.parse_args()
-    print(f"{'labels':8} {'cuts':>4} {'uncut ms':>9} {'addon ms':>10} {'spread':>13} {'ours ms':>8} "
-          f"{'spread':>13} {'ratio':>7} {'recon addon':>11} {'recon ours':>10} {'rms z':>6}")
+    print(
+        f"{'labels':8} {'cuts':>4} {'uncut ms':>9} {'addon ms':>10} {'spread':>13} {'ours ms':>8} "
+        f"{'spread':>13} {'ratio':>7} {'recon addon':>11} {'recon ours':>10} {'rms z':>6}"
+    )
     for labels in ("AABB", "AABC", "ABCD", "ABCDEF"):
         print(row(labels, options), flush=True)
 
@@ -71,8 +73,10 @@ def measure_ours(circuit, observable, values, labels, batches):
     estimator.run([(circuit, observable, values)]).result()  # compile once
     for stage in estimator.stage_seconds:
         estimator.stage_seconds[stage] = 0.0
-    exact = [Statevector(circuit.assign_parameters(v)).expectation_value(Pauli(observable)).real
-             for v in values]
+    exact = [
+        Statevector(circuit.assign_parameters(v)).expectation_value(Pauli(observable)).real
+        for v in values
+    ]
     seconds, scores = [], []
     for _ in range(batches):
         started = time.perf_counter()

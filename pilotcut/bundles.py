@@ -24,11 +24,14 @@ from pilotcut.tasks import Shared, TaskManager
 
 #: Work of one bundle in predicted seconds. Small enough to keep many workers busy, large
 #: enough that dispatching it (about 1 ms) does not matter.
-TARGET_S = 0.05
+TARGET_S = 0.08
 
-# Measured on one core of a two-core machine with Aer 0.18: floor of a circuit, of a shot,
-# and of a gate on one amplitude. Only the sizes of bundles depend on them.
-_CIRCUIT_S, _SHOT_S, _GATE_AMPLITUDE_S = 2e-4, 6e-7, 2e-9
+# Measured on one core of a two-core machine with Aer 0.18: floor of a circuit, of a shot
+# and its bits, and of a gate on one amplitude. Only the sizes of bundles depend on them.
+_CIRCUIT_S, _SHOT_S, _SHOT_BIT_S, _GATE_AMPLITUDE_S = 3e-4, 5e-7, 1.5e-7, 2e-9
+
+# Small subexperiments share circuits up to this width (see `pilotcut.backends.aer`).
+_SHARED_WIDTH = 8
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,9 @@ class Executor:
         spent.generate_s = perf_counter() - started
         for bundle, measured in self._run(calls, shots):
             for block in measured.blocks:
-                tensors[bundle.fragment].fill(requests[bundle.fragment].fragment, bundle.rows, block)
+                tensors[bundle.fragment].fill(
+                    requests[bundle.fragment].fragment, bundle.rows, block
+                )
             spent.run_s += measured.run_s
             spent.reduce_s += measured.reduce_s
         spent.execute_s = perf_counter() - started - spent.generate_s
@@ -188,10 +193,14 @@ def _even(size: int, most: int) -> list[tuple[int, int]]:
 
 
 def predicted_s(fragment: Fragment, shots: int) -> float:
-    """Return the rough cost of one of the fragment's circuits, in seconds."""
+    """Return the rough cost of one of the fragment's subexperiments, in seconds."""
     gates = sum(not isinstance(step, SiteStep) for step in fragment.steps)
-    amplitudes = 2.0 ** min(fragment.width + len(fragment.sites) / 2, 60)
-    return _CIRCUIT_S + shots * _SHOT_S + gates * amplitudes * _GATE_AMPLITUDE_S
+    width = fragment.width + len(fragment.sites) / 2  # with the ancillas of half the sites
+    copies = max(1.0, _SHARED_WIDTH / width)
+    shot_s = _SHOT_S + _SHOT_BIT_S * width * copies
+    amplitudes = 2.0 ** min(width * copies, 60.0)
+    circuit_s = _CIRCUIT_S + shots * shot_s + gates * copies * amplitudes * _GATE_AMPLITUDE_S
+    return circuit_s / copies
 
 
 def _seed_of(seed: np.random.SeedSequence, bundle: Bundle) -> int:

@@ -105,7 +105,9 @@ def train(
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the run's files go.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the MNIST files lie.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --run-dir.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --run-dir.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Train a quantum classifier whose circuit is cut."""

@@ -162,7 +162,9 @@ class CutEstimator(BaseEstimatorV2):
         """
         coerced = coerce_pubs(pubs, precision)
         batches = batches_of(coerced)
-        compiled = [self.compile(b.program, b.binding, b.terms) if b.terms else None for b in batches]
+        compiled = [
+            self.compile(b.program, b.binding, b.terms) if b.terms else None for b in batches
+        ]
         job: PrimitiveJob[PrimitiveResult[PubResult]] = PrimitiveJob(
             self._answer, coerced, batches, compiled
         )

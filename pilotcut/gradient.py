@@ -146,9 +146,7 @@ def bond_derivatives(
     """Return what the angles of cut gates contribute, (rows, observables, slots)."""
     plan = compiled.plan
     result = np.zeros((len(slots), len(coefficients), plan.program.num_slots))
-    for bond, environment in zip(
-        plan.bonds, base.environments[len(plan.fragments) :], strict=True
-    ):
+    for bond, environment in zip(plan.bonds, base.environments[len(plan.fragments) :], strict=True):
         if bond.angle is not None:
             slope = np.einsum("btij,bij->bt", environment, bond.slope(slots))
             result[:, :, bond.angle.slot] += slope @ coefficients.T

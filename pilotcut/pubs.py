@@ -76,9 +76,7 @@ class Batch:
         return matrix, constant
 
 
-def coerce_pubs(
-    pubs: Iterable[EstimatorPubLike], precision: float | None
-) -> list[EstimatorPub]:
+def coerce_pubs(pubs: Iterable[EstimatorPubLike], precision: float | None) -> list[EstimatorPub]:
     """Return validated PUBs.
 
     Raises

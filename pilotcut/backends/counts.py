@@ -58,4 +58,8 @@ def covariances(means: np.ndarray, products: np.ndarray, shots: int) -> np.ndarr
         Shots behind each mean. A single shot says nothing about its spread, so 1 is taken.
     """
     spread = products - means[..., :, None] * means[..., None, :]
-    return spread / (shots - 1) if shots > 1 else np.broadcast_to(np.eye(means.shape[-1]), spread.shape)
+    return (
+        spread / (shots - 1)
+        if shots > 1
+        else np.broadcast_to(np.eye(means.shape[-1]), spread.shape)
+    )

@@ -174,8 +174,6 @@ def _last_steps(fragment: Fragment) -> dict[int, int]:
     """Return the position of the last step on each wire."""
     last = {}
     for position, step in enumerate(fragment.steps):
-        wires = (
-            (fragment.sites[step.site].wire,) if isinstance(step, SiteStep) else step.qubits
-        )
+        wires = (fragment.sites[step.site].wire,) if isinstance(step, SiteStep) else step.qubits
         last.update(dict.fromkeys(wires, position))
     return last

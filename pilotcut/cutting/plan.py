@@ -243,9 +243,7 @@ class _Builder:
     (or a reset discards it), and the qubit goes on with a fresh one.
     """
 
-    def __init__(
-        self, program: Program, terms: PauliList, labels: tuple[str, ...] | None
-    ) -> None:
+    def __init__(self, program: Program, terms: PauliList, labels: tuple[str, ...] | None) -> None:
         self._terms = terms
         self._labels = labels
         self._qubit_of_wire: list[int] = []

@@ -74,9 +74,7 @@ class Contraction:
             adjoints[b] = _pair(top, out, nodes[a][1], nodes[a][0], nodes[b][0])
         return value, [a for a in adjoints[: len(operands)] if a is not None]
 
-    def _forward(
-        self, operands: Sequence[np.ndarray]
-    ) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    def _forward(self, operands: Sequence[np.ndarray]) -> list[tuple[tuple[str, ...], np.ndarray]]:
         nodes = list(zip(self.indices, operands, strict=True))
         for a, b in self.path:
             (ia, x), (ib, y) = nodes[a], nodes[b]
@@ -143,9 +141,7 @@ def _path(
     return _numbered(path, len(inner))
 
 
-def _numbered(
-    path: Sequence[Sequence[int]], operands: int
-) -> tuple[tuple[int, int], ...]:
+def _numbered(path: Sequence[Sequence[int]], operands: int) -> tuple[tuple[int, int], ...]:
     """Turn a path over a shrinking list into pairs over a growing one, two at a time."""
     alive = list(range(operands))
     pairs = []

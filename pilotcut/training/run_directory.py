@@ -148,5 +148,3 @@ class RunDirectory:
         beside = place.with_suffix(".tmp")
         beside.write_bytes(data)
         os.replace(beside, place)
-
-
