@@ -10,8 +10,8 @@ between. A task carries arrays and returns the reduced tensor block.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 from time import perf_counter
 
@@ -20,7 +20,7 @@ import numpy as np
 from pilotcut import backends
 from pilotcut.backends.base import Measurement
 from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
-from pilotcut.tasks import Shared, TaskManager
+from pilotcut.tasks import Shared, TaskManager, as_completed
 
 #: Work of one bundle in predicted seconds. Small enough to keep many workers busy, large
 #: enough that dispatching it (about 1 ms) does not matter.
@@ -189,7 +189,7 @@ def split(index: int, request: Request, shots: int) -> Iterator[Bundle]:
 def _even(size: int, most: int) -> list[tuple[int, int]]:
     pieces = ceil(size / most)
     edges = [size * k // pieces for k in range(pieces + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def predicted_s(fragment: Fragment, shots: int) -> float:

@@ -213,8 +213,8 @@ def _rules_of(fragment: Fragment) -> list[Rule]:
             if isinstance(param, Angle):
                 if step.name not in _RULES:
                     raise UserError(
-                        f"gate '{step.name}' has a free parameter and no known shift rule, expected "
-                        f"one of {', '.join(sorted(_RULES))}; decompose it before training"
+                        f"gate '{step.name}' has a free parameter and no known shift rule, "
+                        f"expected one of {', '.join(sorted(_RULES))}; decompose it first"
                     )
                 rules[param.slot] = _RULES[step.name][position]
     return [rules[k] for k in range(len(fragment.angles))]

@@ -86,7 +86,7 @@ class CutBasis:
 
     @property
     def overhead(self) -> float:
-        """Sampling overhead gamma^2 of the addon's joint terms; at the worst angle if it is free."""
+        """Sampling overhead gamma^2 of the joint terms, at the worst angle if that is free."""
         angles = np.linspace(0, 2 * np.pi, 65) if self.has_angle else np.zeros(1)
         return float(np.abs(self.bond_matrix(angles)).sum(axis=(-2, -1)).max() ** 2)
 
@@ -133,8 +133,8 @@ def _addon_basis(gate: Instruction) -> QPDBasis:
         return QPDBasis.from_instruction(gate)
     except (ValueError, AttributeError, TypeError) as error:
         raise CutError(
-            f"gate '{gate.name}' on {gate.num_qubits} qubits cannot be cut ({error}); cut elsewhere "
-            f"(other labels), or bind or decompose the gate first"
+            f"gate '{gate.name}' on {gate.num_qubits} qubits cannot be cut ({error}); cut "
+            f"elsewhere (other labels), or bind or decompose the gate first"
         ) from error
 
 

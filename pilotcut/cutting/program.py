@@ -21,7 +21,7 @@ from qiskit.circuit.library import get_standard_gate_name_mapping
 from pilotcut.errors import CutError, ParameterValueError
 
 _STANDARD = frozenset(get_standard_gate_name_mapping()) - {"measure", "delay", "global_phase"}
-_MARKERS = frozenset({"cut_wire", "qpd_2q", "move", "reset"})
+_MARKERS = frozenset({"cut_wire", "move", "reset"})
 _SKIPPED = frozenset({"barrier", "delay", "id", "global_phase"})
 
 
@@ -51,13 +51,13 @@ class Step:
 
     @property
     def name(self) -> str:
+        """Name of the gate."""
         return self.gate.name
 
     @property
     def key(self) -> tuple[object, ...]:
         """Return what identifies the step, independent of how parameters are called."""
-        extra = id(self.gate) if self.name == "qpd_2q" else None
-        return (self.name, self.qubits, tuple(_param_key(p) for p in self.params), extra)
+        return (self.name, self.qubits, tuple(_param_key(p) for p in self.params))
 
 
 def _param_key(param: Param) -> object:

@@ -48,7 +48,7 @@ def choose_labels(
     CutError
         If the circuit has no partition with that many cuts, or none so narrow.
     """
-    if any(step.name in ("cut_wire", "qpd_2q") for step in program.steps):
+    if any(step.name == "cut_wire" for step in program.steps):
         raise CutError(
             "the circuit carries cut markers of its own, so cuts and max_width have nothing to "
             "choose; leave both out, or remove the markers"

@@ -64,15 +64,14 @@ class Contraction:
         """
         nodes = self._forward(operands)
         value = nodes[-1][1]
-        adjoints: list[np.ndarray | None] = [None] * len(nodes)
-        adjoints[-1] = np.ones_like(value)
+        adjoints = {len(nodes) - 1: np.ones_like(value)}
         for number in reversed(range(len(self.path))):
             result = len(operands) + number
             a, b = self.path[number]
             top, out = adjoints[result], nodes[result][0]
             adjoints[a] = _pair(top, out, nodes[b][1], nodes[b][0], nodes[a][0])
             adjoints[b] = _pair(top, out, nodes[a][1], nodes[a][0], nodes[b][0])
-        return value, [a for a in adjoints[: len(operands)] if a is not None]
+        return value, [adjoints[k] for k in range(len(operands))]
 
     def _forward(self, operands: Sequence[np.ndarray]) -> list[tuple[tuple[str, ...], np.ndarray]]:
         nodes = list(zip(self.indices, operands, strict=True))

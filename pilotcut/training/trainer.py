@@ -130,7 +130,9 @@ class Trainer:
         """
         started = perf_counter()
         config = asdict(self.config)
-        state = self.run.resume(config) if resume else self.run.create(config)
+        state = self.run.resume(config) if resume else None
+        if not resume:
+            self.run.create(config)
         with JsonLines(self.run.trace) as trace, JsonLines(self.run.metrics) as metrics:
             self.estimator.attach(trace)
             last = self._fit(state, trace, metrics, progress)

@@ -1,0 +1,305 @@
+"""Building fragments and bonds: one walk over the program, split at the cuts.
+
+A gate between two labels, a `Move` between two labels and a `CutWire` are cuts; all
+else goes to the fragment whose wires it acts on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from qiskit.circuit import Instruction
+from qiskit.circuit.library import (
+    HGate,
+    PhaseGate,
+    RXGate,
+    RYGate,
+    RZGate,
+    SdgGate,
+    SGate,
+    SXdgGate,
+    SXGate,
+)
+from qiskit.quantum_info import PauliList
+from qiskit_addon_cutting.instructions import Move
+
+from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
+from pilotcut.cutting.fragment import Bond, Fragment, Site, SiteStep
+from pilotcut.cutting.program import Angle, Param, Program, Step
+from pilotcut.errors import CutError
+
+
+@dataclass
+class Cut:
+    """A cut on its way into the plan: the wires of its two sides and what joins them."""
+
+    gate: str
+    wires: tuple[int, int]
+    basis: CutBasis
+    angle: Angle | None
+
+
+class Builder:
+    """Walks the program once, splits it at the cuts, and deals the pieces to fragments.
+
+    A qubit's history is one or several wires: a wire ends where a wire cut measures it
+    (or a reset discards it), and the qubit goes on with a fresh one.
+    """
+
+    def __init__(self, program: Program, terms: PauliList, labels: tuple[str, ...] | None) -> None:
+        self._terms = terms
+        self._labels = labels
+        self._qubit_of_wire: list[int] = []
+        self._parent: list[int] = []
+        self._wire_of_qubit = [self._new_wire(q) for q in range(program.num_qubits)]
+        self._stale: set[int] = set()  # qubits whose wire ended and that were not used since
+        self._cuts: list[Cut] = []
+        # (wires, step) or (wires, (cut index, side)) in order
+        self._placed: list[tuple[tuple[int, ...], Step | tuple[int, int]]] = []
+        for step in program.steps:
+            self._place(step)
+        self._close(program)
+
+    # -- wires ---------------------------------------------------------------------
+
+    def _new_wire(self, qubit: int) -> int:
+        self._qubit_of_wire.append(qubit)
+        self._parent.append(len(self._parent))
+        return len(self._parent) - 1
+
+    def _wire(self, qubit: int) -> int:
+        if qubit in self._stale:
+            self._stale.remove(qubit)
+            self._wire_of_qubit[qubit] = self._new_wire(qubit)
+        return self._wire_of_qubit[qubit]
+
+    def _root(self, wire: int) -> int:
+        while self._parent[wire] != wire:
+            wire = self._parent[wire]
+        return wire
+
+    def _join(self, wires: Iterable[int]) -> None:
+        roots = sorted({self._root(wire) for wire in wires})
+        for root in roots[1:]:
+            self._parent[root] = roots[0]
+
+    # -- the walk ------------------------------------------------------------------
+
+    def _place(self, step: Step) -> None:
+        if step.name == "reset":
+            self._stale.add(step.qubits[0])
+        elif step.name == "cut_wire":
+            self._cut_wire(step.qubits[0], step.qubits[0], "cut_wire")
+        elif step.name == "move":
+            self._move(*step.qubits)
+        elif self._crosses(step.qubits):
+            self._cut_gate(step)
+        else:
+            wires = tuple(self._wire(q) for q in step.qubits)
+            self._join(wires)
+            self._placed.append((wires, step))
+
+    def _crosses(self, qubits: tuple[int, ...]) -> bool:
+        return self._labels is not None and len({self._labels[q] for q in qubits}) > 1
+
+    def _move(self, source: int, destination: int) -> None:
+        if self._crosses((source, destination)):
+            self._cut_wire(source, destination, "move")
+        else:
+            self._wire_of_qubit[destination] = self._wire(source)
+            self._stale.discard(destination)
+            self._stale.add(source)
+
+    def _cut_wire(self, source: int, destination: int, name: str) -> None:
+        old = self._wire(source)
+        self._stale.add(source)
+        new = self._wire_of_qubit[destination] = self._new_wire(destination)
+        self._stale.discard(destination)
+        self._add_cut(Cut(name, (old, new), basis_of_gate(Move()), None))
+
+    def _cut_gate(self, step: Step) -> None:
+        wires = tuple(self._wire(q) for q in step.qubits)
+        before, cut, after = _cut_form(step, (wires[0], wires[1]))
+        self._placed.extend(((wires[side],), local) for side, local in before)
+        self._add_cut(cut)
+        self._placed.extend(((wires[side],), local) for side, local in after)
+
+    def _add_cut(self, cut: Cut) -> None:
+        for side, wire in enumerate(cut.wires):
+            self._placed.append(((wire,), (len(self._cuts), side)))
+        self._cuts.append(cut)
+
+    def _close(self, program: Program) -> None:
+        """Give every observed qubit its last wire, and every wire its fragment."""
+        observed = (self._terms.x | self._terms.z).any(axis=0)
+        for qubit in range(program.num_qubits):
+            if observed[qubit]:
+                self._wire(qubit)
+        keys: dict[object, int] = {}
+        self._fragment_of_wire = []
+        for wire, qubit in enumerate(self._qubit_of_wire):
+            key = self._labels[qubit] if self._labels else self._component(wire)
+            self._fragment_of_wire.append(keys.setdefault(key, len(keys)))
+        self._names = [key if self._labels else _letter(k) for k, key in enumerate(keys)]
+
+    def _component(self, wire: int) -> int:
+        return self._root(wire) if self._cuts else 0
+
+    # -- the results ---------------------------------------------------------------
+
+    def qubit_labels(self) -> tuple[str, ...]:
+        """Return the label of each qubit's last wire."""
+        return tuple(str(self._names[self._fragment_of_wire[w]]) for w in self._wire_of_qubit)
+
+    def fragments(self) -> tuple[tuple[Fragment, ...], np.ndarray]:
+        """Return the fragments, and which sub-observable of each stands in each term."""
+        built = [self._fragment(index) for index in range(len(self._names))]
+        return tuple(f for f, _ in built), np.stack([column for _, column in built], axis=1)
+
+    def _fragment(self, index: int) -> tuple[Fragment, np.ndarray]:
+        wires = [w for w, f in enumerate(self._fragment_of_wire) if f == index]
+        local = {wire: k for k, wire in enumerate(wires)}
+        steps: list[Step | SiteStep] = []
+        sites: list[Site] = []
+        angles: list[Angle] = []
+        for where, what in self._placed:
+            if where[0] not in local:
+                continue
+            if isinstance(what, Step):
+                params = tuple(_localised(p, angles) for p in what.params)
+                steps.append(Step(what.gate, tuple(local[w] for w in where), params))
+            else:
+                steps.append(SiteStep(len(sites)))
+                sites.append(self._site(what, local[where[0]]))
+        observables, column = self._sub_observables(wires)
+        groups = _commuting_groups(observables)
+        fragment = Fragment(
+            index=index,
+            label=str(self._names[index]),
+            qubits=tuple(self._qubit_of_wire[w] for w in wires),
+            steps=tuple(steps),
+            sites=tuple(sites),
+            angles=tuple(angles),
+            observables=observables,
+            groups=groups,
+        )
+        return fragment, column
+
+    def _site(self, end: tuple[int, int], wire: int) -> Site:
+        bond, side = end
+        basis = self._cuts[bond].basis
+        return Site(bond, side, wire, basis.kinds[side], basis.operations[side])
+
+    def _sub_observables(self, wires: Sequence[int]) -> tuple[PauliList, np.ndarray]:
+        """Restrict the terms to wires that are a qubit's last; others are not observed."""
+        qubit_of = {self._wire_of_qubit[q]: q for q in range(len(self._wire_of_qubit))}
+        qubits = [qubit_of.get(wire, -1) for wire in wires]
+        observed = np.array([q >= 0 and q not in self._stale for q in qubits])
+        x = self._terms.x[:, qubits] & observed
+        z = self._terms.z[:, qubits] & observed
+        both, column = np.unique(np.hstack([x, z]), axis=0, return_inverse=True)
+        width = len(wires)
+        observables = PauliList.from_symplectic(both[:, width:], both[:, :width])
+        return observables, column.reshape(-1)
+
+    def bonds(self) -> tuple[Bond, ...]:
+        """Return the bonds, with the fragment and axis of either end."""
+        ends: dict[tuple[int, int], tuple[int, int]] = {}
+        axes: Counter[int] = Counter()
+        for where, what in self._placed:
+            if not isinstance(what, Step):
+                fragment = self._fragment_of_wire[where[0]]
+                ends[what] = (fragment, axes[fragment])
+                axes[fragment] += 1
+        return tuple(
+            Bond(
+                index=k,
+                gate=cut.gate,
+                ends=(ends[k, 0], ends[k, 1]),
+                coefficients=cut.basis.coefficients,
+                angle=cut.angle,
+                overhead=cut.basis.overhead,
+            )
+            for k, cut in enumerate(self._cuts)
+        )
+
+
+def _letter(index: int) -> str:
+    return chr(ord("A") + index) if index < 26 else f"F{index}"
+
+
+def _localised(param: Param, angles: list[Angle]) -> Param:
+    """Replace an angle over the plan's slots by one over the fragment's own list."""
+    if not isinstance(param, Angle):
+        return param
+    angles.append(param)
+    return Angle(len(angles) - 1)
+
+
+def _commuting_groups(observables: PauliList) -> tuple[tuple[int, ...], ...]:
+    index = {label: k for k, label in enumerate(observables.to_labels())}
+    groups = observables.group_commuting(qubit_wise=True)
+    return tuple(sorted(tuple(sorted(index[p] for p in g.to_labels())) for g in groups))
+
+
+# -- cutting one gate ------------------------------------------------------------------
+
+_Locals = list[tuple[int, Step]]
+
+
+def _cut_form(step: Step, wires: tuple[int, int]) -> tuple[_Locals, Cut, _Locals]:
+    """Return what stands locally before a cut, the cut, and what stands locally after it.
+
+    A gate with bound angles has its own basis. One free angle is carried by an RZZ
+    between local gates: ``CRZ(t) = RZZ(-t/2) RZ(t/2)`` on the target, and so on; the
+    cut's angle then enters the bond matrix alone.
+    """
+    free = [p for p in step.params if isinstance(p, Angle)]
+    if not free:
+        return [], Cut(step.name, wires, _fixed_basis(step), None), []
+    if step.name not in _RZZ_FORMS:
+        raise CutError(
+            f"gate '{step.name}' on qubits {step.qubits} has a free parameter and cannot be cut, "
+            f"expected one of {', '.join(sorted(_RZZ_FORMS))}; bind it, decompose it, or choose "
+            f"other labels"
+        )
+    scale, frames, rotations = _RZZ_FORMS[step.name]
+    cut = Cut(step.name, wires, basis_of_rzz(), _scaled(free[0], scale))
+    before = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][0]]
+    after = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][1]]
+    after += [(s, Step(g(0.0), (), (_scaled(free[0], f),))) for s, g, f in rotations]
+    return before, cut, after
+
+
+def _scaled(angle: Angle, factor: float) -> Angle:
+    return Angle(angle.slot, factor * angle.scale, factor * angle.offset)
+
+
+def _fixed_basis(step: Step) -> CutBasis:
+    gate: Instruction = step.gate
+    if step.params:
+        gate = gate.to_mutable()
+        gate.params = list(step.params)
+    return basis_of_gate(gate)
+
+
+# gate -> (factor of the RZZ angle, (before, after) on each side, rotations left on a side).
+# A frame maps Z to the axis of the rotation: H to X, SX to Y up to a sign that both sides share.
+_NONE: tuple[list[Instruction], list[Instruction]] = ([], [])
+_X = ([HGate()], [HGate()])
+_Y = ([SXdgGate()], [SXGate()])
+_Y1 = ([SdgGate(), HGate()], [HGate(), SGate()])
+_RZZ_FORMS = {
+    "rzz": (1.0, (_NONE, _NONE), []),
+    "rxx": (1.0, (_X, _X), []),
+    "ryy": (1.0, (_Y, _Y), []),
+    "rzx": (1.0, (_NONE, _X), []),
+    "crz": (-0.5, (_NONE, _NONE), [(1, RZGate, 0.5)]),
+    "crx": (-0.5, (_NONE, _X), [(1, RXGate, 0.5)]),
+    "cry": (-0.5, (_NONE, _Y1), [(1, RYGate, 0.5)]),
+    "cp": (-0.5, (_NONE, _NONE), [(0, PhaseGate, 0.5), (1, RZGate, 0.5)]),
+    "cu1": (-0.5, (_NONE, _NONE), [(0, PhaseGate, 0.5), (1, RZGate, 0.5)]),
+}
