@@ -139,7 +139,8 @@ def _rows(
 ) -> Iterator[tuple[np.ndarray, dict[PauliSum, list[Answer]]]]:
     """Yield (slots of some rows, what they ask for), rows that ask the same together."""
     values = pub.parameter_values.as_array(pub.circuit.parameters)
-    flat = values.reshape(-1, values.shape[-1])
+    rows = int(np.prod(pub.parameter_values.shape, dtype=int))
+    flat = values.reshape(rows, pub.circuit.num_parameters)
     slots = binding.slots(flat)
     sums = [_pauli_sum(o) for o in pub.observables.sparse_observables_array().reshape(-1)]
     row_of = _broadcast_index(pub.parameter_values.shape, pub.shape)
@@ -151,9 +152,9 @@ def _rows(
     alike: dict[tuple[PauliSum, ...], list[int]] = {}
     for row, observables in asked.items():
         alike.setdefault(tuple(observables), []).append(row)
-    for sums_asked, rows in alike.items():
-        merged = {s: [a for row in rows for a in asked[row][s]] for s in sums_asked}
-        yield slots[rows], merged
+    for sums_asked, some in alike.items():
+        merged = {s: [a for row in some for a in asked[row][s]] for s in sums_asked}
+        yield slots[some], merged
 
 
 def _broadcast_index(shape: tuple[int, ...], full: tuple[int, ...]) -> np.ndarray:

@@ -1,0 +1,212 @@
+"""Cut equals uncut: counts estimates against `Statevector`, with honest error bars."""
+
+import numpy as np
+import pytest
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit.library import (
+    CHGate,
+    CPhaseGate,
+    CRXGate,
+    CRYGate,
+    CRZGate,
+    CSdgGate,
+    CSGate,
+    CSXGate,
+    CUGate,
+    CXGate,
+    CYGate,
+    CZGate,
+    DCXGate,
+    ECRGate,
+    RXXGate,
+    RYYGate,
+    RZXGate,
+    RZZGate,
+    SwapGate,
+    UnitaryGate,
+    XXMinusYYGate,
+    XXPlusYYGate,
+    iSwapGate,
+)
+from qiskit.quantum_info import PauliList, Statevector, random_unitary
+from qiskit_addon_cutting.instructions import CutWire, Move
+
+from pilotcut import CutEstimator, compile_plan
+
+OBSERVABLES = ["III", "IIY", "XII", "XYZ", "ZZZ", "XZI"]
+
+# The gates of the addon's own round-trip test, and what else has a decomposition.
+GATES = [
+    *(CXGate(), CYGate(), CZGate(), CHGate(), ECRGate(), CSGate(), CSdgGate(), CSXGate()),
+    *(SwapGate(), iSwapGate(), DCXGate(), CSXGate().inverse()),
+    *(RXXGate(0.0), RYYGate(0.0), RZZGate(0.0), RXXGate(np.pi / 3), RYYGate(np.pi / 7)),
+    *(RZZGate(np.pi / 11), RZXGate(0.4), RXXGate(-2.1), RYYGate(3.0), RZZGate(np.pi)),
+    *(CRXGate(0.9), CRYGate(np.pi / 5), CRZGate(np.pi / 7), CPhaseGate(0.7), CPhaseGate(-2.5)),
+    *(CRXGate(-1.3), CRYGate(np.pi), CRZGate(0.0)),
+    *(XXPlusYYGate(7 * np.pi / 11), XXMinusYYGate(11 * np.pi / 17), XXPlusYYGate(0.4, 0.8)),
+    *(CUGate(0.3, 0.6, -0.2, 1.1), UnitaryGate(random_unitary(4, seed=3))),
+    UnitaryGate(random_unitary(4, seed=4)),
+]
+
+
+def random_rotations(circuit: QuantumCircuit, rng: np.random.Generator) -> None:
+    for qubit in range(circuit.num_qubits):
+        circuit.u(*rng.uniform(-np.pi, np.pi, 3), qubit)
+
+
+def around(gate, seed: int) -> QuantumCircuit:
+    """A random circuit of three qubits with the gate between qubits 1 and 2."""
+    rng = np.random.default_rng(seed)
+    circuit = QuantumCircuit(3)
+    random_rotations(circuit, rng)
+    circuit.cx(0, 1)
+    circuit.append(gate, [1, 2])
+    random_rotations(circuit, rng)
+    circuit.cx(0, 1)
+    return circuit
+
+
+def moved(seed: int) -> QuantumCircuit:
+    """A random circuit whose qubit 1 continues as qubit 2, a wire cut between labels."""
+    rng = np.random.default_rng(seed)
+    circuit = QuantumCircuit(3)
+    for qubit in (0, 1):
+        circuit.u(*rng.uniform(-np.pi, np.pi, 3), qubit)
+    circuit.cx(0, 1)
+    circuit.append(Move(), [1, 2])
+    for qubit in (0, 2):
+        circuit.u(*rng.uniform(-np.pi, np.pi, 3), qubit)
+    return circuit
+
+
+CIRCUITS = {f"{k}-{g.name}": around(g, k) for k, g in enumerate(GATES)} | {"move": moved(77)}
+
+
+def exact(circuit: QuantumCircuit, observables=OBSERVABLES) -> np.ndarray:
+    # Qiskit evolves a Move by its definition, which resets the destination.
+    state = Statevector(without_moves(circuit))
+    return np.array([state.expectation_value(p).real for p in PauliList(observables)])
+
+
+def without_moves(circuit: QuantumCircuit) -> QuantumCircuit:
+    """A Move onto a fresh qubit is a swap; a CutWire is nothing."""
+    plain = circuit.copy_empty_like()
+    for instruction in circuit.data:
+        if instruction.operation.name == "move":
+            plain.swap(*instruction.qubits)
+        elif instruction.operation.name != "cut_wire":
+            plain.append(instruction)
+    return plain
+
+
+def scores(data, circuit: QuantumCircuit, observables=OBSERVABLES) -> np.ndarray:
+    """Deviations in standard errors; exact values must be exact."""
+    deviation = data.evs - exact(circuit, observables)
+    certain = data.stds < 1e-9
+    assert np.abs(deviation[certain]).max(initial=0) < 1e-9
+    return deviation[~certain] / data.stds[~certain]
+
+
+def test_the_list_is_as_long_as_promised():
+    assert len(CIRCUITS) >= 34
+
+
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_counts_of_a_cut_gate_lie_within_four_standard_errors(name):
+    circuit = CIRCUITS[name]
+    data = CutEstimator(labels="AAB", seed=5).run([(circuit, OBSERVABLES)]).result()[0].data
+    assert data.evs[0] == 1.0
+    assert data.stds[0] == 0.0
+    assert np.abs(scores(data, circuit)).max() < 4
+
+
+@pytest.mark.parametrize("name", ["0-cx", "17-rzz", "move"])
+def test_error_bars_are_neither_too_small_nor_too_large(name):
+    """Over 200 seeds, z-scores have mean 0 and deviation 1."""
+    circuit = CIRCUITS[name]
+    runs = [
+        CutEstimator(labels="AAB", seed=seed).run([(circuit, OBSERVABLES[1:])])
+        for seed in range(200)
+    ]
+    z = np.array([scores(run.result()[0].data, circuit, OBSERVABLES[1:]) for run in runs])
+    assert np.abs(z.mean(axis=0)).max() < 0.25
+    assert z.std(axis=0).min() > 0.8
+    assert z.std(axis=0).max() < 1.2
+
+
+def test_repeated_rows_of_one_batch_are_independent():
+    """The rows of one Aer job draw their shots independently."""
+    angle = Parameter("t")
+    circuit = QuantumCircuit(2)
+    circuit.ry(angle, 0)
+    circuit.cx(0, 1)
+    data = CutEstimator(labels="AB", seed=1, shots=256).run([(circuit, "ZZ", np.full(400, 1.1))])
+    z = (data.result()[0].data.evs - 1) / data.result()[0].data.stds
+    assert abs(z.mean()) < 0.2
+    assert 0.85 < z.std() < 1.15
+    neighbours = np.corrcoef(z[:-1], z[1:])[0, 1]
+    assert abs(neighbours) < 0.2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_several_cuts_through_a_random_circuit(seed):
+    """Gate cuts of random kinds and angles, free and bound, over three fragments."""
+    rng = np.random.default_rng(seed)
+    circuit, values = QuantumCircuit(4), []
+
+    def angle():
+        values.append(rng.uniform(-3, 3))
+        return Parameter(f"p{len(values):02}")
+
+    random_rotations(circuit, rng)
+    kinds = ["rzz", "rxx", "ryy", "rzx", "crx", "cry", "crz", "cp"]
+    for a, b in ((0, 1), (1, 2), (2, 3), (0, 1)):
+        getattr(circuit, kinds[rng.integers(8)])(angle(), *rng.permutation([a, b]))
+        random_rotations(circuit, rng)
+        circuit.ry(0.7 * angle() + 0.2, a)
+    plan = compile_plan(circuit, ["ZZZZ"], labels="AABC")
+    assert plan.num_cuts == 2
+    observables = ["ZZZZ", "XIYI", "IZXI"]
+    data = CutEstimator(labels="AABC", seed=seed).run([(circuit, observables, values)]).result()
+    bound = circuit.assign_parameters(values)
+    assert np.abs(scores(data[0].data, bound, observables)).max() < 4
+
+
+def test_wire_cuts_by_markers_and_a_qubit_that_is_used_again():
+    """CutWire in the middle of a wire; a Move away from a qubit that then goes on afresh."""
+    circuit = QuantumCircuit(3)
+    circuit.ry(0.8, 0)
+    circuit.cx(0, 1)
+    circuit.append(CutWire(), [1])
+    circuit.ry(0.3, 1)
+    circuit.cx(1, 2)
+    circuit.rx(0.4, 2)
+    observables = ["ZZZ", "YXI", "IZZ"]
+    estimator = CutEstimator(seed=3, shots=4096)
+    data = estimator.run([(circuit, observables)]).result()[0].data
+    assert np.abs(scores(data, circuit, observables)).max() < 4
+
+    again = QuantumCircuit(2)
+    again.ry(0.8, 0)
+    again.append(Move(), [0, 1])
+    again.rx(0.5, 0)  # a fresh qubit by now
+    again.rx(0.6, 1)
+    data = CutEstimator(labels="AB", seed=3, shots=4096).run([(again, ["ZI", "IZ"])]).result()[0]
+    expected = [np.cos(0.8) * np.cos(0.6), np.cos(0.5)]
+    assert np.abs((data.data.evs - expected) / data.data.stds).max() < 4
+
+
+def test_more_fragments_than_a_dense_matrix_would_allow():
+    """Twelve cuts in a chain cost twelve small contractions, not 6^12 terms."""
+    circuit = QuantumCircuit(13)
+    for qubit in range(13):
+        circuit.ry(0.1 * (qubit + 1), qubit)
+    for qubit in range(12):
+        circuit.cz(qubit, qubit + 1)
+    for qubit in range(13):
+        circuit.ry(0.05 * qubit, qubit)
+    observable = "Z" * 13
+    estimator = CutEstimator(cuts=12, seed=2, shots=10_000)
+    data = estimator.run([(circuit, observable)]).result()[0].data
+    assert data.stds < 0.1
+    assert abs(data.evs - exact(circuit, [observable])[0]) < 4 * data.stds
