@@ -9,8 +9,9 @@ gradients rename every parameter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -198,10 +199,38 @@ def read_circuit(circuit: QuantumCircuit) -> tuple[Program, Binding]:
     CutError
         For measurements, classical control and instructions without a definition.
     """
-    expressions: list[ParameterExpression] = []
-    steps = tuple(_flatten(circuit, tuple(range(circuit.num_qubits)), expressions))
-    program = Program(circuit.num_qubits, len(expressions), steps)
-    return program, Binding([p.name for p in circuit.parameters], expressions)
+    found: list[ParameterExpression] = []
+    steps, order = _canonical(_flatten(circuit, tuple(range(circuit.num_qubits)), found))
+    program = Program(circuit.num_qubits, len(order), steps)
+    return program, Binding([p.name for p in circuit.parameters], [found[k] for k in order])
+
+
+def _canonical(steps: Iterable[Step]) -> tuple[tuple[Step, ...], list[int]]:
+    """Sort steps by (layer, qubits) and number slots in that order.
+
+    Passes of the transpiler shuffle gates that commute because they share no qubit; a
+    layer holds such gates only, so this order does not depend on theirs. Returns also
+    the old number of each new slot.
+    """
+    layer_of: Counter[int] = Counter()
+    keyed = []
+    for step in steps:
+        layer = max(layer_of[q] for q in step.qubits)
+        layer_of.update({q: layer + 1 - layer_of[q] for q in step.qubits})
+        keyed.append(((layer, step.qubits), step))
+    order: list[int] = []
+    sorted_steps = tuple(
+        replace(step, params=tuple(_renumbered(p, order) for p in step.params))
+        for _, step in sorted(keyed, key=lambda pair: pair[0])
+    )
+    return sorted_steps, order
+
+
+def _renumbered(param: Param, order: list[int]) -> Param:
+    if not isinstance(param, Angle):
+        return param
+    order.append(param.slot)
+    return replace(param, slot=len(order) - 1)
 
 
 def _flatten(
