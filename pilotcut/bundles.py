@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil
+from math import ceil, prod
 from time import perf_counter
 
 import numpy as np
@@ -29,6 +29,8 @@ TARGET_S = 0.08
 # Measured on one core of a two-core machine with Aer 0.18: floor of a circuit, of a shot
 # and its bits, and of a gate on one amplitude. Only the sizes of bundles depend on them.
 _CIRCUIT_S, _SHOT_S, _SHOT_BIT_S, _GATE_AMPLITUDE_S = 3e-4, 5e-7, 1.5e-7, 2e-9
+
+_EXACT_AMPLITUDE_S = 2e-9
 
 # Small subexperiments share circuits up to this width (see `pilotcut.backends.aer`).
 _SHARED_WIDTH = 8
@@ -120,6 +122,49 @@ class Executor:
         spent.execute_s = perf_counter() - started - spent.generate_s
         return tensors, spent
 
+    def exact(self, requests: Sequence[Request]) -> tuple[list[FragmentTensor], Spent]:
+        """Return the exact tensors of all requests in the coherent basis."""
+        calls = [(r.fragment, r.angles, None) for r in requests]
+        values, spent = self._exact(calls)
+        return [FragmentTensor(v, ()) for v in values], spent
+
+    def pull_back(
+        self, requests: Sequence[Request], cotangents: Sequence[np.ndarray]
+    ) -> tuple[list[np.ndarray], Spent]:
+        """Return d outputs / d angles of each request, (rows, outputs, angles).
+
+        `cotangents` are (rows, outputs, observables, variants) for each request.
+        """
+        calls = [(r.fragment, r.angles, c) for r, c in zip(requests, cotangents, strict=True)]
+        return self._exact(calls)
+
+    def _exact(
+        self, calls: Sequence[tuple[Fragment, np.ndarray, np.ndarray | None]]
+    ) -> tuple[list[np.ndarray], Spent]:
+        started = perf_counter()
+        pieces = [
+            (number, rows)
+            for number, (fragment, angles, _) in enumerate(calls)
+            for rows in _row_bundles(fragment, len(angles))
+        ]
+        found: list[list[np.ndarray]] = [[] for _ in calls]
+        waiting = []
+        for number, rows in pieces:
+            fragment, angles, cotangent = calls[number]
+            part = None if cotangent is None else cotangent[rows]
+            if self._tasks is None:
+                found[number].append(_run_exact(fragment, angles[rows], part))
+            else:
+                future = self._tasks.submit_task(
+                    run_exact, self._share(fragment), angles[rows], part, name=fragment.label
+                )
+                waiting.append((number, future))
+        for number, future in waiting:  # in the order of the rows
+            found[number].append(future.result())
+        seconds = perf_counter() - started
+        spent = Spent(execute_s=seconds, run_s=seconds, bundles=len(pieces))
+        return [np.concatenate(parts) for parts in found], spent
+
     def _run(
         self, calls: Iterable[tuple[Bundle, int, Request]], shots: int
     ) -> Iterator[tuple[Bundle, Measurement]]:
@@ -167,6 +212,26 @@ def run_bundle(
 ) -> Measurement:
     """Run one bundle on a worker."""
     return backends.backend(backend).run(fragment.get(), angles, part, shots, seed)
+
+
+def run_exact(fragment: Shared, angles: np.ndarray, cotangent: np.ndarray | None) -> np.ndarray:
+    """Run one bundle of the exact engine on a worker."""
+    return _run_exact(fragment.get(), angles, cotangent)
+
+
+def _run_exact(fragment: Fragment, angles: np.ndarray, cotangent: np.ndarray | None) -> np.ndarray:
+    engine = backends.branch_engine()
+    if cotangent is None:
+        return engine.values(fragment, angles)
+    return engine.pull_back(fragment, angles, cotangent)
+
+
+def _row_bundles(fragment: Fragment, rows: int) -> list[slice]:
+    """Return the rows of each bundle of the exact engine."""
+    branches = prod(site.rank for site in fragment.sites)
+    row_s = len(fragment.steps) * branches * 2.0 ** min(fragment.width, 60) * _EXACT_AMPLITUDE_S
+    most = max(1, int(min(TARGET_S / row_s, rows)))
+    return [slice(first, last) for first, last in _even(rows, most)]
 
 
 def split(index: int, request: Request, shots: int) -> Iterator[Bundle]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.quantum_info import PauliList
 
 from pilotcut.bundles import Executor, Request, Spent
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment import Fragment, FragmentTensor
 from pilotcut.cutting.plan import CutPlan, Observables, build_plan, pauli_terms
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
@@ -33,8 +33,9 @@ from pilotcut.reconstruction.contract import Contraction, sensitivities, standar
 from pilotcut.tasks import TaskManager
 from pilotcut.trace import JsonLines
 
-MODES = ("counts",)
+MODES = ("counts", "exact")
 
+Measured = TypeVar("Measured")
 Result = TypeVar("Result")
 
 #: Shots of one subexperiment that a target precision may ask for.
@@ -84,7 +85,8 @@ class CutEstimator(BaseEstimatorV2):
         circuits of its own structure only. Without any, circuits are cut at their
         `CutWire` markers or not at all.
     mode
-        "counts": every physical subexperiment runs as a circuit with shots.
+        "counts": every physical subexperiment runs as a circuit with shots. "exact": no
+        shots, the fragments' statevectors in the coherent basis; `stds` are 0.
     shots
         Shots of each subexperiment. A PUB's or call's `precision` wins over it.
     seed
@@ -135,11 +137,16 @@ class CutEstimator(BaseEstimatorV2):
         self.stage_seconds = dict.fromkeys(("partition", "generate", "execute", "reconstruct"), 0.0)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
         self._backend = backend
-        self._executor = Executor(tasks, backend)
+        self.executor = Executor(tasks, backend)
         self._seed = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
         self._batches = 0
         self._compiled: dict[tuple[object, ...], Compiled] = {}
         self._lock = threading.RLock()
+
+    @property
+    def exact(self) -> bool:
+        """Whether values come from statevectors and not from shots."""
+        return self.mode == "exact"
 
     # -- the estimator interface ---------------------------------------------------
 
@@ -206,8 +213,8 @@ class CutEstimator(BaseEstimatorV2):
         if compiled is None:  # nothing but identities
             values = np.repeat(constant[None], len(batch.slots), axis=0)
             return values, np.zeros_like(values), {"shots": 0}
-        shots = self.shots
-        if batch.precision is not None:
+        shots = 0 if self.exact else self.shots
+        if batch.precision is not None and not self.exact:
             shots = self._shots_for(compiled, batch.slots, coefficients, batch.precision)
         evaluation = self.evaluate(compiled, batch.slots, shots)
         values = evaluation.values @ coefficients.T + constant
@@ -245,7 +252,7 @@ class CutEstimator(BaseEstimatorV2):
     def _compile(self, program: Program, binding: Binding, terms: Sequence[str]) -> Compiled:
         started = perf_counter()
         plan = build_plan(program, binding, PauliList(list(terms)), self._labels_for(program))
-        compiled = Compiled(plan, Contraction.of(plan))
+        compiled = Compiled(plan, Contraction.of(plan, coherent=self.exact))
         seconds = perf_counter() - started
         self.stage_seconds["partition"] += seconds
         self.trace.write(
@@ -284,54 +291,55 @@ class CutEstimator(BaseEstimatorV2):
         requests = [Request(f, f.angle_values(slots)) for f in plan.fragments]
 
         def contract(tensors: list[FragmentTensor]) -> Evaluation:
-            bonds = [bond.matrix(slots) for bond in plan.bonds]
-            operands = compiled.contraction.operands(tensors, bonds)
+            bonds = [bond.coherent_matrix if self.exact else bond.matrix for bond in plan.bonds]
+            operands = compiled.contraction.operands(tensors, [bond(slots) for bond in bonds])
             values, environments = compiled.contraction.values_and_environments(operands)
-            return Evaluation(values, tensors, environments)
+            return Evaluation(values.real, tensors, environments)
 
-        return self.run_stages(plan, requests, shots, contract, queries=len(slots), source=source)
+        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
+            if self.exact:
+                return self.executor.exact(requests)
+            return self.executor.evaluate(requests, shots, seed)
+
+        circuits = sum(self._circuits(r.fragment) * len(r.angles) for r in requests)
+        about = {"source": source, "queries": len(slots), "subexperiments": circuits}
+        return self.run_stages(plan, execute, contract, about | {"shots": shots})
+
+    def _circuits(self, fragment: Fragment) -> int:
+        """Return how many circuits, or statevectors, one parameter set needs."""
+        if self.exact:
+            return prod(site.rank for site in fragment.sites)
+        return fragment.num_subexperiments
 
     def run_stages(
         self,
         plan: CutPlan,
-        requests: Sequence[Request],
-        shots: int,
-        reconstruct: Callable[[list[FragmentTensor]], Result],
-        *,
-        queries: int,
-        source: str,
+        execute: Callable[[np.random.SeedSequence], tuple[Measured, Spent]],
+        reconstruct: Callable[[Measured], Result],
+        about: dict[str, Any],
     ) -> Result:
-        """Run fragments of a plan as one batch, reconstruct, and record where the time went.
+        """Execute one batch, reconstruct, and record where the time went.
 
         Parameters
         ----------
         plan
             Named in the record.
-        requests
-            What to run; the batch's number seeds it.
+        execute
+            Runs the batch with a seed that is the batch's own.
         reconstruct
-            Turns the tensors into the result.
-        queries, source
-            How many queries this counts as, and what they are for.
+            Turns what was measured into the result.
+        about
+            Source, queries, subexperiments and shots of the batch.
         """
         started = perf_counter()
         with self._lock:
             batch = self._batches
             self._batches += 1
-        seed = np.random.SeedSequence(self._seed, spawn_key=(batch,))
-        tensors, spent = self._executor.evaluate(requests, shots, seed)
-        measured = perf_counter()
-        result = reconstruct(tensors)
-        contract_s = perf_counter() - measured
-        circuits = sum(r.fragment.num_subexperiments * len(r.angles) for r in requests)
-        about = {
-            "batch": batch,
-            "source": source,
-            "queries": queries,
-            "subexperiments": circuits,
-            "shots": shots,
-        }
-        self._record(plan, about, spent, contract_s, perf_counter() - started)
+        measured, spent = execute(np.random.SeedSequence(self._seed, spawn_key=(batch,)))
+        executed = perf_counter()
+        result = reconstruct(measured)
+        ended = perf_counter()
+        self._record(plan, {"batch": batch} | about, spent, ended - executed, ended - started)
         return result
 
     def _record(
@@ -364,8 +372,8 @@ class CutEstimator(BaseEstimatorV2):
                 "cuts": plan.num_cuts,
                 "mode": self.mode,
                 "bundles": spent.bundles,
-                "workers": self._executor.workers,
-                "policy": self._executor.policy,
+                "workers": self.executor.workers,
+                "policy": self.executor.policy,
                 "seed": [self._seed, about["batch"]],
                 "stage_seconds": stages,
                 "wall_s": wall_s,
@@ -387,7 +395,7 @@ class CutEstimator(BaseEstimatorV2):
 
     def use(self, tasks: TaskManager | None) -> None:
         """Run circuits through `tasks` from now on, or in this process."""
-        self._executor = Executor(tasks, self._backend)
+        self.executor = Executor(tasks, self._backend)
 
     # -- checkpoints ---------------------------------------------------------------
 
@@ -429,5 +437,7 @@ def sensitivities_of(
 def errors_of(compiled: Compiled, evaluation: Evaluation, coefficients: np.ndarray) -> np.ndarray:
     """Return standard errors (rows, observables) for coefficients (observables, terms)."""
     groups = [fragment.groups for fragment in compiled.plan.fragments]
+    if not any(tensor.covariances for tensor in evaluation.tensors):
+        return np.zeros((len(evaluation.values), len(coefficients)))
     sensitivity = sensitivities_of(compiled, evaluation, coefficients)
     return standard_errors(groups, evaluation.tensors, sensitivity)

@@ -9,22 +9,25 @@ the bond matrix and costs no circuit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import pi, sqrt
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_machine_learning.gradients import BaseEstimatorGradient, EstimatorGradientResult
 
-from pilotcut.bundles import Request
+from pilotcut.bundles import Request, Spent
 from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
+from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.program import Angle, Binding, read_circuit
 from pilotcut.errors import UserError
 from pilotcut.estimator import Compiled, CutEstimator, Evaluation, sensitivities_of
 from pilotcut.pubs import Batch, batches_of, coerce_pubs
+
+Measured = TypeVar("Measured")
 
 #: A shift rule: pairs (shift in radians, coefficient).
 Rule = tuple[tuple[float, float], ...]
@@ -113,23 +116,88 @@ class CutGradient(BaseEstimatorGradient):
         estimator = self._cut_estimator
         compiled = estimator.compile(batch.program, batch.binding, batch.terms)
         coefficients, _ = batch.coefficients()
-        base = estimator.evaluate(compiled, batch.slots, estimator.shots, "gradient")
+        shots = 0 if estimator.exact else estimator.shots
+        base = estimator.evaluate(compiled, batch.slots, shots, "gradient")
         sensitivity = sensitivities_of(compiled, base, coefficients)
-        result = bond_derivatives(compiled, base, coefficients, batch.slots)
-        shifted = [_Shifted.of(f, set(slots.tolist())) for f in compiled.plan.fragments]
-        requests = [s.request(batch.slots) for s in shifted if s.terms]
+        result = self._bonds(compiled, base, coefficients, batch.slots)
+        add = self._add_exact if estimator.exact else self._add_shifts
+        add(result, compiled.plan, batch.slots, set(slots.tolist()), sensitivity)
+        return result[:, :, slots]
 
-        def differentiate(tensors: list[FragmentTensor]) -> np.ndarray:
-            pieces = zip([s for s in shifted if s.terms], tensors, strict=True)
-            for one, tensor in pieces:
+    def _bonds(
+        self, compiled: Compiled, base: Evaluation, coefficients: np.ndarray, slots: np.ndarray
+    ) -> np.ndarray:
+        """Return what the angles of cut gates contribute, (rows, observables, slots)."""
+        plan = compiled.plan
+        result = np.zeros((len(slots), len(coefficients), plan.program.num_slots))
+        environments = base.environments[len(plan.fragments) :]
+        for bond, environment in zip(plan.bonds, environments, strict=True):
+            if bond.angle is not None:
+                exact = self._cut_estimator.exact
+                slope = bond.coherent_slope(slots) if exact else bond.slope(slots)
+                terms = np.einsum("btij,bij->bt", environment, slope).real
+                result[:, :, bond.angle.slot] += terms @ coefficients.T
+        return result
+
+    def _add_exact(
+        self,
+        result: np.ndarray,
+        plan: CutPlan,
+        slots: np.ndarray,
+        wanted: set[int],
+        sensitivity: Sequence[np.ndarray],
+    ) -> None:
+        """Add the pull-back of every fragment that holds a wanted angle."""
+        owners = [f for f in plan.fragments if any(a.slot in wanted for a in f.angles)]
+        requests = [Request(f, f.angle_values(slots)) for f in owners]
+
+        def execute(_: np.random.SeedSequence) -> tuple[list[np.ndarray], Spent]:
+            return self._cut_estimator.executor.pull_back(
+                requests, [sensitivity[f.index] for f in owners]
+            )
+
+        def add(slopes: list[np.ndarray]) -> None:
+            for fragment, slope in zip(owners, slopes, strict=True):
+                for column, angle in enumerate(fragment.angles):
+                    result[:, :, angle.slot] += angle.scale * slope[:, :, column]
+
+        if owners:
+            self._run_stage(plan, execute, add, 0)
+
+    def _add_shifts(
+        self,
+        result: np.ndarray,
+        plan: CutPlan,
+        slots: np.ndarray,
+        wanted: set[int],
+        sensitivity: Sequence[np.ndarray],
+    ) -> None:
+        """Add the parameter shifts of every fragment that holds a wanted angle."""
+        shifted = [s for f in plan.fragments if (s := _Shifted.of(f, wanted)).terms]
+        requests = [one.request(slots) for one in shifted]
+
+        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
+            estimator = self._cut_estimator
+            return estimator.executor.evaluate(requests, estimator.shots, seed)
+
+        def add(tensors: list[FragmentTensor]) -> None:
+            for one, tensor in zip(shifted, tensors, strict=True):
                 one.add_to(result, tensor, sensitivity[one.fragment.index])
-            return result[:, :, slots]
 
-        if not requests:
-            return differentiate([])
-        return estimator.run_stages(
-            compiled.plan, requests, estimator.shots, differentiate, queries=0, source="shift"
-        )
+        if shifted:
+            circuits = sum(r.fragment.num_subexperiments * len(r.angles) for r in requests)
+            self._run_stage(plan, execute, add, circuits)
+
+    def _run_stage(
+        self,
+        plan: CutPlan,
+        execute: Callable[[np.random.SeedSequence], tuple[list[Measured], Spent]],
+        add: Callable[[list[Measured]], None],
+        circuits: int,
+    ) -> None:
+        shots = 0 if self._cut_estimator.exact else self._cut_estimator.shots
+        about = {"source": "shift", "queries": 0, "subexperiments": circuits, "shots": shots}
+        self._cut_estimator.run_stages(plan, execute, add, about)
 
 
 def _bindings(circuits: Sequence[QuantumCircuit]) -> list[Binding]:
@@ -138,19 +206,6 @@ def _bindings(circuits: Sequence[QuantumCircuit]) -> list[Binding]:
         if id(circuit) not in seen:
             seen[id(circuit)] = read_circuit(circuit)[1]
     return [seen[id(circuit)] for circuit in circuits]
-
-
-def bond_derivatives(
-    compiled: Compiled, base: Evaluation, coefficients: np.ndarray, slots: np.ndarray
-) -> np.ndarray:
-    """Return what the angles of cut gates contribute, (rows, observables, slots)."""
-    plan = compiled.plan
-    result = np.zeros((len(slots), len(coefficients), plan.program.num_slots))
-    for bond, environment in zip(plan.bonds, base.environments[len(plan.fragments) :], strict=True):
-        if bond.angle is not None:
-            slope = np.einsum("btij,bij->bt", environment, bond.slope(slots))
-            result[:, :, bond.angle.slot] += slope @ coefficients.T
-    return result
 
 
 @dataclass(frozen=True)

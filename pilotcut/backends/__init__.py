@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from pilotcut.backends.base import Backend
 from pilotcut.errors import UserError
+
+if TYPE_CHECKING:
+    from pilotcut.backends.branch import BranchEngine
 
 NAMES = ("aer",)
 
@@ -34,3 +38,14 @@ def backend(name: str) -> Backend:
     from pilotcut.backends.aer import AerBackend
 
     return AerBackend(device=os.environ.get("PILOTCUT_AER_DEVICE", "CPU"))
+
+
+@lru_cache(maxsize=1)
+def branch_engine() -> BranchEngine:
+    """Return this process's exact engine.
+
+    A pilot says on which device its workers simulate, through PILOTCUT_TORCH_DEVICE.
+    """
+    from pilotcut.backends.branch import BranchEngine
+
+    return BranchEngine(device=os.environ.get("PILOTCUT_TORCH_DEVICE", "cpu"))

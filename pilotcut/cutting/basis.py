@@ -1,4 +1,4 @@
-"""One cut in the physical basis: local operations a side, and the bond matrix between them.
+"""One cut in two bases: local operations a side, and the bond matrix between them.
 
 A cut replaces a two-qubit gate, or a wire, by ``U(rho) = sum_ij C_ij (A_i x B_j)(rho)``.
 The terms come from `qiskit_addon_cutting.qpd.QPDBasis`; what is done here is to keep the
@@ -8,6 +8,10 @@ with k sites has 5^k variants and not 6^(all cuts).
 
 An operation is a channel of one qubit, so two are the same when their Pauli transfer
 matrices are; how the addon spells them does not matter.
+
+That is the physical basis, what a QPU can run. The coherent basis is what a simulator can
+run: the operator-Schmidt decomposition of the gate's matrix, ``U = sum_r c_r A_r x B_r``,
+of rank 2 for CX, CZ, RZZ, CRZ and for a wire, and 4 for a SWAP.
 
 References
 ----------
@@ -55,6 +59,29 @@ class LocalOperation:
 
 
 @dataclass(frozen=True)
+class Branches:
+    """The coherent basis of a cut: ``U = sum_r c_r(x) A_r x B_r``.
+
+    Parameters
+    ----------
+    operators
+        (R, 2, 2) complex, ``A_r`` of side 0 and ``B_r`` of side 1. Those of a wire are the
+        states ``|r>``: at its end the wire itself becomes the branch.
+    amplitudes
+        (3, R) complex: ``c = a[0] + a[1] cos(x/2) + a[2] sin(x/2)`` with x the cut gate's
+        angle in radians. A gate without a free angle has ``a[0] = 1`` only.
+    """
+
+    operators: tuple[np.ndarray, np.ndarray]
+    amplitudes: np.ndarray
+
+    @property
+    def rank(self) -> int:
+        """Number of branches R."""
+        return self.amplitudes.shape[1]
+
+
+@dataclass(frozen=True)
 class CutBasis:
     """The local operations of a cut and the matrix that joins them.
 
@@ -67,11 +94,14 @@ class CutBasis:
     coefficients
         Array (3, d0, d1): the bond matrix is ``c[0] + c[1] cos(x) + c[2] sin(x)`` with x
         the cut gate's angle in radians. A gate without a free angle has ``c[0]`` only.
+    branches
+        The same cut in the coherent basis.
     """
 
     kinds: tuple[str, str]
     operations: tuple[tuple[LocalOperation, ...], tuple[LocalOperation, ...]]
     coefficients: np.ndarray
+    branches: Branches
 
     @property
     def has_angle(self) -> bool:
@@ -99,7 +129,9 @@ def basis_of_gate(gate: Instruction) -> CutBasis:
     CutError
         If the addon has no decomposition of the gate.
     """
-    return _from_addon([_addon_basis(gate)], _kinds_of(gate.name), _constant)
+    addon = _addon_basis(gate)
+    branches = _wire_branches() if gate.name == "move" else _schmidt(gate)
+    return _from_addon([addon], _kinds_of(gate.name), _constant, branches)
 
 
 @lru_cache(maxsize=1)
@@ -110,8 +142,39 @@ def basis_of_rzz() -> CutBasis:
     evaluations fix the trigonometric polynomial of degree one.
     """
     return _from_addon(
-        [_addon_basis(RZZGate(x)) for x in _FIT_ANGLES], ("gate", "gate"), _trigonometric
+        [_addon_basis(RZZGate(x)) for x in _FIT_ANGLES],
+        ("gate", "gate"),
+        _trigonometric,
+        _rzz_branches(),
     )
+
+
+def _rzz_branches() -> Branches:
+    """Return RZZ(x) = cos(x/2) I x I - i sin(x/2) Z x Z."""
+    operators = _PAULIS[[0, 3]]
+    return Branches((operators, operators), np.array([[0, 0], [1, 0], [0, -1j]]))
+
+
+def _wire_branches() -> Branches:
+    """Return the states |r> of a wire: its identity is sum_r |r><r|."""
+    return Branches(
+        (np.eye(2, dtype=complex), np.eye(2, dtype=complex)),
+        np.array([[1, 1], [0, 0], [0, 0]], dtype=complex),
+    )
+
+
+def _schmidt(gate: Instruction) -> Branches:
+    """Return the operator-Schmidt decomposition of a two-qubit gate's matrix."""
+    matrix = np.asarray(gate.to_matrix(), dtype=complex).reshape(2, 2, 2, 2)
+    # Qiskit's matrices are little-endian: axes are (out 1, out 0, in 1, in 0).
+    pairs = matrix.transpose(1, 3, 0, 2).reshape(4, 4)
+    u, weights, v = np.linalg.svd(pairs)
+    rank = int((weights > 1e-10).sum())
+    root = np.sqrt(weights[:rank])
+    sides = (u[:, :rank] * root).T.reshape(-1, 2, 2), (root[:, None] * v[:rank]).reshape(-1, 2, 2)
+    amplitudes = np.zeros((3, rank), dtype=complex)
+    amplitudes[0] = 1
+    return Branches(sides, amplitudes)
 
 
 # Three generic angles, so that no coefficient vanishes by accident.
@@ -146,6 +209,7 @@ def _from_addon(
     bases: Sequence[QPDBasis],
     kinds: tuple[str, str],
     fit: Callable[[np.ndarray], np.ndarray],
+    branches: Branches,
 ) -> CutBasis:
     """Fold the addon's joint terms (the same maps in every basis) into distinct sides."""
     terms = np.array([b.coeffs for b in bases], dtype=float)
@@ -154,7 +218,7 @@ def _from_addon(
     bond = np.zeros((len(bases), len(sides[0][0]), len(sides[1][0])))
     for term, i, j in zip(used, sides[0][1], sides[1][1], strict=True):
         bond[:, i, j] += terms[:, term]
-    return CutBasis(kinds, (tuple(sides[0][0]), tuple(sides[1][0])), fit(bond))
+    return CutBasis(kinds, (tuple(sides[0][0]), tuple(sides[1][0])), fit(bond), branches)
 
 
 def _distinct(

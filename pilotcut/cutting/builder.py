@@ -191,7 +191,14 @@ class Builder:
     def _site(self, end: tuple[int, int], wire: int) -> Site:
         bond, side = end
         basis = self._cuts[bond].basis
-        return Site(bond, side, wire, basis.kinds[side], basis.operations[side])
+        return Site(
+            bond=bond,
+            side=side,
+            wire=wire,
+            kind=basis.kinds[side],
+            operations=basis.operations[side],
+            branches=basis.branches.operators[side],
+        )
 
     def _sub_observables(self, wires: Sequence[int]) -> tuple[PauliList, np.ndarray]:
         """Restrict the terms to wires that are a qubit's last; others are not observed."""
@@ -220,6 +227,7 @@ class Builder:
                 gate=cut.gate,
                 ends=(ends[k, 0], ends[k, 1]),
                 coefficients=cut.basis.coefficients,
+                amplitudes=cut.basis.branches.amplitudes,
                 angle=cut.angle,
                 overhead=cut.basis.overhead,
             )

@@ -9,7 +9,7 @@ two sites by a matrix. Nothing here runs anything.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -35,6 +35,8 @@ class Site:
         "gate", "end" or "start" (see `pilotcut.cutting.basis.KINDS`).
     operations
         The distinct local operations that may stand here.
+    branches
+        (R, 2, 2) complex: the operators of the coherent basis that may stand here.
     """
 
     bond: int
@@ -42,6 +44,12 @@ class Site:
     wire: int
     kind: str
     operations: tuple[LocalOperation, ...]
+    branches: np.ndarray = field(repr=False, compare=False)
+
+    @property
+    def rank(self) -> int:
+        """Number of branches of the coherent basis."""
+        return len(self.branches)
 
 
 @dataclass(frozen=True)
@@ -209,6 +217,8 @@ class Bond:
         ``((fragment, axis), (fragment, axis))`` of side 0 and side 1.
     coefficients
         See `pilotcut.cutting.basis.CutBasis`.
+    amplitudes
+        See `pilotcut.cutting.basis.Branches`.
     angle
         The cut gate's free angle, or None.
     overhead
@@ -219,6 +229,7 @@ class Bond:
     gate: str
     ends: tuple[tuple[int, int], tuple[int, int]]
     coefficients: np.ndarray
+    amplitudes: np.ndarray
     angle: Angle | None
     overhead: float
 
@@ -237,6 +248,36 @@ class Bond:
         return self.angle.scale * (
             self.coefficients[2] * np.cos(x) - self.coefficients[1] * np.sin(x)
         )
+
+    def coherent_matrix(self, slots: np.ndarray) -> np.ndarray:
+        """Return the bond matrix of the coherent basis, (batch or 1, R^2, R^2) complex.
+
+        Diagonal: branch pairs (ket, bra) meet their like, weighted by ``c_ket conj(c_bra)``.
+        """
+        c = self._amplitudes(slots)
+        return _diagonal(c, c)
+
+    def coherent_slope(self, slots: np.ndarray) -> np.ndarray:
+        """Return d coherent matrix / d slot of the free angle."""
+        assert self.angle is not None
+        x = self.angle.of(slots)[:, None] / 2
+        a = self.amplitudes
+        slope = self.angle.scale / 2 * (a[2] * np.cos(x) - a[1] * np.sin(x))
+        c = self._amplitudes(slots)
+        return _diagonal(slope, c) + _diagonal(c, slope)
+
+    def _amplitudes(self, slots: np.ndarray) -> np.ndarray:
+        a = self.amplitudes
+        if self.angle is None:
+            return a[:1]
+        x = self.angle.of(slots)[:, None] / 2
+        return a[0] + a[1] * np.cos(x) + a[2] * np.sin(x)
+
+
+def _diagonal(ket: np.ndarray, bra: np.ndarray) -> np.ndarray:
+    """Return diag(ket x conj(bra)), (batch, R^2, R^2), for amplitudes (batch, R)."""
+    pairs = (ket[:, :, None] * bra.conj()[:, None, :]).reshape(len(ket), -1)
+    return pairs[:, :, None] * np.eye(pairs.shape[1])
 
 
 @dataclass(frozen=True)

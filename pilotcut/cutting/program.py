@@ -39,7 +39,7 @@ class Angle:
         return self.scale * slots[:, self.slot] + self.offset
 
 
-Param = float | Angle | np.ndarray
+Param = float | str | Angle | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Step:
 def _param_key(param: Param) -> object:
     if isinstance(param, np.ndarray):
         return param.tobytes()
-    return (param.slot, param.scale, param.offset) if isinstance(param, Angle) else float(param)
+    return (param.slot, param.scale, param.offset) if isinstance(param, Angle) else param
 
 
 @dataclass(frozen=True)
@@ -266,9 +266,9 @@ def _is_kept(gate: Instruction) -> bool:
 
 
 def _read_param(
-    param: float | ParameterExpression | np.ndarray, expressions: list[ParameterExpression]
+    param: float | str | ParameterExpression | np.ndarray, expressions: list[ParameterExpression]
 ) -> Param:
-    if isinstance(param, np.ndarray):
+    if isinstance(param, (np.ndarray, str)):  # a matrix, or the letters of a PauliGate
         return param
     if isinstance(param, ParameterExpression):
         if param.parameters:

@@ -39,9 +39,9 @@ class Contraction:
     term_index: np.ndarray
 
     @classmethod
-    def of(cls, plan: CutPlan) -> Contraction:
-        """Return the contraction of a plan, with its path searched."""
-        indices, sizes = _network(plan)
+    def of(cls, plan: CutPlan, *, coherent: bool = False) -> Contraction:
+        """Return the contraction of a plan in one of its two bases, with its path searched."""
+        indices, sizes = _network(plan, coherent)
         return cls(indices, _path(indices, sizes), plan.term_index)
 
     def operands(
@@ -108,15 +108,15 @@ def _matrix(
     return moved.reshape(*moved.shape[:2], height, -1) if moved.size else moved
 
 
-def _network(plan: CutPlan) -> tuple[tuple[tuple[str, ...], ...], dict[str, int]]:
+def _network(plan: CutPlan, coherent: bool) -> tuple[tuple[tuple[str, ...], ...], dict[str, int]]:
     fragments: list[list[str]] = [[""] * len(f.sites) for f in plan.fragments]
     bonds = []
     sizes = {}
     for bond in plan.bonds:
         names = (f"{bond.index}.0", f"{bond.index}.1")
-        for name, (fragment, axis), size in zip(
-            names, bond.ends, bond.coefficients.shape[1:], strict=True
-        ):
+        rank = bond.amplitudes.shape[1]
+        shape = (rank**2, rank**2) if coherent else bond.coefficients.shape[1:]
+        for name, (fragment, axis), size in zip(names, bond.ends, shape, strict=True):
             fragments[fragment][axis] = name
             sizes[name] = size
         bonds.append(names)

@@ -1,0 +1,512 @@
+"""The exact fragment engine: a statevector for every branch, and their Gram matrices.
+
+In the coherent basis a cut is ``U = sum_r c_r A_r x B_r``. A fragment with sites of rank R
+has one statevector ``phi_a`` for each choice ``a`` of branches, and its tensor is the Gram
+matrix ``<phi_b|O|phi_a>``, whose pairs (ket a, bra b) are the bond indices. Nothing is
+measured and nothing is sampled, so it is exact, and torch differentiates through it.
+
+Two things make it fast. Gates are fused: what stands on one wire waits as a 2x2 matrix
+until a two-qubit gate or a site takes it along. And wires are joined lazily: a wire that
+no gate has entangled yet is a vector of its own, so a chain grows to its full width only
+at its last gate.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+
+from pilotcut.backends.lowering import Gate, lower
+from pilotcut.cutting.fragment import Fragment, SiteStep
+from pilotcut.errors import CutError
+
+#: Bytes that a batch's states may take, with all that autograd keeps of them.
+MEMORY_BYTES = 2 * 2**30
+
+#: Schedules kept by one engine.
+CACHED_FRAGMENTS = 64
+
+
+class BranchEngine:
+    """Exact tensors of fragments, differentiable by their angles.
+
+    Parameters
+    ----------
+    device
+        A torch device.
+    dtype
+        `torch.complex128` or `torch.complex64`.
+    memory_bytes
+        Batches are run in chunks of rows whose states fit this.
+    """
+
+    def __init__(
+        self,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.complex128,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.memory_bytes = memory_bytes
+        self._cache: OrderedDict[str, _Schedule] = OrderedDict()
+
+    def tensor(self, fragment: Fragment, angles: torch.Tensor) -> torch.Tensor:
+        """Return the fragment's tensor (rows, observables, *R^2 of each site), complex.
+
+        Parameters
+        ----------
+        fragment
+            The fragment.
+        angles
+            (rows, angles) in radians, real; may require gradients.
+
+        Raises
+        ------
+        CutError
+            If the states of one row do not fit the memory limit.
+        """
+        schedule, size = self._schedule(fragment), self.rows_at_once(fragment)
+        parts = [schedule.run(chunk) for chunk in angles.to(self.device).split(size)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def values(self, fragment: Fragment, angles: np.ndarray) -> np.ndarray:
+        """Return `tensor` as an array, without keeping what gradients would need."""
+        with torch.no_grad():
+            return self.tensor(fragment, torch.as_tensor(angles)).cpu().numpy()
+
+    def pull_back(
+        self, fragment: Fragment, angles: np.ndarray, cotangents: np.ndarray
+    ) -> np.ndarray:
+        """Return ``Re sum_i cotangent_i dT_i/d angle``, (rows, outputs, angles).
+
+        Parameters
+        ----------
+        angles
+            (rows, angles).
+        cotangents
+            (rows, outputs, observables, variants) complex: for each output its derivative by
+            the tensor, branch pairs flattened.
+        """
+        free = torch.as_tensor(angles).requires_grad_()
+        tensor = self.tensor(fragment, free)
+        weights = torch.as_tensor(cotangents).to(tensor.device, tensor.dtype).conj()
+        gradients = [
+            torch.autograd.grad(
+                tensor, free, weights[:, k].reshape(tensor.shape), retain_graph=True
+            )[0]
+            for k in range(weights.shape[1])
+        ]
+        return torch.stack(gradients, dim=1).cpu().numpy()
+
+    def rows_at_once(self, fragment: Fragment) -> int:
+        """Return how many rows fit the memory limit."""
+        row_bytes = self._planned(fragment).amplitudes * self.dtype.itemsize
+        if row_bytes > self.memory_bytes:
+            raise CutError(
+                f"fragment {fragment.label} ({fragment.width} qubits, "
+                f"{prod(s.rank for s in fragment.sites)} branches) needs "
+                f"{row_bytes / 2**30:.3g} GiB for one parameter set, expected at most "
+                f"{self.memory_bytes / 2**30:.3g} GiB; cut it narrower, for example with "
+                f"max_width={_width_that_fits(fragment, row_bytes, self.memory_bytes)}"
+            )
+        return int(max(1, self.memory_bytes // row_bytes))
+
+    def _planned(self, fragment: Fragment) -> _Planner:
+        return self._schedule(fragment).plan
+
+    def _schedule(self, fragment: Fragment) -> _Schedule:
+        key = fragment.fingerprint
+        if key not in self._cache:
+            self._cache[key] = _Schedule(fragment, self.device, self.dtype)
+            if len(self._cache) > CACHED_FRAGMENTS:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return self._cache[key]
+
+
+def _width_that_fits(fragment: Fragment, row_bytes: int, memory_bytes: int) -> int:
+    """Return a width whose states would fit: each qubit less halves them."""
+    return max(1, fragment.width - int(np.ceil(np.log2(row_bytes / memory_bytes))))
+
+
+# -- planning: which operation on which group of wires ------------------------------------
+
+# An axis of a state: ("wire", w) or ("site", s).
+_Axis = tuple[str, int]
+
+# Brings a constant to an engine's device and dtype.
+_Put = Callable[[np.ndarray], torch.Tensor]
+
+
+@dataclass
+class _Factor:
+    """A matrix of a product: a constant, or number `index` of the free gates of its size."""
+
+    constant: np.ndarray | None = None
+    index: int = -1
+
+
+_Chain = list[_Factor]
+
+
+@dataclass
+class _Matrix:
+    """The matrix that is applied to one or two wires, as factors still to be multiplied.
+
+    Parameters
+    ----------
+    before, after
+        For each wire, one-qubit factors, first applied first.
+    own
+        The two-qubit gate, or a site's branches (R * 2, 2), or None.
+    """
+
+    before: tuple[_Chain, ...]
+    own: _Factor | None
+    after: tuple[_Chain, ...]
+
+    @property
+    def pattern(self) -> tuple[object, ...]:
+        """Return what must agree for several matrices to be multiplied as one batch."""
+        chains = tuple(tuple(f.constant is None for f in c) for c in (*self.before, *self.after))
+        own = self.own
+        shape = None if own is None else own.constant is None or own.constant.shape
+        return (len(self.before), chains, tuple(len(c) for c in self.before), shape)
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """One tensor operation: start a wire, join two groups, or apply a matrix.
+
+    Parameters
+    ----------
+    kind
+        "start", "open" (a wire cut's new wire), "join" or "apply".
+    group
+        The group that results.
+    sources
+        For a join, the groups that are joined.
+    order, shape
+        For an application: the axes to bring to the front, as a permutation of all, and
+        the shape afterwards, both without the batch.
+    matrix
+        For an application.
+    """
+
+    kind: str
+    group: int
+    sources: tuple[int, int] = (-1, -1)
+    order: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
+    matrix: _Matrix | None = None
+
+
+class _Planner:
+    """Walks a fragment and writes down the operations, keeping track of axes."""
+
+    def __init__(self, fragment: Fragment) -> None:
+        self.fragment = fragment
+        self.operations: list[_Operation] = []
+        self.harmonics: dict[int, list[np.ndarray]] = {1: [], 2: []}
+        self.angles: dict[int, list[int]] = {1: [], 2: []}
+        self.axes: dict[int, list[_Axis]] = {}
+        self.amplitudes = 0  # of all states that are made, for one row
+        self._waiting: list[_Chain] = [[] for _ in range(fragment.width)]
+        self._last: dict[int, _Chain] = {}  # where a wire's last matrix takes factors after it
+        self._group_of: dict[int, int] = {}
+        self._count = 0
+        self.lowered = lower(fragment)
+        opened = {s.wire for s in fragment.sites if s.kind == "start"}
+        for wire in set(range(fragment.width)) - opened:
+            self._start("start", [("wire", wire)])
+        for step in self.lowered.steps:
+            self._step(step)
+        for wire in sorted(self._group_of):
+            self._flush(wire)
+
+    def _step(self, step: Gate | SiteStep) -> None:
+        if isinstance(step, SiteStep):
+            self._site(step.site)
+        elif len(step.wires) == 1:
+            self._wait(step.wires[0], self._factor(step))
+        else:
+            self._join(*step.wires)
+            self._apply(step.wires, self._factor(step))
+
+    def _factor(self, gate: Gate) -> _Factor:
+        if gate.angle is None:
+            return _Factor(constant=gate.matrix)
+        size = len(gate.wires)
+        self.harmonics[size].append(gate.matrix)
+        self.angles[size].append(gate.angle)
+        return _Factor(index=len(self.angles[size]) - 1)
+
+    def _wait(self, wire: int, factor: _Factor) -> None:
+        waiting = self._waiting[wire]
+        if waiting and waiting[-1].constant is not None and factor.constant is not None:
+            waiting[-1] = _Factor(constant=factor.constant @ waiting[-1].constant)
+        else:
+            waiting.append(factor)
+
+    def _start(self, kind: str, axes: list[_Axis]) -> None:
+        self.operations.append(_Operation(kind, self._new_group(axes)))
+
+    def _new_group(self, axes: list[_Axis]) -> int:
+        group, self._count = self._count, self._count + 1
+        self._place(group, axes)
+        return group
+
+    def _place(self, group: int, axes: list[_Axis]) -> None:
+        self.axes[group] = axes
+        self._group_of.update({number: group for kind, number in axes if kind == "wire"})
+        self.amplitudes += prod(self._sizes(axes))
+
+    def _sizes(self, axes: list[_Axis]) -> tuple[int, ...]:
+        return tuple(2 if kind == "wire" else self.fragment.sites[k].rank for kind, k in axes)
+
+    def _site(self, index: int) -> None:
+        site = self.fragment.sites[index]
+        wire = ("wire", site.wire)
+        if site.kind == "start":
+            self._start("open", [("site", index), wire])
+        elif site.kind == "end":
+            self._flush(site.wire)
+            axes = self.axes[self._group_of.pop(site.wire)]
+            axes[axes.index(wire)] = ("site", index)  # the wire itself becomes the branch
+        else:
+            branches = _Factor(constant=site.branches.reshape(-1, 2))
+            self._apply((site.wire,), branches, [("site", index)])
+
+    def _flush(self, wire: int) -> None:
+        """Give what waits on a wire to the wire's last matrix, or apply it alone."""
+        if self._waiting[wire] and wire in self._last:
+            self._last[wire].extend(self._waiting[wire])
+            self._waiting[wire] = []
+        elif self._waiting[wire]:
+            self._apply((wire,), None)
+
+    def _join(self, first: int, second: int) -> None:
+        a, b = self._group_of[first], self._group_of[second]
+        if a != b:
+            group = self._new_group([*self.axes.pop(a), *self.axes.pop(b)])
+            self.operations.append(_Operation("join", group, sources=(a, b)))
+
+    def _apply(
+        self, wires: tuple[int, ...], own: _Factor | None, new: list[_Axis] | None = None
+    ) -> None:
+        group = self._group_of[wires[0]]
+        old = self.axes[group]
+        front = [("wire", w) for w in wires]
+        rest = [axis for axis in old if axis not in front]
+        axes = [*(new or []), *front, *rest]
+        order = tuple(old.index(axis) for axis in [*front, *rest])
+        matrix = _Matrix(tuple(self._waiting[w] for w in wires), own, tuple([] for _ in wires))
+        for wire, after in zip(wires, matrix.after, strict=True):
+            self._waiting[wire] = []
+            self._last[wire] = after
+        self._place(group, axes)
+        self.operations.append(
+            _Operation("apply", group, (-1, -1), order, self._sizes(axes), matrix)
+        )
+
+
+# -- running -----------------------------------------------------------------------------
+
+
+class _Schedule:
+    """A planned fragment with its constants on a device."""
+
+    def __init__(self, fragment: Fragment, device: torch.device, dtype: torch.dtype) -> None:
+        self.plan = _Planner(fragment)
+        self._device, self._dtype = device, dtype
+        self._real = torch.float64 if dtype == torch.complex128 else torch.float32
+        lowered = self.plan.lowered
+        self._linear = torch.as_tensor(lowered.linear, dtype=self._real, device=device)
+        self._offset = torch.as_tensor(lowered.offset, dtype=self._real, device=device)
+        self._harmonics = {n: self._complex(np.array(h)) for n, h in self.plan.harmonics.items()}
+        self._eye = torch.eye(2, dtype=dtype, device=device)
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for number, operation in enumerate(self.plan.operations):
+            if operation.matrix is not None:
+                alike.setdefault(operation.matrix.pattern, []).append(number)
+        self._products = [
+            _Product([self.plan.operations[k].matrix for k in some], some, self._complex)
+            for some in alike.values()
+        ]
+        self._grams = [_Gram(fragment, axes, self._complex) for axes in self.plan.axes.values()]
+        self._outer = _Outer(fragment, [gram.sites for gram in self._grams])
+
+    def _complex(self, array: np.ndarray) -> torch.Tensor:
+        return torch.tensor(array, dtype=self._dtype, device=self._device)
+
+    def run(self, angles: torch.Tensor) -> torch.Tensor:
+        """Return the tensor (rows, observables, *R^2) for angles (rows, angles)."""
+        rows = len(angles)
+        free = self._free_matrices(angles.to(self._real))
+        matrices = {n: m for product in self._products for n, m in product(free)}
+        states: dict[int, torch.Tensor] = {}
+        for number, operation in enumerate(self.plan.operations):
+            if operation.kind == "apply":
+                state = states[operation.group].permute(0, *(k + 1 for k in operation.order))
+                matrix = matrices[number]
+                flat = matrix @ state.reshape(rows, matrix.shape[-1], -1)
+                states[operation.group] = flat.reshape(rows, *operation.shape)
+            elif operation.kind == "join":
+                a, b = (states.pop(k) for k in operation.sources)
+                outer = a.reshape(rows, -1, 1) * b.reshape(rows, 1, -1)
+                states[operation.group] = outer.reshape(rows, *a.shape[1:], *b.shape[1:])
+            else:
+                fresh = self._eye if operation.kind == "open" else self._eye[0]
+                states[operation.group] = fresh.expand(rows, *fresh.shape)
+        grams = [
+            gram(states[group]) for group, gram in zip(self.plan.axes, self._grams, strict=True)
+        ]
+        return self._outer(grams)
+
+    def _free_matrices(self, angles: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Return all free gates' matrices, size -> (gates, rows, d, d)."""
+        half = (angles @ self._linear + self._offset) / 2
+        free = {}
+        for size, columns in self.plan.angles.items():
+            if columns:
+                x = half[:, columns].T
+                harmonics = torch.stack([torch.ones_like(x), torch.cos(x), torch.sin(x)], dim=-1)
+                free[size] = torch.einsum(
+                    "nrk,nkij->nrij", harmonics.to(self._dtype), self._harmonics[size]
+                )
+        return free
+
+
+class _Product:
+    """Multiplies the factors of many matrices of one pattern as one batch."""
+
+    def __init__(self, matrices: Sequence[_Matrix | None], numbers: list[int], put: _Put) -> None:
+        some = [matrix for matrix in matrices if matrix is not None]
+        self._numbers = numbers
+        self._before = [self._chain([m.before[w] for m in some], put) for w in _wires(some)]
+        self._after = [self._chain([m.after[w] for m in some], put) for w in _wires(some)]
+        own = [m.own for m in some if m.own is not None]
+        self._own = self._stack(own, put) if own else None
+        self._size = len(self._before)
+        self._eye = put(np.eye(2))
+
+    def _chain(self, chains: list[_Chain], put: _Put) -> list[torch.Tensor | list[int]]:
+        return [self._stack(list(factors), put) for factors in zip(*chains, strict=True)]
+
+    @staticmethod
+    def _stack(factors: list[_Factor], put: _Put) -> torch.Tensor | list[int]:
+        """Return constants (matrices, 1, d, d), or the numbers of free gates."""
+        constants = [f.constant for f in factors if f.constant is not None]
+        return put(np.array(constants)[:, None]) if constants else [f.index for f in factors]
+
+    def __call__(self, free: dict[int, torch.Tensor]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield (operation, matrix (rows or 1, D, d)) for free gates (gates, rows, d, d)."""
+        result = self._both([self._multiplied(c, free) for c in self._before])
+        if self._own is not None:
+            own = _value(self._own, free, self._size)
+            result = own if result is None else own @ result
+        after = self._both([self._multiplied(c, free) for c in self._after])
+        assert result is not None
+        if after is not None:
+            # A site's branches stand above each other: the factor applies to each of them.
+            height = after.shape[-1]
+            tall = result.reshape(*result.shape[:2], -1, height, result.shape[-1])
+            result = (after[:, :, None] @ tall).flatten(2, 3)
+        return zip(self._numbers, result, strict=True)
+
+    def _multiplied(
+        self, chain: list[torch.Tensor | list[int]], free: dict[int, torch.Tensor]
+    ) -> torch.Tensor | None:
+        product = None
+        for factor in chain:
+            value = _value(factor, free, 1)
+            product = value if product is None else value @ product
+        return product
+
+    def _both(self, sides: list[torch.Tensor | None]) -> torch.Tensor | None:
+        """Return the Kronecker product of both wires' matrices, or the one wire's."""
+        if len(sides) == 1 or all(side is None for side in sides):
+            return sides[0]
+        a, b = (self._eye[None, None] if side is None else side for side in sides)
+        product = a[..., :, None, :, None] * b[..., None, :, None, :]
+        return product.reshape(*product.shape[:2], 4, 4)
+
+
+def _wires(matrices: Sequence[_Matrix]) -> range:
+    return range(len(matrices[0].before))
+
+
+def _value(
+    factor: torch.Tensor | list[int], free: dict[int, torch.Tensor], size: int
+) -> torch.Tensor:
+    return factor if isinstance(factor, torch.Tensor) else free[size][factor]
+
+
+class _Gram:
+    """Gram matrices of one group's branches, for the letters that stand on its wires."""
+
+    def __init__(self, fragment: Fragment, axes: list[_Axis], put: _Put) -> None:
+        self.sites = [k for kind, k in axes if kind == "site"]
+        wires = [k for kind, k in axes if kind == "wire"]
+        self._order = [0, *(1 + axes.index(("site", s)) for s in self.sites)]
+        self._order += [1 + axes.index(("wire", w)) for w in wires]
+        self._branches = prod(fragment.sites[s].rank for s in self.sites)
+        both = np.hstack([fragment.observables.x[:, wires], fragment.observables.z[:, wires]])
+        letters, self._index = np.unique(both, axis=0, return_inverse=True)
+        self._index = self._index.reshape(-1)
+        width = len(wires)
+        self._flips = [[int(k) + 2 for k in np.flatnonzero(row[:width])] for row in letters]
+        self._phases = [put(_phases(row[:width], row[width:])) for row in letters]
+        self._trivial = [not row.any() and not self.sites for row in letters]
+        self._shape = (2,) * width
+
+    def __call__(self, state: torch.Tensor) -> torch.Tensor:
+        """Return (rows, observables, ket branches, bra branches)."""
+        rows = len(state)
+        ket = state.permute(self._order).reshape(rows, self._branches, *self._shape)
+        bra = ket.reshape(rows, self._branches, -1).conj().transpose(1, 2)
+        grams = []
+        for flips, phases, trivial in zip(self._flips, self._phases, self._trivial, strict=True):
+            if trivial:  # gates keep the norm
+                grams.append(torch.ones_like(bra[:, :1, :1]))
+                continue
+            changed = ket.flip(flips) if flips else ket
+            grams.append((changed.reshape(rows, self._branches, -1) * phases) @ bra)
+        return torch.stack(grams, dim=1)[:, self._index]
+
+
+def _phases(x: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Return what a Pauli multiplies each amplitude with, after its flips, (2^wires,)."""
+    phases = np.ones(1, dtype=complex)
+    for flip, sign in zip(x, z, strict=True):
+        one = [1, 1] if not sign else [-1j, 1j] if flip else [1, -1]
+        phases = np.kron(phases, one)
+    return phases
+
+
+class _Outer:
+    """Puts the groups' Gram matrices together in the order of the fragment's sites."""
+
+    def __init__(self, fragment: Fragment, groups: list[list[int]]) -> None:
+        ranks = [site.rank for site in fragment.sites]
+        self._shapes = [tuple(2 * [ranks[s] for s in sites]) for sites in groups]
+        axes = [(s, side) for sites in groups for side in (0, 1) for s in sites]
+        order = [axes.index((s, side)) for s in range(len(ranks)) for side in (0, 1)]
+        self._order = (0, 1, *(k + 2 for k in order))
+        self._final = tuple(rank**2 for rank in ranks)
+
+    def __call__(self, grams: list[torch.Tensor]) -> torch.Tensor:
+        rows, observables = grams[0].shape[:2]
+        whole = grams[0].reshape(rows, observables, -1)
+        for gram in grams[1:]:
+            whole = whole[..., :, None] * gram.reshape(rows, observables, 1, -1)
+            whole = whole.reshape(rows, observables, -1)
+        shape = [size for one in self._shapes for size in one]
+        whole = whole.reshape(rows, observables, *shape).permute(self._order)
+        return whole.reshape(rows, observables, *self._final)
