@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pilotcut.estimator import CutEstimator
     from pilotcut.gradient import CutGradient
     from pilotcut.pilots import PilotManager
+    from pilotcut.qnn import CutQNN, cut_qnn
     from pilotcut.tasks import TaskManager
 
 __version__ = "0.1.0"
@@ -23,21 +24,25 @@ __all__ = [
     "CutEstimator",
     "CutGradient",
     "CutPlan",
+    "CutQNN",
     "PilotManager",
     "TaskManager",
     "UserError",
     "__version__",
     "compile_plan",
+    "cut_qnn",
 ]
 
 _HOME = {
     "CutEstimator": "pilotcut.estimator",
     "CutGradient": "pilotcut.gradient",
     "CutPlan": "pilotcut.cutting.plan",
+    "CutQNN": "pilotcut.qnn",
     "PilotManager": "pilotcut.pilots",
     "TaskManager": "pilotcut.tasks",
     "UserError": "pilotcut.errors",
     "compile_plan": "pilotcut.cutting.plan",
+    "cut_qnn": "pilotcut.qnn",
 }
 
 

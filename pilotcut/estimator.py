@@ -88,7 +88,8 @@ class CutEstimator(BaseEstimatorV2):
         "counts": every physical subexperiment runs as a circuit with shots. "exact": no
         shots, the fragments' statevectors in the coherent basis; `stds` are 0.
     shots
-        Shots of each subexperiment. A PUB's or call's `precision` wins over it.
+        Shots of each subexperiment. A PUB's or call's `precision` wins over it. Without
+        meaning in exact mode.
     seed
         The same seed gives the same numbers, wherever they are computed.
     backend
@@ -130,7 +131,7 @@ class CutEstimator(BaseEstimatorV2):
                 "cuts, labels, max_width and plan are given together, expected at most one"
             )
         self.mode = _checked_mode(mode)
-        self.shots = checked_shots(shots)
+        self.shots = 0 if self.exact else checked_shots(shots)
         self.trace = trace if trace is not None else JsonLines()
         self.queries = 0
         self.subexperiments = 0
@@ -213,7 +214,7 @@ class CutEstimator(BaseEstimatorV2):
         if compiled is None:  # nothing but identities
             values = np.repeat(constant[None], len(batch.slots), axis=0)
             return values, np.zeros_like(values), {"shots": 0}
-        shots = 0 if self.exact else self.shots
+        shots = self.shots
         if batch.precision is not None and not self.exact:
             shots = self._shots_for(compiled, batch.slots, coefficients, batch.precision)
         evaluation = self.evaluate(compiled, batch.slots, shots)

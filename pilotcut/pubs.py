@@ -7,6 +7,7 @@ ask for are one batch; observables asked at the same rows share their circuits.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -91,7 +92,11 @@ def coerce_pubs(pubs: Iterable[EstimatorPubLike], precision: float | None) -> li
         except UserError:
             raise
         except (ValueError, TypeError, KeyError) as error:
-            kind = ParameterValueError if "parameter" in str(error).lower() else ObservableError
+            kind = (
+                ParameterValueError
+                if any(word in str(error).lower() for word in ("parameter", "length of"))
+                else ObservableError
+            )
             raise kind(
                 f"pub {number}: {' '.join(str(error).split())}; expected (circuit, observables, "
                 f"values for every parameter[, precision])"
@@ -145,16 +150,19 @@ def _rows(
     sums = [_pauli_sum(o) for o in pub.observables.sparse_observables_array().reshape(-1)]
     row_of = _broadcast_index(pub.parameter_values.shape, pub.shape)
     sum_of = _broadcast_index(pub.observables.shape, pub.shape)
-    asked: dict[int, dict[PauliSum, list[Answer]]] = {}
+    # Asked again at the same row, an observable gets shots of its own: (row, how often before).
+    asked: dict[tuple[int, int], dict[PauliSum, list[Answer]]] = {}
+    times: Counter[tuple[int, PauliSum]] = Counter()
     for position, (row, k) in enumerate(zip(row_of, sum_of, strict=True)):
-        answers = asked.setdefault(int(row), {}).setdefault(sums[k], [])
-        answers.append(Answer(number, position))
-    alike: dict[tuple[PauliSum, ...], list[int]] = {}
-    for row, observables in asked.items():
-        alike.setdefault(tuple(observables), []).append(row)
-    for sums_asked, some in alike.items():
-        merged = {s: [a for row in some for a in asked[row][s]] for s in sums_asked}
-        yield slots[some], merged
+        before = times[int(row), sums[k]]
+        times[int(row), sums[k]] += 1
+        asked.setdefault((int(row), before), {})[sums[k]] = [Answer(number, position)]
+    alike: dict[tuple[int, tuple[PauliSum, ...]], list[tuple[int, int]]] = {}
+    for place, observables in asked.items():
+        alike.setdefault((place[1], tuple(observables)), []).append(place)
+    for (_, sums_asked), places in alike.items():
+        merged = {s: [a for place in places for a in asked[place][s]] for s in sums_asked}
+        yield slots[[row for row, _ in places]], merged
 
 
 def _broadcast_index(shape: tuple[int, ...], full: tuple[int, ...]) -> np.ndarray:

@@ -90,15 +90,25 @@ class _Draft:
         self.choices: dict[Parameter, np.ndarray] = {}
         self._columns = [Parameter(f"a{k}") for k in range(len(fragment.angles))]
         self._sign_qubits: list[int] = []
-        ancillas = sum(template.measured)
-        self.circuit = QuantumCircuit(fragment.width + ancillas)
-        self._last = _last_steps(fragment)
-        for position, step in enumerate(fragment.steps):
+        self._in_place = self._measured_in_place()
+        copied = zip(template.measured, self._in_place, strict=True)
+        self.circuit = QuantumCircuit(fragment.width + sum(m and not p for m, p in copied))
+        self._ancillas = 0
+        for step in fragment.steps:
             if isinstance(step, SiteStep):
-                self._site(step.site, position)
+                self._site(step.site)
             else:
                 self._gate(step)
         self.masks = self._measure(members)
+
+    def _measured_in_place(self) -> list[bool]:
+        """Return for each site whether its wire ends there and is not observed."""
+        last = _last_steps(self._fragment)
+        places = {s.site: k for k, s in enumerate(self._fragment.steps) if isinstance(s, SiteStep)}
+        return [
+            last[site.wire] == places[k] and not self._support[site.wire]
+            for k, site in enumerate(self._fragment.sites)
+        ]
 
     def _gate(self, step: Step) -> None:
         gate = step.gate
@@ -123,14 +133,13 @@ class _Draft:
         self.angles[parameter] = param.slot
         return parameter
 
-    def _site(self, index: int, position: int) -> None:
+    def _site(self, index: int) -> None:
         site = self._fragment.sites[index]
         chosen = [site.operations[k] for k in self._template.choices[:, index]]
         self._local([op.before for op in chosen], site.wire, f"s{index}b")
         if self._template.measured[index]:
-            ends = self._last[site.wire] == position and not self._support[site.wire]
-            self._sign(site.wire, in_place=ends)
-            if not ends:
+            self._sign(site.wire, in_place=self._in_place[index])
+            if not self._in_place[index]:
                 self._local([op.after for op in chosen], site.wire, f"s{index}a")
 
     def _local(self, angles: Sequence[tuple[float, float, float]], wire: int, name: str) -> None:
@@ -147,7 +156,8 @@ class _Draft:
         if in_place:
             self._sign_qubits.append(wire)
             return
-        ancilla = self._fragment.width + len(self._sign_qubits)
+        ancilla = self._fragment.width + self._ancillas
+        self._ancillas += 1
         self.circuit.cx(wire, ancilla)
         self._sign_qubits.append(ancilla)
 

@@ -109,7 +109,7 @@ class CutBasis:
         return bool(np.any(self.coefficients[1:]))
 
     def bond_matrix(self, angle: np.ndarray | float = 0.0) -> np.ndarray:
-        """Return the bond matrix, (d0, d1), or (batch, d0, d1) for an array of angles."""
+        """Return the bond matrix (d0, d1), with a batch axis if it depends on `angle`."""
         x = np.asarray(angle, dtype=float)[..., None, None]
         c = self.coefficients
         return c[0] + c[1] * np.cos(x) + c[2] * np.sin(x) if self.has_angle else c[0]
@@ -230,7 +230,7 @@ def _distinct(
     index = []
     for gates in maps:
         operation = _parse(gates)
-        key = np.round(transfer_matrix(operation, kind) + 0.0, 9).tobytes()
+        key = (np.round(transfer_matrix(operation, kind), 9) + 0.0).tobytes()
         if key not in seen:
             seen[key] = len(operations)
             operations.append(operation)

@@ -202,9 +202,9 @@ class Builder:
 
     def _sub_observables(self, wires: Sequence[int]) -> tuple[PauliList, np.ndarray]:
         """Restrict the terms to wires that are a qubit's last; others are not observed."""
-        qubit_of = {self._wire_of_qubit[q]: q for q in range(len(self._wire_of_qubit))}
+        qubit_of = {w: q for q, w in enumerate(self._wire_of_qubit) if q not in self._stale}
         qubits = [qubit_of.get(wire, -1) for wire in wires]
-        observed = np.array([q >= 0 and q not in self._stale for q in qubits])
+        observed = np.array([q >= 0 for q in qubits])
         x = self._terms.x[:, qubits] & observed
         z = self._terms.z[:, qubits] & observed
         both, column = np.unique(np.hstack([x, z]), axis=0, return_inverse=True)

@@ -101,7 +101,7 @@ class CutPlan:
     def fingerprint(self) -> str:
         """Hash of structure, cuts and terms: equal plans give equal tensors."""
         parts = [
-            [fragment.fingerprint for fragment in self.fragments],
+            [(fragment.fingerprint, fragment.angles) for fragment in self.fragments],
             [(b.gate, b.ends, b.coefficients.tobytes(), b.angle) for b in self.bonds],
             self.terms.to_labels(),
             self.term_index.tolist(),

@@ -18,6 +18,7 @@ import numpy as np
 import sympy
 from qiskit.circuit import Instruction, Parameter, ParameterExpression, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
+from qiskit.exceptions import QiskitError
 
 from pilotcut.errors import CutError, ParameterValueError
 
@@ -106,9 +107,17 @@ class _Curved:
         parameters: Sequence[Parameter],
         expression: ParameterExpression,
     ) -> _Curved:
-        symbols, formula = [p.sympify() for p in parameters], expression.sympify()
-        slopes = (sympy.lambdify(symbols, formula.diff(s), "numpy") for s in symbols)
-        return cls(slot, columns, sympy.lambdify(symbols, formula, "numpy"), tuple(slopes))
+        symbols = [p.sympify() for p in parameters]
+        # Qiskit's own derivatives: sympy's of abs() cannot be evaluated.
+        formulas = [_formula(expression), *(_formula(expression.gradient(p)) for p in parameters)]
+        value, *slopes = (sympy.lambdify(symbols, formula, "numpy") for formula in formulas)
+        return cls(slot, columns, value, tuple(slopes))
+
+
+def _formula(expression: ParameterExpression | float) -> sympy.Expr:
+    if isinstance(expression, ParameterExpression):
+        return expression.sympify()
+    return sympy.Float(expression)
 
 
 class Binding:
@@ -248,21 +257,31 @@ def _flatten(
             )
         if _is_kept(gate):
             yield Step(gate, where, tuple(_read_param(p, expressions) for p in gate.params))
-        elif gate.definition is not None:
-            yield from _flatten(gate.definition, where, expressions)
         else:
-            raise CutError(
-                f"instruction '{gate.name}' on qubits {where} has no definition, expected gates "
-                f"of one or two qubits; decompose or transpile the circuit first"
-            )
+            yield from _flatten(_definition(gate, where), where, expressions)
 
 
 def _is_kept(gate: Instruction) -> bool:
     if gate.name in _MARKERS:
         return True
-    if gate.num_qubits not in (1, 2):
+    if gate.num_qubits not in (1, 2) or not hasattr(gate, "params"):
         return False
-    return gate.name in _STANDARD or hasattr(gate, "__array__")
+    free = any(isinstance(p, ParameterExpression) and p.parameters for p in gate.params)
+    return gate.name in _STANDARD or (hasattr(gate, "__array__") and not free)
+
+
+def _definition(gate: Instruction, where: tuple[int, ...]) -> QuantumCircuit:
+    """Return what a gate that is not kept is made of; open controls become X gates here."""
+    try:
+        definition = getattr(gate, "definition", None)
+    except QiskitError:  # some gates have a definition only once their parameters are bound
+        definition = None
+    if definition is None:
+        raise CutError(
+            f"instruction '{gate.name}' on qubits {where} has no definition, expected gates "
+            f"of one or two qubits; bind, decompose or transpile it first"
+        )
+    return definition
 
 
 def _read_param(

@@ -17,8 +17,8 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from pilotcut.cutting.program import Program
 from pilotcut.errors import CutError
 
-#: Up to this many qubits all partitions are searched.
-EXACT_QUBITS = 12
+#: Up to this many qubits all partitions are searched, those apart that cannot be best.
+EXACT_QUBITS = 10
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _with_cuts(num_qubits: int, weights: np.ndarray, cuts: int) -> _Candidate:
     if cuts == 0:
         return _Candidate(num_qubits, num_qubits**2, (0,) * num_qubits, 0)
     best = min(
-        (c for c in _candidates(num_qubits, weights, cuts) if c.cuts == cuts),
+        (c for c in _candidates(num_qubits, weights, range(cuts, cuts + 1)) if c.cuts == cuts),
         key=lambda c: c.rank,
         default=None,
     )
@@ -90,7 +90,8 @@ def _with_width(num_qubits: int, weights: np.ndarray, max_width: int) -> _Candid
     if max_width >= num_qubits:
         return _Candidate(num_qubits, num_qubits**2, (0,) * num_qubits, 0)
     total = int(weights.sum() // 2)
-    narrow = (c for c in _candidates(num_qubits, weights, total) if c.max_width <= max_width)
+    some = _candidates(num_qubits, weights, range(total + 1), max_width)
+    narrow = (c for c in some if c.max_width <= max_width)
     # Every qubit on its own is always narrow enough, so there is a best.
     return min(narrow, key=lambda c: (c.cuts, *c.rank))
 
@@ -110,17 +111,23 @@ def _no_such_cuts(num_qubits: int, weights: np.ndarray, cuts: int) -> str:
     )
 
 
-def _candidates(num_qubits: int, weights: np.ndarray, most_cuts: int) -> Iterator[_Candidate]:
+def _candidates(
+    num_qubits: int, weights: np.ndarray, cuts: range, widest: int | None = None
+) -> Iterator[_Candidate]:
+    """Yield partitions with a number of cuts in `cuts`; wide or other ones may be among them."""
     if num_qubits <= EXACT_QUBITS:
-        yield from _all_partitions(num_qubits, weights, most_cuts)
+        yield from _all_partitions(num_qubits, weights, cuts, widest or num_qubits)
     else:
-        yield from _contiguous(list(range(num_qubits)), weights, most_cuts)
-        yield from _contiguous(_bandwidth_order(weights), weights, most_cuts)
+        yield from _contiguous(list(range(num_qubits)), weights, cuts.stop - 1)
+        yield from _contiguous(_bandwidth_order(weights), weights, cuts.stop - 1)
 
 
-def _all_partitions(num_qubits: int, weights: np.ndarray, most_cuts: int) -> Iterator[_Candidate]:
-    """Walk restricted growth strings, leaving a branch once it has too many cuts."""
+def _all_partitions(
+    num_qubits: int, weights: np.ndarray, cuts: range, widest: int
+) -> Iterator[_Candidate]:
+    """Walk restricted growth strings, leaving a branch that cannot end within the limits."""
     labels = [0] * num_qubits
+    to_come = [int(np.triu(weights)[:, q:].sum()) for q in range(num_qubits + 1)]
 
     def extend(qubit: int, used: int, cut: int) -> Iterator[_Candidate]:
         if qubit == num_qubits:
@@ -131,8 +138,8 @@ def _all_partitions(num_qubits: int, weights: np.ndarray, most_cuts: int) -> Ite
         for label in range(used + 1):
             inside = sum(weights[qubit, q] for q in range(qubit) if labels[q] == label)
             crossing = cut + degree - int(inside)
-            # Without a gate inside, joining a group only makes it wider, except for idle qubits.
-            if crossing <= most_cuts:
+            reachable = crossing < cuts.stop and crossing + to_come[qubit + 1] >= cuts.start
+            if reachable and labels[:qubit].count(label) < widest:
                 labels[qubit] = label
                 yield from extend(qubit + 1, max(used, label + 1), crossing)
 

@@ -136,7 +136,9 @@ def _path(
         shapes = [tuple(sizes[n] for n in names) for names in inner]
         path, _ = opt_einsum.contract_path(equation, *shapes, shapes=True, optimize="auto")
     else:
-        path = cotengra.array_contract_path(inner, output=(), size_dict=sizes, optimize="auto")
+        # Seeded and in this process: "auto" finds another path, and other last bits, each time.
+        search = cotengra.RandomGreedyOptimizer(max_repeats=32, seed=0, parallel=False)
+        path = cotengra.array_contract_path(inner, output=(), size_dict=sizes, optimize=search)
     return _numbered(path, len(inner))
 
 
@@ -169,7 +171,7 @@ def sensitivities(
     environment
         The fragment's, (batch, terms, *sites).
     coefficients
-        (observables, terms).
+        (observables, terms), or (batch, observables, terms).
 
     Returns
     -------
@@ -177,9 +179,10 @@ def sensitivities(
         (batch, observables, sub-observables, variants), site axes flattened.
     """
     uses = term_index[None, :] == np.arange(term_index.max() + 1)[:, None]
-    weights = coefficients[:, None, :] * uses[None]
+    weights = coefficients[..., :, None, :] * uses
     flat = environment.reshape(*environment.shape[:2], -1)
-    return np.einsum("omt,btv->bomv", weights, flat, optimize=True)
+    tall = weights.reshape(*weights.shape[:-3], -1, weights.shape[-1])
+    return (tall @ flat).reshape(len(flat), *weights.shape[-3:-1], -1)
 
 
 def standard_errors(

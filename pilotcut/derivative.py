@@ -1,0 +1,234 @@
+"""Derivatives through the contraction: only the fragment that holds an angle runs again.
+
+The value is a contraction of fragment tensors, so its derivative by a tensor is the
+fragment's environment, known from one reverse sweep. What is left is the derivative of
+the fragment's own tensor by its own angles: a parameter shift of that fragment alone,
+``2 sum_f p_f V_f`` circuits instead of ``2 p sum_f V_f``, or in exact mode one pull-back
+by autograd. An angle of a cut gate enters the bond matrix and costs no circuit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import pi, sqrt
+from typing import TypeVar
+
+import numpy as np
+
+from pilotcut.bundles import Request, Spent
+from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
+from pilotcut.cutting.plan import CutPlan
+from pilotcut.cutting.program import Angle
+from pilotcut.errors import UserError
+from pilotcut.estimator import Compiled, CutEstimator, Evaluation, sensitivities_of
+
+Measured = TypeVar("Measured")
+
+#: A shift rule: pairs (shift in radians, coefficient).
+Rule = tuple[tuple[float, float], ...]
+
+# General parameter-shift rules (arXiv:2107.12390) for expectations with these frequencies.
+_ONE: Rule = ((pi / 2, 0.5), (-pi / 2, -0.5))
+_PLUS, _MINUS = (sqrt(2) + 1) / (4 * sqrt(2)), (sqrt(2) - 1) / (4 * sqrt(2))
+_HALF_AND_ONE: Rule = (
+    (pi / 2, _PLUS),
+    (-pi / 2, -_PLUS),
+    (3 * pi / 2, -_MINUS),
+    (-3 * pi / 2, _MINUS),
+)
+_ONE_AND_TWO: Rule = tuple((shift / 2, 2 * weight) for shift, weight in _HALF_AND_ONE)
+
+# Gate -> the rule of each of its parameters.
+_RULES: dict[str, tuple[Rule, ...]] = {
+    **dict.fromkeys(("rx", "ry", "rz", "p", "u1", "rxx", "ryy", "rzz", "rzx"), (_ONE,)),
+    **dict.fromkeys(("cp", "cu1"), (_ONE,)),
+    **dict.fromkeys(("u", "u3"), (_ONE, _ONE, _ONE)),
+    "u2": (_ONE, _ONE),
+    **dict.fromkeys(("crx", "cry", "crz"), (_HALF_AND_ONE,)),
+    "cu3": (_HALF_AND_ONE, _ONE, _ONE),
+    "cu": (_HALF_AND_ONE, _ONE, _ONE, _ONE),
+    "r": (_ONE, _ONE_AND_TWO),
+    **dict.fromkeys(("xx_plus_yy", "xx_minus_yy"), (_HALF_AND_ONE, _ONE_AND_TWO)),
+}
+
+
+class SlotDerivative:
+    """Derivatives of an evaluated batch by the slots of its program.
+
+    Parameters
+    ----------
+    estimator
+        What evaluated the batch: its mode, shots and tasks are used again.
+    """
+
+    def __init__(self, estimator: CutEstimator) -> None:
+        self._estimator = estimator
+
+    def of(
+        self,
+        compiled: Compiled,
+        evaluation: Evaluation,
+        slots: np.ndarray,
+        weights: np.ndarray,
+        wanted: set[int],
+    ) -> np.ndarray:
+        """Return d outputs / d slots, (rows, outputs, slots); zero where not wanted.
+
+        Parameters
+        ----------
+        compiled, evaluation, slots
+            The plan, its evaluation, and the slot values (rows, slots) of that.
+        weights
+            Outputs as sums of terms, (outputs, terms), or (rows, outputs, terms).
+        wanted
+            The slots whose derivatives are needed.
+        """
+        sensitivity = sensitivities_of(compiled, evaluation, weights)
+        result = self._bonds(compiled, evaluation, weights, slots)
+        add = self._add_exact if self._estimator.exact else self._add_shifts
+        add(result, compiled.plan, slots, wanted, sensitivity)
+        return result
+
+    def _bonds(
+        self, compiled: Compiled, base: Evaluation, weights: np.ndarray, slots: np.ndarray
+    ) -> np.ndarray:
+        """Return what the angles of cut gates contribute, (rows, outputs, slots)."""
+        plan = compiled.plan
+        outputs = weights.shape[-2]
+        result = np.zeros((len(slots), outputs, plan.program.num_slots))
+        environments = base.environments[len(plan.fragments) :]
+        for bond, environment in zip(plan.bonds, environments, strict=True):
+            if bond.angle is not None:
+                exact = self._estimator.exact
+                slope = bond.coherent_slope(slots) if exact else bond.slope(slots)
+                terms = np.einsum("btij,bij->bt", environment, slope).real
+                result[:, :, bond.angle.slot] += np.einsum("bt,...ot->bo", terms, weights)
+        return result
+
+    def _add_exact(
+        self,
+        result: np.ndarray,
+        plan: CutPlan,
+        slots: np.ndarray,
+        wanted: set[int],
+        sensitivity: Sequence[np.ndarray],
+    ) -> None:
+        """Add the pull-back of every fragment that holds a wanted angle."""
+        owners = [f for f in plan.fragments if any(a.slot in wanted for a in f.angles)]
+        requests = [Request(f, f.angle_values(slots)) for f in owners]
+
+        def execute(_: np.random.SeedSequence) -> tuple[list[np.ndarray], Spent]:
+            return self._estimator.executor.pull_back(
+                requests, [sensitivity[f.index] for f in owners]
+            )
+
+        def add(slopes: list[np.ndarray]) -> None:
+            for fragment, slope in zip(owners, slopes, strict=True):
+                for column, angle in enumerate(fragment.angles):
+                    result[:, :, angle.slot] += angle.scale * slope[:, :, column]
+
+        if owners:
+            self._run_stage(plan, execute, add, 0)
+
+    def _add_shifts(
+        self,
+        result: np.ndarray,
+        plan: CutPlan,
+        slots: np.ndarray,
+        wanted: set[int],
+        sensitivity: Sequence[np.ndarray],
+    ) -> None:
+        """Add the parameter shifts of every fragment that holds a wanted angle."""
+        shifted = [s for f in plan.fragments if (s := _Shifted.of(f, wanted)).terms]
+        requests = [one.request(slots) for one in shifted]
+
+        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
+            estimator = self._estimator
+            return estimator.executor.evaluate(requests, estimator.shots, seed)
+
+        def add(tensors: list[FragmentTensor]) -> None:
+            for one, tensor in zip(shifted, tensors, strict=True):
+                one.add_to(result, tensor, sensitivity[one.fragment.index])
+
+        if shifted:
+            circuits = sum(r.fragment.num_subexperiments * len(r.angles) for r in requests)
+            self._run_stage(plan, execute, add, circuits)
+
+    def _run_stage(
+        self,
+        plan: CutPlan,
+        execute: Callable[[np.random.SeedSequence], tuple[list[Measured], Spent]],
+        add: Callable[[list[Measured]], None],
+        circuits: int,
+    ) -> None:
+        about = {"source": "shift", "queries": 0, "subexperiments": circuits}
+        about["shots"] = self._estimator.shots
+        self._estimator.run_stages(plan, execute, add, about)
+
+
+@dataclass(frozen=True)
+class _Term:
+    """One shifted evaluation: which angle, by how much, and its weight in the derivative."""
+
+    column: int
+    slot: int
+    shift: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class _Shifted:
+    """The shifted evaluations of one fragment."""
+
+    fragment: Fragment
+    terms: tuple[_Term, ...]
+
+    @classmethod
+    def of(cls, fragment: Fragment, slots: set[int]) -> _Shifted:
+        """Collect the shifts for the fragment's angles that depend on `slots`."""
+        terms = [
+            _Term(column, angle.slot, shift, weight * angle.scale)
+            for column, (angle, rule) in enumerate(
+                zip(fragment.angles, _rules_of(fragment), strict=True)
+            )
+            if angle.slot in slots
+            for shift, weight in rule
+        ]
+        return cls(fragment, tuple(terms))
+
+    def request(self, slots: np.ndarray) -> Request:
+        """Return all rows with all shifts, shifts innermost."""
+        shifts = np.zeros((len(self.terms), len(self.fragment.angles)))
+        shifts[np.arange(len(self.terms)), [t.column for t in self.terms]] = [
+            t.shift for t in self.terms
+        ]
+        angles = self.fragment.angle_values(slots)[:, None, :] + shifts
+        return Request(self.fragment, angles.reshape(-1, shifts.shape[1]))
+
+    def add_to(self, result: np.ndarray, tensor: FragmentTensor, sensitivity: np.ndarray) -> None:
+        """Add ``sum sensitivity * dT/dslot`` to `result` (rows, outputs, slots)."""
+        rows = len(result)
+        shape = (rows, len(self.terms), len(self.fragment.observables), -1)
+        parts = np.einsum(
+            "bomv,bkmv->bok", sensitivity, tensor.values.reshape(shape), optimize=True
+        )
+        for k, term in enumerate(self.terms):
+            result[:, :, term.slot] += term.weight * parts[:, :, k]
+
+
+def _rules_of(fragment: Fragment) -> list[Rule]:
+    """Return the shift rule of each of the fragment's angles."""
+    rules: dict[int, Rule] = {}
+    for step in fragment.steps:
+        if isinstance(step, SiteStep):
+            continue
+        for position, param in enumerate(step.params):
+            if isinstance(param, Angle):
+                if step.name not in _RULES:
+                    raise UserError(
+                        f"gate '{step.name}' has a free parameter and no known shift rule, "
+                        f"expected one of {', '.join(sorted(_RULES))}; decompose it first"
+                    )
+                rules[param.slot] = _RULES[step.name][position]
+    return [rules[k] for k in range(len(fragment.angles))]
