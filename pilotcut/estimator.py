@@ -22,6 +22,7 @@ from qiskit.primitives.containers import EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.quantum_info import PauliList
 
+from pilotcut.backends import check_backend
 from pilotcut.bundles import Executor, Request, Spent
 from pilotcut.cutting.fragment import Fragment, FragmentTensor
 from pilotcut.cutting.plan import CutPlan, Observables, build_plan, pauli_terms
@@ -33,7 +34,7 @@ from pilotcut.reconstruction.contract import Contraction, sensitivities, standar
 from pilotcut.tasks import TaskManager
 from pilotcut.trace import JsonLines
 
-MODES = ("counts", "exact")
+MODES = ("counts", "sampled", "exact")
 
 Measured = TypeVar("Measured")
 Result = TypeVar("Result")
@@ -85,15 +86,16 @@ class CutEstimator(BaseEstimatorV2):
         circuits of its own structure only. Without any, circuits are cut at their
         `CutWire` markers or not at all.
     mode
-        "counts": every physical subexperiment runs as a circuit with shots. "exact": no
-        shots, the fragments' statevectors in the coherent basis; `stds` are 0.
+        "counts": every physical subexperiment runs as a circuit with shots. "sampled": the
+        same outcomes drawn from their exact law. "exact": no shots, but statevectors of the
+        fragments' branches; `stds` are 0.
     shots
         Shots of each subexperiment. A PUB's or call's `precision` wins over it. Without
         meaning in exact mode.
     seed
         The same seed gives the same numbers, wherever they are computed.
     backend
-        Name of the backend that workers use.
+        Name of the backend that workers use in counts mode.
     trace
         Where records of compilations and queries go.
 
@@ -137,8 +139,8 @@ class CutEstimator(BaseEstimatorV2):
         self.subexperiments = 0
         self.stage_seconds = dict.fromkeys(("partition", "generate", "execute", "reconstruct"), 0.0)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
-        self._backend = backend
-        self.executor = Executor(tasks, backend)
+        self._backend = "sampled" if mode == "sampled" else check_backend(backend)
+        self.executor = Executor(tasks, self._backend)
         self._seed = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
         self._batches = 0
         self._compiled: dict[tuple[object, ...], Compiled] = {}

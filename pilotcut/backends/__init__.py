@@ -12,7 +12,7 @@ from pilotcut.errors import UserError
 if TYPE_CHECKING:
     from pilotcut.backends.branch import BranchEngine
 
-NAMES = ("aer",)
+NAMES = ("aer", "sampled")
 
 
 def check_backend(name: str) -> str:
@@ -35,6 +35,10 @@ def backend(name: str) -> Backend:
     A pilot says on which device its workers simulate, through PILOTCUT_AER_DEVICE.
     """
     check_backend(name)
+    if name == "sampled":
+        from pilotcut.backends.sampled import SampledBackend
+
+        return SampledBackend(branch_engine())
     from pilotcut.backends.aer import AerBackend
 
     return AerBackend(device=os.environ.get("PILOTCUT_AER_DEVICE", "CPU"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -20,7 +20,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 
-from pilotcut.backends.base import Measurement
+from pilotcut.backends.base import Measurement, pieces_of
 from pilotcut.backends.counts import covariances, parities
 from pilotcut.backends.templates import TemplateCircuit, build
 from pilotcut.cutting.fragment import Block, Fragment, Template
@@ -77,8 +77,8 @@ class AerBackend:
         started = perf_counter()
         compiled = self._compiled(fragment)
         pieces = [
-            _Piece(fragment.templates[t], compiled[t], chosen, len(angles))
-            for t, chosen in _pieces(fragment.templates, part)
+            _Piece(fragment.templates[k], compiled[k], chosen, len(angles))
+            for k, chosen in pieces_of(fragment, part)
         ]
         packs = [pack for piece in pieces for pack in piece.packs(angles, self._pack_qubits)]
         counts = self._counts(packs, shots, seed)
@@ -243,14 +243,3 @@ class _Piece:
         bits = self._compiled.template.circuit.num_clbits
         shifted = [mask << (bits * copy) for copy in range(pack.copies) for mask in wanted]
         return parities(counts, shifted, shots).reshape(-1, len(wanted))
-
-
-def _pieces(templates: Sequence[Template], part: slice) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (template, positions among its variants) for a part of all subexperiments."""
-    start = 0
-    for number, template in enumerate(templates):
-        size = len(template.variants)
-        first, last = max(part.start - start, 0), min(part.stop - start, size)
-        if first < last:
-            yield number, np.arange(first, last)
-        start += size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,17 @@ class Measurement:
     blocks: tuple[Block, ...]
     run_s: float
     reduce_s: float
+
+
+def pieces_of(fragment: Fragment, part: slice) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (number of a template, positions among its variants) for a part of a fragment."""
+    start = 0
+    for number, template in enumerate(fragment.templates):
+        size = len(template.variants)
+        first, last = max(part.start - start, 0), min(part.stop - start, size)
+        if first < last:
+            yield number, np.arange(first, last)
+        start += size
 
 
 class Backend(Protocol):

@@ -107,17 +107,13 @@ class _Curved:
         parameters: Sequence[Parameter],
         expression: ParameterExpression,
     ) -> _Curved:
-        symbols = [p.sympify() for p in parameters]
-        # Qiskit's own derivatives: sympy's of abs() cannot be evaluated.
-        formulas = [_formula(expression), *(_formula(expression.gradient(p)) for p in parameters)]
-        value, *slopes = (sympy.lambdify(symbols, formula, "numpy") for formula in formulas)
-        return cls(slot, columns, value, tuple(slopes))
-
-
-def _formula(expression: ParameterExpression | float) -> sympy.Expr:
-    if isinstance(expression, ParameterExpression):
-        return expression.sympify()
-    return sympy.Float(expression)
+        # Real symbols, since sympy cannot evaluate the derivative of a complex abs(). Qiskit's
+        # own derivatives are no way out: sympify() of one may print another (Qiskit 2.6).
+        names = [p.sympify() for p in parameters]
+        symbols = [sympy.Symbol(f"p{k}", real=True) for k in range(len(names))]
+        formula = expression.sympify().subs(dict(zip(names, symbols, strict=True)))
+        slopes = (sympy.lambdify(symbols, formula.diff(s), "numpy") for s in symbols)
+        return cls(slot, columns, sympy.lambdify(symbols, formula, "numpy"), tuple(slopes))
 
 
 class Binding:

@@ -1,0 +1,243 @@
+"""Draws from the exact law of every physical variant: noiseless counts without circuits.
+
+The branch engine gives the fragment's tensor in the coherent basis. Every physical
+operation at a site is a fixed combination of branch pairs, so the expectation of any
+variant is a small contraction away, also of products of sub-observables that are measured
+together. From these the joint law of their signs follows by a Walsh-Hadamard transform,
+and from that binomial (one ±1 product) or multinomial (a commuting group) draws: the same
+distribution as noiseless counts.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from time import perf_counter
+
+import numpy as np
+from qiskit.quantum_info import PauliList
+
+from pilotcut.backends.base import Measurement, pieces_of
+from pilotcut.backends.branch import BranchEngine
+from pilotcut.backends.counts import covariances
+from pilotcut.cutting.basis import LocalOperation, u_matrix
+from pilotcut.cutting.fragment import Block, Fragment, Site, Template
+from pilotcut.errors import ObservableError
+
+#: Independent signs of one group; the law has 2^this outcomes.
+MOST_SIGNS = 14
+
+#: Fragments whose laws are kept prepared.
+CACHED_FRAGMENTS = 64
+
+
+class SampledBackend:
+    """Draws the outcomes of physical variants from their exact law.
+
+    Parameters
+    ----------
+    engine
+        Computes the law.
+    """
+
+    name = "sampled"
+
+    def __init__(self, engine: BranchEngine) -> None:
+        self._engine = engine
+        self._cache: OrderedDict[str, _Law] = OrderedDict()
+
+    def run(
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
+    ) -> Measurement:
+        """Draw a part of the fragment's subexperiments; see `Backend.run`."""
+        started = perf_counter()
+        law = self._law(fragment)
+        coherent = self._engine.values(law.extended, angles)
+        rng = np.random.default_rng(seed)
+        drawn = [
+            (template, chosen, law.draw(template, chosen, coherent, shots, rng))
+            for template, chosen in (
+                (fragment.templates[k], chosen) for k, chosen in pieces_of(fragment, part)
+            )
+        ]
+        ran = perf_counter()
+        blocks = tuple(
+            law.block(template, chosen, counts, shots) for template, chosen, counts in drawn
+        )
+        return Measurement(blocks, ran - started, perf_counter() - ran)
+
+    def _law(self, fragment: Fragment) -> _Law:
+        key = fragment.fingerprint
+        if key not in self._cache:
+            self._cache[key] = _Law(fragment)
+            if len(self._cache) > CACHED_FRAGMENTS:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return self._cache[key]
+
+
+@dataclass(frozen=True)
+class _Signs:
+    """The signs of one group in one kind of template, over independent ones.
+
+    Parameters
+    ----------
+    members
+        Integer array (g,): each member's sign as a subset of the independent signs, bit k
+        for the k-th.
+    observable
+        Integer array (2^r,): the extended observable that is the product of each subset.
+    signed
+        Boolean (2^r,): whether that product takes the measurements' signs.
+    """
+
+    members: np.ndarray
+    observable: np.ndarray
+    signed: np.ndarray
+
+    @cached_property
+    def hadamard(self) -> np.ndarray:
+        """(-1)^(u.s) for subsets u and outcomes s, (2^r, 2^r)."""
+        size = np.arange(len(self.observable))
+        return 1.0 - 2.0 * (np.bitwise_count(size[:, None] & size[None, :]) & 1)
+
+
+class _Law:
+    """What a fragment's draws need: products of sub-observables, and operations as branches."""
+
+    def __init__(self, fragment: Fragment) -> None:
+        self.fragment = fragment
+        self._products: dict[bytes, int] = {}
+        self._signs = {
+            (group, any_measured): self._independent(members, any_measured)
+            for group, members in enumerate(fragment.groups)
+            for any_measured in ((False, True) if fragment.sites else (False,))
+        }
+        width = fragment.width
+        both = np.array([np.frombuffer(key, dtype=bool) for key in self._products])
+        observables = PauliList.from_symplectic(both[:, width:], both[:, :width])
+        self.extended = replace(fragment, observables=observables, groups=())
+        self._to_operations = {
+            signed: [_as_branch_pairs(site, signed) for site in fragment.sites]
+            for signed in (False, True)
+        }
+
+    def _independent(self, group: Sequence[int], measured: bool) -> _Signs:
+        """Find independent signs that make up the members' signs, over GF(2)."""
+        members = self.fragment.observables[list(group)]
+        letters = np.hstack([members.x, members.z])
+        vectors = np.hstack([letters, np.full((len(letters), 1), measured)])
+        basis: list[np.ndarray] = []
+        subsets = []
+        reduced: list[tuple[np.ndarray, int]] = []
+        for vector in vectors:
+            rest, subset = vector.copy(), 0
+            for pivot, made_of in reduced:
+                if rest[np.argmax(pivot)]:
+                    rest, subset = rest ^ pivot, subset ^ made_of
+            if rest.any():
+                subset ^= 1 << len(basis)
+                reduced.append((rest, subset))
+                subset = 1 << len(basis)
+                basis.append(vector)
+            subsets.append(subset)
+        if len(basis) > MOST_SIGNS:
+            raise ObservableError(
+                f"{len(basis)} independent Paulis are measured together on fragment "
+                f"{self.fragment.label}, expected at most {MOST_SIGNS} in sampled mode; use "
+                f"mode='counts'"
+            )
+        combined = [np.zeros(vectors.shape[1], dtype=bool)]
+        for vector in basis:  # subset u = low bits already listed, plus this vector
+            combined += [other ^ vector for other in combined]
+        return _Signs(
+            members=np.array(subsets),
+            observable=np.array([self._product(v[:-1]) for v in combined]),
+            signed=np.array([v[-1] for v in combined]),
+        )
+
+    def _product(self, letters: np.ndarray) -> int:
+        return self._products.setdefault(letters.tobytes(), len(self._products))
+
+    def draw(
+        self,
+        template: Template,
+        chosen: np.ndarray,
+        coherent: np.ndarray,
+        shots: int,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """Return how often each outcome of the independent signs came, (rows, variants, 2^r)."""
+        signs = self._signs[template.group, any(template.measured)]
+        expectation = np.empty((len(coherent), len(chosen), len(signs.observable)))
+        for signed in (False, True):
+            columns = np.flatnonzero(signs.signed == signed)
+            if len(columns):
+                one = self._expectations(template, chosen, coherent, signed)
+                expectation[..., columns] = one[..., signs.observable[columns]]
+        law = np.clip(expectation @ signs.hadamard / len(signs.observable), 0.0, None)
+        return rng.multinomial(shots, law / law.sum(axis=-1, keepdims=True))
+
+    def _expectations(
+        self, template: Template, chosen: np.ndarray, coherent: np.ndarray, signed: bool
+    ) -> np.ndarray:
+        """Return exact expectations (rows, variants, extended observables)."""
+        rows, observables = coherent.shape[:2]
+        value = np.repeat(coherent.reshape(rows, observables, 1, -1), len(chosen), axis=2)
+        for axis, matrices in enumerate(self._to_operations[signed]):
+            pairs = matrices[template.choices[chosen, axis]]  # (variants, R^2)
+            split = value.reshape(*value.shape[:3], pairs.shape[1], -1)
+            value = np.einsum("rovpk,vp->rovk", split, pairs)
+        return value[..., 0].real.transpose(0, 2, 1)
+
+    def block(
+        self, template: Template, chosen: np.ndarray, counts: np.ndarray, shots: int
+    ) -> Block:
+        """Reduce outcome counts (rows, variants, 2^r) to means and covariances."""
+        signs = self._signs[template.group, any(template.measured)]
+        frequency = counts / shots
+        means = frequency @ signs.hadamard[:, signs.members]
+        pairs = signs.members[:, None] ^ signs.members[None, :]
+        products = frequency @ signs.hadamard[:, pairs.reshape(-1)]
+        products = products.reshape(*products.shape[:-1], *pairs.shape)
+        return Block(
+            template.group, template.variants[chosen], means, covariances(means, products, shots)
+        )
+
+
+def _as_branch_pairs(site: Site, signed: bool) -> np.ndarray:
+    """Return each operation as a combination of branch pairs, (operations, R^2).
+
+    ``channel = sum_ab L[ab] A_a . A_b^dagger``; without signs a measurement only dephases.
+    """
+    channels = np.array([_channel(op, site.kind, signed) for op in site.operations])
+    if site.kind == "gate":
+        a = site.branches
+        pairs = np.einsum("aij,bkl->abikjl", a, a.conj())
+    else:
+        # A branch pair of a wire is the element |a><b| of what runs through it.
+        pairs = np.eye(4).reshape(2, 2, 4)
+    columns = pairs.reshape(site.rank**2, -1).T
+    solution, *_ = np.linalg.lstsq(columns, channels.reshape(len(channels), -1).T, rcond=None)
+    assert np.allclose(columns @ solution, channels.reshape(len(channels), -1).T, atol=1e-8)
+    return solution.T
+
+
+def _channel(operation: LocalOperation, kind: str, signed: bool) -> np.ndarray:
+    """Return the channel: a superoperator, what it measures at an end, or what it prepares."""
+    before, after = u_matrix(operation.before), u_matrix(operation.after)
+    outcomes = [np.diag([1, 0]), np.diag([0, 1])] if operation.measured else [np.eye(2)]
+    signs = [1, -1] if operation.measured and signed else [1] * len(outcomes)
+    kraus = [after @ outcome @ before for outcome in outcomes]
+    if kind == "end":  # tr(M rho), as a row over rho's elements
+        measured = sum(s * k.conj().T @ k for s, k in zip(signs, kraus, strict=True))
+        return np.asarray(measured).T.reshape(-1)
+    if kind == "start":
+        column = kraus[0][:, 0]
+        return np.outer(column, column.conj()).reshape(-1)
+    superoperators = [
+        s * np.einsum("ij,kl->ikjl", k, k.conj()) for s, k in zip(signs, kraus, strict=True)
+    ]
+    return np.asarray(sum(superoperators))
