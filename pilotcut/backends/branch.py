@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,8 +29,10 @@ from pilotcut.errors import CutError
 #: Bytes that a batch's states may take, with all that autograd keeps of them.
 MEMORY_BYTES = 2 * 2**30
 
-#: Schedules kept by one engine.
+#: Plans and schedules kept by one engine.
 CACHED_FRAGMENTS = 64
+
+_Kept = TypeVar("_Kept")
 
 
 class BranchEngine:
@@ -54,6 +57,7 @@ class BranchEngine:
         self.device = torch.device(device)
         self.dtype = dtype
         self.memory_bytes = memory_bytes
+        self._plans: OrderedDict[str, _Planner] = OrderedDict()
         self._cache: OrderedDict[str, _Schedule] = OrderedDict()
 
     def tensor(self, fragment: Fragment, angles: torch.Tensor) -> torch.Tensor:
@@ -71,7 +75,8 @@ class BranchEngine:
         CutError
             If the states of one row do not fit the memory limit.
         """
-        schedule, size = self._schedule(fragment), self.rows_at_once(fragment)
+        size = self.rows_at_once(fragment)  # first: a schedule's constants are of a state's size
+        schedule = self._schedule(fragment)
         parts = [schedule.run(chunk) for chunk in angles.to(self.device).split(size)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -94,7 +99,8 @@ class BranchEngine:
             the tensor, branch pairs flattened.
         """
         free = torch.as_tensor(angles).requires_grad_()
-        tensor = self.tensor(fragment, free)
+        with torch.enable_grad():  # this may run inside a backward pass, where it is off
+            tensor = self.tensor(fragment, free)
         weights = torch.as_tensor(cotangents).to(tensor.device, tensor.dtype).conj()
         gradients = [
             torch.autograd.grad(
@@ -106,7 +112,7 @@ class BranchEngine:
 
     def rows_at_once(self, fragment: Fragment) -> int:
         """Return how many rows fit the memory limit."""
-        row_bytes = self._planned(fragment).amplitudes * self.dtype.itemsize
+        row_bytes = self._plan(fragment).amplitudes * self.dtype.itemsize
         if row_bytes > self.memory_bytes:
             raise CutError(
                 f"fragment {fragment.label} ({fragment.width} qubits, "
@@ -117,17 +123,23 @@ class BranchEngine:
             )
         return int(max(1, self.memory_bytes // row_bytes))
 
-    def _planned(self, fragment: Fragment) -> _Planner:
-        return self._schedule(fragment).plan
+    def _plan(self, fragment: Fragment) -> _Planner:
+        return _cached(self._plans, fragment, lambda: _Planner(fragment))
 
     def _schedule(self, fragment: Fragment) -> _Schedule:
-        key = fragment.fingerprint
-        if key not in self._cache:
-            self._cache[key] = _Schedule(fragment, self.device, self.dtype)
-            if len(self._cache) > CACHED_FRAGMENTS:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
+        plan = self._plan(fragment)
+        return _cached(self._cache, fragment, lambda: _Schedule(plan, self.device, self.dtype))
+
+
+def _cached(cache: OrderedDict[str, _Kept], fragment: Fragment, make: Callable[[], _Kept]) -> _Kept:
+    """Return what is kept for a fragment, made on first sight; the longest unused is dropped."""
+    key = fragment.fingerprint
+    if key not in cache:
+        cache[key] = make()
+        if len(cache) > CACHED_FRAGMENTS:
+            cache.popitem(last=False)
+    cache.move_to_end(key)
+    return cache[key]
 
 
 def _width_that_fits(fragment: Fragment, row_bytes: int, memory_bytes: int) -> int:
@@ -322,8 +334,8 @@ class _Planner:
 class _Schedule:
     """A planned fragment with its constants on a device."""
 
-    def __init__(self, fragment: Fragment, device: torch.device, dtype: torch.dtype) -> None:
-        self.plan = _Planner(fragment)
+    def __init__(self, plan: _Planner, device: torch.device, dtype: torch.dtype) -> None:
+        self.plan, fragment = plan, plan.fragment
         self._device, self._dtype = device, dtype
         self._real = torch.float64 if dtype == torch.complex128 else torch.float32
         lowered = self.plan.lowered
