@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, prod
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from pilotcut import backends
 from pilotcut.backends.base import Measurement
 from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
 from pilotcut.tasks import Shared, TaskManager, as_completed
+
+if TYPE_CHECKING:
+    from pilotcut.backends.branch import Linearised
 
 #: Work of one bundle in predicted seconds. Small enough to keep many workers busy, large
 #: enough that dispatching it (about 1 ms) does not matter.
@@ -121,6 +125,18 @@ class Executor:
             spent.reduce_s += measured.reduce_s
         spent.execute_s = perf_counter() - started - spent.generate_s
         return tensors, spent
+
+    def linearised(self, requests: Sequence[Request]) -> tuple[list[Linearised], Spent] | None:
+        """Return exact tensors with what their derivatives need, if this process can keep that."""
+        engine = backends.branch_engine()
+        if self._tasks is not None or any(
+            len(r.angles) > engine.rows_at_once(r.fragment) for r in requests
+        ):
+            return None
+        started = perf_counter()
+        kept = [engine.linearised(r.fragment, r.angles) for r in requests]
+        seconds = perf_counter() - started
+        return kept, Spent(execute_s=seconds, run_s=seconds, bundles=len(kept))
 
     def exact(self, requests: Sequence[Request]) -> tuple[list[FragmentTensor], Spent]:
         """Return the exact tensors of all requests in the coherent basis."""

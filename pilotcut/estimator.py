@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, prod
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
@@ -33,6 +33,9 @@ from pilotcut.pubs import Batch, batches_of, coerce_pubs
 from pilotcut.reconstruction.contract import Contraction, sensitivities, standard_errors
 from pilotcut.tasks import TaskManager
 from pilotcut.trace import JsonLines
+
+if TYPE_CHECKING:
+    from pilotcut.backends.branch import Linearised
 
 MODES = ("counts", "sampled", "exact")
 
@@ -67,11 +70,15 @@ class Evaluation:
         One for each fragment.
     environments
         For each fragment (rows, terms, *sites), then for each bond (rows, terms, d0, d1).
+    kept
+        In exact mode, where asked for and possible, the fragments' tensors with what their
+        derivatives need.
     """
 
     values: np.ndarray
     tensors: list[FragmentTensor]
     environments: list[np.ndarray]
+    kept: list[Linearised] = field(default_factory=list)
 
 
 class CutEstimator(BaseEstimatorV2):
@@ -287,9 +294,17 @@ class CutEstimator(BaseEstimatorV2):
         return self._labels
 
     def evaluate(
-        self, compiled: Compiled, slots: np.ndarray, shots: int, source: str = "forward"
+        self,
+        compiled: Compiled,
+        slots: np.ndarray,
+        shots: int,
+        source: str = "forward",
+        keep: bool = False,
     ) -> Evaluation:
-        """Run every subexperiment of a batch (rows, slots) and reconstruct its terms."""
+        """Run every subexperiment of a batch (rows, slots) and reconstruct its terms.
+
+        With `keep`, what derivatives need is kept where that is possible.
+        """
         plan = compiled.plan
         requests = [Request(f, f.angle_values(slots)) for f in plan.fragments]
 
@@ -297,9 +312,14 @@ class CutEstimator(BaseEstimatorV2):
             bonds = [bond.coherent_matrix if self.exact else bond.matrix for bond in plan.bonds]
             operands = compiled.contraction.operands(tensors, [bond(slots) for bond in bonds])
             values, environments = compiled.contraction.values_and_environments(operands)
-            return Evaluation(values.real, tensors, environments)
+            return Evaluation(values.real, tensors, environments, kept)
+
+        kept: list[Linearised] = []
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
+            if self.exact and keep and (found := self.executor.linearised(requests)):
+                kept.extend(found[0])
+                return [FragmentTensor(one.values, ()) for one in kept], found[1]
             if self.exact:
                 return self.executor.exact(requests)
             return self.executor.evaluate(requests, shots, seed)

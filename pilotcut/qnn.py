@@ -144,10 +144,10 @@ class CutQNN(torch.nn.Module):
         values = both[:, self._order]
         return values, self._binding.slots(values)
 
-    def evaluate(self, slots: np.ndarray) -> tuple[np.ndarray, Evaluation]:
+    def evaluate(self, slots: np.ndarray, keep: bool) -> tuple[np.ndarray, Evaluation]:
         """Return outputs (batch, observables) and what the backward pass needs of them."""
         estimator = self.estimator
-        evaluation = estimator.evaluate(self._compiled, slots, estimator.shots)
+        evaluation = estimator.evaluate(self._compiled, slots, estimator.shots, keep=keep)
         return evaluation.values @ self._coefficients.T + self._constant, evaluation
 
     def pull_back(
@@ -195,7 +195,7 @@ class _Evaluate(torch.autograd.Function):
         ctx: Any, inputs: torch.Tensor, weights: torch.Tensor, qnn: CutQNN
     ) -> torch.Tensor:
         values, slots = qnn.slots(_array(inputs), _array(weights))
-        outputs, evaluation = qnn.evaluate(slots)
+        outputs, evaluation = qnn.evaluate(slots, keep=any(ctx.needs_input_grad))
         ctx.kept = (qnn, evaluation, values, slots)
         return torch.as_tensor(outputs, dtype=weights.dtype, device=weights.device)
 

@@ -6,6 +6,7 @@ A killed run leaves a readable file; at most its last line is torn, and readers 
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +25,15 @@ class JsonLines:
     ----------
     path
         The file, or None to keep the records in memory only (`records`).
+    append
+        Keep what the file holds already.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, append: bool = True) -> None:
         self.path = path
         self.records: list[dict[str, Any]] = []
         self._lock = threading.Lock()
-        self._file = path.open("a", encoding="utf-8") if path else None
+        self._file = path.open("a" if append else "w", encoding="utf-8") if path else None
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
@@ -67,13 +70,15 @@ def _plain(value: object) -> object:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a file, without a last line that a kill has torn."""
+    """Return the records of a file, without what is none: a line that a kill has torn."""
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json.loads(line)
+        except ValueError:  # neither JSON, nor always text
             continue
+        if isinstance(record, dict):
+            records.append(record)
     return records
 
 
@@ -84,4 +89,4 @@ def mend(path: Path) -> None:
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
     if whole != len(data):
-        path.write_bytes(data[:whole])
+        os.truncate(path, whole)  # in place: nothing that is whole is ever written again

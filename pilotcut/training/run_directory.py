@@ -8,13 +8,16 @@
     logs/            what pilots say
 
 Checkpoints are written beside their place and renamed, so that a kill leaves the old or
-the new one.
+the new one. A directory that holds nothing but logs holds no run: a start that failed
+before anything was trained does not stand in the way of the next.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,14 @@ import torch
 import yaml
 
 from pilotcut.errors import RunDirectoryError
-from pilotcut.trace import mend, read_jsonl
+from pilotcut.trace import JsonLines, mend, read_jsonl
+from pilotcut.training.config import TrainingConfig
 
 #: Settings that may differ when a run is resumed: they do not change its numbers so far.
 FREE_ON_RESUME = frozenset({"epochs", "pilots"})
+
+#: What a checkpoint holds.
+CHECKPOINT = frozenset({"epoch", "last", "network", "optimizer", "shuffle", "estimator", "totals"})
 
 
 class RunDirectory:
@@ -53,22 +60,56 @@ class RunDirectory:
         RunDirectoryError
             If not.
         """
-        if resume:
-            if not self.config.exists():
-                raise RunDirectoryError(
-                    f"run directory '{self.path}' holds no run to resume; leave out --resume to "
-                    f"start one there"
-                )
-        elif self.config.exists():
-            raise RunDirectoryError(
-                f"run directory '{self.path}' already holds a run, expected a new or empty one; "
-                f"add --resume to continue it, or give another --run-dir"
+        try:
+            fault = self._fault_of_resume() if resume else self._fault_of_start()
+        except OSError as error:
+            raise self._unusable(error) from None
+        if fault:
+            raise RunDirectoryError(f"run directory '{self.path}' {fault}")
+
+    def _fault_of_resume(self) -> str | None:
+        if self.config.is_file():
+            return None
+        return "holds no run to resume; leave out --resume to start one there"
+
+    def _fault_of_start(self) -> str | None:
+        if self.config.exists():
+            return (
+                "already holds a run, expected a new or empty one; add --resume to continue "
+                "it, or give another --run-dir"
             )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunDirectoryError(
-                f"run directory '{self.path}' is not an empty directory and holds no run; give "
-                f"another --run-dir"
+        if not self.path.exists():
+            return None
+        if not self.path.is_dir():
+            return "is a file, expected a new or empty directory; give another --run-dir"
+        other = sorted(entry.name for entry in self.path.iterdir() if entry.name != "logs")
+        if other:
+            return (
+                f"holds '{other[0]}' and no run, expected a new or empty one; give another "
+                f"--run-dir"
             )
+        return None
+
+    def _unusable(self, error: OSError) -> RunDirectoryError:
+        return RunDirectoryError(
+            f"run directory '{self.path}' cannot be used ({error.strerror}), expected a place "
+            f"that can be written; give another --run-dir"
+        )
+
+    def make(self) -> None:
+        """Make the directory, where it does not exist, and see that it can be written.
+
+        Raises
+        ------
+        RunDirectoryError
+            If not.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise PermissionError(0, "Permission denied")
+        except OSError as error:
+            raise self._unusable(error) from None
 
     def create(self, config: Mapping[str, Any]) -> None:
         """Start a run here.
@@ -79,14 +120,44 @@ class RunDirectory:
             If there is a run already, or the place cannot be written.
         """
         self.check(resume=False)
+        self.make()
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._replace(self.config, yaml.safe_dump(dict(config), sort_keys=False).encode())
+            self._save_settings(config)
         except OSError as error:
-            raise RunDirectoryError(
-                f"run directory '{self.path}' cannot be written ({error.strerror}); give another "
-                f"--run-dir"
-            ) from error
+            raise self._unusable(error) from error
+
+    def discard(self) -> None:
+        """Forget a run of which nothing was trained; logs stay."""
+        for file in (self.config, self.trace, self.metrics):
+            file.unlink(missing_ok=True)
+        with suppress(OSError):  # it has logs
+            self.path.rmdir()
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the run that is here was asked.
+
+        Raises
+        ------
+        RunDirectoryError
+            If there is no run, or its configuration cannot be read.
+        """
+        self.check(resume=True)
+        try:
+            found = yaml.safe_load(self.config.read_bytes())
+        except OSError as error:
+            raise self.damaged_settings(error.strerror or "an error") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise self.damaged_settings(_in_one_line(error)) from None
+        if not isinstance(found, dict):
+            raise self.damaged_settings(f"it holds {found!r:.40}")
+        return asdict(TrainingConfig(dataset="")) | found
+
+    def damaged_settings(self, why: str) -> RunDirectoryError:
+        """Return the error of a configuration that cannot be used."""
+        return RunDirectoryError(
+            f"{self.config}: cannot be read ({why}), expected the settings of a run; start a new "
+            f"run with another --run-dir"
+        )
 
     def resume(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the checkpoint to continue from; None if the run died before its first.
@@ -94,42 +165,68 @@ class RunDirectory:
         Raises
         ------
         RunDirectoryError
-            If there is no run, or it was started with other settings.
+            If there is no run, it was started with other settings, or it is damaged.
         """
-        self.check(resume=True)
-        self._check_same(yaml.safe_load(self.config.read_text(encoding="utf-8")) or {}, config)
-        mend(self.trace)
-        mend(self.metrics)
-        if not self.checkpoint.exists():
-            self.forget_metrics_after(0)
-            return None
-        state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True)
-        self.forget_metrics_after(state["epoch"])
+        self.check_same(config)
+        state = self._load_checkpoint() if self.checkpoint.exists() else None
+        done = state["epoch"] if state else 0
+        if done > config["epochs"]:
+            raise RunDirectoryError(
+                f"epochs is {config['epochs']}, but the run in '{self.path}' has trained {done}; "
+                f"give at least {done}, or another --run-dir"
+            )
+        try:
+            mend(self.trace)
+            mend(self.metrics)
+            self._forget_metrics_after(done)
+            self._save_settings(config)  # it may have more epochs to go than before
+        except OSError as error:
+            raise self._unusable(error) from None
         return state
 
-    def _check_same(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    def check_same(self, config: Mapping[str, Any]) -> None:
+        """Say whether the run that is here can go on with these settings.
+
+        Raises
+        ------
+        RunDirectoryError
+            With a line for each setting that would change its numbers.
+        """
+        old = self.settings()
         faults = [
-            f"{key} is {new[key]!r}, but the run in '{self.path}' was started with "
-            f"{old.get(key)!r}; leave it as it was, or start a new run directory"
-            for key in new
-            if key not in FREE_ON_RESUME and old.get(key) != new[key]
+            f"{key} is {new!r}, but the run in '{self.path}' was started "
+            f"{_with(old[key])}; keep to that, or give another --run-dir"
+            for key, new in config.items()
+            if key not in FREE_ON_RESUME and old.get(key) != new
         ]
         if faults:
             raise RunDirectoryError(faults)
 
-    def forget_metrics_after(self, epoch: int) -> None:
+    def _load_checkpoint(self) -> dict[str, Any]:
+        try:
+            state = torch.load(self.checkpoint, weights_only=True)
+        except Exception:  # torch, pickle and zip raise half a dozen kinds, in many words
+            raise self.damaged_checkpoint("it is damaged") from None
+        if not isinstance(state, dict) or not state.keys() >= CHECKPOINT:
+            raise self.damaged_checkpoint("it holds something else")
+        return state
+
+    def damaged_checkpoint(self, why: str) -> RunDirectoryError:
+        """Return the error of a checkpoint that cannot be used."""
+        return RunDirectoryError(
+            f"{self.checkpoint}: cannot be read ({why}), expected a checkpoint of this run; "
+            f"remove it to --resume from the first epoch, or give another --run-dir"
+        )
+
+    def _forget_metrics_after(self, epoch: int) -> None:
         """Drop metrics of epochs that no checkpoint holds: they are trained again."""
-        if self.metrics.exists():
-            kept = [
-                line
-                for line, record in zip(
-                    self.metrics.read_text(encoding="utf-8").splitlines(keepends=True),
-                    read_jsonl(self.metrics),
-                    strict=True,
-                )
-                if record["epoch"] <= epoch
-            ]
-            self._replace(self.metrics, "".join(kept).encode())
+        if not self.metrics.exists():
+            return
+        kept = [r for r in read_jsonl(self.metrics) if 0 < r.get("epoch", 0) <= epoch]
+        with JsonLines(beside := self.metrics.with_suffix(".tmp"), append=False) as lines:
+            for record in kept:
+                lines.write(record)
+        os.replace(beside, self.metrics)
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint in one step."""
@@ -144,7 +241,20 @@ class RunDirectory:
         torch.save(dict(state), beside)
         os.replace(beside, place)
 
+    def _save_settings(self, config: Mapping[str, Any]) -> None:
+        self._replace(self.config, yaml.safe_dump(dict(config), sort_keys=False).encode())
+
     def _replace(self, place: Path, data: bytes) -> None:
         beside = place.with_suffix(".tmp")
         beside.write_bytes(data)
         os.replace(beside, place)
+
+
+def _with(value: object) -> str:
+    return "without" if value is None else f"with {value!r}"
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return what an error says, on one line and not for ever."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 100 else f"{text[:97]}..."

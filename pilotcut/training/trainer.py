@@ -17,52 +17,14 @@ import torch
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import EstimatorQNN
 
-from pilotcut.errors import UserError
-from pilotcut.estimator import CutEstimator, checked_shots
+from pilotcut.estimator import CutEstimator
 from pilotcut.gradient import CutGradient
 from pilotcut.tasks import TaskManager
 from pilotcut.trace import STAGES, JsonLines
+from pilotcut.training.config import TrainingConfig
 from pilotcut.training.data import Dataset, load_dataset
 from pilotcut.training.model import Model, classifier
 from pilotcut.training.run_directory import RunDirectory
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """What `pilotcut train` was asked to do; its defaults stand here and nowhere else."""
-
-    dataset: str
-    qubits: int = 4
-    cuts: int | None = None
-    labels: str | None = None
-    mode: str = "counts"
-    shots: int = 1024
-    epochs: int = 10
-    batch_size: int = 16
-    learning_rate: float = 0.1
-    seed: int = 0
-    data_dir: str | None = None
-    pilots: str | None = None
-
-    def check(self) -> None:
-        """Raise one `UserError` with every setting that makes no sense."""
-        faults = [
-            f"{name} is {getattr(self, name)}, expected a whole number from {least}"
-            for name, least in (("epochs", 1), ("batch_size", 1), ("qubits", 1), ("seed", 0))
-            if getattr(self, name) < least
-        ]
-        if not 0 < self.learning_rate < float("inf"):
-            faults.append(f"learning_rate is {self.learning_rate}, expected a number above 0")
-        if self.cuts is not None and self.labels is not None:
-            faults.append(
-                f"cuts is {self.cuts} and labels is '{self.labels}', expected one of the two"
-            )
-        try:
-            checked_shots(self.shots)
-        except UserError as error:
-            faults.extend(error.faults)
-        if faults:
-            raise UserError(faults)
 
 
 @dataclass(frozen=True)
@@ -74,6 +36,15 @@ class Epoch:
     train_accuracy: float
     accuracy: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """What changes from batch to batch: weights, moments, and the order of samples."""
+
+    network: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    shuffle: torch.Generator
 
 
 #: Called with (epoch, batch, batches, loss) after every batch.
@@ -127,51 +98,87 @@ class Trainer:
             Continue the run in the directory from its last checkpoint.
         progress
             Called after every batch.
+
+        Returns
+        -------
+        dict
+            What the whole run came to, also where it was resumed; of work that was
+            lost with an interrupted epoch it knows nothing.
         """
         started = perf_counter()
         config = asdict(self.config)
         state = self.run.resume(config) if resume else None
         if not resume:
             self.run.create(config)
-        with JsonLines(self.run.trace) as trace, JsonLines(self.run.metrics) as metrics:
-            self.estimator.attach(trace)
-            last = self._fit(state, trace, metrics, progress)
-        return self._summary(last, perf_counter() - started)
+        try:
+            with JsonLines(self.run.trace) as trace, JsonLines(self.run.metrics) as metrics:
+                done = state["epoch"] if state else 0
+                if resume and done < self.config.epochs:
+                    trace.write({"kind": "resume", "epoch": done + 1})
+                if done < self.config.epochs:
+                    self.estimator.attach(trace)
+                return self._fit(state, metrics, progress, started)
+        except Exception:
+            # Nothing that a resumed run could use: do not stand in the way of the next try.
+            if not resume and not self.run.checkpoint.exists():
+                self.run.discard()
+            raise
 
     def _fit(
         self,
-        state: Mapping[str, Any] | None,
-        trace: JsonLines,
+        state: dict[str, Any] | None,
         metrics: JsonLines,
         progress: Progress | None,
-    ) -> Epoch:
-        network, optimizer, shuffle = self._fresh()
-        first, last = 1, None
+        started: float,
+    ) -> dict[str, Any]:
+        learner = self._fresh()
+        first, seconds, last = 1, 0.0, None
         if state is not None:
-            network.load_state_dict(state["network"])
-            optimizer.load_state_dict(state["optimizer"])
-            shuffle.set_state(state["shuffle"])
-            self.estimator.load_state_dict(state["estimator"])
-            first, last = state["epoch"] + 1, Epoch(**state["last"])
-            trace.write({"kind": "resume", "epoch": first})
+            last, seconds = self._restore(state, learner)
+            first = last.epoch + 1
+        started -= seconds
         for epoch in range(first, self.config.epochs + 1):
-            last = self._epoch(epoch, network, optimizer, shuffle, progress)
+            last = self._epoch(epoch, learner, progress)
             metrics.write(asdict(last))
-            self.run.save_checkpoint(
-                {
-                    "epoch": epoch,
-                    "last": asdict(last),
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "shuffle": shuffle.get_state(),
-                    "estimator": self.estimator.state_dict(),
-                }
-            )
+            seconds = perf_counter() - started
+            self.run.save_checkpoint(self._state(last, learner, seconds))
         assert last is not None, "a checked configuration has at least one epoch"
-        self.run.save_weights(network.state_dict())
-        return last
+        self.run.save_weights(learner.network.state_dict())
+        return self._summary(last, seconds)
 
-    def _fresh(self) -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.Generator]:
+    def _state(self, last: Epoch, learner: _Learner, seconds: float) -> dict[str, Any]:
+        return {
+            "epoch": last.epoch,
+            "last": asdict(last),
+            "network": learner.network.state_dict(),
+            "optimizer": learner.optimizer.state_dict(),
+            "shuffle": learner.shuffle.get_state(),
+            "estimator": self.estimator.state_dict(),
+            "totals": {
+                "seconds": seconds,
+                "queries": self.estimator.queries,
+                "subexperiments": self.estimator.subexperiments,
+                "stage_seconds": dict(self.estimator.stage_seconds),
+            },
+        }
+
+    def _restore(self, state: Mapping[str, Any], learner: _Learner) -> tuple[Epoch, float]:
+        """Load a checkpoint; return its last epoch and the seconds spent up to there."""
+        try:
+            learner.network.load_state_dict(state["network"])
+            learner.optimizer.load_state_dict(state["optimizer"])
+            learner.shuffle.set_state(state["shuffle"])
+            self.estimator.load_state_dict(state["estimator"])
+            totals = state["totals"]
+            self.estimator.queries = totals["queries"]
+            self.estimator.subexperiments = totals["subexperiments"]
+            self.estimator.stage_seconds.update(totals["stage_seconds"])
+            return Epoch(**state["last"]), float(totals["seconds"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise self.run.damaged_checkpoint(f"{reason:.100}") from error
+
+    def _fresh(self) -> _Learner:
         """Return an untrained network, its optimizer, and the order of samples, by seed."""
         weights = np.random.default_rng(self.config.seed).uniform(
             -np.pi / 2, np.pi / 2, len(self.model.weights)
@@ -187,20 +194,14 @@ class Trainer:
         )
         network = TorchConnector(qnn, initial_weights=weights)
         optimizer = torch.optim.Adam(network.parameters(), lr=self.config.learning_rate)
-        return network, optimizer, torch.Generator().manual_seed(self.config.seed)
+        return _Learner(network, optimizer, torch.Generator().manual_seed(self.config.seed))
 
-    def _epoch(
-        self,
-        epoch: int,
-        network: torch.nn.Module,
-        optimizer: torch.optim.Optimizer,
-        shuffle: torch.Generator,
-        progress: Progress | None,
-    ) -> Epoch:
+    def _epoch(self, epoch: int, learner: _Learner, progress: Progress | None) -> Epoch:
+        network, optimizer = learner.network, learner.optimizer
         started = perf_counter()
         x = torch.tensor(self.data.x_train, dtype=torch.float32)
         y = torch.tensor(self.data.y_train, dtype=torch.float32)
-        batches = torch.randperm(len(x), generator=shuffle).split(self.config.batch_size)
+        batches = torch.randperm(len(x), generator=learner.shuffle).split(self.config.batch_size)
         total, right = 0.0, 0
         for number, rows in enumerate(batches, start=1):
             optimizer.zero_grad()
@@ -233,7 +234,7 @@ class Trainer:
             "cuts": self.plan.num_cuts,
             "fragments": len(self.plan.fragments),
             "mode": self.config.mode,
-            "shots": self.config.shots,
+            "shots": self.estimator.shots,  # none in the exact mode
             "accuracy": last.accuracy,
             "loss": last.loss,
             "seconds": seconds,
