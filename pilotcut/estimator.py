@@ -438,10 +438,12 @@ def _checked_mode(mode: str) -> str:
 
 
 def checked_shots(shots: int) -> int:
-    """Return `shots` if it is a whole number from 1."""
-    if isinstance(shots, bool) or not isinstance(shots, (int, np.integer)) or shots < 1:
+    """Return `shots` if it is a whole number from 1 to `MOST_SHOTS`."""
+    whole = isinstance(shots, (int, np.integer)) and not isinstance(shots, bool)
+    if not whole or not 1 <= shots <= MOST_SHOTS:
         raise UserError(
-            f"shots is {shots!r}, expected a whole number from 1; 1024 is a usual choice"
+            f"shots is {shots!r}, expected a whole number from 1 to {MOST_SHOTS}; 1024 is a "
+            f"usual choice"
         )
     return int(shots)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,10 @@ import numpy as np
 
 #: The four stages of a query, in order.
 STAGES = ("partition", "generate", "execute", "reconstruct")
+
+
+#: Records kept in memory where there is no file; older ones are forgotten.
+KEPT_RECORDS = 4096
 
 
 class JsonLines:
@@ -31,15 +36,20 @@ class JsonLines:
 
     def __init__(self, path: Path | None = None, *, append: bool = True) -> None:
         self.path = path
-        self.records: list[dict[str, Any]] = []
+        self._kept: deque[dict[str, Any]] = deque(maxlen=KEPT_RECORDS)
         self._lock = threading.Lock()
         self._file = path.open("a" if append else "w", encoding="utf-8") if path else None
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The latest records, where there is no file."""
+        return list(self._kept)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
         with self._lock:
             if self._file is None:
-                self.records.append(record)
+                self._kept.append(record)
             else:
                 self._file.write(json.dumps(record, default=_plain) + "\n")
                 self._file.flush()

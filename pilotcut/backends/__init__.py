@@ -32,7 +32,7 @@ def check_backend(name: str) -> str:
 def backend(name: str) -> Backend:
     """Return this process's backend of that name.
 
-    A pilot says on which device its workers simulate, through PILOTCUT_AER_DEVICE.
+    A pilot says how its workers simulate, through PILOTCUT_DEVICE and PILOTCUT_METHOD.
     """
     check_backend(name)
     if name == "sampled":
@@ -41,15 +41,19 @@ def backend(name: str) -> Backend:
         return SampledBackend(branch_engine())
     from pilotcut.backends.aer import AerBackend
 
-    return AerBackend(device=os.environ.get("PILOTCUT_AER_DEVICE", "CPU"))
+    return AerBackend(
+        device=os.environ.get("PILOTCUT_DEVICE", "CPU"),
+        method=os.environ.get("PILOTCUT_METHOD", "automatic"),
+    )
 
 
 @lru_cache(maxsize=1)
 def branch_engine() -> BranchEngine:
     """Return this process's exact engine.
 
-    A pilot says on which device its workers simulate, through PILOTCUT_TORCH_DEVICE.
+    A pilot says on which device its workers simulate, through PILOTCUT_DEVICE.
     """
     from pilotcut.backends.branch import BranchEngine
 
-    return BranchEngine(device=os.environ.get("PILOTCUT_TORCH_DEVICE", "cpu"))
+    gpu = os.environ.get("PILOTCUT_DEVICE", "CPU") == "GPU"
+    return BranchEngine(device="cuda" if gpu else "cpu")

@@ -24,6 +24,7 @@ from pilotcut.backends.base import Measurement, pieces_of
 from pilotcut.backends.counts import covariances, parities
 from pilotcut.backends.templates import TemplateCircuit, build
 from pilotcut.cutting.fragment import Block, Fragment, Template
+from pilotcut.errors import CutError, UserError
 
 #: Qubits that packed subexperiments may take together. Measured with 1,024 shots, per
 #: one-qubit subexperiment: 0.80 ms alone, 0.22 ms with 6 to 10 qubits, 0.28 ms with 12.
@@ -58,6 +59,18 @@ class AerBackend:
         pack_qubits: int = PACK_QUBITS,
     ) -> None:
         threads = threads or int(os.environ.get("OMP_NUM_THREADS", "1"))
+        available = AerSimulator().available_devices()
+        if device not in available:
+            raise UserError(
+                f"backend device is {device}, but Aer here has only {', '.join(available)}; "
+                f"install qiskit-aer-gpu on the pilot's nodes, or describe the pilot with device: CPU"
+            )
+        methods = AerSimulator().available_methods()
+        if method not in methods:
+            raise UserError(
+                f"backend method is '{method}', expected one of {', '.join(methods)}; leave it out "
+                f"for automatic"
+            )
         self._simulator = AerSimulator(
             device=device,
             method=method,
@@ -98,6 +111,13 @@ class AerBackend:
 
     def _compile(self, fragment: Fragment, template: Template) -> _Packable:
         draft = build(fragment, template)
+        most = self._simulator.target.num_qubits
+        if draft.circuit.num_qubits > most:
+            raise CutError(
+                f"fragment {fragment.label} needs {draft.circuit.num_qubits} qubits with its "
+                f"ancillas, but Aer on this machine simulates at most {most}; cut it narrower: "
+                f"more cuts, or max_width={most - sum(template.measured)}"
+            )
         return _Packable(replace(draft, circuit=self._translate.run(draft.circuit)))
 
     def _counts(self, packs: Sequence[_Pack], shots: int, seed: int) -> list[list[dict[str, int]]]:

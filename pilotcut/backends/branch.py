@@ -25,7 +25,7 @@ import torch
 
 from pilotcut.backends.lowering import Gate, lower
 from pilotcut.cutting.fragment import Fragment, SiteStep
-from pilotcut.errors import CutError
+from pilotcut.errors import CutError, UserError
 
 #: Bytes that a batch's states may take, with all that autograd keeps of them.
 MEMORY_BYTES = 2 * 2**30
@@ -59,6 +59,11 @@ class BranchEngine:
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.device = torch.device(device)
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise UserError(
+                f"device is {device}, but torch here sees no GPU; install a CUDA build of torch on "
+                f"the pilot's nodes, or describe the pilot with device: CPU"
+            )
         self.dtype = dtype
         self.memory_bytes = memory_bytes
         self._plans: OrderedDict[str, _Planner] = OrderedDict()
@@ -119,8 +124,8 @@ class BranchEngine:
                 f"fragment {fragment.label} ({fragment.width} qubits, "
                 f"{prod(s.rank for s in fragment.sites)} branches) needs "
                 f"{row_bytes / 2**30:.3g} GiB for one parameter set, expected at most "
-                f"{self.memory_bytes / 2**30:.3g} GiB; cut it narrower, for example with "
-                f"max_width={_width_that_fits(fragment, row_bytes, self.memory_bytes)}"
+                f"{self.memory_bytes / 2**30:.3g} GiB; cut it narrower: more "
+                f"cuts, or max_width={_width_that_fits(fragment, row_bytes, self.memory_bytes)}"
             )
         return int(max(1, self.memory_bytes // row_bytes))
 

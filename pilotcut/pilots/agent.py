@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -113,12 +114,20 @@ async def _parent_ends(orders: IO[str]) -> None:
     await asyncio.to_thread(orders.read)
 
 
-def _die_with(parent: int) -> None:
+def _die_with(parent: int, scratch: str) -> None:
     """End the group if the parent died although something else holds our stdin open."""
     tick = threading.Event()
     while os.getppid() == parent:
         tick.wait(_PARENT_POLL_S)
-    os.killpg(0, signal.SIGKILL)
+    _end(parent, scratch)
+
+
+def _end(parent: int, scratch: str) -> None:
+    """End the group of processes; a parent that died cannot remove its scratch itself."""
+    if os.getppid() != parent:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if os.getpgrp() == os.getpid():  # a group of our own, see local.py
+        os.killpg(0, signal.SIGKILL)
 
 
 def _take_streams() -> tuple[IO[str], IO[str]]:
@@ -136,13 +145,13 @@ def main(argv: list[str]) -> None:
     """Serve as the agent that the command line asks for, then end the process group."""
     role, config = argv[0], json.loads(argv[1])
     serve = {"scheduler": _serve_scheduler, "workers": _serve_workers}[role]
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    ending = (os.getppid(), config["local_directory"])
+    threading.Thread(target=_die_with, args=ending, daemon=True).start()
     try:
         asyncio.run(serve(config, *_take_streams()))
     finally:
         sys.stderr.flush()
-        if os.getpgrp() == os.getpid():  # a group of our own, see local.py
-            os.killpg(0, signal.SIGKILL)
+        _end(*ending)
 
 
 if __name__ == "__main__":

@@ -250,7 +250,7 @@ class LocalPilot(Pilot):
             "name": f"{self.name}-{index}",
             "resources": resources,
             "memory_bytes": memory // description.workers_per_node,
-            "env": _gpu_environment(description, index),
+            "env": _gpu_environment(description, index) | _backend_environment(description),
         }
 
     def join(self, scheduler: DaskScheduler) -> None:
@@ -370,6 +370,12 @@ def _gpu_environment(description: PilotDescription, index: int) -> dict[str, str
     each = description.gpus_per_worker
     mine = [ids[(index * each + i) % len(ids)] for i in range(each)]
     return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
+
+
+def _backend_environment(description: PilotDescription) -> dict[str, str]:
+    """Return how the pilot's workers are to simulate, for whatever backend runs there."""
+    backend = description.backend
+    return {"PILOTCUT_DEVICE": backend.device, "PILOTCUT_METHOD": backend.method}
 
 
 def _resource(pilot: str) -> str:

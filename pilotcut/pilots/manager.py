@@ -171,6 +171,19 @@ def _refuse_unavailable(descriptions: Sequence[PilotDescription]) -> None:
         if d.resource not in ("inprocess", "local")
     ]
     faults += [
+        f"pilot '{d.name}': backend noise is {d.backend.noise!r}, expected none: noisy backends "
+        "are not available in this version"
+        for d in descriptions
+        if d.backend.noise is not None
+    ]
+    faults += [
+        f"pilot '{d.name}': backend is {d.backend.device} with method {d.backend.method}, expected "
+        "CPU and automatic in this process; use resource: local"
+        for d in descriptions
+        if d.resource == "inprocess"
+        and (d.backend.device, d.backend.method) != ("CPU", "automatic")
+    ]
+    faults += [
         f"pilot '{name}': name is given {names.count(name)} times, expected different names"
         for name in dict.fromkeys(names)
         if names.count(name) > 1
