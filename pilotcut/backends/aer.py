@@ -63,7 +63,7 @@ class AerBackend:
         if device not in available:
             raise UserError(
                 f"backend device is {device}, but Aer here has only {', '.join(available)}; "
-                f"install qiskit-aer-gpu on the pilot's nodes, or describe the pilot with device: CPU"
+                f"install qiskit-aer-gpu on the pilot's nodes, or describe it with device: CPU"
             )
         methods = AerSimulator().available_methods()
         if method not in methods:
