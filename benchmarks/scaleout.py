@@ -3,7 +3,7 @@
 One worker and two workers take turns on the same batches, one Aer thread each, so that a
 drift of the machine hits both. Times are whole estimator calls; spread is min-max.
 
-    python benchmarks/scaleout.py [--rounds 5] [--qubits 28] [--rows 8]
+    python benchmarks/scaleout.py [--rounds 5] [--qubits 28] [--rows 16]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--qubits", type=int, default=28)
-    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--rows", type=int, default=16)
     options = parser.parse_args()
     model = classifier(options.qubits)
     values = np.random.default_rng(0).uniform(0, 1.5, (options.rows, len(model.circuit.parameters)))
