@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pilotcut import backends
-from pilotcut.backends.base import Measurement
+from pilotcut.backends.base import Measurement, Shots
 from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
 from pilotcut.tasks import Shared, TaskManager, as_completed
 
@@ -49,6 +49,12 @@ class Bundle:
     rows: slice
     part: slice
 
+    def shots(self, request: Request) -> Shots:
+        """Return the bundle's share of its request's shots."""
+        if isinstance(request.shots, np.ndarray):
+            return request.shots[self.rows, self.part]
+        return request.shots
+
 
 @dataclass(frozen=True)
 class Request:
@@ -60,10 +66,13 @@ class Request:
         The fragment.
     angles
         (rows, angles) in radians.
+    shots
+        Of every subexperiment, or (rows, subexperiments); 0 in exact mode.
     """
 
     fragment: Fragment
     angles: np.ndarray
+    shots: Shots = 0
 
 
 @dataclass
@@ -107,16 +116,16 @@ class Executor:
         return self._tasks.policy if self._tasks else "in-process"
 
     def evaluate(
-        self, requests: Sequence[Request], shots: int, seed: np.random.SeedSequence
+        self, requests: Sequence[Request], seed: np.random.SeedSequence
     ) -> tuple[list[FragmentTensor], Spent]:
         """Return the tensors of all requests, and where the time went."""
         started = perf_counter()
         tensors = [FragmentTensor.empty(r.fragment, len(r.angles)) for r in requests]
-        bundles = [b for k, r in enumerate(requests) for b in split(k, r, shots)]
+        bundles = [b for k, r in enumerate(requests) for b in split(k, r)]
         spent = Spent(bundles=len(bundles))
         calls = [(b, _seed_of(seed, b), requests[b.fragment]) for b in bundles]
         spent.generate_s = perf_counter() - started
-        for bundle, measured in self._run(calls, shots):
+        for bundle, measured in self._run(calls):
             for block in measured.blocks:
                 tensors[bundle.fragment].fill(
                     requests[bundle.fragment].fragment, bundle.rows, block
@@ -182,7 +191,7 @@ class Executor:
         return [np.concatenate(parts) for parts in found], spent
 
     def _run(
-        self, calls: Iterable[tuple[Bundle, int, Request]], shots: int
+        self, calls: Iterable[tuple[Bundle, int, Request]]
     ) -> Iterator[tuple[Bundle, Measurement]]:
         if self._tasks is None:
             for bundle, seed, request in calls:
@@ -190,7 +199,7 @@ class Executor:
                 yield (
                     bundle,
                     backends.backend(self._backend).run(
-                        request.fragment, angles, bundle.part, shots, seed
+                        request.fragment, angles, bundle.part, bundle.shots(request), seed
                     ),
                 )
             return
@@ -201,7 +210,7 @@ class Executor:
                 self._backend,
                 request.angles[bundle.rows],
                 bundle.part,
-                shots,
+                bundle.shots(request),
                 seed,
                 name=f"{request.fragment.label}.{bundle.number}",
             ): bundle
@@ -223,7 +232,7 @@ def run_bundle(
     backend: str,
     angles: np.ndarray,
     part: slice,
-    shots: int,
+    shots: Shots,
     seed: int,
 ) -> Measurement:
     """Run one bundle on a worker."""
@@ -250,13 +259,13 @@ def _row_bundles(fragment: Fragment, rows: int) -> list[slice]:
     return [slice(first, last) for first, last in _even(rows, most)]
 
 
-def split(index: int, request: Request, shots: int) -> Iterator[Bundle]:
+def split(index: int, request: Request) -> Iterator[Bundle]:
     """Yield the bundles of one request, each about `TARGET_S` of work."""
     circuits = request.fragment.num_subexperiments
     rows = len(request.angles)
     if not circuits or not rows:
         return
-    most = max(1, round(TARGET_S / predicted_s(request.fragment, shots)))
+    most = max(1, round(TARGET_S / predicted_s(request.fragment, float(np.mean(request.shots)))))
     # Even pieces: a small last bundle would only wait for its dispatch.
     row_blocks = _even(rows, max(1, most // circuits))
     part_blocks = _even(circuits, most)
@@ -273,7 +282,7 @@ def _even(size: int, most: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def predicted_s(fragment: Fragment, shots: int) -> float:
+def predicted_s(fragment: Fragment, shots: float) -> float:
     """Return the rough cost of one of the fragment's subexperiments, in seconds."""
     gates = sum(not isinstance(step, SiteStep) for step in fragment.steps)
     width = fragment.width + len(fragment.sites) / 2  # with the ancillas of half the sites

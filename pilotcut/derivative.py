@@ -153,11 +153,11 @@ class SlotDerivative:
     ) -> None:
         """Add the parameter shifts of every fragment that holds a wanted angle."""
         shifted = [s for f in plan.fragments if (s := _Shifted.of(f, wanted)).terms]
-        requests = [one.request(slots) for one in shifted]
+        requests = [one.request(slots, self._estimator.shots) for one in shifted]
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
             estimator = self._estimator
-            return estimator.executor.evaluate(requests, estimator.shots, seed)
+            return estimator.executor.evaluate(requests, seed)
 
         def add(tensors: list[FragmentTensor]) -> None:
             for one, tensor in zip(shifted, tensors, strict=True):
@@ -209,14 +209,14 @@ class _Shifted:
         ]
         return cls(fragment, tuple(terms))
 
-    def request(self, slots: np.ndarray) -> Request:
+    def request(self, slots: np.ndarray, shots: int) -> Request:
         """Return all rows with all shifts, shifts innermost."""
         shifts = np.zeros((len(self.terms), len(self.fragment.angles)))
         shifts[np.arange(len(self.terms)), [t.column for t in self.terms]] = [
             t.shift for t in self.terms
         ]
         angles = self.fragment.angle_values(slots)[:, None, :] + shifts
-        return Request(self.fragment, angles.reshape(-1, shifts.shape[1]))
+        return Request(self.fragment, angles.reshape(-1, shifts.shape[1]), shots)
 
     def add_to(self, result: np.ndarray, tensor: FragmentTensor, sensitivity: np.ndarray) -> None:
         """Add ``sum sensitivity * dT/dslot`` to `result` (rows, outputs, slots)."""

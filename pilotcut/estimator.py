@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, prod
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +22,9 @@ from qiskit.primitives.containers import EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.quantum_info import PauliList
 
+from pilotcut import allocation
 from pilotcut.backends import check_backend
+from pilotcut.backends.base import Shots
 from pilotcut.bundles import Executor, Request, Spent
 from pilotcut.cutting.fragment import Fragment, FragmentTensor
 from pilotcut.cutting.plan import CutPlan, Observables, build_plan, pauli_terms
@@ -38,6 +40,11 @@ if TYPE_CHECKING:
     from pilotcut.backends.branch import Linearised
 
 MODES = ("counts", "sampled", "exact")
+
+ALLOCATIONS = ("uniform", "optimal")
+
+#: With fewer shots a pilot round says too little to deal by.
+LEAST_OPTIMAL = 256
 
 Measured = TypeVar("Measured")
 Result = TypeVar("Result")
@@ -103,6 +110,10 @@ class CutEstimator(BaseEstimatorV2):
         The same seed gives the same numbers, wherever they are computed.
     backend
         Name of the backend that workers use in counts mode.
+    shot_allocation
+        "uniform", or "optimal": an eighth of the shots measures where errors come from, and
+        the rest is dealt accordingly, 30 % evenly and the other 70 % in proportion to
+        ``|environment| sigma`` of each subexperiment. The total is the same.
     trace
         Where records of compilations and queries go.
 
@@ -133,6 +144,7 @@ class CutEstimator(BaseEstimatorV2):
         shots: int = 1024,
         seed: int | None = None,
         backend: str = "aer",
+        shot_allocation: str = "uniform",
         trace: JsonLines | None = None,
     ) -> None:
         if sum(option is not None for option in (cuts, labels, max_width, plan)) > 1:
@@ -146,6 +158,11 @@ class CutEstimator(BaseEstimatorV2):
         self.subexperiments = 0
         self.stage_seconds = dict.fromkeys(("partition", "generate", "execute", "reconstruct"), 0.0)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
+        if shot_allocation not in ALLOCATIONS:
+            raise UserError(
+                f"shot_allocation is '{shot_allocation}', expected one of {', '.join(ALLOCATIONS)}"
+            )
+        self._optimal = shot_allocation == "optimal"
         self._backend = "sampled" if mode == "sampled" else check_backend(backend)
         self.executor = Executor(tasks, self._backend)
         self._seed = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
@@ -226,10 +243,39 @@ class CutEstimator(BaseEstimatorV2):
         shots = self.shots
         if batch.precision is not None and not self.exact:
             shots = self._shots_for(compiled, batch.slots, coefficients, batch.precision)
-        evaluation = self.evaluate(compiled, batch.slots, shots)
+        if self._optimal and not self.exact and shots >= LEAST_OPTIMAL:
+            evaluation = self._evaluate_optimally(compiled, batch.slots, coefficients, shots)
+        else:
+            evaluation = self.evaluate(compiled, batch.slots, shots)
         values = evaluation.values @ coefficients.T + constant
         errors = errors_of(compiled, evaluation, coefficients)
         return values, errors, {"shots": shots, "plan": compiled.plan.fingerprint}
+
+    def _evaluate_optimally(
+        self, compiled: Compiled, slots: np.ndarray, coefficients: np.ndarray, shots: int
+    ) -> Evaluation:
+        """Spend the same shots where they lower the error most; the pilot's counts are kept."""
+        first = shots // 8
+        pilot = self.evaluate(compiled, slots, first, "pilot")
+        dealt = allocation.deal(
+            compiled.plan.fragments,
+            pilot.tensors,
+            sensitivities_of(compiled, pilot, coefficients),
+            shots - first,
+        )
+        rest = self.evaluate(compiled, slots, dealt)
+        fragments = zip(compiled.plan.fragments, pilot.tensors, rest.tensors, dealt, strict=True)
+        merged = [allocation.merge(f, a, b, first, n) for f, a, b, n in fragments]
+        return self._contracted(compiled, slots, merged)
+
+    def _contracted(
+        self, compiled: Compiled, slots: np.ndarray, tensors: list[FragmentTensor]
+    ) -> Evaluation:
+        bonds = compiled.plan.bonds
+        matrices = [(b.coherent_matrix if self.exact else b.matrix)(slots) for b in bonds]
+        operands = compiled.contraction.operands(tensors, matrices)
+        values, environments = compiled.contraction.values_and_environments(operands)
+        return Evaluation(values.real, tensors, environments)
 
     def _shots_for(
         self, compiled: Compiled, slots: np.ndarray, coefficients: np.ndarray, precision: float
@@ -297,22 +343,25 @@ class CutEstimator(BaseEstimatorV2):
         self,
         compiled: Compiled,
         slots: np.ndarray,
-        shots: int,
+        shots: int | Sequence[np.ndarray],
         source: str = "forward",
         keep: bool = False,
     ) -> Evaluation:
         """Run every subexperiment of a batch (rows, slots) and reconstruct its terms.
 
-        With `keep`, what derivatives need is kept where that is possible.
+        `shots` are one number, or for each fragment (rows, subexperiments). With `keep`,
+        what derivatives need is kept where that is possible.
         """
         plan = compiled.plan
-        requests = [Request(f, f.angle_values(slots)) for f in plan.fragments]
+        each: Sequence[Shots] = (
+            [shots] * len(plan.fragments) if isinstance(shots, int) else list(shots)
+        )
+        requests = [
+            Request(f, f.angle_values(slots), n) for f, n in zip(plan.fragments, each, strict=True)
+        ]
 
         def contract(tensors: list[FragmentTensor]) -> Evaluation:
-            bonds = [bond.coherent_matrix if self.exact else bond.matrix for bond in plan.bonds]
-            operands = compiled.contraction.operands(tensors, [bond(slots) for bond in bonds])
-            values, environments = compiled.contraction.values_and_environments(operands)
-            return Evaluation(values.real, tensors, environments, kept)
+            return replace(self._contracted(compiled, slots, tensors), kept=kept)
 
         kept: list[Linearised] = []
 
@@ -322,11 +371,13 @@ class CutEstimator(BaseEstimatorV2):
                 return [FragmentTensor(one.values, ()) for one in kept], found[1]
             if self.exact:
                 return self.executor.exact(requests)
-            return self.executor.evaluate(requests, shots, seed)
+            return self.executor.evaluate(requests, seed)
 
         circuits = sum(self._circuits(r.fragment) * len(r.angles) for r in requests)
         about = {"source": source, "queries": len(slots), "subexperiments": circuits}
-        return self.run_stages(plan, execute, contract, about | {"shots": shots})
+        sizes = [r.fragment.num_subexperiments for r in requests]
+        mean = float(np.average([np.mean(n) for n in each], weights=sizes)) if any(sizes) else 0.0
+        return self.run_stages(plan, execute, contract, about | {"shots": mean})
 
     def _circuits(self, fragment: Fragment) -> int:
         """Return how many circuits, or statevectors, one parameter set needs."""

@@ -99,7 +99,7 @@ def test_bundles_cover_every_subexperiment_of_every_row_once(model, values):
     slots = plan.binding.slots(np.repeat(values, 20, axis=0))
     for fragment in plan.fragments:
         seen = np.zeros((len(slots), fragment.num_subexperiments), dtype=int)
-        for bundle in split(0, Request(fragment, fragment.angle_values(slots)), 100_000):
+        for bundle in split(0, Request(fragment, fragment.angle_values(slots), 100_000)):
             seen[bundle.rows, bundle.part] += 1
         assert (seen == 1).all()
 

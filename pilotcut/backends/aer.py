@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from time import perf_counter
 
 import numpy as np
@@ -20,7 +21,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 
-from pilotcut.backends.base import Measurement, pieces_of
+from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
 from pilotcut.backends.counts import covariances, parities
 from pilotcut.backends.templates import TemplateCircuit, build
 from pilotcut.cutting.fragment import Block, Fragment, Template
@@ -84,20 +85,29 @@ class AerBackend:
         self._lock = threading.Lock()
 
     def run(
-        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
     ) -> Measurement:
-        """Run a part of the fragment's subexperiments; see `Backend.run`."""
+        """Run a part of the fragment's subexperiments; see `Backend.run`.
+
+        Aer takes one number of shots a job: unequal ones are run by their binary digits.
+        """
         started = perf_counter()
         compiled = self._compiled(fragment)
         pieces = [
-            _Piece(fragment.templates[k], compiled[k], chosen, len(angles))
-            for k, chosen in pieces_of(fragment, part)
+            _Piece(fragment.templates[p.number], compiled[p.number], p, p.shots(shots, len(angles)))
+            for p in pieces_of(fragment, part)
         ]
-        packs = [pack for piece in pieces for pack in piece.packs(angles, self._pack_qubits)]
-        counts = self._counts(packs, shots, seed)
-        counted = perf_counter()
-        blocks = tuple(piece.block(packs, counts, shots) for piece in pieces)
-        return Measurement(blocks, counted - started, perf_counter() - counted)
+        reduce_s = 0.0
+        for number, digit in enumerate(_digits(shots)):
+            packs = [piece.packs(angles, digit, self._pack_qubits) for piece in pieces]
+            flat = [pack for some in packs for pack in some]
+            counts = iter(self._counts(flat, digit.shots, _seed(seed, number)))
+            counted = perf_counter()
+            for piece, some in zip(pieces, packs, strict=True):
+                piece.add(some, [next(counts) for _ in some], digit)
+            reduce_s += perf_counter() - counted
+        blocks = tuple(piece.block() for piece in pieces)
+        return Measurement(blocks, perf_counter() - started - reduce_s, reduce_s)
 
     def _compiled(self, fragment: Fragment) -> tuple[_Packable, ...]:
         with self._lock:
@@ -205,61 +215,88 @@ class _Packable:
         return _Pack(copies, runs, [circuit], [bind])
 
 
+@dataclass(frozen=True)
+class _Digit:
+    """The subexperiments that get `shots` shots: those whose number has this binary digit."""
+
+    shots: int
+    mask: int | None = None  # None: all of them
+
+    def of(self, shots: np.ndarray) -> np.ndarray:
+        """Return the flat positions among shots (rows, variants)."""
+        flat = shots.reshape(-1)
+        return np.arange(flat.size) if self.mask is None else np.flatnonzero(flat & self.mask)
+
+
+def _digits(shots: Shots) -> list[_Digit]:
+    if isinstance(shots, int):
+        return [_Digit(shots)]
+    used = int(np.bitwise_or.reduce(shots, axis=None))
+    return [_Digit(1 << k, 1 << k) for k in range(used.bit_length()) if used >> k & 1]
+
+
+def _seed(seed: int, number: int) -> int:
+    """Return a seed for another job; Aer counts circuits up from it, so it must be far."""
+    if number == 0:
+        return seed
+    child = np.random.SeedSequence(seed, spawn_key=(number,))
+    return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))
+
+
 class _Piece:
     """Some variants of one template, for all rows of a bundle."""
 
     def __init__(
-        self, template: Template, compiled: _Packable, chosen: np.ndarray, rows: int
+        self, template: Template, compiled: _Packable, piece: Piece, shots: np.ndarray
     ) -> None:
-        self._template = template
-        self._compiled = compiled
-        self._chosen = chosen
-        self._rows = rows
-        self._packs: list[_Pack] = []
+        self._template, self._compiled = template, compiled
+        self._chosen, self._shots = piece.chosen, shots
+        masks = compiled.template.masks
+        self._members = len(masks)
+        # The signs of two commuting members multiply to the parity of the bits not shared.
+        self._wanted = [*masks, *(masks[i] ^ masks[j] for i, j in self._pairs())]
+        self._sums = np.zeros((shots.size, len(self._wanted)))
 
-    def packs(self, angles: np.ndarray, qubits: int) -> list[_Pack]:
-        """Return the packs that run all (row, variant) pairs, the fullest first."""
-        values = self._compiled.template.values(angles, self._chosen)
+    def _pairs(self) -> list[tuple[int, int]]:
+        return list(combinations(range(self._members), 2))
+
+    def packs(self, angles: np.ndarray, digit: _Digit, qubits: int) -> list[_Pack]:
+        """Return the packs that run a digit's (row, variant) pairs, the fullest first."""
+        values = self._compiled.template.values(angles, self._chosen)[digit.of(self._shots)]
+        packs = []
         copies, first = self._compiled.most_copies(qubits), 0
         while first < len(values):
             copies = min(copies, len(values) - first)
             last = first + (len(values) - first) // copies * copies
-            self._packs.append(self._compiled.pack(values[first:last], copies))
+            packs.append(self._compiled.pack(values[first:last], copies))
             first, copies = last, max(1, copies // 2)
-        return self._packs
+        return packs
 
-    def block(
-        self, packs: Sequence[_Pack], counts: Sequence[list[dict[str, int]]], shots: int
-    ) -> Block:
-        """Reduce the counts of this piece's packs."""
-        masks = self._compiled.template.masks
-        g = len(masks)
-        upper = [(i, j) for i in range(g) for j in range(i + 1, g)]
-        # The signs of two commuting members multiply to the parity of the bits not shared.
-        wanted = [*masks, *(masks[i] ^ masks[j] for i, j in upper)]
-        mine = {id(pack) for pack in self._packs}
-        signs = np.concatenate(
-            [
-                self._signs(pack, one, wanted, shots)
-                for pack, one in zip(packs, counts, strict=True)
-                if id(pack) in mine
-            ]
-        ).reshape(self._rows, len(self._chosen), len(wanted))
-        products = np.ones((*signs.shape[:2], g, g))
-        for k, (i, j) in enumerate(upper):
+    def add(
+        self, packs: Sequence[_Pack], counts: Sequence[list[dict[str, int]]], digit: _Digit
+    ) -> None:
+        """Add the signs of a digit's packs, summed over shots."""
+        if packs:
+            signs = [self._signs(p, c, digit.shots) for p, c in zip(packs, counts, strict=True)]
+            self._sums[digit.of(self._shots)] += digit.shots * np.concatenate(signs)
+
+    def _signs(self, pack: _Pack, counts: list[dict[str, int]], shots: int) -> np.ndarray:
+        """Return mean signs (subexperiments, wanted), each copy read from its own bits."""
+        bits = self._compiled.template.circuit.num_clbits
+        shifted = [mask << (bits * copy) for copy in range(pack.copies) for mask in self._wanted]
+        return parities(counts, shifted, shots).reshape(-1, len(self._wanted))
+
+    def block(self) -> Block:
+        """Reduce the summed signs to means and covariances."""
+        g = self._members
+        signs = (self._sums / self._shots.reshape(-1, 1)).reshape(*self._shots.shape, -1)
+        products = np.ones((*self._shots.shape, g, g))
+        for k, (i, j) in enumerate(self._pairs()):
             products[..., i, j] = products[..., j, i] = signs[..., g + k]
         means = signs[..., :g]
         return Block(
             self._template.group,
             self._template.variants[self._chosen],
             means,
-            covariances(means, products, shots),
+            covariances(means, products, self._shots),
         )
-
-    def _signs(
-        self, pack: _Pack, counts: list[dict[str, int]], wanted: Sequence[int], shots: int
-    ) -> np.ndarray:
-        """Return mean signs (subexperiments, wanted), each copy read from its own bits."""
-        bits = self._compiled.template.circuit.num_clbits
-        shifted = [mask << (bits * copy) for copy in range(pack.copies) for mask in wanted]
-        return parities(counts, shifted, shots).reshape(-1, len(wanted))

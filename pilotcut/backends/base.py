@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from pilotcut.cutting.fragment import Block, Fragment
+
+#: One number for all, or an integer array (rows, subexperiments).
+Shots: TypeAlias = int | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,39 @@ class Measurement:
     reduce_s: float
 
 
-def pieces_of(fragment: Fragment, part: slice) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (number of a template, positions among its variants) for a part of a fragment."""
+@dataclass(frozen=True)
+class Piece:
+    """Some variants of one template within a part of a fragment's subexperiments.
+
+    Parameters
+    ----------
+    number
+        Which of the fragment's templates.
+    chosen
+        Positions among the template's variants.
+    first
+        Where the piece starts within the part.
+    """
+
+    number: int
+    chosen: np.ndarray
+    first: int
+
+    def shots(self, shots: Shots, rows: int) -> np.ndarray:
+        """Return the shots of each row and chosen variant, (rows, variants)."""
+        if isinstance(shots, np.ndarray):
+            return shots[:, self.first : self.first + len(self.chosen)]
+        return np.full((rows, len(self.chosen)), shots)
+
+
+def pieces_of(fragment: Fragment, part: slice) -> Iterator[Piece]:
+    """Yield the pieces, one a template, of a part of a fragment's subexperiments."""
     start = 0
     for number, template in enumerate(fragment.templates):
         size = len(template.variants)
         first, last = max(part.start - start, 0), min(part.stop - start, size)
         if first < last:
-            yield number, np.arange(first, last)
+            yield Piece(number, np.arange(first, last), start + first - part.start)
         start += size
 
 
@@ -47,7 +75,7 @@ class Backend(Protocol):
     name: str
 
     def run(
-        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
     ) -> Measurement:
         """Run a contiguous part of the fragment's subexperiments.
 
@@ -60,7 +88,7 @@ class Backend(Protocol):
         part
             Which subexperiments, counted through `fragment.templates` in order.
         shots
-            Shots for each subexperiment and row.
+            Shots of every subexperiment, or (rows, subexperiments of the part) of each.
         seed
             The same seed gives the same numbers on any worker.
         """

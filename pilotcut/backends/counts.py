@@ -45,7 +45,7 @@ def _odd(outcomes: list[int], masks: Sequence[int]) -> list[np.ndarray]:
     return [np.bitwise_count(array & np.uint64(mask)) & 1 for mask in masks]
 
 
-def covariances(means: np.ndarray, products: np.ndarray, shots: int) -> np.ndarray:
+def covariances(means: np.ndarray, products: np.ndarray, shots: int | np.ndarray) -> np.ndarray:
     """Return unbiased covariances (..., g, g) of means of ±1 variables.
 
     Parameters
@@ -55,11 +55,9 @@ def covariances(means: np.ndarray, products: np.ndarray, shots: int) -> np.ndarr
     products
         (..., g, g) expectations of the pairwise products; the diagonal is 1.
     shots
-        Shots behind each mean. A single shot says nothing about its spread, so 1 is taken.
+        Shots behind each mean, one number or (...). A single shot says nothing about its
+        spread, so 1 is taken.
     """
     spread = products - means[..., :, None] * means[..., None, :]
-    return (
-        spread / (shots - 1)
-        if shots > 1
-        else np.broadcast_to(np.eye(means.shape[-1]), spread.shape)
-    )
+    behind = np.asarray(shots)[..., None, None]
+    return np.where(behind > 1, spread / np.maximum(behind - 1, 1), np.eye(means.shape[-1]))

@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 from qiskit.quantum_info import PauliList
 
-from pilotcut.backends.base import Measurement, pieces_of
+from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
 from pilotcut.backends.branch import BranchEngine
 from pilotcut.backends.counts import covariances
 from pilotcut.cutting.basis import LocalOperation, u_matrix
@@ -49,22 +49,23 @@ class SampledBackend:
         self._cache: OrderedDict[str, _Law] = OrderedDict()
 
     def run(
-        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
     ) -> Measurement:
         """Draw a part of the fragment's subexperiments; see `Backend.run`."""
         started = perf_counter()
         law = self._law(fragment)
         coherent = self._engine.values(law.extended, angles)
         rng = np.random.default_rng(seed)
+        pieces = list(pieces_of(fragment, part))
+        numbers = [piece.shots(shots, len(angles)) for piece in pieces]
         drawn = [
-            (template, chosen, law.draw(template, chosen, coherent, shots, rng))
-            for template, chosen in (
-                (fragment.templates[k], chosen) for k, chosen in pieces_of(fragment, part)
-            )
+            law.draw(piece, coherent, some, rng)
+            for piece, some in zip(pieces, numbers, strict=True)
         ]
         ran = perf_counter()
         blocks = tuple(
-            law.block(template, chosen, counts, shots) for template, chosen, counts in drawn
+            law.block(piece, counts, some)
+            for piece, counts, some in zip(pieces, drawn, numbers, strict=True)
         )
         return Measurement(blocks, ran - started, perf_counter() - ran)
 
@@ -162,14 +163,10 @@ class _Law:
         return self._products.setdefault(letters.tobytes(), len(self._products))
 
     def draw(
-        self,
-        template: Template,
-        chosen: np.ndarray,
-        coherent: np.ndarray,
-        shots: int,
-        rng: np.random.Generator,
+        self, piece: Piece, coherent: np.ndarray, shots: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """Return how often each outcome of the independent signs came, (rows, variants, 2^r)."""
+        template, chosen = self.fragment.templates[piece.number], piece.chosen
         signs = self._signs[template.group, any(template.measured)]
         expectation = np.empty((len(coherent), len(chosen), len(signs.observable)))
         for signed in (False, True):
@@ -192,12 +189,11 @@ class _Law:
             value = np.einsum("rovpk,vp->rovk", split, pairs)
         return value[..., 0].real.transpose(0, 2, 1)
 
-    def block(
-        self, template: Template, chosen: np.ndarray, counts: np.ndarray, shots: int
-    ) -> Block:
+    def block(self, piece: Piece, counts: np.ndarray, shots: np.ndarray) -> Block:
         """Reduce outcome counts (rows, variants, 2^r) to means and covariances."""
+        template, chosen = self.fragment.templates[piece.number], piece.chosen
         signs = self._signs[template.group, any(template.measured)]
-        frequency = counts / shots
+        frequency = counts / shots[..., None]
         means = frequency @ signs.hadamard[:, signs.members]
         pairs = signs.members[:, None] ^ signs.members[None, :]
         products = frequency @ signs.hadamard[:, pairs.reshape(-1)]
