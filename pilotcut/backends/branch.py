@@ -23,8 +23,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from pilotcut.backends.lowering import Gate, lower
-from pilotcut.cutting.fragment import Fragment, SiteStep
+from pilotcut.backends.branch_plan import Axis, BranchPlan, Chain, Factor, Matrix
+from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import CutError, UserError
 
 #: Bytes that a batch's states may take, with all that autograd keeps of them.
@@ -66,7 +66,7 @@ class BranchEngine:
             )
         self.dtype = dtype
         self.memory_bytes = memory_bytes
-        self._plans: OrderedDict[str, _Planner] = OrderedDict()
+        self._plans: OrderedDict[str, BranchPlan] = OrderedDict()
         self._cache: OrderedDict[str, _Schedule] = OrderedDict()
 
     def tensor(self, fragment: Fragment, angles: torch.Tensor) -> torch.Tensor:
@@ -129,8 +129,8 @@ class BranchEngine:
             )
         return int(max(1, self.memory_bytes // row_bytes))
 
-    def _plan(self, fragment: Fragment) -> _Planner:
-        return _cached(self._plans, fragment, lambda: _Planner(fragment))
+    def _plan(self, fragment: Fragment) -> BranchPlan:
+        return _cached(self._plans, fragment, lambda: BranchPlan(fragment))
 
     def _schedule(self, fragment: Fragment) -> _Schedule:
         plan = self._plan(fragment)
@@ -199,188 +199,8 @@ def _width_that_fits(fragment: Fragment, row_bytes: int, memory_bytes: int) -> i
     return max(1, fragment.width - int(np.ceil(np.log2(row_bytes / memory_bytes))))
 
 
-# -- planning: which operation on which group of wires ------------------------------------
-
-# An axis of a state: ("wire", w) or ("site", s).
-_Axis = tuple[str, int]
-
 # Brings a constant to an engine's device and dtype.
 _Put = Callable[[np.ndarray], torch.Tensor]
-
-
-@dataclass
-class _Factor:
-    """A matrix of a product: a constant, or number `index` of the free gates of its size."""
-
-    constant: np.ndarray | None = None
-    index: int = -1
-
-
-_Chain = list[_Factor]
-
-
-@dataclass
-class _Matrix:
-    """The matrix that is applied to one or two wires, as factors still to be multiplied.
-
-    Parameters
-    ----------
-    before, after
-        For each wire, one-qubit factors, first applied first.
-    own
-        The two-qubit gate, or a site's branches (R * 2, 2), or None.
-    """
-
-    before: tuple[_Chain, ...]
-    own: _Factor | None
-    after: tuple[_Chain, ...]
-
-    @property
-    def pattern(self) -> tuple[object, ...]:
-        """Return what must agree for several matrices to be multiplied as one batch."""
-        chains = tuple(tuple(f.constant is None for f in c) for c in (*self.before, *self.after))
-        own = self.own
-        shape = None if own is None else own.constant is None or own.constant.shape
-        return (len(self.before), chains, tuple(len(c) for c in self.before), shape)
-
-
-@dataclass(frozen=True)
-class _Operation:
-    """One tensor operation: start a wire, join two groups, or apply a matrix.
-
-    Parameters
-    ----------
-    kind
-        "start", "open" (a wire cut's new wire), "join" or "apply".
-    group
-        The group that results.
-    sources
-        For a join, the groups that are joined.
-    order, shape
-        For an application: the axes to bring to the front, as a permutation of all, and
-        the shape afterwards, both without the batch.
-    matrix
-        For an application.
-    """
-
-    kind: str
-    group: int
-    sources: tuple[int, int] = (-1, -1)
-    order: tuple[int, ...] = ()
-    shape: tuple[int, ...] = ()
-    matrix: _Matrix | None = None
-
-
-class _Planner:
-    """Walks a fragment and writes down the operations, keeping track of axes."""
-
-    def __init__(self, fragment: Fragment) -> None:
-        self.fragment = fragment
-        self.operations: list[_Operation] = []
-        self.harmonics: dict[int, list[np.ndarray]] = {1: [], 2: []}
-        self.angles: dict[int, list[int]] = {1: [], 2: []}
-        self.axes: dict[int, list[_Axis]] = {}
-        self.amplitudes = 0  # of all states that are made, for one row
-        self.widest = 0  # of the largest one
-        self._waiting: list[_Chain] = [[] for _ in range(fragment.width)]
-        self._last: dict[int, _Chain] = {}  # where a wire's last matrix takes factors after it
-        self._group_of: dict[int, int] = {}
-        self._count = 0
-        self.lowered = lower(fragment)
-        opened = {s.wire for s in fragment.sites if s.kind == "start"}
-        for wire in set(range(fragment.width)) - opened:
-            self._start("start", [("wire", wire)])
-        for step in self.lowered.steps:
-            self._step(step)
-        for wire in sorted(self._group_of):
-            self._flush(wire)
-
-    def _step(self, step: Gate | SiteStep) -> None:
-        if isinstance(step, SiteStep):
-            self._site(step.site)
-        elif len(step.wires) == 1:
-            self._wait(step.wires[0], self._factor(step))
-        else:
-            self._join(*step.wires)
-            self._apply(step.wires, self._factor(step))
-
-    def _factor(self, gate: Gate) -> _Factor:
-        if gate.angle is None:
-            return _Factor(constant=gate.matrix)
-        size = len(gate.wires)
-        self.harmonics[size].append(gate.matrix)
-        self.angles[size].append(gate.angle)
-        return _Factor(index=len(self.angles[size]) - 1)
-
-    def _wait(self, wire: int, factor: _Factor) -> None:
-        waiting = self._waiting[wire]
-        if waiting and waiting[-1].constant is not None and factor.constant is not None:
-            waiting[-1] = _Factor(constant=factor.constant @ waiting[-1].constant)
-        else:
-            waiting.append(factor)
-
-    def _start(self, kind: str, axes: list[_Axis]) -> None:
-        self.operations.append(_Operation(kind, self._new_group(axes)))
-
-    def _new_group(self, axes: list[_Axis]) -> int:
-        group, self._count = self._count, self._count + 1
-        self._place(group, axes)
-        return group
-
-    def _place(self, group: int, axes: list[_Axis]) -> None:
-        self.axes[group] = axes
-        self._group_of.update({number: group for kind, number in axes if kind == "wire"})
-        size = prod(self._sizes(axes))
-        self.amplitudes += size
-        self.widest = max(self.widest, size)
-
-    def _sizes(self, axes: list[_Axis]) -> tuple[int, ...]:
-        return tuple(2 if kind == "wire" else self.fragment.sites[k].rank for kind, k in axes)
-
-    def _site(self, index: int) -> None:
-        site = self.fragment.sites[index]
-        wire = ("wire", site.wire)
-        if site.kind == "start":
-            self._start("open", [("site", index), wire])
-        elif site.kind == "end":
-            self._flush(site.wire)
-            axes = self.axes[self._group_of.pop(site.wire)]
-            axes[axes.index(wire)] = ("site", index)  # the wire itself becomes the branch
-        else:
-            branches = _Factor(constant=site.branches.reshape(-1, 2))
-            self._apply((site.wire,), branches, [("site", index)])
-
-    def _flush(self, wire: int) -> None:
-        """Give what waits on a wire to the wire's last matrix, or apply it alone."""
-        if self._waiting[wire] and wire in self._last:
-            self._last[wire].extend(self._waiting[wire])
-            self._waiting[wire] = []
-        elif self._waiting[wire]:
-            self._apply((wire,), None)
-
-    def _join(self, first: int, second: int) -> None:
-        a, b = self._group_of[first], self._group_of[second]
-        if a != b:
-            group = self._new_group([*self.axes.pop(a), *self.axes.pop(b)])
-            self.operations.append(_Operation("join", group, sources=(a, b)))
-
-    def _apply(
-        self, wires: tuple[int, ...], own: _Factor | None, new: list[_Axis] | None = None
-    ) -> None:
-        group = self._group_of[wires[0]]
-        old = self.axes[group]
-        front = [("wire", w) for w in wires]
-        rest = [axis for axis in old if axis not in front]
-        axes = [*(new or []), *front, *rest]
-        order = tuple(old.index(axis) for axis in [*front, *rest])
-        matrix = _Matrix(tuple(self._waiting[w] for w in wires), own, tuple([] for _ in wires))
-        for wire, after in zip(wires, matrix.after, strict=True):
-            self._waiting[wire] = []
-            self._last[wire] = after
-        self._place(group, axes)
-        self.operations.append(
-            _Operation("apply", group, (-1, -1), order, self._sizes(axes), matrix)
-        )
 
 
 # -- running -----------------------------------------------------------------------------
@@ -389,7 +209,7 @@ class _Planner:
 class _Schedule:
     """A planned fragment with its constants on a device."""
 
-    def __init__(self, plan: _Planner, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, plan: BranchPlan, device: torch.device, dtype: torch.dtype) -> None:
         self.plan, fragment = plan, plan.fragment
         self._device, self._dtype = device, dtype
         self._real = torch.float64 if dtype == torch.complex128 else torch.float32
@@ -453,7 +273,7 @@ class _Schedule:
 class _Product:
     """Multiplies the factors of many matrices of one pattern as one batch."""
 
-    def __init__(self, matrices: Sequence[_Matrix | None], numbers: list[int], put: _Put) -> None:
+    def __init__(self, matrices: Sequence[Matrix | None], numbers: list[int], put: _Put) -> None:
         some = [matrix for matrix in matrices if matrix is not None]
         self._numbers = numbers
         self._before = [self._chain([m.before[w] for m in some], put) for w in _wires(some)]
@@ -463,11 +283,11 @@ class _Product:
         self._size = len(self._before)
         self._eye = put(np.eye(2))
 
-    def _chain(self, chains: list[_Chain], put: _Put) -> list[torch.Tensor | list[int]]:
+    def _chain(self, chains: list[Chain], put: _Put) -> list[torch.Tensor | list[int]]:
         return [self._stack(list(factors), put) for factors in zip(*chains, strict=True)]
 
     @staticmethod
-    def _stack(factors: list[_Factor], put: _Put) -> torch.Tensor | list[int]:
+    def _stack(factors: list[Factor], put: _Put) -> torch.Tensor | list[int]:
         """Return constants (matrices, 1, d, d), or the numbers of free gates."""
         constants = [f.constant for f in factors if f.constant is not None]
         return put(np.array(constants)[:, None]) if constants else [f.index for f in factors]
@@ -505,7 +325,7 @@ class _Product:
         return product.reshape(*product.shape[:2], 4, 4)
 
 
-def _wires(matrices: Sequence[_Matrix]) -> range:
+def _wires(matrices: Sequence[Matrix]) -> range:
     return range(len(matrices[0].before))
 
 
@@ -518,7 +338,7 @@ def _value(
 class _Gram:
     """Gram matrices of one group's branches, for the letters that stand on its wires."""
 
-    def __init__(self, fragment: Fragment, axes: list[_Axis], put: _Put) -> None:
+    def __init__(self, fragment: Fragment, axes: list[Axis], put: _Put) -> None:
         self.sites = [k for kind, k in axes if kind == "site"]
         wires = [k for kind, k in axes if kind == "wire"]
         self._order = [0, *(1 + axes.index(("site", s)) for s in self.sites)]
