@@ -79,11 +79,13 @@ class Request:
 class Spent:
     """Where the time of an evaluation went, in seconds.
 
-    `run_s` and `reduce_s` are summed over workers, the others are wall time.
+    `run_s` and `reduce_s` are summed over workers, the others are wall time; `fill_s` is
+    spent here on writing blocks into tensors, between results.
     """
 
     generate_s: float = 0.0
     execute_s: float = 0.0
+    fill_s: float = 0.0
     run_s: float = 0.0
     reduce_s: float = 0.0
     bundles: int = 0
@@ -126,13 +128,15 @@ class Executor:
         calls = [(b, _seed_of(seed, b), requests[b.fragment]) for b in bundles]
         spent.generate_s = perf_counter() - started
         for bundle, measured in self._run(calls):
+            filling = perf_counter()
             for block in measured.blocks:
                 tensors[bundle.fragment].fill(
                     requests[bundle.fragment].fragment, bundle.rows, block
                 )
+            spent.fill_s += perf_counter() - filling
             spent.run_s += measured.run_s
             spent.reduce_s += measured.reduce_s
-        spent.execute_s = perf_counter() - started - spent.generate_s
+        spent.execute_s = perf_counter() - started - spent.generate_s - spent.fill_s
         return tensors, spent
 
     def linearised(self, requests: Sequence[Request]) -> tuple[list[Linearised], Spent] | None:

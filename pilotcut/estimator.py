@@ -430,7 +430,7 @@ class CutEstimator(BaseEstimatorV2):
             "partition": 0.0,
             "generate": spent.generate_s,
             "execute": spent.execute_s - reduce_s,
-            "reconstruct": contract_s + reduce_s,
+            "reconstruct": contract_s + reduce_s + spent.fill_s,
         }
         with self._lock:
             for stage, seconds in stages.items():
