@@ -13,6 +13,7 @@ at its last gate.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ THREADED_AMPLITUDES = 2**22
 CACHED_FRAGMENTS = 64
 
 _Kept = TypeVar("_Kept")
+
+_CACHING = threading.Lock()
 
 
 class BranchEngine:
@@ -186,12 +189,13 @@ def _threads_for(amplitudes: int) -> Iterator[None]:
 def _cached(cache: OrderedDict[str, _Kept], fragment: Fragment, make: Callable[[], _Kept]) -> _Kept:
     """Return what is kept for a fragment, made on first sight; the longest unused is dropped."""
     key = fragment.fingerprint
-    if key not in cache:
-        cache[key] = make()
-        if len(cache) > CACHED_FRAGMENTS:
-            cache.popitem(last=False)
-    cache.move_to_end(key)
-    return cache[key]
+    with _CACHING:  # an in-process pilot runs several workers on threads of one process
+        if key not in cache:
+            cache[key] = make()
+            if len(cache) > CACHED_FRAGMENTS:
+                cache.popitem(last=False)
+        cache.move_to_end(key)
+        return cache[key]
 
 
 def _width_that_fits(fragment: Fragment, row_bytes: int, memory_bytes: int) -> int:

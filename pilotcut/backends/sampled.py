@@ -10,6 +10,7 @@ distribution as noiseless counts.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ class SampledBackend:
     def __init__(self, engine: BranchEngine) -> None:
         self._engine = engine
         self._cache: OrderedDict[str, _Law] = OrderedDict()
+        self._lock = threading.Lock()
 
     def run(
         self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
@@ -70,13 +72,14 @@ class SampledBackend:
         return Measurement(blocks, ran - started, perf_counter() - ran)
 
     def _law(self, fragment: Fragment) -> _Law:
-        key = fragment.fingerprint
-        if key not in self._cache:
-            self._cache[key] = _Law(fragment)
-            if len(self._cache) > CACHED_FRAGMENTS:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
+        with self._lock:
+            key = fragment.fingerprint
+            if key not in self._cache:
+                self._cache[key] = _Law(fragment)
+                if len(self._cache) > CACHED_FRAGMENTS:
+                    self._cache.popitem(last=False)
+            self._cache.move_to_end(key)
+            return self._cache[key]
 
 
 @dataclass(frozen=True)
