@@ -60,12 +60,12 @@ def test_no_policy_binds_a_task_twice_or_where_it_does_not_fit(choose, tasks, pi
 
 @given(policies_strategy, tasks_strategy, pilots_strategy)
 def test_no_task_is_left_that_still_fits_somewhere(choose, tasks, pilots):
-    bound = dict(choose(tasks, pilots, 0.0))
-    room = {pilot.name: pilot for pilot in pilots}
-    for task in tasks:
-        if task.id in bound:
-            room[bound[task.id]] = room[bound[task.id]].holding(task)
-    left = [task for task in tasks if task.id not in bound]
+    bound = choose(tasks, pilots, 0.0)
+    by_id, room = {task.id: task for task in tasks}, {pilot.name: pilot for pilot in pilots}
+    # In the order of binding: whether a task takes a slot or waits in line depends on it.
+    for number, name in bound:
+        room[name] = room[name].holding(by_id[number])
+    left = [task for task in tasks if task.id not in dict(bound)]
     assert not any(pilot.has_room(task) for task in left for pilot in room.values())
 
 
