@@ -123,7 +123,6 @@ class SlotDerivative:
     ) -> None:
         """Add the pull-back of every fragment that holds a wanted angle."""
         owners = [f for f in plan.fragments if any(a.slot in wanted for a in f.angles)]
-        requests = [Request(f, f.angle_values(slots)) for f in owners]
 
         def execute(_: np.random.SeedSequence) -> tuple[list[np.ndarray], Spent]:
             if kept:
@@ -131,6 +130,7 @@ class SlotDerivative:
                 slopes = [kept[f.index].pull_back(sensitivity[f.index]) for f in owners]
                 seconds = perf_counter() - started
                 return slopes, Spent(execute_s=seconds, run_s=seconds, bundles=len(owners))
+            requests = [Request(f, f.angle_values(slots)) for f in owners]
             return self._estimator.executor.pull_back(
                 requests, [sensitivity[f.index] for f in owners]
             )

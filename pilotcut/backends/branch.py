@@ -117,7 +117,8 @@ class BranchEngine:
         """Return the tensor at some angles with what its derivatives need."""
         free = torch.as_tensor(angles).requires_grad_()
         with torch.enable_grad():  # this may run inside a backward pass, where it is off
-            return Linearised(free, self.tensor(fragment, free))
+            tensor = self.tensor(fragment, free)
+        return Linearised(free, tensor, self._plan(fragment).widest * len(angles))
 
     def rows_at_once(self, fragment: Fragment) -> int:
         """Return how many rows fit the memory limit."""
@@ -146,6 +147,7 @@ class Linearised:
 
     angles: torch.Tensor
     tensor: torch.Tensor
+    amplitudes: int  # of the widest state of all rows, which the pull-back works on
 
     @property
     def values(self) -> np.ndarray:
@@ -155,7 +157,7 @@ class Linearised:
     def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
         """Return d outputs / d angles; see `BranchEngine.pull_back`."""
         weights = torch.as_tensor(cotangents).to(self.tensor.device, self.tensor.dtype).conj()
-        with _threads_for(self.tensor.numel()):
+        with _threads_for(self.amplitudes):
             gradients = [
                 torch.autograd.grad(
                     self.tensor,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from qiskit.circuit import Instruction, Parameter, QuantumCircuit
+from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
 
 from pilotcut.cutting.fragment import Fragment, SiteStep
@@ -109,8 +109,7 @@ class _Lowering:
 
 def _definition(step: Step, names: list[Parameter]) -> QuantumCircuit:
     fresh = iter(names)
-    gate = step.gate.to_mutable()
-    gate.params = [next(fresh) if isinstance(p, Angle) else p for p in step.params]
+    gate = step.gate_with([next(fresh) if isinstance(p, Angle) else p for p in step.params])
     inner = QuantumCircuit(gate.num_qubits)
     if gate.definition is None:  # only U has none: a rotation about Y between two about Z
         theta, phi, lam = gate.params
@@ -126,11 +125,7 @@ def _definition(step: Step, names: list[Parameter]) -> QuantumCircuit:
 
 
 def _bound(step: Step) -> np.ndarray:
-    gate: Instruction = step.gate
-    if step.params:
-        gate = gate.to_mutable()
-        gate.params = list(step.params)
-    return np.asarray(gate.to_matrix(), dtype=complex)
+    return np.asarray(step.gate_with(step.params).to_matrix(), dtype=complex)
 
 
 def _harmonics(name: str) -> np.ndarray:

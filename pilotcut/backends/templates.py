@@ -111,11 +111,7 @@ class _Draft:
         ]
 
     def _gate(self, step: Step) -> None:
-        gate = step.gate
-        if step.params:
-            gate = gate.to_mutable()
-            gate.params = [self._param(p) for p in step.params]
-        self._append(gate, step.qubits)
+        self._append(step.gate_with([self._param(p) for p in step.params]), step.qubits)
 
     def _append(self, gate: Instruction, qubits: Sequence[int]) -> None:
         free = any(isinstance(p, ParameterExpression) for p in gate.params)

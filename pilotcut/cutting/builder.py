@@ -287,11 +287,7 @@ def _scaled(angle: Angle, factor: float) -> Angle:
 
 
 def _fixed_basis(step: Step) -> CutBasis:
-    gate: Instruction = step.gate
-    if step.params:
-        gate = gate.to_mutable()
-        gate.params = list(step.params)
-    return basis_of_gate(gate)
+    return basis_of_gate(step.gate_with(step.params))
 
 
 # gate -> (factor of the RZZ angle, (before, after) on each side, rotations left on a side).

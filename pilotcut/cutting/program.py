@@ -56,6 +56,14 @@ class Step:
         """Name of the gate."""
         return self.gate.name
 
+    def gate_with(self, params: Sequence[object]) -> Instruction:
+        """Return the gate with other parameters; the step's own gate is left alone."""
+        if not self.params:
+            return self.gate
+        gate = self.gate.to_mutable()
+        gate.params = list(params)
+        return gate
+
     @property
     def key(self) -> tuple[object, ...]:
         """Return what identifies the step, independent of how parameters are called."""
