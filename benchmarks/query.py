@@ -71,8 +71,9 @@ def measure_ours(circuit, observable, values, labels, batches):
     """Return seconds a query of each batch, the reconstruction share, and the rms z-score."""
     estimator = CutEstimator(labels=labels, shots=SHOTS, seed=1)
     estimator.run([(circuit, observable, values)]).result()  # compile once
-    for stage in estimator.stage_seconds:
-        estimator.stage_seconds[stage] = 0.0
+    stages = estimator.stages.seconds
+    for stage in stages:
+        stages[stage] = 0.0
     exact = [
         Statevector(circuit.assign_parameters(v)).expectation_value(Pauli(observable)).real
         for v in values
@@ -83,7 +84,7 @@ def measure_ours(circuit, observable, values, labels, batches):
         data = estimator.run([(circuit, observable, values)]).result()[0].data
         seconds.append((time.perf_counter() - started) / len(values))
         scores.append((data.evs - exact) / data.stds)
-    share = estimator.stage_seconds["reconstruct"] / sum(estimator.stage_seconds.values())
+    share = stages["reconstruct"] / sum(stages.values())
     return seconds, share, float(np.sqrt(np.mean(np.square(scores))))
 
 

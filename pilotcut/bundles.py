@@ -74,6 +74,20 @@ class Request:
     angles: np.ndarray
     shots: Shots = 0
 
+    @property
+    def subexperiments(self) -> int:
+        """Number of circuits with shots."""
+        if isinstance(self.shots, np.ndarray):
+            return int(np.count_nonzero(self.shots))
+        return len(self.angles) * self.fragment.num_subexperiments
+
+    @property
+    def total_shots(self) -> int:
+        """Shots of all circuits together."""
+        if isinstance(self.shots, np.ndarray):
+            return int(self.shots.sum())
+        return self.shots * self.subexperiments
+
 
 @dataclass
 class Spent:
@@ -211,6 +225,7 @@ class Executor:
             self._tasks.submit_task(
                 run_bundle,
                 self._share(request.fragment),
+                request.fragment.listed,
                 self._backend,
                 request.angles[bundle.rows],
                 bundle.part,
@@ -227,12 +242,13 @@ class Executor:
         assert self._tasks is not None
         key = fragment.fingerprint
         if key not in self._shared:
-            self._shared[key] = self._tasks.share(fragment, key=key)
+            self._shared[key] = self._tasks.share(fragment.listing(None), key=key)
         return self._shared[key]
 
 
 def run_bundle(
     fragment: Shared,
+    listed: np.ndarray | None,
     backend: str,
     angles: np.ndarray,
     part: slice,
@@ -240,7 +256,9 @@ def run_bundle(
     seed: int,
 ) -> Measurement:
     """Run one bundle on a worker."""
-    return backends.backend(backend).run(fragment.get(), angles, part, shots, seed)
+    whole: Fragment = fragment.get()
+    some = whole if listed is None else whole.listing(listed)
+    return backends.backend(backend).run(some, angles, part, shots, seed)
 
 
 def run_exact(fragment: Shared, angles: np.ndarray, cotangent: np.ndarray | None) -> np.ndarray:
@@ -267,9 +285,13 @@ def split(index: int, request: Request) -> Iterator[Bundle]:
     """Yield the bundles of one request, each about `TARGET_S` of work."""
     circuits = request.fragment.num_subexperiments
     rows = len(request.angles)
-    if not circuits or not rows:
+    run = request.subexperiments
+    if not run:
         return
-    most = max(1, round(TARGET_S / predicted_s(request.fragment, float(np.mean(request.shots)))))
+    shots = request.total_shots / run
+    # Of a batch's grid of parameter sets and subexperiments only those with shots take time.
+    cell_s = predicted_s(request.fragment, shots) * run / (rows * circuits)
+    most = max(1, round(TARGET_S / cell_s))
     # Even pieces: a small last bundle would only wait for its dispatch.
     row_blocks = _even(rows, max(1, most // circuits))
     part_blocks = _even(circuits, most)

@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from pilotcut.backends.base import Shots
 from pilotcut.bundles import Request, Spent
 from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.program import Angle
 from pilotcut.errors import UserError
-from pilotcut.estimator import Compiled, CutEstimator, Evaluation, sensitivities_of
+from pilotcut.estimator import CutEstimator
+from pilotcut.evaluation import Evaluation
+from pilotcut.reconstruction.terms import TermSample
 
 if TYPE_CHECKING:
     from pilotcut.backends.branch import Linearised
@@ -71,7 +74,6 @@ class SlotDerivative:
 
     def of(
         self,
-        compiled: Compiled,
         evaluation: Evaluation,
         slots: np.ndarray,
         weights: np.ndarray,
@@ -81,36 +83,62 @@ class SlotDerivative:
 
         Parameters
         ----------
-        compiled, evaluation, slots
-            The plan, its evaluation, and the slot values (rows, slots) of that.
+        evaluation, slots
+            An evaluation, and the slot values (rows, slots) of it.
         weights
             Outputs as sums of terms, (outputs, terms), or (rows, outputs, terms).
         wanted
             The slots whose derivatives are needed.
         """
-        sensitivity = sensitivities_of(compiled, evaluation, weights)
-        result = self._bonds(compiled, evaluation, weights, slots)
-        if self._estimator.exact:
-            self._add_exact(result, compiled.plan, slots, wanted, sensitivity, evaluation.kept)
+        sensitivity = evaluation.sensitivities(weights)
+        plan = evaluation.compiled.plan
+        result = np.zeros((len(slots), weights.shape[-2], plan.program.num_slots))
+        if isinstance(evaluation.compiled.contraction, TermSample):
+            self._add_redrawn_bonds(result, evaluation, slots, weights, wanted)
         else:
-            self._add_shifts(result, compiled.plan, slots, wanted, sensitivity)
+            self._add_bonds(result, evaluation, slots, weights)
+        if self._estimator.exact:
+            self._add_exact(result, plan, slots, wanted, sensitivity, evaluation.kept)
+        else:
+            self._add_shifts(result, evaluation, slots, wanted, sensitivity)
         return result
 
-    def _bonds(
-        self, compiled: Compiled, base: Evaluation, weights: np.ndarray, slots: np.ndarray
-    ) -> np.ndarray:
-        """Return what the angles of cut gates contribute, (rows, outputs, slots)."""
-        plan = compiled.plan
-        outputs = weights.shape[-2]
-        result = np.zeros((len(slots), outputs, plan.program.num_slots))
-        environments = base.environments[len(plan.fragments) :]
+    def _add_bonds(
+        self, result: np.ndarray, evaluation: Evaluation, slots: np.ndarray, weights: np.ndarray
+    ) -> None:
+        """Add what the angles of cut gates contribute: no circuit, their matrices alone."""
+        plan = evaluation.compiled.plan
+        environments = evaluation.environments[len(plan.fragments) :]
         for bond, environment in zip(plan.bonds, environments, strict=True):
             if bond.angle is not None:
                 exact = self._estimator.exact
                 slope = bond.coherent_slope(slots) if exact else bond.slope(slots)
                 terms = np.einsum("btij,bij->bt", environment, slope).real
                 result[:, :, bond.angle.slot] += np.einsum("bt,...ot->bo", terms, weights)
-        return result
+
+    def _add_redrawn_bonds(
+        self,
+        result: np.ndarray,
+        evaluation: Evaluation,
+        slots: np.ndarray,
+        weights: np.ndarray,
+        wanted: set[int],
+    ) -> None:
+        """Add the same for a sample of terms: each wanted angle draws terms by its slope.
+
+        The terms of the value do not serve: where a weight vanishes its slope may not.
+        """
+        estimator, plan = self._estimator, evaluation.compiled.plan
+        matrices = [bond.matrix(slots) for bond in plan.bonds]
+        for bond in plan.bonds:
+            if bond.angle is not None and bond.angle.slot in wanted:
+                bonds = [*matrices]
+                bonds[bond.index] = bond.slope(slots)
+                redrawn = estimator.evaluate(
+                    evaluation.compiled, slots, estimator.shots, "shift", bonds=bonds
+                )
+                slope = np.einsum("bt,...ot->bo", redrawn.values, weights)
+                result[:, :, bond.angle.slot] += slope
 
     def _add_exact(
         self,
@@ -146,14 +174,15 @@ class SlotDerivative:
     def _add_shifts(
         self,
         result: np.ndarray,
-        plan: CutPlan,
+        evaluation: Evaluation,
         slots: np.ndarray,
         wanted: set[int],
         sensitivity: Sequence[np.ndarray],
     ) -> None:
         """Add the parameter shifts of every fragment that holds a wanted angle."""
+        plan = evaluation.compiled.plan
         shifted = [s for f in plan.fragments if (s := _Shifted.of(f, wanted)).terms]
-        requests = [one.request(slots, self._estimator.shots) for one in shifted]
+        requests = [one.request(slots, evaluation.shots[one.fragment.index]) for one in shifted]
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
             estimator = self._estimator
@@ -164,7 +193,7 @@ class SlotDerivative:
                 one.add_to(result, tensor, sensitivity[one.fragment.index])
 
         if shifted:
-            circuits = sum(r.fragment.num_subexperiments * len(r.angles) for r in requests)
+            circuits = sum(request.subexperiments for request in requests)
             self._run_stage(plan, execute, add, circuits)
 
     def _run_stage(
@@ -209,13 +238,15 @@ class _Shifted:
         ]
         return cls(fragment, tuple(terms))
 
-    def request(self, slots: np.ndarray, shots: int) -> Request:
-        """Return all rows with all shifts, shifts innermost."""
+    def request(self, slots: np.ndarray, shots: Shots) -> Request:
+        """Return all rows with all shifts, shifts innermost, with the shots of their rows."""
         shifts = np.zeros((len(self.terms), len(self.fragment.angles)))
         shifts[np.arange(len(self.terms)), [t.column for t in self.terms]] = [
             t.shift for t in self.terms
         ]
         angles = self.fragment.angle_values(slots)[:, None, :] + shifts
+        if isinstance(shots, np.ndarray):
+            shots = np.repeat(shots, len(self.terms), axis=0)
         return Request(self.fragment, angles.reshape(-1, shifts.shape[1]), shots)
 
     def add_to(self, result: np.ndarray, tensor: FragmentTensor, sensitivity: np.ndarray) -> None:

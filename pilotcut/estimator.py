@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import ceil, prod
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
@@ -26,13 +26,16 @@ from pilotcut import allocation
 from pilotcut.backends import check_backend
 from pilotcut.backends.base import Shots
 from pilotcut.bundles import Executor, Request, Spent
-from pilotcut.cutting.fragment import Fragment, FragmentTensor
-from pilotcut.cutting.plan import CutPlan, Observables, build_plan, pauli_terms
+from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.plan import CutPlan, Observables, build_plan, check_size, pauli_terms
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError, UserError
+from pilotcut.evaluation import Compiled, Evaluation
 from pilotcut.pubs import Batch, batches_of, coerce_pubs
-from pilotcut.reconstruction.contract import Contraction, sensitivities, standard_errors
+from pilotcut.reconstruction.contract import Contraction
+from pilotcut.reconstruction.terms import TermSample
+from pilotcut.stages import Measured, Result, Stages
 from pilotcut.tasks import TaskManager
 from pilotcut.trace import JsonLines
 
@@ -46,46 +49,12 @@ ALLOCATIONS = ("uniform", "optimal")
 #: With fewer shots a pilot round says too little to deal by.
 LEAST_OPTIMAL = 256
 
-Measured = TypeVar("Measured")
-Result = TypeVar("Result")
-
 #: Shots of one subexperiment that a target precision may ask for.
 MOST_SHOTS = 10**8
 
 #: Shots of the round that measures how many shots a precision needs, and the margin on
 #: its error, which is itself known to a few percent only.
 PILOT_SHOTS, PILOT_MARGIN = 256, 1.1
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A plan with its contraction, compiled once for each structure."""
-
-    plan: CutPlan
-    contraction: Contraction
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything known about a batch after its circuits have run.
-
-    Parameters
-    ----------
-    values
-        (rows, terms).
-    tensors
-        One for each fragment.
-    environments
-        For each fragment (rows, terms, *sites), then for each bond (rows, terms, d0, d1).
-    kept
-        In exact mode, where asked for and possible, the fragments' tensors with what their
-        derivatives need.
-    """
-
-    values: np.ndarray
-    tensors: list[FragmentTensor]
-    environments: list[np.ndarray]
-    kept: list[Linearised] = field(default_factory=list)
 
 
 class CutEstimator(BaseEstimatorV2):
@@ -114,6 +83,11 @@ class CutEstimator(BaseEstimatorV2):
         "uniform", or "optimal": an eighth of the shots measures where errors come from, and
         the rest is dealt accordingly, 30 % evenly and the other 70 % in proportion to
         ``|environment| sigma`` of each subexperiment. The total is the same.
+    num_samples
+        Draw this many joint terms of all cuts for every parameter set, in proportion to
+        their weights, instead of running all variants: for plans with too many of them.
+        `stds` then hold what the choice of terms adds. It falls with the square root of
+        `num_samples` and grows with `CutPlan.sampling_overhead`.
     trace
         Where records of compilations and queries go.
 
@@ -145,6 +119,7 @@ class CutEstimator(BaseEstimatorV2):
         seed: int | None = None,
         backend: str = "aer",
         shot_allocation: str = "uniform",
+        num_samples: int | None = None,
         trace: JsonLines | None = None,
     ) -> None:
         if sum(option is not None for option in (cuts, labels, max_width, plan)) > 1:
@@ -153,20 +128,16 @@ class CutEstimator(BaseEstimatorV2):
             )
         self.mode = _checked_mode(mode)
         self.shots = 0 if self.exact else checked_shots(shots)
-        self.trace = trace if trace is not None else JsonLines()
-        self.queries = 0
-        self.subexperiments = 0
-        self.stage_seconds = dict.fromkeys(("partition", "generate", "execute", "reconstruct"), 0.0)
+        self.stages = Stages(trace if trace is not None else JsonLines(), seed)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
         if shot_allocation not in ALLOCATIONS:
             raise UserError(
                 f"shot_allocation is '{shot_allocation}', expected one of {', '.join(ALLOCATIONS)}"
             )
         self._optimal = shot_allocation == "optimal"
+        self._num_samples = None if num_samples is None else self._checked_samples(num_samples)
         self._backend = "sampled" if mode == "sampled" else check_backend(backend)
         self.executor = Executor(tasks, self._backend)
-        self._seed = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
-        self._batches = 0
         self._compiled: dict[tuple[object, ...], Compiled] = {}
         self._lock = threading.RLock()
 
@@ -174,6 +145,11 @@ class CutEstimator(BaseEstimatorV2):
     def exact(self) -> bool:
         """Whether values come from statevectors and not from shots."""
         return self.mode == "exact"
+
+    @property
+    def trace(self) -> JsonLines:
+        """Where records go."""
+        return self.stages.trace
 
     # -- the estimator interface ---------------------------------------------------
 
@@ -248,8 +224,8 @@ class CutEstimator(BaseEstimatorV2):
         else:
             evaluation = self.evaluate(compiled, batch.slots, shots)
         values = evaluation.values @ coefficients.T + constant
-        errors = errors_of(compiled, evaluation, coefficients)
-        return values, errors, {"shots": shots, "plan": compiled.plan.fingerprint}
+        about = {"shots": shots, "plan": compiled.plan.fingerprint}
+        return values, evaluation.errors(coefficients), about
 
     def _evaluate_optimally(
         self, compiled: Compiled, slots: np.ndarray, coefficients: np.ndarray, shots: int
@@ -260,7 +236,7 @@ class CutEstimator(BaseEstimatorV2):
         dealt = allocation.deal(
             compiled.plan.fragments,
             pilot.tensors,
-            sensitivities_of(compiled, pilot, coefficients),
+            pilot.sensitivities(coefficients),
             shots - first,
         )
         rest = self.evaluate(compiled, slots, dealt)
@@ -275,7 +251,7 @@ class CutEstimator(BaseEstimatorV2):
         matrices = [(b.coherent_matrix if self.exact else b.matrix)(slots) for b in bonds]
         operands = compiled.contraction.operands(tensors, matrices)
         values, environments = compiled.contraction.values_and_environments(operands)
-        return Evaluation(values.real, tensors, environments)
+        return Evaluation(compiled, values.real, tensors, operands, environments)
 
     def _shots_for(
         self, compiled: Compiled, slots: np.ndarray, coefficients: np.ndarray, precision: float
@@ -284,8 +260,14 @@ class CutEstimator(BaseEstimatorV2):
 
         A pilot round measures the error; errors fall with the square root of the shots.
         """
+        if self._num_samples is not None:
+            raise UserError(
+                f"precision is {precision} with num_samples={self._num_samples}, expected none: "
+                f"shots cannot lower what the choice of terms adds; leave precision out and raise "
+                f"num_samples until stds suffice"
+            )
         pilot = self.evaluate(compiled, slots, PILOT_SHOTS, "pilot")
-        error = float(errors_of(compiled, pilot, coefficients).max())
+        error = float(pilot.errors(coefficients).max())
         shots = ceil(PILOT_SHOTS * (PILOT_MARGIN * error / precision) ** 2)
         if shots > MOST_SHOTS:
             raise UserError(
@@ -308,22 +290,12 @@ class CutEstimator(BaseEstimatorV2):
     def _compile(self, program: Program, binding: Binding, terms: Sequence[str]) -> Compiled:
         started = perf_counter()
         plan = build_plan(program, binding, PauliList(list(terms)), self._labels_for(program))
+        if self._num_samples is None:
+            check_size(plan, coherent=self.exact)
+        if self.mode == "sampled":
+            check_size(plan, coherent=True)
         compiled = Compiled(plan, Contraction.of(plan, coherent=self.exact))
-        seconds = perf_counter() - started
-        self.stage_seconds["partition"] += seconds
-        self.trace.write(
-            {
-                "kind": "compile",
-                "plan": plan.fingerprint,
-                "labels": "".join(plan.labels),
-                "cuts": plan.num_cuts,
-                "widths": plan.widths,
-                "variants": plan.num_variants,
-                "terms": len(plan.terms),
-                "sampling_overhead": plan.sampling_overhead,
-                "partition_s": seconds,
-            }
-        )
+        self.stages.compiled(plan, perf_counter() - started)
         return compiled
 
     def _labels_for(self, program: Program) -> Sequence[str] | None:
@@ -346,23 +318,34 @@ class CutEstimator(BaseEstimatorV2):
         shots: int | Sequence[np.ndarray],
         source: str = "forward",
         keep: bool = False,
+        bonds: Sequence[np.ndarray] | None = None,
     ) -> Evaluation:
-        """Run every subexperiment of a batch (rows, slots) and reconstruct its terms.
+        """Run the subexperiments of a batch (rows, slots) and reconstruct its terms.
 
-        `shots` are one number, or for each fragment (rows, subexperiments). With `keep`,
-        what derivatives need is kept where that is possible.
+        Parameters
+        ----------
+        compiled, slots
+            What to run, and for which slot values.
+        shots
+            One number, or for each fragment (rows, subexperiments).
+        source
+            Why, for the record.
+        keep
+            Keep what derivatives need where that is possible.
+        bonds
+            With `num_samples`, draw terms by these bond matrices (rows or 1, d0, d1) and
+            not by the plan's own.
         """
-        plan = compiled.plan
-        each: Sequence[Shots] = (
-            [shots] * len(plan.fragments) if isinstance(shots, int) else list(shots)
-        )
+        if self._num_samples is not None:
+            assert isinstance(shots, int), "terms are drawn with one number of shots for all"
+            compiled = self._drawn(compiled, slots, bonds)
+            assert isinstance(compiled.contraction, TermSample)
+            shots = compiled.contraction.shots(shots)
+        fragments = compiled.plan.fragments
+        each: Sequence[Shots] = [shots] * len(fragments) if isinstance(shots, int) else shots
         requests = [
-            Request(f, f.angle_values(slots), n) for f, n in zip(plan.fragments, each, strict=True)
+            Request(f, f.angle_values(slots), n) for f, n in zip(fragments, each, strict=True)
         ]
-
-        def contract(tensors: list[FragmentTensor]) -> Evaluation:
-            return replace(self._contracted(compiled, slots, tensors), kept=kept)
-
         kept: list[Linearised] = []
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
@@ -373,17 +356,30 @@ class CutEstimator(BaseEstimatorV2):
                 return self.executor.exact(requests)
             return self.executor.evaluate(requests, seed)
 
-        circuits = sum(self._circuits(r.fragment) * len(r.angles) for r in requests)
-        about = {"source": source, "queries": len(slots), "subexperiments": circuits}
-        sizes = [r.fragment.num_subexperiments for r in requests]
-        mean = float(np.average([np.mean(n) for n in each], weights=sizes)) if any(sizes) else 0.0
-        return self.run_stages(plan, execute, contract, about | {"shots": mean})
+        def contract(tensors: list[FragmentTensor]) -> Evaluation:
+            return replace(self._contracted(compiled, slots, tensors), shots=each, kept=kept)
 
-    def _circuits(self, fragment: Fragment) -> int:
-        """Return how many circuits, or statevectors, one parameter set needs."""
+        circuits = sum(self._circuits(request) for request in requests)
+        spent_shots = sum(request.total_shots for request in requests)
+        about = {"source": source, "queries": len(slots), "subexperiments": circuits}
+        about["shots"] = spent_shots / circuits if circuits else 0.0
+        return self.run_stages(compiled.plan, execute, contract, about)
+
+    def _drawn(
+        self, compiled: Compiled, slots: np.ndarray, bonds: Sequence[np.ndarray] | None
+    ) -> Compiled:
+        """Return the plan with a fresh sample of its terms for every row."""
+        assert self._num_samples is not None
+        matrices = [b.matrix(slots) for b in compiled.plan.bonds] if bonds is None else bonds
+        rng = np.random.default_rng(self.stages.next_stream())
+        sample = TermSample.draw(compiled.plan, matrices, len(slots), self._num_samples, rng)
+        return Compiled(sample.plan, sample)
+
+    def _circuits(self, request: Request) -> int:
+        """Return how many circuits, or statevectors, a request runs."""
         if self.exact:
-            return prod(site.rank for site in fragment.sites)
-        return fragment.num_subexperiments
+            return len(request.angles) * prod(site.rank for site in request.fragment.sites)
+        return request.subexperiments
 
     def run_stages(
         self,
@@ -392,68 +388,9 @@ class CutEstimator(BaseEstimatorV2):
         reconstruct: Callable[[Measured], Result],
         about: dict[str, Any],
     ) -> Result:
-        """Execute one batch, reconstruct, and record where the time went.
-
-        Parameters
-        ----------
-        plan
-            Named in the record.
-        execute
-            Runs the batch with a seed that is the batch's own.
-        reconstruct
-            Turns what was measured into the result.
-        about
-            Source, queries, subexperiments and shots of the batch.
-        """
-        started = perf_counter()
-        with self._lock:
-            batch = self._batches
-            self._batches += 1
-        measured, spent = execute(np.random.SeedSequence(self._seed, spawn_key=(batch,)))
-        executed = perf_counter()
-        result = reconstruct(measured)
-        ended = perf_counter()
-        self._record(plan, {"batch": batch} | about, spent, ended - executed, ended - started)
-        return result
-
-    def _record(
-        self, plan: CutPlan, about: dict[str, Any], spent: Spent, contract_s: float, wall_s: float
-    ) -> None:
-        """Write one record and add to the totals.
-
-        Turning counts into expectations happens on the workers, but it is reconstruction:
-        its share of their time is moved from the execute to the reconstruct stage.
-        """
-        busy = spent.run_s + spent.reduce_s
-        reduce_s = spent.execute_s * spent.reduce_s / busy if busy else 0.0
-        stages = {
-            "partition": 0.0,
-            "generate": spent.generate_s,
-            "execute": spent.execute_s - reduce_s,
-            "reconstruct": contract_s + reduce_s + spent.fill_s,
-        }
-        with self._lock:
-            for stage, seconds in stages.items():
-                self.stage_seconds[stage] += seconds
-            self.queries += about["queries"]
-            self.subexperiments += about["subexperiments"]
-        self.trace.write(
-            {
-                "kind": "query_batch",
-                **about,
-                "plan": plan.fingerprint,
-                "labels": "".join(plan.labels),
-                "cuts": plan.num_cuts,
-                "mode": self.mode,
-                "bundles": spent.bundles,
-                "workers": self.executor.workers,
-                "policy": self.executor.policy,
-                "seed": [self._seed, about["batch"]],
-                "stage_seconds": stages,
-                "wall_s": wall_s,
-                "worker_s": busy,
-            }
-        )
+        """Run one batch as `Stages.run` does, and record also how it was run."""
+        about |= {"mode": self.mode, "workers": self.executor.workers}
+        return self.stages.run(plan, execute, reconstruct, about | {"policy": self.executor.policy})
 
     def compile_for(self, circuit: QuantumCircuit, observables: Observables) -> Compiled:
         """Return the plan for a circuit ahead of its first query, so that mistakes show early."""
@@ -461,25 +398,24 @@ class CutEstimator(BaseEstimatorV2):
         terms = pauli_terms(observables, circuit.num_qubits).to_labels()
         return self.compile(program, binding, sorted(t for t in terms if t.strip("I")))
 
-    def attach(self, trace: JsonLines) -> None:
-        """Write to `trace` from now on, first what was recorded so far."""
-        for record in self.trace.records:
-            trace.write(record)
-        self.trace = trace
-
     def use(self, tasks: TaskManager | None) -> None:
         """Run circuits through `tasks` from now on, or in this process."""
         self.executor = Executor(tasks, self._backend)
 
-    # -- checkpoints ---------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, int]:
-        """Return what a resumed run needs to draw the same numbers as an unbroken one."""
-        return {"seed": self._seed, "batches": self._batches}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from a `state_dict`."""
-        self._seed, self._batches = state["seed"], state["batches"]
+    def _checked_samples(self, number: int) -> int:
+        """Return `num_samples` if it is a number that this estimator can draw."""
+        if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 2:
+            raise UserError(
+                f"num_samples is {number!r}, expected a whole number from 2, or None to run all "
+                f"variants; 1000 is a usual choice"
+            )
+        if self.exact or self._optimal:
+            option = "mode='exact'" if self.exact else "shot_allocation='optimal'"
+            raise UserError(
+                f"num_samples is {number} with {option}, expected None: terms are drawn in the "
+                f"modes with shots, the same for each subexperiment; leave one of the two out"
+            )
+        return int(number)
 
 
 def _checked_mode(mode: str) -> str:
@@ -497,23 +433,3 @@ def checked_shots(shots: int) -> int:
             f"usual choice"
         )
     return int(shots)
-
-
-def sensitivities_of(
-    compiled: Compiled, evaluation: Evaluation, coefficients: np.ndarray
-) -> list[np.ndarray]:
-    """Return for each fragment d observables / d tensor, (rows, observables, sub, variants)."""
-    index = compiled.plan.term_index
-    return [
-        sensitivities(index[:, f], evaluation.environments[f], coefficients)
-        for f in range(len(compiled.plan.fragments))
-    ]
-
-
-def errors_of(compiled: Compiled, evaluation: Evaluation, coefficients: np.ndarray) -> np.ndarray:
-    """Return standard errors (rows, observables) for coefficients (observables, terms)."""
-    groups = [fragment.groups for fragment in compiled.plan.fragments]
-    if not any(tensor.covariances for tensor in evaluation.tensors):
-        return np.zeros((len(evaluation.values), len(coefficients)))
-    sensitivity = sensitivities_of(compiled, evaluation, coefficients)
-    return standard_errors(groups, evaluation.tensors, sensitivity)

@@ -77,7 +77,7 @@ class CutGradient(BaseEstimatorGradient):
         coefficients, _ = batch.coefficients()
         base = estimator.evaluate(compiled, batch.slots, estimator.shots, "gradient", keep=True)
         derivative = SlotDerivative(estimator).of(
-            compiled, base, batch.slots, coefficients, set(slots.tolist())
+            base, batch.slots, coefficients, set(slots.tolist())
         )
         return derivative[:, :, slots]
 

@@ -14,7 +14,8 @@ from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.program import read_circuit
 from pilotcut.derivative import SlotDerivative
 from pilotcut.errors import ParameterValueError, UserError
-from pilotcut.estimator import CutEstimator, Evaluation
+from pilotcut.estimator import CutEstimator
+from pilotcut.evaluation import Evaluation
 from pilotcut.tasks import TaskManager
 
 
@@ -30,6 +31,7 @@ def cut_qnn(
     plan: CutPlan | None = None,
     mode: str = "exact",
     shots: int | None = None,
+    num_samples: int | None = None,
     tasks: TaskManager | None = None,
     seed: int | None = None,
     initial_weights: Sequence[float] | np.ndarray | None = None,
@@ -44,7 +46,7 @@ def cut_qnn(
         One output each.
     input_params, weight_params
         All of the circuit's parameters, as inputs of the module and as trained weights.
-    cuts, labels, max_width, plan, mode, shots, tasks, seed
+    cuts, labels, max_width, plan, mode, shots, num_samples, tasks, seed
         As in `pilotcut.CutEstimator`; `shots` defaults to 1024 where the mode has shots.
     initial_weights
         (weights,) in radians; default uniform in [-pi, pi] by `seed`.
@@ -77,6 +79,7 @@ def cut_qnn(
         plan=plan,
         mode=mode,
         shots=1024 if shots is None else shots,
+        num_samples=num_samples,
         seed=seed,
     )
     many = isinstance(observables, (list, tuple))
@@ -174,7 +177,7 @@ class CutQNN(torch.nn.Module):
         wanted = np.flatnonzero(jacobian[:, :, wanted_parameters].any(axis=(0, 2)))
         weights = (cotangent @ self._coefficients)[:, None, :]
         derivative = SlotDerivative(self.estimator).of(
-            self._compiled, evaluation, slots, weights, set(wanted.tolist())
+            evaluation, slots, weights, set(wanted.tolist())
         )
         by_parameter = np.einsum("bs,bsp->bp", derivative[:, 0], jacobian)
         result = np.zeros((len(values), len(self._order)))

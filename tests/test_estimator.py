@@ -154,7 +154,7 @@ def test_bad_pubs_raise_one_line_before_anything_runs(name):
     with pytest.raises(UserError, match=words) as caught:
         estimator.run(pubs)
     assert len(str(caught.value).splitlines()) == 1
-    assert estimator.subexperiments == 0
+    assert estimator.stages.subexperiments == 0
 
 
 @pytest.mark.parametrize(

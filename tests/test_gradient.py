@@ -95,7 +95,7 @@ def test_only_the_owning_fragment_runs_again():
     values = np.linspace(0, 1, model.circuit.num_parameters)
     job = gradient.run([model.circuit], [model.observable], [values], [model.weights])
     assert len(job.result().gradients[0]) == 8
-    assert estimator.subexperiments == 35 + 2 * (4 * 5 + 2 * 25 + 2 * 5)
+    assert estimator.stages.subexperiments == 35 + 2 * (4 * 5 + 2 * 25 + 2 * 5)
 
     circuit = QuantumCircuit(2)
     circuit.ry(0.4, 0)

@@ -52,7 +52,7 @@ from qiskit.quantum_info import (
 )
 from qiskit_addon_cutting.instructions import CutWire, Move
 
-from pilotcut import compile_plan
+from pilotcut import CutEstimator, compile_plan
 from pilotcut.cutting.basis import u_matrix
 from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
 from pilotcut.cutting.plan import CutPlan
@@ -830,8 +830,17 @@ def test_bad_input_gets_one_line(circuit, observables, how, kind, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_plan_that_would_never_end_is_refused():
+@pytest.mark.parametrize(
+    ("mode", "cuts", "refusal"),
+    [
+        ("counts", 10, r"10 cuts .* 1.95e\+07 variants, expected at most 1e\+06; .* num_samples"),
+        ("sampled", 9, r"9 cuts .* 3.91e\+06 variants, expected at most 1e\+06; .* num_samples"),
+        ("exact", 10, r"10 cuts .* 2.1e\+06 branch pairs, expected at most 1e\+06"),
+    ],
+)
+def test_a_plan_that_would_never_end_is_refused(mode, cuts, refusal):
     """Ten cut gates on one qubit are 5^10 variants of it: refused with the numbers."""
-    circuit = entangled([(0, 1)] * 10, 2)
-    with pytest.raises(CutError, match=r"10 cuts .* 1.95e\+07 variants, expected at most 1e\+06"):
-        compile_plan(circuit, "ZZ", labels="AB")
+    circuit = entangled([(0, 1)] * cuts, 2)
+    assert compile_plan(circuit, "ZZ", labels="AB").num_cuts == cuts  # to look at it is free
+    with pytest.raises(CutError, match=refusal):
+        CutEstimator(labels="AB", mode=mode).run([(circuit, "ZZ")])

@@ -104,7 +104,10 @@ def test_a_template_circuit_with_its_values_is_the_variant(name):
             chosen = np.arange(len(template.variants))
             if len(chosen) > 24:  # two sites or more have many; a part, in another order
                 chosen = np.random.default_rng(2).permutation(chosen)[:24]
-            values = built.values(angles, chosen)
+            values = built.values(
+                np.repeat(angles, len(chosen), axis=0),
+                np.tile(template.choices[chosen], (len(angles), 1)),
+            )
             assert values.shape == (len(angles) * len(chosen), len(built.parameters))
             assert set(built.circuit.parameters) == set(built.parameters)
             for row in range(len(angles)):

@@ -31,8 +31,8 @@ from pilotcut.errors import CutError, UserError
 #: one-qubit subexperiment: 0.80 ms alone, 0.22 ms with 6 to 10 qubits, 0.28 ms with 12.
 PACK_QUBITS = 8
 
-#: Compiled fragments kept by one process.
-CACHED_FRAGMENTS = 64
+#: Compiled templates kept by one process.
+CACHED_TEMPLATES = 4096
 
 
 class AerBackend:
@@ -81,7 +81,7 @@ class AerBackend:
         # One pass manager for all: building it anew takes 400 times as long as using it.
         self._translate = generate_preset_pass_manager(0, target=self._simulator.target)
         self._pack_qubits = pack_qubits
-        self._cache: OrderedDict[str, tuple[_Packable, ...]] = OrderedDict()
+        self._cache: OrderedDict[tuple[object, ...], _Packable] = OrderedDict()
         self._lock = threading.Lock()
 
     def run(
@@ -89,32 +89,31 @@ class AerBackend:
     ) -> Measurement:
         """Run a part of the fragment's subexperiments; see `Backend.run`.
 
-        Aer takes one number of shots a job: unequal ones are run by their binary digits.
+        Aer takes one number of shots a job: unequal ones are run in rounds.
         """
         started = perf_counter()
-        compiled = self._compiled(fragment)
         pieces = [
-            _Piece(fragment.templates[p.number], compiled[p.number], p, p.shots(shots, len(angles)))
+            _Piece(self._compiled(fragment, p.template), p, p.shots(shots, len(angles)))
             for p in pieces_of(fragment, part)
         ]
         reduce_s = 0.0
-        for number, digit in enumerate(_digits(shots)):
-            packs = [piece.packs(angles, digit, self._pack_qubits) for piece in pieces]
+        for number, one in enumerate(_rounds(shots)):
+            packs = [piece.packs(angles, one, self._pack_qubits) for piece in pieces]
             flat = [pack for some in packs for pack in some]
-            counts = iter(self._counts(flat, digit.shots, _seed(seed, number)))
+            counts = iter(self._counts(flat, one.shots, _seed(seed, number)))
             counted = perf_counter()
             for piece, some in zip(pieces, packs, strict=True):
-                piece.add(some, [next(counts) for _ in some], digit)
+                piece.add(some, [next(counts) for _ in some], one)
             reduce_s += perf_counter() - counted
         blocks = tuple(piece.block() for piece in pieces)
         return Measurement(blocks, perf_counter() - started - reduce_s, reduce_s)
 
-    def _compiled(self, fragment: Fragment) -> tuple[_Packable, ...]:
+    def _compiled(self, fragment: Fragment, template: Template) -> _Packable:
         with self._lock:
-            key = fragment.fingerprint
+            key = (fragment.fingerprint, template.group, template.measured)
             if key not in self._cache:
-                self._cache[key] = tuple(self._compile(fragment, t) for t in fragment.templates)
-                if len(self._cache) > CACHED_FRAGMENTS:
+                self._cache[key] = self._compile(fragment, template)
+                if len(self._cache) > CACHED_TEMPLATES:
                     self._cache.popitem(last=False)
             self._cache.move_to_end(key)
             return self._cache[key]
@@ -126,7 +125,7 @@ class AerBackend:
             raise CutError(
                 f"fragment {fragment.label} needs {draft.circuit.num_qubits} qubits with its "
                 f"ancillas, but Aer on this machine simulates at most {most}; cut it narrower: "
-                f"more cuts, or max_width={most - sum(template.measured)}"
+                f"more cuts, or max_width={most - np.count_nonzero(template.measured)}"
             )
         return _Packable(replace(draft, circuit=self._translate.run(draft.circuit)))
 
@@ -216,23 +215,25 @@ class _Packable:
 
 
 @dataclass(frozen=True)
-class _Digit:
-    """The subexperiments that get `shots` shots: those whose number has this binary digit."""
+class _Round:
+    """The subexperiments that get `shots` shots in one job."""
 
     shots: int
-    mask: int | None = None  # None: all of them
+    digit: bool  # those whose number has this binary digit, else those whose number it is
 
     def of(self, shots: np.ndarray) -> np.ndarray:
         """Return the flat positions among shots (rows, variants)."""
         flat = shots.reshape(-1)
-        return np.arange(flat.size) if self.mask is None else np.flatnonzero(flat & self.mask)
+        return np.flatnonzero(flat & self.shots if self.digit else flat == self.shots)
 
 
-def _digits(shots: Shots) -> list[_Digit]:
-    if isinstance(shots, int):
-        return [_Digit(shots)]
-    used = int(np.bitwise_or.reduce(shots, axis=None))
-    return [_Digit(1 << k, 1 << k) for k in range(used.bit_length()) if used >> k & 1]
+def _rounds(shots: Shots) -> list[_Round]:
+    """Return one round a number of shots, or a binary digit where these are fewer."""
+    numbers = np.unique(shots)
+    used = int(np.bitwise_or.reduce(numbers))
+    if np.count_nonzero(numbers) <= used.bit_count():
+        return [_Round(int(number), digit=False) for number in numbers if number]
+    return [_Round(1 << k, digit=True) for k in range(used.bit_length()) if used >> k & 1]
 
 
 def _seed(seed: int, number: int) -> int:
@@ -246,11 +247,8 @@ def _seed(seed: int, number: int) -> int:
 class _Piece:
     """Some variants of one template, for all rows of a bundle."""
 
-    def __init__(
-        self, template: Template, compiled: _Packable, piece: Piece, shots: np.ndarray
-    ) -> None:
-        self._template, self._compiled = template, compiled
-        self._chosen, self._shots = piece.chosen, shots
+    def __init__(self, compiled: _Packable, piece: Piece, shots: np.ndarray) -> None:
+        self._compiled, self._piece, self._shots = compiled, piece, shots
         masks = compiled.template.masks
         self._members = len(masks)
         # The signs of two commuting members multiply to the parity of the bits not shared.
@@ -260,9 +258,10 @@ class _Piece:
     def _pairs(self) -> list[tuple[int, int]]:
         return list(combinations(range(self._members), 2))
 
-    def packs(self, angles: np.ndarray, digit: _Digit, qubits: int) -> list[_Pack]:
-        """Return the packs that run a digit's (row, variant) pairs, the fullest first."""
-        values = self._compiled.template.values(angles, self._chosen)[digit.of(self._shots)]
+    def packs(self, angles: np.ndarray, one: _Round, qubits: int) -> list[_Pack]:
+        """Return the packs that run a round's (row, variant) pairs, the fullest first."""
+        rows, chosen = np.divmod(one.of(self._shots), self._shots.shape[1])
+        values = self._compiled.template.values(angles[rows], self._piece.choices[chosen])
         packs = []
         copies, first = self._compiled.most_copies(qubits), 0
         while first < len(values):
@@ -273,12 +272,12 @@ class _Piece:
         return packs
 
     def add(
-        self, packs: Sequence[_Pack], counts: Sequence[list[dict[str, int]]], digit: _Digit
+        self, packs: Sequence[_Pack], counts: Sequence[list[dict[str, int]]], one: _Round
     ) -> None:
-        """Add the signs of a digit's packs, summed over shots."""
+        """Add the signs of a round's packs, summed over shots."""
         if packs:
-            signs = [self._signs(p, c, digit.shots) for p, c in zip(packs, counts, strict=True)]
-            self._sums[digit.of(self._shots)] += digit.shots * np.concatenate(signs)
+            signs = [self._signs(p, c, one.shots) for p, c in zip(packs, counts, strict=True)]
+            self._sums[one.of(self._shots)] += one.shots * np.concatenate(signs)
 
     def _signs(self, pack: _Pack, counts: list[dict[str, int]], shots: int) -> np.ndarray:
         """Return mean signs (subexperiments, wanted), each copy read from its own bits."""
@@ -289,14 +288,15 @@ class _Piece:
     def block(self) -> Block:
         """Reduce the summed signs to means and covariances."""
         g = self._members
-        signs = (self._sums / self._shots.reshape(-1, 1)).reshape(*self._shots.shape, -1)
+        behind = np.maximum(self._shots, 1).reshape(-1, 1)
+        signs = (self._sums / behind).reshape(*self._shots.shape, -1)
         products = np.ones((*self._shots.shape, g, g))
         for k, (i, j) in enumerate(self._pairs()):
             products[..., i, j] = products[..., j, i] = signs[..., g + k]
         means = signs[..., :g]
         return Block(
-            self._template.group,
-            self._template.variants[self._chosen],
+            self._piece.template.group,
+            self._piece.variants,
             means,
             covariances(means, products, self._shots),
         )

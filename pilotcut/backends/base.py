@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from pilotcut.cutting.fragment import Block, Fragment
+from pilotcut.cutting.fragment import Block, Fragment, Template
 
 #: One number for all, or an integer array (rows, subexperiments).
 Shots: TypeAlias = int | np.ndarray
@@ -39,17 +39,27 @@ class Piece:
 
     Parameters
     ----------
-    number
-        Which of the fragment's templates.
+    template
+        The template.
     chosen
         Positions among the template's variants.
     first
         Where the piece starts within the part.
     """
 
-    number: int
+    template: Template
     chosen: np.ndarray
     first: int
+
+    @property
+    def choices(self) -> np.ndarray:
+        """The operation at each site of the chosen variants, (variants, sites)."""
+        return self.template.choices[self.chosen]
+
+    @property
+    def variants(self) -> np.ndarray:
+        """Places of the chosen variants among the fragment's."""
+        return self.template.variants[self.chosen]
 
     def shots(self, shots: Shots, rows: int) -> np.ndarray:
         """Return the shots of each row and chosen variant, (rows, variants)."""
@@ -61,11 +71,11 @@ class Piece:
 def pieces_of(fragment: Fragment, part: slice) -> Iterator[Piece]:
     """Yield the pieces, one a template, of a part of a fragment's subexperiments."""
     start = 0
-    for number, template in enumerate(fragment.templates):
+    for template in fragment.templates:
         size = len(template.variants)
         first, last = max(part.start - start, 0), min(part.stop - start, size)
         if first < last:
-            yield Piece(number, np.arange(first, last), start + first - part.start)
+            yield Piece(template, np.arange(first, last), start + first - part.start)
         start += size
 
 
@@ -88,7 +98,8 @@ class Backend(Protocol):
         part
             Which subexperiments, counted through `fragment.templates` in order.
         shots
-            Shots of every subexperiment, or (rows, subexperiments of the part) of each.
+            Shots of every subexperiment, or (rows, subexperiments of the part) of each; what
+            has none is not run, and its estimate is 0.
         seed
             The same seed gives the same numbers on any worker.
         """

@@ -24,11 +24,14 @@ from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
 from pilotcut.backends.branch import BranchEngine
 from pilotcut.backends.counts import covariances
 from pilotcut.cutting.basis import LocalOperation, u_matrix
-from pilotcut.cutting.fragment import Block, Fragment, Site, Template
+from pilotcut.cutting.fragment import Block, Fragment, Site
 from pilotcut.errors import ObservableError
 
 #: Independent signs of one group; the law has 2^this outcomes.
 MOST_SIGNS = 14
+
+#: Numbers that are worked on at once.
+MOST_NUMBERS = 2**22
 
 #: Fragments whose laws are kept prepared.
 CACHED_FRAGMENTS = 64
@@ -169,41 +172,43 @@ class _Law:
         self, piece: Piece, coherent: np.ndarray, shots: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """Return how often each outcome of the independent signs came, (rows, variants, 2^r)."""
-        template, chosen = self.fragment.templates[piece.number], piece.chosen
-        signs = self._signs[template.group, any(template.measured)]
-        expectation = np.empty((len(coherent), len(chosen), len(signs.observable)))
+        signs = self._signs[piece.template.group, any(piece.template.measured)]
+        expectation = np.empty((len(coherent), len(piece.chosen), len(signs.observable)))
         for signed in (False, True):
             columns = np.flatnonzero(signs.signed == signed)
             if len(columns):
-                one = self._expectations(template, chosen, coherent, signed)
+                one = self._expectations(piece.choices, coherent, signed)
                 expectation[..., columns] = one[..., signs.observable[columns]]
         law = np.clip(expectation @ signs.hadamard / len(signs.observable), 0.0, None)
         return rng.multinomial(shots, law / law.sum(axis=-1, keepdims=True))
 
-    def _expectations(
-        self, template: Template, chosen: np.ndarray, coherent: np.ndarray, signed: bool
-    ) -> np.ndarray:
+    def _expectations(self, choices: np.ndarray, coherent: np.ndarray, signed: bool) -> np.ndarray:
         """Return exact expectations (rows, variants, extended observables)."""
         rows, observables = coherent.shape[:2]
-        value = np.repeat(coherent.reshape(rows, observables, 1, -1), len(chosen), axis=2)
-        for axis, matrices in enumerate(self._to_operations[signed]):
-            pairs = matrices[template.choices[chosen, axis]]  # (variants, R^2)
-            split = value.reshape(*value.shape[:3], pairs.shape[1], -1)
-            value = np.einsum("rovpk,vp->rovk", split, pairs)
-        return value[..., 0].real.transpose(0, 2, 1)
+        flat = coherent.reshape(rows, observables, 1, -1)
+        size = max(1, MOST_NUMBERS // flat.size)
+        parts = []
+        for first in range(0, len(choices), size):
+            some = choices[first : first + size]
+            value = flat
+            for axis, matrices in enumerate(self._to_operations[signed]):
+                pairs = matrices[some[:, axis]]  # (variants, R^2)
+                split = value.reshape(*value.shape[:3], pairs.shape[1], -1)
+                value = np.einsum("rovpk,vp->rovk", split, pairs)
+            value = np.broadcast_to(value, (rows, observables, len(some), 1))
+            parts.append(value[..., 0].real.transpose(0, 2, 1))
+        return np.concatenate(parts, axis=1)
 
     def block(self, piece: Piece, counts: np.ndarray, shots: np.ndarray) -> Block:
         """Reduce outcome counts (rows, variants, 2^r) to means and covariances."""
-        template, chosen = self.fragment.templates[piece.number], piece.chosen
-        signs = self._signs[template.group, any(template.measured)]
-        frequency = counts / shots[..., None]
+        group = piece.template.group
+        signs = self._signs[group, any(piece.template.measured)]
+        frequency = counts / np.maximum(shots, 1)[..., None]
         means = frequency @ signs.hadamard[:, signs.members]
         pairs = signs.members[:, None] ^ signs.members[None, :]
         products = frequency @ signs.hadamard[:, pairs.reshape(-1)]
         products = products.reshape(*products.shape[:-1], *pairs.shape)
-        return Block(
-            template.group, template.variants[chosen], means, covariances(means, products, shots)
-        )
+        return Block(group, piece.variants, means, covariances(means, products, shots))
 
 
 def _as_branch_pairs(site: Site, signed: bool) -> np.ndarray:

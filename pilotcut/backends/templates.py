@@ -41,14 +41,14 @@ class TemplateCircuit:
     angles
         Its parameters for the fragment's angles, by column.
     choices
-        Its parameters for the sites' operations: parameter -> (variants,) values.
+        Its parameters for the sites' operations: parameter -> (site, value by operation).
     masks
         For each sub-observable of the group, the bits whose parity is its sign.
     """
 
     circuit: QuantumCircuit
     angles: Mapping[Parameter, int]
-    choices: Mapping[Parameter, np.ndarray]
+    choices: Mapping[Parameter, tuple[int, np.ndarray]]
     masks: tuple[int, ...]
 
     @property
@@ -56,24 +56,26 @@ class TemplateCircuit:
         """The circuit's parameters in the order of `values`."""
         return [*self.angles, *self.choices]
 
-    def values(self, angles: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Return parameter values (rows * variants, parameters), rows outermost.
+    def values(self, angles: np.ndarray, choices: np.ndarray) -> np.ndarray:
+        """Return parameter values (runs, parameters).
 
         Parameters
         ----------
         angles
-            (rows, angles) of the fragment.
-        chosen
-            Positions among the template's variants.
+            (runs, angles) of the fragment.
+        choices
+            (runs, sites): the operation at each site.
         """
-        rows = len(angles)
-        columns = [np.repeat(angles[:, k], len(chosen)) for k in self.angles.values()]
-        columns += [np.tile(table[chosen], rows) for table in self.choices.values()]
-        return np.stack(columns, axis=1) if columns else np.zeros((rows * len(chosen), 0))
+        columns = [angles[:, k] for k in self.angles.values()]
+        columns += [table[choices[:, site]] for site, table in self.choices.values()]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(angles), 0))
 
 
 def build(fragment: Fragment, template: Template) -> TemplateCircuit:
-    """Return the circuit of a template."""
+    """Return the circuit of a template's group and pattern of measurements.
+
+    It takes any choice of operations with that pattern, not only the template's own.
+    """
     draft = _Draft(fragment, template)
     return TemplateCircuit(draft.circuit, draft.angles, draft.choices, draft.masks)
 
@@ -87,7 +89,7 @@ class _Draft:
         members = fragment.observables[list(fragment.groups[template.group])]
         self._support = members.x.any(axis=0) | members.z.any(axis=0)
         self.angles: dict[Parameter, int] = {}
-        self.choices: dict[Parameter, np.ndarray] = {}
+        self.choices: dict[Parameter, tuple[int, np.ndarray]] = {}
         self._columns = [Parameter(f"a{k}") for k in range(len(fragment.angles))]
         self._sign_qubits: list[int] = []
         self._in_place = self._measured_in_place()
@@ -130,23 +132,31 @@ class _Draft:
         return parameter
 
     def _site(self, index: int) -> None:
-        site = self._fragment.sites[index]
-        chosen = [site.operations[k] for k in self._template.choices[:, index]]
-        self._local([op.before for op in chosen], site.wire, f"s{index}b")
-        if self._template.measured[index]:
+        site, measured = self._fragment.sites[index], self._template.measured[index]
+        possible = [op.measured == measured for op in site.operations]
+        self._local(index, [op.before for op in site.operations], possible, "b")
+        if measured:
             self._sign(site.wire, in_place=self._in_place[index])
             if not self._in_place[index]:
-                self._local([op.after for op in chosen], site.wire, f"s{index}a")
+                self._local(index, [op.after for op in site.operations], possible, "a")
 
-    def _local(self, angles: Sequence[tuple[float, float, float]], wire: int, name: str) -> None:
-        """Append ``U``: with numbers where all variants agree, else with parameters."""
-        table = np.array(angles)
-        if np.ptp(table, axis=0).max() > 0:
-            parameters = [Parameter(f"{name}{k}") for k in range(3)]
-            self.choices.update(zip(parameters, table.T, strict=True))
+    def _local(
+        self,
+        index: int,
+        angles: Sequence[tuple[float, float, float]],
+        possible: Sequence[bool],
+        name: str,
+    ) -> None:
+        """Append ``U``: with numbers where all possible operations agree, else parameters."""
+        table, wire = np.array(angles), self._fragment.sites[index].wire
+        used = table[np.array(possible)]
+        if np.ptp(used, axis=0).max() > 0:
+            parameters = [Parameter(f"s{index}{name}{k}") for k in range(3)]
+            tables = ((index, column) for column in table.T)
+            self.choices.update(zip(parameters, tables, strict=True))
             self.circuit.append(UGate(*parameters), [wire])
-        elif table[0].any():
-            self.circuit.append(UGate(*table[0]), [wire])
+        elif used[0].any():
+            self.circuit.append(UGate(*used[0]), [wire])
 
     def _sign(self, wire: int, *, in_place: bool) -> None:
         if in_place:

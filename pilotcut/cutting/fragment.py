@@ -9,9 +9,8 @@ two sites by a matrix. Nothing here runs anything.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
 from math import prod
 
 import numpy as np
@@ -68,15 +67,15 @@ class Template:
     group
         Which group of sub-observables is measured.
     measured
-        For each site, whether a signed measurement stands there.
+        For each site, which of its wires a signed measurement reads, as bits; 0 for none.
     choices
         Integer array (variants, sites): the operation at each site.
     variants
-        Integer array (variants,): the same as flat index into the tensor's site axes.
+        Integer array (variants,): their places among the fragment's variants.
     """
 
     group: int
-    measured: tuple[bool, ...]
+    measured: tuple[int, ...]
     choices: np.ndarray
     variants: np.ndarray
 
@@ -103,6 +102,9 @@ class Fragment:
     groups
         Indices of sub-observables that one circuit measures together (qubit-wise
         commuting); every index stands in exactly one group.
+    listed
+        Integer array (variants, sites): the only variants that are wanted, or None for all.
+        The tensor then has one axis over them instead of one a site.
     """
 
     index: int
@@ -113,6 +115,7 @@ class Fragment:
     angles: tuple[Angle, ...]
     observables: PauliList
     groups: tuple[tuple[int, ...], ...]
+    listed: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def width(self) -> int:
@@ -126,24 +129,44 @@ class Fragment:
 
     @property
     def num_variants(self) -> int:
-        """Number of ways to fill the sites."""
-        return prod(self.site_shape)
+        """Number of ways to fill the sites, or of those that are listed."""
+        return prod(self.site_shape) if self.listed is None else len(self.listed)
+
+    @property
+    def variant_shape(self) -> tuple[int, ...]:
+        """Axes of the tensor behind those of batch and sub-observable."""
+        return self.site_shape if self.listed is None else (len(self.listed),)
+
+    def listing(self, variants: np.ndarray | None) -> Fragment:
+        """Return the fragment with these variants only, (variants, sites), or with all."""
+        return replace(self, listed=variants)
+
+    @cached_property
+    def _choices(self) -> np.ndarray:
+        """The operation at each site of every variant, (variants, sites)."""
+        if self.listed is not None:
+            return self.listed
+        return np.indices(self.site_shape).reshape(len(self.sites), self.num_variants).T
+
+    @cached_property
+    def _measured(self) -> np.ndarray:
+        """What each variant's operations measure, (variants, sites)."""
+        columns = [
+            np.array([op.measured for op in site.operations], dtype=int)[self._choices[:, k]]
+            for k, site in enumerate(self.sites)
+        ]
+        return np.stack(columns, axis=1) if columns else np.zeros((self.num_variants, 0), int)
 
     @cached_property
     def trivial(self) -> np.ndarray:
-        """Boolean (observables, *sites): entries that are 1 without running anything.
+        """Boolean (observables, *variant_shape): entries that are 1 without running anything.
 
         An identity sub-observable behind trace-preserving operations only: nothing is
         measured, so the expectation is exactly 1.
         """
-        quiet = np.ones(self.site_shape, dtype=bool)
-        for axis, site in enumerate(self.sites):
-            measured = np.array([op.measured for op in site.operations])
-            shape = [1] * len(self.sites)
-            shape[axis] = len(measured)
-            quiet = quiet & ~measured.reshape(shape)
+        quiet = ~self._measured.any(axis=1).reshape(self.variant_shape)
         identity = ~(self.observables.x | self.observables.z).any(axis=1)
-        return identity.reshape(-1, *[1] * len(self.sites)) & quiet
+        return identity.reshape(-1, *[1] * quiet.ndim) & quiet
 
     @cached_property
     def templates(self) -> tuple[Template, ...]:
@@ -152,29 +175,18 @@ class Fragment:
         Unitary operations of a site are parameter values of one gate, measuring ones of
         another circuit. What is trivially 1 has no template.
         """
-        patterns = product(*([False, True] for _ in self.sites))
+        patterns, which = np.unique(self._measured, axis=0, return_inverse=True)
+        places = [np.flatnonzero(which.reshape(-1) == k) for k in range(len(patterns))]
         return tuple(
-            template
-            for group, pattern in product(range(len(self.groups)), patterns)
-            if (template := self._template(group, pattern)) is not None
+            Template(group, tuple(pattern.tolist()), self._choices[where], where)
+            for group, members in enumerate(self.groups)
+            for pattern, where in zip(patterns, places, strict=True)
+            if pattern.any() or self._observes(members)
         )
 
-    def _template(self, group: int, measured: tuple[bool, ...]) -> Template | None:
-        members = self.observables[list(self.groups[group])]
-        if not (any(measured) or members.x.any() or members.z.any()):
-            return None
-        options = [
-            [k for k, op in enumerate(site.operations) if op.measured == flag]
-            for site, flag in zip(self.sites, measured, strict=True)
-        ]
-        filled = list(product(*options))
-        if not filled:
-            return None
-        choices = np.array(filled, dtype=int).reshape(len(filled), len(self.sites))
-        variants = np.zeros(len(choices), dtype=int)
-        if self.sites:
-            variants = np.ravel_multi_index(tuple(choices.T), self.site_shape)
-        return Template(group, measured, choices, variants)
+    def _observes(self, members: tuple[int, ...]) -> bool:
+        paulis = self.observables[list(members)]
+        return bool(paulis.x.any() or paulis.z.any())
 
     @cached_property
     def num_subexperiments(self) -> int:
@@ -183,7 +195,10 @@ class Fragment:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that decides the fragment's tensor, parameter values apart."""
+        """Hash of all that decides the fragment's expectations, parameter values apart.
+
+        Which variants are listed is not part of it.
+        """
         parts = [
             [s.site if isinstance(s, SiteStep) else s.key for s in self.steps],
             [(s.wire, s.kind, s.operations) for s in self.sites],
@@ -289,7 +304,7 @@ class Block:
     group
         The group of sub-observables.
     variants
-        Integer array (variants,): flat indices into the tensor's site axes.
+        Integer array (variants,): places among the fragment's variants.
     means
         (rows, variants, g): expectations of the group's sub-observables.
     covariances
@@ -309,10 +324,10 @@ class FragmentTensor:
     Parameters
     ----------
     values
-        (batch, observables, *sites), expectations in [-1, 1].
+        (batch, observables, *variant_shape), expectations in [-1, 1].
     covariances
         For each group of sub-observables, (batch, variants, g, g): the covariances of its
-        estimates, which come from the same shots; variants are the flattened site axes.
+        estimates, which come from the same shots; variants are flattened.
     """
 
     values: np.ndarray

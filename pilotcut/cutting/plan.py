@@ -30,7 +30,7 @@ Observables: TypeAlias = (
 )
 
 
-#: Plans with more variants are refused: they would not end, and often not fit in memory.
+#: Plans with more variants are not run: they would not end, and often not fit in memory.
 MOST_VARIANTS = 10**6
 
 
@@ -171,7 +171,7 @@ def build_plan(
     requested = _checked_labels(labels, program.num_qubits)
     builder = Builder(program, terms, requested)
     fragments, term_index = builder.fragments()
-    plan = CutPlan(
+    return CutPlan(
         program=program,
         binding=binding,
         labels=builder.qubit_labels(),
@@ -181,13 +181,22 @@ def build_plan(
         terms=terms,
         term_index=term_index,
     )
-    if plan.num_variants > MOST_VARIANTS:
+
+
+def check_size(plan: CutPlan, *, coherent: bool) -> None:
+    """Raise `CutError` where the tensors of a plan, in one of its two bases, are too large."""
+    entries = [
+        prod(site.rank**2 if coherent else len(site.operations) for site in fragment.sites)
+        for fragment in plan.fragments
+    ]
+    if sum(entries) > MOST_VARIANTS:
+        what = "branch pairs" if coherent else "variants"
+        drawn = "" if coherent else ", or num_samples=1000 to draw terms in place of all variants"
         raise CutError(
-            f"{plan.num_cuts} cuts (labels {''.join(plan.labels)}) need {plan.num_variants:.3g} "
-            f"variants, expected at most {MOST_VARIANTS:.3g}; choose labels with fewer gates "
-            f"between them, or a larger max_width"
+            f"{plan.num_cuts} cuts (labels {''.join(plan.labels)}) need {sum(entries):.3g} "
+            f"{what}, expected at most {MOST_VARIANTS:.3g}; choose labels with fewer gates "
+            f"between them, or a larger max_width{drawn}"
         )
-    return plan
 
 
 def pauli_terms(observables: Observables, num_qubits: int) -> PauliList:

@@ -32,7 +32,7 @@ from pilotcut.training.config import TrainingConfig
 FREE_ON_RESUME = frozenset({"epochs", "pilots"})
 
 #: What a checkpoint holds.
-CHECKPOINT = frozenset({"epoch", "last", "network", "optimizer", "shuffle", "estimator", "totals"})
+CHECKPOINT = frozenset({"epoch", "last", "network", "optimizer", "shuffle", "stages", "seconds"})
 
 
 class RunDirectory:

@@ -20,7 +20,7 @@ from qiskit_machine_learning.neural_networks import EstimatorQNN
 from pilotcut.estimator import CutEstimator
 from pilotcut.gradient import CutGradient
 from pilotcut.tasks import TaskManager
-from pilotcut.trace import STAGES, JsonLines
+from pilotcut.trace import JsonLines
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.data import Dataset, load_dataset
 from pilotcut.training.model import Model, classifier
@@ -116,7 +116,7 @@ class Trainer:
                 if resume and done < self.config.epochs:
                     trace.write({"kind": "resume", "epoch": done + 1})
                 if done < self.config.epochs:
-                    self.estimator.attach(trace)
+                    self.estimator.stages.attach(trace)
                 return self._fit(state, metrics, progress, started)
         except Exception:
             # Nothing that a resumed run could use: do not stand in the way of the next try.
@@ -153,13 +153,8 @@ class Trainer:
             "network": learner.network.state_dict(),
             "optimizer": learner.optimizer.state_dict(),
             "shuffle": learner.shuffle.get_state(),
-            "estimator": self.estimator.state_dict(),
-            "totals": {
-                "seconds": seconds,
-                "queries": self.estimator.queries,
-                "subexperiments": self.estimator.subexperiments,
-                "stage_seconds": dict(self.estimator.stage_seconds),
-            },
+            "stages": self.estimator.stages.state_dict(),
+            "seconds": seconds,
         }
 
     def _restore(self, state: Mapping[str, Any], learner: _Learner) -> tuple[Epoch, float]:
@@ -168,12 +163,8 @@ class Trainer:
             learner.network.load_state_dict(state["network"])
             learner.optimizer.load_state_dict(state["optimizer"])
             learner.shuffle.set_state(state["shuffle"])
-            self.estimator.load_state_dict(state["estimator"])
-            totals = state["totals"]
-            self.estimator.queries = totals["queries"]
-            self.estimator.subexperiments = totals["subexperiments"]
-            self.estimator.stage_seconds.update(totals["stage_seconds"])
-            return Epoch(**state["last"]), float(totals["seconds"])
+            self.estimator.stages.load_state_dict(state["stages"])
+            return Epoch(**state["last"]), float(state["seconds"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise self.run.damaged_checkpoint(f"{reason:.100}") from error
@@ -238,9 +229,9 @@ class Trainer:
             "accuracy": last.accuracy,
             "loss": last.loss,
             "seconds": seconds,
-            "stage_seconds": {stage: self.estimator.stage_seconds[stage] for stage in STAGES},
-            "queries": self.estimator.queries,
-            "subexperiments": self.estimator.subexperiments,
+            "stage_seconds": dict(self.estimator.stages.seconds),
+            "queries": self.estimator.stages.queries,
+            "subexperiments": self.estimator.stages.subexperiments,
             "run_dir": str(self.run.path),
         }
 

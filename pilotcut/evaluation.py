@@ -1,0 +1,79 @@
+"""A compiled plan, and what is known of a batch once its circuits have run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pilotcut.backends.base import Shots
+from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.plan import CutPlan
+from pilotcut.reconstruction.contract import Contraction, sensitivities, standard_errors
+from pilotcut.reconstruction.terms import TermSample
+
+if TYPE_CHECKING:
+    from pilotcut.backends.branch import Linearised
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A plan with the way of putting it together: all of its terms, or a sample of them."""
+
+    plan: CutPlan
+    contraction: Contraction | TermSample
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything known about a batch after its circuits have run.
+
+    Parameters
+    ----------
+    compiled
+        What was run.
+    values
+        (rows, terms).
+    tensors
+        One for each fragment.
+    operands, environments
+        For each fragment (rows, terms, *variants), then for each bond (rows, terms, d0, d1);
+        a sample of terms has none for bonds.
+    shots
+        Of each fragment's subexperiments.
+    kept
+        In exact mode, where asked for and possible, the fragments' tensors with what their
+        derivatives need.
+    """
+
+    compiled: Compiled
+    values: np.ndarray
+    tensors: Sequence[FragmentTensor]
+    operands: Sequence[np.ndarray]
+    environments: Sequence[np.ndarray]
+    shots: Sequence[Shots] = ()
+    kept: Sequence[Linearised] = field(default=())
+
+    def sensitivities(self, coefficients: np.ndarray) -> list[np.ndarray]:
+        """Return for each fragment d observables / d tensor, (rows, observables, sub, variants).
+
+        `coefficients` are (observables, terms), or (rows, observables, terms).
+        """
+        index = self.compiled.plan.term_index
+        return [
+            sensitivities(index[:, f], self.environments[f], coefficients)
+            for f in range(len(self.tensors))
+        ]
+
+    def errors(self, coefficients: np.ndarray) -> np.ndarray:
+        """Return standard errors (rows, observables) for coefficients (observables, terms)."""
+        if not any(tensor.covariances for tensor in self.tensors):  # exact: no shots
+            return np.zeros((len(self.values), len(coefficients)))
+        groups = [fragment.groups for fragment in self.compiled.plan.fragments]
+        errors = standard_errors(groups, self.tensors, self.sensitivities(coefficients))
+        contraction = self.compiled.contraction
+        if isinstance(contraction, TermSample):
+            errors = np.hypot(errors, np.sqrt(contraction.variances(self.operands, coefficients)))
+        return errors

@@ -1,0 +1,191 @@
+"""Sampled terms: unbiased, with error bars that hold, where variants cannot be enumerated."""
+
+import numpy as np
+import pytest
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit.library import real_amplitudes
+from qiskit.quantum_info import SparsePauliOp, Statevector
+from test_exactness import exact, moved
+
+from pilotcut import CutEstimator, CutGradient, PilotManager, TaskManager, UserError, cut_qnn
+from pilotcut.cutting.plan import compile_plan
+from pilotcut.descriptions import PilotDescription
+from pilotcut.reconstruction.terms import TermSample
+
+ROWS = 150
+
+
+def halves(size, angles, layers=1, seed=0):
+    """Two chains of qubits with an RZZ between every pair of partners in each layer."""
+    rng = np.random.default_rng(seed)
+    circuit = QuantumCircuit(2 * size)
+    for qubit in range(2 * size):
+        circuit.ry(rng.uniform(-1, 1), qubit)
+    for qubit in range(size - 1):
+        circuit.cx(qubit, qubit + 1)
+        circuit.cx(size + qubit, size + qubit + 1)
+    angles = iter(angles)
+    for _ in range(layers):
+        for qubit in range(size):
+            circuit.rzz(next(angles), qubit, size + qubit)
+        for qubit in range(2 * size):
+            circuit.rx(rng.uniform(-1, 1), qubit)
+    return circuit
+
+
+def standardised(circuit, observables, rows, seed, **options):
+    """Deviations in standard errors of independent rows, (rows, observables)."""
+    estimator = CutEstimator(seed=seed, **options)
+    values = np.zeros((rows, 1, 0))
+    data = estimator.run([(circuit, observables, values)]).result()[0].data
+    return (data.evs - exact(circuit, observables)) / data.stds
+
+
+@pytest.mark.parametrize(("mode", "shots"), [("sampled", 16), ("sampled", 2000), ("counts", 64)])
+def test_unbiased_with_an_error_bar_that_holds(mode, shots):
+    """Two strong cuts, a rank-4 cut and a wire cut; noise by terms and by shots."""
+    circuit = QuantumCircuit(4)
+    for qubit in range(4):
+        circuit.ry(0.4 + 0.3 * qubit, qubit)
+    circuit.cx(0, 1)
+    circuit.cx(1, 2)
+    circuit.iswap(2, 3)
+    circuit.rx(0.7, 2)
+    z = standardised(
+        circuit, ["ZZZZ", "IXII"], ROWS, 3, mode=mode, labels="AABC", shots=shots, num_samples=300
+    )
+    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(ROWS)
+    assert np.all(z.std(axis=0) < 1.15)
+    assert np.all(z.std(axis=0) > 0.8)
+    wire = standardised(
+        moved(5), ["ZIX", "IIZ"], ROWS, 4, mode=mode, labels="AAB", shots=shots, num_samples=300
+    )
+    assert np.abs(wire.mean(axis=0)).max() < 4 / np.sqrt(ROWS)
+    assert np.all(wire.std(axis=0) < 1.15)
+
+
+def test_the_error_falls_with_the_square_root_of_the_terms():
+    circuit = halves(2, [0.9, 0.7])
+    stds = []
+    for number in (200, 3200):
+        estimator = CutEstimator(labels="AABB", mode="sampled", num_samples=number, seed=1)
+        data = estimator.run([(circuit, "ZIIZ", np.zeros((40, 0)))]).result()[0].data
+        stds.append(data.stds.mean())
+        assert data.evs.std() == pytest.approx(data.stds.mean(), rel=0.4)
+    # Shot noise of the variants, all of them drawn by now, does not fall: not quite a quarter.
+    assert 3 < stds[0] / stds[1] <= 4.2
+
+
+def test_many_weak_cuts_that_nobody_could_enumerate():
+    """Twelve RZZ between two halves: 2.4e8 variants a fragment, a few hundred are run."""
+    circuit = halves(4, np.full(12, 0.06), layers=3)
+    plan = compile_plan(circuit, "ZIIIIIIZ", labels="AAAABBBB")
+    assert plan.num_variants == 2 * 5**12
+    estimator = CutEstimator(labels="AAAABBBB", shots=500, num_samples=500, seed=2)
+    data = estimator.run([(circuit, "ZIIIIIIZ")]).result()[0].data
+    assert data.stds < 0.3
+    assert abs(data.evs - exact(circuit, ["ZIIIIIIZ"])[0]) < 4 * data.stds
+    assert 0 < estimator.stages.subexperiments < 1000
+
+
+def test_gradients_of_sampled_terms_are_unbiased_also_where_a_weight_vanishes():
+    """At angle 0 the terms with sin x have no weight, but all of the slope."""
+    free = [Parameter(f"t{k}") for k in range(2)]
+    circuit = halves(2, free)
+    inner = Parameter("w")
+    circuit.ry(2 * inner, 3)
+    observable = SparsePauliOp(["ZIIZ", "IXXI"], [1.0, 0.5])
+    values = [0.0, 0.8, 0.3]
+
+    def value(shifted):
+        return Statevector(circuit.assign_parameters(shifted)).expectation_value(observable).real
+
+    steps = 1e-5 * np.eye(3)
+    expected = [(value(values + s) - value(values - s)) / 2e-5 for s in steps]
+    estimator = CutEstimator(labels="AABB", mode="sampled", num_samples=400, shots=400, seed=4)
+    rows = 150
+    gradients = CutGradient(estimator).run([circuit] * rows, [observable] * rows, [values] * rows)
+    found = np.array(gradients.result().gradients)
+    deviation = (found.mean(axis=0) - expected) / (found.std(axis=0) / np.sqrt(rows))
+    assert np.abs(deviation).max() < 4
+    assert found.std(axis=0).max() < 1
+
+
+def test_one_seed_gives_the_same_bits_in_other_processes():
+    circuit = halves(3, [0.5, 0.4, 0.3])
+    values = np.zeros((3, 0))
+
+    def found(tasks):
+        options = {"labels": "AAABBB", "shots": 64, "num_samples": 100, "seed": 5}
+        return CutEstimator(tasks, **options).run([(circuit, "ZIIIIZ", values)]).result()[0].data
+
+    pilot = PilotDescription(name="laptop", resource="local", cores_per_node=1)
+    with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
+        here, there = found(None), found(tasks)
+    np.testing.assert_array_equal(here.evs, there.evs)
+    np.testing.assert_array_equal(here.stds, there.stds)
+    assert len(set(here.evs)) == 3  # rows draw their own terms
+
+
+def test_training_goes_through():
+    """A torch module with sampled terms gets gradients that lower the loss."""
+    import torch
+
+    ansatz = real_amplitudes(4, reps=1)
+    module = cut_qnn(
+        ansatz,
+        "ZZZZ",
+        input_params=[],
+        weight_params=list(ansatz.parameters),
+        labels="AABB",
+        mode="sampled",
+        num_samples=500,
+        shots=500,
+        seed=1,
+    )
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.3)
+    losses = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        loss = module(torch.zeros(1, 0)).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_draws_are_in_proportion_to_the_weights():
+    circuit = halves(1, [0.7])
+    plan = compile_plan(circuit, "ZZ", labels="AB")
+    (matrix,) = [bond.matrix(np.zeros((1, 0))) for bond in plan.bonds]
+    sample = TermSample.draw(plan, [matrix], 1, 40_000, np.random.default_rng(1))
+    sides = [f.listed[d[0], 0] for f, d in zip(sample.plan.fragments, sample.drawn, strict=True)]
+    drawn = np.zeros_like(matrix[0])
+    np.add.at(drawn, tuple(sides), 1)
+    weight = np.abs(matrix[0]) / np.abs(matrix).sum()
+    assert np.abs(drawn / 40_000 - weight).max() < 0.01
+    assert not drawn[weight == 0].any()
+    np.testing.assert_allclose(np.abs(sample.weights), np.abs(matrix).sum())
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"num_samples": 1}, "num_samples is 1, expected a whole number from 2"),
+        ({"num_samples": "many"}, "num_samples is 'many', expected a whole number from 2"),
+        ({"num_samples": 100, "mode": "exact"}, "num_samples is 100 with mode='exact'"),
+        (
+            {"num_samples": 100, "shot_allocation": "optimal"},
+            "num_samples is 100 with shot_allocation='optimal'",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(options, expected):
+    with pytest.raises(UserError, match=expected):
+        CutEstimator(labels="AB", **options)
+
+
+def test_a_precision_cannot_be_promised():
+    estimator = CutEstimator(labels="AB", num_samples=100)
+    with pytest.raises(UserError, match=r"precision is 0.1 with num_samples=100, expected none"):
+        estimator.run([(halves(1, [0.3]), "ZZ")], precision=0.1).result()
