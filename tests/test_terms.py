@@ -12,7 +12,7 @@ from pilotcut.cutting.plan import compile_plan
 from pilotcut.descriptions import PilotDescription
 from pilotcut.reconstruction.terms import TermSample
 
-ROWS = 150
+ROWS = 300
 
 
 def halves(size, angles, layers=1, seed=0):
@@ -41,7 +41,7 @@ def standardised(circuit, observables, rows, seed, **options):
     return (data.evs - exact(circuit, observables)) / data.stds
 
 
-@pytest.mark.parametrize(("mode", "shots"), [("sampled", 16), ("sampled", 2000), ("counts", 64)])
+@pytest.mark.parametrize(("mode", "shots"), [("sampled", 64), ("sampled", 2000), ("counts", 64)])
 def test_unbiased_with_an_error_bar_that_holds(mode, shots):
     """Two strong cuts, a rank-4 cut and a wire cut; noise by terms and by shots."""
     circuit = QuantumCircuit(4)
