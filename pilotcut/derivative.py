@@ -110,11 +110,11 @@ class SlotDerivative:
         plan = evaluation.compiled.plan
         environments = evaluation.environments[len(plan.fragments) :]
         for bond, environment in zip(plan.bonds, environments, strict=True):
-            if bond.angle is not None:
+            for k, angle in enumerate(bond.angles):
                 exact = self._estimator.exact
-                slope = bond.coherent_slope(slots) if exact else bond.slope(slots)
+                slope = bond.coherent_slope(slots) if exact else bond.slope(slots, k)
                 terms = np.einsum("btij,bij->bt", environment, slope).real
-                result[:, :, bond.angle.slot] += np.einsum("bt,...ot->bo", terms, weights)
+                result[:, :, angle.slot] += np.einsum("bt,...ot->bo", terms, weights)
 
     def _add_redrawn_bonds(
         self,
@@ -131,14 +131,15 @@ class SlotDerivative:
         estimator, plan = self._estimator, evaluation.compiled.plan
         matrices = [bond.matrix(slots) for bond in plan.bonds]
         for bond in plan.bonds:
-            if bond.angle is not None and bond.angle.slot in wanted:
+            for k, angle in enumerate(bond.angles):
+                if angle.slot not in wanted:
+                    continue
                 bonds = [*matrices]
-                bonds[bond.index] = bond.slope(slots)
+                bonds[bond.index] = bond.slope(slots, k)
                 redrawn = estimator.evaluate(
                     evaluation.compiled, slots, estimator.shots, "shift", bonds=bonds
                 )
-                slope = np.einsum("bt,...ot->bo", redrawn.values, weights)
-                result[:, :, bond.angle.slot] += slope
+                result[:, :, angle.slot] += np.einsum("bt,...ot->bo", redrawn.values, weights)
 
     def _add_exact(
         self,

@@ -68,6 +68,9 @@ class CutEstimator(BaseEstimatorV2):
         How to cut, at most one of them, as in `pilotcut.compile_plan`. A `plan` serves
         circuits of its own structure only. Without any, circuits are cut at their
         `CutWire` markers or not at all.
+    joint_cuts
+        Cut parallel gates between two labels as one, as in `pilotcut.compile_plan`; a `plan`
+        has its own say. The exact mode has no sampling overhead and cuts one by one.
     mode
         "counts": every physical subexperiment runs as a circuit with shots. "sampled": the
         same outcomes drawn from their exact law. "exact": no shots, but statevectors of the
@@ -114,6 +117,7 @@ class CutEstimator(BaseEstimatorV2):
         labels: str | Sequence[str] | None = None,
         max_width: int | None = None,
         plan: CutPlan | None = None,
+        joint_cuts: bool = False,
         mode: str = "counts",
         shots: int = 1024,
         seed: int | None = None,
@@ -130,6 +134,7 @@ class CutEstimator(BaseEstimatorV2):
         self.shots = 0 if self.exact else checked_shots(shots)
         self.stages = Stages(trace if trace is not None else JsonLines(), seed)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
+        self._joint_cuts = not self.exact and (joint_cuts if plan is None else plan.joint_cuts)
         if shot_allocation not in ALLOCATIONS:
             raise UserError(
                 f"shot_allocation is '{shot_allocation}', expected one of {', '.join(ALLOCATIONS)}"
@@ -289,7 +294,8 @@ class CutEstimator(BaseEstimatorV2):
 
     def _compile(self, program: Program, binding: Binding, terms: Sequence[str]) -> Compiled:
         started = perf_counter()
-        plan = build_plan(program, binding, PauliList(list(terms)), self._labels_for(program))
+        labels = self._labels_for(program)
+        plan = build_plan(program, binding, PauliList(list(terms)), labels, self._joint_cuts)
         if self._num_samples is None:
             check_size(plan, coherent=self.exact)
         if self.mode == "sampled":

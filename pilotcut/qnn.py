@@ -29,6 +29,7 @@ def cut_qnn(
     labels: str | Sequence[str] | None = None,
     max_width: int | None = None,
     plan: CutPlan | None = None,
+    joint_cuts: bool = False,
     mode: str = "exact",
     shots: int | None = None,
     num_samples: int | None = None,
@@ -46,7 +47,7 @@ def cut_qnn(
         One output each.
     input_params, weight_params
         All of the circuit's parameters, as inputs of the module and as trained weights.
-    cuts, labels, max_width, plan, mode, shots, num_samples, tasks, seed
+    cuts, labels, max_width, plan, joint_cuts, mode, shots, num_samples, tasks, seed
         As in `pilotcut.CutEstimator`; `shots` defaults to 1024 where the mode has shots.
     initial_weights
         (weights,) in radians; default uniform in [-pi, pi] by `seed`.
@@ -77,6 +78,7 @@ def cut_qnn(
         labels=labels,
         max_width=max_width,
         plan=plan,
+        joint_cuts=joint_cuts,
         mode=mode,
         shots=1024 if shots is None else shots,
         num_samples=num_samples,

@@ -23,7 +23,7 @@ from qiskit.quantum_info import PauliList
 from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
 from pilotcut.backends.branch import BranchEngine
 from pilotcut.backends.counts import covariances
-from pilotcut.cutting.basis import LocalOperation, u_matrix
+from pilotcut.cutting.basis import JointOperation, LocalOperation, u_matrix
 from pilotcut.cutting.fragment import Block, Fragment, Site
 from pilotcut.errors import ObservableError
 
@@ -125,7 +125,8 @@ class _Law:
         width = fragment.width
         both = np.array([np.frombuffer(key, dtype=bool) for key in self._products])
         observables = PauliList.from_symplectic(both[:, width:], both[:, :width])
-        self.extended = replace(fragment, observables=observables, groups=())
+        whole = fragment.listing(None).separated()
+        self.extended = replace(whole, observables=observables, groups=())
         self._to_operations = {
             signed: [_as_branch_pairs(site, signed) for site in fragment.sites]
             for signed in (False, True)
@@ -216,7 +217,9 @@ def _as_branch_pairs(site: Site, signed: bool) -> np.ndarray:
 
     ``channel = sum_ab L[ab] A_a . A_b^dagger``; without signs a measurement only dephases.
     """
-    channels = np.array([_channel(op, site.kind, signed) for op in site.operations])
+    if joint := site.joint_operations:
+        return np.array([_joint_pairs(op, len(site.wires), signed) for op in joint])
+    channels = np.array([_channel(op, site.kind, signed) for op in site.local_operations])
     if site.kind == "gate":
         a = site.branches
         pairs = np.einsum("aij,bkl->abikjl", a, a.conj())
@@ -227,6 +230,27 @@ def _as_branch_pairs(site: Site, signed: bool) -> np.ndarray:
     solution, *_ = np.linalg.lstsq(columns, channels.reshape(len(channels), -1).T, rcond=None)
     assert np.allclose(columns @ solution, channels.reshape(len(channels), -1).T, atol=1e-8)
     return solution.T
+
+
+def _joint_pairs(operation: JointOperation, wires: int, signed: bool) -> np.ndarray:
+    """Return a joint operation over pairs (ket, bra) of strings of Z, wire by wire, (4^wires,).
+
+    The rotations are ``D = sum_a d_a Z_a``; a measurement of Z_m adds half the map with Z_m on
+    one side, or without its sign on both.
+    """
+    sets = np.arange(1 << wires)
+    signs = 1.0 - 2.0 * (np.bitwise_count(sets[:, None] & sets[None, :]) & 1)
+    diagonal = np.exp(-0.5j * signs[:, 1:] @ np.array(operation.rotations))
+    d = signs @ diagonal / len(sets)
+    pairs = np.outer(d, d.conj())
+    if (m := operation.measured) and signed:
+        pairs = (pairs[sets ^ m] + pairs[:, sets ^ m]) / 2
+    elif m:
+        pairs = (pairs + pairs[sets ^ m][:, sets ^ m]) / 2
+    # The first wire is the lowest bit of both: its ket and bra come first.
+    bits = pairs.reshape((2,) * (2 * wires))
+    order = [axis for k in range(wires) for axis in (wires - 1 - k, 2 * wires - 1 - k)]
+    return bits.transpose(order).reshape(-1)
 
 
 def _channel(operation: LocalOperation, kind: str, signed: bool) -> np.ndarray:

@@ -108,7 +108,7 @@ class _Draft:
         last = _last_steps(self._fragment)
         places = {s.site: k for k, s in enumerate(self._fragment.steps) if isinstance(s, SiteStep)}
         return [
-            last[site.wire] == places[k] and not self._support[site.wire]
+            len(site.wires) == 1 and last[site.wire] == places[k] and not self._support[site.wire]
             for k, site in enumerate(self._fragment.sites)
         ]
 
@@ -134,11 +134,39 @@ class _Draft:
     def _site(self, index: int) -> None:
         site, measured = self._fragment.sites[index], self._template.measured[index]
         possible = [op.measured == measured for op in site.operations]
-        self._local(index, [op.before for op in site.operations], possible, "b")
+        if site.joint_operations:
+            self._joint_site(index, possible)
+            return
+        self._local(index, [op.before for op in site.local_operations], possible, "b")
         if measured:
-            self._sign(site.wire, in_place=self._in_place[index])
+            self._sign([site.wire], in_place=self._in_place[index])
             if not self._in_place[index]:
-                self._local(index, [op.after for op in site.operations], possible, "a")
+                self._local(index, [op.after for op in site.local_operations], possible, "a")
+
+    def _joint_site(self, index: int, possible: Sequence[bool]) -> None:
+        """Append the rotations of a joint cut, and the parity that its template measures."""
+        site, measured = self._fragment.sites[index], self._template.measured[index]
+        table = np.array([op.rotations for op in site.joint_operations])
+        used = table[np.array(possible)]
+        for subset in range(1, 1 << len(site.wires)):
+            wires = [w for k, w in enumerate(site.wires) if subset >> k & 1]
+            column = used[:, subset - 1]
+            if np.ptp(column) > 0:
+                parameter = Parameter(f"s{index}r{subset}")
+                self.choices[parameter] = (index, table[:, subset - 1])
+                self._rotate(parameter, wires)
+            elif column[0]:
+                self._rotate(column[0], wires)
+        if measured:
+            self._sign([w for k, w in enumerate(site.wires) if measured >> k & 1], in_place=False)
+
+    def _rotate(self, angle: Parameter | float, wires: Sequence[int]) -> None:
+        """Append ``exp(-i angle/2 Z...Z)``."""
+        for wire in wires[1:]:
+            self.circuit.cx(wire, wires[0])
+        self.circuit.rz(angle, wires[0])
+        for wire in reversed(wires[1:]):
+            self.circuit.cx(wire, wires[0])
 
     def _local(
         self,
@@ -158,13 +186,15 @@ class _Draft:
         elif used[0].any():
             self.circuit.append(UGate(*used[0]), [wire])
 
-    def _sign(self, wire: int, *, in_place: bool) -> None:
+    def _sign(self, wires: Sequence[int], *, in_place: bool) -> None:
+        """Measure the parity of the wires' bits, at the end."""
         if in_place:
-            self._sign_qubits.append(wire)
+            self._sign_qubits += wires
             return
         ancilla = self._fragment.width + self._ancillas
         self._ancillas += 1
-        self.circuit.cx(wire, ancilla)
+        for wire in wires:
+            self.circuit.cx(wire, ancilla)
         self._sign_qubits.append(ancilla)
 
     def _measure(self, members: PauliList) -> tuple[int, ...]:
@@ -190,6 +220,6 @@ def _last_steps(fragment: Fragment) -> dict[int, int]:
     """Return the position of the last step on each wire."""
     last = {}
     for position, step in enumerate(fragment.steps):
-        wires = (fragment.sites[step.site].wire,) if isinstance(step, SiteStep) else step.qubits
+        wires = fragment.sites[step.site].wires if isinstance(step, SiteStep) else step.qubits
         last.update(dict.fromkeys(wires, position))
     return last

@@ -59,6 +59,27 @@ class LocalOperation:
 
 
 @dataclass(frozen=True)
+class JointOperation:
+    """Rotations about strings of Z on several wires, then perhaps a signed measurement of one.
+
+    Parameters
+    ----------
+    rotations
+        The angle t of ``exp(-i t/2 Z_S)`` in radians for every set S of wires, given as bits
+        from 1 to 2^n - 1.
+    measured
+        The set of wires, as bits, whose product of Z is measured and whose sign multiplies
+        the result; 0 for none.
+    """
+
+    rotations: tuple[float, ...]
+    measured: int = 0
+
+
+Operation = LocalOperation | JointOperation
+
+
+@dataclass(frozen=True)
 class Branches:
     """The coherent basis of a cut: ``U = sum_r c_r(x) A_r x B_r``.
 
@@ -90,35 +111,49 @@ class CutBasis:
     kinds
         Where each side's operations stand on their wires, of `KINDS`.
     operations
-        The distinct `LocalOperation` of side 0 and of side 1.
+        The distinct operations of side 0 and of side 1.
     coefficients
-        Array (3, d0, d1): the bond matrix is ``c[0] + c[1] cos(x) + c[2] sin(x)`` with x
-        the cut gate's angle in radians. A gate without a free angle has ``c[0]`` only.
+        Array (d0, d1), or (3, d0, d1) with a free angle x: the bond matrix is then
+        ``c[0] + c[1] cos(x) + c[2] sin(x)``. Several angles have an axis of length 3 each.
     branches
         The same cut in the coherent basis.
+    overhead
+        Sampling overhead gamma^2 of the joint terms, at the worst angle if that is free.
     """
 
     kinds: tuple[str, str]
-    operations: tuple[tuple[LocalOperation, ...], tuple[LocalOperation, ...]]
+    operations: tuple[tuple[Operation, ...], tuple[Operation, ...]]
     coefficients: np.ndarray
     branches: Branches
+    overhead: float
 
     @property
     def has_angle(self) -> bool:
-        """Whether the bond matrix depends on the gate's angle."""
-        return bool(np.any(self.coefficients[1:]))
+        """Whether the bond matrix depends on a free angle."""
+        return self.coefficients.ndim > 2
 
     def bond_matrix(self, angle: np.ndarray | float = 0.0) -> np.ndarray:
         """Return the bond matrix (d0, d1), with a batch axis if it depends on `angle`."""
-        x = np.asarray(angle, dtype=float)[..., None, None]
-        c = self.coefficients
-        return c[0] + c[1] * np.cos(x) + c[2] * np.sin(x) if self.has_angle else c[0]
+        if not self.has_angle:
+            return self.coefficients
+        x = np.asarray(angle, dtype=float)
+        matrix = weighted(self.coefficients, [harmonics(x.reshape(-1))])
+        return matrix.reshape(*x.shape, *matrix.shape[1:])
 
-    @property
-    def overhead(self) -> float:
-        """Sampling overhead gamma^2 of the joint terms, at the worst angle if that is free."""
-        angles = np.linspace(0, 2 * np.pi, 65) if self.has_angle else np.zeros(1)
-        return float(np.abs(self.bond_matrix(angles)).sum(axis=(-2, -1)).max() ** 2)
+
+def harmonics(x: np.ndarray) -> np.ndarray:
+    """Return 1, cos x and sin x of angles (batch,), as (batch, 3)."""
+    return np.stack([np.ones_like(x), np.cos(x), np.sin(x)], axis=1)
+
+
+def weighted(coefficients: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Return sums over the leading axes of length 3, (batch, ...) for weights (batch, 3) each."""
+    result = coefficients[None]
+    for some in weights:
+        flat = result.reshape(len(result), 3, -1)  # the first of them has a batch of one
+        summed = np.einsum("bh,bhx->bx", some, flat)
+        result = summed.reshape(len(some), *result.shape[2:])
+    return result
 
 
 def basis_of_gate(gate: Instruction) -> CutBasis:
@@ -182,7 +217,7 @@ _FIT_ANGLES = (0.4, 1.9, 4.3)
 
 
 def _constant(samples: np.ndarray) -> np.ndarray:
-    return np.concatenate([samples, np.zeros((2, *samples.shape[1:]))])
+    return samples[0]
 
 
 def _trigonometric(samples: np.ndarray) -> np.ndarray:
@@ -218,7 +253,12 @@ def _from_addon(
     bond = np.zeros((len(bases), len(sides[0][0]), len(sides[1][0])))
     for term, i, j in zip(used, sides[0][1], sides[1][1], strict=True):
         bond[:, i, j] += terms[:, term]
-    return CutBasis(kinds, (tuple(sides[0][0]), tuple(sides[1][0])), fit(bond), branches)
+    coefficients = fit(bond)
+    angles = np.linspace(0, 2 * np.pi, 65)
+    at_angles = [harmonics(angles)] if coefficients.ndim > 2 else []
+    overhead = float(np.abs(weighted(coefficients, at_angles)).sum(axis=(-2, -1)).max() ** 2)
+    operations = tuple(sides[0][0]), tuple(sides[1][0])
+    return CutBasis(kinds, operations, coefficients, branches, overhead)
 
 
 def _distinct(
@@ -251,10 +291,11 @@ def _parse(gates: Sequence[Instruction]) -> LocalOperation:
         elif gate.name != "reset":
             matrix = np.asarray(gate.to_matrix())
             before, after = (before, matrix @ after) if measured else (matrix @ before, after)
-    return LocalOperation(_angles(before), measured, _angles(after))
+    return LocalOperation(u_angles(before), measured, u_angles(after))
 
 
-def _angles(matrix: np.ndarray) -> tuple[float, float, float]:
+def u_angles(matrix: np.ndarray) -> tuple[float, float, float]:
+    """Return theta, phi and lambda of ``U`` for a (2, 2) unitary, up to a phase."""
     theta, phi, lam = _EULER.angles(matrix)
     return (float(theta), float(phi), float(lam))
 

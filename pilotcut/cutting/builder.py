@@ -22,12 +22,15 @@ from qiskit.circuit.library import (
     SGate,
     SXdgGate,
     SXGate,
+    UGate,
 )
 from qiskit.quantum_info import PauliList
+from qiskit.synthesis import TwoQubitWeylDecomposition
 from qiskit_addon_cutting.instructions import Move
 
-from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
+from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz, u_angles
 from pilotcut.cutting.fragment import Bond, Fragment, Site, SiteStep
+from pilotcut.cutting.joint import joint_basis, parallel_groups
 from pilotcut.cutting.program import Angle, Param, Program, Step
 from pilotcut.errors import CutError
 
@@ -37,9 +40,9 @@ class Cut:
     """A cut on its way into the plan: the wires of its two sides and what joins them."""
 
     gate: str
-    wires: tuple[int, int]
+    wires: tuple[tuple[int, ...], tuple[int, ...]]
     basis: CutBasis
-    angle: Angle | None
+    angles: tuple[Angle, ...] = ()
 
 
 class Builder:
@@ -49,7 +52,13 @@ class Builder:
     (or a reset discards it), and the qubit goes on with a fresh one.
     """
 
-    def __init__(self, program: Program, terms: PauliList, labels: tuple[str, ...] | None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        terms: PauliList,
+        labels: tuple[str, ...] | None,
+        joint_cuts: bool = False,
+    ) -> None:
         self._terms = terms
         self._labels = labels
         self._qubit_of_wire: list[int] = []
@@ -59,8 +68,11 @@ class Builder:
         self._cuts: list[Cut] = []
         # (wires, step) or (wires, (cut index, side)) in order
         self._placed: list[tuple[tuple[int, ...], Step | tuple[int, int]]] = []
-        for step in program.steps:
-            self._place(step)
+        for steps in self._in_order(program, joint_cuts):
+            if len(steps) > 1:
+                self._cut_jointly(steps)
+            else:
+                self._place(steps[0])
         self._close(program)
 
     # -- wires ---------------------------------------------------------------------
@@ -102,6 +114,19 @@ class Builder:
             self._join(wires)
             self._placed.append((wires, step))
 
+    def _in_order(self, program: Program, joint_cuts: bool) -> list[tuple[Step, ...]]:
+        """Return the steps one by one, or in groups where gates are cut jointly."""
+        if not joint_cuts or self._labels is None:
+            return [(step,) for step in program.steps]
+        crossing = [
+            number
+            for number, step in enumerate(program.steps)
+            if self._crosses(step.qubits) and _is_rotation(step)
+        ]
+        qubits = [program.steps[number].qubits for number in crossing]
+        pairs = [frozenset(self._labels[q] for q in some) for some in qubits]
+        return parallel_groups(program, crossing, pairs)
+
     def _crosses(self, qubits: tuple[int, ...]) -> bool:
         return self._labels is not None and len({self._labels[q] for q in qubits}) > 1
 
@@ -118,18 +143,46 @@ class Builder:
         self._stale.add(source)
         new = self._wire_of_qubit[destination] = self._new_wire(destination)
         self._stale.discard(destination)
-        self._add_cut(Cut(name, (old, new), basis_of_gate(Move()), None))
+        self._add_cut(Cut(name, ((old,), (new,)), basis_of_gate(Move())))
 
     def _cut_gate(self, step: Step) -> None:
         wires = tuple(self._wire(q) for q in step.qubits)
-        before, cut, after = _cut_form(step, (wires[0], wires[1]))
-        self._placed.extend(((wires[side],), local) for side, local in before)
-        self._add_cut(cut)
-        self._placed.extend(((wires[side],), local) for side, local in after)
+        sides = ((wires[0],), (wires[1],))
+        if not any(isinstance(p, Angle) for p in step.params):
+            self._add_cut(Cut(step.name, sides, basis_of_gate(step.gate_with(step.params))))
+            return
+        rotation = _free_rotation(step)
+        self._place_locals(rotation.before, wires)
+        self._add_cut(Cut(step.name, sides, basis_of_rzz(), (rotation.free_angle,)))
+        self._place_locals(rotation.after, wires)
+
+    def _cut_jointly(self, steps: Sequence[Step]) -> None:
+        """Cut parallel gates between two labels as one; side 0 is that of the first qubit."""
+        assert self._labels is not None
+        first = self._labels[steps[0].qubits[0]]
+        rotations = [_rotation(step) for step in steps]
+        wires = [tuple(self._wire(q) for q in step.qubits) for step in steps]
+        sides: tuple[list[int], list[int]] = ([], [])
+        for step, pair in zip(steps, wires, strict=True):
+            turned = self._labels[step.qubits[0]] != first
+            sides[0].append(pair[turned])
+            sides[1].append(pair[not turned])
+        for rotation, pair in zip(rotations, wires, strict=True):
+            self._place_locals(rotation.before, pair)
+        fixed = [None if isinstance(r.angle, Angle) else r.angle for r in rotations]
+        free = tuple(r.angle for r in rotations if isinstance(r.angle, Angle))
+        name = "+".join(step.name for step in steps)
+        self._add_cut(Cut(name, (tuple(sides[0]), tuple(sides[1])), joint_basis(fixed), free))
+        for rotation, pair in zip(rotations, wires, strict=True):
+            self._place_locals(rotation.after, pair)
+
+    def _place_locals(self, steps: _Locals, wires: Sequence[int]) -> None:
+        self._placed.extend(((wires[side],), step) for side, step in steps)
 
     def _add_cut(self, cut: Cut) -> None:
-        for side, wire in enumerate(cut.wires):
-            self._placed.append(((wire,), (len(self._cuts), side)))
+        for side, wires in enumerate(cut.wires):
+            self._join(wires)
+            self._placed.append((wires, (len(self._cuts), side)))
         self._cuts.append(cut)
 
     def _close(self, program: Program) -> None:
@@ -173,7 +226,7 @@ class Builder:
                 steps.append(Step(what.gate, tuple(local[w] for w in where), params))
             else:
                 steps.append(SiteStep(len(sites)))
-                sites.append(self._site(what, local[where[0]]))
+                sites.append(self._site(what, tuple(local[w] for w in where)))
         observables, column = self._sub_observables(wires)
         groups = _commuting_groups(observables)
         fragment = Fragment(
@@ -188,13 +241,13 @@ class Builder:
         )
         return fragment, column
 
-    def _site(self, end: tuple[int, int], wire: int) -> Site:
+    def _site(self, end: tuple[int, int], wires: tuple[int, ...]) -> Site:
         bond, side = end
         basis = self._cuts[bond].basis
         return Site(
             bond=bond,
             side=side,
-            wire=wire,
+            wires=wires,
             kind=basis.kinds[side],
             operations=basis.operations[side],
             branches=basis.branches.operators[side],
@@ -228,8 +281,9 @@ class Builder:
                 ends=(ends[k, 0], ends[k, 1]),
                 coefficients=cut.basis.coefficients,
                 amplitudes=cut.basis.branches.amplitudes,
-                angle=cut.angle,
+                angles=cut.angles,
                 overhead=cut.basis.overhead,
+                gates=len(cut.wires[0]),
             )
             for k, cut in enumerate(self._cuts)
         )
@@ -253,41 +307,75 @@ def _commuting_groups(observables: PauliList) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(tuple(sorted(index[p] for p in g.to_labels())) for g in groups))
 
 
-# -- cutting one gate ------------------------------------------------------------------
+# -- gates as rotations ----------------------------------------------------------------
 
 _Locals = list[tuple[int, Step]]
 
 
-def _cut_form(step: Step, wires: tuple[int, int]) -> tuple[_Locals, Cut, _Locals]:
-    """Return what stands locally before a cut, the cut, and what stands locally after it.
+@dataclass(frozen=True)
+class _Rotation:
+    """A gate as an RZZ between local gates (side, step) that stand before and after it."""
 
-    A gate with bound angles has its own basis. One free angle is carried by an RZZ
-    between local gates: ``CRZ(t) = RZZ(-t/2) RZ(t/2)`` on the target, and so on; the
-    cut's angle then enters the bond matrix alone.
+    angle: Angle | float
+    before: _Locals
+    after: _Locals
+
+    @property
+    def free_angle(self) -> Angle:
+        assert isinstance(self.angle, Angle)
+        return self.angle
+
+
+def _is_rotation(step: Step) -> bool:
+    if any(isinstance(p, Angle) for p in step.params):
+        return step.name in _RZZ_FORMS
+    return step.name != "move" and basis_of_gate(step.gate_with(step.params)).branches.rank == 2
+
+
+def _rotation(step: Step) -> _Rotation:
+    free = any(isinstance(p, Angle) for p in step.params)
+    return _free_rotation(step) if free else _fixed_rotation(step)
+
+
+def _free_rotation(step: Step) -> _Rotation:
+    """Return a gate with one free angle as an RZZ between local gates.
+
+    ``CRZ(t) = RZZ(-t/2) RZ(t/2)`` on the target, and so on; the angle of the RZZ then enters
+    the bond matrix alone.
     """
-    free = [p for p in step.params if isinstance(p, Angle)]
-    if not free:
-        return [], Cut(step.name, wires, _fixed_basis(step), None), []
     if step.name not in _RZZ_FORMS:
         raise CutError(
             f"gate '{step.name}' on qubits {step.qubits} has a free parameter and cannot be cut, "
             f"expected one of {', '.join(sorted(_RZZ_FORMS))}; bind it, decompose it, or choose "
             f"other labels"
         )
+    free = next(p for p in step.params if isinstance(p, Angle))
     scale, frames, rotations = _RZZ_FORMS[step.name]
-    cut = Cut(step.name, wires, basis_of_rzz(), _scaled(free[0], scale))
     before = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][0]]
     after = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][1]]
-    after += [(s, Step(g(0.0), (), (_scaled(free[0], f),))) for s, g, f in rotations]
-    return before, cut, after
+    after += [(s, Step(g(0.0), (), (_scaled(free, f),))) for s, g, f in rotations]
+    return _Rotation(_scaled(free, scale), before, after)
+
+
+def _fixed_rotation(step: Step) -> _Rotation:
+    """Return a gate of operator-Schmidt rank two as an RZZ between local gates.
+
+    Its Weyl decomposition has one angle: ``K1 exp(i a XX) K2``, and XX is ZZ between H.
+    """
+    weyl = TwoQubitWeylDecomposition(np.asarray(step.gate_with(step.params).to_matrix()))
+    h = HGate().to_matrix()
+    before = [(0, _local(h @ weyl.K2r)), (1, _local(h @ weyl.K2l))]
+    after = [(0, _local(weyl.K1r @ h)), (1, _local(weyl.K1l @ h))]
+    return _Rotation(float(-2 * weyl.a), before, after)
+
+
+def _local(matrix: np.ndarray) -> Step:
+    angles = u_angles(matrix)
+    return Step(UGate(*angles), (), angles)
 
 
 def _scaled(angle: Angle, factor: float) -> Angle:
     return Angle(angle.slot, factor * angle.scale, factor * angle.offset)
-
-
-def _fixed_basis(step: Step) -> CutBasis:
-    return basis_of_gate(step.gate_with(step.params))
 
 
 # gate -> (factor of the RZZ angle, (before, after) on each side, rotations left on a side).

@@ -16,39 +16,62 @@ from math import prod
 import numpy as np
 from qiskit.quantum_info import PauliList
 
-from pilotcut.cutting.basis import LocalOperation
+from pilotcut.cutting.basis import (
+    JointOperation,
+    LocalOperation,
+    Operation,
+    basis_of_rzz,
+    harmonics,
+    weighted,
+)
 from pilotcut.cutting.program import Angle, Step
 
 
 @dataclass(frozen=True)
 class Site:
-    """One end of a cut, on one wire of one fragment.
+    """One end of a cut, on one wire of one fragment, or on several where cuts are joint.
 
     Parameters
     ----------
     bond, side
         The bond that the site belongs to, and which of its two ends it is.
-    wire
-        The fragment's wire on which the operation stands.
+    wires
+        The fragment's wires on which the operation stands.
     kind
         "gate", "end" or "start" (see `pilotcut.cutting.basis.KINDS`).
     operations
         The distinct local operations that may stand here.
     branches
-        (R, 2, 2) complex: the operators of the coherent basis that may stand here.
+        (R, 2, 2) complex: the operators of the coherent basis that may stand on each wire.
     """
 
     bond: int
     side: int
-    wire: int
+    wires: tuple[int, ...]
     kind: str
-    operations: tuple[LocalOperation, ...]
+    operations: tuple[Operation, ...]
     branches: np.ndarray = field(repr=False, compare=False)
+
+    @property
+    def wire(self) -> int:
+        """The wire of a site that has only one."""
+        (wire,) = self.wires
+        return wire
+
+    @property
+    def local_operations(self) -> list[LocalOperation]:
+        """The operations of a site that has only one wire, else none."""
+        return [op for op in self.operations if isinstance(op, LocalOperation)]
+
+    @property
+    def joint_operations(self) -> list[JointOperation]:
+        """The operations of a joint cut's site, else none."""
+        return [op for op in self.operations if isinstance(op, JointOperation)]
 
     @property
     def rank(self) -> int:
         """Number of branches of the coherent basis."""
-        return len(self.branches)
+        return int(len(self.branches) ** len(self.wires))
 
 
 @dataclass(frozen=True)
@@ -141,6 +164,21 @@ class Fragment:
         """Return the fragment with these variants only, (variants, sites), or with all."""
         return replace(self, listed=variants)
 
+    def separated(self) -> Fragment:
+        """Return the fragment with a site of its own for each gate of a joint cut."""
+        sites: list[Site] = []
+        new: list[list[int]] = []  # numbers of the sites that each site becomes
+        rzz = basis_of_rzz()
+        for site in self.sites:
+            new.append(list(range(len(sites), len(sites) + len(site.wires))))
+            joint = len(site.wires) > 1
+            operations = rzz.operations[site.side] if joint else site.operations
+            sites += [replace(site, wires=(w,), operations=operations) for w in site.wires]
+        steps: list[Step | SiteStep] = []
+        for step in self.steps:
+            steps += [SiteStep(k) for k in new[step.site]] if isinstance(step, SiteStep) else [step]
+        return replace(self, steps=tuple(steps), sites=tuple(sites))
+
     @cached_property
     def _choices(self) -> np.ndarray:
         """The operation at each site of every variant, (variants, sites)."""
@@ -201,7 +239,7 @@ class Fragment:
         """
         parts = [
             [s.site if isinstance(s, SiteStep) else s.key for s in self.steps],
-            [(s.wire, s.kind, s.operations) for s in self.sites],
+            [(s.wires, s.kind, s.operations) for s in self.sites],
             (len(self.angles), self.width, self.observables.to_labels(), self.groups),
         ]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -233,11 +271,13 @@ class Bond:
     coefficients
         See `pilotcut.cutting.basis.CutBasis`.
     amplitudes
-        See `pilotcut.cutting.basis.Branches`.
-    angle
-        The cut gate's free angle, or None.
+        See `pilotcut.cutting.basis.Branches`; of one gate of a joint cut.
+    angles
+        The free angles of the cut gate, or of those that are cut jointly.
     overhead
         Sampling overhead gamma^2 of this cut alone (at the worst angle if it is free).
+    gates
+        Number of gates that are cut.
     """
 
     index: int
@@ -245,48 +285,46 @@ class Bond:
     ends: tuple[tuple[int, int], tuple[int, int]]
     coefficients: np.ndarray
     amplitudes: np.ndarray
-    angle: Angle | None
+    angles: tuple[Angle, ...]
     overhead: float
+    gates: int = 1
 
     def matrix(self, slots: np.ndarray) -> np.ndarray:
         """Return the bond matrix (batch, d0, d1), or (1, d0, d1) when no angle is free."""
-        if self.angle is None:
-            return self.coefficients[:1]
-        x = self.angle.of(slots)[:, None, None]
-        c = self.coefficients
-        return c[0] + c[1] * np.cos(x) + c[2] * np.sin(x)
+        return weighted(self.coefficients, [harmonics(a.of(slots)) for a in self.angles])
 
-    def slope(self, slots: np.ndarray) -> np.ndarray:
-        """Return d matrix / d slot of the free angle, (batch, d0, d1)."""
-        assert self.angle is not None
-        x = self.angle.of(slots)[:, None, None]
-        return self.angle.scale * (
-            self.coefficients[2] * np.cos(x) - self.coefficients[1] * np.sin(x)
-        )
+    def slope(self, slots: np.ndarray, position: int = 0) -> np.ndarray:
+        """Return d matrix / d slot of the free angle at `position`, (batch, d0, d1)."""
+        weights = [harmonics(a.of(slots)) for a in self.angles]
+        angle = self.angles[position]
+        _, cos, sin = weights[position].T
+        weights[position] = angle.scale * np.stack([np.zeros_like(cos), -sin, cos], axis=1)
+        return weighted(self.coefficients, weights)
 
     def coherent_matrix(self, slots: np.ndarray) -> np.ndarray:
         """Return the bond matrix of the coherent basis, (batch or 1, R^2, R^2) complex.
 
         Diagonal: branch pairs (ket, bra) meet their like, weighted by ``c_ket conj(c_bra)``.
+        Plans for this basis have no joint cuts.
         """
         c = self._amplitudes(slots)
         return _diagonal(c, c)
 
     def coherent_slope(self, slots: np.ndarray) -> np.ndarray:
         """Return d coherent matrix / d slot of the free angle."""
-        assert self.angle is not None
-        x = self.angle.of(slots)[:, None] / 2
+        (angle,) = self.angles
+        x = angle.of(slots)[:, None] / 2
         a = self.amplitudes
-        slope = self.angle.scale / 2 * (a[2] * np.cos(x) - a[1] * np.sin(x))
+        slope = angle.scale / 2 * (a[2] * np.cos(x) - a[1] * np.sin(x))
         c = self._amplitudes(slots)
         return _diagonal(slope, c) + _diagonal(c, slope)
 
     def _amplitudes(self, slots: np.ndarray) -> np.ndarray:
-        a = self.amplitudes
-        if self.angle is None:
-            return a[:1]
-        x = self.angle.of(slots)[:, None] / 2
-        return a[0] + a[1] * np.cos(x) + a[2] * np.sin(x)
+        assert self.gates == 1, "the coherent basis cuts gates one by one"
+        if not self.angles:
+            return self.amplitudes[:1]
+        (angle,) = self.angles
+        return harmonics(angle.of(slots) / 2) @ self.amplitudes
 
 
 def _diagonal(ket: np.ndarray, bra: np.ndarray) -> np.ndarray:

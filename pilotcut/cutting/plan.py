@@ -53,6 +53,8 @@ class CutPlan:
     term_index
         Integer array (terms, fragments): which sub-observable of a fragment stands in a
         term. Identity terms are exactly 1 and never run.
+    joint_cuts
+        Whether parallel gates between two labels are cut as one.
     """
 
     program: Program
@@ -63,6 +65,7 @@ class CutPlan:
     bonds: tuple[Bond, ...]
     terms: PauliList
     term_index: np.ndarray = field(repr=False)
+    joint_cuts: bool = False
 
     @property
     def num_qubits(self) -> int:
@@ -71,8 +74,8 @@ class CutPlan:
 
     @property
     def num_cuts(self) -> int:
-        """Number of cuts."""
-        return len(self.bonds)
+        """Number of cuts; every gate of a joint cut counts."""
+        return sum(bond.gates for bond in self.bonds)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -102,7 +105,7 @@ class CutPlan:
         """Hash of structure, cuts and terms: equal plans give equal tensors."""
         parts = [
             [(fragment.fingerprint, fragment.angles) for fragment in self.fragments],
-            [(b.gate, b.ends, b.coefficients.tobytes(), b.angle) for b in self.bonds],
+            [(b.gate, b.ends, b.coefficients.tobytes(), b.angles) for b in self.bonds],
             self.terms.to_labels(),
             self.term_index.tolist(),
         ]
@@ -124,6 +127,7 @@ def compile_plan(
     cuts: int | None = None,
     labels: str | Sequence[str] | None = None,
     max_width: int | None = None,
+    joint_cuts: bool = False,
 ) -> CutPlan:
     """Return the plan that cuts `circuit` as asked.
 
@@ -140,8 +144,13 @@ def compile_plan(
         One label a qubit, label 0 for qubit 0; gates between labels are cut.
     max_width
         Choose the fewest cuts whose fragments all fit this many qubits.
+    joint_cuts
+        Cut up to three parallel two-qubit rotations (CX, CZ, RZZ, CRZ, ...) between the same
+        two labels as one, which lowers `CutPlan.sampling_overhead`: gamma falls from 9 to 7
+        for two CX and from 27 to 15 for three (arXiv:2312.11638, arXiv:2312.09679). Their
+        rotations and parities within a fragment need entangling gates there.
 
-    Without any of the three the circuit is cut at its `CutWire` markers, or not at all.
+    Without any of the first three the circuit is cut at its `CutWire` markers, or not at all.
 
     Raises
     ------
@@ -161,15 +170,19 @@ def compile_plan(
     terms = pauli_terms(observables, circuit.num_qubits)
     if labels is None and (cuts is not None or max_width is not None):
         labels = choose_labels(program, cuts=cuts, max_width=max_width)
-    return build_plan(program, binding, terms, labels)
+    return build_plan(program, binding, terms, labels, joint_cuts)
 
 
 def build_plan(
-    program: Program, binding: Binding, terms: PauliList, labels: str | Sequence[str] | None
+    program: Program,
+    binding: Binding,
+    terms: PauliList,
+    labels: str | Sequence[str] | None,
+    joint_cuts: bool = False,
 ) -> CutPlan:
     """Return the plan of a program that is already read, for phase-free `terms`."""
     requested = _checked_labels(labels, program.num_qubits)
-    builder = Builder(program, terms, requested)
+    builder = Builder(program, terms, requested, joint_cuts)
     fragments, term_index = builder.fragments()
     return CutPlan(
         program=program,
@@ -180,6 +193,7 @@ def build_plan(
         bonds=builder.bonds(),
         terms=terms,
         term_index=term_index,
+        joint_cuts=joint_cuts,
     )
 
 
