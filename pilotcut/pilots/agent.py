@@ -1,13 +1,17 @@
 """The other side: what runs in the processes that a pilot starts.
 
     python -m pilotcut.pilots.agent scheduler '{"local_directory": ...}'
-    python -m pilotcut.pilots.agent workers   '{"workers": [...], ...}'
+    python -m pilotcut.pilots.agent workers   '{"pilot": ..., "resources": [...], ...}'
+    python -m pilotcut.pilots.agent node      '{"pilot": ..., "connection": ..., ...}'
 
-An agent speaks lines of text with its parent: the scheduler says its address, the
-workers are told it and say `ready`. Everything else, of the agent and of the tasks,
-goes to stderr, which the parent points at a log file. An agent lives as long as its
-parent: the end of stdin, which comes with any death of the parent, ends the agent and
-its whole process group.
+The first two are children of a manager and speak lines of text with it: the scheduler is
+told its certificate and says its address, the workers are told the connection file and say
+`ready`. Everything else, of the agent and of the tasks, goes to stderr, which the parent
+points at a log file. Such an agent lives as long as its parent: the end of stdin, which
+comes with any death of the parent, ends the agent and its whole process group.
+
+The third runs in a batch job or by hand: it reads the connection file, and lives as long as
+its workers and the scheduler do.
 """
 
 from __future__ import annotations
@@ -19,17 +23,25 @@ import shutil
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import IO, Any
 
 import dask
-from distributed import Nanny, Scheduler
+from distributed import Nanny, Scheduler, Status
+from distributed.core import rpc
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from pilotcut.pilots import payload
+from pilotcut.errors import PilotError
+from pilotcut.pilots import payload, versions
+from pilotcut.pilots.connection import Connection
 
 _LOOPBACK = "127.0.0.1"
 _PARENT_POLL_S = 1.0
 _CLOSE_S = 2.0
+_JOIN_S = 60
+#: How often an agent of a job looks after its workers and the scheduler, and how often in a
+#: row the scheduler may be silent.
+_WATCH_S, _PATIENCE = 2.0, 8
 
 _SCHEDULER_CONFIG = {
     # The ready queue is ours: dask must take what it is given at once.
@@ -37,6 +49,8 @@ _SCHEDULER_CONFIG = {
     # Losses are counted by the task manager, which knows each task's `retries`.
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.work-stealing-interval": "20ms",
+    # A node that is cut off silently is given up after this time, not after 45 s.
+    "distributed.comm.timeouts.tcp": "12s",
 }
 
 
@@ -63,47 +77,134 @@ def run_parcel(blobs: list[bytes]) -> list[bytes]:
     return payload.run_packed(blobs, str(get_worker().name))
 
 
+def describe_workers(dask_scheduler: Any) -> dict[str, dict[str, Any]]:
+    """Return the workers of the scheduler in whose process this runs, by name."""
+    return {
+        str(worker.name): {
+            "resources": dict(worker.resources),
+            "threads": worker.nthreads,
+            "host": worker.host,
+            "extra": dict(worker.extra),
+        }
+        for worker in dask_scheduler.workers.values()
+    }
+
+
 # -- the process -----------------------------------------------------------------------
 
 
 async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
     dask.config.set(_SCHEDULER_CONFIG | _local(config))
+    order = await asyncio.to_thread(orders.readline)
+    if not order:
+        return
+    connection = Connection(**json.loads(order))
     async with Scheduler(
-        host=_LOOPBACK, port=0, dashboard=False, dashboard_address=f"{_LOOPBACK}:0"
+        protocol="tls",
+        security=connection.security(),
+        host=config["host"],
+        port=0,
+        dashboard=True,
+        dashboard_address=f"{_LOOPBACK}:0",  # plain HTTP: for this machine only
     ) as scheduler:
-        print(scheduler.address, file=answers, flush=True)
+        port = scheduler.services["dashboard"].port if "dashboard" in scheduler.services else 0
+        dashboard = f"http://{_LOOPBACK}:{port}/status" if port else "-"
+        print(scheduler.address, dashboard, file=answers, flush=True)
         await _parent_ends(orders)
 
 
 async def _serve_workers(config: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
-    threads = dict.fromkeys(payload.THREAD_VARIABLES, config["threads"])
-    dask.config.set(_local(config) | {"distributed.nanny.pre-spawn-environ": threads})
-    address = await asyncio.to_thread(orders.readline)
-    if not address:
+    path = await asyncio.to_thread(orders.readline)
+    if not path:
         return
-    nannies = [_nanny(address.strip(), worker) for worker in config["workers"]]
+    nannies = _nannies(Connection.read(Path(path.strip())), config)
     try:
         await asyncio.gather(*(nanny for nanny in nannies))
         print("ready", file=answers, flush=True)
         await _parent_ends(orders)
     finally:
-        closing = (nanny.close(timeout=_CLOSE_S) for nanny in nannies)
-        await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), _CLOSE_S)
+        await _close(nannies)
 
 
-def _nanny(address: str, worker: dict[str, Any]) -> Nanny:
-    return Nanny(
-        address,
-        name=worker["name"],
-        nthreads=1,
-        host=_LOOPBACK,
-        resources=worker["resources"],
-        env=worker["env"],
-        memory_limit=worker["memory_bytes"],
-        dashboard=False,
-        dashboard_address=f"{_LOOPBACK}:0",
-        death_timeout=60,
-    )
+async def _serve_node(config: dict[str, Any]) -> None:
+    connection = Connection.read(Path(config["connection"]))
+    nannies = _nannies(connection, config)
+    stopping = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    try:
+        await asyncio.gather(*(nanny for nanny in nannies))
+        await _outlive(nannies, connection, stopping)
+    finally:
+        await _close(nannies)
+
+
+async def _outlive(nannies: list[Nanny], connection: Connection, stopping: asyncio.Event) -> None:
+    """Return once all workers have ended, the scheduler is gone, or we are told to stop."""
+    silent = 0
+    arguments = connection.security().get_connection_args("worker")
+    while silent < _PATIENCE and any(n.status is Status.running for n in nannies):
+        try:
+            await asyncio.wait_for(stopping.wait(), _WATCH_S)
+            return
+        except TimeoutError:
+            pass
+        try:
+            async with rpc(connection.address, connection_args=arguments, timeout=_WATCH_S) as one:
+                await asyncio.wait_for(one.identity(), 5 * _WATCH_S)
+            silent = 0
+        except (OSError, TimeoutError):
+            silent += 1
+
+
+def _nannies(connection: Connection, config: dict[str, Any]) -> list[Nanny]:
+    """Return the workers of this node, to be started, if the versions agree."""
+    different = versions.differences(connection.versions, versions.installed())
+    if different and not config["allow_version_mismatch"]:
+        raise PilotError(
+            f"pilot '{config['pilot']}' is refused: {'; '.join(different)}; install the same "
+            f"versions, or allow it with allow_version_mismatch"
+        )
+    threads = dict.fromkeys(payload.THREAD_VARIABLES, config["threads"])
+    dask.config.set(_local(config) | {"distributed.nanny.pre-spawn-environ": threads})
+    first = int(os.environ.get("SLURM_PROCID", 0)) * len(config["resources"])
+    local = f"//{_LOOPBACK}:" in connection.address
+    return [
+        Nanny(
+            connection.address,
+            name=f"{config['pilot']}-{first + index}",
+            nthreads=1,
+            host=_LOOPBACK if local else None,
+            protocol="tls",
+            security=connection.security(),
+            resources=resources,
+            env=config["env"] | _gpu_environment(config, index),
+            memory_limit=config["memory_bytes"],
+            dashboard=False,
+            dashboard_address=f"{_LOOPBACK}:0",
+            death_timeout=_JOIN_S,
+        )
+        for index, resources in enumerate(config["resources"])
+    ]
+
+
+def _gpu_environment(config: dict[str, Any], index: int) -> dict[str, str]:
+    """Return which GPUs worker `index` of this node sees: its own, or its share of too few.
+
+    Set before the worker's process exists, so before anything in it looks at GPUs.
+    """
+    if not config["gpus"]:
+        return {}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    ids = visible.split(",") if visible else [str(i) for i in range(config["gpus"])]
+    each = config["gpus_per_worker"]
+    mine = [ids[(index * each + i) % len(ids)] for i in range(each)]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
+
+
+async def _close(nannies: list[Nanny]) -> None:
+    closing = (nanny.close(timeout=_CLOSE_S) for nanny in nannies)
+    await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), 2 * _CLOSE_S)
 
 
 def _local(config: dict[str, Any]) -> dict[str, Any]:
@@ -141,9 +242,21 @@ def _take_streams() -> tuple[IO[str], IO[str]]:
     return orders, answers
 
 
+def _run_node(config: dict[str, Any]) -> None:
+    """Serve in a job; what goes wrong is one line in its log."""
+    try:
+        asyncio.run(_serve_node(config))
+    except (PilotError, OSError, TimeoutError) as error:
+        print(f"pilotcut: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
 def main(argv: list[str]) -> None:
     """Serve as the agent that the command line asks for, then end the process group."""
     role, config = argv[0], json.loads(argv[1])
+    if role == "node":
+        _run_node(config)
+        return
     serve = {"scheduler": _serve_scheduler, "workers": _serve_workers}[role]
     ending = (os.getppid(), config["local_directory"])
     threading.Thread(target=_die_with, args=ending, daemon=True).start()

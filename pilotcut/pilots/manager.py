@@ -20,7 +20,7 @@ from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
 
 if TYPE_CHECKING:
-    from pilotcut.pilots.local import DaskScheduler
+    from pilotcut.pilots.scheduler import DaskScheduler
 
 
 class PilotManager:
@@ -106,21 +106,25 @@ class PilotManager:
             self._start_outside(outside, time.monotonic() + timeout_s)
 
     def _start_outside(self, pilots: Sequence[Pilot], deadline: float) -> None:
-        from pilotcut.pilots.local import DaskScheduler, LocalPilot
+        from pilotcut.pilots.connection import FILE_NAME
+        from pilotcut.pilots.local import LocalPilot
+        from pilotcut.pilots.scheduler import DaskScheduler, listening_host
 
         self._scratch = Path(tempfile.mkdtemp(prefix="pilotcut-"))
         logs = (self._run_dir or self._scratch) / "logs"
         local = [pilot for pilot in pilots if isinstance(pilot, LocalPilot)]
         try:
             logs.mkdir(parents=True, exist_ok=True)
-            self._scheduler = DaskScheduler(logs, self._scratch)
+            self._scheduler = DaskScheduler(logs, self._scratch, listening_host(wide=False))
             # All processes import dask at the same time; they meet when it has an address.
             self._scheduler.launch_process()
             for pilot in local:
                 pilot.launch_process(logs, self._scratch)
-            self._scheduler.connect(deadline, on_loss=self._scheduler_lost)
+            connection = self._scheduler.connect(deadline, on_loss=self._scheduler_lost)
+            connection_file = (self._run_dir or self._scratch) / FILE_NAME
+            connection.write(connection_file)
             for pilot in local:
-                pilot.join(self._scheduler)
+                pilot.join(self._scheduler, connection_file)
             for pilot in local:
                 pilot.wait_active(deadline)
         except BaseException as error:

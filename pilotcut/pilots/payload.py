@@ -47,9 +47,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Loss:
-    """The worker or the pilot went away before the call ended."""
+    """The worker or the pilot went away before the call ended.
+
+    Parameters
+    ----------
+    reason
+        In words.
+    preempted
+        Whether the whole pilot went, which is no fault of the call.
+    """
 
     reason: str
+    preempted: bool = False
 
 
 #: What a pilot reports for the calls of one launch.

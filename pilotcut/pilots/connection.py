@@ -1,0 +1,96 @@
+"""How a process joins a manager: the scheduler's address, certificates and versions.
+
+dask's scheduler runs anybody's code, so everything speaks TLS with a certificate made for
+the run, and a connection without it is refused. All of it is in one file that only its
+owner can read; whoever has the file may join.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilotcut.errors import PilotError
+from pilotcut.pilots import versions
+
+if TYPE_CHECKING:
+    from distributed.security import Security
+
+#: The file's name in a run directory.
+FILE_NAME = "connection.json"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What it takes to join.
+
+    Parameters
+    ----------
+    address
+        Where the scheduler listens, such as ``tls://10.0.0.1:40111``.
+    certificate, key
+        In PEM; every role shows the same certificate and trusts only it.
+    versions
+        The manager's, see `pilotcut.pilots.versions`.
+    """
+
+    address: str
+    certificate: str = field(repr=False)
+    key: str = field(repr=False)
+    versions: dict[str, str]
+
+    @classmethod
+    def fresh(cls) -> Connection:
+        """Return a connection with a new certificate, to be given an address."""
+        from distributed.security import Security
+
+        made = Security.temporary()
+        return cls("", made.tls_ca_file, made.tls_client_key, versions.installed())
+
+    def at(self, address: str) -> Connection:
+        """Return the connection to a scheduler at `address`."""
+        return replace(self, address=address)
+
+    def security(self) -> Security:
+        """Return dask's object for it, good for every role."""
+        from distributed.security import Security
+
+        roles = ("client", "scheduler", "worker")
+        own = {f"tls_{role}_cert": self.certificate for role in roles}
+        own |= {f"tls_{role}_key": self.key for role in roles}
+        return Security(require_encryption=True, tls_ca_file=self.certificate, **own)
+
+    def write(self, path: Path) -> None:
+        """Write the file, readable by its owner alone, whole or not at all."""
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file)
+        partial.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Connection:
+        """Return what a file says.
+
+        Raises
+        ------
+        PilotError
+            If it cannot be read, or is something else.
+        """
+        try:
+            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**data)
+        except FileNotFoundError:
+            raise PilotError(
+                f"{path} does not exist, expected the connection file of a running manager; start "
+                f"one with 'pilotcut pilots up', or name its file"
+            ) from None
+        except OSError as error:
+            raise PilotError(f"{path} cannot be read: {error.strerror}") from None
+        except (ValueError, TypeError):
+            raise PilotError(
+                f"{path} is no connection file, expected the {FILE_NAME} of a running manager"
+            ) from None

@@ -1,0 +1,149 @@
+"""A pilot whose workers joined our dask scheduler, wherever they run.
+
+dask only executes: what runs where and when is decided by the task manager, which places
+a task on a pilot by a dask resource named after it. (A restriction to worker addresses
+would not survive the restart of a worker.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from pilotcut.descriptions import PilotDescription
+from pilotcut.pilots.payload import Call, Loss, Report, pack_call, unpack_outcome
+from pilotcut.pilots.pilot import Pilot, PilotState
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from pilotcut.pilots.scheduler import SchedulerLink
+
+_LARGE_BYTES = 1_000_000
+
+
+class DaskPilot(Pilot):
+    """Sends calls to its own workers through dask.
+
+    Parameters
+    ----------
+    description
+        What is asked for.
+    generation
+        How many pilots of this name there were before: workers of those may still linger.
+    """
+
+    prefetch = 1
+
+    def __init__(self, description: PilotDescription, generation: int = 0) -> None:
+        super().__init__(description)
+        self.generation = generation
+        self._scheduler: SchedulerLink | None = None
+        self._in_flight: dict[str, Callable[[Report], None]] = {}
+        self._numbers = itertools.count()
+        self.watch(self._lose_all_if_ended)
+
+    @property
+    def key(self) -> str:
+        """What tells this pilot's workers from all others."""
+        return f"{self.name}~{self.generation}" if self.generation else self.name
+
+    @property
+    def _client(self) -> Client:
+        assert self._scheduler is not None
+        return self._scheduler.client
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        loop: Any = self._client.loop  # tornado's, a thin coat over asyncio's
+        return cast(asyncio.AbstractEventLoop, loop.asyncio_loop)
+
+    def launch(self, calls: Sequence[Call], report: Callable[[Report], None]) -> None:
+        """Send `calls` to a worker of this pilot as one dask task."""
+        key = f"{self.key}-{os.getpid()}-{id(self)}-{next(self._numbers)}"
+        with self._lock:
+            self._in_flight[key] = report
+        if self.state is not PilotState.ACTIVE:
+            self._report(key, Loss(self._why_gone(), preempted=True))
+            return
+        try:
+            future = self._submit(key, calls)
+            asyncio.run_coroutine_threadsafe(self._follow(key, future), self._loop)
+        except Exception as error:
+            self._report(key, Loss(f"dask refused the task: {error!r}"))
+
+    def _submit(self, key: str, calls: Sequence[Call]) -> Any:
+        import dask
+
+        from pilotcut.pilots.agent import run_parcel
+
+        blobs = [pack_call(call) for call in calls]
+        resources = {pilot_resource(self.key): 1.0}
+        gpus = max(call.gpus for call in calls)
+        if gpus:
+            resources[gpu_resource(self.key)] = float(gpus)
+        quiet: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if sum(map(len, blobs)) > _LARGE_BYTES:
+            quiet = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+        with quiet:
+            return self._client.submit(
+                run_parcel, blobs, key=key, resources=resources, pure=False, retries=0
+            )
+
+    async def _follow(self, key: str, future: Any) -> None:
+        """Fetch the outcomes as soon as they exist, so that no worker has the only copy."""
+        report: Report
+        try:
+            blobs = await self._client.gather(future, asynchronous=True)
+            report = [unpack_outcome(blob) for blob in blobs]
+        except asyncio.CancelledError:
+            report = Loss(self._why_gone(), preempted=True)
+        except Exception as error:
+            report = Loss(_in_words(error))
+        finally:
+            future.release()
+        self._report(key, report)
+
+    def _report(self, key: str, report: Report) -> None:
+        with self._lock:
+            receiver = self._in_flight.pop(key, None)
+        if receiver is not None:  # otherwise the end of the pilot was quicker
+            receiver(report)
+
+    def _lose_all_if_ended(self, _: Pilot) -> None:
+        if self.state.final:
+            with self._lock:
+                keys = list(self._in_flight)
+            for key in keys:
+                self._report(key, Loss(self._why_gone(), preempted=True))
+
+    def _why_gone(self) -> str:
+        return self.reason or f"pilot '{self.name}' is {self.state.value}"
+
+
+def worker_resources(description: PilotDescription, key: str, index: int) -> dict[str, float]:
+    """Return the dask resources of worker `index` of a node."""
+    resources = {pilot_resource(key): 1.0}
+    if index < description.gpus_per_node:
+        resources[gpu_resource(key)] = float(description.gpus_per_worker)
+    return resources
+
+
+def pilot_resource(key: str) -> str:
+    """Return the dask resource that every worker of a pilot has one of."""
+    return f"pilot:{key}"
+
+
+def gpu_resource(key: str) -> str:
+    """Return the dask resource that stands for the GPUs of a pilot's workers."""
+    return f"gpu:{key}"
+
+
+def _in_words(error: Exception) -> str:
+    if type(error).__name__ == "KilledWorker":
+        return "the worker died while it held the task"
+    return f"the task was lost: {error!r}"

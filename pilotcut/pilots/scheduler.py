@@ -1,0 +1,178 @@
+"""The one dask scheduler of a manager: a process of its own, and our client of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilotcut.errors import PilotError
+from pilotcut.pilots.connection import Connection
+from pilotcut.pilots.process import Agent, agent_command, environment
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_CLOSE_S = 5.0
+
+#: Where schedulers listen that serve this machine only.
+LOOPBACK = "127.0.0.1"
+
+
+class SchedulerLink:
+    """A client of a scheduler that somebody runs."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+        self._connection: Connection | None = None
+
+    @property
+    def client(self) -> Client:
+        """Our client of the scheduler, once connected."""
+        assert self._client is not None
+        return self._client
+
+    @property
+    def address(self) -> str:
+        """Where the scheduler listens."""
+        assert self._connection is not None
+        return self._connection.address
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the scheduler can be reached, as far as is known."""
+        return self._client is not None and self._client.status == "running"
+
+    def attach(self, connection: Connection, timeout_s: float) -> None:
+        """Become a client.
+
+        Raises
+        ------
+        PilotError
+            If nobody answers there in time.
+        """
+        import dask
+        from distributed import Client
+
+        _silence_dask()
+        self._connection = connection
+        try:
+            with dask.config.set({"distributed.comm.timeouts.connect": "10s"}):
+                self._client = Client(
+                    connection.address,
+                    security=connection.security(),
+                    set_as_default=False,
+                    timeout=max(1.0, timeout_s),
+                    name="pilotcut",
+                )
+        except OSError as error:
+            raise PilotError(
+                f"no manager answers at {connection.address}: it has ended, or its network cannot "
+                f"be reached from here"
+            ) from error
+
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of the workers that have joined, by name."""
+        from pilotcut.pilots.agent import describe_workers
+
+        found: dict[str, dict[str, Any]] = self.client.run_on_scheduler(describe_workers)
+        return found
+
+    def share(self, key: str, blob: bytes) -> None:
+        """Carry `blob` to every worker, now and when it joins, as shared object `key`."""
+        from pilotcut.pilots.agent import SharedObject
+
+        if not self.is_alive:
+            raise PilotError("nothing can be shared: the scheduler has ended")
+        self.client.register_plugin(SharedObject(key, blob), name=key)
+
+    def unshare(self, key: str) -> None:
+        """Drop the shared object `key` from every worker."""
+        if self.is_alive:
+            with contextlib.suppress(Exception):  # a worker that just left has dropped it too
+                self.client.unregister_worker_plugin(key)
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._client is not None:
+            with contextlib.suppress(Exception):
+                self._client.close(timeout=_CLOSE_S)
+
+
+class DaskScheduler(SchedulerLink):
+    """The scheduler that a manager runs in a process of its own.
+
+    Parameters
+    ----------
+    logs, scratch
+        Where its log and its files go.
+    host
+        The address or name it listens on; None for all interfaces of this machine.
+    """
+
+    def __init__(self, logs: Path, scratch: Path, host: str | None = LOOPBACK) -> None:
+        super().__init__()
+        self._logs = logs
+        self._scratch = scratch
+        self._host = host
+        self._agent: Agent | None = None
+        self.dashboard = ""
+
+    def launch_process(self) -> None:
+        """Start the process; `connect` waits for it."""
+        config = {"local_directory": str(self._scratch), "host": self._host}
+        self._agent = Agent(
+            agent_command("scheduler", config, sys.executable),
+            self._logs / "scheduler.log",
+            environment(threads=1),
+        )
+
+    def connect(self, deadline: float, on_loss: Callable[[str], None]) -> Connection:
+        """Wait for the scheduler, become its client, and return how others join it."""
+        assert self._agent is not None
+        connection = Connection.fresh()
+        self._agent.say(json.dumps(asdict(connection)))  # a key is nothing for a command line
+        address, self.dashboard = self._agent.hear(deadline).split()
+        connection = connection.at(address)
+        self.attach(connection, deadline - time.monotonic())
+        self._agent.on_exit = on_loss
+        return connection
+
+    @property
+    def pid(self) -> int:
+        """Process id of the scheduler."""
+        assert self._agent is not None
+        return self._agent.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._agent is not None and self._agent.process.poll() is None
+
+    def close(self) -> None:
+        """Disconnect and end the process."""
+        super().close()
+        if self._agent is not None:
+            self._agent.close()
+
+
+def listening_host(wide: bool) -> str | None:
+    """Return where to listen: this machine only, or all interfaces if `wide`.
+
+    The environment variable PILOTCUT_HOST names another address, for clusters whose nodes
+    reach only some of this machine's.
+    """
+    return os.environ.get("PILOTCUT_HOST") or (None if wide else LOOPBACK)
+
+
+def _silence_dask() -> None:
+    """Keep dask's account of lost connections off the terminal; errors reach us anyway."""
+    for name in ("distributed.client", "distributed.core", "distributed.comm.tcp"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
