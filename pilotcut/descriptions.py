@@ -57,6 +57,9 @@ _EXPECTED = {
     "workers_per_node": "a whole number from 1 up",
     "threads_per_worker": "a whole number from 1 up",
     "count": "a whole number from 1 up",
+    "most_replacements": "a whole number from 0 up",
+    "replace": "true or false",
+    "allow_version_mismatch": "true or false",
     "backend": "a mapping such as {kind: aer, device: CPU}",
     "backend.kind": "aer",
     "backend.device": "CPU or GPU",
@@ -119,6 +122,9 @@ class PilotDescription(_Frozen):
     threads_per_worker: int = Field(default=1, ge=1)
     workers_per_node: int = Field(default=1, ge=1)
     backend: BackendDescription = BackendDescription()
+    allow_version_mismatch: bool = False
+    replace: bool = False
+    most_replacements: int = Field(default=3, ge=0)
     count: int = Field(default=1, ge=1)
 
     @model_validator(mode="before")
@@ -187,6 +193,11 @@ class PilotDescription(_Frozen):
         if value.device == "GPU" and info.data.get("gpus_per_node") == 0:
             raise PydanticCustomError("gpu", "gpus_per_node of at least 1 beside device GPU")
         return value
+
+    @property
+    def kind(self) -> str:
+        """What the pilots of one entry have in common: the name, without a number behind it."""
+        return re.sub(r"-\d+\Z", "", self.name)
 
     @property
     def slots(self) -> int:

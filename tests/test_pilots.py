@@ -84,7 +84,7 @@ def test_pilots_and_tasks_know_nothing_of_quantum():
     ]
     assert len(sources) > 6
     above = re.compile(
-        r"^\s*(from|import) (qiskit|pilotcut\.(?!errors|descriptions|pilots|tasks))", re.M
+        r"^\s*(from|import) (qiskit|pilotcut\.(?!errors|descriptions|trace|pilots|tasks))", re.M
     )
     assert [path.name for path in sources if above.search(path.read_text())] == []
 
@@ -173,11 +173,24 @@ def test_a_python_that_does_not_exist_is_told():
         PilotManager([local(python="/no/python")]).start()
 
 
-@pytest.mark.parametrize("resource", ["slurm", "allocation"])
-def test_a_resource_of_a_later_version_is_refused_in_one_line(resource):
-    description = PilotDescription(name="p", resource=resource)
-    with pytest.raises(UserError, match=f"pilot 'p': resource {resource} is not available"):
-        PilotManager([description])
+@pytest.mark.parametrize(
+    ("resource", "expected"),
+    [
+        ("slurm", "pilot 'p': there is no sbatch here, expected a machine that submits to Slurm"),
+        ("allocation", "pilot 'p': resource is allocation, but this process runs in no Slurm"),
+    ],
+)
+def test_slurm_where_there_is_none_is_refused_in_one_line(
+    tmp_path, monkeypatch, resource, expected
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("PILOTCUT_HOST", "127.0.0.1")
+    manager = PilotManager([PilotDescription(name="p", resource=resource)], run_dir=tmp_path)
+    with pytest.raises(PilotError, match=expected):
+        manager.start()
+    assert manager.pilots[0].state is PilotState.FAILED
+    assert not (tmp_path / "connection.json").exists()
 
 
 def test_pilots_without_name_of_their_own_or_none_at_all_are_refused():

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from pilotcut.pilots.scheduler import SchedulerLink
 
+#: The dask resource, with the pilot's key behind it, that says how many threads a worker has.
+THREADS = "threads"
+
 _LARGE_BYTES = 1_000_000
 
 
@@ -127,7 +130,10 @@ class DaskPilot(Pilot):
 
 def worker_resources(description: PilotDescription, key: str, index: int) -> dict[str, float]:
     """Return the dask resources of worker `index` of a node."""
-    resources = {pilot_resource(key): 1.0}
+    resources = {
+        pilot_resource(key): 1.0,
+        f"{THREADS}:{key}": float(description.threads_per_worker),
+    }
     if index < description.gpus_per_node:
         resources[gpu_resource(key)] = float(description.gpus_per_worker)
     return resources

@@ -1,38 +1,53 @@
 """The set of pilots of a program, and the one scheduler that they share.
 
-The manager starts and ends pilots. It refuses to know what runs on them: tasks,
-queues and policies are `pilotcut.tasks`.
+The manager starts, watches, replaces and ends pilots. It refuses to know what runs on
+them: tasks, queues and policies are `pilotcut.tasks`.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pilotcut.descriptions import PilotDescription, load_descriptions, notes
 from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
+from pilotcut.trace import JsonLines
 
 if TYPE_CHECKING:
     from pilotcut.pilots.scheduler import DaskScheduler
 
+_log = logging.getLogger(__name__)
+
+#: How often workers, and Slurm, are looked at.
+LOOK_S, SLURM_S = 0.5, 1.0
+
+#: Pilots of one description that fail in a row, without ever being active, before no more
+#: are asked for.
+MOST_FAILURES = 3
+
 
 class PilotManager:
-    """Starts the described pilots and ends them again.
+    """Starts the described pilots, watches them, and ends them again.
 
     Parameters
     ----------
     descriptions
         One description for each pilot.
     run_dir
-        Where the logs of schedulers and workers go, in ``logs/``. A temporary
-        directory, removed by `close`, if None.
+        Where the connection file, events and logs go. If None, a temporary directory that
+        `close` removes; where pilots run on other machines, ``runs/pilots-TIME``, since
+        they must be able to read it.
 
     Examples
     --------
@@ -50,9 +65,17 @@ class PilotManager:
     ) -> None:
         _refuse_unavailable(descriptions)
         self.notes: tuple[str, ...] = notes(descriptions)
+        self.events = JsonLines()
+        self.connection_file: Path | None = None
         self._run_dir = Path(run_dir) if run_dir is not None else None
         self._scratch: Path | None = None
         self._scheduler: DaskScheduler | None = None
+        self._closing = threading.Event()
+        self._monitor: threading.Thread | None = None
+        self._newcomers: list[Callable[[Pilot], None]] = []
+        self._replaced: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._asked_slurm = 0.0
         self._pilots: tuple[Pilot, ...] = tuple(self._make(d) for d in descriptions)
 
     @classmethod
@@ -62,16 +85,14 @@ class PilotManager:
         """Return a manager of the pilots that a file describes."""
         return cls(load_descriptions(path), run_dir=run_dir)
 
-    def _make(self, description: PilotDescription) -> Pilot:
-        if description.resource == "inprocess":
-            return InProcessPilot(description)
-        from pilotcut.pilots.local import LocalPilot
-
-        return LocalPilot(description)
+    def _make(self, description: PilotDescription, generation: int = 0) -> Pilot:
+        pilot = _pilot_of(description, generation)
+        pilot.watch(self._on_change)
+        return pilot
 
     @property
     def pilots(self) -> tuple[Pilot, ...]:
-        """All pilots, in the order of the descriptions."""
+        """All pilots, in the order of the descriptions, then those that came later."""
         return self._pilots
 
     @property
@@ -84,8 +105,22 @@ class PilotManager:
         """The scheduler of the pilots outside this process, None if there are none."""
         return self._scheduler
 
+    @property
+    def dashboard(self) -> str:
+        """Where dask's dashboard can be seen from this machine; empty if there is none."""
+        return self._scheduler.dashboard if self._scheduler is not None else ""
+
+    def on_newcomer(self, callback: Callable[[Pilot], None]) -> None:
+        """Call `callback(pilot)` for every pilot that comes later, from any thread."""
+        self._newcomers.append(callback)
+
+    # -- start ---------------------------------------------------------------------
+
     def start(self, timeout_s: float = 60.0) -> None:
-        """Start all pilots and wait until they are active; does nothing a second time.
+        """Start all pilots; does nothing a second time.
+
+        Pilots of this machine are active when it returns, Slurm jobs are submitted: tasks
+        wait for them.
 
         Parameters
         ----------
@@ -95,7 +130,7 @@ class PilotManager:
         Raises
         ------
         PilotError
-            If a pilot is not active in time; nothing is left running then.
+            If a pilot is refused or not active in time; nothing is left running then.
         """
         new = [pilot for pilot in self._pilots if pilot.state is PilotState.NEW]
         for pilot in new:
@@ -110,21 +145,26 @@ class PilotManager:
         from pilotcut.pilots.local import LocalPilot
         from pilotcut.pilots.scheduler import DaskScheduler, listening_host
 
-        self._scratch = Path(tempfile.mkdtemp(prefix="pilotcut-"))
-        logs = (self._run_dir or self._scratch) / "logs"
         local = [pilot for pilot in pilots if isinstance(pilot, LocalPilot)]
+        remote = [pilot for pilot in pilots if not isinstance(pilot, LocalPilot)]
+        self._scratch = Path(tempfile.mkdtemp(prefix="pilotcut-"))
         try:
-            logs.mkdir(parents=True, exist_ok=True)
-            self._scheduler = DaskScheduler(logs, self._scratch, listening_host(wide=False))
+            home = self._home(remote)
+            logs = home / "logs"
+            logs.mkdir(exist_ok=True)
+            scheduler = DaskScheduler(logs, self._scratch, listening_host(wide=bool(remote)))
+            self._scheduler = scheduler
             # All processes import dask at the same time; they meet when it has an address.
-            self._scheduler.launch_process()
+            scheduler.launch_process()
             for pilot in local:
                 pilot.launch_process(logs, self._scratch)
-            connection = self._scheduler.connect(deadline, on_loss=self._scheduler_lost)
-            connection_file = (self._run_dir or self._scratch) / FILE_NAME
-            connection.write(connection_file)
+            connection = scheduler.connect(deadline, on_loss=self._scheduler_lost)
+            self.connection_file = home / FILE_NAME
+            connection.write(self.connection_file)
             for pilot in local:
-                pilot.join(self._scheduler, connection_file)
+                pilot.join(scheduler, self.connection_file)
+            for other in remote:
+                self._launch_remote(other)
             for pilot in local:
                 pilot.wait_active(deadline)
         except BaseException as error:
@@ -134,22 +174,149 @@ class PilotManager:
             if isinstance(error, OSError):
                 raise PilotError(f"pilots could not be started: {error}") from error
             raise
+        self._monitor = threading.Thread(target=self._watch, daemon=True, name="pilot-monitor")
+        self._monitor.start()
+
+    def _home(self, remote: Sequence[Pilot]) -> Path:
+        """Return the directory of this run, open to its owner alone, and begin its events."""
+        assert self._scratch is not None
+        if self._run_dir is None and remote:
+            self._run_dir = Path.cwd() / "runs" / f"pilots-{datetime.now():%Y%m%d-%H%M%S}"
+        if self._run_dir is None:
+            return self._scratch
+        self._run_dir.mkdir(parents=True, exist_ok=True)
+        self._run_dir.chmod(0o700)
+        early, self.events = self.events, JsonLines(self._run_dir / "events.jsonl")
+        for record in early.records:
+            self.events.write(record)
+        return self._run_dir
+
+    def _launch_remote(self, pilot: Pilot) -> None:
+        from pilotcut.pilots.attached import AllocationPilot
+        from pilotcut.pilots.slurm import SlurmPilot
+
+        assert self._scheduler is not None
+        assert self.connection_file is not None
+        logs = self.connection_file.parent / "logs"
+        if isinstance(pilot, SlurmPilot):
+            pilot.submit(self._scheduler, self.connection_file, logs)
+        elif isinstance(pilot, AllocationPilot):
+            pilot.launch_process(self._scheduler, self.connection_file, logs)
 
     def _scheduler_lost(self, reason: str) -> None:
         for pilot in self._pilots:
             if not isinstance(pilot, InProcessPilot):
                 pilot.move(PilotState.FAILED, reason)
 
+    # -- watching ------------------------------------------------------------------
+
+    def _on_change(self, pilot: Pilot) -> None:
+        self.events.write(
+            {
+                "time": time.time(),
+                "event": "pilot",
+                "pilot": pilot.name,
+                "state": pilot.state.value,
+                "reason": pilot.reason,
+            }
+        )
+
+    def _watch(self) -> None:
+        """Look at workers and jobs until the manager closes."""
+        while not self._closing.wait(LOOK_S):
+            scheduler = self._scheduler
+            if scheduler is None or not scheduler.is_alive:
+                return
+            try:
+                self._look(scheduler.workers(), time.time())
+            except Exception:
+                if not self._closing.is_set():
+                    _log.debug("a look at the pilots failed", exc_info=True)
+
+    def _look(self, workers: Mapping[str, Mapping[str, Any]], now: float) -> None:
+        from pilotcut.pilots.attached import AllocationPilot, AttachedPilot
+        from pilotcut.pilots.dask_pilot import DaskPilot
+        from pilotcut.pilots.slurm import SlurmPilot, joined_by_pilot, query_jobs
+
+        joined = joined_by_pilot(workers)
+        alive = [p for p in self._pilots if isinstance(p, DaskPilot) and not p.state.final]
+        jobs = [p for p in alive if isinstance(p, SlurmPilot) and p.job_id is not None]
+        if jobs and now - self._asked_slurm >= SLURM_S:
+            self._asked_slurm = now
+            known = query_jobs(p.job_id for p in jobs if p.job_id is not None)
+            for job in jobs:
+                job.observe(len(joined.get(job.key, ())), known.get(job.job_id or ""), now)
+        for pilot in alive:
+            here = joined.get(pilot.key, [])
+            if isinstance(pilot, AllocationPilot):
+                pilot.observe(len(here), now)
+            elif isinstance(pilot, AttachedPilot):
+                pilot.observe(here, now)
+        known_keys = {p.key for p in self._pilots if isinstance(p, DaskPilot)}
+        for key in set(joined) - known_keys:
+            self._adopt(AttachedPilot(key, joined[key]))
+        for pilot in alive:
+            if pilot.state.final:
+                self._replace(pilot)
+
+    def _adopt(self, pilot: Any) -> None:
+        """Take in a pilot that attached itself."""
+        pilot.watch(self._on_change)
+        assert self._scheduler is not None
+        self._add(pilot)
+        pilot.join(self._scheduler)
+
+    def _add(self, pilot: Pilot) -> None:
+        self._pilots = (*(p for p in self._pilots if p.name != pilot.name), pilot)
+        for callback in tuple(self._newcomers):
+            callback(pilot)
+
+    def _replace(self, pilot: Any) -> None:
+        """Ask for a new pilot in place of one that has ended, if that is wanted and wise."""
+        description = pilot.description
+        if not description.replace or self._closing.is_set():
+            return
+        kind = description.kind
+        failed_early = PilotState.ACTIVE not in pilot.since
+        self._failures[kind] = self._failures[kind] + 1 if failed_early else 0
+        if self._failures[kind] >= MOST_FAILURES:
+            self._tell(pilot, f"no more are asked for: {MOST_FAILURES} failed in a row")
+        elif self._replaced[kind] >= description.most_replacements:
+            self._tell(pilot, f"no more are asked for: {self._replaced[kind]} were replaced")
+        else:
+            self._replaced[kind] += 1
+            successor = self._make(description, pilot.generation + 1)
+            self._add(successor)
+            try:
+                self._launch_remote(successor)
+            except PilotError as error:
+                successor.move(PilotState.FAILED, str(error))
+                self._replace(successor)
+
+    def _tell(self, pilot: Pilot, text: str) -> None:
+        self.events.write(
+            {"time": time.time(), "event": "note", "pilot": pilot.name, "reason": text}
+        )
+        _log.warning("pilot '%s': %s", pilot.name, text)
+
+    # -- the end -------------------------------------------------------------------
+
     def close(self) -> None:
         """End all pilots and every process of theirs; does nothing a second time."""
+        self._closing.set()
+        if self._monitor is not None and self._monitor is not threading.current_thread():
+            self._monitor.join()
         for pilot in self._pilots:
             pilot.close()
+        if self.connection_file is not None:
+            self.connection_file.unlink(missing_ok=True)
         scheduler, self._scheduler = self._scheduler, None
         if scheduler is not None:
             scheduler.close()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
+        self.events.close()
 
     def __enter__(self) -> PilotManager:
         self.start()
@@ -164,17 +331,27 @@ class PilotManager:
         self.close()
 
 
+def _pilot_of(description: PilotDescription, generation: int) -> Pilot:
+    if description.resource == "inprocess":
+        return InProcessPilot(description)
+    if description.resource == "local":
+        from pilotcut.pilots.local import LocalPilot
+
+        return LocalPilot(description, generation)
+    if description.resource == "slurm":
+        from pilotcut.pilots.slurm import SlurmPilot
+
+        return SlurmPilot(description, generation)
+    from pilotcut.pilots.attached import AllocationPilot
+
+    return AllocationPilot(description, generation)
+
+
 def _refuse_unavailable(descriptions: Sequence[PilotDescription]) -> None:
     if not descriptions:
         raise UserError("no pilot is described, expected at least one")
     names = [description.name for description in descriptions]
     faults = [
-        f"pilot '{d.name}': resource {d.resource} is not available in this version, "
-        "expected inprocess or local"
-        for d in descriptions
-        if d.resource not in ("inprocess", "local")
-    ]
-    faults += [
         f"pilot '{d.name}': backend noise is {d.backend.noise!r}, expected none: noisy backends "
         "are not available in this version"
         for d in descriptions

@@ -97,6 +97,18 @@ class Pilot(ABC):
             callback(self)
         return True
 
+    def note(self, state: PilotState, reason: str) -> None:
+        """Enter `state`, or stay in it for another reason; watchers hear of either."""
+        if self.move(state, reason):
+            return
+        with self._lock:
+            changed = self._state is state and self.reason != reason
+            if changed:
+                self.reason = reason
+        if changed:
+            for callback in tuple(self._watchers):
+                callback(self)
+
     @abstractmethod
     def launch(self, calls: Sequence[Call], report: Callable[[Report], None]) -> None:
         """Run `calls` one after the other on one worker; `report` once, from any thread."""

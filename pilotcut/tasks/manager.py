@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import cloudpickle
 
+from pilotcut.descriptions import PilotDescription
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.payload import Call, Loss, Outcome, Report, drop_shared, keep_object
@@ -81,6 +82,7 @@ class TaskManager:
         self._prefix = uuid.uuid4().hex[:12]
         for pilot in pilots.pilots:
             pilot.watch(lambda _: self._inbox.put(self._on_pilot))
+        pilots.on_newcomer(self._on_newcomer)
         self._caller = threading.Thread(target=self._call_back, daemon=True, name="task-callbacks")
         self._binder = threading.Thread(target=self._serve, daemon=True, name="task-binder")
         self._caller.start()
@@ -306,6 +308,11 @@ class TaskManager:
     def _on_cancel(self, record: _Record) -> None:
         if record.state in (TaskState.WAITING, TaskState.READY):
             self._settle(record, TaskState.CANCELED).set_running_or_notify_cancel()
+
+    def _on_newcomer(self, pilot: Pilot) -> None:
+        """Make room on a pilot that came later, perhaps in place of one that has ended."""
+        pilot.watch(lambda _: self._inbox.put(self._on_pilot))
+        self._inbox.put(lambda: self._rooms.update({pilot.name: _Room(pilot)}))
 
     def _on_pilot(self) -> None:
         for number in list(self._ready):
@@ -560,18 +567,15 @@ class _Room:
         self._slots_taken = 0
         self._gpus_taken = 0
         self._unshared = 0
-        self._idle = self._view_of_idle()
+        self._described = pilot.description
+        self._view_of_idle = _idle(pilot.description)
 
-    def _view_of_idle(self) -> PilotView:
-        d = self.pilot.description
-        return PilotView(
-            name=d.name,
-            slots=d.slots,
-            free=d.slots,
-            cores_per_slot=d.threads_per_worker,
-            gpus_per_slot=d.gpus_per_worker,
-            gpus_free=d.gpus,
-        )
+    @property
+    def _idle(self) -> PilotView:
+        if self.pilot.description is not self._described:  # workers attached or left
+            self._described = self.pilot.description
+            self._view_of_idle = _idle(self._described)
+        return self._view_of_idle
 
     @property
     def alive(self) -> bool:
@@ -619,6 +623,17 @@ class _Room:
         self._slots_taken += sign * width
         self._gpus_taken += sign * task.gpus
         self._unshared += sign * (task.alone or width > 1)
+
+
+def _idle(d: PilotDescription) -> PilotView:
+    return PilotView(
+        name=d.name,
+        slots=d.slots,
+        free=d.slots,
+        cores_per_slot=d.threads_per_worker,
+        gpus_per_slot=d.gpus_per_worker,
+        gpus_free=d.gpus,
+    )
 
 
 # -- small helpers ---------------------------------------------------------------------

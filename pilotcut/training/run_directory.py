@@ -34,6 +34,9 @@ FREE_ON_RESUME = frozenset({"epochs", "pilots"})
 #: What a checkpoint holds.
 CHECKPOINT = frozenset({"epoch", "last", "network", "optimizer", "shuffle", "stages", "seconds"})
 
+#: What pilots write beside a run, before it begins.
+OF_PILOTS = frozenset({"logs", "events.jsonl", "connection.json"})
+
 
 class RunDirectory:
     """One run's files.
@@ -82,7 +85,7 @@ class RunDirectory:
             return None
         if not self.path.is_dir():
             return "is a file, expected a new or empty directory; give another --run-dir"
-        other = sorted(entry.name for entry in self.path.iterdir() if entry.name != "logs")
+        other = sorted({entry.name for entry in self.path.iterdir()} - OF_PILOTS)
         if other:
             return (
                 f"holds '{other[0]}' and no run, expected a new or empty one; give another "

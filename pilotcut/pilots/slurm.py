@@ -1,0 +1,371 @@
+"""Pilots that are Slurm jobs: one dask-jobqueue job each, of one node or several.
+
+Two sources tell what becomes of a pilot, and each is believed on its own subject: dask's
+scheduler knows which workers there are, which decides where tasks go; Slurm knows the job,
+which decides the pilot's state and the reason. A job that Slurm does not know for a while
+is not a job that has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilotcut.descriptions import PilotDescription
+from pilotcut.errors import PilotError
+from pilotcut.pilots.attached import srun_agent
+from pilotcut.pilots.dask_pilot import DaskPilot
+from pilotcut.pilots.layout import node_layout
+from pilotcut.pilots.payload import THREAD_VARIABLES
+from pilotcut.pilots.pilot import PilotState
+from pilotcut.pilots.process import log_tail, python_path
+from pilotcut.pilots.scheduler import SchedulerLink
+
+if TYPE_CHECKING:
+    from dask_jobqueue.slurm import SLURMJob
+
+_COMMAND_S = 30.0
+#: A job that runs must have workers after this time, and again if it loses them all.
+JOIN_S, EMPTY_S = 90.0, 15.0
+#: Workers that joined are used at the latest this long after the first of them.
+STRAGGLING_S = 5.0
+#: A job that neither Slurm nor dask knows is given up after this time.
+UNKNOWN_S = 60.0
+#: No task is bound to a pilot this shortly before its job's time limit.
+DRAIN_S = 20.0
+
+_FORMAT = "%i|%T|%r|%S|%e|%N"
+_ENDED = {
+    "COMPLETED": "its job has completed",
+    "CANCELLED": "its job was canceled",
+    "FAILED": "its job failed",
+    "TIMEOUT": "its job reached its time limit",
+    "NODE_FAIL": "a node of its job failed",
+    "PREEMPTED": "its job was preempted",
+    "OUT_OF_MEMORY": "its job ran out of memory",
+    "BOOT_FAIL": "a node of its job did not boot",
+    "DEADLINE": "its job reached its deadline",
+    "REVOKED": "its job was revoked",
+}
+_WAITING = {
+    "None": "Slurm has not looked at the job yet",
+    "Resources": "waiting for nodes to become free",
+    "Priority": "waiting behind jobs of higher priority",
+    "Dependency": "waiting for another job",
+    "BeginTime": "waiting for its begin time",
+    "JobHeldUser": "held by its user; release it with scontrol release",
+    "JobHeldAdmin": "held by an administrator",
+    "PartitionConfig": "asks for more than its queue allows; check nodes and walltime",
+    "PartitionNodeLimit": "asks for more nodes than its queue has; check nodes",
+    "PartitionTimeLimit": "asks for more time than its queue allows; check walltime",
+    "PartitionDown": "its queue is down",
+    "PartitionInactive": "its queue is inactive",
+    "ReqNodeNotAvail": "the nodes it needs are down, drained or reserved",
+    "Licenses": "waiting for a license",
+    "Reservation": "waiting for its reservation",
+    "BadConstraints": "no node satisfies its constraint",
+}
+
+
+@dataclass(frozen=True)
+class JobInfo:
+    """What Slurm says of a job; times are seconds since the epoch."""
+
+    state: str
+    reason: str = ""
+    ends: float | None = None
+    nodes: str = ""
+
+    @property
+    def pending(self) -> bool:
+        """Whether it has not started."""
+        return self.state in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self.state in _ENDED
+
+    @property
+    def in_words(self) -> str:
+        """Why it waits, or how it ended."""
+        if self.ended:
+            return _ENDED[self.state]
+        known = next((k for k in _WAITING if self.reason.split(",")[0].strip("() ") == k), None)
+        if known:
+            return _WAITING[known]
+        if self.reason.startswith(("QOS", "Assoc")):
+            return f"a limit of its account or qos is reached ({self.reason})"
+        return f"waiting ({self.reason})" if self.reason else "waiting"
+
+
+def query_jobs(numbers: Iterable[str]) -> dict[str, JobInfo]:
+    """Return what Slurm knows of some jobs, from one query; the others are missing."""
+    wanted = sorted(set(numbers))
+    if not wanted:
+        return {}
+    command = ["squeue", "--noheader", "--states=all", f"--format={_FORMAT}"]
+    try:
+        done = subprocess.run(
+            [*command, f"--jobs={','.join(wanted)}"],
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_S,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return parse_jobs(done.stdout)
+
+
+def parse_jobs(text: str) -> dict[str, JobInfo]:
+    """Read the lines of squeue; see `query_jobs`.
+
+    Examples
+    --------
+    >>> parse_jobs("7|PENDING|Resources|N/A|N/A|")["7"].in_words
+    'waiting for nodes to become free'
+    """
+    found = {}
+    for line in text.splitlines():
+        parts = line.strip().split("|")
+        if len(parts) == 6:
+            number, state, reason, _, ends, nodes = parts
+            found[number] = JobInfo(state.split()[0], reason, _time(ends), nodes)
+    return found
+
+
+def _time(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+# -- the job script --------------------------------------------------------------------
+
+
+def make_job(
+    description: PilotDescription, key: str, connection_file: Path, logs: Path
+) -> SLURMJob:
+    """Return the job of a pilot, not yet submitted.
+
+    Every value of the description is checked (see `pilotcut.descriptions`) or quoted; only
+    the lines of `setup` are the user's own shell.
+    """
+    try:
+        from dask_jobqueue.slurm import SLURMJob
+    except ImportError as error:
+        raise PilotError(
+            f"pilot '{description.name}': resource slurm needs dask-jobqueue, which is not "
+            f"installed; install it with: pip install 'pilotcut[slurm]'"
+        ) from error
+    d = description
+    job = SLURMJob(
+        "of the connection file",
+        name=key,
+        job_name=f"pilotcut-{key}",
+        queue=d.queue,
+        account=d.account,
+        walltime=d.walltime,
+        cores=d.cores_per_node,
+        processes=d.workers_per_node,
+        memory=d.memory_per_node or "1GiB",
+        job_directives_skip=["#SBATCH -n 1", *([] if d.memory_per_node else ["--mem="])],
+        job_extra_directives=_directives(d, key, logs),
+        job_script_prologue=_prologue(d),
+        log_directory=None,
+    )
+    job._command_template = _command(d, key, connection_file)
+    return job
+
+
+def _directives(d: PilotDescription, key: str, logs: Path) -> list[str]:
+    named = {"qos": d.qos, "constraint": d.constraint, "reservation": d.reservation}
+    return [
+        f"-N {d.nodes}",
+        "--ntasks-per-node=1",
+        *([f"--gres=gpu:{d.gpus_per_node}"] if d.gpus_per_node else []),
+        *(f"--{name}={shlex.quote(value)}" for name, value in named.items() if value),
+        f"--output={shlex.quote(str(logs / f'{key}-%j.log'))}",
+        "--no-requeue",
+        *d.directives,
+    ]
+
+
+def _prologue(d: PilotDescription) -> list[str]:
+    threads = " ".join(f"{name}={d.threads_per_worker}" for name in THREAD_VARIABLES)
+    return [
+        "set -e",
+        f"export PYTHONPATH={shlex.quote(python_path())}",
+        f"export {threads}",
+        *d.setup,
+    ]
+
+
+def _command(d: PilotDescription, key: str, connection_file: Path) -> str:
+    config = node_layout(d, key, allow_version_mismatch=d.allow_version_mismatch)
+    config |= {"connection": str(connection_file), "local_directory": None}
+    agent = [d.python or sys.executable, "-m", "pilotcut.pilots.agent", "node", json.dumps(config)]
+    return "exec " + shlex.join(agent if d.nodes == 1 else srun_agent(d, agent))
+
+
+# -- the pilot -------------------------------------------------------------------------
+
+
+class SlurmPilot(DaskPilot):
+    """Workers in a Slurm job of their own."""
+
+    def __init__(self, description: PilotDescription, generation: int = 0) -> None:
+        super().__init__(description, generation)
+        self._job: SLURMJob | None = None
+        self._logs = Path()
+        self._first_joined: float | None = None
+        self._empty_since: float | None = None
+        self._unknown_since: float | None = None
+        self._was_active = False
+        self.ends: float | None = None
+
+    @property
+    def job_id(self) -> str | None:
+        """The number of the Slurm job, once it is submitted."""
+        return self._job.job_id if self._job is not None else None
+
+    @property
+    def log(self) -> Path:
+        """Where the job's output goes."""
+        return self._logs / f"{self.key}-{self.job_id}.log"
+
+    def submit(self, scheduler: SchedulerLink, connection_file: Path, logs: Path) -> None:
+        """Submit the job; the pilot is pending then.
+
+        Raises
+        ------
+        PilotError
+            With what sbatch says, if it refuses.
+        """
+        self._scheduler, self._logs = scheduler, logs
+        if shutil.which("sbatch") is None:
+            raise PilotError(
+                f"pilot '{self.name}': there is no sbatch here, expected a machine that submits "
+                f"to Slurm; use resource: local on this one"
+            )
+        self._job = make_job(self.description, self.key, connection_file.resolve(), logs.resolve())
+        try:
+            self._await(self._job.start())
+        except (RuntimeError, ValueError) as error:
+            raise PilotError(f"pilot '{self.name}': sbatch refused it: {_said(error)}") from error
+        self.move(PilotState.PENDING, f"job {self.job_id}: waiting for Slurm")
+
+    def _await(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_COMMAND_S)
+
+    def observe(self, joined: int, job: JobInfo | None, now: float) -> None:
+        """Take note of how many workers there are and of what Slurm says."""
+        if self.state.final or self.job_id is None:
+            return
+        if joined and self._first_joined is None:
+            self._first_joined = now
+        if job is None:
+            self._observe_unknown(joined, now)
+            return
+        self._unknown_since = None
+        self.ends = job.ends
+        if job.ended:
+            self._end(job)
+        elif job.pending:
+            self.note(PilotState.PENDING, f"job {self.job_id}: {job.in_words}")
+        else:
+            self._observe_running(joined, now)
+
+    def _observe_unknown(self, joined: int, now: float) -> None:
+        if joined:
+            self._unknown_since = None
+            return
+        self._unknown_since = self._unknown_since or now
+        if now - self._unknown_since > UNKNOWN_S:
+            self.move(PilotState.FAILED, f"Slurm does not know job {self.job_id} any more")
+
+    def _observe_running(self, joined: int, now: float) -> None:
+        where = f"job {self.job_id}"
+        if not joined:
+            self._observe_empty(now)
+            return
+        self._empty_since = None
+        ready = joined >= self.slots or now - (self._first_joined or now) > STRAGGLING_S
+        if self.state is not PilotState.DRAINING and ready:
+            self._was_active = True
+            self.note(PilotState.ACTIVE, where)
+        if self.ends is not None and self.ends - now < min(
+            DRAIN_S, self.description.walltime_s / 5
+        ):
+            self.note(PilotState.DRAINING, f"{where}: its time limit is near")
+        if self.state is PilotState.DRAINING and not self._in_flight:
+            self.close()
+
+    def _observe_empty(self, now: float) -> None:
+        """Take note of a running job without workers: it starts, or has lost them all."""
+        if not self._was_active:
+            self.note(PilotState.STARTING, f"job {self.job_id}: waiting for its workers")
+        self._empty_since = self._empty_since or now
+        most = EMPTY_S if self._was_active else JOIN_S
+        if now - self._empty_since > most:
+            what = "has lost all its workers" if self._was_active else "has no workers"
+            self._give_up(f"job {self.job_id} {what} after {most:.0f} s")
+
+    def _end(self, job: JobInfo) -> None:
+        reason = f"job {self.job_id}: {job.in_words}"
+        if self.state is PilotState.DRAINING:
+            self.move(PilotState.DONE, reason)
+        elif job.state == "CANCELLED":
+            self.move(PilotState.CANCELED, reason)
+        elif self._was_active:
+            self.move(PilotState.FAILED, reason)
+        else:
+            self.move(PilotState.FAILED, f"{reason}; its log, {self.log}, ends with:"
+                      f"{log_tail(self.log)}")  # fmt: skip
+
+    def _give_up(self, reason: str) -> None:
+        tail = f"; its log, {self.log}, ends with:{log_tail(self.log)}"
+        self.move(PilotState.FAILED, reason + tail)
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._job is not None and self._job.job_id:
+            subprocess.run(["scancel", self._job.job_id], capture_output=True, timeout=_COMMAND_S)
+
+    def close(self) -> None:
+        """Cancel the job."""
+        if self.state.final:
+            return
+        was_submitted = self.job_id is not None
+        self.move(PilotState.DRAINING, self.reason)
+        self._cancel()
+        done = was_submitted and self._was_active
+        self.move(PilotState.DONE if done else PilotState.CANCELED)
+
+
+def _said(error: Exception) -> str:
+    """Return what sbatch wrote to stderr, out of dask-jobqueue's account of it."""
+    text = str(error)
+    if "stderr:" in text:
+        text = text.split("stderr:")[1]
+    return " ".join(text.replace("sbatch: error:", "").split()) or "no reason given"
+
+
+def joined_by_pilot(workers: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the workers of each pilot, by the pilot's key."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for worker in workers.values():
+        for resource in worker["resources"]:
+            if resource.startswith("pilot:"):
+                found.setdefault(resource.removeprefix("pilot:"), []).append(dict(worker))
+    return found
