@@ -30,12 +30,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from pilotcut import __version__
+from pilotcut import __version__, cli_pilots
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.training.config import TrainingConfig, default_of
 
 if TYPE_CHECKING:
-    from pilotcut.descriptions import PilotDescription
     from pilotcut.pilots import PilotManager
     from pilotcut.tasks import TaskManager
     from pilotcut.training.run_directory import RunDirectory
@@ -49,8 +48,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-pilots_app = typer.Typer(help="Look at pilot descriptions.", no_args_is_help=True)
-app.add_typer(pilots_app, name="pilots")
+app.add_typer(cli_pilots.app, name="pilots")
+app.command()(cli_pilots.run)
 
 _out = Console()
 _err = Console(stderr=True)
@@ -327,35 +326,6 @@ def _print_summary(summary: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     _out.print(f"run directory: {escape(summary['run_dir'])}", soft_wrap=True, highlight=False)
-
-
-@pilots_app.command("show")
-def show_pilots(file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")]) -> None:
-    """Check a pilot description and show what it asks for."""
-    from pilotcut.descriptions import load_descriptions, notes
-
-    described = load_descriptions(file)
-    table = Table()
-    for name in ("pilot", "resource", "nodes", "workers", "threads", "gpus", "memory", "backend"):
-        table.add_column(name)
-    for pilot in described:
-        table.add_row(*_cells(pilot))
-    _out.print(table)
-    for note in notes(described):
-        _err.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
-
-
-def _cells(pilot: PilotDescription) -> list[str]:
-    return [
-        pilot.name,
-        pilot.resource,
-        str(pilot.nodes),
-        str(pilot.slots),
-        str(pilot.threads_per_worker),
-        str(pilot.gpus),
-        pilot.memory_per_node or "-",
-        f"{pilot.backend.kind} on {pilot.backend.device}",
-    ]
 
 
 if __name__ == "__main__":

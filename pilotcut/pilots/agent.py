@@ -31,9 +31,11 @@ from distributed import Nanny, Scheduler, Status
 from distributed.core import rpc
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from pilotcut.descriptions import PilotDescription
 from pilotcut.errors import PilotError
 from pilotcut.pilots import payload, versions
 from pilotcut.pilots.connection import Connection
+from pilotcut.pilots.layout import node_layout
 
 _LOOPBACK = "127.0.0.1"
 _PARENT_POLL_S = 1.0
@@ -240,6 +242,23 @@ def _take_streams() -> tuple[IO[str], IO[str]]:
     os.close(null)
     os.dup2(2, 1)
     return orders, answers
+
+
+def serve_node(description: PilotDescription, connection_file: Path) -> None:
+    """Serve the workers of a description on this node, until the manager ends or we are told.
+
+    Raises
+    ------
+    PilotError
+        If the manager refuses them, or is gone.
+    """
+    mismatch = description.allow_version_mismatch
+    config = node_layout(description, description.name, allow_version_mismatch=mismatch)
+    config |= {"connection": str(connection_file), "local_directory": None}
+    try:
+        asyncio.run(_serve_node(config))
+    except (OSError, TimeoutError) as error:
+        raise PilotError(f"the manager of {connection_file} cannot be joined: {error}") from error
 
 
 def _run_node(config: dict[str, Any]) -> None:

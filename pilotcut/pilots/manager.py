@@ -6,6 +6,7 @@ them: tasks, queues and policies are `pilotcut.tasks`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -25,9 +26,12 @@ from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
 from pilotcut.trace import JsonLines
 
 if TYPE_CHECKING:
-    from pilotcut.pilots.scheduler import DaskScheduler
+    from pilotcut.pilots.scheduler import SchedulerLink
 
 _log = logging.getLogger(__name__)
+
+#: Names the connection file for `PilotManager.from_environment`.
+CONNECTION_VARIABLE = "PILOTCUT_CONNECTION"
 
 #: How often workers, and Slurm, are looked at.
 LOOK_S, SLURM_S = 0.5, 1.0
@@ -63,20 +67,24 @@ class PilotManager:
         *,
         run_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        _refuse_unavailable(descriptions)
+        self._check(descriptions)
         self.notes: tuple[str, ...] = notes(descriptions)
         self.events = JsonLines()
         self.connection_file: Path | None = None
         self._run_dir = Path(run_dir) if run_dir is not None else None
         self._scratch: Path | None = None
-        self._scheduler: DaskScheduler | None = None
+        self._scheduler: SchedulerLink | None = None
         self._closing = threading.Event()
         self._monitor: threading.Thread | None = None
         self._newcomers: list[Callable[[Pilot], None]] = []
         self._replaced: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._asked_slurm = 0.0
+        self._writing = threading.Lock()
         self._pilots: tuple[Pilot, ...] = tuple(self._make(d) for d in descriptions)
+
+    def _check(self, descriptions: Sequence[PilotDescription]) -> None:
+        _refuse_unavailable(descriptions)
 
     @classmethod
     def from_yaml(
@@ -84,6 +92,27 @@ class PilotManager:
     ) -> PilotManager:
         """Return a manager of the pilots that a file describes."""
         return cls(load_descriptions(path), run_dir=run_dir)
+
+    @classmethod
+    def from_environment(cls) -> PilotManager:
+        """Return a manager of the pilots that ``pilotcut run`` or ``pilots up`` has started.
+
+        The environment variable PILOTCUT_CONNECTION names their connection file.
+
+        Raises
+        ------
+        UserError
+            If it is not set.
+        """
+        from pilotcut.pilots.borrowed import BorrowingManager
+
+        path = os.environ.get(CONNECTION_VARIABLE)
+        if not path:
+            raise UserError(
+                f"{CONNECTION_VARIABLE} is not set, expected the connection file of running "
+                f"pilots; start the script with: pilotcut run PILOTS.yaml -- python SCRIPT"
+            )
+        return BorrowingManager(Path(path))
 
     def _make(self, description: PilotDescription, generation: int = 0) -> Pilot:
         pilot = _pilot_of(description, generation)
@@ -101,14 +130,14 @@ class PilotManager:
         return sum(pilot.slots for pilot in self._pilots if not pilot.state.final)
 
     @property
-    def scheduler(self) -> DaskScheduler | None:
+    def scheduler(self) -> SchedulerLink | None:
         """The scheduler of the pilots outside this process, None if there are none."""
         return self._scheduler
 
     @property
     def dashboard(self) -> str:
         """Where dask's dashboard can be seen from this machine; empty if there is none."""
-        return self._scheduler.dashboard if self._scheduler is not None else ""
+        return getattr(self._scheduler, "dashboard", "")
 
     def on_newcomer(self, callback: Callable[[Pilot], None]) -> None:
         """Call `callback(pilot)` for every pilot that comes later, from any thread."""
@@ -161,6 +190,7 @@ class PilotManager:
             connection = scheduler.connect(deadline, on_loss=self._scheduler_lost)
             self.connection_file = home / FILE_NAME
             connection.write(self.connection_file)
+            self._write_roster()
             for pilot in local:
                 pilot.join(scheduler, self.connection_file)
             for other in remote:
@@ -174,6 +204,9 @@ class PilotManager:
             if isinstance(error, OSError):
                 raise PilotError(f"pilots could not be started: {error}") from error
             raise
+        self._watch_in_background()
+
+    def _watch_in_background(self) -> None:
         self._monitor = threading.Thread(target=self._watch, daemon=True, name="pilot-monitor")
         self._monitor.start()
 
@@ -220,6 +253,14 @@ class PilotManager:
                 "reason": pilot.reason,
             }
         )
+        self._write_roster()
+
+    def _write_roster(self) -> None:
+        from pilotcut.pilots import roster
+
+        if self.connection_file is not None:
+            with self._writing, contextlib.suppress(OSError):  # the directory may be gone by now
+                roster.write(self.connection_file.with_name(roster.FILE_NAME), self._pilots)
 
     def _watch(self) -> None:
         """Look at workers and jobs until the manager closes."""
@@ -308,8 +349,7 @@ class PilotManager:
             self._monitor.join()
         for pilot in self._pilots:
             pilot.close()
-        if self.connection_file is not None:
-            self.connection_file.unlink(missing_ok=True)
+        self._forget_connection()
         scheduler, self._scheduler = self._scheduler, None
         if scheduler is not None:
             scheduler.close()
@@ -317,6 +357,10 @@ class PilotManager:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
         self.events.close()
+
+    def _forget_connection(self) -> None:
+        if self.connection_file is not None:
+            self.connection_file.unlink(missing_ok=True)
 
     def __enter__(self) -> PilotManager:
         self.start()

@@ -166,7 +166,7 @@ def make_job(
     except ImportError as error:
         raise PilotError(
             f"pilot '{description.name}': resource slurm needs dask-jobqueue, which is not "
-            f"installed; install it with: pip install 'pilotcut[slurm]'"
+            f"installed; install it with: pip install dask-jobqueue"
         ) from error
     d = description
     job = SLURMJob(
