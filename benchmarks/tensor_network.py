@@ -5,7 +5,7 @@ complex128, differentiable by torch. quimb builds the network once, a seeded cot
 finds its contraction path, and what is left is a function of torch tensors. A CX is one
 tensor, target' = control XOR target: its control is diagonal, so the wire's index goes on.
 
-Four ways, slowest first at most sizes; `training_step.py --networks` measures all of them:
+Four ways, slowest first; `training_step.py --networks` measures all of them:
 
 - "gates, vmap": the tensors of kets, bras, CXs and observables, for one sample under
   `torch.vmap`;
@@ -15,8 +15,8 @@ Four ways, slowest first at most sizes; `training_step.py --networks` measures a
   operation each. It leaves two tensors a qubit, for quimb to contract;
 - "qubits, traced": that through `torch.jit.trace`, as quimb's own `TNOptimizer` does.
 
-`torch.compile` was slower than no compiler: inductor does not generate code for complex
-numbers.
+`torch.compile` of the third took longer than the third itself (20 qubits): inductor does not
+generate code for complex numbers.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ there so that nobody is misled about when cutting wins.
     python benchmarks/training_step.py [--repeats 5] [--only 4 12 20 36 60] [--networks]
 
 What is done once for a circuit is outside the clock in every column: compiling and cutting,
-quimb's search for a contraction path, torch's tracing, the first step. quimb runs the fastest
-of the four ways in `tensor_network.py`; `--networks` measures the other three beside it.
+quimb's search for a contraction path, torch's tracing, the first step (for quimb the first
+four: torch optimises a traced function while it runs). quimb runs the fastest of
+the four ways in `tensor_network.py`; `--networks` measures the other three beside it.
 
 PennyLane's backprop keeps every state of the batch, 22 GB at 20 qubits, so it stops at 12.
 The addon's step is not run but computed from one measured query, and marked "est.": its
