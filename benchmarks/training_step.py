@@ -5,7 +5,12 @@ ZFeatureMap + RealAmplitudes(reps=1), <Z...Z>, batch 16 (or 1 where it says so),
 the loss to 1e-5, or its line says so. "Uncut" columns simulate the whole circuit: they are
 there so that nobody is misled about when cutting wins.
 
-    python benchmarks/training_step.py [--repeats 5] [--only 4 12 20 36 60]
+    python benchmarks/training_step.py [--repeats 5] [--only 4 12 20 36 60] [--networks]
+
+What is done once for a circuit is outside the clock in every column: compiling and cutting,
+quimb's search for a contraction path, torch's tracing, the first step (for quimb the first
+four: torch optimises a traced function while it runs). quimb runs the fastest of
+the four ways in `tensor_network.py`; `--networks` measures the other three beside it.
 
 PennyLane's backprop keeps every state of the batch, 22 GB at 20 qubits, so it stops at 12.
 The addon's step is not run but computed from one measured query, and marked "est.": its
@@ -31,11 +36,15 @@ from addon_baseline import addon_query
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import EstimatorQNN
+from tensor_network import BEST, WAYS
 
 from pilotcut import cut_qnn
 from pilotcut.training.model import Model, classifier
 
 Step = Callable[[], float]
+
+#: Steps after which torch has optimised a traced function.
+WARM_UP = 3
 
 
 def main() -> None:
@@ -43,16 +52,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", type=int, nargs="*", default=[4, 12, 20, 36, 60])
+    parser.add_argument("--networks", action="store_true", help="quimb in all four ways")
     options = parser.parse_args()
     print(f"{'qubits':>6} {'cuts':>4} {'batch':>5}  {'column':34} {'ms':>12} {'min-max':>21}  loss")
     for qubits, cuts, batch in ((4, 3, 16), (12, 1, 16), (20, 1, 16), (36, 2, 1), (60, 4, 16)):
         if qubits in options.only:
-            compare(qubits, cuts, batch, options.repeats)
+            compare(qubits, cuts, batch, options)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak resident memory of this process: {peak:.2f} GiB")
 
 
-def compare(qubits: int, cuts: int, batch: int, repeats: int) -> None:
+def compare(qubits: int, cuts: int, batch: int, options: argparse.Namespace) -> None:
     """Measure every column at one size."""
     model = classifier(qubits)
     rng = np.random.default_rng(0)
@@ -61,13 +71,13 @@ def compare(qubits: int, cuts: int, batch: int, repeats: int) -> None:
     y = torch.tensor(rng.choice([-1.0, 1.0], (batch, 1)))
     head = f"{qubits:6} {cuts:4} {batch:5}  "
     ours = None
-    for name, (make, limit) in columns(cuts).items():
+    for name, (make, limit) in columns(cuts, options.networks).items():
         if qubits > limit:
             continue
-        step, runs = make(model, weights, x, y), repeats
+        step, runs = make(model, weights, x, y), options.repeats
         loss = step()  # builds, compiles, allocates
-        if qubits >= 20 and "uncut" in name:
-            runs = min(repeats, 3)
+        if qubits >= 20 and "uncut" in name and "quimb" not in name:
+            runs = min(runs, 3)
         seconds = [timed(step) for _ in range(runs)]
         ours = loss if ours is None else ours
         agrees = (
@@ -91,8 +101,9 @@ def timed(step: Step) -> float:
     return time.perf_counter() - started
 
 
-def columns(cuts: int) -> dict[str, tuple[Callable[..., Step], int]]:
+def columns(cuts: int, networks: bool) -> dict[str, tuple[Callable[..., Step], int]]:
     """Return what is compared: name -> (maker of a step, most qubits it is run with)."""
+    others = [way for way in WAYS if networks and way != BEST]
     return {
         f"pilotcut exact, {cuts} cuts": (cut_step(cuts, "exact"), 60),
         f"pilotcut sampled 1024 shots, {cuts} cuts": (cut_step(cuts, "sampled"), 4),
@@ -101,6 +112,8 @@ def columns(cuts: int) -> dict[str, tuple[Callable[..., Step], int]]:
         "PennyLane default.qubit, uncut": (pennylane_step("default.qubit", "backprop"), 12),
         "PennyLane lightning.qubit, uncut": (pennylane_step("lightning.qubit", "adjoint"), 20),
         "Qiskit ML + Aer EstimatorV2, uncut": (qiskit_step, 4),
+        "quimb tensor network, uncut": (quimb_step(BEST), 60),
+        **{f"quimb {way}, uncut": (quimb_step(way), 60) for way in others},
     }
 
 
@@ -182,6 +195,29 @@ def qiskit_step(model: Model, weights: np.ndarray, x: torch.Tensor, y: torch.Ten
         default_precision=0.0,
     )
     return train_step(TorchConnector(qnn, initial_weights=weights).double(), x, y)
+
+
+def quimb_step(way: str) -> Callable[..., Step]:
+    """Return a maker of quimb's step on the tensor network of the whole circuit."""
+
+    def make(model: Model, weights: np.ndarray, x: torch.Tensor, y: torch.Tensor) -> Step:
+        start = torch.tensor(weights)
+        values = WAYS[way](x, start)
+
+        class Network(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.weights = torch.nn.Parameter(start)
+
+            def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+                return values(inputs, self.weights)
+
+        step = train_step(Network(), x, y)
+        for _ in range(WARM_UP):
+            step()
+        return step
+
+    return make
 
 
 def addon_estimate(head: str, model: Model, weights: np.ndarray, x: np.ndarray, cuts: int) -> None:
