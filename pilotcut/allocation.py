@@ -25,6 +25,7 @@ def deal(
     fragments: Sequence[Fragment],
     tensors: Sequence[FragmentTensor],
     sensitivities: Sequence[np.ndarray],
+    pilot: int,
     budget: int,
 ) -> list[np.ndarray]:
     """Return shots (rows, subexperiments) for each fragment, `budget` each on average.
@@ -36,11 +37,14 @@ def deal(
     sensitivities
         (rows, observables, sub-observables, variants) for each fragment; the variances of
         several observables are added.
+    pilot
+        Shots of each subexperiment in the pilot round.
     budget
         Mean shots of a subexperiment still to be dealt.
     """
     weights = [
-        importance(f, t, s) for f, t, s in zip(fragments, tensors, sensitivities, strict=True)
+        importance(f, t, s, pilot)
+        for f, t, s in zip(fragments, tensors, sensitivities, strict=True)
     ]
     total = sum(w.sum(axis=1) for w in weights)
     count = sum(w.shape[1] for w in weights)
@@ -54,15 +58,23 @@ def deal(
     return shots
 
 
-def importance(fragment: Fragment, tensor: FragmentTensor, sensitivity: np.ndarray) -> np.ndarray:
-    """Return ``|s| sigma`` of each subexperiment, (rows, subexperiments), up to a factor."""
+def importance(
+    fragment: Fragment, tensor: FragmentTensor, sensitivity: np.ndarray, pilot: int
+) -> np.ndarray:
+    """Return ``|s| sigma`` of each subexperiment, (rows, subexperiments), up to a factor.
+
+    A subexperiment that showed one outcome only may still have another: to its variance is
+    added that of an outcome that comes once in `pilot` shots. Without that, a value near 1
+    looks certain and starves.
+    """
     columns = []
     for template in fragment.templates:
         members = list(fragment.groups[template.group])
         s = sensitivity[:, :, members][..., template.variants]
         covariance = tensor.covariances[template.group][:, template.variants]
         variance = np.einsum("bomv,bvmn,bonv->bv", s, covariance, s, optimize=True)
-        columns.append(np.sqrt(np.maximum(variance, 0.0)))
+        unseen = (s**2).sum(axis=(1, 2)) * 4 / pilot**2
+        columns.append(np.sqrt(np.maximum(variance, 0.0) + unseen))
     return np.concatenate(columns, axis=1) if columns else np.zeros((len(sensitivity), 0))
 
 

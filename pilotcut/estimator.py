@@ -242,6 +242,7 @@ class CutEstimator(BaseEstimatorV2):
             compiled.plan.fragments,
             pilot.tensors,
             pilot.sensitivities(coefficients),
+            first,
             shots - first,
         )
         rest = self.evaluate(compiled, slots, dealt)

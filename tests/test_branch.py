@@ -103,6 +103,21 @@ def test_shared_scaled_and_curved_angles(name, labels):
     np.testing.assert_allclose(found, by_difference, atol=1e-8)
 
 
+@pytest.mark.parametrize("mode", ["exact", "sampled"])
+def test_the_angle_of_a_bound_cut_gate_is_no_matter_of_caches(mode):
+    """Its operations are the same at any angle, its branches are not."""
+    for angle in (0.3, 1.0, 2.0):
+        circuit = QuantumCircuit(2)
+        circuit.ry(0.7, 0)
+        circuit.ry(1.1, 1)
+        circuit.rzz(angle, 0, 1)
+        circuit.rx(0.4, 0)
+        circuit.rx(0.3, 1)
+        estimator = CutEstimator(labels="AB", mode=mode, shots=10**7, seed=1)
+        value = estimator.run([(circuit, "ZZ")]).result()[0].data.evs
+        assert value == pytest.approx(exact(circuit, ["ZZ"])[0], abs=2e-3)
+
+
 def test_chunks_of_rows_change_nothing():
     """A small memory limit splits the batch, and values and gradients stay the same."""
     model = classifier(6)

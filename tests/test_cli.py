@@ -123,6 +123,8 @@ def test_json_is_one_object_on_stdout_with_local_pilots_too(tmp_path):
         "checkpoint.pt",
         "weights.pt",
         "logs",
+        "events.jsonl",
+        "pilots.json",
     }
     assert {entry.name for entry in (run_dir / "logs").iterdir()} == {
         "scheduler.log",
@@ -249,7 +251,7 @@ def test_all_faults_of_a_pilot_description_are_told_by_both_commands(refused, ca
         (b"pilots: [", "not valid YAML"),
         (b"\xff\xfe\x00", "is not a text file"),
         (b"", "is empty"),
-        (b"pilots: [{name: a, resource: slurm}]", "resource slurm is not available"),
+        (b"pilots: [{name: a, resource: local, backend: {noise: x}}]", "backend noise is 'x'"),
     ],
 )
 def test_a_description_that_cannot_be_used_is_one_line(refused, tmp_path, content, said):

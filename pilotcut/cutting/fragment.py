@@ -239,7 +239,7 @@ class Fragment:
         """
         parts = [
             [s.site if isinstance(s, SiteStep) else s.key for s in self.steps],
-            [(s.wires, s.kind, s.operations) for s in self.sites],
+            [(s.wires, s.kind, s.operations, s.branches.tobytes()) for s in self.sites],
             (len(self.angles), self.width, self.observables.to_labels(), self.groups),
         ]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -35,7 +35,7 @@ FREE_ON_RESUME = frozenset({"epochs", "pilots"})
 CHECKPOINT = frozenset({"epoch", "last", "network", "optimizer", "shuffle", "stages", "seconds"})
 
 #: What pilots write beside a run, before it begins.
-OF_PILOTS = frozenset({"logs", "events.jsonl", "connection.json"})
+OF_PILOTS = frozenset({"logs", "events.jsonl", "connection.json", "pilots.json"})
 
 
 class RunDirectory:
