@@ -36,6 +36,7 @@ from pilotcut.errors import PilotError
 from pilotcut.pilots import payload, versions
 from pilotcut.pilots.connection import Connection
 from pilotcut.pilots.layout import node_layout
+from pilotcut.pilots.ranks import DIRECTORY_VARIABLE
 
 _LOOPBACK = "127.0.0.1"
 _PARENT_POLL_S = 1.0
@@ -129,7 +130,9 @@ async def _serve_workers(config: dict[str, Any], orders: IO[str], answers: IO[st
 
 
 async def _serve_node(config: dict[str, Any]) -> None:
-    connection = Connection.read(Path(config["connection"]))
+    path = Path(config["connection"])
+    connection = Connection.read(path)
+    config["env"][DIRECTORY_VARIABLE] = str(path.resolve().parent)
     nannies = _nannies(connection, config)
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):

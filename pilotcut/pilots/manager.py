@@ -312,6 +312,17 @@ class PilotManager:
         for callback in tuple(self._newcomers):
             callback(pilot)
 
+    def is_replacing(self, pilot: Pilot) -> bool:
+        """Return whether another pilot may still come in place of one that has ended."""
+        description = pilot.description
+        kind = description.kind
+        return (
+            description.replace
+            and not self._closing.is_set()
+            and self._failures[kind] < MOST_FAILURES
+            and self._replaced[kind] < description.most_replacements
+        )
+
     def _replace(self, pilot: Any) -> None:
         """Ask for a new pilot in place of one that has ended, if that is wanted and wise."""
         description = pilot.description

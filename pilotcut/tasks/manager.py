@@ -14,32 +14,33 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
 
 import cloudpickle
 
-from pilotcut.descriptions import PilotDescription
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.pilots.manager import PilotManager
-from pilotcut.pilots.payload import Call, Loss, Outcome, Report, drop_shared, keep_object
-from pilotcut.pilots.pilot import Pilot, PilotState
+from pilotcut.pilots.payload import Loss, Outcome, Report, drop_shared, keep_object
+from pilotcut.pilots.pilot import Pilot
 from pilotcut.tasks.policies import POLICIES, PilotView, Policy, TaskView
-from pilotcut.tasks.task import Shared, Task, TaskFuture, TaskState, futures_in, with_results
+from pilotcut.tasks.record import Record
+from pilotcut.tasks.room import PARCEL, Room, Ticket
+from pilotcut.tasks.runtimes import SHORT_S, RunTimes
+from pilotcut.tasks.task import Shared, TaskFuture, TaskState, futures_in, with_results
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-#: A task known to take at most this long is sent in a parcel with others like it.
-#: Measured on two local workers: no-op tasks one by one 700/s, in parcels 3,000/s.
-SHORT_S = 0.002
-#: Most tasks in a parcel, and most work in seconds by what is known of their run times.
-PARCEL = 64
+#: Most work in a parcel, in seconds, by what is known of run times.
 PARCEL_S = 0.016
+#: A task that was alone with this many workers when they died is not run again.
+MOST_KILLS = 3
+#: How often stragglers are looked for while slots are free.
+_STRAGGLER_TICK_S = 0.05
 #: A policy may wait on purpose; it is asked again this often.
 _TICK_S = 0.5
 
@@ -54,6 +55,12 @@ class TaskManager:
     policy
         ``"eager"``, ``"longest_first"``, or a callable such as
         `pilotcut.tasks.policies.eager`.
+    duplicates
+        Start a second run of a straggler on a free slot, when no task waits; the first
+        result wins. Tasks must then bear running twice at the same time.
+    most_preemptions
+        How often a task is run again because its whole pilot went: canceled, at its time
+        limit, or with its node.
 
     Examples
     --------
@@ -63,18 +70,29 @@ class TaskManager:
     7
     """
 
-    def __init__(self, pilots: PilotManager, *, policy: str | Policy = "eager") -> None:
+    def __init__(
+        self,
+        pilots: PilotManager,
+        *,
+        policy: str | Policy = "eager",
+        duplicates: bool = True,
+        most_preemptions: int = 20,
+    ) -> None:
         self._choose = _policy(policy)
         self.policy: str = policy if isinstance(policy, str) else _name_of(policy)
         pilots.start()
         self._pilots = pilots
-        self._rooms = {pilot.name: _Room(pilot) for pilot in pilots.pilots}
+        self._rooms = {pilot.name: Room(pilot) for pilot in pilots.pilots}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._callbacks: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._numbers = itertools.count()
-        self._unfinished: dict[int, _Record] = {}
+        self._unfinished: dict[int, Record] = {}
         self._ready: dict[int, TaskView] = {}
-        self._run_times: dict[tuple[str, str], float] = {}
+        self._run_times = RunTimes()
+        self._duplicates = duplicates
+        self._most_preemptions = most_preemptions
+        self._running: dict[int, tuple[Record, Ticket]] = {}  # by task, its first launch
+        self._quarantined: set[str] = set()
         self._closing = False
         self._submitting = threading.Lock()
         self._sharing = threading.Lock()
@@ -100,7 +118,7 @@ class TaskManager:
 
     def submit_task(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., Any] | Sequence[str],
         /,
         *args: Any,
         name: str | None = None,
@@ -110,6 +128,7 @@ class TaskManager:
         pilot: str | Iterable[str] | None = None,
         after: TaskFuture | Iterable[TaskFuture] = (),
         retries: int = 2,
+        error_retries: int = 0,
         cost_s: float | None = None,
         **kwargs: Any,
     ) -> TaskFuture:
@@ -121,20 +140,25 @@ class TaskManager:
         Parameters
         ----------
         fn
-            Any function. It may run more than once, if a worker dies.
+            Any function, or with `ranks` a command. It may run more than once, if a worker
+            dies or straggles.
         name
             What messages call the task; the function's name and a number if None.
         cores, gpus
-            What the task needs of one node.
+            What the task needs of one node, each rank of it.
         ranks
-            Number of MPI processes; only 1 in this version.
+            Number of MPI processes, started by srun or mpiexec from a worker of the pilot;
+            the result is that of rank 0, or what a command writes to stdout.
         pilot
             Name or names of the pilots it may run on, None for any.
         after
             Tasks that must have succeeded before.
         retries
-            How often the task is bound again when its worker or pilot was lost. An
-            exception that `fn` raises is the result and is not retried.
+            How often the task is run again when the worker that held it died. A task that
+            was alone with three workers when they died is quarantined in any case. The end
+            of a whole pilot does not count here.
+        error_retries
+            How often it is run again when `fn` raises; then the exception is the result.
         cost_s
             A guess of the run time in seconds, for policies.
 
@@ -147,18 +171,25 @@ class TaskManager:
         label = name if name is not None else f"{_name_of(fn)}-{number}"
         names = (pilot,) if isinstance(pilot, str) else None if pilot is None else tuple(pilot)
         before = (after,) if isinstance(after, TaskFuture) else tuple(after)
-        view = TaskView(
-            number, cores, gpus, None if names is None else frozenset(names), cost_s, time.time()
-        )
-        faults = _faults(fn, view, names, before, ranks, retries)
-        faults = faults or self._placement_faults(view)
+        faults = _faults(fn, cores, gpus, names, before, ranks, retries, error_retries)
         if faults:
             raise UserError([f"task '{label}': {fault}" for fault in faults])
-        record = _Record(label, view, fn, args, kwargs, retries, self._kind(fn, cost_s))
+        view = TaskView(
+            number,
+            cores * ranks,
+            gpus,
+            None if names is None else frozenset(names),
+            cost_s,
+            time.time(),
+        )
+        if faults := self._placement_faults(view):
+            raise UserError([f"task '{label}': {fault}" for fault in faults])
+        budgets = (retries, error_retries, self._most_preemptions)
+        record = Record(label, view, fn, args, kwargs, self._kind(fn, cost_s), *budgets, ranks)
         record.dependencies = _unique([*before, *futures_in(args), *futures_in(kwargs)])
         return self._accept(record)
 
-    def _accept(self, record: _Record) -> TaskFuture:
+    def _accept(self, record: Record) -> TaskFuture:
         future = TaskFuture(
             record.snapshot,
             self._post_callback,
@@ -252,19 +283,32 @@ class TaskManager:
             for event in self._events():
                 event()
             self._bind()
+            self._duplicate_stragglers()
         self._callbacks.put(None)
 
     def _events(self) -> Iterator[Callable[[], None]]:
         """Yield what is in the inbox, after waiting for the first of it."""
         try:
-            yield self._inbox.get(timeout=_TICK_S if self._ready else None)
+            yield self._inbox.get(timeout=self._patience())
             while True:
                 yield self._inbox.get_nowait()
         except queue.Empty:
             return
 
-    def _on_submit(self, record: _Record) -> None:
+    def _patience(self) -> float | None:
+        """Return how long to wait for an event before looking around."""
+        if self._ready:
+            return _TICK_S
+        return _STRAGGLER_TICK_S if self._duplicates and self._running else None
+
+    def _on_submit(self, record: Record) -> None:
         self._unfinished[record.view.id] = record
+        if self._quarantined and (mark := record.fingerprint) in self._quarantined:
+            self._fail(record, TaskError(
+                f"task '{record.name}' is quarantined: one like it (fingerprint {mark}) has killed "
+                f"{MOST_KILLS} workers"
+            ))  # fmt: skip
+            return
         record.missing = len(record.dependencies)
         for dependency in record.dependencies:
             dependency.when_done(
@@ -273,7 +317,7 @@ class TaskManager:
         if not record.dependencies:
             self._make_ready(record)
 
-    def _on_dependency(self, record: _Record, done: Future[Any]) -> None:
+    def _on_dependency(self, record: Record, done: Future[Any]) -> None:
         if record.state is not TaskState.WAITING:
             return
         cause = CancelledError("it was canceled") if done.cancelled() else done.exception()
@@ -291,8 +335,9 @@ class TaskManager:
             record.kwargs = with_results(record.kwargs)
             self._make_ready(record)
 
-    def _make_ready(self, record: _Record, alone: bool = False) -> None:
+    def _make_ready(self, record: Record, alone: bool = False) -> None:
         record.state = TaskState.READY
+        self._running.pop(record.view.id, None)
         view = record.view
         if alone or record.dependencies:
             view = TaskView(
@@ -305,23 +350,23 @@ class TaskManager:
             self._ready[view.id] = view
         self._refuse_hopeless(record)
 
-    def _on_cancel(self, record: _Record) -> None:
+    def _on_cancel(self, record: Record) -> None:
         if record.state in (TaskState.WAITING, TaskState.READY):
             self._settle(record, TaskState.CANCELED).set_running_or_notify_cancel()
 
     def _on_newcomer(self, pilot: Pilot) -> None:
         """Make room on a pilot that came later, perhaps in place of one that has ended."""
         pilot.watch(lambda _: self._inbox.put(self._on_pilot))
-        self._inbox.put(lambda: self._rooms.update({pilot.name: _Room(pilot)}))
+        self._inbox.put(lambda: self._rooms.update({pilot.name: Room(pilot)}))
 
     def _on_pilot(self) -> None:
         for number in list(self._ready):
             self._refuse_hopeless(self._unfinished[number])
 
-    def _refuse_hopeless(self, record: _Record) -> None:
+    def _refuse_hopeless(self, record: Record) -> None:
         """Fail a ready task that no pilot is left for."""
         rooms = self._rooms.values()
-        if any(room.alive and room.view().suits(record.view) for room in rooms):
+        if any(self._has_future(room) and room.view().suits(record.view) for room in rooms):
             return
         reasons = {
             room.pilot.reason or f"pilot '{room.pilot.name}' is {room.pilot.state.value}"
@@ -332,6 +377,9 @@ class TaskManager:
         self._fail(
             record, PilotError(f"task '{record.name}': no pilot is left to run it: {reason}")
         )
+
+    def _has_future(self, room: Room) -> bool:
+        return room.alive or self._pilots.is_replacing(room.pilot)
 
     def _bind(self) -> None:
         """Ask the policy, and launch what it binds."""
@@ -352,10 +400,10 @@ class TaskManager:
             for parcel in self._parcels(records, self._rooms[name].view()):
                 self._launch(self._rooms[name], parcel)
 
-    def _accepted(self, bindings: Sequence[tuple[int, str]]) -> dict[str, list[_Record]]:
+    def _accepted(self, bindings: Sequence[tuple[int, str]]) -> dict[str, list[Record]]:
         """Return the bindings per pilot, without the short-task room for other tasks."""
         room = {room.pilot.name: room.view() for room in self._rooms.values() if room.active}
-        accepted: dict[str, list[_Record]] = {}
+        accepted: dict[str, list[Record]] = {}
         seen: set[int] = set()
         for number, name in bindings:
             view, pilot = self._ready[number], room[name]
@@ -370,76 +418,139 @@ class TaskManager:
             accepted.setdefault(name, []).append(record)
         return accepted
 
-    def _is_short(self, record: _Record) -> bool:
-        return self._run_times.get(record.kind, SHORT_S + 1) <= SHORT_S
+    def _is_short(self, record: Record) -> bool:
+        return self._run_times.is_short(record.kind)
 
-    def _parcels(self, records: Sequence[_Record], room: PilotView) -> Iterator[list[_Record]]:
+    def _parcels(self, records: Sequence[Record], room: PilotView) -> Iterator[list[Record]]:
         """Yield what to launch together: short tasks in parcels, others one by one."""
         short = [r for r in records if self._is_short(r) and r.is_plain]
         together = set(map(id, short))
         for record in records:
             if id(record) not in together:
                 yield [record]
-        longest = max((self._run_times[r.kind] for r in short), default=0.0)
+        longest = max((self._run_times.longest(r.kind) for r in short), default=0.0)
         size = min(PARCEL, int(PARCEL_S / max(longest, PARCEL_S / PARCEL)))
         if room.free:  # idle workers share what there is
             size = min(size, -(-len(short) // room.slots)) or 1
         for start in range(0, len(short), size):
             yield short[start : start + size]
 
-    def _launch(self, room: _Room, parcel: Iterable[_Record]) -> None:
+    def _launch(self, room: Room, parcel: Iterable[Record]) -> None:
         records = []
         for record in parcel:
-            view = self._ready.pop(record.view.id)
+            del self._ready[record.view.id]
             assert record.future is not None
             # On the first launch only: a future that runs already may not be told again.
-            if record.retries == 0 and not record.future.set_running_or_notify_cancel():
+            if record.attempts == 0 and not record.future.set_running_or_notify_cancel():
                 self._settle(record, TaskState.CANCELED)
                 continue
             record.bind(room.pilot.name)
-            room.take(view)
+            self._tell(record)
             records.append(record)
         if records:
-            calls = [Call(r.fn, r.args, r.kwargs, r.view.gpus) for r in records]
-            room.pilot.launch(
-                calls,
-                lambda report: self._inbox.put(lambda: self._on_report(room, records, report)),
-            )
+            self._send(room, records)
 
-    def _on_report(self, room: _Room, records: Sequence[_Record], report: Report) -> None:
-        for i, record in enumerate(records):
-            room.give_back(record.view.id)
+    def _send(self, room: Room, records: Sequence[Record]) -> None:
+        """Hand calls to a pilot; it will report once."""
+        now = time.time()
+        tickets = [room.take(record.view, now) for record in records]
+        for record, ticket in zip(records, tickets, strict=True):
+            record.copies += 1
+            if record.copies == 1:
+                self._running[record.view.id] = (record, ticket)
+        calls = [r.call() for r in records]
+        room.pilot.launch(
+            calls,
+            lambda report: self._inbox.put(lambda: self._on_report(room, records, tickets, report)),
+        )
+
+    def _on_report(
+        self, room: Room, records: Sequence[Record], tickets: Sequence[Ticket], report: Report
+    ) -> None:
+        for i, (record, ticket) in enumerate(zip(records, tickets, strict=True)):
+            room.give_back(ticket, time.time())
+            record.copies -= 1
             if record.state is not TaskState.BOUND:
-                continue  # abandoned
-            if isinstance(report, Loss):
-                self._on_loss(record, report)
-            else:
-                self._on_outcome(record, report[i])
+                continue  # abandoned, or a duplicate was quicker
+            if not isinstance(report, Loss):
+                self._on_outcome(record, report[i], room.pilot.name)
+            elif record.copies == 0:
+                self._on_loss(record, report, alone=len(records) == 1)
 
-    def _on_loss(self, record: _Record, loss: Loss) -> None:
-        if record.retries < record.most_retries:
-            record.retries += 1
-            self._make_ready(record, alone=True)
-            return
-        times = record.retries + 1
-        self._fail(record, TaskError(
-            f"task '{record.name}' was lost {times} time{'s' if times > 1 else ''} "
-            f"(retries is {record.most_retries}), the last time because {loss.reason}"
-        ))  # fmt: skip
-
-    def _on_outcome(self, record: _Record, outcome: Outcome) -> None:
-        record.worker = outcome.worker
-        record.started, record.finished = outcome.started, outcome.finished
-        run_time = outcome.finished - outcome.started
-        # The longest of late: a parcel must not hold a surprise.
-        self._run_times[record.kind] = max(run_time, 0.7 * self._run_times.get(record.kind, 0.0))
-        if outcome.error is not None:
-            self._fail(record, _told(outcome, record))
+    def _on_loss(self, record: Record, loss: Loss, alone: bool) -> None:
+        if loss.preempted:
+            record.preemptions += 1
+            budget, times, name = record.most_preemptions, record.preemptions, "most_preemptions"
         else:
+            record.retries += 1
+            record.kills += alone
+            budget, times, name = record.most_retries, record.retries, "retries"
+        if record.kills >= MOST_KILLS:
+            mark = record.fingerprint
+            self._quarantined.add(mark)
+            self._fail(record, TaskError(
+                f"task '{record.name}' is quarantined (fingerprint {mark}): {record.kills} workers "
+                f"died while they ran it alone; look for what ends or exhausts their process"
+            ))  # fmt: skip
+        elif times <= budget:
+            self._tell(record, loss.reason)
+            self._make_ready(record, alone=True)
+        else:
+            self._fail(record, TaskError(
+                f"task '{record.name}' was lost {times} time{'s' if times > 1 else ''} "
+                f"({name} is {budget}), the last time because {loss.reason}"
+            ))  # fmt: skip
+
+    def _on_outcome(self, record: Record, outcome: Outcome, pilot: str) -> None:
+        record.worker, record.pilot = outcome.worker, pilot
+        record.started, record.finished = outcome.started, outcome.finished
+        self._run_times.add(record.kind, outcome.finished - outcome.started)
+        if outcome.error is None:
             self._settle(record, TaskState.DONE).set_result(outcome.value)
+        elif record.errors < record.most_errors:
+            record.errors += 1
+            self._tell(record, repr(outcome.error))
+            self._make_ready(record, alone=True)
+        else:
+            self._fail(record, _told(outcome, record))
+
+    def _duplicate_stragglers(self) -> None:
+        """Run once more what takes far too long, where a slot is free and nothing waits."""
+        if not self._duplicates or self._ready or not self._running:
+            return
+        rooms = [room for room in self._rooms.values() if room.active and room.view().free]
+        if not rooms:
+            return
+        now = time.time()
+        for record, ticket in list(self._running.values()):
+            since = ticket.running_since
+            if since is None or record.copies > 1 or record.ranks > 1:
+                continue
+            if now - since > self._run_times.straggles_after(record.kind):
+                room = next((r for r in rooms if r.has_idle_slot(record.view)), None)
+                if room is None:
+                    return
+                self._tell(record, f"straggles: a duplicate runs on pilot '{room.pilot.name}'")
+                self._send(room, [record])
+
+    def _tell(self, record: Record, reason: str = "") -> None:
+        """Write a change of a task's state to the events."""
+        event = {
+            "time": time.time(),
+            "event": "task",
+            "id": record.view.id,
+            "task": record.name,
+            "state": record.state.value,
+            "pilot": record.pilot,
+        }
+        if record.worker is not None:
+            event["worker"] = record.worker
+        if reason:
+            event["reason"] = reason
+        self._pilots.events.write(event)
 
     def _fail(
-        self, record: _Record, error: BaseException, cause: BaseException | None = None
+        self, record: Record, error: BaseException, cause: BaseException | None = None
     ) -> None:
         if cause is not None:
             error.__cause__ = cause
@@ -447,12 +558,14 @@ class TaskManager:
         if future.running() or future.set_running_or_notify_cancel():
             future.set_exception(error)
 
-    def _settle(self, record: _Record, state: TaskState) -> TaskFuture:
+    def _settle(self, record: Record, state: TaskState) -> TaskFuture:
         """End the record's part in all this and return its future, to be given an end."""
         number = record.view.id
-        self._unfinished.pop(number, None)
-        self._ready.pop(number, None)
-        return record.end(state)
+        for table in (self._unfinished, self._ready, self._running):
+            table.pop(number, None)
+        future = record.end(state)
+        self._tell(record)
+        return future
 
     def _abandon(self) -> None:
         for record in list(self._unfinished.values()):
@@ -476,10 +589,10 @@ class TaskManager:
 
     # -- what is refused at submission ---------------------------------------------------
 
-    def _kind(self, fn: Callable[..., Any], cost_s: float | None) -> tuple[str, str]:
+    def _kind(self, fn: object, cost_s: float | None) -> tuple[str, str]:
         """Return what tells tasks of similar run time apart."""
         if cost_s is not None and cost_s > SHORT_S:
-            return ("", "not short")
+            return (f"about {cost_s:.1g} s", _name_of(fn))
         return (getattr(fn, "__module__", None) or "", _name_of(fn))
 
     def _placement_faults(self, view: TaskView) -> list[str]:
@@ -503,139 +616,6 @@ class TaskManager:
         return [f"cores is {view.cores} and gpus is {view.gpus}, more than any pilot has: {have}"]
 
 
-@dataclass(eq=False)
-class _Record:
-    """What the binder knows of a task; read by other threads through `snapshot`."""
-
-    name: str
-    view: TaskView
-    fn: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    most_retries: int
-    kind: tuple[str, str]
-    future: TaskFuture | None = None
-    dependencies: list[TaskFuture] = field(default_factory=list)
-    missing: int = 0
-    state: TaskState = TaskState.WAITING
-    pilot: str | None = None
-    worker: str | None = None
-    submitted: float = field(default_factory=time.time)
-    bound: float | None = None
-    started: float | None = None
-    finished: float | None = None
-    retries: int = 0
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing keeps the task from sharing a parcel."""
-        return self.view.cores == 1 and self.view.gpus == 0 and self.retries == 0
-
-    def bind(self, pilot: str) -> None:
-        self.state, self.pilot, self.bound = TaskState.BOUND, pilot, time.time()
-
-    def end(self, state: TaskState) -> TaskFuture:
-        """Enter a final state; let go of arguments and future, which may be big."""
-        assert self.future is not None
-        future, self.future = self.future, None
-        self.state = state
-        self.finished = self.finished or time.time()
-        self.args, self.kwargs, self.dependencies = (), {}, []
-        return future
-
-    def snapshot(self) -> Task:
-        return Task(
-            id=self.view.id,
-            name=self.name,
-            state=self.state,
-            pilot=self.pilot,
-            worker=self.worker,
-            submitted=self.submitted,
-            bound=self.bound,
-            started=self.started,
-            finished=self.finished,
-            retries=self.retries,
-        )
-
-
-class _Room:
-    """What of a pilot's slots and GPUs is taken."""
-
-    def __init__(self, pilot: Pilot) -> None:
-        self.pilot = pilot
-        self._held: dict[int, TaskView] = {}
-        self._slots_taken = 0
-        self._gpus_taken = 0
-        self._unshared = 0
-        self._described = pilot.description
-        self._view_of_idle = _idle(pilot.description)
-
-    @property
-    def _idle(self) -> PilotView:
-        if self.pilot.description is not self._described:  # workers attached or left
-            self._described = self.pilot.description
-            self._view_of_idle = _idle(self._described)
-        return self._view_of_idle
-
-    @property
-    def alive(self) -> bool:
-        return not self.pilot.state.final and self.pilot.state is not PilotState.DRAINING
-
-    @property
-    def active(self) -> bool:
-        return self.pilot.state is PilotState.ACTIVE
-
-    @property
-    def extra(self) -> int:
-        """The part of the room that only short tasks may take."""
-        return self.pilot.slots * PARCEL if self.pilot.prefetch else 0
-
-    def view(self) -> PilotView:
-        idle = self._idle
-        return PilotView(
-            name=idle.name,
-            slots=idle.slots,
-            free=max(0, idle.slots - self._slots_taken),
-            prefetch=self._prefetch(),
-            cores_per_slot=idle.cores_per_slot,
-            gpus_per_slot=idle.gpus_per_slot,
-            gpus_free=idle.gpus_free * (1 + self.pilot.prefetch) - self._gpus_taken,
-        )
-
-    def _prefetch(self) -> int:
-        if self._unshared:  # nothing may stand in line behind these
-            return 0
-        in_line = max(0, self._slots_taken - self._idle.slots)
-        ahead = self._idle.slots * self.pilot.prefetch - in_line
-        if ahead + self.extra < PARCEL // 2:
-            return 0  # refilled in small change, parcels would shrink from round to round
-        return max(0, ahead + self.extra)
-
-    def take(self, task: TaskView) -> None:
-        self._held[task.id] = task
-        self._count(task, 1)
-
-    def give_back(self, number: int) -> None:
-        self._count(self._held.pop(number), -1)
-
-    def _count(self, task: TaskView, sign: int) -> None:
-        width = self._idle.width(task)
-        self._slots_taken += sign * width
-        self._gpus_taken += sign * task.gpus
-        self._unshared += sign * (task.alone or width > 1)
-
-
-def _idle(d: PilotDescription) -> PilotView:
-    return PilotView(
-        name=d.name,
-        slots=d.slots,
-        free=d.slots,
-        cores_per_slot=d.threads_per_worker,
-        gpus_per_slot=d.gpus_per_worker,
-        gpus_free=d.gpus,
-    )
-
-
 # -- small helpers ---------------------------------------------------------------------
 
 
@@ -651,33 +631,34 @@ def _policy(policy: str | Policy) -> Policy:
 
 def _faults(
     fn: object,
-    view: TaskView,
+    cores: object,
+    gpus: object,
     names: Sequence[str] | None,
     before: Sequence[object],
-    ranks: int,
-    retries: int,
+    ranks: object,
+    retries: object,
+    error_retries: object,
 ) -> list[str]:
     """Return what is wrong with the arguments of `submit_task` by themselves."""
-    counts = {"cores": (view.cores, 1), "gpus": (view.gpus, 0), "retries": (retries, 0)}
+    counts = {"cores": (cores, 1), "gpus": (gpus, 0), "ranks": (ranks, 1)}
+    counts |= {"retries": (retries, 0), "error_retries": (error_retries, 0)}
     faults = [
         f"{what} is {value!r}, expected a whole number from {least} up"
         for what, (value, least) in counts.items()
-        if not isinstance(value, int) or value < least
+        if not isinstance(value, int) or isinstance(value, bool) or value < least
     ]
-    if not callable(fn):
-        faults.append(f"fn is {fn!r}, expected a function")
+    is_command = isinstance(fn, (list, tuple)) and fn and all(isinstance(w, str) for w in fn)
+    if not callable(fn) and not (is_command and ranks != 1):
+        expected = "a function" if ranks == 1 else "a function or a command, as a list of texts"
+        faults.append(f"fn is {fn!r}, expected {expected}")
     if names is not None and not names:
         faults.append("pilot is an empty list, expected at least one name, or None for any")
     if not all(isinstance(future, TaskFuture) for future in before):
         faults.append(f"after is {before!r}, expected futures from submit_task")
-    if ranks != 1:
-        faults.append(
-            f"ranks is {ranks!r}, expected 1: MPI tasks are not available in this version"
-        )
     return faults
 
 
-def _told(outcome: Outcome, record: _Record) -> Exception:
+def _told(outcome: Outcome, record: Record) -> Exception:
     """Return the task's exception with the worker's traceback as a note."""
     error = outcome.error
     if not isinstance(error, Exception):  # SystemExit must not end the caller
@@ -688,6 +669,8 @@ def _told(outcome: Outcome, record: _Record) -> Exception:
 
 
 def _name_of(fn: object) -> str:
+    if isinstance(fn, (list, tuple)):
+        return str(fn[0]) if fn else "command"
     fn = getattr(fn, "func", fn)  # functools.partial
     return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
