@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_addon_cutting.instructions import CutWire, Move
-from test_exactness import CIRCUITS, OBSERVABLES, exact, scores, without_moves
+from test_exactness import CIRCUITS, OBSERVABLES, exact, without_moves
 from test_gradient import OBSERVABLE, PLACES, between_rotations
 
 from pilotcut import CutEstimator, CutGradient, compile_plan
@@ -272,25 +272,6 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated():
     narrow = compile_plan(model.circuit, model.observable, max_width=width)
     for piece in narrow.fragments:
         assert BranchEngine().rows_at_once(piece) >= 1
-
-
-@pytest.mark.parametrize("name", ["0-cx", "8-swap", "17-rzz", "move"])
-def test_sampled_draws_have_the_law_of_counts(name):
-    """Two-sample tests: values of the two modes have the same mean and the same spread."""
-    circuit, observables = CIRCUITS[name], OBSERVABLES[1:]
-    values = {}
-    for mode in ("sampled", "counts"):
-        estimator = CutEstimator(labels="AAB", seed=5, mode=mode, shots=128)
-        runs = estimator.run([(circuit, observables)] * 200).result()
-        values[mode] = np.array([run.data.evs for run in runs])
-        z = np.array([scores(run.data, circuit, observables) for run in runs])
-        assert np.abs(z.mean(axis=0)).max() < 0.3
-        covered = (np.abs(z) < 1.96).mean()
-        assert 0.92 < covered < 0.98
-    a, b = values["sampled"], values["counts"]
-    pooled = np.sqrt((a.var(axis=0) + b.var(axis=0)) / 200)
-    assert (np.abs(a.mean(axis=0) - b.mean(axis=0)) < 4 * pooled).all()
-    assert (np.abs(np.log(a.std(axis=0) / b.std(axis=0))) < 0.25).all()
 
 
 def test_sampled_draws_keep_the_covariance_of_a_group():
