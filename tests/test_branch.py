@@ -211,6 +211,35 @@ def test_random_circuits_random_cuts(seed, qubits):
     assert_cut_equals_uncut(*random_case(seed, qubits))
 
 
+@pytest.mark.parametrize(
+    ("mode", "observables"), [("exact", ["ZZZZ"]), ("sampled", ["ZZZZ", "ZIZZ"])]
+)
+def test_fragments_that_differ_in_branches_only_are_kept_apart(mode, observables):
+    """The control of a CX has the operations of a CZ's, and other branches."""
+    circuit = QuantumCircuit(4)
+    for control in (0, 2):
+        circuit.rx(0.3, control)
+        circuit.rx(0.5, control + 1)
+    circuit.cx(0, 1)
+    circuit.cz(2, 3)
+    for control in (0, 2):
+        circuit.ry(0.7, control)
+        circuit.rx(0.9, control + 1)
+    data = CutEstimator(labels="ABCD", mode=mode, seed=1).run([(circuit, observables)]).result()
+    deviation = np.abs(data[0].data.evs - exact(circuit, observables))
+    assert (deviation < 4 * data[0].data.stds + 1e-10).all()
+
+
+def test_angles_that_no_observable_sees_have_no_slope():
+    a, b = Parameter("a"), Parameter("b")
+    circuit = QuantumCircuit(2)
+    circuit.rx(a, 0)
+    circuit.ry(b, 1)
+    gradient = CutGradient(CutEstimator(labels="AB", mode="exact"))
+    found = gradient.run([circuit], [SparsePauliOp("IZ")], [[0.3, 0.4]]).result().gradients[0]
+    np.testing.assert_allclose(found, [-np.sin(0.3), 0], atol=1e-12)
+
+
 @pytest.mark.parametrize("labels", ["AAA", "ABB", "ABC"])
 @pytest.mark.parametrize("name", [n for n in PLACES if n not in ("u", "r")])
 def test_shared_scaled_and_curved_angles(name, labels):
