@@ -134,13 +134,15 @@ def test_error_bars_are_neither_too_small_nor_too_large(name):
     assert z.std(axis=0).max() < 1.2
 
 
-def test_repeated_rows_of_one_batch_are_independent():
-    """The rows of one Aer job draw their shots independently."""
+@pytest.mark.parametrize("mode", ["counts", "sampled"])
+def test_repeated_rows_of_one_batch_are_independent(mode):
+    """The rows of one job, or of one drawing, have shots of their own."""
     angle = Parameter("t")
     circuit = QuantumCircuit(2)
     circuit.ry(angle, 0)
     circuit.cx(0, 1)
-    data = CutEstimator(labels="AB", seed=1, shots=256).run([(circuit, "ZZ", np.full(400, 1.1))])
+    estimator = CutEstimator(labels="AB", seed=1, mode=mode, shots=256)
+    data = estimator.run([(circuit, "ZZ", np.full(400, 1.1))])
     z = (data.result()[0].data.evs - 1) / data.result()[0].data.stds
     assert abs(z.mean()) < 0.2
     assert 0.85 < z.std() < 1.15
