@@ -65,9 +65,10 @@ def estimates(name: str, first_seed: int, **options) -> tuple[np.ndarray, np.nda
     """
     circuit, labels, paulis = CASES[name]
     estimator = CutEstimator(labels=labels, **options)
+    fresh = estimator.stages.state_dict()
     found = []
     for seed in range(first_seed, first_seed + SEEDS):
-        estimator.load_state_dict({"seed": seed, "batches": 0})
+        estimator.stages.load_state_dict(fresh | {"seed": seed})
         data = estimator.run([(circuit, [*paulis, SparsePauliOp(paulis)])]).result()[0].data
         found.append((data.evs, data.stds))
     evs, stds = np.array(found).transpose(1, 0, 2)

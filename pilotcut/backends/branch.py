@@ -156,6 +156,8 @@ class Linearised:
 
     def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
         """Return d outputs / d angles; see `BranchEngine.pull_back`."""
+        if not self.tensor.requires_grad:  # nothing is observed here: the angles do not matter
+            return np.zeros((len(self.angles), cotangents.shape[1], self.angles.shape[1]))
         weights = torch.as_tensor(cotangents).to(self.tensor.device, self.tensor.dtype).conj()
         with _threads_for(self.amplitudes):
             gradients = [
