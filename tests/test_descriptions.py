@@ -17,7 +17,7 @@ from pilotcut.descriptions import (
     load_descriptions,
     notes,
 )
-from pilotcut.descriptions_pilot_quantum import NAMES
+from pilotcut.descriptions.pilot_quantum import NAMES
 from pilotcut.errors import DescriptionError
 
 SHIPPED = Path(__file__).parent.parent / "pilot_descriptions"

@@ -2,9 +2,9 @@
 
 This module owns the format of a description file, every default value in it and what counts
 as a fault in it. It refuses to know how a pilot is started. Beside it stand
-`descriptions_yaml` (how a file is read), `descriptions_slurm` (what may stand in a job
-script), `descriptions_pilot_quantum` (another project's names for the same things) and
-`descriptions_faults` (the words of the messages).
+`reading` (how a file is read), `slurm` (what may stand in a job
+script), `pilot_quantum` (another project's names for the same things) and
+`faults` (the words of the messages).
 
 A file is a mapping with one key, ``pilots``, a list::
 
@@ -34,10 +34,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pilotcut import descriptions_slurm as slurm
-from pilotcut.descriptions_faults import EXPECTATION, EXPECTED, fault_line, is_count, show
-from pilotcut.descriptions_pilot_quantum import translate
-from pilotcut.descriptions_yaml import read_entries
+from pilotcut.descriptions import slurm
+from pilotcut.descriptions.faults import EXPECTATION, EXPECTED, fault_line, is_count, show
+from pilotcut.descriptions.pilot_quantum import translate
+from pilotcut.descriptions.reading import read_entries
 from pilotcut.errors import DescriptionError
 
 _METHOD = re.compile(r"[a-z0-9_]+")

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from pilotcut.descriptions_faults import hint, show
+from pilotcut.descriptions.faults import hint, show
 from pilotcut.errors import DescriptionError
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from pilotcut import descriptions_slurm as slurm
+from pilotcut.descriptions import slurm
 
 #: What each field wants, in the words of the messages.
 EXPECTED = {

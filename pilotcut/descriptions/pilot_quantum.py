@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pilotcut import descriptions_slurm as slurm
-from pilotcut.descriptions_faults import is_count, show, walltime_of_minutes
+from pilotcut.descriptions import slurm
+from pilotcut.descriptions.faults import is_count, show, walltime_of_minutes
 
 #: What has no counterpart, and what to do about it.
 _REFUSED = {
