@@ -312,12 +312,7 @@ def test_angles_at_which_weights_vanish(kind, value):
     "angle",
     [
         *(2.0, 0.1, 1e-3),
-        pytest.param(
-            6e-5,
-            marks=pytest.mark.xfail(
-                strict=True, raises=AssertionError, reason="below 7e-5 it is read as the identity"
-            ),
-        ),
+        6e-5,
     ],
 )
 def test_small_bound_angles(angle):
@@ -622,9 +617,6 @@ def test_the_angles_of_a_joint_cut_cost_no_circuit():
     assert sources == ["gradient"]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="a cut gate's angle stops the module's backward pass"
-)
 def test_a_module_with_joint_cuts_has_the_right_gradient():
     """Through torch, with inputs and weights that stand in one joint cut."""
     circuit, values = trained()

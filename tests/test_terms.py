@@ -69,15 +69,16 @@ def test_unbiased_with_an_error_bar_that_holds(mode, shots):
 
 
 def test_the_error_falls_with_the_square_root_of_the_terms():
-    circuit = halves(2, [0.9, 0.7])
+    circuit = halves(2, [0.9, 0.7, 1.1, 0.8], layers=2)  # 1,296 terms
     stds = []
-    for number in (200, 3200):
-        estimator = CutEstimator(labels="AABB", mode="sampled", num_samples=number, seed=1)
+    for number in (50, 200):
+        estimator = CutEstimator(
+            labels="AABB", mode="sampled", num_samples=number, shots=10**5, seed=1
+        )
         data = estimator.run([(circuit, "ZIIZ", np.zeros((40, 0)))]).result()[0].data
         stds.append(data.stds.mean())
         assert data.evs.std() == pytest.approx(data.stds.mean(), rel=0.4)
-    # Shot noise of the variants, all of them drawn by now, does not fall: not quite a quarter.
-    assert 3 < stds[0] / stds[1] <= 4.2
+    assert 1.7 < stds[0] / stds[1] < 3  # more than the root: more terms are exact
 
 
 def test_many_weak_cuts_that_nobody_could_enumerate():
@@ -161,9 +162,6 @@ def test_training_goes_through():
 @pytest.mark.parametrize("mode", ["sampled", "counts"])
 @pytest.mark.parametrize("joint_cuts", [False, True])
 @pytest.mark.parametrize("labels", [None, "AAA", "AAB", "ABC"])
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="variants without a site cannot be told apart"
-)
 def test_fragments_without_cuts(mode, joint_cuts, labels):
     """An uncut circuit, and a fragment that no gate leads to beside one cut or none."""
     circuit = QuantumCircuit(3)
@@ -212,9 +210,6 @@ def test_rows_draw_by_their_own_weights():
     assert z.std(axis=0).max() < 1 + 4 / np.sqrt(160)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a spread of 0 where all drawn terms are the same"
-)
 def test_weak_cuts_have_an_error_too():
     """Terms that no draw met count: 1.02 without an error bar is not the value 0.99995."""
     circuit = QuantumCircuit(2)
@@ -267,18 +262,28 @@ def test_moves_and_resets_under_sampled_terms(joint_cuts):
     assert z.std(axis=0).max() < 1.15
 
 
-def test_draws_are_in_proportion_to_the_weights():
-    circuit = halves(1, [0.7])
-    plan = compile_plan(circuit, "ZZ", labels="AB")
-    (matrix,) = [bond.matrix(np.zeros((1, 0))) for bond in plan.bonds]
-    sample = TermSample.draw(plan, [matrix], 1, 40_000, np.random.default_rng(1))
-    sides = [f.listed[d[0], 0] for f, d in zip(sample.plan.fragments, sample.drawn, strict=True)]
-    drawn = np.zeros_like(matrix[0])
-    np.add.at(drawn, tuple(sides), 1)
-    weight = np.abs(matrix[0]) / np.abs(matrix).sum()
-    assert np.abs(drawn / 40_000 - weight).max() < 0.01
-    assert not drawn[weight == 0].any()
-    np.testing.assert_allclose(np.abs(sample.weights), np.abs(matrix).sum())
+def test_heavy_terms_are_exact_and_light_ones_drawn_in_proportion():
+    """Weights add up to all of them; what is not exact is drawn by its share."""
+    circuit = halves(3, [0.7, 0.3, 0.05])
+    plan = compile_plan(circuit, "ZZZZZZ", labels="AAABBB")
+    bonds = [bond.matrix(np.zeros((1, 0)))[0] for bond in plan.bonds]
+    table = np.einsum("ab,cd,ef->abcdef", *bonds)
+    share = np.abs(table) / np.abs(table).sum()
+    sample = TermSample.draw(plan, bonds, 2000, np.random.default_rng(1))
+    choices = [f.listed[v] for f, v in zip(sample.plan.fragments, sample.variants, strict=True)]
+    terms = tuple(choices[side][:, k] for k in range(3) for side in (0, 1))
+    assert sample.exact == (share >= 1 / 2000).sum()
+    exact = tuple(t[: sample.exact] for t in terms)
+    np.testing.assert_allclose(sample.weights[: sample.exact], table[exact])
+    assert np.abs(sample.weights).sum() == pytest.approx(np.abs(table).sum())
+    light = np.where(share < 1 / 2000, share, 0.0)
+    drawn = np.zeros_like(table)
+    np.add.at(drawn, tuple(t[sample.exact :] for t in terms), 1)
+    assert not drawn[light == 0].any()
+    assert drawn.sum() == 2000
+    expected = 2000 * light / light.sum()
+    z = (drawn - expected)[light > 0] / np.sqrt(expected[light > 0])
+    assert np.sqrt(np.mean(z**2)) == pytest.approx(1, abs=0.2)
 
 
 @pytest.mark.parametrize(
@@ -302,9 +307,6 @@ def test_what_cannot_be_drawn_is_refused(options, expected):
         CutEstimator(labels="AB", **options)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=(MemoryError, ValueError), reason="numpy's own error instead, when it runs"
-)
 @pytest.mark.parametrize("number", [10**15, 2**63])
 def test_more_terms_than_memory_holds_are_refused(number):
     """As `shots` are, beyond a number that makes sense."""
