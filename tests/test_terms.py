@@ -75,9 +75,9 @@ def test_the_error_falls_with_the_square_root_of_the_terms():
         estimator = CutEstimator(
             labels="AABB", mode="sampled", num_samples=number, shots=10**5, seed=1
         )
-        data = estimator.run([(circuit, "ZIIZ", np.zeros((40, 0)))]).result()[0].data
+        data = estimator.run([(circuit, "ZIIZ", np.zeros((20, 0)))]).result()[0].data
         stds.append(data.stds.mean())
-        assert data.evs.std() == pytest.approx(data.stds.mean(), rel=0.4)
+        assert data.evs.std() == pytest.approx(data.stds.mean(), rel=0.5)
     assert 1.7 < stds[0] / stds[1] < 3  # more than the root: more terms are exact
 
 
@@ -280,8 +280,8 @@ def test_heavy_terms_are_exact_and_light_ones_drawn_in_proportion():
     drawn = np.zeros_like(table)
     np.add.at(drawn, tuple(t[sample.exact :] for t in terms), 1)
     assert not drawn[light == 0].any()
-    assert drawn.sum() == 2000
-    expected = 2000 * light / light.sum()
+    assert 500 < drawn.sum() <= 2000
+    expected = drawn.sum() * light / light.sum()
     z = (drawn - expected)[light > 0] / np.sqrt(expected[light > 0])
     assert np.sqrt(np.mean(z**2)) == pytest.approx(1, abs=0.2)
 
