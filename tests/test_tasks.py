@@ -185,7 +185,7 @@ def test_what_no_pilot_could_run_is_refused_at_once(own_tasks, wishes, fault):
 
 def test_an_unknown_policy_is_refused(here):
     with pytest.raises(UserError, match="did you mean 'longest_first'"):
-        TaskManager(here, policy="longest-first")
+        TaskManager(here, policy="longest-fist")
 
 
 # -- dependencies ----------------------------------------------------------------------

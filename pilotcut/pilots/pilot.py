@@ -57,6 +57,7 @@ class Pilot(ABC):
         self._since = {PilotState.NEW: time.time()}
         self._watchers: list[Callable[[Pilot], None]] = []
         self.reason = ""
+        self.ends: float | None = None  # when its walltime is over, if that is known
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {self.state.value}, {self.slots} slots>"

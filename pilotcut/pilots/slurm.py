@@ -252,7 +252,6 @@ class SlurmPilot(DaskPilot):
         self._empty_since: float | None = None
         self._unknown_since: float | None = None
         self._was_active = False
-        self.ends: float | None = None
 
     @property
     def job_id(self) -> str | None:

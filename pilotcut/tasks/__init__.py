@@ -3,19 +3,30 @@
 from concurrent.futures import wait
 
 from pilotcut.tasks.manager import TaskManager
-from pilotcut.tasks.policies import PilotView, Policy, TaskView, eager, longest_first
+from pilotcut.tasks.policies import (
+    Batched,
+    Policy,
+    Staggered,
+    cost_aware,
+    eager,
+    longest_first,
+)
 from pilotcut.tasks.task import Shared, Task, TaskFuture, TaskState, as_completed
+from pilotcut.tasks.views import PilotView, TaskView
 
 __all__ = [
+    "Batched",
     "PilotView",
     "Policy",
     "Shared",
+    "Staggered",
     "Task",
     "TaskFuture",
     "TaskManager",
     "TaskState",
     "TaskView",
     "as_completed",
+    "cost_aware",
     "eager",
     "longest_first",
     "wait",

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import queue
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -26,7 +28,9 @@ from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.payload import Loss, Outcome, Report, drop_shared, keep_object
 from pilotcut.pilots.pilot import Pilot
 from pilotcut.tasks import waiting
-from pilotcut.tasks.policies import PilotView, Policy, TaskView
+from pilotcut.tasks.explain import explain
+from pilotcut.tasks.policies import Policy, as_policy, wake_s
+from pilotcut.tasks.policies import name_of as policy_name
 from pilotcut.tasks.record import Record
 from pilotcut.tasks.room import PARCEL, Room, Ticket
 from pilotcut.tasks.runtimes import RunTimes
@@ -35,10 +39,10 @@ from pilotcut.tasks.submission import (
     kind_of,
     name_of,
     placement_faults,
-    policy_of,
     unique,
 )
 from pilotcut.tasks.task import Shared, TaskFuture, TaskState, futures_in, with_results
+from pilotcut.tasks.views import PilotView, ReadyQueue, TaskView
 
 T = TypeVar("T")
 
@@ -64,8 +68,8 @@ class TaskManager:
     pilots
         The pilots to run on; started if they are not.
     policy
-        ``"eager"``, ``"longest_first"``, or a callable such as
-        `pilotcut.tasks.policies.eager`.
+        ``"eager"``, ``"longest-first"``, ``"cost-aware"``, ``"batched:size=64,delay_s=0.2"``,
+        ``"staggered:spacing_s=0.1"``, or a callable such as `pilotcut.tasks.policies.eager`.
     duplicates
         Start a second run of a straggler on a free slot, when no task waits; the first
         result wins. Tasks must then bear running twice at the same time.
@@ -89,8 +93,8 @@ class TaskManager:
         duplicates: bool = True,
         most_preemptions: int = 20,
     ) -> None:
-        self._choose = policy_of(policy)
-        self.policy: str = policy if isinstance(policy, str) else name_of(policy)
+        self._choose = as_policy(policy)
+        self.policy = policy_name(self._choose)
         pilots.start()
         self._pilots = pilots
         self._rooms = {pilot.name: Room(pilot) for pilot in pilots.pilots}
@@ -98,7 +102,7 @@ class TaskManager:
         self._callbacks: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._numbers = itertools.count()
         self._unfinished: dict[int, Record] = {}
-        self._ready: dict[int, TaskView] = {}
+        self._ready = ReadyQueue()
         self._run_times = RunTimes()
         self._duplicates = duplicates
         self._most_preemptions = most_preemptions
@@ -156,7 +160,8 @@ class TaskManager:
             Any function, or with `ranks` a command. It may run more than once, if a worker
             dies or straggles.
         name
-            What messages call the task; the function's name and a number if None.
+            What messages call the task; the function's name and a number if None. Tasks
+            named GROUP.NUMBER belong to a group, for policies that keep groups together.
         cores, gpus
             What the task needs of one node, each rank of it.
         ranks
@@ -194,6 +199,7 @@ class TaskManager:
             None if names is None else frozenset(names),
             cost_s,
             time.time(),
+            group=label.rpartition(".")[0] or None,
         )
         if faults := placement_faults(view, self._rooms):
             raise UserError([f"task '{label}': {fault}" for fault in faults])
@@ -313,8 +319,17 @@ class TaskManager:
     def _patience(self) -> float | None:
         """Return how long to wait for an event before looking around."""
         if self._ready:
-            return _TICK_S
+            return min(_TICK_S, self._policy_wakes_in())
         return _STRAGGLER_TICK_S if self._duplicates and self._running else None
+
+    def _policy_wakes_in(self) -> float:
+        """Return when a policy that waits on purpose wants to be asked again, in seconds."""
+        now = time.time()
+        when = wake_s(self._choose, self._ready, self._active_views(), now)
+        return math.inf if when is None else max(0.0, when - now)
+
+    def _active_views(self) -> list[PilotView]:
+        return [room.view() for room in self._rooms.values() if room.active]
 
     def _on_submit(self, record: Record) -> None:
         self._unfinished[record.view.id] = record
@@ -355,14 +370,9 @@ class TaskManager:
         self._running.pop(record.view.id, None)
         view = record.view
         if alone or record.dependencies:
-            view = TaskView(
-                view.id, view.cores, view.gpus, view.pilots, view.cost_s, time.time(), alone
-            )
+            view = replace(view, ready_s=time.time(), alone=alone)
         record.dependencies = []
-        if alone:  # it has waited its turn once
-            self._ready = {view.id: view} | self._ready
-        else:
-            self._ready[view.id] = view
+        self._ready.add(view, first=alone)  # alone: it has waited its turn once
         self._refuse_hopeless(record)
 
     def _on_cancel(self, record: Record) -> None:
@@ -375,8 +385,8 @@ class TaskManager:
         self._inbox.put(lambda: self._rooms.update({pilot.name: Room(pilot)}))
 
     def _on_pilot(self) -> None:
-        for number in list(self._ready):
-            self._refuse_hopeless(self._unfinished[number])
+        for view in list(self._ready):
+            self._refuse_hopeless(self._unfinished[view.id])
 
     def _refuse_hopeless(self, record: Record) -> None:
         """Fail a ready task that no pilot is left for."""
@@ -398,15 +408,15 @@ class TaskManager:
 
     def _bind(self) -> None:
         """Ask the policy, and launch what it binds."""
-        views = [room.view() for room in self._rooms.values() if room.active]
+        views = self._active_views()
         if not self._ready or not any(view.free or view.prefetch for view in views):
             return
         try:
-            bindings = self._choose(tuple(self._ready.values()), views, time.time())
+            bindings = self._choose(self._ready, views, time.time())
             accepted = self._accepted(bindings)
         except Exception as error:
-            for number in list(self._ready):
-                record = self._unfinished[number]
+            for view in list(self._ready):
+                record = self._unfinished[view.id]
                 self._fail(record, TaskError(
                     f"task '{record.name}': policy '{self.policy}' failed: {error!r}"
                 ), error)  # fmt: skip
@@ -421,8 +431,8 @@ class TaskManager:
         accepted: dict[str, list[Record]] = {}
         seen: set[int] = set()
         for number, name in bindings:
-            view, pilot = self._ready[number], room[name]
-            if number in seen or not pilot.has_room(view):
+            view, pilot = self._ready.find(number), room[name]
+            if view is None or number in seen or not pilot.has_room(view):
                 raise ValueError(f"it bound task {number} to pilot '{name}', which has no room")
             seen.add(number)
             record = self._unfinished[number]
@@ -453,7 +463,7 @@ class TaskManager:
     def _launch(self, room: Room, parcel: Iterable[Record]) -> None:
         records = []
         for record in parcel:
-            del self._ready[record.view.id]
+            self._ready.remove(record.view.id)
             assert record.future is not None
             # On the first launch only: a future that runs already may not be told again.
             if record.attempts == 0 and not record.future.set_running_or_notify_cancel():
@@ -576,8 +586,10 @@ class TaskManager:
     def _settle(self, record: Record, state: TaskState) -> TaskFuture:
         """End the record's part in all this and return its future, to be given an end."""
         number = record.view.id
-        for table in (self._unfinished, self._ready, self._running):
-            table.pop(number, None)
+        self._unfinished.pop(number, None)
+        self._running.pop(number, None)
+        if self._ready.find(number) is not None:
+            self._ready.remove(number)
         future = record.end(state)
         self._tell(record)
         return future
@@ -620,9 +632,10 @@ class TaskManager:
             for room in self._rooms.values()
             if not room.active and room.alive and room.view().suits(view)
         ]
-        views = [room.view() for room in self._rooms.values() if room.active]
-        taken = [f"pilot '{v.name}' has no free slot" for v in views if v.suits(view)]
-        return "; ".join([*taken, *pending]) or "no pilot that suits it is active"
+        rooms = [room for room in self._rooms.values() if room.active]
+        views = [room.view_for_long_tasks() for room in rooms]
+        why = explain(view, self._ready, views, time.time(), self._choose)
+        return "; ".join([why, *pending])
 
     def _write_waiting(self) -> None:
         """Tell other processes now and then which tasks wait, and why."""
@@ -633,7 +646,7 @@ class TaskManager:
         if not self._ready and not self._has_waiting:
             return
         self._wrote_waiting, self._has_waiting = now, bool(self._ready)
-        some = itertools.islice(self._ready.values(), waiting.MOST)
+        some = itertools.islice(self._ready, waiting.MOST)
         lines = [(self._unfinished[v.id].name, self._why_ready(v)) for v in some]
         with contextlib.suppress(OSError):  # the directory may be gone by now
             waiting.write(file.with_name(waiting.FILE_NAME), lines)

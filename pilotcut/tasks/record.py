@@ -10,8 +10,8 @@ from typing import Any
 
 from pilotcut.pilots.payload import Call, pack_call
 from pilotcut.pilots.ranks import run_ranks
-from pilotcut.tasks.policies import TaskView
 from pilotcut.tasks.task import Task, TaskFuture, TaskState
+from pilotcut.tasks.views import TaskView
 
 
 @dataclass(eq=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pilotcut.descriptions import PilotDescription
 from pilotcut.pilots.pilot import Pilot, PilotState
-from pilotcut.tasks.policies import PilotView, TaskView
+from pilotcut.tasks.views import PilotView, TaskView, when_free
 
 #: Most tasks in a parcel.
 PARCEL = 64
@@ -48,7 +49,9 @@ class Room:
         self._unshared = 0
         self._described = pilot.description
         self._view_of_idle = _idle(pilot.description)
-        self.last_bound = 0.0
+        self._costed = 0
+        self._last_bound: float | None = None
+        self._last_group: str | None = None
 
     @property
     def _idle(self) -> PilotView:
@@ -83,7 +86,28 @@ class Room:
             cores_per_slot=idle.cores_per_slot,
             gpus_per_slot=idle.gpus_per_slot,
             gpus_free=idle.gpus_free * (1 + self.pilot.prefetch) - self._gpus_taken,
+            ends_s=self.pilot.ends,
+            free_at_s=self._free_at() if self._costed else (),
+            last_bound_s=self._last_bound,
+            last_group=self._last_group,
         )
+
+    def view_for_long_tasks(self) -> PilotView:
+        """Return the view without the room that only short tasks may take."""
+        view = self.view()
+        return replace(view, prefetch=max(0, view.prefetch - self.extra))
+
+    def _free_at(self) -> tuple[float, ...]:
+        """Return when busy slots will have done all that waits for them, by what tasks cost."""
+        running, waiting = [], []
+        for ticket in self._held.values():
+            cost_s = self._idle.cost_s(ticket.task)
+            known = math.inf if cost_s is None else cost_s
+            if ticket.running_since is None:
+                waiting.append(known)
+            else:
+                running += [ticket.running_since + known] * ticket.width
+        return when_free(running, waiting)
 
     def _prefetch(self) -> int:
         if self._unshared:  # nothing may stand in line behind these
@@ -106,7 +130,7 @@ class Room:
         self._line.append(ticket)
         self._count(ticket, 1)
         self._advance(now)
-        self.last_bound = now
+        self._last_bound, self._last_group = now, task.group
         return ticket
 
     def give_back(self, ticket: Ticket, now: float) -> None:
@@ -128,6 +152,7 @@ class Room:
         self._slots_taken += sign * ticket.width
         self._gpus_taken += sign * ticket.task.gpus
         self._unshared += sign * (ticket.task.alone or ticket.width > 1)
+        self._costed += sign * (self._idle.cost_s(ticket.task) is not None)
 
 
 def _idle(d: PilotDescription) -> PilotView:

@@ -5,22 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
-from pilotcut.errors import UserError
-from pilotcut.tasks.policies import POLICIES, Policy, TaskView
 from pilotcut.tasks.room import Room
 from pilotcut.tasks.runtimes import SHORT_S, Kind
 from pilotcut.tasks.task import TaskFuture
-
-
-def policy_of(policy: str | Policy) -> Policy:
-    """Return the policy of that name, or the callable itself."""
-    if callable(policy):
-        return policy
-    if policy not in POLICIES:
-        known = ", ".join(f"'{name}'" for name in POLICIES)
-        hint = _did_you_mean(str(policy), POLICIES)
-        raise UserError(f"policy is {policy!r}, expected {known} or a callable{hint}")
-    return POLICIES[policy]
+from pilotcut.tasks.views import TaskView
 
 
 def faults_of(
