@@ -79,9 +79,7 @@ def test_each_worker_of_a_gpu_pilot_sees_one_gpu_before_anything_is_imported_tha
 
 
 def test_tasks_that_need_a_gpu_go_where_gpus_are(live):
-    futures = [
-        live.tasks.submit_task(os.getenv, "CUDA_VISIBLE_DEVICES", gpus=1) for _ in range(4)
-    ]
+    futures = [live.tasks.submit_task(os.getenv, "CUDA_VISIBLE_DEVICES", gpus=1) for _ in range(4)]
     assert {f.result(30) for f in futures} <= {"0", "1"}
     assert {f.task.pilot for f in futures} == {"gpus"}
 
@@ -139,31 +137,25 @@ def test_a_worker_killed_in_a_job_costs_no_result(live, tmp_path):
 
 def test_a_pilot_started_by_hand_joins_through_the_connection_file(live, tmp_path):
     script = ROOT / "slurm" / "pilot.sbatch"
-    options = ["--name", "hand", "--threads", "2"]
     job = testbed.sbatch(
-        *["--nodes=2", "--partition=gpu", "--cpus-per-task=2"],
-        *[script, live.pilots.connection_file, *options],
+        *["--nodes=2", "--partition=gpu", "--cpus-per-task=1"],
+        *[script, live.pilots.connection_file, "--name", "hand"],
         cwd=tmp_path,
     )
     wait_until(lambda: "hand" in [pilot.name for pilot in live.pilots.pilots])
     wait_until(lambda: named(live.pilots, "hand").slots == 2)
+    nodes = on_every_worker(live, "hand", 2, lambda: os.environ["SLURMD_NODENAME"])
+    assert nodes == {"hand-0": "gpu1", "hand-1": "gpu2"}
 
-    def place():
-        return os.environ["SLURMD_NODENAME"], os.environ["OMP_NUM_THREADS"]
+    def double(number):
+        time.sleep(0.2)
+        return 2 * number
 
-    seen = on_every_worker(live, "hand", 2, place)
-    assert seen == {"hand-0": ("gpu1", "2"), "hand-1": ("gpu2", "2")}
-
-    futures = [live.tasks.submit_task(slow_double, n, pilot=("hand", "wide")) for n in range(16)]
+    futures = [live.tasks.submit_task(double, n, pilot=("hand", "wide")) for n in range(16)]
     wait_until(lambda: any(f.done() and f.task.pilot == "hand" for f in futures))
     testbed.slurm("scancel", job)
     assert [f.result(60) for f in futures] == [2 * n for n in range(16)]
     wait_until(lambda: named(live.pilots, "hand").state is PilotState.DONE)
-
-
-def slow_double(number):
-    time.sleep(0.2)
-    return 2 * number
 
 
 def test_a_pilot_script_without_a_connection_file_says_what_it_wants(cluster, tmp_path):

@@ -83,7 +83,9 @@ class Cluster:
     def environment(self):
         """Return the variables that lead to this cluster, None for those that must not be set."""
         foreign = {name: None for name in os.environ if name.startswith(_FOREIGN)}
+        path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         return foreign | {
+            "PYTHONPATH": os.pathsep.join(path),  # the commands are those of this very tree
             "SLURM_CONF": str(self.directory / "slurm.conf"),
             "PILOTCUT_HOST": "127.0.0.1",  # all nodes are this machine
             "PILOTCUT_PYTHON": sys.executable,
