@@ -89,7 +89,8 @@ def test_pilots_that_never_came_are_canceled_with_their_manager(waiting):
 
 def test_a_queue_that_does_not_exist_is_told_in_the_words_of_sbatch(cluster, tmp_path):
     before = set(testbed.jobs())
-    described = [slurm_pilot("good"), slurm_pilot("bad", queue="no-such-queue")]
+    waits = slurm_pilot("good", directives=("--hold",))
+    described = [waits, slurm_pilot("bad", queue="no-such-queue")]
     manager = PilotManager(described, run_dir=tmp_path / "run")
     with pytest.raises(PilotError) as refused:
         manager.start()

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pilotcut.pilots import PilotManager, PilotState
+from pilotcut.pilots import PilotManager, PilotState, attached
 from pilotcut.tasks import TaskManager
 
 from . import testbed
@@ -135,7 +135,8 @@ def test_a_worker_killed_in_a_job_costs_no_result(live, tmp_path):
     assert sorted(nodes.values()) == ["cpu1", "cpu2"]  # it has come back
 
 
-def test_a_pilot_started_by_hand_joins_through_the_connection_file(live, tmp_path):
+def test_a_pilot_started_by_hand_joins_through_the_connection_file(live, tmp_path, monkeypatch):
+    monkeypatch.setattr(attached, "EMPTY_S", 2.0)  # how long its workers may be away, then 15
     script = ROOT / "slurm" / "pilot.sbatch"
     job = testbed.sbatch(
         *["--nodes=2", "--partition=gpu", "--cpus-per-task=1"],
