@@ -120,7 +120,7 @@ def test_a_client_that_trusts_us_but_has_another_certificate_is_refused(host):
     assert is_refused(host.connection.address, stranger)
 
 
-@pytest.mark.xfail(strict=True, reason="dask lets the variables that the command line has set win")
+@pytest.mark.xfail(strict=True, reason="dask lets the variables of the command line win")
 def test_workers_that_are_attached_have_the_threads_asked_for(host):
     options = ["--name", "broad", "--workers", "1", "--threads", "2"]
     with attached(host, host.pilots.connection_file, *options) as pilot:
@@ -137,8 +137,9 @@ def test_a_manager_that_is_gone_is_told_in_one_line(host, tmp_path, monkeypatch)
     process = attach(tmp_path / "connection.json")
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
-    assert err.splitlines()[-1].startswith("failed: the manager of ")
-    assert 'Traceback (most recent call last):\n  File "<frozen runpy>"' not in err
+    assert err.startswith("failed: the manager ")
+    assert "cannot be joined" in err
+    assert len(err.splitlines()) == 1
 
 
 def test_workers_end_with_their_manager(host):  # the last test: it ends the manager of all

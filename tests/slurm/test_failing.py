@@ -87,19 +87,31 @@ def test_pilots_that_never_came_are_canceled_with_their_manager(waiting):
 # -- refused, or dead at once ----------------------------------------------------------
 
 
-def test_a_queue_that_does_not_exist_is_told_in_the_words_of_sbatch(cluster, tmp_path):
+@pytest.fixture(scope="module")
+def refused(cluster, tmp_path_factory):
+    """Return what is left of two pilots of which one was refused, and the other had to wait."""
     before = set(testbed.jobs())
     waits = slurm_pilot("good", directives=("--hold",))
     described = [waits, slurm_pilot("bad", queue="no-such-queue")]
-    manager = PilotManager(described, run_dir=tmp_path / "run")
-    with pytest.raises(PilotError) as refused:
+    manager = PilotManager(described, run_dir=tmp_path_factory.mktemp("refused") / "run")
+    with pytest.raises(PilotError) as error:
         manager.start()
-    text = str(refused.value)
-    assert text.startswith("pilot 'bad': sbatch refused it: invalid partition specified: no-such")
-    assert "\n" not in text
-    assert [pilot.state for pilot in manager.pilots] == [PilotState.FAILED] * 2
-    assert manager.scheduler is None
-    wait_until(lambda: set(testbed.jobs()) <= before)
+    yield SimpleNamespace(manager=manager, text=str(error.value), before=before)
+    if left := set(testbed.jobs()) - before:
+        slurm("scancel", *left)
+
+
+def test_a_queue_that_does_not_exist_is_told_in_the_words_of_sbatch(refused):
+    expected = "pilot 'bad': sbatch refused it: invalid partition specified: no-such-queue"
+    assert refused.text.startswith(expected)
+    assert "\n" not in refused.text
+    assert [pilot.state for pilot in refused.manager.pilots] == [PilotState.FAILED] * 2
+    assert refused.manager.scheduler is None
+
+
+@pytest.mark.xfail(strict=True, reason="pilots that have failed are not canceled")
+def test_pilots_beside_a_refused_one_are_taken_back(refused):
+    wait_until(lambda: set(testbed.jobs()) <= refused.before, 5)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +211,7 @@ def test_nothing_is_lost_when_a_node_goes_down(fleet):
     assert pilot.reason == f"job {pilot.job_id}: a node of its job failed"
 
 
-@pytest.mark.xfail(strict=True, reason="a worker that dies with its whole pilot is one that died")
+@pytest.mark.xfail(strict=True, reason="a worker that dies with its pilot is one that died")
 def test_the_end_of_a_pilot_does_not_count_against_the_retries_of_a_task(fleet):
     lose(fleet, "blamed", cancel, retries=0)
 
@@ -231,6 +243,11 @@ def test_no_more_pilots_come_than_may_be_replaced(fleet):
         lambda: [e for e in pilot_events(fleet.run_dir, "canceled") if e["event"] == "note"]
     )
     assert note["reason"] == "no more are asked for: 1 were replaced"
+
+
+@pytest.mark.xfail(strict=True, reason="all ended pilots are named")
+def test_tasks_are_told_only_of_pilots_that_they_could_have_run_on(fleet):
     future = fleet.tasks.submit_task(square, 7, pilot="canceled")
-    with pytest.raises(PilotError, match=r"no pilot is left to run it: .*its job was canceled"):
+    expected = r"no pilot is left to run it: job \d+: its job was canceled$"
+    with pytest.raises(PilotError, match=expected):
         future.result(testbed.PATIENCE_S)

@@ -3,7 +3,6 @@
 import os
 import signal
 import stat
-import sys
 import time
 from types import SimpleNamespace
 
@@ -69,13 +68,16 @@ def test_a_pilot_of_two_nodes_has_workers_on_both(live):
     assert nodes == {"wide-0": "cpu1", "wide-1": "cpu2"}
 
 
-def test_each_worker_of_a_gpu_pilot_sees_one_gpu_before_anything_is_imported_that_looks(live):
+@pytest.mark.xfail(strict=True, reason="dask sets it after the imports")
+def test_each_worker_of_a_gpu_pilot_sees_one_gpu_from_before_its_first_import(live):
     def look():
-        looking = {"torch", "qiskit_aer", "cupy", "numba"} & set(sys.modules)
-        return os.environ.get("CUDA_VISIBLE_DEVICES"), sorted(looking)
+        # What the process was started with: no import has happened then.
+        with open("/proc/self/environ", encoding="utf-8") as file:
+            began_with = dict(line.partition("=")[::2] for line in file.read().split("\0"))
+        return began_with.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_VISIBLE_DEVICES")
 
     seen = on_every_worker(live, "gpus", 2, look)
-    assert sorted(seen.values()) == [("0", []), ("1", [])]
+    assert sorted(seen.values()) == [("0", "0"), ("1", "1")]
 
 
 def test_tasks_that_need_a_gpu_go_where_gpus_are(live):

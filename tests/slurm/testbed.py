@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "slurm" / "testbed" / "slurm-testbed"
 
-#: How long apt-get may take to reach its mirrors and to fetch the packages.
-INSTALL_S = 240
+#: More than the script gives apt-get, so that it is never stopped in the middle of dpkg.
+INSTALL_S = 600
 PATIENCE_S = 60
 
 _NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
