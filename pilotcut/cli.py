@@ -49,7 +49,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_pilots.app, name="pilots")
+app.add_typer(cli_pilots.tasks_app, name="tasks")
 app.command()(cli_pilots.run)
+app.command("status")(cli_pilots.status_of_run)
 
 _out = Console()
 _err = Console(stderr=True)
@@ -268,6 +270,8 @@ def _tasks(manager: PilotManager | None) -> Iterator[TaskManager | None]:
         _err.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     with _err.status("starting pilots"):
         manager.start()
+    if manager.dashboard:
+        _err.print(f"dask's dashboard: {manager.dashboard}", style="dim", soft_wrap=True)
     with manager, TaskManager(manager) as tasks:
         yield tasks
 

@@ -1,10 +1,11 @@
-"""The commands about pilots: show, up, status, down, attach, and run."""
+"""The commands about pilots and tasks."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,9 +19,12 @@ from pilotcut.errors import UserError
 
 if TYPE_CHECKING:
     from pilotcut.descriptions import PilotDescription
-    from pilotcut.pilots.roster import Entry
 
 app = typer.Typer(help="Describe, start, watch and end pilots.", no_args_is_help=True)
+
+tasks_app = typer.Typer(help="Look at tasks.", no_args_is_help=True)
+
+_WATCH_S = 1.0
 
 _out = Console()
 _err = Console(stderr=True)
@@ -206,6 +210,44 @@ def run(
     raise typer.Exit(done.returncode)
 
 
+def status_of_run(
+    run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Until Ctrl-C.")] = False,
+) -> None:
+    """Show where a run stands: its pilots, tasks, training and latest events."""
+    from rich.live import Live
+
+    from pilotcut.status import Status
+
+    if not watch:
+        _out.print(Status.of(run_dir).render(), soft_wrap=True)
+        return
+    with Live(Status.of(run_dir).render(), console=_out, auto_refresh=False) as live:
+        while True:
+            time.sleep(_WATCH_S)
+            live.update(Status.of(run_dir).render(), refresh=True)
+
+
+@tasks_app.command("explain")
+def explain(
+    run_dir: Annotated[Path, typer.Argument(help="The run directory of the pilots.")],
+    task: Annotated[str | None, typer.Argument(help="Only this task.")] = None,
+) -> None:
+    """Say why tasks wait."""
+    from pilotcut.status import Status
+
+    waiting = [w for w in Status.of(run_dir).waiting if task in (None, w["task"])]
+    for one in waiting:
+        _out.print(f"{escape(one['task'])}: {escape(one['reason'])}", soft_wrap=True)
+    if not waiting:
+        _out.print(f"task '{escape(task)}' does not wait" if task else "no task waits")
+
+
+@tasks_app.callback()
+def _tasks() -> None:
+    """Keep `explain` a command of its own name."""
+
+
 def _latest() -> Path:
     from pilotcut.pilots import keeper
 
@@ -225,18 +267,6 @@ def _print_pilots(run_dir: Path) -> None:
     entries = roster.read(run_dir / roster.FILE_NAME)
     if not entries:
         raise UserError(f"{run_dir} lists no pilots, expected a run directory of pilots")
+    from pilotcut.status import pilots_table
+
     _out.print(pilots_table(entries))
-
-
-def pilots_table(entries: list[Entry]) -> Table:
-    """Return the pilots of a roster as a table."""
-    table = Table()
-    for name in ("pilot", "resource", "state", "since", "slots", "reason"):
-        table.add_column(name)
-    for entry in entries:
-        since = entry.since.get(entry.state.value)
-        clock = f"{datetime.fromtimestamp(since):%H:%M:%S}" if since else "-"
-        d = entry.description
-        cells = (d.name, d.resource, entry.state.value, clock, str(d.slots), entry.reason)
-        table.add_row(*map(escape, cells))
-    return table

@@ -17,18 +17,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from pilotcut.backends.base import Shots
 from pilotcut.bundles import Request, Spent
 from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.program import Angle
 from pilotcut.errors import UserError
 from pilotcut.estimator import CutEstimator
-from pilotcut.evaluation import Evaluation
-from pilotcut.reconstruction.terms import TermSample
+from pilotcut.evaluation import Compiled, Evaluation, RowEvaluations
 
 if TYPE_CHECKING:
-    from pilotcut.backends.branch import Linearised
+    pass
 
 Measured = TypeVar("Measured")
 
@@ -74,7 +72,7 @@ class SlotDerivative:
 
     def of(
         self,
-        evaluation: Evaluation,
+        evaluation: Evaluation | RowEvaluations,
         slots: np.ndarray,
         weights: np.ndarray,
         wanted: set[int],
@@ -90,68 +88,67 @@ class SlotDerivative:
         wanted
             The slots whose derivatives are needed.
         """
-        sensitivity = evaluation.sensitivities(weights)
-        plan = evaluation.compiled.plan
+        tall = np.broadcast_to(weights, (len(slots), *weights.shape[-2:]))
+        parts = [
+            _Part(
+                rows,
+                one,
+                slots[rows],
+                tall[rows],
+                one.sensitivities(weights if weights.ndim == 2 else weights[rows]),
+            )
+            for rows, one in evaluation.parts
+        ]
+        plan = parts[0].evaluation.compiled.plan
         result = np.zeros((len(slots), weights.shape[-2], plan.program.num_slots))
-        if isinstance(evaluation.compiled.contraction, TermSample):
-            self._add_redrawn_bonds(result, evaluation, slots, weights, wanted)
+        if isinstance(evaluation, RowEvaluations):
+            self._add_redrawn_bonds(result, parts[0].evaluation.compiled, slots, tall, wanted)
         else:
-            self._add_bonds(result, evaluation, slots, weights)
+            self._add_bonds(result, parts[0])
         if self._estimator.exact:
-            self._add_exact(result, plan, slots, wanted, sensitivity, evaluation.kept)
+            self._add_exact(result, parts[0], wanted)
         else:
-            self._add_shifts(result, evaluation, slots, wanted, sensitivity)
+            self._add_shifts(result, parts, wanted)
         return result
 
-    def _add_bonds(
-        self, result: np.ndarray, evaluation: Evaluation, slots: np.ndarray, weights: np.ndarray
-    ) -> None:
+    def _add_bonds(self, result: np.ndarray, part: _Part) -> None:
         """Add what the angles of cut gates contribute: no circuit, their matrices alone."""
-        plan = evaluation.compiled.plan
-        environments = evaluation.environments[len(plan.fragments) :]
+        plan = part.plan
+        environments = part.evaluation.environments[len(plan.fragments) :]
         for bond, environment in zip(plan.bonds, environments, strict=True):
             for k, angle in enumerate(bond.angles):
                 exact = self._estimator.exact
-                slope = bond.coherent_slope(slots) if exact else bond.slope(slots, k)
+                slope = bond.coherent_slope(part.slots) if exact else bond.slope(part.slots, k)
                 terms = np.einsum("btij,bij->bt", environment, slope).real
-                result[:, :, angle.slot] += np.einsum("bt,...ot->bo", terms, weights)
+                result[:, :, angle.slot] += np.einsum("bt,bot->bo", terms, part.weights)
 
     def _add_redrawn_bonds(
         self,
         result: np.ndarray,
-        evaluation: Evaluation,
+        compiled: Compiled,
         slots: np.ndarray,
         weights: np.ndarray,
         wanted: set[int],
     ) -> None:
-        """Add the same for a sample of terms: each wanted angle draws terms by its slope.
+        """Add the same for samples of terms: each wanted angle draws terms by its slope.
 
         The terms of the value do not serve: where a weight vanishes its slope may not.
         """
-        estimator, plan = self._estimator, evaluation.compiled.plan
-        matrices = [bond.matrix(slots) for bond in plan.bonds]
-        for bond in plan.bonds:
+        bonds = compiled.plan.bonds
+        matrices = [bond.matrix(slots) for bond in bonds]
+        for bond in bonds:
             for k, angle in enumerate(bond.angles):
-                if angle.slot not in wanted:
-                    continue
-                bonds = [*matrices]
-                bonds[bond.index] = bond.slope(slots, k)
-                redrawn = estimator.evaluate(
-                    evaluation.compiled, slots, estimator.shots, "shift", bonds=bonds
-                )
-                result[:, :, angle.slot] += np.einsum("bt,...ot->bo", redrawn.values, weights)
+                if angle.slot in wanted:
+                    by = [*matrices]
+                    by[bond.index] = bond.slope(slots, k)
+                    drawn = self._estimator.evaluate_terms(compiled, slots, by, "shift")
+                    slope = np.einsum("bt,bot->bo", drawn.values, weights)
+                    result[:, :, angle.slot] += slope
 
-    def _add_exact(
-        self,
-        result: np.ndarray,
-        plan: CutPlan,
-        slots: np.ndarray,
-        wanted: set[int],
-        sensitivity: Sequence[np.ndarray],
-        kept: Sequence[Linearised],
-    ) -> None:
+    def _add_exact(self, result: np.ndarray, part: _Part, wanted: set[int]) -> None:
         """Add the pull-back of every fragment that holds a wanted angle."""
-        owners = [f for f in plan.fragments if any(a.slot in wanted for a in f.angles)]
+        kept, sensitivity = part.evaluation.kept, part.sensitivity
+        owners = [f for f in part.plan.fragments if any(a.slot in wanted for a in f.angles)]
 
         def execute(_: np.random.SeedSequence) -> tuple[list[np.ndarray], Spent]:
             if kept:
@@ -159,7 +156,7 @@ class SlotDerivative:
                 slopes = [kept[f.index].pull_back(sensitivity[f.index]) for f in owners]
                 seconds = perf_counter() - started
                 return slopes, Spent(execute_s=seconds, run_s=seconds, bundles=len(owners))
-            requests = [Request(f, f.angle_values(slots)) for f in owners]
+            requests = [Request(f, f.angle_values(part.slots)) for f in owners]
             return self._estimator.executor.pull_back(
                 requests, [sensitivity[f.index] for f in owners]
             )
@@ -170,32 +167,29 @@ class SlotDerivative:
                     result[:, :, angle.slot] += angle.scale * slope[:, :, column]
 
         if owners:
-            self._run_stage(plan, execute, add, 0)
+            self._run_stage(part.plan, execute, add, 0)
 
-    def _add_shifts(
-        self,
-        result: np.ndarray,
-        evaluation: Evaluation,
-        slots: np.ndarray,
-        wanted: set[int],
-        sensitivity: Sequence[np.ndarray],
-    ) -> None:
+    def _add_shifts(self, result: np.ndarray, parts: Sequence[_Part], wanted: set[int]) -> None:
         """Add the parameter shifts of every fragment that holds a wanted angle."""
-        plan = evaluation.compiled.plan
-        shifted = [s for f in plan.fragments if (s := _Shifted.of(f, wanted)).terms]
-        requests = [one.request(slots, evaluation.shots[one.fragment.index]) for one in shifted]
+        shifted = [
+            (part, one)
+            for part in parts
+            for f in part.plan.fragments
+            if (one := _Shifted.of(f, wanted)).terms
+        ]
+        requests = [one.request(part.slots, part.evaluation.shots) for part, one in shifted]
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
-            estimator = self._estimator
-            return estimator.executor.evaluate(requests, seed)
+            return self._estimator.executor.evaluate(requests, seed)
 
         def add(tensors: list[FragmentTensor]) -> None:
-            for one, tensor in zip(shifted, tensors, strict=True):
-                one.add_to(result, tensor, sensitivity[one.fragment.index])
+            for (part, one), tensor in zip(shifted, tensors, strict=True):
+                rows = result[part.rows]
+                one.add_to(rows, tensor, part.sensitivity[one.fragment.index])
 
         if shifted:
             circuits = sum(request.subexperiments for request in requests)
-            self._run_stage(plan, execute, add, circuits)
+            self._run_stage(parts[0].plan, execute, add, circuits)
 
     def _run_stage(
         self,
@@ -207,6 +201,21 @@ class SlotDerivative:
         about = {"source": "shift", "queries": 0, "subexperiments": circuits}
         about["shots"] = self._estimator.shots
         self._estimator.run_stages(plan, execute, add, about)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows that were run alike: their evaluation, slots, weights and sensitivities."""
+
+    rows: slice
+    evaluation: Evaluation
+    slots: np.ndarray
+    weights: np.ndarray
+    sensitivity: list[np.ndarray]
+
+    @property
+    def plan(self) -> CutPlan:
+        return self.evaluation.compiled.plan
 
 
 @dataclass(frozen=True)
@@ -239,15 +248,13 @@ class _Shifted:
         ]
         return cls(fragment, tuple(terms))
 
-    def request(self, slots: np.ndarray, shots: Shots) -> Request:
-        """Return all rows with all shifts, shifts innermost, with the shots of their rows."""
+    def request(self, slots: np.ndarray, shots: int) -> Request:
+        """Return all rows with all shifts, shifts innermost."""
         shifts = np.zeros((len(self.terms), len(self.fragment.angles)))
         shifts[np.arange(len(self.terms)), [t.column for t in self.terms]] = [
             t.shift for t in self.terms
         ]
         angles = self.fragment.angle_values(slots)[:, None, :] + shifts
-        if isinstance(shots, np.ndarray):
-            shots = np.repeat(shots, len(self.terms), axis=0)
         return Request(self.fragment, angles.reshape(-1, shifts.shape[1]), shots)
 
     def add_to(self, result: np.ndarray, tensor: FragmentTensor, sensitivity: np.ndarray) -> None:

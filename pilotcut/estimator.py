@@ -31,7 +31,7 @@ from pilotcut.cutting.plan import CutPlan, Observables, build_plan, check_size, 
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError, UserError
-from pilotcut.evaluation import Compiled, Evaluation
+from pilotcut.evaluation import Compiled, Evaluation, RowEvaluations
 from pilotcut.pubs import Batch, batches_of, coerce_pubs
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.terms import TermSample
@@ -51,6 +51,9 @@ LEAST_OPTIMAL = 256
 
 #: Shots of one subexperiment that a target precision may ask for.
 MOST_SHOTS = 10**8
+
+#: Terms that may be drawn for a parameter set.
+MOST_SAMPLES = 10**6
 
 #: Shots of the round that measures how many shots a precision needs, and the margin on
 #: its error, which is itself known to a few percent only.
@@ -87,10 +90,11 @@ class CutEstimator(BaseEstimatorV2):
         the rest is dealt accordingly, 30 % evenly and the other 70 % in proportion to
         ``|environment| sigma`` of each subexperiment. The total is the same.
     num_samples
-        Draw this many joint terms of all cuts for every parameter set, in proportion to
+        Draw up to this many joint terms of all cuts for every parameter set, in proportion to
         their weights, instead of running all variants: for plans with too many of them.
-        `stds` then hold what the choice of terms adds. It falls with the square root of
-        `num_samples` and grows with `CutPlan.sampling_overhead`.
+        Terms of a share above 1 / `num_samples` are always there. `stds` hold what the draw
+        adds; it falls with the square root of `num_samples` and grows with
+        `CutPlan.sampling_overhead`.
     trace
         Where records of compilations and queries go.
 
@@ -176,6 +180,13 @@ class CutEstimator(BaseEstimatorV2):
             For what cannot be cut, bound or measured.
         """
         coerced = coerce_pubs(pubs, precision)
+        asked = next((pub.precision for pub in coerced if pub.precision is not None), None)
+        if asked is not None and self._num_samples is not None:
+            raise UserError(
+                f"precision is {asked} with num_samples={self._num_samples}, expected none: "
+                f"shots cannot lower what the choice of terms adds; leave precision out and raise "
+                f"num_samples until stds suffice"
+            )
         batches = batches_of(coerced)
         compiled = [
             self.compile(b.program, b.binding, b.terms) if b.terms else None for b in batches
@@ -224,10 +235,13 @@ class CutEstimator(BaseEstimatorV2):
         shots = self.shots
         if batch.precision is not None and not self.exact:
             shots = self._shots_for(compiled, batch.slots, coefficients, batch.precision)
+        evaluation: Evaluation | RowEvaluations
         if self._optimal and not self.exact and shots >= LEAST_OPTIMAL:
             evaluation = self._evaluate_optimally(compiled, batch.slots, coefficients, shots)
+        elif self._num_samples is not None:
+            evaluation = self.evaluate(compiled, batch.slots)
         else:
-            evaluation = self.evaluate(compiled, batch.slots, shots)
+            evaluation = self.evaluate_all(compiled, batch.slots, shots)
         values = evaluation.values @ coefficients.T + constant
         about = {"shots": shots, "plan": compiled.plan.fingerprint}
         return values, evaluation.errors(coefficients), about
@@ -237,7 +251,7 @@ class CutEstimator(BaseEstimatorV2):
     ) -> Evaluation:
         """Spend the same shots where they lower the error most; the pilot's counts are kept."""
         first = shots // 8
-        pilot = self.evaluate(compiled, slots, first, "pilot")
+        pilot = self.evaluate_all(compiled, slots, first, "pilot")
         dealt = allocation.deal(
             compiled.plan.fragments,
             pilot.tensors,
@@ -245,7 +259,7 @@ class CutEstimator(BaseEstimatorV2):
             first,
             shots - first,
         )
-        rest = self.evaluate(compiled, slots, dealt)
+        rest = self.evaluate_all(compiled, slots, dealt)
         fragments = zip(compiled.plan.fragments, pilot.tensors, rest.tensors, dealt, strict=True)
         merged = [allocation.merge(f, a, b, first, n) for f, a, b, n in fragments]
         return self._contracted(compiled, slots, merged)
@@ -266,13 +280,7 @@ class CutEstimator(BaseEstimatorV2):
 
         A pilot round measures the error; errors fall with the square root of the shots.
         """
-        if self._num_samples is not None:
-            raise UserError(
-                f"precision is {precision} with num_samples={self._num_samples}, expected none: "
-                f"shots cannot lower what the choice of terms adds; leave precision out and raise "
-                f"num_samples until stds suffice"
-            )
-        pilot = self.evaluate(compiled, slots, PILOT_SHOTS, "pilot")
+        pilot = self.evaluate_all(compiled, slots, PILOT_SHOTS, "pilot")
         error = float(pilot.errors(coefficients).max())
         shots = ceil(PILOT_SHOTS * (PILOT_MARGIN * error / precision) ** 2)
         if shots > MOST_SHOTS:
@@ -322,32 +330,34 @@ class CutEstimator(BaseEstimatorV2):
         self,
         compiled: Compiled,
         slots: np.ndarray,
-        shots: int | Sequence[np.ndarray],
         source: str = "forward",
         keep: bool = False,
-        bonds: Sequence[np.ndarray] | None = None,
-    ) -> Evaluation:
-        """Run the subexperiments of a batch (rows, slots) and reconstruct its terms.
+    ) -> Evaluation | RowEvaluations:
+        """Run what this estimator runs for a batch (rows, slots), and reconstruct its terms.
 
         Parameters
         ----------
         compiled, slots
             What to run, and for which slot values.
-        shots
-            One number, or for each fragment (rows, subexperiments).
         source
             Why, for the record.
         keep
             Keep what derivatives need where that is possible.
-        bonds
-            With `num_samples`, draw terms by these bond matrices (rows or 1, d0, d1) and
-            not by the plan's own.
         """
         if self._num_samples is not None:
-            assert isinstance(shots, int), "terms are drawn with one number of shots for all"
-            compiled = self._drawn(compiled, slots, bonds)
-            assert isinstance(compiled.contraction, TermSample)
-            shots = compiled.contraction.shots(shots)
+            matrices = [bond.matrix(slots) for bond in compiled.plan.bonds]
+            return self.evaluate_terms(compiled, slots, matrices, source)
+        return self.evaluate_all(compiled, slots, self.shots, source, keep)
+
+    def evaluate_all(
+        self,
+        compiled: Compiled,
+        slots: np.ndarray,
+        shots: int | Sequence[np.ndarray],
+        source: str = "forward",
+        keep: bool = False,
+    ) -> Evaluation:
+        """Run every subexperiment of a batch; `shots` may be (rows, subexperiments) a fragment."""
         fragments = compiled.plan.fragments
         each: Sequence[Shots] = [shots] * len(fragments) if isinstance(shots, int) else shots
         requests = [
@@ -364,23 +374,56 @@ class CutEstimator(BaseEstimatorV2):
             return self.executor.evaluate(requests, seed)
 
         def contract(tensors: list[FragmentTensor]) -> Evaluation:
-            return replace(self._contracted(compiled, slots, tensors), shots=each, kept=kept)
+            number = shots if isinstance(shots, int) else 0
+            return replace(self._contracted(compiled, slots, tensors), shots=number, kept=kept)
 
-        circuits = sum(self._circuits(request) for request in requests)
-        spent_shots = sum(request.total_shots for request in requests)
-        about = {"source": source, "queries": len(slots), "subexperiments": circuits}
-        about["shots"] = spent_shots / circuits if circuits else 0.0
+        return self.run_stages(compiled.plan, execute, contract, self._about(requests, source))
+
+    def evaluate_terms(
+        self,
+        compiled: Compiled,
+        slots: np.ndarray,
+        bonds: Sequence[np.ndarray],
+        source: str = "forward",
+    ) -> RowEvaluations:
+        """Run a fresh sample of terms for every row, drawn by `bonds` (rows or 1, d0, d1)."""
+        assert self._num_samples is not None
+        rng = np.random.default_rng(self.stages.next_stream())
+        samples = [
+            TermSample.draw(compiled.plan, [b[row % len(b)] for b in bonds], self._num_samples, rng)
+            for row in range(len(slots))
+        ]
+        requests = [
+            Request(f, f.angle_values(slots[row : row + 1]), self.shots)
+            for row, sample in enumerate(samples)
+            for f in sample.plan.fragments
+        ]
+        each = len(compiled.plan.fragments)
+
+        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
+            return self.executor.evaluate(requests, seed)
+
+        def contract(tensors: list[FragmentTensor]) -> RowEvaluations:
+            rows = []
+            for k, sample in enumerate(samples):
+                own = Compiled(sample.plan, sample)
+                some = tensors[k * each : (k + 1) * each]
+                row = self._contracted(own, slots[k : k + 1], some)
+                rows.append(replace(row, shots=self.shots))
+            return RowEvaluations(rows)
+
+        about = self._about(requests, source) | {"queries": len(slots)}
         return self.run_stages(compiled.plan, execute, contract, about)
 
-    def _drawn(
-        self, compiled: Compiled, slots: np.ndarray, bonds: Sequence[np.ndarray] | None
-    ) -> Compiled:
-        """Return the plan with a fresh sample of its terms for every row."""
-        assert self._num_samples is not None
-        matrices = [b.matrix(slots) for b in compiled.plan.bonds] if bonds is None else bonds
-        rng = np.random.default_rng(self.stages.next_stream())
-        sample = TermSample.draw(compiled.plan, matrices, len(slots), self._num_samples, rng)
-        return Compiled(sample.plan, sample)
+    def _about(self, requests: Sequence[Request], source: str) -> dict[str, Any]:
+        """Return what is recorded of a batch."""
+        circuits = sum(self._circuits(request) for request in requests)
+        shots = sum(request.total_shots for request in requests)
+        about: dict[str, Any] = {"source": source, "queries": len(requests[0].angles)}
+        return about | {
+            "subexperiments": circuits,
+            "shots": shots / circuits if circuits else 0.0,
+        }
 
     def _circuits(self, request: Request) -> int:
         """Return how many circuits, or statevectors, a request runs."""
@@ -411,10 +454,11 @@ class CutEstimator(BaseEstimatorV2):
 
     def _checked_samples(self, number: int) -> int:
         """Return `num_samples` if it is a number that this estimator can draw."""
-        if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 2:
+        whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+        if not whole or not 2 <= number <= MOST_SAMPLES:
             raise UserError(
-                f"num_samples is {number!r}, expected a whole number from 2, or None to run all "
-                f"variants; 1000 is a usual choice"
+                f"num_samples is {number!r}, expected a whole number from 2 to {MOST_SAMPLES}, or "
+                f"None to run all variants; 1000 is a usual choice"
             )
         if self.exact or self._optimal:
             option = "mode='exact'" if self.exact else "shot_allocation='optimal'"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pilotcut.backends.base import Shots
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction.contract import Contraction, sensitivities, standard_errors
@@ -42,7 +41,7 @@ class Evaluation:
         For each fragment (rows, terms, *variants), then for each bond (rows, terms, d0, d1);
         a sample of terms has none for bonds.
     shots
-        Of each fragment's subexperiments.
+        Of every subexperiment, where they are one number.
     kept
         In exact mode, where asked for and possible, the fragments' tensors with what their
         derivatives need.
@@ -53,8 +52,13 @@ class Evaluation:
     tensors: Sequence[FragmentTensor]
     operands: Sequence[np.ndarray]
     environments: Sequence[np.ndarray]
-    shots: Sequence[Shots] = ()
+    shots: int = 0
     kept: Sequence[Linearised] = field(default=())
+
+    @property
+    def parts(self) -> list[tuple[slice, Evaluation]]:
+        """Rows that were run alike, with their evaluation: all of them."""
+        return [(slice(None), self)]
 
     def sensitivities(self, coefficients: np.ndarray) -> list[np.ndarray]:
         """Return for each fragment d observables / d tensor, (rows, observables, sub, variants).
@@ -77,3 +81,24 @@ class Evaluation:
         if isinstance(contraction, TermSample):
             errors = np.hypot(errors, np.sqrt(contraction.variances(self.operands, coefficients)))
         return errors
+
+
+@dataclass(frozen=True)
+class RowEvaluations:
+    """Evaluations of single rows, each with terms of its own."""
+
+    rows: Sequence[Evaluation]
+
+    @property
+    def parts(self) -> list[tuple[slice, Evaluation]]:
+        """Rows that were run alike, with their evaluation: one by one."""
+        return [(slice(k, k + 1), row) for k, row in enumerate(self.rows)]
+
+    @property
+    def values(self) -> np.ndarray:
+        """(rows, terms)."""
+        return np.concatenate([row.values for row in self.rows])
+
+    def errors(self, coefficients: np.ndarray) -> np.ndarray:
+        """Return standard errors; see `Evaluation.errors`."""
+        return np.concatenate([row.errors(coefficients) for row in self.rows])

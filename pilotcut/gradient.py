@@ -75,7 +75,7 @@ class CutGradient(BaseEstimatorGradient):
         estimator = self._cut_estimator
         compiled = estimator.compile(batch.program, batch.binding, batch.terms)
         coefficients, _ = batch.coefficients()
-        base = estimator.evaluate(compiled, batch.slots, estimator.shots, "gradient", keep=True)
+        base = estimator.evaluate(compiled, batch.slots, "gradient", keep=True)
         derivative = SlotDerivative(estimator).of(
             base, batch.slots, coefficients, set(slots.tolist())
         )

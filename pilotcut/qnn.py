@@ -15,7 +15,7 @@ from pilotcut.cutting.program import read_circuit
 from pilotcut.derivative import SlotDerivative
 from pilotcut.errors import ParameterValueError, UserError
 from pilotcut.estimator import CutEstimator
-from pilotcut.evaluation import Evaluation
+from pilotcut.evaluation import Evaluation, RowEvaluations
 from pilotcut.tasks import TaskManager
 
 
@@ -149,15 +149,17 @@ class CutQNN(torch.nn.Module):
         values = both[:, self._order]
         return values, self._binding.slots(values)
 
-    def evaluate(self, slots: np.ndarray, keep: bool) -> tuple[np.ndarray, Evaluation]:
+    def evaluate(
+        self, slots: np.ndarray, keep: bool
+    ) -> tuple[np.ndarray, Evaluation | RowEvaluations]:
         """Return outputs (batch, observables) and what the backward pass needs of them."""
         estimator = self.estimator
-        evaluation = estimator.evaluate(self._compiled, slots, estimator.shots, keep=keep)
+        evaluation = estimator.evaluate(self._compiled, slots, keep=keep)
         return evaluation.values @ self._coefficients.T + self._constant, evaluation
 
     def pull_back(
         self,
-        evaluation: Evaluation,
+        evaluation: Evaluation | RowEvaluations,
         values: np.ndarray,
         slots: np.ndarray,
         cotangent: np.ndarray,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import pilotcut.descriptions
+import pilotcut
 from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots import PilotManager, PilotState
@@ -76,9 +76,9 @@ def test_an_in_process_pilot_runs_calls_here_and_imports_no_dask():
 
 
 def test_pilots_and_tasks_know_nothing_of_quantum():
-    package = Path(pilotcut.descriptions.__file__).parent
+    package = Path(pilotcut.__file__).parent
     sources = [
-        package / "descriptions.py",
+        *package.glob("descriptions/*.py"),
         *package.glob("pilots/*.py"),
         *package.glob("tasks/*.py"),
     ]

@@ -362,7 +362,8 @@ def _fixed_rotation(step: Step) -> _Rotation:
 
     Its Weyl decomposition has one angle: ``K1 exp(i a XX) K2``, and XX is ZZ between H.
     """
-    weyl = TwoQubitWeylDecomposition(np.asarray(step.gate_with(step.params).to_matrix()))
+    matrix = np.asarray(step.gate_with(step.params).to_matrix())
+    weyl = TwoQubitWeylDecomposition(matrix, fidelity=None)  # else small angles are dropped
     h = HGate().to_matrix()
     before = [(0, _local(h @ weyl.K2r)), (1, _local(h @ weyl.K2l))]
     after = [(0, _local(weyl.K1r @ h)), (1, _local(weyl.K1l @ h))]

@@ -205,7 +205,9 @@ def check_size(plan: CutPlan, *, coherent: bool) -> None:
     ]
     if sum(entries) > MOST_VARIANTS:
         what = "branch pairs" if coherent else "variants"
-        drawn = "" if coherent else ", or num_samples=1000 to draw terms in place of all variants"
+        drawn = ", or num_samples=1000 to draw terms in place of all variants"
+        if coherent:
+            drawn = ", or mode='counts', which has no branches"
         raise CutError(
             f"{plan.num_cuts} cuts (labels {''.join(plan.labels)}) need {sum(entries):.3g} "
             f"{what}, expected at most {MOST_VARIANTS:.3g}; choose labels with fewer gates "

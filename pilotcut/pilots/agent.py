@@ -17,6 +17,7 @@ its workers and the scheduler do.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import shutil
@@ -110,10 +111,15 @@ async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[
         dashboard=True,
         dashboard_address=f"{_LOOPBACK}:0",  # plain HTTP: for this machine only
     ) as scheduler:
-        port = scheduler.services["dashboard"].port if "dashboard" in scheduler.services else 0
-        dashboard = f"http://{_LOOPBACK}:{port}/status" if port else "-"
-        print(scheduler.address, dashboard, file=answers, flush=True)
+        print(scheduler.address, _dashboard(scheduler), file=answers, flush=True)
         await _parent_ends(orders)
+
+
+def _dashboard(scheduler: Scheduler) -> str:
+    """Return where the dashboard is; "-" without bokeh, which draws it."""
+    if importlib.util.find_spec("bokeh") is None or "dashboard" not in scheduler.services:
+        return "-"
+    return f"http://{_LOOPBACK}:{scheduler.services['dashboard'].port}/status"
 
 
 async def _serve_workers(config: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:

@@ -147,10 +147,12 @@ def agent_of(description: PilotDescription, config: dict[str, Any]) -> list[str]
 
 def srun_agent(description: PilotDescription, agent: list[str]) -> list[str]:
     """Return the command that starts an agent on each of the pilot's nodes."""
-    # srun does not inherit --cpus-per-task any more (Slurm 22.05).
+    # srun does not inherit --cpus-per-task any more (Slurm 22.05), but it does inherit an
+    # --export=NONE of the job, which leaves its tasks without PATH and PYTHONPATH.
     return [
         "srun",
         "--overlap",
+        "--export=ALL",
         f"--nodes={description.nodes}",
         "--ntasks-per-node=1",
         f"--cpus-per-task={description.cores_per_node}",

@@ -139,7 +139,8 @@ class DaskScheduler(SchedulerLink):
         assert self._agent is not None
         connection = Connection.fresh()
         self._agent.say(json.dumps(asdict(connection)))  # a key is nothing for a command line
-        address, self.dashboard = self._agent.hear(deadline).split()
+        address, dashboard = self._agent.hear(deadline).split()
+        self.dashboard = "" if dashboard == "-" else dashboard
         connection = connection.at(address)
         self.attach(connection, deadline - time.monotonic())
         self._agent.on_exit = on_loss

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -168,34 +169,53 @@ def make_job(
             f"pilot '{description.name}': resource slurm needs dask-jobqueue, which is not "
             f"installed; install it with: pip install dask-jobqueue"
         ) from error
-    d = description
+    # Of dask-jobqueue we use the submission. What it would write into the header and the
+    # command, in part out of the user's jobqueue.yaml, is replaced by what is asked for.
     job = SLURMJob(
         "of the connection file",
         name=key,
-        job_name=f"pilotcut-{key}",
-        queue=d.queue,
-        account=d.account,
-        walltime=d.walltime,
-        cores=d.cores_per_node,
-        processes=d.workers_per_node,
-        memory=d.memory_per_node or "1GiB",
-        job_directives_skip=["#SBATCH -n 1", *([] if d.memory_per_node else ["--mem="])],
-        job_extra_directives=_directives(d, key, logs),
-        job_script_prologue=_prologue(d),
-        log_directory=None,
+        cores=description.cores_per_node,
+        job_cpu=description.cores_per_node,
+        processes=description.workers_per_node,
+        memory="1GiB",
+        job_mem="1G",
+        walltime=description.walltime,
+        interface="",
+        worker_extra_args=[],
+        shebang="#!/usr/bin/env bash",
+        job_script_prologue=_prologue(description),
+        log_directory=os.curdir,  # which exists: it would be made
     )
-    job._command_template = _command(d, key, connection_file)
+    job.job_header = "\n".join(f"#SBATCH {line}" for line in _directives(description, key, logs))
+    job._command_template = _command(description, key, connection_file)
     return job
 
 
 def _directives(d: PilotDescription, key: str, logs: Path) -> list[str]:
-    named = {"qos": d.qos, "constraint": d.constraint, "reservation": d.reservation}
+    log = str(logs / f"{key}-%j.log")
+    if not log.isprintable() or log.count("%") > 1 or "\\" in log:
+        raise PilotError(
+            f"pilot '{d.name}': its log would be {log!r}, expected a path without '%', '\\' and "
+            f"line breaks, which sbatch does not take as they are; use another --run-dir"
+        )
+    memory = [f"--mem={-(-d.memory_bytes // 2**20)}M"] if d.memory_bytes else []
+    named = {
+        "partition": d.queue,
+        "account": d.account,
+        "qos": d.qos,
+        "constraint": d.constraint,
+        "reservation": d.reservation,
+    }
     return [
-        f"-N {d.nodes}",
+        f"--job-name=pilotcut-{key}",
+        f"--nodes={d.nodes}",
         "--ntasks-per-node=1",
+        f"--cpus-per-task={d.cores_per_node}",
+        *memory,
         *([f"--gres=gpu:{d.gpus_per_node}"] if d.gpus_per_node else []),
+        f"--time={d.walltime}",
         *(f"--{name}={shlex.quote(value)}" for name, value in named.items() if value),
-        f"--output={shlex.quote(str(logs / f'{key}-%j.log'))}",
+        f"--output={shlex.quote(log)}",
         "--no-requeue",
         *d.directives,
     ]

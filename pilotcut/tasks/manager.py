@@ -7,7 +7,7 @@ and nobody waits while holding something.
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import itertools
 import logging
 import queue
@@ -25,10 +25,19 @@ from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.payload import Loss, Outcome, Report, drop_shared, keep_object
 from pilotcut.pilots.pilot import Pilot
-from pilotcut.tasks.policies import POLICIES, PilotView, Policy, TaskView
+from pilotcut.tasks import waiting
+from pilotcut.tasks.policies import PilotView, Policy, TaskView
 from pilotcut.tasks.record import Record
 from pilotcut.tasks.room import PARCEL, Room, Ticket
-from pilotcut.tasks.runtimes import SHORT_S, RunTimes
+from pilotcut.tasks.runtimes import RunTimes
+from pilotcut.tasks.submission import (
+    faults_of,
+    kind_of,
+    name_of,
+    placement_faults,
+    policy_of,
+    unique,
+)
 from pilotcut.tasks.task import Shared, TaskFuture, TaskState, futures_in, with_results
 
 T = TypeVar("T")
@@ -41,6 +50,8 @@ PARCEL_S = 0.016
 MOST_KILLS = 3
 #: How often stragglers are looked for while slots are free.
 _STRAGGLER_TICK_S = 0.05
+#: How long `explain` waits for the binder.
+_ANSWER_S = 5.0
 #: A policy may wait on purpose; it is asked again this often.
 _TICK_S = 0.5
 
@@ -78,8 +89,8 @@ class TaskManager:
         duplicates: bool = True,
         most_preemptions: int = 20,
     ) -> None:
-        self._choose = _policy(policy)
-        self.policy: str = policy if isinstance(policy, str) else _name_of(policy)
+        self._choose = policy_of(policy)
+        self.policy: str = policy if isinstance(policy, str) else name_of(policy)
         pilots.start()
         self._pilots = pilots
         self._rooms = {pilot.name: Room(pilot) for pilot in pilots.pilots}
@@ -93,6 +104,8 @@ class TaskManager:
         self._most_preemptions = most_preemptions
         self._running: dict[int, tuple[Record, Ticket]] = {}  # by task, its first launch
         self._quarantined: set[str] = set()
+        self._wrote_waiting = 0.0
+        self._has_waiting = False
         self._closing = False
         self._submitting = threading.Lock()
         self._sharing = threading.Lock()
@@ -168,10 +181,10 @@ class TaskManager:
             If no pilot could ever run the task.
         """
         number = next(self._numbers)
-        label = name if name is not None else f"{_name_of(fn)}-{number}"
+        label = name if name is not None else f"{name_of(fn)}-{number}"
         names = (pilot,) if isinstance(pilot, str) else None if pilot is None else tuple(pilot)
         before = (after,) if isinstance(after, TaskFuture) else tuple(after)
-        faults = _faults(fn, cores, gpus, names, before, ranks, retries, error_retries)
+        faults = faults_of(fn, cores, gpus, names, before, ranks, retries, error_retries)
         if faults:
             raise UserError([f"task '{label}': {fault}" for fault in faults])
         view = TaskView(
@@ -182,11 +195,11 @@ class TaskManager:
             cost_s,
             time.time(),
         )
-        if faults := self._placement_faults(view):
+        if faults := placement_faults(view, self._rooms):
             raise UserError([f"task '{label}': {fault}" for fault in faults])
         budgets = (retries, error_retries, self._most_preemptions)
-        record = Record(label, view, fn, args, kwargs, self._kind(fn, cost_s), *budgets, ranks)
-        record.dependencies = _unique([*before, *futures_in(args), *futures_in(kwargs)])
+        record = Record(label, view, fn, args, kwargs, kind_of(fn, cost_s), *budgets, ranks)
+        record.dependencies = unique([*before, *futures_in(args), *futures_in(kwargs)])
         return self._accept(record)
 
     def _accept(self, record: Record) -> TaskFuture:
@@ -194,6 +207,7 @@ class TaskManager:
             record.snapshot,
             self._post_callback,
             lambda: self._inbox.put(lambda: self._on_cancel(record)),
+            lambda: self._explain(record),
         )
         record.future = future
         with self._submitting:  # so that nothing enters the inbox after `close`
@@ -284,6 +298,7 @@ class TaskManager:
                 event()
             self._bind()
             self._duplicate_stragglers()
+            self._write_waiting()
         self._callbacks.put(None)
 
     def _events(self) -> Iterator[Callable[[], None]]:
@@ -575,6 +590,54 @@ class TaskManager:
             else:
                 self._on_cancel(record)
 
+    # -- explanations ------------------------------------------------------------------
+
+    def _explain(self, record: Record) -> str:
+        """Ask the binder, from any other thread, why a task is where it is."""
+        if record.state in (TaskState.DONE, TaskState.FAILED, TaskState.CANCELED):
+            return f"is {record.state.value}"
+        answer: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._inbox.put(lambda: answer.put(self._reason(record)))
+        try:
+            return answer.get(timeout=_ANSWER_S)
+        except queue.Empty:
+            return f"is {record.state.value}"
+
+    def _reason(self, record: Record) -> str:
+        if record.state is TaskState.WAITING:
+            names = [f"'{f.task.name}'" for f in record.dependencies if not f.done()]
+            return f"waits for {len(names)} tasks: {', '.join(names[:4])}"
+        if record.state is TaskState.READY:
+            return self._why_ready(record.view)
+        if record.state is TaskState.BOUND:
+            return f"is bound to pilot '{record.pilot}': it runs there, or is next in line"
+        return f"is {record.state.value}"
+
+    def _why_ready(self, view: TaskView) -> str:
+        pending = [
+            f"pilot '{room.pilot.name}' is {room.pilot.state.value}"
+            + (f" ({room.pilot.reason})" if room.pilot.reason else "")
+            for room in self._rooms.values()
+            if not room.active and room.alive and room.view().suits(view)
+        ]
+        views = [room.view() for room in self._rooms.values() if room.active]
+        taken = [f"pilot '{v.name}' has no free slot" for v in views if v.suits(view)]
+        return "; ".join([*taken, *pending]) or "no pilot that suits it is active"
+
+    def _write_waiting(self) -> None:
+        """Tell other processes now and then which tasks wait, and why."""
+        now = time.monotonic()
+        file = self._pilots.connection_file
+        if file is None or now - self._wrote_waiting < waiting.PERIOD_S:
+            return
+        if not self._ready and not self._has_waiting:
+            return
+        self._wrote_waiting, self._has_waiting = now, bool(self._ready)
+        some = itertools.islice(self._ready.values(), waiting.MOST)
+        lines = [(self._unfinished[v.id].name, self._why_ready(v)) for v in some]
+        with contextlib.suppress(OSError):  # the directory may be gone by now
+            waiting.write(file.with_name(waiting.FILE_NAME), lines)
+
     # -- callbacks ---------------------------------------------------------------------
 
     def _post_callback(self, callback: Callable[[], Any]) -> None:
@@ -587,76 +650,6 @@ class TaskManager:
             except Exception:
                 _log.exception("a done callback of a task failed")
 
-    # -- what is refused at submission ---------------------------------------------------
-
-    def _kind(self, fn: object, cost_s: float | None) -> tuple[str, str]:
-        """Return what tells tasks of similar run time apart."""
-        if cost_s is not None and cost_s > SHORT_S:
-            return (f"about {cost_s:.1g} s", _name_of(fn))
-        return (getattr(fn, "__module__", None) or "", _name_of(fn))
-
-    def _placement_faults(self, view: TaskView) -> list[str]:
-        unknown = sorted((view.pilots or frozenset()) - set(self._rooms))
-        if unknown:
-            known = ", ".join(f"'{name}'" for name in self._rooms)
-            return [
-                f"pilot is '{name}', expected one of {known}{_did_you_mean(name, self._rooms)}"
-                for name in unknown
-            ]
-        rooms = [
-            r for r in self._rooms.values() if view.pilots is None or r.pilot.name in view.pilots
-        ]
-        if any(room.view().suits(view) for room in rooms):
-            return []
-        have = "; ".join(
-            f"pilot '{v.name}' has {v.slots * v.cores_per_slot} cores, "
-            f"{v.gpus_per_slot} GPUs a worker"
-            for v in (room.view() for room in rooms)
-        )
-        return [f"cores is {view.cores} and gpus is {view.gpus}, more than any pilot has: {have}"]
-
-
-# -- small helpers ---------------------------------------------------------------------
-
-
-def _policy(policy: str | Policy) -> Policy:
-    if callable(policy):
-        return policy
-    if policy not in POLICIES:
-        known = ", ".join(f"'{name}'" for name in POLICIES)
-        hint = _did_you_mean(str(policy), POLICIES)
-        raise UserError(f"policy is {policy!r}, expected {known} or a callable{hint}")
-    return POLICIES[policy]
-
-
-def _faults(
-    fn: object,
-    cores: object,
-    gpus: object,
-    names: Sequence[str] | None,
-    before: Sequence[object],
-    ranks: object,
-    retries: object,
-    error_retries: object,
-) -> list[str]:
-    """Return what is wrong with the arguments of `submit_task` by themselves."""
-    counts = {"cores": (cores, 1), "gpus": (gpus, 0), "ranks": (ranks, 1)}
-    counts |= {"retries": (retries, 0), "error_retries": (error_retries, 0)}
-    faults = [
-        f"{what} is {value!r}, expected a whole number from {least} up"
-        for what, (value, least) in counts.items()
-        if not isinstance(value, int) or isinstance(value, bool) or value < least
-    ]
-    is_command = isinstance(fn, (list, tuple)) and fn and all(isinstance(w, str) for w in fn)
-    if not callable(fn) and not (is_command and ranks != 1):
-        expected = "a function" if ranks == 1 else "a function or a command, as a list of texts"
-        faults.append(f"fn is {fn!r}, expected {expected}")
-    if names is not None and not names:
-        faults.append("pilot is an empty list, expected at least one name, or None for any")
-    if not all(isinstance(future, TaskFuture) for future in before):
-        faults.append(f"after is {before!r}, expected futures from submit_task")
-    return faults
-
 
 def _told(outcome: Outcome, record: Record) -> Exception:
     """Return the task's exception with the worker's traceback as a note."""
@@ -666,19 +659,3 @@ def _told(outcome: Outcome, record: Record) -> Exception:
     where = f"worker {outcome.worker} of pilot '{record.pilot}'"
     error.add_note(f"task '{record.name}' failed on {where}:\n{outcome.traceback.rstrip()}")
     return error
-
-
-def _name_of(fn: object) -> str:
-    if isinstance(fn, (list, tuple)):
-        return str(fn[0]) if fn else "command"
-    fn = getattr(fn, "func", fn)  # functools.partial
-    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
-def _unique(futures: Iterable[TaskFuture]) -> list[TaskFuture]:
-    return list({id(future): future for future in futures}.values())

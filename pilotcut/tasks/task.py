@@ -69,16 +69,22 @@ class TaskFuture(Future[Any]):
         snapshot: Callable[[], Task],
         call_back: Callable[[Callable[[], Any]], None],
         canceled: Callable[[], None],
+        explain: Callable[[], str],
     ) -> None:
         super().__init__()
         self._snapshot = snapshot
         self._call_back = call_back
         self._canceled = canceled
+        self._explain = explain
 
     @property
     def task(self) -> Task:
         """What is known of the task now."""
         return self._snapshot()
+
+    def explain(self) -> str:
+        """Return in one line what the task waits for, or where it is."""
+        return self._explain()
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Call ``fn(future)`` once the task is done, or now if it is."""

@@ -1,0 +1,424 @@
+"""Pilot descriptions: YAML in, validated frozen descriptions out.
+
+This module owns the format of a description file, every default value in it and what counts
+as a fault in it. It refuses to know how a pilot is started. Beside it stand
+`reading` (how a file is read), `slurm` (what may stand in a job
+script), `pilot_quantum` (another project's names for the same things) and
+`faults` (the words of the messages).
+
+A file is a mapping with one key, ``pilots``, a list::
+
+    pilots:
+      - name: laptop
+        resource: local
+        cores_per_node: 2
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from pilotcut.descriptions import slurm
+from pilotcut.descriptions.faults import EXPECTATION, EXPECTED, fault_line, is_count, show
+from pilotcut.descriptions.pilot_quantum import translate
+from pilotcut.descriptions.reading import read_entries
+from pilotcut.errors import DescriptionError
+
+_METHOD = re.compile(r"[a-z0-9_]+")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_WALLTIME = re.compile(r"(?:([0-9]{1,3})-)?([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])")
+_MEMORY = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([KMGT]i?B)")
+_MEMORY_UNITS = {
+    f"{letter}{suffix}": base**power
+    for power, letter in enumerate("KMGT", start=1)
+    for suffix, base in (("B", 1000), ("iB", 1024))
+}
+
+_T = TypeVar("_T")
+
+_SLURM_FIELDS = ("queue", "account", "qos", "constraint", "reservation", "directives")
+_WITHOUT_EFFECT = {
+    "inprocess": (*_SLURM_FIELDS, "setup", "python"),
+    "local": _SLURM_FIELDS,
+    "allocation": _SLURM_FIELDS,
+}
+
+
+def _misfit(expected: str) -> PydanticCustomError:
+    return PydanticCustomError(EXPECTATION, "{expected}", {"expected": expected})
+
+
+def _demand(value: _T, is_right: bool, expected: str) -> _T:
+    if not is_right:
+        raise _misfit(expected)
+    return value
+
+
+def _slurm_name(value: str) -> str:
+    return _demand(value, slurm.is_name(value), slurm.NAME)
+
+
+def _directive(value: str, info: ValidationInfo) -> str:
+    try:
+        return slurm.check_directive(value, info.data.get("gpus_per_node"))
+    except ValueError as error:
+        raise _misfit(str(error)) from None
+
+
+def _shell(value: str) -> str:
+    """Allow all that fits into a script: `setup` is the user's own shell."""
+    fits = "\0" not in value and not re.search("[\ud800-\udfff]", value)
+    return _demand(value, fits, "a text that can be written to a file")
+
+
+_SlurmName = Annotated[str, AfterValidator(_slurm_name)]
+_Directive = Annotated[str, AfterValidator(_directive)]
+_Shell = Annotated[str, AfterValidator(_shell)]
+
+
+class _Frozen(BaseModel):
+    # strict: "2" is not 2 and true is not 1; YAML already has types.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class BackendDescription(_Frozen):
+    """What runs circuits on the workers of a pilot.
+
+    Attributes
+    ----------
+    kind
+        The backend's family, ``"aer"``.
+    device
+        ``"CPU"`` or ``"GPU"``.
+    method
+        Simulation method of the backend; ``"automatic"`` leaves the choice to it.
+    noise
+        Name of a noise model, or its parameters, or None for an ideal device.
+    """
+
+    kind: Literal["aer"] = "aer"
+    device: Literal["CPU", "GPU"] = "CPU"
+    method: str = "automatic"
+    noise: str | dict[str, Any] | None = None
+
+    @field_validator("method")
+    @classmethod
+    def _check_method(cls, value: str) -> str:
+        return _demand(value, bool(_METHOD.fullmatch(value)), EXPECTED["backend.method"])
+
+    @field_validator("noise")
+    @classmethod
+    def _check_noise(cls, value: Any) -> Any:
+        is_right = not isinstance(value, str) or bool(_NAME.fullmatch(value))
+        return _demand(value, is_right, EXPECTED["backend.noise"])
+
+
+class PilotDescription(_Frozen):
+    """What a pilot asks for and how its workers are laid out.
+
+    Examples
+    --------
+    >>> pilot = PilotDescription(name="laptop", resource="local", cores_per_node=4)
+    >>> pilot.slots, pilot.walltime_s
+    (4, 3600)
+    """
+
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    name: str
+    resource: Literal["inprocess", "local", "slurm", "allocation"]
+    nodes: int = Field(default=1, ge=1)
+    cores_per_node: int = Field(default=1, ge=1)
+    gpus_per_node: int = Field(default=0, ge=0)
+    memory_per_node: str | None = None
+    walltime: str = "01:00:00"
+    queue: _SlurmName | None = None
+    account: _SlurmName | None = None
+    qos: _SlurmName | None = None
+    constraint: str | None = None
+    reservation: _SlurmName | None = None
+    directives: tuple[_Directive, ...] = ()
+    setup: tuple[_Shell, ...] = ()
+    python: str | None = None
+    threads_per_worker: int = Field(default=1, ge=1)
+    workers_per_node: int = Field(default=1, ge=1)
+    backend: BackendDescription = BackendDescription()
+    allow_version_mismatch: bool = False
+    replace: bool = False
+    most_replacements: int = Field(default=3, ge=0)
+    count: int = Field(default=1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_layout(cls, data: Any) -> Any:
+        """Fill in whichever of cores and workers was left out from the other."""
+        if not isinstance(data, Mapping):
+            return data
+        data = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+        threads = data.get("threads_per_worker", 1)
+        cores, workers = data.get("cores_per_node"), data.get("workers_per_node")
+        if not is_count(threads):
+            return data
+        if cores is None and (workers is None or is_count(workers)):
+            data["cores_per_node"] = threads * (workers or 1)
+        elif workers is None and is_count(cores):
+            data["workers_per_node"] = max(1, cores // threads)
+        return {key: value for key, value in data.items() if value is not None}
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        return _demand(value, bool(_NAME.fullmatch(value)), EXPECTED["name"])
+
+    @field_validator("walltime")
+    @classmethod
+    def _check_walltime(cls, value: str) -> str:
+        _demand(value, bool(_WALLTIME.fullmatch(value)), EXPECTED["walltime"])
+        return _demand(value, bool(re.search("[1-9]", value)), "more than none")
+
+    @field_validator("memory_per_node")
+    @classmethod
+    def _check_memory(cls, value: str) -> str:
+        _demand(value, bool(_MEMORY.fullmatch(value)), EXPECTED["memory_per_node"])
+        return _demand(value, bool(re.search("[1-9]", value)), "more than none")
+
+    @field_validator("constraint")
+    @classmethod
+    def _check_constraint(cls, value: str) -> str:
+        return _demand(value, slurm.is_constraint(value), slurm.CONSTRAINT)
+
+    @field_validator("python")
+    @classmethod
+    def _check_python(cls, value: str) -> str:
+        # It is quoted in the job script, where the shell would leave ~ and $ as they are.
+        is_word = value.isprintable() and value == value.strip() != "" and value[0] not in "-~"
+        return _demand(value, is_word and "$" not in value, EXPECTED["python"])
+
+    @field_validator("nodes")
+    @classmethod
+    def _one_node_here(cls, value: int, info: ValidationInfo) -> int:
+        resource = info.data.get("resource")
+        if value > 1 and resource in ("inprocess", "local"):
+            raise _misfit(f"1, for resource {resource} is this machine")
+        return value
+
+    @field_validator("threads_per_worker")
+    @classmethod
+    def _worker_fits(cls, value: int, info: ValidationInfo) -> int:
+        cores = info.data.get("cores_per_node", value)
+        if value > cores:
+            raise _misfit(f"at most cores_per_node, which is {cores}")
+        return value
+
+    @field_validator("workers_per_node")
+    @classmethod
+    def _workers_fit(cls, value: int, info: ValidationInfo) -> int:
+        cores, threads = info.data.get("cores_per_node"), info.data.get("threads_per_worker")
+        if cores and threads and value * threads > cores:
+            raise _misfit(
+                f"at most {cores // threads}: cores_per_node is {cores} "
+                f"and threads_per_worker is {threads}"
+            )
+        return value
+
+    @field_validator("backend")
+    @classmethod
+    def _gpu_exists(cls, value: BackendDescription, info: ValidationInfo) -> BackendDescription:
+        if value.device == "GPU" and info.data.get("gpus_per_node") == 0:
+            raise _misfit("gpus_per_node of at least 1 beside device GPU")
+        return value
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two descriptions ask for the same, in whatever words."""
+        return isinstance(other, PilotDescription) and self.__dict__ == other.__dict__
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was made of another project's names for the fields, a line each."""
+        return self._notes
+
+    @property
+    def kind(self) -> str:
+        """What the pilots of one entry have in common: the name, without a number behind it."""
+        return re.sub(r"-\d+\Z", "", self.name)
+
+    @property
+    def slots(self) -> int:
+        """Number of workers, each of which runs one task at a time."""
+        return self.nodes * self.workers_per_node
+
+    @property
+    def gpus(self) -> int:
+        """Number of GPUs of the whole pilot."""
+        return self.nodes * self.gpus_per_node
+
+    @property
+    def gpus_per_worker(self) -> int:
+        """GPUs that one worker may have to itself, at least 1 where there is any."""
+        return min(self.gpus_per_node, max(1, self.gpus_per_node // self.workers_per_node))
+
+    @property
+    def walltime_s(self) -> int:
+        """Walltime in seconds."""
+        match = _WALLTIME.fullmatch(self.walltime)
+        assert match is not None
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory of a node in bytes, None where the description does not say."""
+        if self.memory_per_node is None:
+            return None
+        match = _MEMORY.fullmatch(self.memory_per_node)
+        assert match is not None
+        return int(float(match[1]) * _MEMORY_UNITS[match[2]])
+
+
+def load_descriptions(path: str | os.PathLike[str]) -> tuple[PilotDescription, ...]:
+    """Return the pilots that a YAML file describes, one for each of its ``count``.
+
+    Parameters
+    ----------
+    path
+        The description file.
+
+    Returns
+    -------
+    tuple of PilotDescription
+        In the file's order; ``count: 2`` of pilot ``p`` gives ``p-0`` and ``p-1``.
+
+    Raises
+    ------
+    DescriptionError
+        With one line for every fault of the file.
+    """
+    entries, faults = read_entries(path)
+    described = [pilot for i, entry in enumerate(entries) for pilot in _parse(entry, i, faults)]
+    faults += _duplicates(described)
+    if faults:
+        raise DescriptionError([f"{path}: {fault}" for fault in faults])
+    return tuple(described)
+
+
+def embedded(workers: int = 1, threads: int = 1) -> tuple[PilotDescription, ...]:
+    """Return the description of one in-process pilot, for use without any file.
+
+    Parameters
+    ----------
+    workers
+        Number of tasks that run at the same time, each on a thread of this process.
+    threads
+        Number of cores that a task may use.
+
+    Examples
+    --------
+    >>> embedded(workers=2)[0].slots
+    2
+    """
+    entry = {"name": "here", "resource": "inprocess"}
+    faults: list[str] = []
+    layout = {"workers_per_node": workers, "threads_per_worker": threads}
+    pilots = _parse(entry | layout, 0, faults)
+    if faults:
+        raise DescriptionError([f"embedded: {fault}" for fault in faults])
+    return tuple(pilots)
+
+
+def notes(descriptions: Iterable[PilotDescription], cores: int | None = None) -> tuple[str, ...]:
+    """Return what is worth a warning in descriptions that are valid.
+
+    Parameters
+    ----------
+    descriptions
+        The pilots that would run together.
+    cores
+        Cores of this machine, counted if None.
+
+    Examples
+    --------
+    >>> notes(embedded(workers=3), cores=2)
+    ('3 worker threads share the 2 cores of this machine: tasks will slow each other down',)
+    """
+    pilots = tuple(descriptions)
+    found = [line for pilot in pilots for line in (*pilot.notes, *_without_effect(pilot))]
+    cores = cores or len(os.sched_getaffinity(0))
+    here = [pilot for pilot in pilots if pilot.resource in ("inprocess", "local")]
+    threads = sum(pilot.slots * pilot.threads_per_worker for pilot in here)
+    if threads > cores:
+        found.append(
+            f"{threads} worker threads share the {cores} cores of this machine: "
+            "tasks will slow each other down"
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def _without_effect(pilot: PilotDescription) -> Iterator[str]:
+    for field in _WITHOUT_EFFECT.get(pilot.resource, ()):
+        if getattr(pilot, field):
+            yield f"pilot '{pilot.name}': {field} has no effect for resource {pilot.resource}"
+    for line in pilot.setup:
+        if line.lstrip().startswith("#SBATCH"):
+            yield f"pilot '{pilot.name}': {show(line)} has no effect in setup; put it in directives"
+
+
+# -- from a file's entry to pilots ------------------------------------------------------
+
+
+def _parse(entry: Any, index: int, faults: list[str]) -> list[PilotDescription]:
+    """Return the pilots of one entry; append one line to `faults` for each fault."""
+    if not isinstance(entry, Mapping):
+        faults.append(f"pilot {index + 1}: is {show(entry)}, expected a mapping of fields")
+        return []
+    name = entry.get("name")
+    label = f"pilot {show(name)}" if isinstance(name, str) else f"pilot {index + 1}"
+    # A key need not be a text in YAML; pydantic would drop out of the collection of faults.
+    ours = translate({str(key): value for key, value in entry.items()})
+    lines = list(ours.faults)
+    try:
+        pilot = PilotDescription.model_validate(ours.fields)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        lines += [fault_line(ours.fields, fault, _KNOWN, ours.names) for fault in found]
+    if lines:
+        faults += [f"{label}: {line}" for line in dict.fromkeys(lines)]
+        return []
+    pilot._notes = tuple(f"{label}: {note}" for note in ours.notes)
+    if "count" not in ours.fields:
+        return [pilot]
+    return [
+        pilot.model_copy(update={"name": f"{pilot.name}-{i}", "count": 1})
+        for i in range(pilot.count)
+    ]
+
+
+#: Names of the fields, for unknown keys: of a pilot, and of its backend.
+_KNOWN = {
+    "": tuple(PilotDescription.model_fields),
+    "backend": tuple(BackendDescription.model_fields),
+}
+
+
+def _duplicates(pilots: Sequence[PilotDescription]) -> list[str]:
+    names = [pilot.name for pilot in pilots]
+    return [
+        f"pilot '{name}': name is given {names.count(name)} times, expected different names"
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
