@@ -4,8 +4,10 @@ Two workers of one thread each, in processes of their own, on either side. All c
 turns in every round, so that a drift of the machine hits all of them; a ratio is the median
 over the rounds, not a ratio of medians. A time goes from the first submission until all
 results are here. Ours encrypts and authenticates every connection (TLS); plain dask does not,
-and the columns "tls" show what dask does with it. Ours runs its scheduler in a process of its
-own, a LocalCluster in the caller's.
+and the column "dask tls" shows what dask does with it (up to 4,096 tasks: beyond, its client
+lost the connection here). Ours runs its scheduler in a process of its own, a LocalCluster in
+the caller's. CPU time counts all processes of the benchmark, less what they use while idle; on
+a machine that others use too, it says more than the clock.
 
     python benchmarks/dispatch.py [--rounds 5] [--sizes 256 1024 ...] [--no-tls]
 """
@@ -27,6 +29,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import psutil
 from scaleout import local
 
 from pilotcut import PilotManager, TaskManager
@@ -37,10 +40,14 @@ SIZES = (256, 1024, 4096, 8192, 32768)
 BUNDLE = 16
 #: Flat means within this of the mean, from this size on.
 FLAT, FLAT_FROM = 0.15, 1024
+#: Most tasks for dask with TLS.
+MOST_TLS = 4096
 #: What all ratios refer to.
 REFERENCE = "dask submit"
 
 Column = Callable[[int], int]
+#: One number for each round, by column and size.
+Samples = dict[str, dict[int, list[float]]]
 
 _numbers = itertools.count()
 
@@ -62,8 +69,9 @@ def main() -> None:
         columns = all_columns(stack, tls=not options.no_tls)
         for column in columns.values():  # imports, connections, what is known of run times
             column(512)
-        rates = measure(columns, options.sizes, options.rounds)
+        rates, cpu_ms = measure(columns, options.sizes, options.rounds)
     print_rates(rates, options.sizes)
+    print_cpu(cpu_ms, options.sizes)
 
 
 # -- what is measured ------------------------------------------------------------------
@@ -93,7 +101,7 @@ def bundles(count: int) -> list[range]:
 
 def all_columns(stack: contextlib.ExitStack, tls: bool) -> dict[str, Column]:
     """Start both sides and return the columns by name."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)  # dask tells of every event loop that was held up
     plain = stack.enter_context(dask_client())
     columns = dask_columns("dask", plain)
     if tls:
@@ -156,22 +164,43 @@ def our_columns(name: str, tasks: TaskManager) -> dict[str, Column]:
     return {f"{name} submit": submit, f"{name} x{BUNDLE}": bundled}
 
 
-def measure(
-    columns: dict[str, Column], sizes: list[int], rounds: int
-) -> dict[str, dict[int, list[float]]]:
-    """Return no-ops a second, by column and size, one for each round."""
-    rates: dict[str, dict[int, list[float]]] = {c: {n: [] for n in sizes} for c in columns}
+def measure(columns: dict[str, Column], sizes: list[int], rounds: int) -> tuple[Samples, Samples]:
+    """Return no-ops a second, and CPU time of each in milliseconds, one for each round."""
+    rates: Samples = {name: {size: [] for size in sizes} for name in columns}
+    cpu_ms: Samples = {name: {size: [] for size in sizes} for name in columns}
+    idle = idle_load()
     for turn in range(rounds):
         for size in sizes:
-            order = list(columns) if turn % 2 else list(reversed(columns))
-            for name in order:
-                started = time.perf_counter()
+            for name in list(columns) if turn % 2 else reversed(columns):
+                if "tls" in name and size > MOST_TLS:
+                    continue
+                cpu_s, started = cpu_time(), time.perf_counter()
                 done = columns[name](size)
-                rates[name][size].append(size / (time.perf_counter() - started))
+                seconds = time.perf_counter() - started
+                rates[name][size].append(size / seconds)
+                cpu_ms[name][size].append(1e3 * (cpu_time() - cpu_s - idle * seconds) / size)
                 assert done == size
-                time.sleep(0.2)  # released keys are still being forgotten
+                time.sleep(0.2)  # what was released is still being forgotten
         print(f"round {turn + 1} of {rounds}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-    return rates
+    return rates, cpu_ms
+
+
+def idle_load() -> float:
+    """Return the CPU seconds a second that all sides use while nothing runs."""
+    cpu_s, started = cpu_time(), time.perf_counter()
+    time.sleep(5.0)
+    return (cpu_time() - cpu_s) / (time.perf_counter() - started)
+
+
+def cpu_time() -> float:
+    """Return the CPU seconds that this process and all below it have used."""
+    total = 0.0
+    me = psutil.Process()
+    for process in [me, *me.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 # -- the time to the first task --------------------------------------------------------
@@ -210,35 +239,56 @@ def print_starts(times: int) -> None:
 # -- tables ----------------------------------------------------------------------------
 
 
-def print_rates(rates: dict[str, dict[int, list[float]]], sizes: list[int]) -> None:
+def print_rates(rates: Samples, sizes: list[int]) -> None:
     """Print medians, spreads, ratios and how flat each column is."""
-    head = "".join(f"{size:>20,}" for size in sizes)
-    print(f"\nno-ops a second: median (min-max)\n{'':20s}{head}{'flatness':>10s}")
-    for name, by_size in rates.items():
-        cells = "".join(f"{spread(by_size[size]):>20s}" for size in sizes)
-        print(f"{name:20s}{cells}{flatness(by_size):>10s}")
-    print(f"\ntimes {REFERENCE}: median of the rounds (min-max)\n{'':20s}{head}")
-    for name, by_size in rates.items():
-        ratios = {
-            n: [a / b for a, b in zip(by_size[n], rates[REFERENCE][n], strict=True)] for n in sizes
-        }
-        print(f"{name:20s}" + "".join(f"{spread(ratios[n], 1):>20s}" for n in sizes))
+    print("\nno-ops a second: median (min-max)")
+    print_table(rates, sizes, 0, more=("flatness", flatness))
+    print(f"\ntimes {REFERENCE}: median of the rounds (min-max)")
+    base = rates[REFERENCE]
+    ratios = {
+        name: {n: [a / b for a, b in zip(by_size[n], base[n], strict=False)] for n in sizes}
+        for name, by_size in rates.items()
+    }
+    print_table(ratios, sizes, 1)
     print(
         f"\nflatness: the largest distance of a median from their mean, from {FLAT_FROM:,} tasks "
         f"on; at most {FLAT:.0%} is wanted.\nOurs speaks TLS, 'dask' does not."
     )
 
 
-def spread(values: list[float], digits: int = 0) -> str:
+def print_cpu(cpu_ms: Samples, sizes: list[int]) -> None:
+    """Print the CPU time of a no-op."""
+    print("\nCPU time of a no-op in ms, all processes: median (min-max)")
+    print_table(cpu_ms, sizes, 2)
+
+
+def print_table(
+    samples: Samples,
+    sizes: list[int],
+    digits: int,
+    more: tuple[str, Callable[[dict[int, list[float]]], str]] | None = None,
+) -> None:
+    """Print a line for each column of the benchmark."""
+    heads = [f"{size:,}" for size in sizes]
+    print(f"{'':20s}" + "".join(f"{h:>20s}" for h in [*heads, *([more[0]] if more else [])]))
+    for name, by_size in samples.items():
+        cells = [spread(by_size[size], digits) for size in sizes]
+        cells += [more[1](by_size)] if more else []
+        print(f"{name:20s}" + "".join(f"{cell:>20s}" for cell in cells))
+
+
+def spread(values: list[float], digits: int) -> str:
     """Return median, least and greatest."""
+    if not values:
+        return "-"
     low, high = min(values), max(values)
     return f"{statistics.median(values):.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
 def flatness(by_size: dict[int, list[float]]) -> str:
     """Return how far the medians lie from their mean."""
-    medians = [statistics.median(rate) for size, rate in by_size.items() if size >= FLAT_FROM]
-    if not medians:
+    medians = [statistics.median(r) for size, r in by_size.items() if size >= FLAT_FROM and r]
+    if len(medians) < 2:
         return "-"
     mean = statistics.mean(medians)
     return f"{max(abs(median - mean) for median in medians) / mean:.0%}"

@@ -8,19 +8,19 @@ from collections import Counter
 
 import psutil
 import pytest
-from chaos.storm import Storm, described
 
+from chaos.storm import Storm, described
 from pilotcut import PilotManager, TaskManager
 from pilotcut.tasks import wait
 from pilotcut.trace import read_jsonl
 
 SEEDS = int(os.environ.get("CHAOS_SEEDS", 1))
 FIRST = int(os.environ.get("CHAOS_FIRST", 0))
-SECONDS = float(os.environ.get("CHAOS_SECONDS", 8))
-TASKS = int(os.environ.get("CHAOS_TASKS", 400))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", 4))
+TASKS = int(os.environ.get("CHAOS_TASKS", 200))
 
 #: Mean time between two disasters.
-PAUSE_S = 0.8
+PAUSE_S = 0.6
 #: How long the last results may take once nothing is killed any more. An attached pilot
 #: that was killed is given up after 15 s.
 CALM_S = 60.0
@@ -90,15 +90,18 @@ class Workload:
 def test_every_task_has_one_result_and_the_right_one(seed, tmp_path):
     rng = random.Random(seed)
     load = Workload(rng, tmp_path / "diary")
-    with PilotManager(described(rng), run_dir=tmp_path / "run") as pilots:
-        with Storm(pilots, seed, PAUSE_S) as storm, TaskManager(pilots) as tasks:
-            load.submit_over(tasks, SECONDS)
-            storm.abate()
-            calm = time.monotonic()
-            left = wait(load.futures, CALM_S).not_done
-            calm = time.monotonic() - calm
-            processes = storm.processes()
-            assert left == set()
+    with (
+        PilotManager(described(rng), run_dir=tmp_path / "run") as pilots,
+        Storm(pilots, seed, PAUSE_S) as storm,
+        TaskManager(pilots) as tasks,
+    ):
+        load.submit_over(tasks, SECONDS)
+        storm.abate()
+        calm = time.monotonic()
+        left = wait(load.futures, CALM_S).not_done
+        calm = time.monotonic() - calm
+        processes = storm.processes()
+        assert left == set()
     events = [e for e in read_jsonl(tmp_path / "run" / "events.jsonl") if e["event"] == "task"]
     tell(seed, storm, load, events, calm)
     assert [fault for k in range(TASKS) if (fault := load.fault(k))] == []

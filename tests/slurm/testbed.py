@@ -21,6 +21,7 @@ PATIENCE_S = 60
 
 _NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 _COMMAND_S = 30
+_GUARD = 'read -r word; "$0" down && { [[ $word == keep ]] || rm -rf "$SLURM_TESTBED_DIR"; }'
 #: Settings of somebody else's cluster, or of a job that the tests run in.
 _FOREIGN = ("SLURM", "SBATCH", "SRUN", "SALLOC", "SQUEUE", "SINFO", "SCANCEL", "MUNGE", "PILOTCUT")
 
@@ -70,15 +71,19 @@ class Cluster:
         own = {"SLURM_TESTBED_DIR": str(self.directory)}
         # The pipe closes when we end, also by SIGKILL, and then the guard stops the cluster.
         self._guard = subprocess.Popen(
-            ["bash", "-c", 'read -r; "$0" down >&2 && rm -rf "$SLURM_TESTBED_DIR"', SCRIPT],
+            ["bash", "-c", _GUARD, SCRIPT],
             env=os.environ | own,
             stdin=subprocess.PIPE,
+            text=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         done = _testbed("up", "--nodes", "4", seconds=90, env=os.environ | own)
-        return "" if done.returncode == 0 else " ".join(done.stderr.split())
+        if done.returncode == 0:
+            return ""
+        self._guard.stdin.write("keep\n")
+        return " ".join(done.stderr.split())
 
     def environment(self):
         """Return the variables that lead to this cluster, None for those that must not be set."""
