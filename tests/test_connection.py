@@ -120,7 +120,6 @@ def test_a_client_that_trusts_us_but_has_another_certificate_is_refused(host):
     assert is_refused(host.connection.address, stranger)
 
 
-@pytest.mark.xfail(strict=True, reason="dask lets the variables of the command line win")
 def test_workers_that_are_attached_have_the_threads_asked_for(host):
     options = ["--name", "broad", "--workers", "1", "--threads", "2"]
     with attached(host, host.pilots.connection_file, *options) as pilot:
@@ -128,7 +127,6 @@ def test_workers_that_are_attached_have_the_threads_asked_for(host):
         assert future.result(PATIENCE_S) == "2"
 
 
-@pytest.mark.xfail(strict=True, reason="dask's RuntimeError is not taken for what it is")
 def test_a_manager_that_is_gone_is_told_in_one_line(host, tmp_path, monkeypatch):
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "1s")  # not 30 s
     with socket.create_server(("127.0.0.1", 0)) as server:

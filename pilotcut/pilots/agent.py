@@ -176,11 +176,10 @@ def _nannies(connection: Connection, config: dict[str, Any]) -> list[Nanny]:
             f"pilot '{config['pilot']}' is refused: {'; '.join(different)}; install the same "
             f"versions, or allow it with allow_version_mismatch"
         )
-    threads = dict.fromkeys(payload.THREAD_VARIABLES, config["threads"])
-    dask.config.set(_local(config) | {"distributed.nanny.pre-spawn-environ": threads})
+    dask.config.set(_local(config))
     first = int(os.environ.get("SLURM_PROCID", 0)) * len(config["resources"])
     local = f"//{_LOOPBACK}:" in connection.address
-    return [
+    nannies = [
         Nanny(
             connection.address,
             name=f"{config['pilot']}-{first + index}",
@@ -189,7 +188,6 @@ def _nannies(connection: Connection, config: dict[str, Any]) -> list[Nanny]:
             protocol="tls",
             security=connection.security(),
             resources=resources,
-            env=config["env"] | _gpu_environment(config, index),
             memory_limit=config["memory_bytes"],
             dashboard=False,
             dashboard_address=f"{_LOOPBACK}:0",
@@ -197,13 +195,16 @@ def _nannies(connection: Connection, config: dict[str, Any]) -> list[Nanny]:
         )
         for index, resources in enumerate(config["resources"])
     ]
+    threads = dict.fromkeys(payload.THREAD_VARIABLES, str(config["threads"]))
+    for index, nanny in enumerate(nannies):
+        # What the process is started with: before numpy asks for threads, and Aer for GPUs.
+        # dask's own setting would give way to variables that we happen to have.
+        nanny.pre_spawn_env.update(threads | config["env"] | _gpu_environment(config, index))
+    return nannies
 
 
 def _gpu_environment(config: dict[str, Any], index: int) -> dict[str, str]:
-    """Return which GPUs worker `index` of this node sees: its own, or its share of too few.
-
-    Set before the worker's process exists, so before anything in it looks at GPUs.
-    """
+    """Return which GPUs worker `index` of this node sees: its own, or its share of too few."""
     if not config["gpus"]:
         return {}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -266,7 +267,7 @@ def serve_node(description: PilotDescription, connection_file: Path) -> None:
     config |= {"connection": str(connection_file), "local_directory": None}
     try:
         asyncio.run(_serve_node(config))
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, RuntimeError) as error:  # the last from dask's nannies
         raise PilotError(f"the manager of {connection_file} cannot be joined: {error}") from error
 
 
@@ -274,7 +275,7 @@ def _run_node(config: dict[str, Any]) -> None:
     """Serve in a job; what goes wrong is one line in its log."""
     try:
         asyncio.run(_serve_node(config))
-    except (PilotError, OSError, TimeoutError) as error:
+    except (PilotError, OSError, TimeoutError, RuntimeError) as error:
         print(f"pilotcut: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
 

@@ -41,6 +41,8 @@ class DaskPilot(Pilot):
     """
 
     prefetch = 1
+    #: How long to wait, after a worker died, to learn whether its pilot ends.
+    loss_patience_s = 0.0
 
     def __init__(self, description: PilotDescription, generation: int = 0) -> None:
         super().__init__(description)
@@ -54,6 +56,11 @@ class DaskPilot(Pilot):
     def key(self) -> str:
         """What tells this pilot's workers from all others."""
         return f"{self.name}~{self.generation}" if self.generation else self.name
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the whole pilot goes, and not a worker alone."""
+        return self.state.final or self.state is PilotState.DRAINING
 
     @property
     def _client(self) -> Client:
@@ -106,7 +113,8 @@ class DaskPilot(Pilot):
         except asyncio.CancelledError:
             report = Loss(self._why_gone(), preempted=True)
         except Exception as error:
-            report = Loss(_in_words(error))
+            await asyncio.sleep(self.loss_patience_s)
+            report = Loss(_in_words(error), preempted=self.is_ending)
         finally:
             future.release()
         self._report(key, report)

@@ -244,6 +244,8 @@ def _command(d: PilotDescription, key: str, connection_file: Path) -> str:
 class SlurmPilot(DaskPilot):
     """Workers in a Slurm job of their own."""
 
+    loss_patience_s = 3.0  # Slurm is asked every second
+
     def __init__(self, description: PilotDescription, generation: int = 0) -> None:
         super().__init__(description, generation)
         self._job: SLURMJob | None = None
@@ -252,11 +254,17 @@ class SlurmPilot(DaskPilot):
         self._empty_since: float | None = None
         self._unknown_since: float | None = None
         self._was_active = False
+        self._job_ends = False
 
     @property
     def job_id(self) -> str | None:
         """The number of the Slurm job, once it is submitted."""
         return self._job.job_id if self._job is not None else None
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the whole pilot goes, and not a worker alone."""
+        return self._job_ends or super().is_ending
 
     @property
     def log(self) -> Path:
@@ -298,8 +306,11 @@ class SlurmPilot(DaskPilot):
             return
         self._unknown_since = None
         self.ends = job.ends
+        self._job_ends = job.ended or job.state == "COMPLETING"
         if job.ended:
             self._end(job)
+        elif self._job_ends:
+            return  # how it ended is known in a moment
         elif job.pending:
             self.note(PilotState.PENDING, f"job {self.job_id}: {job.in_words}")
         else:
@@ -364,6 +375,8 @@ class SlurmPilot(DaskPilot):
     def close(self) -> None:
         """Cancel the job."""
         if self.state.final:
+            if not self._job_ends:  # it failed on our side
+                self._cancel()
             return
         was_submitted = self.job_id is not None
         self.move(PilotState.DRAINING, self.reason)

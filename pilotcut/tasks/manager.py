@@ -396,7 +396,7 @@ class TaskManager:
         reasons = {
             room.pilot.reason or f"pilot '{room.pilot.name}' is {room.pilot.state.value}"
             for room in rooms
-            if not room.alive
+            if not room.alive and room.view().suits(record.view)
         }
         reason = "; ".join(sorted(reasons))
         self._fail(

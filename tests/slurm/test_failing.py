@@ -109,7 +109,6 @@ def test_a_queue_that_does_not_exist_is_told_in_the_words_of_sbatch(refused):
     assert refused.manager.scheduler is None
 
 
-@pytest.mark.xfail(strict=True, reason="pilots that have failed are not canceled")
 def test_pilots_beside_a_refused_one_are_taken_back(refused):
     wait_until(lambda: set(testbed.jobs()) <= refused.before, 5)
 
@@ -211,7 +210,6 @@ def test_nothing_is_lost_when_a_node_goes_down(fleet):
     assert pilot.reason == f"job {pilot.job_id}: a node of its job failed"
 
 
-@pytest.mark.xfail(strict=True, reason="a worker that dies with its pilot is one that died")
 def test_the_end_of_a_pilot_does_not_count_against_the_retries_of_a_task(fleet):
     lose(fleet, "blamed", cancel, retries=0)
 
@@ -226,7 +224,6 @@ def test_nothing_is_lost_when_a_pilot_is_canceled_and_another_comes_for_it(fleet
     assert named(fleet.pilots, "canceled").generation == 1
 
 
-@pytest.mark.xfail(strict=False, reason="a job that is completing is taken for one near its end")
 def test_how_a_pilot_was_lost_is_its_state(fleet):
     records = [r for r in read_jsonl(fleet.run_dir / "events.jsonl") if r["event"] == "pilot"]
     ends = {r["reason"].partition(": ")[2]: r["state"] for r in records}
@@ -245,7 +242,6 @@ def test_no_more_pilots_come_than_may_be_replaced(fleet):
     assert note["reason"] == "no more are asked for: 1 were replaced"
 
 
-@pytest.mark.xfail(strict=True, reason="all ended pilots are named")
 def test_tasks_are_told_only_of_pilots_that_they_could_have_run_on(fleet):
     future = fleet.tasks.submit_task(square, 7, pilot="canceled")
     expected = r"no pilot is left to run it: job \d+: its job was canceled$"

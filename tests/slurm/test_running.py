@@ -68,7 +68,6 @@ def test_a_pilot_of_two_nodes_has_workers_on_both(live):
     assert nodes == {"wide-0": "cpu1", "wide-1": "cpu2"}
 
 
-@pytest.mark.xfail(strict=True, reason="dask sets it after the imports")
 def test_each_worker_of_a_gpu_pilot_sees_one_gpu_from_before_its_first_import(live):
     def look():
         # What the process was started with: no import has happened then.
