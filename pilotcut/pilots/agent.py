@@ -199,7 +199,9 @@ def _nannies(connection: Connection, config: dict[str, Any]) -> list[Nanny]:
     for index, nanny in enumerate(nannies):
         # What the process is started with: before numpy asks for threads, and Aer for GPUs.
         # dask's own setting would give way to variables that we happen to have.
-        nanny.pre_spawn_env.update(threads | config["env"] | _gpu_environment(config, index))
+        own = threads | config["env"] | _gpu_environment(config, index)
+        nanny.pre_spawn_env.update(own)
+        nanny.env.update(own)
     return nannies
 
 
