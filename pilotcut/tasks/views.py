@@ -265,11 +265,7 @@ class ReadyQueue(Sequence[TaskView]):
     """The ready tasks in order of submission, kept sorted as policies want them.
 
     To a policy it is a sequence to be read. Those in `pilotcut.tasks.policies` take any
-<<<<<<< HEAD
-    sequence, and sort it anew at every call; of 10,000 tasks that takes 20 ms. Here tasks
-=======
     sequence, and sort it anew at every call; of 10,000 tasks that takes 40 ms. Here tasks
->>>>>>> policies
     of equal needs stand in one line, sorted, and a policy looks at the heads of lines.
 
     Examples
@@ -285,19 +281,10 @@ class ReadyQueue(Sequence[TaskView]):
     """
 
     def __init__(self, tasks: Iterable[TaskView] = ()) -> None:
-<<<<<<< HEAD
-        self._numbers: dict[int, int] = {}
-        self._next, self._before = 0, -1
-        self._all = Line()
-        self._lines: dict[tuple[Order, bool], dict[Needs, Line]] = {}
-        for task in tasks:
-            self.add(task)
-=======
         self._all = _line([((0.0, number), task) for number, task in enumerate(tasks)])
         self._numbers = {task.id: number for number, task in enumerate(self._all.tasks)}
         self._next, self._before = len(self._numbers), -1
         self._lines: dict[tuple[Order, bool], dict[Needs, Line]] = {}
->>>>>>> policies
 
     @classmethod
     def of(cls, ready: Sequence[TaskView]) -> ReadyQueue:
