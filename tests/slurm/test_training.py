@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 import pytest
@@ -155,25 +156,57 @@ def test_a_training_that_is_killed_leaves_no_job_and_is_resumed_to_the_same_weig
     wait_until(lambda: set(testbed.jobs()) <= before, ORPHANED_S)
 
 
-def test_a_job_that_starts_after_its_manager_was_killed_ends_by_itself(cluster, tmp_path):
-    script = tmp_path / "manager.py"
-    script.write_text(
-        "import signal, sys\n"
-        "from pilotcut.pilots import PilotManager\n"
-        "with PilotManager.from_yaml(sys.argv[1], run_dir=sys.argv[2]) as pilots:\n"
-        "    print(pilots.pilots[0].job_id, flush=True)\n"
-        "    signal.pause()\n"
-    )
-    described = tmp_path / "held.yaml"
-    described.write_text(
-        "pilots:\n"
-        "  - {name: held, resource: slurm, queue: cpu, directives: [--hold], setup: ["
-        "export DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT=3s]}  # not dask's 30 s\n"
-    )
-    command = [sys.executable, script, described, tmp_path / "run"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as manager:
+MANAGER = """
+import signal, sys
+from pilotcut.pilots import PilotManager
+with PilotManager.from_yaml(sys.argv[1], run_dir=sys.argv[2]) as pilots:
+    print(pilots.pilots[0].job_id, flush=True)
+    signal.pause()
+"""
+HELD = """
+pilots:
+  - name: held
+    resource: slurm
+    queue: cpu
+    directives: [--hold]
+    setup: [export DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT=3s]    # dask would try for 30 s
+"""
+
+
+@contextmanager
+def manager_of_a_held_job(path):
+    """Start a process with a pilot that waits; yield the process and the job's number."""
+    (path / "manager.py").write_text(MANAGER)
+    (path / "held.yaml").write_text(HELD)
+    with subprocess.Popen(
+        [sys.executable, "manager.py", "held.yaml", "run"],
+        cwd=path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Under nohup or a shell's `&` the signal would be ignored from the start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as manager:
         job = manager.stdout.readline().strip()
-        os.kill(manager.pid, signal.SIGKILL)
-    assert testbed.jobs()[job] == "PENDING"
+        try:
+            assert testbed.jobs()[job] == "PENDING"
+            yield manager, job
+        finally:
+            manager.kill()
+
+
+def test_a_job_that_starts_after_its_manager_was_killed_ends_by_itself(cluster, tmp_path):
+    with manager_of_a_held_job(tmp_path) as (manager, job):
+        manager.kill()
     slurm("scontrol", "release", job)
     wait_until(lambda: testbed.state_of(job) == "FAILED", ORPHANED_S)
+
+
+@pytest.mark.xfail(strict=True, reason="dask-jobqueue's import takes SIGINT and exits with 0")
+def test_ctrl_c_is_an_interrupt_also_with_pilots_on_slurm(cluster, tmp_path):
+    with manager_of_a_held_job(tmp_path) as (manager, job):
+        manager.send_signal(signal.SIGINT)
+        _, err = manager.communicate(timeout=30)
+    assert job not in testbed.jobs()
+    assert manager.returncode == -signal.SIGINT
+    assert err.splitlines()[-1] == "KeyboardInterrupt"

@@ -21,7 +21,13 @@ PATIENCE_S = 60
 
 _NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 _COMMAND_S = 30
-_GUARD = 'read -r word; "$0" down && { [[ $word == keep ]] || rm -rf "$SLURM_TESTBED_DIR"; }'
+#: Waits for a word, or for our death, and stops the cluster.
+_GUARD = """
+read -r word
+"$0" down >&2 || exit
+[[ $word == keep ]] || rm -rf "$SLURM_TESTBED_DIR"
+echo stopped
+"""
 #: Settings of somebody else's cluster, or of a job that the tests run in.
 _FOREIGN = ("SLURM", "SBATCH", "SRUN", "SALLOC", "SQUEUE", "SINFO", "SCANCEL", "MUNGE", "PILOTCUT")
 
@@ -65,25 +71,24 @@ class Cluster:
         # Not below pytest's own directory: the path of a Unix socket is short.
         self.directory = Path(tempfile.mkdtemp(prefix="pilotcut-slurm-", dir="/tmp"))
         self._guard = None
+        self._failed = False
 
     def start(self):
         """Start the daemons; return what went wrong, or ''."""
         own = {"SLURM_TESTBED_DIR": str(self.directory)}
-        # The pipe closes when we end, also by SIGKILL, and then the guard stops the cluster.
+        # The pipe closes when we end, also by SIGKILL. With a parent of its own, the guard
+        # outlives also the one who ends all our children.
         self._guard = subprocess.Popen(
-            ["bash", "-c", _GUARD, SCRIPT],
+            ["setsid", "--fork", "bash", "-c", _GUARD, SCRIPT],
             env=os.environ | own,
             stdin=subprocess.PIPE,
-            text=True,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            text=True,
         )
         done = _testbed("up", "--nodes", "4", seconds=90, env=os.environ | own)
-        if done.returncode == 0:
-            return ""
-        self._guard.stdin.write("keep\n")
-        return " ".join(done.stderr.split())
+        self._failed = done.returncode != 0
+        return " ".join(done.stderr.split()) if self._failed else ""
 
     def environment(self):
         """Return the variables that lead to this cluster, None for those that must not be set."""
@@ -98,8 +103,8 @@ class Cluster:
 
     def stop(self):
         """Stop all daemons and jobs; False if something would not die."""
-        self._guard.stdin.close()
-        return self._guard.wait(PATIENCE_S) == 0
+        said, _ = self._guard.communicate("keep\n" if self._failed else "stop\n", PATIENCE_S)
+        return said == "stopped\n"
 
 
 # -- Slurm's own commands --------------------------------------------------------------
