@@ -76,7 +76,6 @@ def test_how_a_job_ended_is_the_state_of_its_pilot(pilot, state, ends_as, words,
     assert (pilot.state, pilot.reason) == (ends_as, f"job 7: {words}")
 
 
-@pytest.mark.xfail(strict=True, reason="the pilot stays active until its job is over")
 def test_no_task_is_bound_to_a_pilot_whose_job_is_ending(pilot):
     active(pilot)  # processes have half a minute to end, by Slurm's default
     pilot.observe(0, JobInfo("COMPLETING", ends=101.0), 101.0)
@@ -145,7 +144,6 @@ def test_lines_that_squeue_has_torn_are_passed_over():
     }
 
 
-@pytest.mark.xfail(strict=True, reason="dask-jobqueue sets a handler of SIGINT when imported")
 def test_to_ask_for_a_job_leaves_signals_alone_and_can_be_done_in_a_thread():
     script = """
         import signal, threading

@@ -13,8 +13,10 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMJob
 
 _COMMAND_S = 30.0
+_IMPORTING = threading.Lock()
 #: A job that runs must have workers after this time, and again if it loses them all.
 JOIN_S, EMPTY_S = 90.0, 15.0
 #: Workers that joined are used at the latest this long after the first of them.
@@ -163,7 +166,7 @@ def make_job(
     the lines of `setup` are the user's own shell.
     """
     try:
-        from dask_jobqueue.slurm import SLURMJob
+        job_class = _slurm_job()
     except ImportError as error:
         raise PilotError(
             f"pilot '{description.name}': resource slurm needs dask-jobqueue, which is not "
@@ -171,7 +174,7 @@ def make_job(
         ) from error
     # Of dask-jobqueue we use the submission. What it would write into the header and the
     # command, in part out of the user's jobqueue.yaml, is replaced by what is asked for.
-    job = SLURMJob(
+    job = job_class(
         "of the connection file",
         name=key,
         cores=description.cores_per_node,
@@ -189,6 +192,22 @@ def make_job(
     job.job_header = "\n".join(f"#SBATCH {line}" for line in _directives(description, key, logs))
     job._command_template = _command(description, key, connection_file)
     return job
+
+
+def _slurm_job() -> type[SLURMJob]:
+    """Import dask-jobqueue's job without the handler of SIGINT that it would install.
+
+    With that Ctrl-C would end us with status 0, and in a thread the import would fail.
+    """
+    with _IMPORTING:
+        kept = signal.signal
+        signal.signal = lambda *_: None  # type: ignore[assignment]
+        try:
+            from dask_jobqueue.slurm import SLURMJob
+        finally:
+            signal.signal = kept
+    found: type[SLURMJob] = SLURMJob
+    return found
 
 
 def _directives(d: PilotDescription, key: str, logs: Path) -> list[str]:
@@ -255,6 +274,7 @@ class SlurmPilot(DaskPilot):
         self._unknown_since: float | None = None
         self._was_active = False
         self._job_ends = False
+        self._gives_back = False
 
     @property
     def job_id(self) -> str | None:
@@ -309,8 +329,8 @@ class SlurmPilot(DaskPilot):
         self._job_ends = job.ended or job.state == "COMPLETING"
         if job.ended:
             self._end(job)
-        elif self._job_ends:
-            return  # how it ended is known in a moment
+        elif self._job_ends:  # how it ended is known in a moment
+            self.note(PilotState.DRAINING, f"job {self.job_id}: ends")
         elif job.pending:
             self.note(PilotState.PENDING, f"job {self.job_id}: {job.in_words}")
         else:
@@ -337,8 +357,9 @@ class SlurmPilot(DaskPilot):
         if self.ends is not None and self.ends - now < min(
             DRAIN_S, self.description.walltime_s / 5
         ):
+            self._gives_back = True
             self.note(PilotState.DRAINING, f"{where}: its time limit is near")
-        if self.state is PilotState.DRAINING and not self._in_flight:
+        if self._gives_back and not self._in_flight:
             self.close()
 
     def _observe_empty(self, now: float) -> None:
@@ -353,7 +374,7 @@ class SlurmPilot(DaskPilot):
 
     def _end(self, job: JobInfo) -> None:
         reason = f"job {self.job_id}: {job.in_words}"
-        if self.state is PilotState.DRAINING:
+        if self._gives_back:
             self.move(PilotState.DONE, reason)
         elif job.state == "CANCELLED":
             self.move(PilotState.CANCELED, reason)
@@ -379,6 +400,7 @@ class SlurmPilot(DaskPilot):
                 self._cancel()
             return
         was_submitted = self.job_id is not None
+        self._gives_back = True
         self.move(PilotState.DRAINING, self.reason)
         self._cancel()
         done = was_submitted and self._was_active

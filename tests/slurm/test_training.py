@@ -202,7 +202,6 @@ def test_a_job_that_starts_after_its_manager_was_killed_ends_by_itself(cluster, 
     wait_until(lambda: testbed.state_of(job) == "FAILED", ORPHANED_S)
 
 
-@pytest.mark.xfail(strict=True, reason="dask-jobqueue's import takes SIGINT and exits with 0")
 def test_ctrl_c_is_an_interrupt_also_with_pilots_on_slurm(cluster, tmp_path):
     with manager_of_a_held_job(tmp_path) as (manager, job):
         manager.send_signal(signal.SIGINT)
