@@ -35,6 +35,7 @@ demo: $(VENV)/.installed
 	$(BIN)/pilotcut train iris --cuts 2 --qubits 4 --mode counts --shots 1024 $(DEMO_FLAGS) \
 	    --pilots pilot_descriptions/laptop.yaml --run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
 
+# As root on Debian it also installs Slurm, for tests that skip where there is none.
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(TEST_FLAGS)
 
