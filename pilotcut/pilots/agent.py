@@ -144,10 +144,23 @@ async def _serve_node(config: dict[str, Any]) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     try:
-        await asyncio.gather(*(nanny for nanny in nannies))
+        await _start(nannies)
         await _outlive(nannies, connection, stopping)
     finally:
         await _close(nannies)
+
+
+async def _start(nannies: list[Nanny]) -> None:
+    """Start all workers, their processes one after the other.
+
+    A process gets its environment from ours, where its nanny puts it just before.
+    """
+    starting: list[asyncio.Future[Any]] = []
+    for nanny in nannies:
+        starting.append(asyncio.ensure_future(nanny))
+        while not starting[-1].done() and (nanny.process is None or nanny.process.pid is None):
+            await asyncio.sleep(0.01)
+    await asyncio.gather(*starting)
 
 
 async def _outlive(nannies: list[Nanny], connection: Connection, stopping: asyncio.Event) -> None:
