@@ -21,7 +21,7 @@ import numpy as np
 from pilotcut import backends
 from pilotcut.backends.base import Measurement, Shots
 from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
-from pilotcut.tasks import Shared, TaskManager, as_completed
+from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
 
 if TYPE_CHECKING:
     from pilotcut.backends.branch import Linearised
@@ -54,6 +54,17 @@ class Bundle:
         if isinstance(request.shots, np.ndarray):
             return request.shots[self.rows, self.part]
         return request.shots
+
+    def predicted_s(self, request: Request) -> float:
+        """Return the rough cost in seconds."""
+        shots = self.shots(request)
+        count = (self.rows.stop - self.rows.start) * (self.part.stop - self.part.start)
+        if isinstance(shots, np.ndarray):
+            count = int(np.count_nonzero(shots))
+            mean = float(shots.sum()) / max(count, 1)
+        else:
+            mean = float(shots)
+        return count * predicted_s(request.fragment, mean)
 
 
 @dataclass(frozen=True)
@@ -191,7 +202,7 @@ class Executor:
             for rows in _row_bundles(fragment, len(angles))
         ]
         found: list[list[np.ndarray]] = [[] for _ in calls]
-        waiting = []
+        waiting: list[tuple[int, TaskFuture]] = []
         for number, rows in pieces:
             fragment, angles, cotangent = calls[number]
             part = None if cotangent is None else cotangent[rows]
@@ -199,7 +210,12 @@ class Executor:
                 found[number].append(_run_exact(fragment, angles[rows], part))
             else:
                 future = self._tasks.submit_task(
-                    run_exact, self._share(fragment), angles[rows], part, name=fragment.label
+                    run_exact,
+                    self._share(fragment),
+                    angles[rows],
+                    part,
+                    name=f"{fragment.label}.{len(waiting)}",
+                    cost_s=(rows.stop - rows.start) * _exact_row_s(fragment),
                 )
                 waiting.append((number, future))
         for number, future in waiting:  # in the order of the rows
@@ -232,6 +248,7 @@ class Executor:
                 bundle.shots(request),
                 seed,
                 name=f"{request.fragment.label}.{bundle.number}",
+                cost_s=bundle.predicted_s(request),
             ): bundle
             for bundle, seed, request in calls
         }
@@ -275,10 +292,15 @@ def _run_exact(fragment: Fragment, angles: np.ndarray, cotangent: np.ndarray | N
 
 def _row_bundles(fragment: Fragment, rows: int) -> list[slice]:
     """Return the rows of each bundle of the exact engine."""
-    branches = prod(site.rank for site in fragment.sites)
-    row_s = len(fragment.steps) * branches * 2.0 ** min(fragment.width, 60) * _EXACT_AMPLITUDE_S
-    most = max(1, int(min(TARGET_S / row_s, rows)))
+    most = max(1, int(min(TARGET_S / _exact_row_s(fragment), rows)))
     return [slice(first, last) for first, last in _even(rows, most)]
+
+
+def _exact_row_s(fragment: Fragment) -> float:
+    """Return the rough cost of one parameter set in the exact engine, in seconds."""
+    branches = prod(site.rank for site in fragment.sites)
+    amplitudes = branches * 2.0 ** min(fragment.width, 60)
+    return len(fragment.steps) * amplitudes * _EXACT_AMPLITUDE_S
 
 
 def split(index: int, request: Request) -> Iterator[Bundle]:

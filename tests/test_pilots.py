@@ -17,6 +17,7 @@ from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots import PilotManager, PilotState
 from pilotcut.pilots.payload import Call, Loss
+from pilotcut.tasks import TaskManager
 
 
 def local(name="p", **fields):
@@ -198,3 +199,22 @@ def test_pilots_without_name_of_their_own_or_none_at_all_are_refused():
         PilotManager([*embedded(), *embedded()])
     with pytest.raises(UserError, match="no pilot is described"):
         PilotManager([])
+
+
+def test_a_local_pilot_whose_agent_dies_is_replaced_within_its_cap(tmp_path):
+    described = local(replace=True, most_replacements=1)
+    with (
+        PilotManager([described], run_dir=tmp_path) as pilots,
+        TaskManager(pilots) as tasks,
+    ):
+        for generation in (0, 1):
+            (pilot,) = pilots.pilots
+            assert pilot.generation == generation
+            worker = tasks.submit_task(os.getpid).result(60)
+            os.kill(os.getsid(worker), signal.SIGKILL)
+            later = tasks.submit_task(max, 1, 2, retries=0)
+            if generation == 0:
+                assert later.result(60) == 2
+        with pytest.raises(PilotError, match="no pilot is left to run it"):
+            later.result(60)
+    assert "no more are asked for: 1 were replaced" in (tmp_path / "events.jsonl").read_text()

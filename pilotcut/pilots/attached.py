@@ -76,19 +76,16 @@ class AllocationPilot(DaskPilot):
     _log = Path()
     _started = 0.0
 
-    def launch_process(self, scheduler: SchedulerLink, connection_file: Path, logs: Path) -> None:
-        """Start an agent on every node through srun.
-
-        Raises
-        ------
-        PilotError
-            Outside of an allocation.
-        """
+    def check_possible(self) -> None:
+        """Raise a `PilotError` outside of an allocation."""
         if "SLURM_JOB_ID" not in os.environ:
             raise PilotError(
                 f"pilot '{self.name}': resource is allocation, but this process runs in no Slurm "
                 f"allocation; start it with sbatch (see slurm/train.sbatch), or use resource: slurm"
             )
+
+    def launch_process(self, scheduler: SchedulerLink, connection_file: Path, logs: Path) -> None:
+        """Start an agent on every node through srun."""
         self._scheduler, self._started = scheduler, time.time()
         self._log = logs / f"{self.key}.log"
         d = self.description

@@ -72,6 +72,9 @@ class DaskPilot(Pilot):
         loop: Any = self._client.loop  # tornado's, a thin coat over asyncio's
         return cast(asyncio.AbstractEventLoop, loop.asyncio_loop)
 
+    def check_possible(self) -> None:
+        """Raise a `PilotError` if such a pilot cannot be started from here."""
+
     def launch(self, calls: Sequence[Call], report: Callable[[Report], None]) -> None:
         """Send `calls` to a worker of this pilot as one dask task."""
         key = f"{self.key}-{os.getpid()}-{id(self)}-{next(self._numbers)}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from pathlib import Path
 
 from pilotcut.errors import PilotError
@@ -11,6 +13,9 @@ from pilotcut.pilots.layout import node_layout
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.process import Agent, agent_command, environment
 from pilotcut.pilots.scheduler import SchedulerLink
+
+#: How long the workers of a pilot that comes later may take to join.
+JOIN_S = 60.0
 
 
 class LocalPilot(DaskPilot):
@@ -26,7 +31,7 @@ class LocalPilot(DaskPilot):
         command = agent_command("workers", config, python, self.description.setup)
         threads = self.description.threads_per_worker
         try:
-            self._agent = Agent(command, logs / f"{self.name}.log", environment(threads))
+            self._agent = Agent(command, logs / f"{self.key}.log", environment(threads))
         except OSError as error:
             raise PilotError(f"pilot '{self.name}': {python}: {error.strerror}") from error
 
@@ -43,13 +48,27 @@ class LocalPilot(DaskPilot):
         self._agent.on_exit = self._agent_lost
         self.move(PilotState.ACTIVE)
 
+    def follow_on(
+        self, scheduler: SchedulerLink, connection_file: Path, logs: Path, scratch: Path
+    ) -> None:
+        """Start in place of a pilot that has ended, and become active by and by."""
+        self.launch_process(logs, scratch)
+        self.join(scheduler, connection_file)
+        threading.Thread(target=self._become_active, daemon=True, name=f"{self.key}-start").start()
+
+    def _become_active(self) -> None:
+        try:
+            self.wait_active(time.monotonic() + JOIN_S)
+        except PilotError as error:
+            self.move(PilotState.FAILED, str(error))
+
     def _agent_lost(self, reason: str) -> None:
         self.move(PilotState.FAILED, reason)
 
     def close(self) -> None:
         """End the workers."""
-        is_new = self.state is PilotState.NEW
-        was_active = self.move(PilotState.DRAINING) and not is_new
+        was_active = self.state is PilotState.ACTIVE
+        self.move(PilotState.DRAINING)
         if self._agent is not None:
             self._agent.close()
         self.move(PilotState.DONE if was_active else PilotState.CANCELED)

@@ -79,6 +79,7 @@ class PilotManager:
         self._newcomers: list[Callable[[Pilot], None]] = []
         self._replaced: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
+        self._mourned: set[Pilot] = set()
         self._asked_slurm = 0.0
         self._writing = threading.Lock()
         self._pilots: tuple[Pilot, ...] = tuple(self._make(d) for d in descriptions)
@@ -171,6 +172,7 @@ class PilotManager:
 
     def _start_outside(self, pilots: Sequence[Pilot], deadline: float) -> None:
         from pilotcut.pilots.connection import FILE_NAME
+        from pilotcut.pilots.dask_pilot import DaskPilot
         from pilotcut.pilots.local import LocalPilot
         from pilotcut.pilots.scheduler import DaskScheduler, listening_host
 
@@ -178,6 +180,9 @@ class PilotManager:
         remote = [pilot for pilot in pilots if not isinstance(pilot, LocalPilot)]
         self._scratch = Path(tempfile.mkdtemp(prefix="pilotcut-"))
         try:
+            for pilot in pilots:
+                if isinstance(pilot, DaskPilot):
+                    pilot.check_possible()
             home = self._home(remote)
             logs = home / "logs"
             logs.mkdir(exist_ok=True)
@@ -194,7 +199,7 @@ class PilotManager:
             for pilot in local:
                 pilot.join(scheduler, self.connection_file)
             for other in remote:
-                self._launch_remote(other)
+                self._launch(other)
             for pilot in local:
                 pilot.wait_active(deadline)
         except BaseException as error:
@@ -224,8 +229,10 @@ class PilotManager:
             self.events.write(record)
         return self._run_dir
 
-    def _launch_remote(self, pilot: Pilot) -> None:
+    def _launch(self, pilot: Pilot) -> None:
+        """Launch a pilot that becomes active by and by."""
         from pilotcut.pilots.attached import AllocationPilot
+        from pilotcut.pilots.local import LocalPilot
         from pilotcut.pilots.slurm import SlurmPilot
 
         assert self._scheduler is not None
@@ -235,6 +242,9 @@ class PilotManager:
             pilot.submit(self._scheduler, self.connection_file, logs)
         elif isinstance(pilot, AllocationPilot):
             pilot.launch_process(self._scheduler, self.connection_file, logs)
+        elif isinstance(pilot, LocalPilot):
+            assert self._scratch is not None
+            pilot.follow_on(self._scheduler, self.connection_file, logs, self._scratch)
 
     def _scheduler_lost(self, reason: str) -> None:
         for pilot in self._pilots:
@@ -296,9 +306,9 @@ class PilotManager:
         known_keys = {p.key for p in self._pilots if isinstance(p, DaskPilot)}
         for key in set(joined) - known_keys:
             self._adopt(AttachedPilot(key, joined[key]))
-        for pilot in alive:
-            if pilot.state.final:
-                self._replace(pilot)
+        for gone in [p for p in self._pilots if p.state.final and p not in self._mourned]:
+            self._mourned.add(gone)
+            self._replace(gone)
 
     def _adopt(self, pilot: Any) -> None:
         """Take in a pilot that attached itself."""
@@ -323,10 +333,12 @@ class PilotManager:
             and self._replaced[kind] < description.most_replacements
         )
 
-    def _replace(self, pilot: Any) -> None:
+    def _replace(self, pilot: Pilot) -> None:
         """Ask for a new pilot in place of one that has ended, if that is wanted and wise."""
+        from pilotcut.pilots.dask_pilot import DaskPilot
+
         description = pilot.description
-        if not description.replace or self._closing.is_set():
+        if not isinstance(pilot, DaskPilot) or not description.replace or self._closing.is_set():
             return
         kind = description.kind
         failed_early = PilotState.ACTIVE not in pilot.since
@@ -340,10 +352,9 @@ class PilotManager:
             successor = self._make(description, pilot.generation + 1)
             self._add(successor)
             try:
-                self._launch_remote(successor)
+                self._launch(successor)
             except PilotError as error:
                 successor.move(PilotState.FAILED, str(error))
-                self._replace(successor)
 
     def _tell(self, pilot: Pilot, text: str) -> None:
         self.events.write(

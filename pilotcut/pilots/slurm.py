@@ -291,6 +291,14 @@ class SlurmPilot(DaskPilot):
         """Where the job's output goes."""
         return self._logs / f"{self.key}-{self.job_id}.log"
 
+    def check_possible(self) -> None:
+        """Raise a `PilotError` if there is no sbatch here."""
+        if shutil.which("sbatch") is None:
+            raise PilotError(
+                f"pilot '{self.name}': there is no sbatch here, expected a machine that submits "
+                f"to Slurm; use resource: local on this one"
+            )
+
     def submit(self, scheduler: SchedulerLink, connection_file: Path, logs: Path) -> None:
         """Submit the job; the pilot is pending then.
 
@@ -300,11 +308,7 @@ class SlurmPilot(DaskPilot):
             With what sbatch says, if it refuses.
         """
         self._scheduler, self._logs = scheduler, logs
-        if shutil.which("sbatch") is None:
-            raise PilotError(
-                f"pilot '{self.name}': there is no sbatch here, expected a machine that submits "
-                f"to Slurm; use resource: local on this one"
-            )
+        self.check_possible()
         self._job = make_job(self.description, self.key, connection_file.resolve(), logs.resolve())
         try:
             self._await(self._job.start())

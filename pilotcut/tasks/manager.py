@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from types import TracebackType
@@ -33,7 +33,7 @@ from pilotcut.tasks.policies import Policy, as_policy, wake_s
 from pilotcut.tasks.policies import name_of as policy_name
 from pilotcut.tasks.record import Record
 from pilotcut.tasks.room import PARCEL, Room, Ticket
-from pilotcut.tasks.runtimes import RunTimes
+from pilotcut.tasks.runtimes import Rates, RunTimes
 from pilotcut.tasks.submission import (
     faults_of,
     kind_of,
@@ -97,7 +97,8 @@ class TaskManager:
         self.policy = policy_name(self._choose)
         pilots.start()
         self._pilots = pilots
-        self._rooms = {pilot.name: Room(pilot) for pilot in pilots.pilots}
+        self._rates = Rates()
+        self._rooms = {pilot.name: Room(pilot, self._rates) for pilot in pilots.pilots}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._callbacks: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._numbers = itertools.count()
@@ -146,7 +147,7 @@ class TaskManager:
         after: TaskFuture | Iterable[TaskFuture] = (),
         retries: int = 2,
         error_retries: int = 0,
-        cost_s: float | None = None,
+        cost_s: float | Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> TaskFuture:
         """Return the future of ``fn(*args, **kwargs)``, to run on a pilot.
@@ -178,18 +179,21 @@ class TaskManager:
         error_retries
             How often it is run again when `fn` raises; then the exception is the result.
         cost_s
-            A guess of the run time in seconds, for policies.
+            A guess of the run time in seconds, for policies, or one for each pilot by name.
+            A single guess need not be right, only proportional: how fast each pilot works
+            guesses off is measured while tasks run.
 
         Raises
         ------
         UserError
-            If no pilot could ever run the task.
+            If no pilot could ever run the task: for want of cores, of GPUs or of walltime,
+            of which it needs 1.2 times its cost.
         """
         number = next(self._numbers)
         label = name if name is not None else f"{name_of(fn)}-{number}"
         names = (pilot,) if isinstance(pilot, str) else None if pilot is None else tuple(pilot)
         before = (after,) if isinstance(after, TaskFuture) else tuple(after)
-        faults = faults_of(fn, cores, gpus, names, before, ranks, retries, error_retries)
+        faults = faults_of(fn, cores, gpus, names, before, ranks, retries, error_retries, cost_s)
         if faults:
             raise UserError([f"task '{label}': {fault}" for fault in faults])
         view = TaskView(
@@ -197,14 +201,15 @@ class TaskManager:
             cores * ranks,
             gpus,
             None if names is None else frozenset(names),
-            cost_s,
+            None if isinstance(cost_s, Mapping) else cost_s,
             time.time(),
             group=label.rpartition(".")[0] or None,
+            costs=dict(cost_s) if isinstance(cost_s, Mapping) else None,
         )
         if faults := placement_faults(view, self._rooms):
             raise UserError([f"task '{label}': {fault}" for fault in faults])
         budgets = (retries, error_retries, self._most_preemptions)
-        record = Record(label, view, fn, args, kwargs, kind_of(fn, cost_s), *budgets, ranks)
+        record = Record(label, view, fn, args, kwargs, kind_of(fn, view), *budgets, ranks)
         record.dependencies = unique([*before, *futures_in(args), *futures_in(kwargs)])
         return self._accept(record)
 
@@ -382,7 +387,7 @@ class TaskManager:
     def _on_newcomer(self, pilot: Pilot) -> None:
         """Make room on a pilot that came later, perhaps in place of one that has ended."""
         pilot.watch(lambda _: self._inbox.put(self._on_pilot))
-        self._inbox.put(lambda: self._rooms.update({pilot.name: Room(pilot)}))
+        self._inbox.put(lambda: self._rooms.update({pilot.name: Room(pilot, self._rates)}))
 
     def _on_pilot(self) -> None:
         for view in list(self._ready):
@@ -529,7 +534,10 @@ class TaskManager:
     def _on_outcome(self, record: Record, outcome: Outcome, pilot: str) -> None:
         record.worker, record.pilot = outcome.worker, pilot
         record.started, record.finished = outcome.started, outcome.finished
-        self._run_times.add(record.kind, outcome.finished - outcome.started)
+        run_s = outcome.finished - outcome.started
+        self._run_times.add(record.kind, run_s)
+        if record.view.cost_s is not None:
+            self._rates.add(pilot, record.view.cost_s, run_s)
         if outcome.error is None:
             self._settle(record, TaskState.DONE).set_result(outcome.value)
         elif record.errors < record.most_errors:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from pilotcut.descriptions import PilotDescription
 from pilotcut.pilots.pilot import Pilot, PilotState
+from pilotcut.tasks.runtimes import Rates
 from pilotcut.tasks.views import PilotView, TaskView, when_free
 
 #: Most tasks in a parcel.
@@ -37,10 +38,13 @@ class Room:
     ----------
     pilot
         The pilot; its description may change when workers attach or leave.
+    rates
+        What is known of how fast pilots are.
     """
 
-    def __init__(self, pilot: Pilot) -> None:
+    def __init__(self, pilot: Pilot, rates: Rates) -> None:
         self.pilot = pilot
+        self._rates = rates
         self._held: dict[int, Ticket] = {}
         self._line: deque[Ticket] = deque()  # held, and not running yet
         self._running = 0
@@ -71,6 +75,12 @@ class Room:
         return self.pilot.state is PilotState.ACTIVE
 
     @property
+    def walltime_s(self) -> float:
+        """How long the pilot lives as a whole; infinite if nobody limits it."""
+        limited = self.pilot.description.resource == "slurm"
+        return self.pilot.description.walltime_s if limited else math.inf
+
+    @property
     def extra(self) -> int:
         """The part of the room that only short tasks may take."""
         return self.pilot.slots * PARCEL if self.pilot.prefetch else 0
@@ -86,6 +96,7 @@ class Room:
             cores_per_slot=idle.cores_per_slot,
             gpus_per_slot=idle.gpus_per_slot,
             gpus_free=idle.gpus_free * (1 + self.pilot.prefetch) - self._gpus_taken,
+            rate=self._rates.of(idle.name),
             ends_s=self.pilot.ends,
             free_at_s=self._free_at() if self._costed else (),
             last_bound_s=self._last_bound,
@@ -100,8 +111,9 @@ class Room:
     def _free_at(self) -> tuple[float, ...]:
         """Return when busy slots will have done all that waits for them, by what tasks cost."""
         running, waiting = [], []
+        view = replace(self._idle, rate=self._rates.of(self._idle.name))
         for ticket in self._held.values():
-            cost_s = self._idle.cost_s(ticket.task)
+            cost_s = view.cost_s(ticket.task)
             known = math.inf if cost_s is None else cost_s
             if ticket.running_since is None:
                 waiting.append(known)

@@ -1,4 +1,4 @@
-"""How long tasks of a kind take: who is short enough for a parcel, and who is a straggler."""
+"""How long tasks take: by kind, who is short and who straggles; by pilot, how fast that is."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ FACTOR, ORDINARY = 1.5, 3.0
 LEAST_KNOWN, REMEMBERED = 8, 256
 #: Duplicating what takes less would cost more than it saves.
 LEAST_S = 0.05
+
+#: A pilot's rate is that of so many of its last tasks, after a prior of `PRIOR_RUNS`.
+RATED, PRIOR_RUNS = 64, 4
 
 Kind = tuple[str, str]
 
@@ -59,3 +62,55 @@ class RunTimes:
             limit = max(LEAST_S, FACTOR * float(np.quantile(ordinary, 0.95)))
             self._limits[kind] = (self._count, limit)
         return limit
+
+
+class Rates:
+    """How fast pilots are: seconds of `cost_s` done in a second of run time.
+
+    Costs are guesses, and all may be off by the same factor, which is as good as another
+    rate. A pilot of which little is known is taken for as fast as the others.
+
+    Examples
+    --------
+    >>> rates = Rates()
+    >>> rates.of("a")
+    1.0
+    >>> for _ in range(100):
+    ...     rates.add("a", 2.0, 1.0)
+    >>> round(rates.of("a"), 2), rates.of("b")
+    (2.0, 2.0)
+    """
+
+    def __init__(self) -> None:
+        self._of_pilot: dict[str, _Ratio] = {}
+        self._of_all = _Ratio()
+
+    def add(self, pilot: str, cost_s: float, run_s: float) -> None:
+        """Take note of a run of a task of known cost."""
+        if cost_s > 0 and run_s > 0:
+            self._of_pilot.setdefault(pilot, _Ratio()).add(cost_s, run_s)
+            self._of_all.add(cost_s, run_s)
+
+    def of(self, pilot: str) -> float:
+        """Return the rate of a pilot, 1 as long as nothing is known of any."""
+        own = self._of_pilot.get(pilot)
+        return self._of_all.value(1.0) if own is None else own.value(self._of_all.value(1.0))
+
+
+class _Ratio:
+    """Cost over run time of the last tasks, summed before divided: long tasks count for more."""
+
+    def __init__(self) -> None:
+        self._runs: deque[tuple[float, float]] = deque(maxlen=RATED)
+        self._cost_s = self._run_s = 0.0
+
+    def add(self, cost_s: float, run_s: float) -> None:
+        self._runs.append((cost_s, run_s))
+        self._cost_s = sum(cost_s for cost_s, _ in self._runs)
+        self._run_s = sum(run_s for _, run_s in self._runs)
+
+    def value(self, prior: float) -> float:
+        if not self._runs:
+            return prior
+        prior_cost_s = PRIOR_RUNS * self._cost_s / len(self._runs)
+        return (self._cost_s + prior_cost_s) / (self._run_s + prior_cost_s / prior)

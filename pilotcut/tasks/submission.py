@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 
 from pilotcut.tasks.room import Room
 from pilotcut.tasks.runtimes import SHORT_S, Kind
 from pilotcut.tasks.task import TaskFuture
-from pilotcut.tasks.views import TaskView
+from pilotcut.tasks.views import WALLTIME_MARGIN, TaskView
 
 
 def faults_of(
@@ -20,6 +22,7 @@ def faults_of(
     ranks: object,
     retries: object,
     error_retries: object,
+    cost_s: object,
 ) -> list[str]:
     """Return what is wrong with the arguments of `submit_task` by themselves."""
     counts = {"cores": (cores, 1), "gpus": (gpus, 0), "ranks": (ranks, 1)}
@@ -37,32 +40,65 @@ def faults_of(
         faults.append("pilot is an empty list, expected at least one name, or None for any")
     if not all(isinstance(future, TaskFuture) for future in before):
         faults.append(f"after is {before!r}, expected futures from submit_task")
+    costs = cost_s.values() if isinstance(cost_s, Mapping) else [] if cost_s is None else [cost_s]
+    if not all(_is_duration(cost) for cost in costs):
+        faults.append(
+            f"cost_s is {cost_s!r}, expected seconds, a finite number from 0 up, or a dict of them "
+            f"by name of the pilot"
+        )
     return faults
+
+
+def _is_duration(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return 0.0 <= float(value) < math.inf
 
 
 def placement_faults(view: TaskView, rooms: Mapping[str, Room]) -> list[str]:
     """Return why no pilot, of those there are, could ever run a task."""
-    unknown = sorted((view.pilots or frozenset()) - set(rooms))
+    named = {"pilot": view.pilots or frozenset(), "cost_s": frozenset(view.costs or {})}
+    known = ", ".join(f"'{name}'" for name in rooms)
+    unknown = [
+        f"{field} names pilot '{name}', expected one of {known}{_did_you_mean(name, rooms)}"
+        for field, names in named.items()
+        for name in sorted(names - set(rooms))
+    ]
     if unknown:
-        known = ", ".join(f"'{name}'" for name in rooms)
-        return [
-            f"pilot is '{name}', expected one of {known}{_did_you_mean(name, rooms)}"
-            for name in unknown
-        ]
+        return unknown
     asked = [r for r in rooms.values() if view.pilots is None or r.pilot.name in view.pilots]
-    if any(room.view().suits(view) for room in asked):
-        return []
-    have = "; ".join(
-        f"pilot '{v.name}' has {v.slots * v.cores_per_slot} cores, {v.gpus_per_slot} GPUs a worker"
-        for v in (room.view() for room in asked)
-    )
-    return [f"cores is {view.cores} and gpus is {view.gpus}, more than any pilot has: {have}"]
+    able = [room for room in asked if room.view().suits(view)]
+    if not able:
+        have = "; ".join(
+            f"pilot '{v.name}' has {v.slots * v.cores_per_slot} cores, "
+            f"{v.gpus_per_slot} GPUs a worker"
+            for v in (room.view() for room in asked)
+        )
+        return [f"cores is {view.cores} and gpus is {view.gpus}, more than any pilot has: {have}"]
+    return _walltime_faults(view, able)
 
 
-def kind_of(fn: object, cost_s: float | None) -> Kind:
+def _walltime_faults(view: TaskView, able: Sequence[Room]) -> list[str]:
+    """Return that a task is longer than the walltime of every pilot that has one."""
+    too_long = []
+    for room in able:
+        cost_s = room.view().cost_s(view)
+        if cost_s is None or WALLTIME_MARGIN * cost_s <= room.walltime_s:
+            return []
+        too_long.append(
+            f"pilot '{room.pilot.name}' lives for {room.walltime_s:g} s, the task would need "
+            f"{WALLTIME_MARGIN * cost_s:.4g} s there, with a margin of {WALLTIME_MARGIN - 1:.0%}"
+        )
+    return [
+        f"cost_s is {view.length_s:g}, more than the walltime of any pilot that could run it: "
+        f"{'; '.join(too_long)}; ask for a longer walltime or divide the task"
+    ]
+
+
+def kind_of(fn: object, view: TaskView) -> Kind:
     """Return what tells tasks of similar run time apart."""
-    if cost_s is not None and cost_s > SHORT_S:
-        return (f"about {cost_s:.1g} s", name_of(fn))
+    if view.length_s > SHORT_S:
+        return (f"about {view.length_s:.1g} s", name_of(fn))
     return (getattr(fn, "__module__", None) or "", name_of(fn))
 
 
