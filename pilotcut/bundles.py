@@ -21,6 +21,7 @@ import numpy as np
 from pilotcut import backends
 from pilotcut.backends.base import Measurement, Shots
 from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
+from pilotcut.streaming import Busy, RowsReady, Spent, Stream, idle, unfinished
 from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
 
 if TYPE_CHECKING:
@@ -100,20 +101,7 @@ class Request:
         return self.shots * self.subexperiments
 
 
-@dataclass
-class Spent:
-    """Where the time of an evaluation went, in seconds.
-
-    `run_s` and `reduce_s` are summed over workers, the others are wall time; `fill_s` is
-    spent here on writing blocks into tensors, between results.
-    """
-
-    generate_s: float = 0.0
-    execute_s: float = 0.0
-    fill_s: float = 0.0
-    run_s: float = 0.0
-    reduce_s: float = 0.0
-    bundles: int = 0
+_NOTHING = FragmentTensor(np.empty(0), ())
 
 
 class Executor:
@@ -143,25 +131,41 @@ class Executor:
         return self._tasks.policy if self._tasks else "in-process"
 
     def evaluate(
-        self, requests: Sequence[Request], seed: np.random.SeedSequence
+        self,
+        requests: Sequence[Request],
+        seed: np.random.SeedSequence,
+        ready: RowsReady | None = None,
     ) -> tuple[list[FragmentTensor], Spent]:
-        """Return the tensors of all requests, and where the time went."""
+        """Return the tensors of all requests, and where the time went.
+
+        Parameters
+        ----------
+        requests
+            What to evaluate; with `ready` all of the same rows.
+        seed
+            The same seed gives the same numbers on any worker.
+        ready
+            Called for chunks of rows as soon as they are complete.
+        """
         started = perf_counter()
         tensors = [FragmentTensor.empty(r.fragment, len(r.angles)) for r in requests]
         bundles = [b for k, r in enumerate(requests) for b in split(k, r)]
-        spent = Spent(bundles=len(bundles))
+        bundles.sort(key=lambda bundle: bundle.rows.start)  # so that rows are complete early
         calls = [(b, _seed_of(seed, b), requests[b.fragment]) for b in bundles]
-        spent.generate_s = perf_counter() - started
-        for bundle, measured in self._run(calls):
+        stream = Stream([b.rows for b in bundles], len(requests[0].angles), tensors, ready)
+        spent = Spent(generate_s=perf_counter() - started, bundles=len(bundles))
+        stream.begin()
+        for bundle, measured, busy in self._run(calls):
             filling = perf_counter()
             for block in measured.blocks:
                 tensors[bundle.fragment].fill(
                     requests[bundle.fragment].fragment, bundle.rows, block
                 )
-            spent.fill_s += perf_counter() - filling
+            stream.filled(perf_counter() - filling, busy)
+            stream.done(bundle.rows, busy)
             spent.run_s += measured.run_s
             spent.reduce_s += measured.reduce_s
-        spent.execute_s = perf_counter() - started - spent.generate_s - spent.fill_s
+        stream.account(spent, perf_counter() - started)
         return tensors, spent
 
     def linearised(self, requests: Sequence[Request]) -> tuple[list[Linearised], Spent] | None:
@@ -176,11 +180,11 @@ class Executor:
         seconds = perf_counter() - started
         return kept, Spent(execute_s=seconds, run_s=seconds, bundles=len(kept))
 
-    def exact(self, requests: Sequence[Request]) -> tuple[list[FragmentTensor], Spent]:
-        """Return the exact tensors of all requests in the coherent basis."""
-        calls = [(r.fragment, r.angles, None) for r in requests]
-        values, spent = self._exact(calls)
-        return [FragmentTensor(v, ()) for v in values], spent
+    def exact(
+        self, requests: Sequence[Request], ready: RowsReady | None = None
+    ) -> tuple[list[FragmentTensor], Spent]:
+        """Return the exact tensors of all requests in the coherent basis; see `evaluate`."""
+        return self._exact([(r.fragment, r.angles, None) for r in requests], ready)
 
     def pull_back(
         self, requests: Sequence[Request], cotangents: Sequence[np.ndarray]
@@ -190,43 +194,63 @@ class Executor:
         `cotangents` are (rows, outputs, observables, variants) for each request.
         """
         calls = [(r.fragment, r.angles, c) for r, c in zip(requests, cotangents, strict=True)]
-        return self._exact(calls)
+        tensors, spent = self._exact(calls)
+        return [tensor.values for tensor in tensors], spent
 
     def _exact(
-        self, calls: Sequence[tuple[Fragment, np.ndarray, np.ndarray | None]]
-    ) -> tuple[list[np.ndarray], Spent]:
+        self,
+        calls: Sequence[tuple[Fragment, np.ndarray, np.ndarray | None]],
+        ready: RowsReady | None = None,
+    ) -> tuple[list[FragmentTensor], Spent]:
         started = perf_counter()
         pieces = [
             (number, rows)
             for number, (fragment, angles, _) in enumerate(calls)
             for rows in _row_bundles(fragment, len(angles))
         ]
-        found: list[list[np.ndarray]] = [[] for _ in calls]
-        waiting: list[tuple[int, TaskFuture]] = []
+        pieces.sort(key=lambda piece: piece[1].start)
+        tensors: list[FragmentTensor] = [_NOTHING] * len(calls)
+        stream = Stream([rows for _, rows in pieces], len(calls[0][1]), tensors, ready)
+        spent = Spent(bundles=len(pieces))
+        for number, rows, found, busy in self._run_exact(calls, pieces):
+            filling = perf_counter()
+            if tensors[number] is _NOTHING:  # its shape is the engine's affair
+                shape = (len(calls[number][1]), *found.shape[1:])
+                tensors[number] = FragmentTensor(np.empty(shape, found.dtype), ())
+            tensors[number].values[rows] = found
+            stream.filled(perf_counter() - filling, busy)
+            stream.done(rows, busy)
+        stream.account(spent, perf_counter() - started)
+        spent.run_s = spent.execute_s
+        return tensors, spent
+
+    def _run_exact(
+        self,
+        calls: Sequence[tuple[Fragment, np.ndarray, np.ndarray | None]],
+        pieces: Sequence[tuple[int, slice]],
+    ) -> Iterator[tuple[int, slice, np.ndarray, Busy]]:
+        futures: dict[TaskFuture, tuple[int, slice]] = {}
         for number, rows in pieces:
             fragment, angles, cotangent = calls[number]
             part = None if cotangent is None else cotangent[rows]
             if self._tasks is None:
-                found[number].append(_run_exact(fragment, angles[rows], part))
-            else:
-                future = self._tasks.submit_task(
-                    run_exact,
-                    self._share(fragment),
-                    angles[rows],
-                    part,
-                    name=f"{fragment.label}.{len(waiting)}",
-                    cost_s=(rows.stop - rows.start) * _exact_row_s(fragment),
-                )
-                waiting.append((number, future))
-        for number, future in waiting:  # in the order of the rows
-            found[number].append(future.result())
-        seconds = perf_counter() - started
-        spent = Spent(execute_s=seconds, run_s=seconds, bundles=len(pieces))
-        return [np.concatenate(parts) for parts in found], spent
+                yield number, rows, _run_exact(fragment, angles[rows], part), idle
+                continue
+            future = self._tasks.submit_task(
+                run_exact,
+                self._share(fragment),
+                angles[rows],
+                part,
+                name=f"{fragment.label}.{len(futures)}",
+                cost_s=(rows.stop - rows.start) * _exact_row_s(fragment),
+            )
+            futures[future] = (number, rows)
+        for future in as_completed(futures):
+            yield *futures[future], future.result(), unfinished(futures)
 
     def _run(
         self, calls: Iterable[tuple[Bundle, int, Request]]
-    ) -> Iterator[tuple[Bundle, Measurement]]:
+    ) -> Iterator[tuple[Bundle, Measurement, Busy]]:
         if self._tasks is None:
             for bundle, seed, request in calls:
                 angles = request.angles[bundle.rows]
@@ -235,6 +259,7 @@ class Executor:
                     backends.backend(self._backend).run(
                         request.fragment, angles, bundle.part, bundle.shots(request), seed
                     ),
+                    idle,
                 )
             return
         futures = {
@@ -253,7 +278,7 @@ class Executor:
             for bundle, seed, request in calls
         }
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            yield futures[future], future.result(), unfinished(futures)
 
     def _share(self, fragment: Fragment) -> Shared:
         assert self._tasks is not None

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from pilotcut.bundles import Request, Spent
+from pilotcut.bundles import Request
 from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.program import Angle
 from pilotcut.errors import UserError
 from pilotcut.estimator import CutEstimator
 from pilotcut.evaluation import Compiled, Evaluation, RowEvaluations
+from pilotcut.streaming import Spent
 
 if TYPE_CHECKING:
     pass

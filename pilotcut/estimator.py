@@ -25,17 +25,18 @@ from qiskit.quantum_info import PauliList
 from pilotcut import allocation
 from pilotcut.backends import check_backend
 from pilotcut.backends.base import Shots
-from pilotcut.bundles import Executor, Request, Spent
+from pilotcut.bundles import Executor, Request
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.cutting.plan import CutPlan, Observables, build_plan, check_size, pauli_terms
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError, UserError
-from pilotcut.evaluation import Compiled, Evaluation, RowEvaluations
+from pilotcut.evaluation import Compiled, Contracting, Evaluation, RowEvaluations
 from pilotcut.pubs import Batch, batches_of, coerce_pubs
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.terms import TermSample
 from pilotcut.stages import Measured, Result, Stages
+from pilotcut.streaming import Spent
 from pilotcut.tasks import TaskManager
 from pilotcut.trace import JsonLines
 
@@ -267,11 +268,14 @@ class CutEstimator(BaseEstimatorV2):
     def _contracted(
         self, compiled: Compiled, slots: np.ndarray, tensors: list[FragmentTensor]
     ) -> Evaluation:
+        contracting = Contracting(compiled, self._matrices(compiled, slots))
+        contracting.add(slice(0, len(slots)), tensors)
+        return contracting.evaluation(tensors)
+
+    def _matrices(self, compiled: Compiled, slots: np.ndarray) -> list[np.ndarray]:
+        """Return the bond matrices, each (rows, d0, d1) or (1, d0, d1)."""
         bonds = compiled.plan.bonds
-        matrices = [(b.coherent_matrix if self.exact else b.matrix)(slots) for b in bonds]
-        operands = compiled.contraction.operands(tensors, matrices)
-        values, environments = compiled.contraction.values_and_environments(operands)
-        return Evaluation(compiled, values.real, tensors, operands, environments)
+        return [(b.coherent_matrix if self.exact else b.matrix)(slots) for b in bonds]
 
     def _shots_for(
         self, compiled: Compiled, slots: np.ndarray, coefficients: np.ndarray, precision: float
@@ -364,18 +368,21 @@ class CutEstimator(BaseEstimatorV2):
             Request(f, f.angle_values(slots), n) for f, n in zip(fragments, each, strict=True)
         ]
         kept: list[Linearised] = []
+        contracting = Contracting(compiled, self._matrices(compiled, slots))
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
             if self.exact and keep and (found := self.executor.linearised(requests)):
                 kept.extend(found[0])
-                return [FragmentTensor(one.values, ()) for one in kept], found[1]
+                tensors = [FragmentTensor(one.values, ()) for one in kept]
+                contracting.add(slice(0, len(slots)), tensors)
+                return tensors, found[1]
             if self.exact:
-                return self.executor.exact(requests)
-            return self.executor.evaluate(requests, seed)
+                return self.executor.exact(requests, contracting.add)
+            return self.executor.evaluate(requests, seed, contracting.add)
 
         def contract(tensors: list[FragmentTensor]) -> Evaluation:
             number = shots if isinstance(shots, int) else 0
-            return replace(self._contracted(compiled, slots, tensors), shots=number, kept=kept)
+            return replace(contracting.evaluation(tensors), shots=number, kept=kept)
 
         return self.run_stages(compiled.plan, execute, contract, self._about(requests, source))
 

@@ -102,3 +102,36 @@ class RowEvaluations:
     def errors(self, coefficients: np.ndarray) -> np.ndarray:
         """Return standard errors; see `Evaluation.errors`."""
         return np.concatenate([row.errors(coefficients) for row in self.rows])
+
+
+@dataclass
+class Contracting:
+    """A batch being reconstructed, some rows after the others, in any order.
+
+    Parameters
+    ----------
+    compiled
+        How.
+    matrices
+        The bond matrices, each (rows, d0, d1), or (1, d0, d1) where they are all the same.
+    """
+
+    compiled: Compiled
+    matrices: Sequence[np.ndarray]
+    _parts: dict[int, tuple[np.ndarray, list[np.ndarray]]] = field(default_factory=dict)
+
+    def add(self, rows: slice, tensors: Sequence[FragmentTensor]) -> None:
+        """Contract some rows of the tensors of the whole batch."""
+        some = [FragmentTensor(tensor.values[rows], ()) for tensor in tensors]
+        bonds = [m if len(m) == 1 else m[rows] for m in self.matrices]
+        contraction = self.compiled.contraction
+        operands = contraction.operands(some, bonds)
+        self._parts[rows.start] = contraction.values_and_environments(operands)
+
+    def evaluation(self, tensors: Sequence[FragmentTensor]) -> Evaluation:
+        """Return what is known once all rows were added."""
+        operands = self.compiled.contraction.operands(tensors, self.matrices)
+        parts = [self._parts[first] for first in sorted(self._parts)]
+        values = np.concatenate([values for values, _ in parts])
+        environments = [np.concatenate(some) for some in zip(*(e for _, e in parts), strict=True)]
+        return Evaluation(self.compiled, values.real, tensors, operands, environments)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pilotcut.bundles import Spent
 from pilotcut.cutting.plan import CutPlan
+from pilotcut.streaming import Spent
 from pilotcut.trace import STAGES, JsonLines
 
 Measured = TypeVar("Measured")
@@ -110,7 +110,9 @@ class Stages:
         """Write one record and add to the totals.
 
         Turning counts into expectations happens on the workers, but it is reconstruction:
-        its share of their time is moved from the execute to the reconstruct stage.
+        its share of their time is moved from the execute to the reconstruct stage. Of what
+        happens here, `hidden_s` passed while workers ran other bundles; for the rest,
+        `waits_s`, the query had to wait.
         """
         busy = spent.run_s + spent.reduce_s
         reduce_s = spent.execute_s * spent.reduce_s / busy if busy else 0.0
@@ -118,7 +120,7 @@ class Stages:
             "partition": 0.0,
             "generate": spent.generate_s,
             "execute": spent.execute_s - reduce_s,
-            "reconstruct": contract_s + reduce_s + spent.fill_s,
+            "reconstruct": contract_s + reduce_s + spent.fill_s + spent.stream_s,
         }
         with self._lock:
             for stage in STAGES:
@@ -135,6 +137,8 @@ class Stages:
                 "bundles": spent.bundles,
                 "seed": [self._seed, about["batch"]],
                 "stage_seconds": seconds,
+                "hidden_s": spent.hidden_s,
+                "waits_s": contract_s + spent.fill_s + spent.stream_s - spent.hidden_s,
                 "wall_s": wall_s,
                 "worker_s": busy,
             }
