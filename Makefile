@@ -38,7 +38,7 @@ demo: $(VENV)/.installed
 # What starts processes runs on one of the two (tests/conftest.py).
 # As root on Debian it also installs Slurm, for tests that skip where there is none.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(TEST_FLAGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Two halves for `pytest -n 2`: what starts processes runs one by one, the rest beside it."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -24,11 +25,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with all cores each wou
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
-def pytest_collection_modifyitems(config, items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """Keep the tests that would disturb each other on one worker of pytest-xdist."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        if item.path.parent.name in ("chaos", "slurm") or item.path.stem in ALONE:
-            item.add_marker(pytest.mark.xdist_group("processes"))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Halves(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = Path(nodeid.partition("::")[0])
+            alone = path.parent.name in ("chaos", "slurm") or path.stem in ALONE
+            return "processes" if alone else nodeid
+
+    return Halves(config, log)
