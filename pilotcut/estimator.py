@@ -25,13 +25,14 @@ from qiskit.quantum_info import PauliList
 from pilotcut import allocation
 from pilotcut.backends import check_backend
 from pilotcut.backends.base import Shots
-from pilotcut.bundles import Executor, Request
+from pilotcut.bundles import Request
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.cutting.plan import CutPlan, Observables, build_plan, check_size, pauli_terms
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError, UserError
 from pilotcut.evaluation import Compiled, Contracting, Evaluation, RowEvaluations
+from pilotcut.executor import Executor
 from pilotcut.pubs import Batch, batches_of, coerce_pubs
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.terms import TermSample
