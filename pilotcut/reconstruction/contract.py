@@ -50,8 +50,17 @@ class Contraction:
     @classmethod
     def of(cls, plan: CutPlan, *, coherent: bool = False) -> Contraction:
         """Return the contraction of a plan in one of its two bases, with its path searched."""
-        indices, sizes = _network(plan, coherent)
-        return cls(indices, _path(indices, sizes), plan.term_index, sizes)
+        return cls.of_network(*_network(plan, coherent), plan.term_index)
+
+    @classmethod
+    def of_network(
+        cls,
+        indices: tuple[tuple[str, ...], ...],
+        sizes: Mapping[str, int],
+        term_index: np.ndarray,
+    ) -> Contraction:
+        """Return the contraction of operands with these indices, with its path searched."""
+        return cls(indices, _path(indices, sizes), term_index, sizes)
 
     @property
     def steps(self) -> Iterator[tuple[int, int, tuple[str, ...]]]:
@@ -152,7 +161,7 @@ def _network(plan: CutPlan, coherent: bool) -> tuple[tuple[tuple[str, ...], ...]
 
 
 def _path(
-    indices: tuple[tuple[str, ...], ...], sizes: dict[str, int]
+    indices: tuple[tuple[str, ...], ...], sizes: Mapping[str, int]
 ) -> tuple[tuple[int, int], ...]:
     """Search a pairwise path and number its results after the operands (SSA form)."""
     inner = [names[2:] for names in indices]
@@ -166,7 +175,9 @@ def _path(
     else:
         # Seeded and in this process: "auto" finds another path, and other last bits, each time.
         search = cotengra.RandomGreedyOptimizer(max_repeats=32, seed=0, parallel=False)
-        path = cotengra.array_contract_path(inner, output=(), size_dict=sizes, optimize=search)
+        path = cotengra.array_contract_path(
+            inner, output=(), size_dict=dict(sizes), optimize=search
+        )
     return _numbered(path, len(inner))
 
 
