@@ -9,7 +9,7 @@ respect to the fragment's tensor, from which errors and gradients follow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import cotengra
@@ -22,27 +22,53 @@ from pilotcut.cutting.plan import CutPlan
 #: Networks with more operands than this get their path from cotengra.
 SMALL_NETWORK = 16
 
-# Index names: batch and term stand on every operand and are never summed.
-_BATCH, _TERM = "batch", "term"
+#: Names of the two indices that stand on every operand and are never summed.
+BATCH, TERM = "batch", "term"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contraction:
     """How a plan's tensors are contracted: which operand carries which indices, in what order.
 
-    Operands are the fragments, then the bonds. `path` holds pairs of positions in the
-    list of operands, each result appended to it.
+    Parameters
+    ----------
+    indices
+        For each operand (fragments, then bonds) the names of its axes: `BATCH`, `TERM`, sites.
+    path
+        Pairs of positions in the list of operands, each result appended to it.
+    term_index
+        Integer array (terms, fragments): the fragment's sub-observable in each term.
+    sizes
+        How many values each site index takes.
     """
 
     indices: tuple[tuple[str, ...], ...]
     path: tuple[tuple[int, int], ...]
     term_index: np.ndarray
+    sizes: Mapping[str, int]
 
     @classmethod
     def of(cls, plan: CutPlan, *, coherent: bool = False) -> Contraction:
         """Return the contraction of a plan in one of its two bases, with its path searched."""
-        indices, sizes = _network(plan, coherent)
-        return cls(indices, _path(indices, sizes), plan.term_index)
+        return cls.of_network(*_network(plan, coherent), plan.term_index)
+
+    @classmethod
+    def of_network(
+        cls,
+        indices: tuple[tuple[str, ...], ...],
+        sizes: Mapping[str, int],
+        term_index: np.ndarray,
+    ) -> Contraction:
+        """Return the contraction of operands with these indices, with its path searched."""
+        return cls(indices, _path(indices, sizes), term_index, sizes)
+
+    @property
+    def steps(self) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+        """The pairs of the path, each with the indices of its result."""
+        nodes = list(self.indices)
+        for a, b in self.path:
+            nodes.append(_joined(nodes[a], nodes[b]))
+            yield a, b, nodes[-1]
 
     def operands(
         self, tensors: Sequence[FragmentTensor], bonds: Sequence[np.ndarray]
@@ -53,7 +79,7 @@ class Contraction:
 
     def values(self, operands: Sequence[np.ndarray]) -> np.ndarray:
         """Return the value of every term, (batch, terms)."""
-        return self._forward(operands)[-1][1]
+        return self._forward(operands, keep=False)[-1][1]
 
     def values_and_environments(
         self, operands: Sequence[np.ndarray]
@@ -62,25 +88,36 @@ class Contraction:
 
         The environment of a bond keeps batch and term axes: (batch, terms, d0, d1).
         """
-        nodes = self._forward(operands)
+        nodes = self._forward(operands, keep=True)
         value = nodes[-1][1]
         adjoints = {len(nodes) - 1: np.ones_like(value)}
-        for number in reversed(range(len(self.path))):
-            result = len(operands) + number
-            a, b = self.path[number]
-            top, out = adjoints[result], nodes[result][0]
+        for a, b in reversed(self.path):
+            top = adjoints.pop(len(nodes) - 1)  # used once: its memory is free again
+            out = nodes.pop()[0]
             adjoints[a] = _pair(top, out, nodes[b][1], nodes[b][0], nodes[a][0])
             adjoints[b] = _pair(top, out, nodes[a][1], nodes[a][0], nodes[b][0])
         return value, [adjoints[k] for k in range(len(operands))]
 
-    def _forward(self, operands: Sequence[np.ndarray]) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    def _forward(
+        self, operands: Sequence[np.ndarray], *, keep: bool
+    ) -> list[tuple[tuple[str, ...], np.ndarray]]:
+        """Return all operands and results in order; without `keep`, used ones are empty."""
         nodes = list(zip(self.indices, operands, strict=True))
         for a, b in self.path:
             (ia, x), (ib, y) = nodes[a], nodes[b]
-            # A site index stands on two operands only, so a shared one is summed here.
-            out = (*ia[:2], *(i for i in (*ia[2:], *ib[2:]) if (i in ia) != (i in ib)))
+            out = _joined(ia, ib)
             nodes.append((out, _pair(x, ia, y, ib, out)))
+            if not keep:
+                nodes[a] = nodes[b] = _USED
         return nodes
+
+
+_USED: tuple[tuple[str, ...], np.ndarray] = ((), np.empty(0))
+
+
+def _joined(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the indices of a product: a site index stands on two operands, so is summed here."""
+    return (*a[:2], *(i for i in (*a[2:], *b[2:]) if (i in a) != (i in b)))
 
 
 def _pair(
@@ -120,11 +157,11 @@ def _network(plan: CutPlan, coherent: bool) -> tuple[tuple[tuple[str, ...], ...]
             fragments[fragment][axis] = name
             sizes[name] = size
         bonds.append(names)
-    return tuple((_BATCH, _TERM, *names) for names in (*fragments, *bonds)), sizes
+    return tuple((BATCH, TERM, *names) for names in (*fragments, *bonds)), sizes
 
 
 def _path(
-    indices: tuple[tuple[str, ...], ...], sizes: dict[str, int]
+    indices: tuple[tuple[str, ...], ...], sizes: Mapping[str, int]
 ) -> tuple[tuple[int, int], ...]:
     """Search a pairwise path and number its results after the operands (SSA form)."""
     inner = [names[2:] for names in indices]
@@ -138,7 +175,9 @@ def _path(
     else:
         # Seeded and in this process: "auto" finds another path, and other last bits, each time.
         search = cotengra.RandomGreedyOptimizer(max_repeats=32, seed=0, parallel=False)
-        path = cotengra.array_contract_path(inner, output=(), size_dict=sizes, optimize=search)
+        path = cotengra.array_contract_path(
+            inner, output=(), size_dict=dict(sizes), optimize=search
+        )
     return _numbered(path, len(inner))
 
 
@@ -160,7 +199,10 @@ def _numbered(path: Sequence[Sequence[int]], operands: int) -> tuple[tuple[int, 
 
 
 def sensitivities(
-    term_index: np.ndarray, environment: np.ndarray, coefficients: np.ndarray
+    term_index: np.ndarray,
+    environment: np.ndarray,
+    coefficients: np.ndarray,
+    observables: int | None = None,
 ) -> np.ndarray:
     """Return d (sums of terms) / d (one fragment's tensor).
 
@@ -172,13 +214,16 @@ def sensitivities(
         The fragment's, (batch, terms, *sites).
     coefficients
         (observables, terms), or (batch, observables, terms).
+    observables
+        How many sub-observables the fragment has; None where all of its terms are here.
 
     Returns
     -------
     np.ndarray
         (batch, observables, sub-observables, variants), site axes flattened.
     """
-    uses = term_index[None, :] == np.arange(term_index.max() + 1)[:, None]
+    count = term_index.max() + 1 if observables is None else observables
+    uses = term_index[None, :] == np.arange(count)[:, None]
     weights = coefficients[..., :, None, :] * uses
     flat = environment.reshape(*environment.shape[:2], -1)
     tall = weights.reshape(*weights.shape[:-3], -1, weights.shape[-1])
