@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import ceil, prod
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +36,12 @@ from pilotcut.errors import CutError, UserError
 from pilotcut.evaluation import Compiled, Contracting, Evaluation, RowEvaluations
 from pilotcut.executor import Executor
 from pilotcut.pubs import Batch, batches_of, coerce_pubs
+from pilotcut.reconstructing import RECONSTRUCTIONS, choose
+from pilotcut.reconstruction.blocks import BlockStore
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.terms import TermSample
 from pilotcut.stages import Measured, Result, Stages
+from pilotcut.stored import Outputs, Query, write_query
 from pilotcut.streaming import Spent
 from pilotcut.tasks import TaskManager
 from pilotcut.trace import JsonLines
@@ -97,6 +102,14 @@ class CutEstimator(BaseEstimatorV2):
         Terms of a share above 1 / `num_samples` are always there. `stds` hold what the draw
         adds; it falls with the square root of `num_samples` and grows with
         `CutPlan.sampling_overhead`.
+    reconstruction
+        "local": fragment tensors are contracted in this process, rows of a batch while others
+        still run. "mpi": by the ranks of an MPI pilot. "auto": by the ranks if there are such
+        pilots and the contraction is predicted to take long; the record says why.
+    store
+        A directory that keeps what workers measure of each batch, for
+        ``pilotcut reconstruct`` and for a run that is resumed with the same seed; the workers
+        must share it. None keeps nothing.
     trace
         Where records of compilations and queries go.
 
@@ -130,6 +143,8 @@ class CutEstimator(BaseEstimatorV2):
         backend: str = "aer",
         shot_allocation: str = "uniform",
         num_samples: int | None = None,
+        reconstruction: str = "auto",
+        store: str | os.PathLike[str] | None = None,
         trace: JsonLines | None = None,
     ) -> None:
         if sum(option is not None for option in (cuts, labels, max_width, plan)) > 1:
@@ -147,7 +162,15 @@ class CutEstimator(BaseEstimatorV2):
             )
         self._optimal = shot_allocation == "optimal"
         self._num_samples = None if num_samples is None else self._checked_samples(num_samples)
+        if reconstruction not in RECONSTRUCTIONS:
+            raise UserError(
+                f"reconstruction is '{reconstruction}', expected one of "
+                f"{', '.join(RECONSTRUCTIONS)}"
+            )
+        self._reconstruction = reconstruction
+        self._store = None if store is None else Path(store)
         self._backend = "sampled" if mode == "sampled" else check_backend(backend)
+        self._tasks = tasks
         self.executor = Executor(tasks, self._backend)
         self._compiled: dict[tuple[object, ...], Compiled] = {}
         self._lock = threading.RLock()
@@ -243,7 +266,8 @@ class CutEstimator(BaseEstimatorV2):
         elif self._num_samples is not None:
             evaluation = self.evaluate(compiled, batch.slots)
         else:
-            evaluation = self.evaluate_all(compiled, batch.slots, shots)
+            outputs = (coefficients, constant)
+            evaluation = self.evaluate_all(compiled, batch.slots, shots, outputs=outputs)
         values = evaluation.values @ coefficients.T + constant
         about = {"shots": shots, "plan": compiled.plan.fingerprint}
         return values, evaluation.errors(coefficients), about
@@ -361,15 +385,21 @@ class CutEstimator(BaseEstimatorV2):
         shots: int | Sequence[np.ndarray],
         source: str = "forward",
         keep: bool = False,
+        outputs: Outputs | None = None,
     ) -> Evaluation:
-        """Run every subexperiment of a batch; `shots` may be (rows, subexperiments) a fragment."""
+        """Run every subexperiment of a batch; `shots` may be (rows, subexperiments) a fragment.
+
+        `outputs` are coefficients (observables, terms) and constants, for what is kept of it.
+        """
         fragments = compiled.plan.fragments
         each: Sequence[Shots] = [shots] * len(fragments) if isinstance(shots, int) else shots
         requests = [
             Request(f, f.angle_values(slots), n) for f, n in zip(fragments, each, strict=True)
         ]
         kept: list[Linearised] = []
-        contracting = Contracting(compiled, self._matrices(compiled, slots))
+        matrices = self._matrices(compiled, slots)
+        how = choose(self._reconstruction, self._tasks, compiled, len(slots), self.exact)
+        contracting = how.start(compiled, matrices)
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
             if self.exact and keep and (found := self.executor.linearised(requests)):
@@ -377,15 +407,34 @@ class CutEstimator(BaseEstimatorV2):
                 tensors = [FragmentTensor(one.values, ()) for one in kept]
                 contracting.add(slice(0, len(slots)), tensors)
                 return tensors, found[1]
+            store = self._keep(compiled, requests, matrices, seed, outputs)
             if self.exact:
-                return self.executor.exact(requests, contracting.add)
-            return self.executor.evaluate(requests, seed, contracting.add)
+                return self.executor.exact(requests, contracting.add, store)
+            return self.executor.evaluate(requests, seed, contracting.add, store)
 
         def contract(tensors: list[FragmentTensor]) -> Evaluation:
             number = shots if isinstance(shots, int) else 0
             return replace(contracting.evaluation(tensors), shots=number, kept=kept)
 
-        return self.run_stages(compiled.plan, execute, contract, self._about(requests, source))
+        about = self._about(requests, source) | {"reconstruction": how.reason}
+        return self.run_stages(compiled.plan, execute, contract, about)
+
+    def _keep(
+        self,
+        compiled: Compiled,
+        requests: Sequence[Request],
+        matrices: Sequence[np.ndarray],
+        seed: np.random.SeedSequence,
+        outputs: Outputs | None,
+    ) -> BlockStore | None:
+        """Return where the blocks of a batch go, None where nothing is kept."""
+        if self._store is None:
+            return None
+        (batch,) = seed.spawn_key
+        asked = outputs or (None, None)
+        drawn = (seed.entropy, seed.spawn_key)
+        query = Query(compiled, requests, matrices, self.exact, drawn, self._backend, *asked)
+        return write_query(self._store, batch, query)
 
     def evaluate_terms(
         self,
@@ -458,6 +507,7 @@ class CutEstimator(BaseEstimatorV2):
 
     def use(self, tasks: TaskManager | None) -> None:
         """Run circuits through `tasks` from now on, or in this process."""
+        self._tasks = tasks
         self.executor = Executor(tasks, self._backend)
 
     def _checked_samples(self, number: int) -> int:
