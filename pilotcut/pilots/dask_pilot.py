@@ -133,7 +133,7 @@ class DaskPilot(Pilot):
         if type(error).__name__ != "KilledWorker":
             return f"the task was lost: {error!r}"
         if self.description.ranks > 1:
-            return f"a rank of pilot '{self.name}' died while they held the task"
+            return f"a rank of pilot '{self.name}' died while all held the task"
         return "the worker died while it held the task"
 
     def _last_words(self, key: str) -> Report | None:

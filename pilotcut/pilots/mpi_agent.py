@@ -21,6 +21,8 @@ from typing import IO, Any
 
 from pilotcut.pilots.team import Team
 
+#: dask looks at its worker a hundred times a second, which would take 2 % of a core.
+_QUIET = {"distributed.worker.profile.enabled": False}
 _POLL_S = 1.0
 _CLOSE_S, _LEAVE_S = 1.0, 3.0
 _LOCAL_RANK = ("MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK")
@@ -31,41 +33,41 @@ def main(argv: list[str]) -> None:
     config: dict[str, Any] = json.loads(argv[0])
     orders, answers = take_streams()
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
-    # A job's end is told to all ranks; rank 0 answers for them. (Not ignored: that
-    # would be passed on to what a task starts.)
-    signal.signal(signal.SIGTERM, lambda *_: None)
     _keep_to_own_gpus(config)
 
     from mpi4py import MPI
 
     if MPI.Query_thread() < MPI.THREAD_SERIALIZED:
         sys.exit("pilotcut: this MPI is not for threads, expected MPI_THREAD_SERIALIZED at least")
-    team = Team(MPI.COMM_WORLD, f"{config['pilot']}-0")
+    team = Team(MPI.COMM_WORLD, config["pilot"])
     if MPI.COMM_WORLD.Get_rank():
         answers.close()
         team.follow()
     else:
-        asyncio.run(_lead(team, config, orders, answers))
+        in_peace = asyncio.run(_lead(team, config, orders, answers))
         threading.Timer(_LEAVE_S, os._exit, args=(1,)).start()
+        if not in_peace:  # the others were told as well, and have gone
+            os._exit(1)
         team.end()
         sys.stderr.flush()
         MPI.Finalize()
         os._exit(0)  # threads of tasks, if any are left, would be waited for
 
 
-async def _lead(team: Team, config: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
+async def _lead(team: Team, config: dict[str, Any], orders: IO[str], answers: IO[str]) -> bool:
+    """Be a worker; return whether the other ranks are there still."""
     from distributed import Worker
 
     from pilotcut.pilots.agent import dask_settings, worker_settings
     from pilotcut.pilots.connection import Connection
 
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop, stop, signaled = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+        loop.add_signal_handler(signum, signaled.set)
     threading.Thread(
         target=_hear, args=(orders, lambda: loop.call_soon_threadsafe(stop.set)), daemon=True
     ).start()
-    dask_settings(config)
+    dask_settings(config, **_QUIET)
     team.lead()
     connection = Connection.read(Path(config["connection"]))
     worker = Worker(
@@ -77,12 +79,14 @@ async def _lead(team: Team, config: dict[str, Any], orders: IO[str], answers: IO
     try:
         await worker
         print("ready", file=answers, flush=True)
-        ends = [asyncio.ensure_future(end) for end in (stop.wait(), worker.finished())]
+        reasons = (stop.wait(), signaled.wait(), worker.finished())
+        ends = [asyncio.ensure_future(reason) for reason in reasons]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
         with contextlib.suppress(TimeoutError):
             closing = worker.close(timeout=_CLOSE_S, executor_wait=False)
             await asyncio.wait_for(closing, 2 * _CLOSE_S)
+    return not signaled.is_set()
 
 
 def _hear(orders: IO[str], on_end: Any) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from pilotcut.errors import PilotError, TaskError
 from pilotcut.pilots.payload import THREAD_VARIABLES
 from pilotcut.pilots.ranks import DIRECTORY_VARIABLE, launcher
-from pilotcut.pilots.team import FAILED_TASK
+from pilotcut.pilots.team import failure_mark
 
 #: Ranks must have joined after this time.
 _JOIN_S = 60.0
@@ -53,6 +53,7 @@ class RankSet:
         self.failure = ""
         self._config = config
         self._in_job = in_job
+        self._mark = failure_mark(_directory(config), config["pilot"])
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -80,6 +81,7 @@ class RankSet:
             command = rank_command(self._config, self._in_job)
         except TaskError as error:
             raise PilotError(str(error)) from None
+        self._mark.unlink(missing_ok=True)
         self._process = process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,
@@ -115,13 +117,14 @@ class RankSet:
             if joined and status == 0:
                 self.failure = "its ranks have left: the manager's scheduler is gone"
                 return
-            lived_s = time.monotonic() - joined_at
-            if not joined:
-                failed_starts += 1
-            elif status != FAILED_TASK:
-                failed_starts, short_lives = 0, short_lives + 1 if lived_s < _SHORT_S else 0
-            self._tell(f"a rank has died ({in_words(status)})" if status != FAILED_TASK else
-                       "a task has failed")  # fmt: skip
+            if self._mark.exists():
+                self._tell("a task has failed; its ranks start anew")
+                failed_starts = short_lives = 0
+            else:
+                self._tell(f"a rank has died ({in_words(status)}); all start anew")
+                is_short = joined and time.monotonic() - joined_at < _SHORT_S
+                failed_starts = 0 if joined else failed_starts + 1
+                short_lives = short_lives + 1 if is_short else 0
             if failed_starts >= MOST_FAILED_STARTS or short_lives >= MOST_SHORT_LIVES:
                 times = max(failed_starts, short_lives)
                 self.failure = f"its ranks died {times} times in a row ({in_words(status)})"
@@ -182,11 +185,16 @@ def rank_command(config: dict[str, Any], in_job: bool) -> list[str]:
 def rank_environment(config: dict[str, Any], in_job: bool) -> dict[str, str]:
     """Return what the ranks are started with."""
     threads = dict.fromkeys(THREAD_VARIABLES, str(config["threads"]))
-    directory = str(Path(config["connection"]).resolve().parent)
-    env = os.environ | threads | config["env"] | {DIRECTORY_VARIABLE: directory}
+    own = {DIRECTORY_VARIABLE: str(_directory(config))}
+    env = os.environ | threads | config["env"] | own
     if not in_job:  # MPICH's mpiexec would go to the nodes of a job that we happen to be in
         env |= {"HYDRA_LAUNCHER": "fork", "HYDRA_RMK": "user"}
     return env
+
+
+def _directory(config: dict[str, Any]) -> Path:
+    """Return the directory of the connection file: ranks and manager both have it."""
+    return Path(config["connection"]).resolve().parent
 
 
 def in_words(status: int) -> str:

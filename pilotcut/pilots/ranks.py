@@ -94,8 +94,8 @@ def launcher(in_job: bool) -> list[str]:
     found = str(beside) if beside.exists() else shutil.which("mpiexec")
     if not found:
         raise TaskError(
-            "there is no mpiexec here, expected one for a task with several ranks; install it "
-            "with: pip install mpi4py mpich"
+            "there is no mpiexec here, expected one to start several ranks; install it with: "
+            "pip install mpi4py mpich"
         )
     return [found]
 

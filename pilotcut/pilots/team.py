@@ -34,9 +34,6 @@ from pilotcut.pilots.payload import (
 )
 from pilotcut.pilots.ranks import DIRECTORY_VARIABLE
 
-#: Exit status of ranks that end because the function of a task failed on one of them.
-FAILED_TASK = 77
-
 _ORDER, _DONE = 1, 2
 #: Pauses between two looks for a message: a tenth of the time waited so far, at most this.
 _SHORTEST_S, _LONGEST_S = 0.0001, 0.02
@@ -51,17 +48,18 @@ class Team:
     ----------
     comm
         The communicator of all ranks; what is said here goes over a duplicate of it.
-    name
-        What results call rank 0.
+    pilot
+        The pilot's key.
     """
 
-    def __init__(self, comm: Any, name: str) -> None:
+    def __init__(self, comm: Any, pilot: str) -> None:
         global _here
         self._comm = comm
         self._control = comm.Dup()
         self._rank = comm.Get_rank()
         self._others = range(1, comm.Get_size())
-        self._name = f"{name}, rank {self._rank}" if self._rank else name
+        self._pilot = pilot
+        self._name = f"{pilot}-0, rank {self._rank}" if self._rank else f"{pilot}-0"
         self._news: deque[tuple[str, bytes | None]] = deque()
         self._running = threading.Lock()
         _here = self
@@ -138,8 +136,8 @@ class Team:
         outcome = run_blob(blob, self._name)
         if outcome.error is not None:
             with contextlib.suppress(OSError):
-                leave_last_words(words, outcome)
-            self.abort(FAILED_TASK)
+                leave_last_words(self._pilot, words, outcome)
+            self.abort(1)
         return outcome
 
 
@@ -160,9 +158,19 @@ def _sleep_until(is_so: Callable[[], bool]) -> None:
 # -- last words ------------------------------------------------------------------------
 
 
-def leave_last_words(name: str, outcome: Outcome) -> None:
+def failure_mark(directory: Path, pilot: str) -> Path:
+    """Return the file that tells ranks ended by a failed task from ranks that died.
+
+    Their exit status does not: srun makes that of a killed rank of both.
+    """
+    return directory / f"failed-{pilot}"
+
+
+def leave_last_words(pilot: str, name: str, outcome: Outcome) -> None:
     """Leave the outcome of a failed task where its manager looks for it; the first one stays."""
-    path = Path(os.environ[DIRECTORY_VARIABLE]) / name
+    directory = Path(os.environ[DIRECTORY_VARIABLE])
+    failure_mark(directory, pilot).touch()
+    path = directory / name
     if not path.exists():
         partial = path.with_name(f".{name}.{socket.gethostname()}.{os.getpid()}")
         partial.write_bytes(pack_outcome(outcome))

@@ -529,7 +529,8 @@ class TaskManager:
             self._quarantined.add(mark)
             self._fail(record, TaskError(
                 f"task '{record.name}' is quarantined (fingerprint {mark}): {record.kills} workers "
-                f"died while they ran it alone; look for what ends or exhausts their process"
+                f"died while they ran it alone, the last time because {loss.reason}; look for what "
+                f"ends or exhausts their process"
             ))  # fmt: skip
         elif times <= budget:
             self._tell(record, loss.reason)

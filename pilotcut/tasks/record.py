@@ -85,9 +85,9 @@ class Record:
     @property
     def is_plain(self) -> bool:
         """Whether nothing keeps the task from sharing a parcel."""
-        return (
-            self.view.cores == 1 and self.ranks == 1 and self.view.gpus == 0 and self.attempts == 0
-        )
+        if self.attempts or self.ranks > 1:
+            return False
+        return self.view.cores == 1 and self.view.gpus == 0
 
     def bind(self, pilot: str) -> None:
         """Give the task to a pilot."""
