@@ -32,6 +32,7 @@ EXPECTED = {
     "python": "a path or a command's name on one line; '~' and '$' would not be expanded",
     "workers_per_node": "a whole number from 1 up",
     "threads_per_worker": "a whole number from 1 up",
+    "ranks": "a whole number from 1 up",
     "count": "a whole number from 1 up",
     "most_replacements": "a whole number from 0 up",
     "replace": "true or false",

@@ -52,6 +52,7 @@ _MEMORY_UNITS = {
 
 _T = TypeVar("_T")
 
+_LAYOUT = ("cores_per_node", "threads_per_worker", "workers_per_node")
 _SLURM_FIELDS = ("queue", "account", "qos", "constraint", "reservation", "directives")
 _WITHOUT_EFFECT = {
     "inprocess": (*_SLURM_FIELDS, "setup", "python"),
@@ -132,11 +133,18 @@ class BackendDescription(_Frozen):
 class PilotDescription(_Frozen):
     """What a pilot asks for and how its workers are laid out.
 
+    With ``ranks`` of more than 1 it is an MPI pilot: so many MPI processes, of
+    ``threads_per_worker`` threads each, that run a task all together. They are one worker and
+    one slot, whatever the nodes, and ``cores_per_node`` is by default what they need.
+
     Examples
     --------
     >>> pilot = PilotDescription(name="laptop", resource="local", cores_per_node=4)
     >>> pilot.slots, pilot.walltime_s
     (4, 3600)
+    >>> mpi = PilotDescription(name="mpi", resource="slurm", nodes=2, ranks=8)
+    >>> mpi.slots, mpi.cores_per_node
+    (1, 4)
     """
 
     _notes: tuple[str, ...] = PrivateAttr(())
@@ -158,6 +166,7 @@ class PilotDescription(_Frozen):
     python: str | None = None
     threads_per_worker: int = Field(default=1, ge=1)
     workers_per_node: int = Field(default=1, ge=1)
+    ranks: int = Field(default=1, ge=1)
     backend: BackendDescription = BackendDescription()
     allow_version_mismatch: bool = False
     replace: bool = False
@@ -173,9 +182,13 @@ class PilotDescription(_Frozen):
         data = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
         threads = data.get("threads_per_worker", 1)
         cores, workers = data.get("cores_per_node"), data.get("workers_per_node")
+        ranks, nodes = data.get("ranks", 1), data.get("nodes", 1)
         if not is_count(threads):
             return data
-        if cores is None and (workers is None or is_count(workers)):
+        if is_count(ranks) and ranks > 1:
+            if cores is None and is_count(nodes):
+                data["cores_per_node"] = threads * -(-ranks // nodes)
+        elif cores is None and (workers is None or is_count(workers)):
             data["cores_per_node"] = threads * (workers or 1)
         elif workers is None and is_count(cores):
             data["workers_per_node"] = max(1, cores // threads)
@@ -237,6 +250,27 @@ class PilotDescription(_Frozen):
             )
         return value
 
+    @field_validator("ranks")
+    @classmethod
+    def _ranks_fit(cls, value: int, info: ValidationInfo) -> int:
+        given = info.data
+        if value == 1 or not {"resource", "nodes", *_LAYOUT} <= given.keys():
+            return value
+        if given["resource"] == "inprocess":
+            raise _misfit("1, for resource inprocess starts no processes; use local")
+        if given["workers_per_node"] > 1:
+            workers = given["workers_per_node"]
+            raise _misfit(f"1 beside workers_per_node {workers}: all ranks are one worker")
+        nodes, cores, threads = given["nodes"], given["cores_per_node"], given["threads_per_worker"]
+        if value < nodes:
+            raise _misfit(f"at least nodes, which is {nodes}")
+        if -(-value // nodes) * threads > cores:
+            raise _misfit(
+                f"at most {cores // threads * nodes}: nodes is {nodes}, cores_per_node is {cores} "
+                f"and threads_per_worker is {threads}"
+            )
+        return value
+
     @field_validator("backend")
     @classmethod
     def _gpu_exists(cls, value: BackendDescription, info: ValidationInfo) -> BackendDescription:
@@ -260,8 +294,18 @@ class PilotDescription(_Frozen):
 
     @property
     def slots(self) -> int:
-        """Number of workers, each of which runs one task at a time."""
-        return self.nodes * self.workers_per_node
+        """Number of workers, each of which runs one task at a time; 1 for all ranks together."""
+        return 1 if self.ranks > 1 else self.nodes * self.workers_per_node
+
+    @property
+    def processes_per_node(self) -> int:
+        """Most workers, or ranks, on one node."""
+        return -(-self.ranks // self.nodes) if self.ranks > 1 else self.workers_per_node
+
+    @property
+    def cores_per_slot(self) -> int:
+        """Number of cores that one task may use, on an MPI pilot those of all ranks."""
+        return self.threads_per_worker * self.ranks
 
     @property
     def gpus(self) -> int:
@@ -270,8 +314,8 @@ class PilotDescription(_Frozen):
 
     @property
     def gpus_per_worker(self) -> int:
-        """GPUs that one worker may have to itself, at least 1 where there is any."""
-        return min(self.gpus_per_node, max(1, self.gpus_per_node // self.workers_per_node))
+        """GPUs that one worker, or rank, may have to itself, at least 1 where there is any."""
+        return min(self.gpus_per_node, max(1, self.gpus_per_node // self.processes_per_node))
 
     @property
     def walltime_s(self) -> int:
@@ -360,7 +404,7 @@ def notes(descriptions: Iterable[PilotDescription], cores: int | None = None) ->
     found = [line for pilot in pilots for line in (*pilot.notes, *_without_effect(pilot))]
     cores = cores or len(os.sched_getaffinity(0))
     here = [pilot for pilot in pilots if pilot.resource in ("inprocess", "local")]
-    threads = sum(pilot.slots * pilot.threads_per_worker for pilot in here)
+    threads = sum(pilot.slots * pilot.cores_per_slot for pilot in here)
     if threads > cores:
         found.append(
             f"{threads} worker threads share the {cores} cores of this machine: "

@@ -17,6 +17,7 @@ its workers and the scheduler do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -34,9 +35,11 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from pilotcut.descriptions import PilotDescription
 from pilotcut.errors import PilotError
-from pilotcut.pilots import payload, versions
+from pilotcut.pilots import payload, team, versions
 from pilotcut.pilots.connection import Connection
-from pilotcut.pilots.layout import node_layout
+from pilotcut.pilots.layout import gpu_environment, node_layout
+from pilotcut.pilots.mpi_agent import take_streams
+from pilotcut.pilots.rank_set import RankSet
 from pilotcut.pilots.ranks import DIRECTORY_VARIABLE
 
 _LOOPBACK = "127.0.0.1"
@@ -74,6 +77,11 @@ class SharedObject(WorkerPlugin):
         payload.drop_shared(self.name)
 
 
+def run_on_ranks(blob: bytes, words: str) -> list[bytes]:
+    """Run a packed call on all ranks of the MPI pilot whose rank 0 this process is."""
+    return [team.run_on_all_ranks(blob, words)]
+
+
 def run_parcel(blobs: list[bytes]) -> list[bytes]:
     """Run packed calls on the dask worker of this process."""
     from distributed import get_worker
@@ -98,7 +106,7 @@ def describe_workers(dask_scheduler: Any) -> dict[str, dict[str, Any]]:
 
 
 async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
-    dask.config.set(_SCHEDULER_CONFIG | _local(config))
+    dask_settings(config, **_SCHEDULER_CONFIG)
     order = await asyncio.to_thread(orders.readline)
     if not order:
         return
@@ -112,7 +120,7 @@ async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[
         dashboard_address=f"{_LOOPBACK}:0",  # plain HTTP: for this machine only
     ) as scheduler:
         print(scheduler.address, _dashboard(scheduler), file=answers, flush=True)
-        await _parent_ends(orders)
+        await _parent_ends(orders).wait()
 
 
 def _dashboard(scheduler: Scheduler) -> str:
@@ -122,52 +130,91 @@ def _dashboard(scheduler: Scheduler) -> str:
     return f"http://{_LOOPBACK}:{scheduler.services['dashboard'].port}/status"
 
 
+class _NannySet:
+    """The workers of a node, each nursed by a nanny, which starts it again when it dies."""
+
+    failure = ""
+
+    def __init__(self, connection: Connection, config: dict[str, Any]) -> None:
+        self._nannies = _nannies(connection, config)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a worker left."""
+        return any(nanny.status is Status.running for nanny in self._nannies)
+
+    async def start(self) -> None:
+        """Start all workers, their processes one after the other.
+
+        A process gets its environment from ours, where its nanny puts it just before.
+        """
+        starting: list[asyncio.Future[Any]] = []
+        for nanny in self._nannies:
+            starting.append(asyncio.ensure_future(nanny))
+            while not starting[-1].done() and (nanny.process is None or nanny.process.pid is None):
+                await asyncio.sleep(0.01)
+        await asyncio.gather(*starting)
+
+    async def close(self) -> None:
+        """End all workers."""
+        closing = (nanny.close(timeout=_CLOSE_S) for nanny in self._nannies)
+        await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), 2 * _CLOSE_S)
+
+
+def _workers_of(
+    connection: Connection, config: dict[str, Any], in_job: bool
+) -> _NannySet | RankSet:
+    """Return what is to be started on this node, if the versions agree."""
+    different = versions.differences(connection.versions, versions.installed())
+    if different and not config["allow_version_mismatch"]:
+        raise PilotError(
+            f"pilot '{config['pilot']}' is refused: {'; '.join(different)}; install the same "
+            f"versions, or allow it with allow_version_mismatch"
+        )
+    dask_settings(config)
+    return RankSet(config, in_job) if config["ranks"] > 1 else _NannySet(connection, config)
+
+
 async def _serve_workers(config: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
-    path = await asyncio.to_thread(orders.readline)
+    path = (await asyncio.to_thread(orders.readline)).strip()
     if not path:
         return
-    nannies = _nannies(Connection.read(Path(path.strip())), config)
+    workers = _workers_of(Connection.read(Path(path)), config | {"connection": path}, in_job=False)
+    parent = _parent_ends(orders)
     try:
-        await asyncio.gather(*(nanny for nanny in nannies))
+        await workers.start()
         print("ready", file=answers, flush=True)
-        await _parent_ends(orders)
+        while not parent.is_set() and not workers.failure:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(parent.wait(), _PARENT_POLL_S)
     finally:
-        await _close(nannies)
+        await workers.close()
 
 
 async def _serve_node(config: dict[str, Any]) -> None:
     path = Path(config["connection"])
     connection = Connection.read(path)
     config["env"][DIRECTORY_VARIABLE] = str(path.resolve().parent)
-    nannies = _nannies(connection, config)
+    workers = _workers_of(connection, config, in_job="SLURM_JOB_ID" in os.environ)
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     try:
-        await _start(nannies)
-        await _outlive(nannies, connection, stopping)
+        await workers.start()
+        await _outlive(workers, connection, stopping)
     finally:
-        await _close(nannies)
+        await workers.close()
+    if workers.failure:
+        raise PilotError(workers.failure)
 
 
-async def _start(nannies: list[Nanny]) -> None:
-    """Start all workers, their processes one after the other.
-
-    A process gets its environment from ours, where its nanny puts it just before.
-    """
-    starting: list[asyncio.Future[Any]] = []
-    for nanny in nannies:
-        starting.append(asyncio.ensure_future(nanny))
-        while not starting[-1].done() and (nanny.process is None or nanny.process.pid is None):
-            await asyncio.sleep(0.01)
-    await asyncio.gather(*starting)
-
-
-async def _outlive(nannies: list[Nanny], connection: Connection, stopping: asyncio.Event) -> None:
+async def _outlive(
+    workers: _NannySet | RankSet, connection: Connection, stopping: asyncio.Event
+) -> None:
     """Return once all workers have ended, the scheduler is gone, or we are told to stop."""
     silent = 0
     arguments = connection.security().get_connection_args("worker")
-    while silent < _PATIENCE and any(n.status is Status.running for n in nannies):
+    while silent < _PATIENCE and workers.is_running:
         try:
             await asyncio.wait_for(stopping.wait(), _WATCH_S)
             return
@@ -182,29 +229,14 @@ async def _outlive(nannies: list[Nanny], connection: Connection, stopping: async
 
 
 def _nannies(connection: Connection, config: dict[str, Any]) -> list[Nanny]:
-    """Return the workers of this node, to be started, if the versions agree."""
-    different = versions.differences(connection.versions, versions.installed())
-    if different and not config["allow_version_mismatch"]:
-        raise PilotError(
-            f"pilot '{config['pilot']}' is refused: {'; '.join(different)}; install the same "
-            f"versions, or allow it with allow_version_mismatch"
-        )
-    dask.config.set(_local(config))
+    """Return the workers of this node, to be started."""
     first = int(os.environ.get("SLURM_PROCID", 0)) * len(config["resources"])
-    local = f"//{_LOOPBACK}:" in connection.address
     nannies = [
         Nanny(
             connection.address,
             name=f"{config['pilot']}-{first + index}",
-            nthreads=1,
-            host=_LOOPBACK if local else None,
-            protocol="tls",
-            security=connection.security(),
             resources=resources,
-            memory_limit=config["memory_bytes"],
-            dashboard=False,
-            dashboard_address=f"{_LOOPBACK}:0",
-            death_timeout=_JOIN_S,
+            **worker_settings(connection, config),
         )
         for index, resources in enumerate(config["resources"])
     ]
@@ -212,34 +244,44 @@ def _nannies(connection: Connection, config: dict[str, Any]) -> list[Nanny]:
     for index, nanny in enumerate(nannies):
         # What the process is started with: before numpy asks for threads, and Aer for GPUs.
         # dask's own setting would give way to variables that we happen to have.
-        own = threads | config["env"] | _gpu_environment(config, index)
+        own = threads | config["env"] | gpu_environment(config, index)
         nanny.pre_spawn_env.update(own)
         nanny.env.update(own)
     return nannies
 
 
-def _gpu_environment(config: dict[str, Any], index: int) -> dict[str, str]:
-    """Return which GPUs worker `index` of this node sees: its own, or its share of too few."""
-    if not config["gpus"]:
-        return {}
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    ids = visible.split(",") if visible else [str(i) for i in range(config["gpus"])]
-    each = config["gpus_per_worker"]
-    mine = [ids[(index * each + i) % len(ids)] for i in range(each)]
-    return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
+def worker_settings(connection: Connection, config: dict[str, Any]) -> dict[str, Any]:
+    """Return what all workers of a pilot, and their nannies, are made with."""
+    local = f"//{_LOOPBACK}:" in connection.address
+    return {
+        "nthreads": 1,
+        "host": _LOOPBACK if local else None,
+        "protocol": "tls",
+        "security": connection.security(),
+        "memory_limit": config["memory_bytes"],
+        "dashboard": False,
+        "dashboard_address": f"{_LOOPBACK}:0",
+        "death_timeout": _JOIN_S,
+    }
 
 
-async def _close(nannies: list[Nanny]) -> None:
-    closing = (nanny.close(timeout=_CLOSE_S) for nanny in nannies)
-    await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), 2 * _CLOSE_S)
+def dask_settings(config: dict[str, Any], **more: Any) -> None:
+    """Set what dask keeps for a whole process."""
+    dask.config.set({"temporary-directory": config["local_directory"]} | more)
 
 
-def _local(config: dict[str, Any]) -> dict[str, Any]:
-    return {"temporary-directory": config["local_directory"]}
+def _parent_ends(orders: IO[str]) -> asyncio.Event:
+    """Return what is set once the parent lets go of our stdin."""
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
 
+    def listen() -> None:
+        orders.read()
+        with contextlib.suppress(RuntimeError):  # the loop was quicker
+            loop.call_soon_threadsafe(ended.set)
 
-async def _parent_ends(orders: IO[str]) -> None:
-    await asyncio.to_thread(orders.read)
+    # Not a thread of the loop's: that would be waited for.
+    threading.Thread(target=listen, daemon=True).start()
+    return ended
 
 
 def _die_with(parent: int, scratch: str) -> None:
@@ -256,17 +298,6 @@ def _end(parent: int, scratch: str) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
     if os.getpgrp() == os.getpid():  # a group of our own, see local.py
         os.killpg(0, signal.SIGKILL)
-
-
-def _take_streams() -> tuple[IO[str], IO[str]]:
-    """Keep the pipes for ourselves, so that no task reads orders or prints answers."""
-    orders = os.fdopen(os.dup(0), "r")
-    answers = os.fdopen(os.dup(1), "w")
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    return orders, answers
 
 
 def serve_node(description: PilotDescription, connection_file: Path) -> None:
@@ -305,7 +336,7 @@ def main(argv: list[str]) -> None:
     ending = (os.getppid(), config["local_directory"])
     threading.Thread(target=_die_with, args=ending, daemon=True).start()
     try:
-        asyncio.run(serve(config, *_take_streams()))
+        asyncio.run(serve(config, *take_streams()))
     finally:
         sys.stderr.flush()
         _end(*ending)

@@ -91,7 +91,8 @@ class AllocationPilot(DaskPilot):
         d = self.description
         config = node_layout(d, self.key, allow_version_mismatch=d.allow_version_mismatch)
         config |= {"connection": str(connection_file.resolve()), "local_directory": None}
-        command = srun_agent(d, agent_of(d, config))
+        agent = agent_of(d, config)
+        command = agent if d.ranks > 1 else srun_agent(d, agent)  # which starts the ranks by srun
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,

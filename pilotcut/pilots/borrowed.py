@@ -65,7 +65,7 @@ class BorrowingManager(PilotManager):
         """Join the scheduler; does nothing a second time."""
         if self._scheduler is not None:
             return
-        link = SchedulerLink()
+        link = SchedulerLink(self._roster.parent)
         link.attach(self._lender, timeout_s)
         self._scheduler = link
         self._look_at_roster()

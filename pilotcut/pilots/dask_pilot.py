@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pilotcut.descriptions import PilotDescription
 from pilotcut.pilots.payload import Call, Loss, Report, pack_call, unpack_outcome
 from pilotcut.pilots.pilot import Pilot, PilotState
+from pilotcut.pilots.team import take_last_words
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -47,6 +48,8 @@ class DaskPilot(Pilot):
     def __init__(self, description: PilotDescription, generation: int = 0) -> None:
         super().__init__(description)
         self.generation = generation
+        if description.ranks > 1:
+            self.prefetch = 0  # what stood in line would be lost with a task that fails
         self._scheduler: SchedulerLink | None = None
         self._in_flight: dict[str, Callable[[Report], None]] = {}
         self._numbers = itertools.count()
@@ -92,7 +95,7 @@ class DaskPilot(Pilot):
     def _submit(self, key: str, calls: Sequence[Call]) -> Any:
         import dask
 
-        from pilotcut.pilots.agent import run_parcel
+        from pilotcut.pilots.agent import run_on_ranks, run_parcel
 
         blobs = [pack_call(call) for call in calls]
         resources = {pilot_resource(self.key): 1.0}
@@ -102,10 +105,11 @@ class DaskPilot(Pilot):
         quiet: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if sum(map(len, blobs)) > _LARGE_BYTES:
             quiet = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+        what: tuple[Any, ...] = (run_parcel, blobs)
+        if calls[0].ranks > 1:
+            what = (run_on_ranks, *blobs, _words(key))
         with quiet:
-            return self._client.submit(
-                run_parcel, blobs, key=key, resources=resources, pure=False, retries=0
-            )
+            return self._client.submit(*what, key=key, resources=resources, pure=False, retries=0)
 
     async def _follow(self, key: str, future: Any) -> None:
         """Fetch the outcomes as soon as they exist, so that no worker has the only copy."""
@@ -116,11 +120,29 @@ class DaskPilot(Pilot):
         except asyncio.CancelledError:
             report = Loss(self._why_gone(), preempted=True)
         except Exception as error:
-            await asyncio.sleep(self.loss_patience_s)
-            report = Loss(_in_words(error), preempted=self.is_ending)
+            report = self._last_words(key) or await self._loss(error)
         finally:
             future.release()
         self._report(key, report)
+
+    async def _loss(self, error: Exception) -> Loss:
+        await asyncio.sleep(self.loss_patience_s)
+        return Loss(self._in_words(error), preempted=self.is_ending)
+
+    def _in_words(self, error: Exception) -> str:
+        if type(error).__name__ != "KilledWorker":
+            return f"the task was lost: {error!r}"
+        if self.description.ranks > 1:
+            return f"a rank of pilot '{self.name}' died while all held the task"
+        return "the worker died while it held the task"
+
+    def _last_words(self, key: str) -> Report | None:
+        """Return how a call ended whose ranks have ended themselves over it."""
+        assert self._scheduler is not None
+        words = None
+        if self.description.ranks > 1:
+            words = take_last_words(self._scheduler.home / _words(key))
+        return None if words is None else [unpack_outcome(words)]
 
     def _report(self, key: str, report: Report) -> None:
         with self._lock:
@@ -160,7 +182,6 @@ def gpu_resource(key: str) -> str:
     return f"gpu:{key}"
 
 
-def _in_words(error: Exception) -> str:
-    if type(error).__name__ == "KilledWorker":
-        return "the worker died while it held the task"
-    return f"the task was lost: {error!r}"
+def _words(key: str) -> str:
+    """Return the file, beside the connection file, where ranks say why they end over a call."""
+    return f"last-words-{key}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 import time
 from pathlib import Path
 
-from pilotcut.errors import PilotError
+from pilotcut.errors import PilotError, TaskError
 from pilotcut.pilots.dask_pilot import DaskPilot
 from pilotcut.pilots.layout import node_layout
 from pilotcut.pilots.pilot import PilotState
-from pilotcut.pilots.process import Agent, agent_command, environment
+from pilotcut.pilots.process import Agent, agent_command, environment, log_tail
+from pilotcut.pilots.ranks import launcher
 from pilotcut.pilots.scheduler import SchedulerLink
 
 #: How long the workers of a pilot that comes later may take to join.
@@ -22,6 +24,20 @@ class LocalPilot(DaskPilot):
     """Workers that are processes on this machine."""
 
     _agent: Agent | None = None
+
+    def check_possible(self) -> None:
+        """Raise a `PilotError` if there is no MPI here for its ranks."""
+        if self.description.ranks == 1 or self.description.python:
+            return
+        try:
+            launcher(in_job=False)
+        except TaskError as error:
+            raise PilotError(f"pilot '{self.name}': {error}") from None
+        if importlib.util.find_spec("mpi4py") is None:
+            raise PilotError(
+                f"pilot '{self.name}': ranks is {self.description.ranks}, but mpi4py is not "
+                f"installed here; install it with: pip install mpi4py mpich"
+            )
 
     def launch_process(self, logs: Path, scratch: Path) -> None:
         """Start the agent; it imports dask while the scheduler does the same."""
@@ -63,6 +79,9 @@ class LocalPilot(DaskPilot):
             self.move(PilotState.FAILED, str(error))
 
     def _agent_lost(self, reason: str) -> None:
+        if self.description.ranks > 1:  # it says why
+            assert self._agent is not None
+            reason = f"{reason}, which ends with:{log_tail(self._agent.log)}"
         self.move(PilotState.FAILED, reason)
 
     def close(self) -> None:

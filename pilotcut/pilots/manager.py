@@ -186,7 +186,7 @@ class PilotManager:
             home = self._home(remote)
             logs = home / "logs"
             logs.mkdir(exist_ok=True)
-            scheduler = DaskScheduler(logs, self._scratch, listening_host(wide=bool(remote)))
+            scheduler = DaskScheduler(home, self._scratch, listening_host(wide=bool(remote)))
             self._scheduler = scheduler
             # All processes import dask at the same time; they meet when it has an address.
             scheduler.launch_process()

@@ -25,12 +25,13 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 @dataclass(frozen=True)
 class Call:
-    """A function and its arguments, ready to run."""
+    """A function and its arguments, ready to run; by all ranks of an MPI pilot if `ranks` > 1."""
 
     fn: Callable[..., Any]
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     gpus: int = 0
+    ranks: int = 1
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,11 @@ def _raise(error: Exception) -> None:
 
 def run_packed(blobs: Sequence[bytes], worker: str) -> list[bytes]:
     """Run packed calls one after the other; each fails or succeeds by itself."""
-    return [_pack_outcome(_run_blob(blob, worker)) for blob in blobs]
+    return [pack_outcome(run_blob(blob, worker)) for blob in blobs]
 
 
-def _run_blob(blob: bytes, worker: str) -> Outcome:
+def run_blob(blob: bytes, worker: str) -> Outcome:
+    """Run a packed call and return how it ended; never raises."""
     started = time.time()
     try:
         fn, args, kwargs = pickle.loads(blob)
@@ -113,7 +115,8 @@ def _run_blob(blob: bytes, worker: str) -> Outcome:
     return run_call(Call(fn, args, kwargs), worker)
 
 
-def _pack_outcome(outcome: Outcome) -> bytes:
+def pack_outcome(outcome: Outcome) -> bytes:
+    """Return an outcome as bytes; a value that cannot travel becomes an error that says so."""
     try:
         # Plain pickle is several times faster than cloudpickle on small results.
         return pickle.dumps(outcome, protocol=5)
@@ -156,6 +159,15 @@ def unpack_outcome(blob: bytes) -> Outcome:
 _objects: dict[str, Any] = {}
 _packed: dict[str, bytes] = {}
 _lock = threading.Lock()
+_mirrors: list[Callable[[str, bytes | None], None]] = []
+
+
+def mirror_shared(mirror: Callable[[str, bytes | None], None]) -> None:
+    """Call ``mirror(key, blob)`` for what is shared with this process from now on.
+
+    The ranks of an MPI pilot get their shared objects so; None for a blob means to drop it.
+    """
+    _mirrors.append(mirror)
 
 
 def keep_object(key: str, obj: Any) -> None:
@@ -167,12 +179,16 @@ def keep_packed(key: str, blob: bytes) -> None:
     """Make `blob` the shared object `key` of this process, to be unpickled when asked for."""
     if key not in _objects:
         _packed[key] = blob
+    for mirror in _mirrors:
+        mirror(key, blob)
 
 
 def drop_shared(key: str) -> None:
     """Forget the shared object `key` of this process."""
     _objects.pop(key, None)
     _packed.pop(key, None)
+    for mirror in _mirrors:
+        mirror(key, None)
 
 
 def shared_object(key: str) -> Any:

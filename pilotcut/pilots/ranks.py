@@ -27,6 +27,7 @@ LAUNCHER_VARIABLE = "PILOTCUT_MPI_LAUNCHER"
 DIRECTORY_VARIABLE = "PILOTCUT_RUN_DIR"
 
 _TAIL_LINES = 12
+_OF_A_RANK = ("PMI_", "PMIX_", "HYDI_", "MPI_LOCAL", "OMPI_COMM_")
 
 
 def run_ranks(what: bytes | Sequence[str], ranks: int) -> Any:
@@ -61,8 +62,8 @@ def run_ranks(what: bytes | Sequence[str], ranks: int) -> Any:
 
 
 def _launch(command: Sequence[str], ranks: int) -> str:
-    launcher = [*_launcher(), "-n", str(ranks)]
-    done = subprocess.run([*launcher, *command], capture_output=True, text=True)
+    start = [*launcher("SLURM_JOB_ID" in os.environ), "-n", str(ranks)]
+    done = subprocess.run([*start, *command], capture_output=True, text=True, env=_environment())
     if done.returncode:
         tail = "\n  ".join(done.stderr.splitlines()[-_TAIL_LINES:])
         raise TaskError(
@@ -72,18 +73,29 @@ def _launch(command: Sequence[str], ranks: int) -> str:
     return done.stdout
 
 
-def _launcher() -> list[str]:
-    """Return what starts ranks here: srun inside a job, else the mpiexec beside mpi4py."""
+def _environment() -> dict[str, str]:
+    """Return our environment without what makes us a rank, if we are one of an MPI pilot."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OF_A_RANK)}
+
+
+def launcher(in_job: bool) -> list[str]:
+    """Return what starts ranks here: srun inside a job, else the mpiexec beside mpi4py.
+
+    Raises
+    ------
+    TaskError
+        If there is none.
+    """
     if named := os.environ.get(LAUNCHER_VARIABLE):
         return shlex.split(named)
-    if "SLURM_JOB_ID" in os.environ and shutil.which("srun"):
+    if in_job and shutil.which("srun"):
         return ["srun", "--overlap", "--mpi=pmi2"]
     beside = Path(sys.executable).with_name("mpiexec")
     found = str(beside) if beside.exists() else shutil.which("mpiexec")
     if not found:
         raise TaskError(
-            "there is no mpiexec here, expected one for a task with several ranks; install it "
-            "with: pip install mpi4py mpich"
+            "there is no mpiexec here, expected one to start several ranks; install it with: "
+            "pip install mpi4py mpich"
         )
     return [found]
 

@@ -27,9 +27,16 @@ LOOPBACK = "127.0.0.1"
 
 
 class SchedulerLink:
-    """A client of a scheduler that somebody runs."""
+    """A client of a scheduler that somebody runs.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    home
+        The directory of its connection file, which all who join can read and write.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
         self._client: Client | None = None
         self._connection: Connection | None = None
 
@@ -111,15 +118,14 @@ class DaskScheduler(SchedulerLink):
 
     Parameters
     ----------
-    logs, scratch
-        Where its log and its files go.
+    home, scratch
+        Where its log, in ``logs``, and its files go.
     host
         The address or name it listens on; None for all interfaces of this machine.
     """
 
-    def __init__(self, logs: Path, scratch: Path, host: str | None = LOOPBACK) -> None:
-        super().__init__()
-        self._logs = logs
+    def __init__(self, home: Path, scratch: Path, host: str | None = LOOPBACK) -> None:
+        super().__init__(home)
         self._scratch = scratch
         self._host = host
         self._agent: Agent | None = None
@@ -130,7 +136,7 @@ class DaskScheduler(SchedulerLink):
         config = {"local_directory": str(self._scratch), "host": self._host}
         self._agent = Agent(
             agent_command("scheduler", config, sys.executable),
-            self._logs / "scheduler.log",
+            self.home / "logs" / "scheduler.log",
             environment(threads=1),
         )
 

@@ -228,8 +228,7 @@ def _directives(d: PilotDescription, key: str, logs: Path) -> list[str]:
     return [
         f"--job-name=pilotcut-{key}",
         f"--nodes={d.nodes}",
-        "--ntasks-per-node=1",
-        f"--cpus-per-task={d.cores_per_node}",
+        *_tasks(d),
         *memory,
         *([f"--gres=gpu:{d.gpus_per_node}"] if d.gpus_per_node else []),
         f"--time={d.walltime}",
@@ -238,6 +237,13 @@ def _directives(d: PilotDescription, key: str, logs: Path) -> list[str]:
         "--no-requeue",
         *d.directives,
     ]
+
+
+def _tasks(d: PilotDescription) -> list[str]:
+    """Return how a node is shared: one agent has all of it, ranks have a part each."""
+    each = d.processes_per_node if d.ranks > 1 else 1
+    total = [f"--ntasks={d.ranks}"] if d.ranks > 1 else []
+    return [*total, f"--ntasks-per-node={each}", f"--cpus-per-task={d.cores_per_node // each}"]
 
 
 def _prologue(d: PilotDescription) -> list[str]:
@@ -254,7 +260,9 @@ def _command(d: PilotDescription, key: str, connection_file: Path) -> str:
     config = node_layout(d, key, allow_version_mismatch=d.allow_version_mismatch)
     config |= {"connection": str(connection_file), "local_directory": None}
     agent = [d.python or sys.executable, "-m", "pilotcut.pilots.agent", "node", json.dumps(config)]
-    return "exec " + shlex.join(agent if d.nodes == 1 else srun_agent(d, agent))
+    # The agent of an MPI pilot starts ranks on the other nodes; no other agents are needed.
+    alone = d.nodes == 1 or d.ranks > 1
+    return "exec " + shlex.join(agent if alone else srun_agent(d, agent))
 
 
 # -- the pilot -------------------------------------------------------------------------
@@ -382,7 +390,7 @@ class SlurmPilot(DaskPilot):
             self.move(PilotState.DONE, reason)
         elif job.state == "CANCELLED":
             self.move(PilotState.CANCELED, reason)
-        elif self._was_active:
+        elif self._was_active and self.description.ranks == 1:
             self.move(PilotState.FAILED, reason)
         else:
             self.move(PilotState.FAILED, f"{reason}; its log, {self.log}, ends with:"

@@ -72,6 +72,9 @@ def _unsuited(task: TaskView, pilots: Sequence[PilotView]) -> Iterator[str]:
         if task.gpus > pilot.gpus_per_slot:
             has = _count(pilot.gpus_per_slot, "GPU")
             yield f"needs {_count(task.gpus, 'GPU')}, a worker of pilot '{pilot.name}' has {has}"
+        elif pilot.ranks > 1 and task.ranks != pilot.ranks:
+            has = _count(pilot.ranks, "rank")
+            yield f"needs {_count(task.ranks, 'rank')}, pilot '{pilot.name}' has {has}"
         else:
             has = _count(pilot.slots * pilot.cores_per_slot, "core")
             yield f"needs {_count(task.cores, 'core')}, pilot '{pilot.name}' has {has}"

@@ -32,7 +32,7 @@ from pilotcut.tasks.explain import explain
 from pilotcut.tasks.policies import Policy, as_policy, wake_s
 from pilotcut.tasks.policies import name_of as policy_name
 from pilotcut.tasks.record import Record
-from pilotcut.tasks.room import PARCEL, Room, Ticket
+from pilotcut.tasks.room import PARCEL, Room, Ticket, beside
 from pilotcut.tasks.runtimes import Rates, RunTimes
 from pilotcut.tasks.submission import (
     faults_of,
@@ -166,10 +166,15 @@ class TaskManager:
         cores, gpus
             What the task needs of one node, each rank of it.
         ranks
-            Number of MPI processes, started by srun or mpiexec from a worker of the pilot;
-            the result is that of rank 0, or what a command writes to stdout.
+            Number of MPI processes that run `fn`, which finds the others in
+            ``mpi4py.MPI.COMM_WORLD``; the result is that of rank 0. They are those of an MPI
+            pilot if one with exactly so many is active, and else are started by srun or
+            mpiexec from a worker of an ordinary pilot, as are those of a command, whose result
+            is what it writes to stdout. On an MPI pilot an exception on any rank is that of
+            the task.
         pilot
-            Name or names of the pilots it may run on, None for any.
+            Name or names of the pilots it may run on, None for any. A task of one rank runs
+            on an MPI pilot only if that is named here: on its rank 0, while the others wait.
         after
             Tasks that must have succeeded before.
         retries
@@ -186,8 +191,8 @@ class TaskManager:
         Raises
         ------
         UserError
-            If no pilot could ever run the task: for want of cores, of GPUs or of walltime,
-            of which it needs 1.2 times its cost.
+            If no pilot could ever run the task: for want of cores, of GPUs, of ranks or of
+            walltime, of which it needs 1.2 times its cost.
         """
         number = next(self._numbers)
         label = name if name is not None else f"{name_of(fn)}-{number}"
@@ -205,6 +210,7 @@ class TaskManager:
             time.time(),
             group=label.rpartition(".")[0] or None,
             costs=dict(cost_s) if isinstance(cost_s, Mapping) else None,
+            ranks=ranks,
         )
         if faults := placement_faults(view, self._rooms):
             raise UserError([f"task '{label}': {fault}" for fault in faults])
@@ -334,7 +340,9 @@ class TaskManager:
         return math.inf if when is None else max(0.0, when - now)
 
     def _active_views(self) -> list[PilotView]:
-        return [room.view() for room in self._rooms.values() if room.active]
+        rooms = [room for room in self._rooms.values() if room.active]
+        mpi = beside(rooms)
+        return [room.view(mpi) for room in rooms]
 
     def _on_submit(self, record: Record) -> None:
         self._unfinished[record.view.id] = record
@@ -488,7 +496,8 @@ class TaskManager:
             record.copies += 1
             if record.copies == 1:
                 self._running[record.view.id] = (record, ticket)
-        calls = [r.call() for r in records]
+        has_ranks = room.pilot.description.ranks > 1
+        calls = [record.call(has_ranks) for record in records]
         room.pilot.launch(
             calls,
             lambda report: self._inbox.put(lambda: self._on_report(room, records, tickets, report)),
@@ -520,7 +529,8 @@ class TaskManager:
             self._quarantined.add(mark)
             self._fail(record, TaskError(
                 f"task '{record.name}' is quarantined (fingerprint {mark}): {record.kills} workers "
-                f"died while they ran it alone; look for what ends or exhausts their process"
+                f"died while they ran it alone, the last time because {loss.reason}; look for what "
+                f"ends or exhausts their process"
             ))  # fmt: skip
         elif times <= budget:
             self._tell(record, loss.reason)
@@ -641,7 +651,7 @@ class TaskManager:
             if not room.active and room.alive and room.view().suits(view)
         ]
         rooms = [room for room in self._rooms.values() if room.active]
-        views = [room.view_for_long_tasks() for room in rooms]
+        views = [room.view_for_long_tasks(beside(rooms)) for room in rooms]
         why = explain(view, self._ready, views, time.time(), self._choose)
         return "; ".join([why, *pending])
 

@@ -68,8 +68,10 @@ class Record:
             packed = repr(packed).encode()
         return hashlib.sha256(packed).hexdigest()[:12]
 
-    def call(self) -> Call:
-        """Return what a worker is to run; ranks are started from there."""
+    def call(self, has_ranks: bool = False) -> Call:
+        """Return what a worker is to run; ranks are started from there unless it has them."""
+        if self.ranks > 1 and has_ranks and callable(self.fn):
+            return Call(self.fn, self.args, self.kwargs, self.view.gpus, self.ranks)
         if self.ranks > 1:
             return Call(run_ranks, (self._what(), self.ranks), gpus=self.view.gpus)
         assert callable(self.fn)
@@ -83,7 +85,9 @@ class Record:
     @property
     def is_plain(self) -> bool:
         """Whether nothing keeps the task from sharing a parcel."""
-        return self.view.cores == 1 and self.view.gpus == 0 and self.attempts == 0
+        if self.attempts or self.ranks > 1:
+            return False
+        return self.view.cores == 1 and self.view.gpus == 0
 
     def bind(self, pilot: str) -> None:
         """Give the task to a pilot."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from pilotcut.descriptions import PilotDescription
@@ -85,7 +86,7 @@ class Room:
         """The part of the room that only short tasks may take."""
         return self.pilot.slots * PARCEL if self.pilot.prefetch else 0
 
-    def view(self) -> PilotView:
+    def view(self, beside: tuple[PilotView, ...] = ()) -> PilotView:
         """Return what a policy sees of it."""
         idle = self._idle
         return PilotView(
@@ -101,11 +102,13 @@ class Room:
             free_at_s=self._free_at() if self._costed else (),
             last_bound_s=self._last_bound,
             last_group=self._last_group,
+            ranks=idle.ranks,
+            beside=beside,
         )
 
-    def view_for_long_tasks(self) -> PilotView:
+    def view_for_long_tasks(self, beside: tuple[PilotView, ...] = ()) -> PilotView:
         """Return the view without the room that only short tasks may take."""
-        view = self.view()
+        view = self.view(beside)
         return replace(view, prefetch=max(0, view.prefetch - self.extra))
 
     def _free_at(self) -> tuple[float, ...]:
@@ -172,7 +175,13 @@ def _idle(d: PilotDescription) -> PilotView:
         name=d.name,
         slots=d.slots,
         free=d.slots,
-        cores_per_slot=d.threads_per_worker,
+        cores_per_slot=d.cores_per_slot,
         gpus_per_slot=d.gpus_per_worker,
-        gpus_free=d.gpus,
+        gpus_free=d.gpus_per_worker if d.ranks > 1 else d.gpus,
+        ranks=d.ranks,
     )
+
+
+def beside(rooms: Iterable[Room]) -> tuple[PilotView, ...]:
+    """Return the views of the MPI pilots among some, see `PilotView.beside`."""
+    return tuple(room.view() for room in rooms if room.pilot.description.ranks > 1)

@@ -10,7 +10,7 @@ from numbers import Real
 from pilotcut.tasks.room import Room
 from pilotcut.tasks.runtimes import SHORT_S, Kind
 from pilotcut.tasks.task import TaskFuture
-from pilotcut.tasks.views import WALLTIME_MARGIN, TaskView
+from pilotcut.tasks.views import WALLTIME_MARGIN, PilotView, TaskView
 
 
 def faults_of(
@@ -68,6 +68,8 @@ def placement_faults(view: TaskView, rooms: Mapping[str, Room]) -> list[str]:
         return unknown
     asked = [r for r in rooms.values() if view.pilots is None or r.pilot.name in view.pilots]
     able = [room for room in asked if room.view().suits(view)]
+    if not able and (fault := _ranks_fault(view, [room.view() for room in asked])):
+        return [fault]
     if not able:
         have = "; ".join(
             f"pilot '{v.name}' has {v.slots * v.cores_per_slot} cores, "
@@ -76,6 +78,27 @@ def placement_faults(view: TaskView, rooms: Mapping[str, Room]) -> list[str]:
         )
         return [f"cores is {view.cores} and gpus is {view.gpus}, more than any pilot has: {have}"]
     return _walltime_faults(view, able)
+
+
+def _ranks_fault(view: TaskView, pilots: Sequence[PilotView]) -> str:
+    """Return that it is for want of ranks that no pilot could run a task; '' if it is not."""
+    mpi = [pilot for pilot in pilots if pilot.ranks > 1]
+    if not mpi:
+        return ""
+    if view.ranks == 1:
+        if len(mpi) < len(pilots):
+            return ""
+        return (
+            f"ranks is 1, and there are only MPI pilots, which run such tasks on rank 0 if they "
+            f"are named; say pilot='{mpi[0].name}', or ranks={mpi[0].ranks}"
+        )
+    have = [f"pilot '{pilot.name}' has {pilot.ranks}" for pilot in mpi]
+    have += [
+        f"pilot '{pilot.name}' could start them on {pilot.slots * pilot.cores_per_slot} cores"
+        for pilot in pilots
+        if pilot.ranks == 1
+    ]
+    return f"ranks is {view.ranks}, expected as many as a pilot has: {'; '.join(have)}"
 
 
 def _walltime_faults(view: TaskView, able: Sequence[Room]) -> list[str]:

@@ -47,6 +47,8 @@ class TaskView:
     costs
         Guesses of its run time by name of the pilot, where rates do not tell: a wide
         circuit may gain from a GPU what a narrow one loses.
+    ranks
+        Number of MPI processes that run it together; `cores` are those of all of them.
     """
 
     id: int
@@ -58,6 +60,7 @@ class TaskView:
     alone: bool = False
     group: str | None = None
     costs: Mapping[str, float] | None = field(default=None, hash=False)
+    ranks: int = 1
 
     @property
     def length_s(self) -> float:
@@ -70,13 +73,13 @@ class TaskView:
     def needs(self) -> Needs:
         """What decides where it may and should run; tasks of equal needs differ in length."""
         if not self.costs:
-            return (self.cores, self.gpus, self.pilots, self.alone)
+            return (self.cores, self.gpus, self.pilots, self.alone, self.ranks)
         least = min(self.costs.values()) or 1.0
         costs = self.costs if self.cost_s is None else {**self.costs, "": self.cost_s}
         # In steps of about a tenth: bundles of one fragment differ by rounding alone.
         steps = ((name, 10 * math.log(max(c, 1e-9) / least)) for name, c in costs.items())
         profile = tuple(sorted((name, round(step)) for name, step in steps))
-        return (self.cores, self.gpus, self.pilots, self.alone, profile)
+        return (self.cores, self.gpus, self.pilots, self.alone, self.ranks, profile)
 
 
 def by_submission(task: TaskView) -> float:
@@ -117,6 +120,12 @@ class PilotView:
         good as unknown.
     last_bound_s, last_group
         When a task was last bound to this pilot, and that task's group.
+    ranks
+        Number of ranks of an MPI pilot, which takes tasks of so many, and ordinary ones
+        only if they name it; 1 for any other pilot.
+    beside
+        Active MPI pilots: a task that suits one of them is not for an ordinary pilot, which
+        would have to start its ranks.
     """
 
     name: str
@@ -131,6 +140,8 @@ class PilotView:
     free_at_s: tuple[float, ...] = ()
     last_bound_s: float | None = None
     last_group: str | None = None
+    ranks: int = 1
+    beside: tuple[PilotView, ...] = ()
 
     def width(self, task: TaskView) -> int:
         """Return the number of slots that `task` fills here."""
@@ -142,7 +153,13 @@ class PilotView:
             (task.pilots is None or self.name in task.pilots)
             and task.gpus <= self.gpus_per_slot
             and self.width(task) <= self.slots
+            and self._suits_ranks(task)
         )
+
+    def _suits_ranks(self, task: TaskView) -> bool:
+        if self.ranks == 1:
+            return task.ranks == 1 or not any(pilot.suits(task) for pilot in self.beside)
+        return task.ranks == self.ranks or (task.ranks == 1 and task.pilots is not None)
 
     def has_room(self, task: TaskView) -> bool:
         """Return whether `task` can be bound here now."""
