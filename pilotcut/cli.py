@@ -171,6 +171,17 @@ def train(
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the run's files go.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the MNIST files lie.")] = None,
+    reconstruction: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, local, or mpi on a pilot with ranks.",
+            show_default=_default("reconstruction"),
+        ),
+    ] = None,
+    store: Annotated[
+        bool,
+        typer.Option("--store", help="Keep the last queries' tensors, for pilotcut reconstruct."),
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option(
@@ -193,6 +204,8 @@ def train(
         "seed": seed,
         "data_dir": str(data_dir) if data_dir else None,
         "pilots": str(pilots) if pilots else None,
+        "reconstruction": reconstruction,
+        "store": store or None,
     }
     summary = _train(given, run_dir, resume)
     if as_json:

@@ -402,7 +402,8 @@ class CutEstimator(BaseEstimatorV2):
         contracting = how.start(compiled, matrices)
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
-            if self.exact and keep and (found := self.executor.linearised(requests)):
+            may_keep = self.exact and keep and self._store is None
+            if may_keep and (found := self.executor.linearised(requests)):
                 kept.extend(found[0])
                 tensors = [FragmentTensor(one.values, ()) for one in kept]
                 contracting.add(slice(0, len(slots)), tensors)

@@ -22,13 +22,14 @@ import numpy as np
 
 from pilotcut.bundles import Request
 from pilotcut.calls import Call, circuit_calls, exact_calls
-from pilotcut.errors import UserError
 from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.errors import UserError
 from pilotcut.evaluation import Compiled, Evaluation
 from pilotcut.reconstruction.blocks import BlockStore
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.slices import Region
 from pilotcut.reconstruction.store import TensorStore
+
 #: Folder of a run's directory with its queries, and what each of them has.
 FOLDER, FILE_NAME, BLOCKS = "tensors", "query.pkl", "blocks"
 #: Queries that a directory keeps; older ones are removed.
@@ -146,9 +147,7 @@ def load(root: Path, batch: int) -> StoredQuery:
         version, query = pickle.loads((directory / FILE_NAME).read_bytes())
     except OSError as error:
         known = ", ".join(map(str, numbers(root))) or "none"
-        raise UserError(
-            f"query is {batch}, expected one that {root} keeps: {known}"
-        ) from error
+        raise UserError(f"query is {batch}, expected one that {root} keeps: {known}") from error
     except Exception as error:  # whatever unpickling raises
         raise UserError(
             f"{directory / FILE_NAME} cannot be read ({error!r}), expected a query written by "
@@ -177,6 +176,13 @@ class StoredQuery(TensorStore):
         """The blocks."""
         return BlockStore(self.directory)
 
+    @property
+    def contraction(self) -> Contraction:
+        """How its tensors are contracted."""
+        contraction = self.query.compiled.contraction
+        assert isinstance(contraction, Contraction), "samples of terms are not stored"
+        return contraction
+
     def missing(self) -> list[Call]:
         """Return what has to be measured: what is not there, or torn."""
         return [c for c in self.query.calls if not self.blocks.has(c.block, key=self._key(c))]
@@ -192,8 +198,7 @@ class StoredQuery(TensorStore):
 
     def evaluation(self) -> Evaluation:
         """Return everything that is known of the query, put together in this process."""
-        contraction = self.query.compiled.contraction
-        assert isinstance(contraction, Contraction)
+        contraction = self.contraction
         operands = [
             self.load(contraction, k, tuple(slice(0, size) for size in shape))
             for k, (shape, _) in enumerate(self.layout(contraction))
@@ -244,7 +249,7 @@ class StoredQuery(TensorStore):
                 part[own] = values[(there, slice(None), *sites)][:, chosen]
             return part
         whole = self.query.requests[fragment].fragment
-        trivial = whole.trivial[(chosen, *sites)]
+        trivial = whole.trivial[chosen][(slice(None), *sites)]
         part = np.repeat(np.where(trivial, 1.0, np.nan)[None], rows.stop - rows.start, axis=0)
         flat = part.reshape(*part.shape[:2], -1)
         place = np.full(whole.variant_shape, -1)
@@ -273,9 +278,7 @@ class StoredQuery(TensorStore):
         """Return some rows of the covariances of a fragment's groups."""
         whole = self.query.requests[fragment].fragment
         count = rows.stop - rows.start
-        found = tuple(
-            np.zeros((count, whole.num_variants, len(g), len(g))) for g in whole.groups
-        )
+        found = tuple(np.zeros((count, whole.num_variants, len(g), len(g))) for g in whole.groups)
         for own, there, measured in self._found(fragment, rows):
             for block in measured.blocks:
                 found[block.group][own, block.variants] = block.covariances[there]
@@ -316,6 +319,6 @@ def reconstruct(stored: StoredQuery, comm: Any = None) -> tuple[np.ndarray, np.n
     comm.Barrier()
     coefficients, constant = stored.query.outputs
     groups = [request.fragment.groups for request in stored.query.requests]
-    contraction = stored.query.compiled.contraction
+    contraction = stored.contraction
     found = estimate(contraction, groups, stored, stored.query.matrices, coefficients, comm)
     return None if found is None else (found.values + constant, found.errors)

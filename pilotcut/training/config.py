@@ -38,6 +38,8 @@ class TrainingConfig:
     seed: int = 0
     data_dir: str | None = None
     pilots: str | None = None
+    reconstruction: str = "auto"
+    store: bool = False
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> TrainingConfig:
@@ -57,7 +59,7 @@ class TrainingConfig:
                 f"cuts is {self.cuts} and labels is '{self.labels}', expected one of the two; "
                 f"leave out cuts to cut as the labels say"
             )
-        faults += self._mode_faults()
+        faults += self._choice_faults()
         if faults:
             raise UserError(faults)
 
@@ -69,14 +71,18 @@ class TrainingConfig:
         limit = f"from {least}" if most is None else f"from {least} to {most}"
         return f"{name} is {value}, expected a whole number {limit}; {advice}"
 
-    def _mode_faults(self) -> list[str]:
+    def _choice_faults(self) -> list[str]:
         from pilotcut.estimator import MODES
+        from pilotcut.reconstructing import RECONSTRUCTIONS
 
-        if self.mode in MODES:
-            return []
-        close = difflib.get_close_matches(self.mode, MODES, n=1)
-        advice = f"did you mean '{close[0]}'?" if close else f"try '{default_of('mode')}'"
-        return [f"mode is '{self.mode}', expected one of {', '.join(MODES)}; {advice}"]
+        faults = []
+        for name, known in {"mode": MODES, "reconstruction": RECONSTRUCTIONS}.items():
+            value = getattr(self, name)
+            if value not in known:
+                close = difflib.get_close_matches(value, known, n=1)
+                advice = f"did you mean '{close[0]}'?" if close else f"try '{default_of(name)}'"
+                faults.append(f"{name} is '{value}', expected one of {', '.join(known)}; {advice}")
+        return faults
 
 
 def default_of(name: str) -> Any:

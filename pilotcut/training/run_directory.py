@@ -29,7 +29,7 @@ from pilotcut.trace import JsonLines, mend, read_jsonl
 from pilotcut.training.config import TrainingConfig
 
 #: Settings that may differ when a run is resumed: they do not change its numbers so far.
-FREE_ON_RESUME = frozenset({"epochs", "pilots"})
+FREE_ON_RESUME = frozenset({"epochs", "pilots", "store"})
 
 #: What a checkpoint holds.
 CHECKPOINT = frozenset({"epoch", "last", "network", "optimizer", "shuffle", "stages", "seconds"})

@@ -19,6 +19,7 @@ from qiskit_machine_learning.neural_networks import EstimatorQNN
 
 from pilotcut.estimator import CutEstimator
 from pilotcut.gradient import CutGradient
+from pilotcut.stored import FOLDER
 from pilotcut.tasks import TaskManager
 from pilotcut.trace import JsonLines
 from pilotcut.training.config import TrainingConfig
@@ -81,6 +82,8 @@ class Trainer:
             mode=config.mode,
             shots=config.shots,
             seed=config.seed,
+            reconstruction=config.reconstruction,
+            store=run.path / FOLDER if config.store else None,
         )
         # Compiled before anything is written, so that a plan that cannot be made leaves no run.
         self.plan = self.estimator.compile_for(self.model.circuit, self.model.observable).plan

@@ -1,0 +1,346 @@
+"""Stored queries: blocks that outlive their writers, whole or told to be torn, and used once."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qiskit.circuit import QuantumCircuit
+from qiskit.circuit.library import real_amplitudes
+from qiskit.quantum_info import SparsePauliOp
+
+from pilotcut import CutEstimator, PilotManager, TaskManager, stored
+from pilotcut.calls import CircuitCall, ExactCall
+from pilotcut.descriptions import PilotDescription, embedded
+from pilotcut.errors import TaskError, UserError
+from pilotcut.reconstruction.blocks import BlockStore, TornBlockError
+
+MODES = ["counts", "sampled", "exact"]
+CIRCUIT = real_amplitudes(4, entanglement="linear", reps=1)
+OBSERVABLES = [SparsePauliOp(["ZZZZ", "XIXI", "IIII"], [0.5, 2.0, 0.25]), SparsePauliOp("IZZI")]
+VALUES = np.random.default_rng(5).normal(size=(6, 1, CIRCUIT.num_parameters))
+
+
+@pytest.fixture(autouse=True)
+def small_bundles(monkeypatch):
+    """Several blocks for each fragment."""
+    monkeypatch.setattr("pilotcut.bundles.TARGET_S", 0.005)
+    monkeypatch.setattr("pilotcut.bundles._EXACT_AMPLITUDE_S", 1e-4)
+
+
+def estimated(store=None, tasks=None, mode="counts", **options):
+    estimator = CutEstimator(
+        tasks, labels="AABB", mode=mode, shots=200, seed=11, store=store, **options
+    )
+    return estimator.run([(CIRCUIT, OBSERVABLES, VALUES)]).result()[0].data
+
+
+def assert_same(a, b):
+    np.testing.assert_array_equal(a.evs, b.evs)
+    np.testing.assert_array_equal(a.stds, b.stds)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Names of the blocks that are measured."""
+    names = []
+    for kind in (CircuitCall, ExactCall):
+        own = kind.run
+        monkeypatch.setattr(
+            kind, "run", lambda call, f, own=own: names.append(call.block) or own(call, f)
+        )
+    return names
+
+
+# -- blocks --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def block(tmp_path):
+    store = BlockStore(tmp_path / "blocks")
+    store.write("b", [np.arange(6.0).reshape(2, 3), np.ones((0, 4))], key="k", kind="test")
+    return store
+
+
+def test_a_block_comes_back_mapped_and_as_it_was(block):
+    first, second = block.read("b", key="k")
+    np.testing.assert_array_equal(first, np.arange(6.0).reshape(2, 3))
+    assert second.shape == (0, 4)
+    assert isinstance(first.base, np.memmap) or isinstance(first, np.memmap)
+    assert block.about("b") == {"kind": "test"}
+    assert sorted(path.name for path in block.directory.iterdir()) == ["b.json", "b.npy"]
+    assert block.directory.stat().st_mode & 0o777 == 0o700
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+TEARS = {
+    "cut short": lambda d: os.truncate(d / "b.npy", 100),
+    "one bit": lambda d: flip(d / "b.npy"),
+    "empty": lambda d: (d / "b.npy").write_bytes(b""),
+    "no data": lambda d: (d / "b.npy").unlink(),
+    "no head": lambda d: (d / "b.json").unlink(),
+    "half a head": lambda d: os.truncate(d / "b.json", 20),
+    "another head": lambda d: (d / "b.json").write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("tear", TEARS.values(), ids=TEARS)
+def test_a_torn_block_is_noticed(block, tear):
+    tear(block.directory)
+    with pytest.raises(TornBlockError, match="block b"):
+        block.read("b", key="k")
+    assert not block.has("b", key="k")
+
+
+def test_a_block_of_something_else_is_not_taken(block):
+    with pytest.raises(TornBlockError, match="of another query"):
+        block.read("b", key="another")
+
+
+# -- queries -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_keeping_a_query_changes_no_number_and_it_is_measured_once(tmp_path, mode, runs):
+    plain = estimated(mode=mode)
+    runs.clear()
+    assert_same(estimated(tmp_path, mode=mode), plain)
+    assert len(runs) == len(set(runs)) > 4
+    runs.clear()
+    assert_same(estimated(tmp_path, mode=mode), plain)
+    assert runs == []
+
+
+@pytest.mark.parametrize("with_tasks", [False, True])
+def test_only_what_is_torn_is_measured_again(tmp_path, with_tasks, runs):
+    whole = estimated(tmp_path)
+    every = sorted(runs)
+    blocks = stored.directory_of(tmp_path, 0) / stored.BLOCKS
+    flip(blocks / f"{every[0]}.npy")
+    (blocks / f"{every[2]}.json").unlink()
+    runs.clear()
+    if with_tasks:
+        with PilotManager(embedded(2)) as pilots, TaskManager(pilots) as tasks:
+            assert_same(estimated(tmp_path, tasks), whole)
+    else:
+        assert_same(estimated(tmp_path), whole)
+    assert sorted(runs) == [every[0], every[2]]
+
+
+def test_blocks_of_other_angles_shots_or_seeds_are_not_taken(tmp_path, runs):
+    estimated(tmp_path)
+    every = len(runs)
+    for options in ({"shots": 201}, {"seed": 12}):
+        runs.clear()
+        settings = {"shots": 200, "seed": 11} | options
+        estimator = CutEstimator(labels="AABB", store=tmp_path, **settings)
+        estimator.run([(CIRCUIT, OBSERVABLES, VALUES)]).result()
+        assert len(runs) == every
+    runs.clear()
+    estimator = CutEstimator(labels="AABB", store=tmp_path, shots=201, seed=12)
+    estimator.run([(CIRCUIT, OBSERVABLES, VALUES + 0.1)]).result()
+    assert len(runs) == every
+
+
+def test_a_store_that_tears_every_block_ends_with_one_clear_error(tmp_path, monkeypatch):
+    write = BlockStore.write
+
+    def write_and_tear(self, name, arrays, **about):
+        write(self, name, arrays, **about)
+        if name == "0-0":
+            flip(self.directory / "0-0.npy")
+
+    monkeypatch.setattr(BlockStore, "write", write_and_tear)
+    with (
+        PilotManager(embedded(2)) as pilots,
+        TaskManager(pilots) as tasks,
+        pytest.raises(TaskError, match=r"block 0-0 was torn all 3 times .* with space left"),
+    ):
+        estimated(tmp_path, tasks)
+
+
+def test_old_queries_make_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "MOST_QUERIES", 3)
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    estimator = CutEstimator(labels="AB", mode="sampled", store=tmp_path, seed=1)
+    for _ in range(5):
+        estimator.run([(circuit, "ZZ")]).result()
+    assert stored.numbers(tmp_path) == [2, 3, 4]
+
+
+# -- reconstruction alone ------------------------------------------------------------------
+
+
+def by_itself(root, batch=0):
+    values, errors = stored.reconstruct(stored.load(root, batch))
+    return values, errors
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_stored_query_is_put_together_without_the_estimator(tmp_path, mode, runs):
+    data = estimated(tmp_path, mode=mode)
+    runs.clear()
+    values, errors = by_itself(tmp_path)
+    np.testing.assert_allclose(values.reshape(data.evs.shape), data.evs, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(errors.reshape(data.stds.shape), data.stds, rtol=0, atol=1e-12)
+    assert runs == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_crash_has_left_out_or_torn_is_measured_first(tmp_path, mode, runs):
+    estimated(tmp_path, mode=mode)
+    every = sorted(runs)
+    expected = by_itself(tmp_path)
+    blocks = stored.directory_of(tmp_path, 0) / stored.BLOCKS
+    for name in every[1::2]:
+        (blocks / f"{name}.json").unlink()
+    os.truncate(blocks / f"{every[0]}.npy", 90)
+    runs.clear()
+    found = by_itself(tmp_path)
+    assert sorted(runs) == sorted([every[0], *every[1::2]])
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_cannot_be_loaded_is_told_in_one_line(tmp_path):
+    estimated(tmp_path, mode="sampled")
+    with pytest.raises(UserError, match=r"query is 7, expected one that .* keeps: 0"):
+        stored.load(tmp_path, 7)
+    (stored.directory_of(tmp_path, 0) / stored.FILE_NAME).write_bytes(b"something else")
+    with pytest.raises(UserError, match=r"query\.pkl cannot be read .*, expected a query written"):
+        stored.load(tmp_path, 0)
+
+
+# -- ranks ---------------------------------------------------------------------------------
+
+
+MPIEXEC = Path(sys.executable).with_name("mpiexec")
+FOUND = str(MPIEXEC) if MPIEXEC.exists() else shutil.which("mpiexec")
+needs_mpi = pytest.mark.skipif(FOUND is None, reason="there is no mpiexec here")
+
+
+def command(*words, ranks=0):
+    launcher = [FOUND, "-n", str(ranks)] if ranks else []
+    done = subprocess.run(
+        [*launcher, sys.executable, "-m", "pilotcut.cli", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    return done
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    """A training run that keeps its tensors."""
+    run_dir = tmp_path_factory.mktemp("run") / "r"
+    done = command(
+        *("train", "iris", "--qubits", 2, "--cuts", 1, "--epochs", 1, "--mode", "sampled"),
+        *("--run-dir", run_dir, "--store", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    return run_dir
+
+
+@pytest.mark.mpi
+@needs_mpi
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_the_command_gives_the_same_over_ranks_and_mends_the_store(finished_run, ranks):
+    pytest.importorskip("mpi4py")
+    alone = command("reconstruct", finished_run, "--json")
+    assert alone.returncode == 0, alone.stderr
+    expected = json.loads(alone.stdout)
+    blocks = stored.directory_of(finished_run / stored.FOLDER, expected["query"]) / stored.BLOCKS
+    heads = sorted(blocks.glob("*.json"))
+    for head in heads[::2]:
+        head.unlink()
+    done = command("reconstruct", finished_run, "--json", ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ranks"] == ranks
+    np.testing.assert_allclose(found["values"], expected["values"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found["stds"], expected["stds"], rtol=0, atol=1e-12)
+    assert sorted(blocks.glob("*.json")) == heads
+
+
+@pytest.mark.mpi
+@needs_mpi
+def test_a_mistake_is_told_by_one_rank_only(finished_run):
+    pytest.importorskip("mpi4py")
+    done = command("reconstruct", finished_run, "--query", 999, ranks=2)
+    assert done.returncode == 2
+    assert done.stderr.count("query is 999, expected one that") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_directory_without_queries_is_told(tmp_path):
+    done = command("reconstruct", tmp_path)
+    assert done.returncode == 2
+    assert "expected the directory of a run that keeps its tensors" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory):
+    """An ordinary pilot and one of two ranks."""
+    pytest.importorskip("mpi4py")
+    if FOUND is None:
+        pytest.skip("there is no mpiexec here")
+    described = [
+        PilotDescription(name="ordinary", resource="local", cores_per_node=1),
+        PilotDescription(name="team", resource="local", cores_per_node=2, ranks=2),
+    ]
+    run_dir = tmp_path_factory.mktemp("team")
+    with PilotManager(described, run_dir=run_dir) as pilots, TaskManager(pilots) as tasks:
+        yield tasks
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("mode", ["counts", "exact"])
+def test_ranks_of_a_pilot_give_what_this_process_gives(team, mode):
+    estimator = CutEstimator(
+        team, labels="AABB", mode=mode, shots=200, seed=11, reconstruction="mpi"
+    )
+    found = estimator.run([(CIRCUIT, OBSERVABLES, VALUES)]).result()[0].data
+    here = estimated(mode=mode, reconstruction="local")
+    np.testing.assert_allclose(found.evs, here.evs, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.stds, here.stds, rtol=0, atol=1e-12)
+    record = next(r for r in estimator.trace.records if r["kind"] == "query_batch")
+    assert record["reconstruction"].startswith("mpi on 2 ranks: ")
+    assert not list(team.pilots.connection_file.parent.glob("reconstruction-*"))
+
+
+@pytest.mark.mpi
+def test_auto_stays_here_for_small_contractions_and_says_why(team):
+    estimator = CutEstimator(team, labels="AABB", mode="sampled", shots=200, seed=11)
+    estimator.run([(CIRCUIT, OBSERVABLES, VALUES)]).result()
+    record = next(r for r in estimator.trace.records if r["kind"] == "query_batch")
+    assert record["reconstruction"].startswith("local: ")
+    assert "s and" in record["reconstruction"]
+
+
+@pytest.mark.mpi
+def test_auto_uses_ranks_for_large_ones(team, monkeypatch):
+    monkeypatch.setattr("pilotcut.reconstructing.LEAST_MPI_S", 0.0)
+    estimator = CutEstimator(team, labels="AABB", mode="sampled", shots=200, seed=11)
+    found = estimator.run([(CIRCUIT, OBSERVABLES, VALUES)]).result()[0].data
+    record = next(r for r in estimator.trace.records if r["kind"] == "query_batch")
+    assert record["reconstruction"].startswith("mpi on 2 ranks")
+    here = estimated(mode="sampled")
+    np.testing.assert_allclose(found.evs, here.evs, rtol=0, atol=1e-12)
+
+
+def test_ranks_where_there_are_none_are_refused():
+    with pytest.raises(UserError, match="reconstruction is 'mpi', expected a pilot with ranks"):
+        estimated(reconstruction="mpi")
+    with pytest.raises(UserError, match="reconstruction is 'often', expected one of auto"):
+        estimated(reconstruction="often")
