@@ -3,7 +3,8 @@
     launcher -n RANKS python -m mpi4py -m pilotcut.pilots.mpi_agent CONFIG
 
 The launcher is srun inside a job and mpiexec elsewhere. It ends all ranks when one dies, so
-this side only has to look at its exit status.
+this side only has to wait for its end. Ranks that leave in peace say so: a launcher's exit
+status is 0 as well if a rank dies of `os._exit(0)`.
 """
 
 from __future__ import annotations
@@ -91,18 +92,18 @@ class RankSet:
         assert process.stdin is not None
         process.stdin.write(b"stay\n")
         try:
-            return await asyncio.wait_for(self._hear_ready(process), _JOIN_S)
+            return await asyncio.wait_for(self._hear("ready", process), _JOIN_S)
         except TimeoutError:
             await self._end(process)
             return False
 
-    async def _hear_ready(self, process: asyncio.subprocess.Process) -> bool:
+    async def _hear(self, word: str, process: asyncio.subprocess.Process) -> bool:
+        """Return whether rank 0 says a word before all ranks have ended."""
         assert process.stdout is not None
         async for line in process.stdout:
-            if line.strip() == b"ready":
+            if line.strip() == word.encode():
                 return True
             sys.stderr.write(line.decode(errors="replace"))  # the launcher's own words
-        await process.wait()
         return False
 
     async def _keep(self) -> None:
@@ -111,10 +112,13 @@ class RankSet:
         joined, joined_at = True, time.monotonic()
         while True:
             assert self._process is not None
+            in_peace = await self._hear("left", self._process)
             status = await self._process.wait()
+            assert self._process.stdin is not None
+            self._process.stdin.close()
             if self._is_closing:
                 return
-            if joined and status == 0:
+            if in_peace:
                 self.failure = "its ranks have left: the manager's scheduler is gone"
                 return
             if self._mark.exists():
@@ -175,6 +179,7 @@ def rank_command(config: dict[str, Any], in_job: bool) -> list[str]:
             "--export=ALL",
             "--kill-on-bad-exit=1",
             "--input=0",
+            "--wait=5",  # for the others, once a rank has ended, in whatever way
             f"--nodes={nodes}",
             f"--ntasks-per-node={-(-ranks // nodes)}",
             f"--cpus-per-task={config['threads']}",
