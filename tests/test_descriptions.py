@@ -176,7 +176,7 @@ def test_all_faults_of_a_file_are_told_at_once_each_with_its_remedy(tmp_path):
         ),
         (
             "pilots: [{name: p, resource: slurm, nodes: 2, cores_per_node: 3, ranks: 7}]",
-            "pilot 'p': ranks is 7, expected at most 6: nodes is 2, cores_per_node is 3 and threads",
+            "pilot 'p': ranks is 7, expected at most 6: nodes is 2, cores_per_node is 3 and th",
         ),
         (
             "pilots: [{name: p, resource: slurm, nodes: 3, ranks: 2}]",
