@@ -24,6 +24,7 @@ from pilotcut.pilots.layout import node_layout
 from pilotcut.pilots.rank_set import RankSet, rank_command
 from pilotcut.pilots.ranks import LAUNCHER_VARIABLE, launcher
 from pilotcut.tasks.explain import explain
+from pilotcut.tasks.policies import POLICIES, as_policy
 from pilotcut.tasks.views import PilotView, TaskView
 
 #: A rank that dies must end its task within this time.
@@ -62,6 +63,16 @@ TWO = PilotView("two", slots=1, free=1, cores_per_slot=2, ranks=2)
 def test_tasks_of_so_many_ranks_suit_the_mpi_pilot_and_others_any_ordinary_one(task, suited):
     pilots = (PilotView("plain", slots=4, free=4, beside=(TWO,)), TWO)
     assert [pilot.name for pilot in pilots if pilot.suits(task)] == suited
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_under_every_policy_tasks_go_where_their_ranks_are(policy):
+    choose = POLICIES[policy]
+    if policy == "batched":
+        choose = as_policy("batched:size=1")
+    tasks = [TaskView(k, cores=k % 2 + 1, ranks=k % 2 + 1, cost_s=1.0) for k in range(4)]
+    pilots = [PilotView("plain", slots=4, free=4, beside=(TWO,)), TWO]
+    assert {*choose(tasks, pilots, 0.0)} == {(0, "plain"), (2, "plain"), (1, "two")}
 
 
 def test_an_ordinary_pilot_starts_ranks_where_no_mpi_pilot_is_active():

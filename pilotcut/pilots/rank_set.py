@@ -107,20 +107,24 @@ class RankSet:
         return False
 
     async def _keep(self) -> None:
-        """Start the ranks again whenever they have died, until they leave in peace."""
+        """Start the ranks again whenever they have died, and tell why if that has an end."""
+        try:
+            self.failure = await self._restart_for_ever()
+        except (PilotError, OSError) as error:
+            self.failure = str(error)
+        if self.failure:
+            self._tell(f"given up, for {self.failure}")
+
+    async def _restart_for_ever(self) -> str:
+        """Return why there is no use in it any more; nothing if it is the pilot that ends."""
         failed_starts = short_lives = 0
         joined, joined_at = True, time.monotonic()
         while True:
-            assert self._process is not None
-            in_peace = await self._hear("left", self._process)
-            status = await self._process.wait()
-            assert self._process.stdin is not None
-            self._process.stdin.close()
+            in_peace, status = await self._end_of_ranks()
             if self._is_closing:
-                return
+                return ""
             if in_peace:
-                self.failure = "its ranks have left: the manager's scheduler is gone"
-                return
+                return "its ranks have left: the manager's scheduler is gone"
             if self._mark.exists():
                 self._tell("a task has failed; its ranks start anew")
                 failed_starts = short_lives = 0
@@ -131,12 +135,21 @@ class RankSet:
                 short_lives = short_lives + 1 if is_short else 0
             if failed_starts >= MOST_FAILED_STARTS or short_lives >= MOST_SHORT_LIVES:
                 times = max(failed_starts, short_lives)
-                self.failure = f"its ranks died {times} times in a row ({in_words(status)})"
-                self._tell(f"given up, for {self.failure}")
-                return
+                return f"its ranks died {times} times in a row ({in_words(status)})"
             if failed_starts:
                 await asyncio.sleep(_PAUSE_S)
             joined, joined_at = await self._launch(), time.monotonic()
+
+    async def _end_of_ranks(self) -> tuple[bool, int]:
+        """Return, once they have ended, whether that was in peace, and the launcher's status."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        farewell = asyncio.create_task(self._hear("left", process))
+        status = await process.wait()
+        process.stdin.close()
+        await asyncio.wait([farewell], timeout=_TERM_S)
+        return farewell.done() and farewell.result(), status
 
     def _tell(self, text: str) -> None:
         print(f"pilotcut: pilot '{self._config['pilot']}': {text}", file=sys.stderr, flush=True)
