@@ -35,9 +35,10 @@ demo: $(VENV)/.installed
 	$(BIN)/pilotcut train iris --cuts 2 --qubits 4 --mode counts --shots 1024 $(DEMO_FLAGS) \
 	    --pilots pilot_descriptions/laptop.yaml --run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
 
+# What starts processes runs on one of the two (tests/conftest.py).
 # As root on Debian it also installs Slurm, for tests that skip where there is none.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(TEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(TEST_FLAGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

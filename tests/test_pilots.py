@@ -40,6 +40,13 @@ def is_running(pid):
     return state != "Z"
 
 
+def wait_until(condition, seconds=10.0):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.05)
+
+
 def wait_until_gone(pids, seconds=10.0):
     limit = time.monotonic() + seconds
     while any(map(is_running, pids)) and time.monotonic() < limit:
@@ -217,4 +224,5 @@ def test_a_local_pilot_whose_agent_dies_is_replaced_within_its_cap(tmp_path):
                 assert later.result(60) == 2
         with pytest.raises(PilotError, match="no pilot is left to run it"):
             later.result(60)
-    assert "no more are asked for: 1 were replaced" in (tmp_path / "events.jsonl").read_text()
+        events = tmp_path / "events.jsonl"
+        wait_until(lambda: "no more are asked for: 1 were replaced" in events.read_text())

@@ -172,7 +172,7 @@ def test_what_cannot_travel_fails_with_the_reason(local_tasks):
         ({"ranks": 3}, "task 't': cores is 3 and gpus is 0, more than any pilot has"),
         ({"ranks": 0}, "task 't': ranks is 0, expected a whole number from 1 up"),
         ({"error_retries": -1}, "task 't': error_retries is -1, expected a whole number from 0"),
-        ({"pilot": "hree"}, r"task 't': pilot is 'hree', expected one of 'here'; did you mean 'h"),
+        ({"pilot": "hree"}, "pilot names pilot 'hree', expected one of 'here'; did you mean 'h"),
         ({"pilot": ()}, "task 't': pilot is an empty list"),
         ({"after": [3]}, r"task 't': after is \(3,\), expected futures"),
     ],

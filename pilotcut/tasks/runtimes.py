@@ -18,8 +18,8 @@ LEAST_KNOWN, REMEMBERED = 8, 256
 #: Duplicating what takes less would cost more than it saves.
 LEAST_S = 0.05
 
-#: A pilot's rate is that of so many of its last tasks, after a prior of `PRIOR_RUNS`.
-RATED, PRIOR_RUNS = 64, 4
+#: A pilot's rate is that of so many of its last tasks, and of so many at the rate of all.
+RATED, PRIOR_RUNS = 64, 1
 
 Kind = tuple[str, str]
 
@@ -75,10 +75,13 @@ class Rates:
     >>> rates = Rates()
     >>> rates.of("a")
     1.0
-    >>> for _ in range(100):
-    ...     rates.add("a", 2.0, 1.0)
-    >>> round(rates.of("a"), 2), rates.of("b")
-    (2.0, 2.0)
+    >>> for _ in range(4):
+    ...     rates.add("a", 3.0, 1.0)
+    >>> rates.of("a"), rates.of("b")
+    (3.0, 3.0)
+    >>> rates.add("b", 1.0, 1.0)
+    >>> 1.0 < rates.of("b") < 3.0
+    True
     """
 
     def __init__(self) -> None:
@@ -94,7 +97,7 @@ class Rates:
     def of(self, pilot: str) -> float:
         """Return the rate of a pilot, 1 as long as nothing is known of any."""
         own = self._of_pilot.get(pilot)
-        return self._of_all.value(1.0) if own is None else own.value(self._of_all.value(1.0))
+        return self._of_all.value if own is None else own.after(self._of_all.value)
 
 
 class _Ratio:
@@ -109,8 +112,11 @@ class _Ratio:
         self._cost_s = sum(cost_s for cost_s, _ in self._runs)
         self._run_s = sum(run_s for _, run_s in self._runs)
 
-    def value(self, prior: float) -> float:
-        if not self._runs:
-            return prior
-        prior_cost_s = PRIOR_RUNS * self._cost_s / len(self._runs)
-        return (self._cost_s + prior_cost_s) / (self._run_s + prior_cost_s / prior)
+    @property
+    def value(self) -> float:
+        return self._cost_s / self._run_s if self._runs else 1.0
+
+    def after(self, prior: float) -> float:
+        """Return the ratio as it would be after a few runs more, these at the rate `prior`."""
+        more_s = PRIOR_RUNS * self._cost_s / len(self._runs)
+        return (self._cost_s + more_s) / (self._run_s + more_s / prior)

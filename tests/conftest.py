@@ -1,0 +1,39 @@
+"""Two halves for `pytest -n 2`: what starts processes runs one by one, the rest beside it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+#: Test modules that start workers, schedulers or commands, or look at all processes.
+ALONE = {
+    "test_budgets",
+    "test_cli",
+    "test_connection",
+    "test_faults",
+    "test_job_script",
+    "test_lending",
+    "test_pilots",
+    "test_readme",
+    "test_slurm_states",
+    "test_status",
+    "test_tasks",
+    "test_training",
+}
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with all cores each would be far slower
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests that would disturb each other on one worker of pytest-xdist."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Halves(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = Path(nodeid.partition("::")[0])
+            alone = path.parent.name in ("chaos", "slurm") or path.stem in ALONE
+            return "processes" if alone else nodeid
+
+    return Halves(config, log)
