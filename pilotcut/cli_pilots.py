@@ -57,7 +57,7 @@ def _cells(pilot: PilotDescription) -> list[str]:
         pilot.name,
         pilot.resource,
         str(pilot.nodes),
-        str(pilot.slots),
+        f"{pilot.ranks} ranks" if pilot.ranks > 1 else str(pilot.slots),
         str(pilot.threads_per_worker),
         str(pilot.gpus),
         pilot.memory_per_node or "-",

@@ -48,6 +48,7 @@ def test_the_shipped_descriptions_are_valid_and_have_nothing_without_effect(path
 def test_what_the_issue_asks_to_ship_is_there():
     names = {path.stem for path in SHIPPED.glob("*.yaml")}
     assert {"laptop", "slurm_cpu", "slurm_gpu", "slurm_hybrid", "qpu_fleet"} <= names
+    assert {"laptop_mpi", "slurm_mpi"} <= names
 
 
 def test_the_hybrid_description_fits_four_small_nodes_and_runs_without_a_real_gpu():
@@ -78,6 +79,15 @@ def test_workers_default_to_the_cores_divided_by_the_threads():
 def test_cores_default_to_what_the_workers_need():
     pilot = PilotDescription(name="p", resource="slurm", workers_per_node=3, nodes=2)
     assert (pilot.cores_per_node, pilot.slots) == (3, 6)
+
+
+def test_the_ranks_of_a_pilot_are_one_slot_and_have_a_core_each_by_default():
+    pilot = PilotDescription(name="p", resource="slurm", nodes=2, ranks=5, threads_per_worker=2)
+    assert (pilot.slots, pilot.workers_per_node) == (1, 1)
+    assert (pilot.processes_per_node, pilot.cores_per_node, pilot.cores_per_slot) == (3, 6, 10)
+    roomy = PilotDescription(name="p", resource="local", ranks=2, cores_per_node=8)
+    assert (roomy.slots, roomy.workers_per_node, roomy.cores_per_slot) == (1, 1, 2)
+    assert "2 worker threads share the 1 cores" in notes([roomy], cores=1)[0]
 
 
 def test_count_makes_that_many_pilots_with_numbered_names(tmp_path):
@@ -155,6 +165,26 @@ def test_all_faults_of_a_file_are_told_at_once_each_with_its_remedy(tmp_path):
         (
             "pilots: [{name: p, resource: local, cores_per_node: 2, threads_per_worker: 3}]",
             "pilot 'p': threads_per_worker is 3, expected at most cores_per_node, which is 2",
+        ),
+        (
+            "pilots: [{name: p, resource: inprocess, ranks: 2}]",
+            "pilot 'p': ranks is 2, expected 1, for resource inprocess starts no processes; use ",
+        ),
+        (
+            "pilots: [{name: p, resource: local, ranks: 4, workers_per_node: 2}]",
+            "pilot 'p': ranks is 4, expected 1 beside workers_per_node 2: all ranks are one worker",
+        ),
+        (
+            "pilots: [{name: p, resource: slurm, nodes: 2, cores_per_node: 3, ranks: 7}]",
+            "pilot 'p': ranks is 7, expected at most 6: nodes is 2, cores_per_node is 3 and th",
+        ),
+        (
+            "pilots: [{name: p, resource: slurm, nodes: 3, ranks: 2}]",
+            "pilot 'p': ranks is 2, expected at least nodes, which is 3",
+        ),
+        (
+            "pilots: [{name: p, resource: local, ranks: two}]",
+            "pilot 'p': ranks is 'two', expected a whole number from 1 up",
         ),
         (
             "pilots: [{name: p, resource: local}, {name: p, resource: local}]",

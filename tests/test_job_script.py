@@ -146,6 +146,20 @@ def test_every_field_stands_on_its_line():
     assert option(text, "--job-name", "-J") == ["pilotcut-p"]
 
 
+def test_ranks_get_their_tasks_from_slurm_and_one_agent_starts_them():
+    text = script(nodes=2, ranks=5, threads_per_worker=2, cores_per_node=8, memory_per_node="3GiB")
+    check_syntax(text)
+    assert option(text, "--nodes") == ["2"]
+    assert option(text, "--ntasks") == ["5"]
+    assert option(text, "--ntasks-per-node") == ["3"]
+    assert option(text, "--cpus-per-task") == ["2"]
+    assert "srun" not in text
+    config = json.loads(shlex.split(text.splitlines()[-1])[-1])
+    assert (config["ranks"], config["nodes"], config["threads"]) == (5, 2, 2)
+    assert config["memory_bytes"] == 2**30  # of each rank
+    assert config["resources"] == [{"pilot:p": 1.0, "threads:p": 2.0}]
+
+
 def test_what_the_description_leaves_out_is_left_to_slurm():
     text = script()
     names = {first.partition("=")[0] for first, *_ in header(text)}

@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +24,7 @@ from pilotcut.pilots.layout import node_layout
 from pilotcut.pilots.rank_set import RankSet, rank_command
 from pilotcut.pilots.ranks import LAUNCHER_VARIABLE, launcher
 from pilotcut.tasks.explain import explain
+from pilotcut.tasks.policies import POLICIES, as_policy
 from pilotcut.tasks.views import PilotView, TaskView
 
 #: A rank that dies must end its task within this time.
@@ -63,6 +63,16 @@ TWO = PilotView("two", slots=1, free=1, cores_per_slot=2, ranks=2)
 def test_tasks_of_so_many_ranks_suit_the_mpi_pilot_and_others_any_ordinary_one(task, suited):
     pilots = (PilotView("plain", slots=4, free=4, beside=(TWO,)), TWO)
     assert [pilot.name for pilot in pilots if pilot.suits(task)] == suited
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_under_every_policy_tasks_go_where_their_ranks_are(policy):
+    choose = POLICIES[policy]
+    if policy == "batched":
+        choose = as_policy("batched:size=1")
+    tasks = [TaskView(k, cores=k % 2 + 1, ranks=k % 2 + 1, cost_s=1.0) for k in range(4)]
+    pilots = [PilotView("plain", slots=4, free=4, beside=(TWO,)), TWO]
+    assert {*choose(tasks, pilots, 0.0)} == {(0, "plain"), (2, "plain"), (1, "two")}
 
 
 def test_an_ordinary_pilot_starts_ranks_where_no_mpi_pilot_is_active():
@@ -117,9 +127,16 @@ def test_ranks_that_die_again_and_again_are_given_up(tmp_path, monkeypatch, caps
 
 def test_ranks_that_cannot_start_are_told(tmp_path, monkeypatch):
     monkeypatch.setenv(LAUNCHER_VARIABLE, "false")
-    ranks = RankSet(config_of(mpi_pilot("p", 2), tmp_path), in_job=False)
+
+    async def start():
+        ranks = RankSet(config_of(mpi_pilot("p", 2), tmp_path), in_job=False)
+        try:
+            await ranks.start()
+        finally:
+            await ranks.close()
+
     with pytest.raises(PilotError, match="the ranks of pilot 'p' did not join"):
-        asyncio.run(ranks.start())
+        asyncio.run(start())
 
 
 # -- with MPI --------------------------------------------------------------------------
@@ -135,8 +152,39 @@ def mpi():
         pytest.skip(str(error))
 
 
+DOOMED = """
+import os, time
+from pathlib import Path
+from pilotcut.descriptions import PilotDescription
+from pilotcut.pilots import PilotManager
+from pilotcut.tasks import TaskManager
+
+def hold():
+    from mpi4py import MPI
+    Path(f"up-{MPI.COMM_WORLD.Get_rank()}").touch()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    pilot = PilotDescription(name="p", resource="local", ranks=2)
+    with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
+        print(pilots.pilots[0]._agent.process.pid, flush=True)
+        tasks.submit_task(hold, ranks=2).result()
+"""
+
+
 @pytest.fixture(scope="module")
-def live(mpi, tmp_path_factory):
+def doomed(mpi, tmp_path_factory):
+    """Return a process that runs a task on an MPI pilot of its own, and where it says so."""
+    folder = tmp_path_factory.mktemp("doomed")
+    (folder / "script.py").write_text(DOOMED)
+    command = [sys.executable, "script.py"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+        yield SimpleNamespace(process=process, folder=folder)
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def live(doomed, tmp_path_factory):
     """Return an ordinary pilot and two MPI pilots, with a manager of tasks."""
     described = [
         PilotDescription(name="plain", resource="local", threads_per_worker=2),
@@ -272,6 +320,21 @@ def test_the_death_of_a_rank_is_a_clear_error_once_the_budget_is_spent(live, tmp
 
 
 @pytest.mark.mpi
+def test_a_rank_that_ends_itself_without_an_error_is_a_death_as_any_other(live, tmp_path):
+    def leave_once():
+        from mpi4py import MPI
+
+        if MPI.COMM_WORLD.Get_rank() == 1 and not (tmp_path / "left").exists():
+            (tmp_path / "left").touch()
+            os._exit(0)
+        return MPI.COMM_WORLD.allreduce(1)
+
+    future = live.tasks.submit_task(leave_once, ranks=2)
+    assert future.result(60) == 2
+    assert future.task.retries == 1
+
+
+@pytest.mark.mpi
 def test_idle_ranks_sleep(live):
     pids = [
         pid for ranks in (2, 4) for pid in live.tasks.submit_task(all_pids, ranks=ranks).result(60)
@@ -304,31 +367,10 @@ def wait_for(paths):
 
 
 @pytest.mark.mpi
-def test_no_process_is_left_when_the_parent_is_killed(mpi, tmp_path):
-    script = """
-        import os, time
-        from pathlib import Path
-        from pilotcut.descriptions import PilotDescription
-        from pilotcut.pilots import PilotManager
-        from pilotcut.tasks import TaskManager
-
-        def hold():
-            from mpi4py import MPI
-            Path(f"up-{MPI.COMM_WORLD.Get_rank()}").touch()
-            time.sleep(600)
-
-        if __name__ == "__main__":
-            pilot = PilotDescription(name="p", resource="local", ranks=2)
-            with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
-                print(pilots.pilots[0]._agent.process.pid, flush=True)
-                tasks.submit_task(hold, ranks=2).result()
-    """
-    (tmp_path / "script.py").write_text(textwrap.dedent(script))
-    command = [sys.executable, "script.py"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as parent:
-        processes = with_children(int(parent.stdout.readline()))
-        wait_for(tmp_path / f"up-{rank}" for rank in range(2))
-        parent.kill()
+def test_no_process_is_left_when_the_parent_is_killed(doomed):
+    processes = with_children(int(doomed.process.stdout.readline()))
+    wait_for([doomed.folder / f"up-{rank}" for rank in range(2)])
+    doomed.process.kill()
     assert len(processes) >= 5  # agent, mpiexec, its proxy, and two ranks
     assert psutil.wait_procs(processes, 10)[1] == []
 
@@ -348,7 +390,7 @@ def test_idle_ranks_leave_and_busy_ones_are_ended_when_their_pilots_close(live, 
     """The last test here: it ends what the others use."""
     assert live.tasks.submit_task(total, 1, ranks=4).result(60) == 10  # all is up again
     live.tasks.submit_task(hold_forever, tmp_path, ranks=2)
-    wait_for(tmp_path / f"up-{rank}" for rank in range(2))
+    wait_for([tmp_path / f"up-{rank}" for rank in range(2)])
     agents = [pilot._agent.process.pid for pilot in live.pilots.pilots]
     processes = [process for pid in agents for process in with_children(pid)]
     live.tasks.close(wait=False)

@@ -337,6 +337,8 @@ def main(argv: list[str]) -> None:
     threading.Thread(target=_die_with, args=ending, daemon=True).start()
     try:
         asyncio.run(serve(config, *take_streams()))
+    except PilotError as error:
+        print(f"pilotcut: {error}", file=sys.stderr)
     finally:
         sys.stderr.flush()
         _end(*ending)

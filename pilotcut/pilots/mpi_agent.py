@@ -2,9 +2,9 @@
 
     python -m mpi4py -m pilotcut.pilots.mpi_agent '{"pilot": ..., "connection": ..., ...}'
 
-Rank 0 is a worker of the manager's scheduler and says ``ready`` on stdout once it has joined.
-It leaves when its stdin ends, on SIGTERM, or when the scheduler is gone, and lets the others
-go with it. Everything else that is written goes to stderr, which is the pilot's log.
+Rank 0 is a worker of the manager's scheduler. It says ``ready`` on stdout once it has joined,
+and ``left`` when it leaves: when its stdin ends, or when the scheduler is gone. The others go
+with it. Everything else that is written goes to stderr, which is the pilot's log.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def main(argv: list[str]) -> None:
         if not in_peace:  # the others were told as well, and have gone
             os._exit(1)
         team.end()
+        print("left", file=answers, flush=True)
         sys.stderr.flush()
         MPI.Finalize()
         os._exit(0)  # threads of tasks, if any are left, would be waited for

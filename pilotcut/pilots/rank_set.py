@@ -3,7 +3,8 @@
     launcher -n RANKS python -m mpi4py -m pilotcut.pilots.mpi_agent CONFIG
 
 The launcher is srun inside a job and mpiexec elsewhere. It ends all ranks when one dies, so
-this side only has to look at its exit status.
+this side only has to wait for its end. Ranks that leave in peace say so: a launcher's exit
+status is 0 as well if a rank dies of `os._exit(0)`.
 """
 
 from __future__ import annotations
@@ -91,32 +92,39 @@ class RankSet:
         assert process.stdin is not None
         process.stdin.write(b"stay\n")
         try:
-            return await asyncio.wait_for(self._hear_ready(process), _JOIN_S)
+            return await asyncio.wait_for(self._hear("ready", process), _JOIN_S)
         except TimeoutError:
             await self._end(process)
             return False
 
-    async def _hear_ready(self, process: asyncio.subprocess.Process) -> bool:
+    async def _hear(self, word: str, process: asyncio.subprocess.Process) -> bool:
+        """Return whether rank 0 says a word before all ranks have ended."""
         assert process.stdout is not None
         async for line in process.stdout:
-            if line.strip() == b"ready":
+            if line.strip() == word.encode():
                 return True
             sys.stderr.write(line.decode(errors="replace"))  # the launcher's own words
-        await process.wait()
         return False
 
     async def _keep(self) -> None:
-        """Start the ranks again whenever they have died, until they leave in peace."""
+        """Start the ranks again whenever they have died, and tell why if that has an end."""
+        try:
+            self.failure = await self._restart_for_ever()
+        except (PilotError, OSError) as error:
+            self.failure = str(error)
+        if self.failure:
+            self._tell(f"given up, for {self.failure}")
+
+    async def _restart_for_ever(self) -> str:
+        """Return why there is no use in it any more; nothing if it is the pilot that ends."""
         failed_starts = short_lives = 0
         joined, joined_at = True, time.monotonic()
         while True:
-            assert self._process is not None
-            status = await self._process.wait()
+            in_peace, status = await self._end_of_ranks()
             if self._is_closing:
-                return
-            if joined and status == 0:
-                self.failure = "its ranks have left: the manager's scheduler is gone"
-                return
+                return ""
+            if in_peace:
+                return "its ranks have left: the manager's scheduler is gone"
             if self._mark.exists():
                 self._tell("a task has failed; its ranks start anew")
                 failed_starts = short_lives = 0
@@ -127,12 +135,21 @@ class RankSet:
                 short_lives = short_lives + 1 if is_short else 0
             if failed_starts >= MOST_FAILED_STARTS or short_lives >= MOST_SHORT_LIVES:
                 times = max(failed_starts, short_lives)
-                self.failure = f"its ranks died {times} times in a row ({in_words(status)})"
-                self._tell(f"given up, for {self.failure}")
-                return
+                return f"its ranks died {times} times in a row ({in_words(status)})"
             if failed_starts:
                 await asyncio.sleep(_PAUSE_S)
             joined, joined_at = await self._launch(), time.monotonic()
+
+    async def _end_of_ranks(self) -> tuple[bool, int]:
+        """Return, once they have ended, whether that was in peace, and the launcher's status."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        farewell = asyncio.create_task(self._hear("left", process))
+        status = await process.wait()
+        process.stdin.close()
+        await asyncio.wait([farewell], timeout=_TERM_S)
+        return farewell.done() and farewell.result(), status
 
     def _tell(self, text: str) -> None:
         print(f"pilotcut: pilot '{self._config['pilot']}': {text}", file=sys.stderr, flush=True)
@@ -175,6 +192,7 @@ def rank_command(config: dict[str, Any], in_job: bool) -> list[str]:
             "--export=ALL",
             "--kill-on-bad-exit=1",
             "--input=0",
+            "--wait=5",  # for the others, once a rank has ended, in whatever way
             f"--nodes={nodes}",
             f"--ntasks-per-node={-(-ranks // nodes)}",
             f"--cpus-per-task={config['threads']}",

@@ -379,7 +379,8 @@ class SlurmPilot(DaskPilot):
         if not self._was_active:
             self.note(PilotState.STARTING, f"job {self.job_id}: waiting for its workers")
         self._empty_since = self._empty_since or now
-        most = EMPTY_S if self._was_active else JOIN_S
+        # Ranks start anew whenever a task fails, which takes as long as the first time.
+        most = EMPTY_S if self._was_active and self.description.ranks == 1 else JOIN_S
         if now - self._empty_since > most:
             what = "has lost all its workers" if self._was_active else "has no workers"
             self._give_up(f"job {self.job_id} {what} after {most:.0f} s")

@@ -35,6 +35,7 @@ from pilotcut.pilots.payload import (
 from pilotcut.pilots.ranks import DIRECTORY_VARIABLE
 
 _ORDER, _DONE = 1, 2
+_ABORT_S = 3.0
 #: Pauses between two looks for a message: a tenth of the time waited so far, at most this.
 _SHORTEST_S, _LONGEST_S = 0.0001, 0.02
 
@@ -98,7 +99,8 @@ class Team:
         self._order(None)
 
     def abort(self, status: int) -> None:
-        """End all ranks at once."""
+        """End all ranks at once; the launcher does if MPI cannot."""
+        threading.Timer(_ABORT_S, os._exit, args=(status,)).start()
         self._comm.Abort(status)
 
     def _await_others(self) -> None:

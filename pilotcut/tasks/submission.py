@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from numbers import Real
 
 from pilotcut.tasks.room import Room
@@ -68,13 +69,15 @@ def placement_faults(view: TaskView, rooms: Mapping[str, Room]) -> list[str]:
         return unknown
     asked = [r for r in rooms.values() if view.pilots is None or r.pilot.name in view.pilots]
     able = [room for room in asked if room.view().suits(view)]
-    if not able and (fault := _ranks_fault(view, [room.view() for room in asked])):
-        return [fault]
     if not able:
+        views = [room.view() for room in asked]
+        fit = [v for v in views if v.suits(replace(view, cores=1, gpus=0))]
+        if len(fit) < len(views) and (fault := _ranks_fault(view, views)):
+            return [fault]
         have = "; ".join(
             f"pilot '{v.name}' has {v.slots * v.cores_per_slot} cores, "
             f"{v.gpus_per_slot} GPUs a worker"
-            for v in (room.view() for room in asked)
+            for v in fit
         )
         return [f"cores is {view.cores} and gpus is {view.gpus}, more than any pilot has: {have}"]
     return _walltime_faults(view, able)
@@ -83,7 +86,7 @@ def placement_faults(view: TaskView, rooms: Mapping[str, Room]) -> list[str]:
 def _ranks_fault(view: TaskView, pilots: Sequence[PilotView]) -> str:
     """Return that it is for want of ranks that no pilot could run a task; '' if it is not."""
     mpi = [pilot for pilot in pilots if pilot.ranks > 1]
-    if not mpi:
+    if any(pilot.ranks == view.ranks for pilot in mpi):
         return ""
     if view.ranks == 1:
         if len(mpi) < len(pilots):
