@@ -138,20 +138,15 @@ class CountedOutcomes:
         return np.bincount(place[found], self.weights[found], prod(shape)).reshape(shape)
 
     @classmethod
-    def merged(cls, fragment: Fragment, parts: Sequence[Tally]) -> CountedOutcomes:
-        """Return what parts of a fragment's subexperiments found; the same outcomes add up.
+    def of(cls, fragment: Fragment, parts: Sequence[Tally]) -> CountedOutcomes:
+        """Return what parts of a fragment's subexperiments found.
 
         Variants that need no circuit measure nothing and have weight 1.
         """
         wires = outcome_wires(fragment)
         silent = np.flatnonzero(fragment.trivial.all(axis=0))
         empty = np.zeros((len(silent), len(wires)), dtype=np.uint8)
-        all_parts = [*parts, Tally(silent, empty, np.ones(len(silent)))]
-        tally = Tally(
-            np.concatenate([part.variants for part in all_parts]),
-            np.concatenate([part.bits for part in all_parts]),
-            np.concatenate([part.weights for part in all_parts]),
-        ).merged()
+        tally = Tally.joined([*parts, Tally(silent, empty, np.ones(len(silent)))])
         sites = tuple(range(len(fragment.sites)))
         shape = fragment.site_shape
         return cls(wires, sites, shape, tally.variants, tally.bits, tally.weights)
@@ -165,13 +160,16 @@ class Tally:
     bits: np.ndarray
     weights: np.ndarray
 
-    def merged(self) -> Tally:
-        """Return the tally with one entry for each outcome of a variant."""
-        _, alike = np.unique(_keys(self.bits), return_inverse=True)
-        code = self.variants * (len(alike) + 1) + alike.reshape(-1)
+    @classmethod
+    def joined(cls, parts: Sequence[Tally]) -> Tally:
+        """Return parts as one, with one entry for each outcome of a variant."""
+        variants = np.concatenate([part.variants for part in parts])
+        bits = np.concatenate([part.bits for part in parts])
+        weights = np.concatenate([part.weights for part in parts])
+        _, alike = np.unique(_keys(bits), return_inverse=True)
+        code = variants * (len(alike) + 1) + alike.reshape(-1)
         _, first, which = np.unique(code, return_index=True, return_inverse=True)
-        weights = np.bincount(which.reshape(-1), self.weights, len(first))
-        return Tally(self.variants[first], self.bits[first], weights)
+        return cls(variants[first], bits[first], np.bincount(which.reshape(-1), weights))
 
 
 def numbers(bits: np.ndarray) -> np.ndarray:

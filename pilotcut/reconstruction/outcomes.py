@@ -99,7 +99,8 @@ class OpenNetwork:
         """Return for how many rows of given bits `marginals` may be asked at once."""
         parts = self._by_node(keep)
         entries = [
-            prod(n.outcomes.site_shape) << len(own) for n, own in zip(self.nodes, parts, strict=True)
+            prod(n.outcomes.site_shape) << len(own)
+            for n, own in zip(self.nodes, parts, strict=True)
         ]
         return max(1, BATCH_ENTRIES // max(*entries, 1 << len(keep)))
 
@@ -167,7 +168,8 @@ class OpenNetwork:
     def _contract(
         self, operands: list[np.ndarray], indices: list[tuple[str, ...]], output: list[str]
     ) -> np.ndarray:
-        sizes = {n: s for i, x in zip(indices, operands, strict=True) for n, s in zip(i, x.shape)}
+        pairs = zip(indices, operands, strict=True)
+        sizes = {n: s for names, x in pairs for n, s in zip(names, x.shape, strict=True)}
         rowless = tuple((n, s) for n, s in sizes.items() if n != _ROWS)
         key = (tuple(indices), rowless)
         if key not in self._trees:  # the best path hardly depends on the number of rows
