@@ -106,6 +106,7 @@ def most_probable(
     parameter_values: ParameterValues | None = None,
     *,
     count: int = 1,
+    qubits: Sequence[int] | None = None,
     mode: str = "exact",
     shots: int = 1024,
     seed: int | None = None,
@@ -120,6 +121,8 @@ def most_probable(
         As in `reconstruct_probabilities`.
     count
         How many outcomes to find.
+    qubits
+        The qubits that are looked at, the rightmost bit first; None for all.
     mode, shots, seed, backend, tasks
         See `Distribution`; for more control use its method.
 
@@ -147,7 +150,7 @@ def most_probable(
     distribution = Distribution(
         plan, parameter_values, mode=mode, shots=shots, seed=seed, backend=backend, tasks=tasks
     )
-    return distribution.most_probable(count)
+    return distribution.most_probable(count, qubits=qubits)
 
 
 def sample(
@@ -156,6 +159,7 @@ def sample(
     parameter_values: ParameterValues | None = None,
     *,
     seed: int | None = None,
+    qubits: Sequence[int] | None = None,
     mode: str = "exact",
     subexperiment_shots: int = 1024,
     backend: str = "aer",
@@ -171,6 +175,8 @@ def sample(
         How many outcomes to draw.
     seed
         The same seed gives the same counts.
+    qubits
+        The qubits that are measured, the rightmost bit first; None for all.
     mode, backend, tasks
         See `Distribution`.
     subexperiment_shots
@@ -204,7 +210,7 @@ def sample(
         backend=backend,
         tasks=tasks,
     )
-    return distribution.sample(shots, seed)
+    return distribution.sample(shots, seed, qubits=qubits)
 
 
 class Distribution:
@@ -321,7 +327,12 @@ class Distribution:
         return self._network.marginals(keep, list(bits), values)[0]
 
     def most_probable(
-        self, count: int = 1, *, resolve: int = RESOLVE, most_queries: int = MOST_QUERIES
+        self,
+        count: int = 1,
+        *,
+        qubits: Sequence[int] | None = None,
+        resolve: int = RESOLVE,
+        most_queries: int = MOST_QUERIES,
     ) -> MostProbable:
         """Return the most probable outcomes, found by refining the most probable bin first.
 
@@ -329,6 +340,8 @@ class Distribution:
         ----------
         count
             How many outcomes to find.
+        qubits
+            The qubits that are looked at, the rightmost bit first; None for all.
         resolve
             Qubits that a step resolves: it splits a bin into 2^resolve smaller ones.
         most_queries
@@ -338,10 +351,12 @@ class Distribution:
         _check_number("count", count, 1, 2**20)
         _check_number("resolve", resolve, 1, 20)
         _check_number("most_queries", most_queries, 1, 10**9)
-        search = Search(self._network, resolve, most_queries)
+        search = Search(self._network, self._measured(qubits), resolve, most_queries)
         return search.most_probable(count, exact=self.mode == "exact")
 
-    def sample(self, shots: int, seed: int | None = None) -> Counts:
+    def sample(
+        self, shots: int, seed: int | None = None, *, qubits: Sequence[int] | None = None
+    ) -> Counts:
         """Return counts as if the uncut circuit had been measured.
 
         Parameters
@@ -351,6 +366,8 @@ class Distribution:
         seed
             The same seed gives the same counts; None draws anew at each call, from the seed
             of the distribution.
+        qubits
+            The qubits that are measured, the rightmost bit first; None for all.
 
         Returns
         -------
@@ -361,7 +378,16 @@ class Distribution:
         entropy = self._seed if seed is None else _checked_seed(seed)
         stream = np.random.SeedSequence(entropy, spawn_key=(_SAMPLE, self._draws))
         self._draws += seed is None
-        return Counts(sampled(self._network, shots, np.random.default_rng(stream)))
+        rng = np.random.default_rng(stream)
+        return Counts(sampled(self._network, self._measured(qubits), shots, rng))
+
+    def _measured(self, qubits: Sequence[int] | None) -> list[int]:
+        """Return the qubits of a bitstring, the rightmost first."""
+        if qubits is None:
+            return list(range(self.num_qubits))
+        if not len(qubits):
+            raise UserError("qubits are empty, expected at least one; leave them out for all")
+        return _checked_qubits(qubits, self.num_qubits, {})
 
 
 # -- running the fragments ---------------------------------------------------------------

@@ -90,10 +90,9 @@ class OpenNetwork:
         self._summed: dict[int, np.ndarray] = {}
         self._trees: dict[tuple[object, ...], cotengra.ContractionTree] = {}
 
-    @property
-    def order(self) -> list[int]:
-        """All qubits, those of one node side by side."""
-        return [qubit for node in self.nodes for qubit in sorted(node.wire_of)]
+    def ordered(self, qubits: Sequence[int]) -> list[int]:
+        """Return qubits with those of one node side by side: queries then touch few nodes."""
+        return [q for own in self._by_node(sorted(qubits)) for q in own]
 
     def rows_at_once(self, keep: Sequence[int]) -> int:
         """Return for how many rows of given bits `marginals` may be asked at once."""

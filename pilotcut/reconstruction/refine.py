@@ -36,8 +36,9 @@ class MostProbable:
     Parameters
     ----------
     probabilities
-        Bitstrings, qubit 0 rightmost, with their probabilities, the most probable first. There
-        are fewer than asked for where the circuit has no more.
+        Bitstrings, qubit 0 (or the first of those asked for) rightmost, with their
+        probabilities, the most probable first. There are fewer than asked for where the circuit
+        has no more.
     unresolved
         Probability of all bins that were not resolved into single outcomes.
     bound
@@ -60,15 +61,19 @@ class Search:
     ----------
     network
         Answers the queries.
+    qubits
+        The qubits of a bitstring, the rightmost first; all others are summed over.
     resolve
         Qubits that a query resolves.
     most_queries
         After so many it follows the deepest bins to their ends.
     """
 
-    def __init__(self, network: OpenNetwork, resolve: int, most_queries: int) -> None:
+    def __init__(
+        self, network: OpenNetwork, qubits: Sequence[int], resolve: int, most_queries: int
+    ) -> None:
         self._network, self._resolve, self._left = network, resolve, most_queries
-        self._order = network.order
+        self._qubits, self._order = qubits, network.ordered(qubits)
         self._heap: list[_Family] = []
 
     def most_probable(self, count: int, *, exact: bool) -> MostProbable:
@@ -80,7 +85,7 @@ class Search:
             if len(bits) < len(self._order):
                 self._split(bits)
             else:
-                (name,) = bitstrings(np.array([bits]), self._order)
+                (name,) = bitstrings(np.array([bits]), self._order, self._qubits)
                 found[name] = probability
         ranked = dict(sorted(found.items(), key=lambda item: -item[1]))
         bins = [family for family in self._heap if family.depth < len(self._order)]
@@ -179,7 +184,11 @@ class _Family:
 
 
 def sampled(
-    network: OpenNetwork, shots: int, rng: np.random.Generator, resolve: int = RESOLVE
+    network: OpenNetwork,
+    qubits: Sequence[int],
+    shots: int,
+    rng: np.random.Generator,
+    resolve: int = RESOLVE,
 ) -> dict[str, int]:
     """Return counts of outcomes, drawn by splitting the shots over bins and bins of bins.
 
@@ -187,6 +196,8 @@ def sampled(
     ----------
     network
         Answers the queries; negative quasi-probabilities are taken for 0 at every split.
+    qubits
+        The qubits of a bitstring, the rightmost first; all others are summed over.
     shots
         How many outcomes to draw.
     rng
@@ -197,9 +208,9 @@ def sampled(
     Returns
     -------
     dict
-        Bitstrings, qubit 0 rightmost, with their shots.
+        Bitstrings with their shots.
     """
-    order = network.order
+    order = network.ordered(qubits)
     bits, counts = np.zeros((1, 0), dtype=np.uint8), np.array([shots])
     while bits.shape[1] < len(order):
         given, keep = _next_qubits(order, bits.shape[1], resolve)
@@ -209,7 +220,7 @@ def sampled(
             for k in range(0, len(bits), step)
         ]
         bits, counts = (np.concatenate(some) for some in zip(*parts, strict=True))
-    return dict(zip(bitstrings(bits, order), counts.tolist(), strict=True))
+    return dict(zip(bitstrings(bits, order, qubits), counts.tolist(), strict=True))
 
 
 def _split_shots(
@@ -238,14 +249,14 @@ def _clipped(law: np.ndarray) -> np.ndarray:
     return np.where(law > NEGLIGIBLE * law.max(axis=1, keepdims=True), law, 0.0).clip(0.0)
 
 
-def bitstrings(bits: np.ndarray, order: Sequence[int]) -> list[str]:
-    """Return rows of bits of the qubits `order` as strings, qubit 0 rightmost.
+def bitstrings(bits: np.ndarray, order: Sequence[int], qubits: Sequence[int]) -> list[str]:
+    """Return rows of bits of the qubits `order` as strings, the first of `qubits` rightmost.
 
     Examples
     --------
-    >>> bitstrings(np.array([[1, 0, 0]]), [2, 0, 1])
+    >>> bitstrings(np.array([[1, 0, 0]]), [2, 0, 1], [0, 1, 2])
     ['100']
     """
-    place = np.argsort(order)[::-1]
+    place = [order.index(qubit) for qubit in reversed(qubits)]
     letters = (bits[:, place] + ord("0")).astype(np.uint8)
     return [row.tobytes().decode() for row in letters]
