@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pilotcut.cutting.plan import CutPlan, compile_plan
+    from pilotcut.distribution import (
+        Distribution,
+        most_probable,
+        reconstruct_probabilities,
+        sample,
+    )
     from pilotcut.errors import UserError
     from pilotcut.estimator import CutEstimator
     from pilotcut.gradient import CutGradient
@@ -25,12 +31,16 @@ __all__ = [
     "CutGradient",
     "CutPlan",
     "CutQNN",
+    "Distribution",
     "PilotManager",
     "TaskManager",
     "UserError",
     "__version__",
     "compile_plan",
     "cut_qnn",
+    "most_probable",
+    "reconstruct_probabilities",
+    "sample",
 ]
 
 _HOME = {
@@ -38,11 +48,15 @@ _HOME = {
     "CutGradient": "pilotcut.gradient",
     "CutPlan": "pilotcut.cutting.plan",
     "CutQNN": "pilotcut.qnn",
+    "Distribution": "pilotcut.distribution",
     "PilotManager": "pilotcut.pilots",
     "TaskManager": "pilotcut.tasks",
     "UserError": "pilotcut.errors",
     "compile_plan": "pilotcut.cutting.plan",
     "cut_qnn": "pilotcut.qnn",
+    "most_probable": "pilotcut.distribution",
+    "reconstruct_probabilities": "pilotcut.distribution",
+    "sample": "pilotcut.distribution",
 }
 
 

@@ -22,7 +22,8 @@ from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 
 from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
-from pilotcut.backends.counts import covariances, parities
+from pilotcut.backends.counts import bits_of, covariances, parities
+from pilotcut.backends.outcomes import Tally
 from pilotcut.backends.templates import TemplateCircuit, build
 from pilotcut.cutting.fragment import Block, Fragment, Template
 from pilotcut.errors import CutError, UserError
@@ -107,6 +108,22 @@ class AerBackend:
             reduce_s += perf_counter() - counted
         blocks = tuple(piece.block() for piece in pieces)
         return Measurement(blocks, perf_counter() - started - reduce_s, reduce_s)
+
+    def tally(
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
+    ) -> Tally:
+        """Run a part of the fragment's subexperiments for its final bits; see `Backend.tally`."""
+        one = _Round(shots, digit=False)
+        found = []
+        pieces = [
+            _Piece(self._compiled(fragment, p.template), p, p.shots(shots, len(angles)))
+            for p in pieces_of(fragment, part)
+        ]
+        packs = [piece.packs(angles, one, self._pack_qubits) for piece in pieces]
+        counts = iter(self._counts([pack for some in packs for pack in some], shots, seed))
+        for piece, some in zip(pieces, packs, strict=True):
+            found.append(piece.tally(some, [next(counts) for _ in some], shots))
+        return Tally.joined(found)
 
     def _compiled(self, fragment: Fragment, template: Template) -> _Packable:
         with self._lock:
@@ -284,6 +301,20 @@ class _Piece:
         bits = self._compiled.template.circuit.num_clbits
         shifted = [mask << (bits * copy) for copy in range(pack.copies) for mask in self._wanted]
         return parities(counts, shifted, shots).reshape(-1, len(self._wanted))
+
+    def tally(
+        self, packs: Sequence[_Pack], counts: Sequence[list[dict[str, int]]], shots: int
+    ) -> Tally:
+        """Return final bits, with the parity of the bits that are behind them as their sign."""
+        first, found = 0, []
+        bits, outputs = self._compiled.template.circuit.num_clbits, self._compiled.template.outputs
+        for pack, some in zip(packs, counts, strict=True):
+            which, outcomes, number = bits_of(some, pack.copies, bits)
+            signs = 1 - 2 * (outcomes[:, outputs:].sum(axis=1, dtype=int) & 1)
+            variants = self._piece.variants[first + which]
+            found.append(Tally(variants, outcomes[:, :outputs], signs * number / shots))
+            first += pack.copies * pack.runs
+        return Tally.joined(found)
 
     def block(self) -> Block:
         """Reduce the summed signs to means and covariances."""

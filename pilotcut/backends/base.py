@@ -1,4 +1,4 @@
-"""What runs subexperiments: anything with the one method of the `Backend` protocol."""
+"""What runs subexperiments: anything with the two methods of the `Backend` protocol."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from pilotcut.backends.outcomes import Tally
 from pilotcut.cutting.fragment import Block, Fragment, Template
 
 #: One number for all, or an integer array (rows, subexperiments).
@@ -80,7 +81,7 @@ def pieces_of(fragment: Fragment, part: slice) -> Iterator[Piece]:
 
 
 class Backend(Protocol):
-    """Estimates the variants of a fragment."""
+    """Estimates the variants of a fragment, or the final bits of its wires."""
 
     name: str
 
@@ -102,5 +103,26 @@ class Backend(Protocol):
             has none is not run, and its estimate is 0.
         seed
             The same seed gives the same numbers on any worker.
+        """
+        ...
+
+    def tally(
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
+    ) -> Tally:
+        """Run a part of the subexperiments of a fragment that observes Z on all that it can.
+
+        Parameters
+        ----------
+        fragment, part, seed
+            As in `run`.
+        angles
+            (1, angles) in radians.
+        shots
+            Shots of every subexperiment.
+
+        Returns
+        -------
+        Tally
+            The final bits with the signs of mid-circuit measurements, as shares of the shots.
         """
         ...

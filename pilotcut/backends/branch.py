@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from pilotcut.backends.branch_plan import Axis, BranchPlan, Chain, Factor, Matrix
+from pilotcut.backends.outcomes import StateOutcomes
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import CutError, UserError
 
@@ -97,6 +98,29 @@ class BranchEngine:
         """Return `tensor` as an array, without keeping what gradients would need."""
         with torch.no_grad():
             return self.tensor(fragment, torch.as_tensor(angles)).cpu().numpy()
+
+    def outcomes(
+        self, fragment: Fragment, angles: np.ndarray, wires: Sequence[int]
+    ) -> list[StateOutcomes]:
+        """Return the final states of all branches, each group of entangled wires by itself.
+
+        Parameters
+        ----------
+        fragment
+            The fragment.
+        angles
+            (1, angles) in radians.
+        wires
+            The wires that end as qubits of the circuit.
+        """
+        self.rows_at_once(fragment)
+        schedule = self._schedule(fragment)
+        with torch.no_grad(), _threads_for(schedule.plan.widest):
+            states = schedule.states(torch.as_tensor(angles).to(self.device))
+        return [
+            _state_outcomes(states[group][0].cpu().numpy(), axes, wires)
+            for group, axes in schedule.plan.axes.items()
+        ]
 
     def pull_back(
         self, fragment: Fragment, angles: np.ndarray, cotangents: np.ndarray
@@ -207,6 +231,15 @@ def _width_that_fits(fragment: Fragment, row_bytes: int, memory_bytes: int) -> i
     return max(1, fragment.width - int(np.ceil(np.log2(row_bytes / memory_bytes))))
 
 
+def _state_outcomes(state: np.ndarray, axes: list[Axis], wires: Sequence[int]) -> StateOutcomes:
+    """Return a group's state as outcomes, the axes of sites first."""
+    sites = tuple(k for kind, k in axes if kind == "site")
+    own = tuple(k for kind, k in axes if kind == "wire")
+    order = [axes.index(("site", s)) for s in sites] + [axes.index(("wire", w)) for w in own]
+    ending = tuple(w for w in own if w in wires)
+    return StateOutcomes(state.transpose(order), sites, own, ending)
+
+
 # Brings a constant to an engine's device and dtype.
 _Put = Callable[[np.ndarray], torch.Tensor]
 
@@ -242,6 +275,14 @@ class _Schedule:
 
     def run(self, angles: torch.Tensor) -> torch.Tensor:
         """Return the tensor (rows, observables, *R^2) for angles (rows, angles)."""
+        states = self.states(angles)
+        grams = [
+            gram(states[group]) for group, gram in zip(self.plan.axes, self._grams, strict=True)
+        ]
+        return self._outer(grams)
+
+    def states(self, angles: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Return the final state of each group, (rows, *axes of the plan)."""
         rows = len(angles)
         free = self._free_matrices(angles.to(self._real))
         matrices = {n: m for product in self._products for n, m in product(free)}
@@ -259,10 +300,7 @@ class _Schedule:
             else:
                 fresh = self._eye if operation.kind == "open" else self._eye[0]
                 states[operation.group] = fresh.expand(rows, *fresh.shape)
-        grams = [
-            gram(states[group]) for group, gram in zip(self.plan.axes, self._grams, strict=True)
-        ]
-        return self._outer(grams)
+        return states
 
     def _free_matrices(self, angles: torch.Tensor) -> dict[int, torch.Tensor]:
         """Return all free gates' matrices, size -> (gates, rows, d, d)."""

@@ -45,6 +45,40 @@ def _odd(outcomes: list[int], masks: Sequence[int]) -> list[np.ndarray]:
     return [np.bitwise_count(array & np.uint64(mask)) & 1 for mask in masks]
 
 
+def bits_of(
+    counts: Sequence[Mapping[str, int]], copies: int, bits: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return outcomes bit by bit, of circuits that hold several subexperiments side by side.
+
+    Parameters
+    ----------
+    counts
+        For each circuit, hexadecimal outcome -> number of shots.
+    copies, bits
+        Subexperiments in a circuit, and bits of each.
+
+    Returns
+    -------
+    which, outcomes, shots
+        For each outcome of each circuit and copy: the subexperiment (entries,), its bits
+        (entries, bits), the first measured first, and its shots (entries,).
+
+    Examples
+    --------
+    >>> which, outcomes, shots = bits_of([{"0x1": 3, "0x6": 1}], copies=2, bits=2)
+    >>> which.tolist(), outcomes.tolist(), shots.tolist()
+    ([0, 1, 0, 1], [[1, 0], [0, 0], [0, 1], [1, 0]], [3, 3, 1, 1])
+    """
+    size = max(1, (copies * bits + 7) // 8)
+    packed = b"".join(int(key, 16).to_bytes(size, "little") for c in counts for key in c)
+    flat = np.frombuffer(packed, dtype=np.uint8).reshape(-1, size)
+    whole = np.unpackbits(flat, axis=1, count=copies * bits, bitorder="little")
+    circuit = np.repeat(np.arange(len(counts)), [len(c) for c in counts])
+    shots = np.array([n for c in counts for n in c.values()])
+    which = circuit[:, None] * copies + np.arange(copies)
+    return which.reshape(-1), whole.reshape(len(flat) * copies, bits), np.repeat(shots, copies)
+
+
 def covariances(means: np.ndarray, products: np.ndarray, shots: int | np.ndarray) -> np.ndarray:
     """Return unbiased covariances (..., g, g) of means of ±1 variables.
 

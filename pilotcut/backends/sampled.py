@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from time import perf_counter
 
 import numpy as np
@@ -23,15 +24,19 @@ from qiskit.quantum_info import PauliList
 from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
 from pilotcut.backends.branch import BranchEngine
 from pilotcut.backends.counts import covariances
+from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
 from pilotcut.cutting.basis import JointOperation, LocalOperation, u_matrix
 from pilotcut.cutting.fragment import Block, Fragment, Site
-from pilotcut.errors import ObservableError
+from pilotcut.errors import ObservableError, UserError
 
 #: Independent signs of one group; the law has 2^this outcomes.
 MOST_SIGNS = 14
 
 #: Numbers that are worked on at once.
 MOST_NUMBERS = 2**22
+
+#: Numbers of one fragment's outcome law over branch pairs.
+MOST_LAW = 2**26
 
 #: Fragments whose laws are kept prepared.
 CACHED_FRAGMENTS = 64
@@ -73,6 +78,23 @@ class SampledBackend:
             for piece, counts, some in zip(pieces, drawn, numbers, strict=True)
         )
         return Measurement(blocks, ran - started, perf_counter() - ran)
+
+    def tally(
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
+    ) -> Tally:
+        """Draw the final bits of a part of the subexperiments; see `Backend.tally`."""
+        law = self._law(fragment)
+        wires = outcome_wires(fragment)
+        check_law_size(fragment, len(wires))
+        groups = self._engine.outcomes(law.extended, angles, wires)
+        coherent = _whole_tensor(groups, wires, len(law.extended.sites))
+        rng = np.random.default_rng(seed)
+        found = [
+            law.tally(piece, chosen, coherent[None], shots, rng)
+            for piece in pieces_of(fragment, part)
+            for chosen in _chunks(len(piece.chosen), MOST_NUMBERS // (2 * len(coherent)))
+        ]
+        return Tally.joined(found)
 
     def _law(self, fragment: Fragment) -> _Law:
         with self._lock:
@@ -183,6 +205,39 @@ class _Law:
         law = np.clip(expectation @ signs.hadamard / len(signs.observable), 0.0, None)
         return rng.multinomial(shots, law / law.sum(axis=-1, keepdims=True))
 
+    def tally(
+        self,
+        piece: Piece,
+        chosen: slice,
+        coherent: np.ndarray,
+        shots: int,
+        rng: np.random.Generator,
+    ) -> Tally:
+        """Draw final bits with their signs for some of a piece's variants.
+
+        Parameters
+        ----------
+        piece, chosen
+            The variants.
+        coherent
+            (1, 2^wires, *R^2): the outcome tensor in the coherent basis.
+        shots
+            Of each variant.
+        rng
+            Where the draws come from.
+        """
+        choices = piece.choices[chosen]
+        total = self._expectations(choices, coherent, signed=False)[0]
+        signed = self._expectations(choices, coherent, signed=True)[0]
+        law = np.clip(np.concatenate([total + signed, total - signed], axis=1), 0.0, None)
+        counts = rng.multinomial(shots, law / law.sum(axis=1, keepdims=True))
+        variant, outcome = np.nonzero(counts)
+        half = coherent.shape[1]
+        wires = half.bit_length() - 1
+        bits = (outcome[:, None] >> np.arange(wires) & 1).astype(np.uint8)
+        weights = np.where(outcome < half, 1, -1) * counts[variant, outcome] / shots
+        return Tally(piece.variants[chosen][variant], bits, weights)
+
     def _expectations(self, choices: np.ndarray, coherent: np.ndarray, signed: bool) -> np.ndarray:
         """Return exact expectations (rows, variants, extended observables)."""
         rows, observables = coherent.shape[:2]
@@ -210,6 +265,36 @@ class _Law:
         products = frequency @ signs.hadamard[:, pairs.reshape(-1)]
         products = products.reshape(*products.shape[:-1], *pairs.shape)
         return Block(group, piece.variants, means, covariances(means, products, shots))
+
+
+def check_law_size(fragment: Fragment, wires: int) -> None:
+    """Raise `UserError` where the law of a fragment's outcomes, over branch pairs, is too large."""
+    entries = prod(site.rank**2 for site in fragment.sites) << wires
+    if entries > MOST_LAW:
+        raise UserError(
+            f"fragment {fragment.label} has an outcome law of {entries:.3g} numbers for {wires} "
+            f"qubits and {len(fragment.sites)} sites, expected at most {MOST_LAW:.3g} in sampled "
+            f"mode; use mode='counts' or 'exact', or cut into smaller fragments"
+        )
+
+
+def _whole_tensor(groups: Sequence[StateOutcomes], wires: Sequence[int], sites: int) -> np.ndarray:
+    """Return a fragment's outcome tensor (2^wires, *R^2 of each site), the groups multiplied."""
+    tensor, axes = np.ones(()), list[tuple[str, int]]()
+    for group in groups:
+        own = group.tensor(group.wires, (), np.zeros((1, 0)))[0]
+        bits = own.reshape(*[2] * len(group.wires), *group.site_shape)
+        tensor = np.multiply.outer(tensor, bits)
+        axes += [("wire", w) for w in reversed(group.wires)] + [("site", s) for s in group.sites]
+    order = [axes.index(("wire", w)) for w in reversed(wires)]
+    order += [axes.index(("site", s)) for s in range(sites)]
+    ordered = tensor.transpose(order)
+    return ordered.reshape(1 << len(wires), *ordered.shape[len(wires) :])
+
+
+def _chunks(size: int, most: int) -> list[slice]:
+    step = max(1, most)
+    return [slice(first, first + step) for first in range(0, size, step)]
 
 
 def _as_branch_pairs(site: Site, signed: bool) -> np.ndarray:

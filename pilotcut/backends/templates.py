@@ -44,12 +44,16 @@ class TemplateCircuit:
         Its parameters for the sites' operations: parameter -> (site, value by operation).
     masks
         For each sub-observable of the group, the bits whose parity is its sign.
+    outputs
+        How many bits are final ones of observed wires, in the order of the wires; behind them
+        are those whose parity is the sign of the mid-circuit measurements.
     """
 
     circuit: QuantumCircuit
     angles: Mapping[Parameter, int]
     choices: Mapping[Parameter, tuple[int, np.ndarray]]
     masks: tuple[int, ...]
+    outputs: int
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -77,7 +81,7 @@ def build(fragment: Fragment, template: Template) -> TemplateCircuit:
     It takes any choice of operations with that pattern, not only the template's own.
     """
     draft = _Draft(fragment, template)
-    return TemplateCircuit(draft.circuit, draft.angles, draft.choices, draft.masks)
+    return TemplateCircuit(draft.circuit, draft.angles, draft.choices, draft.masks, draft.outputs)
 
 
 class _Draft:
@@ -88,6 +92,7 @@ class _Draft:
         self._template = template
         members = fragment.observables[list(fragment.groups[template.group])]
         self._support = members.x.any(axis=0) | members.z.any(axis=0)
+        self.outputs = int(self._support.sum())
         self.angles: dict[Parameter, int] = {}
         self.choices: dict[Parameter, tuple[int, np.ndarray]] = {}
         self._columns = [Parameter(f"a{k}") for k in range(len(fragment.angles))]

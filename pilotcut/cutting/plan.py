@@ -122,7 +122,7 @@ class CutPlan:
 
 def compile_plan(
     circuit: QuantumCircuit,
-    observables: Observables,
+    observables: Observables | None = None,
     *,
     cuts: int | None = None,
     labels: str | Sequence[str] | None = None,
@@ -137,7 +137,8 @@ def compile_plan(
         Any circuit that decomposes into one- and two-qubit gates; `Move` between two
         labels and `CutWire` are wire cuts. Parameters may be free.
     observables
-        Pauli strings or sums of them, over all of the circuit's qubits.
+        Pauli strings or sums of them, over all of the circuit's qubits. None where they do not
+        matter, as for distributions: Z on every qubit.
     cuts
         Choose this many cuts, so that fragment widths are balanced.
     labels
@@ -167,7 +168,8 @@ def compile_plan(
     if sum(option is not None for option in (cuts, labels, max_width)) > 1:
         raise CutError("cuts, labels and max_width are given together, expected at most one")
     program, binding = read_circuit(circuit)
-    terms = pauli_terms(observables, circuit.num_qubits)
+    asked = "Z" * circuit.num_qubits if observables is None else observables
+    terms = pauli_terms(asked, circuit.num_qubits)
     if labels is None and (cuts is not None or max_width is not None):
         labels = choose_labels(program, cuts=cuts, max_width=max_width)
     return build_plan(program, binding, terms, labels, joint_cuts)

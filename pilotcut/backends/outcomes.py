@@ -1,0 +1,200 @@
+"""Which bits a fragment ends in: its *outcome tensor*, as much of it as is asked for.
+
+Where an expectation has sub-observables, a distribution has the final bits of those of the
+fragment's wires that end as qubits of the circuit. The tensor ``T[outcome, *sites]`` has 2^wires
+entries a variant and is never formed: states of branches, or what shots found, are kept, and a
+query says which wires' bits stay open, which are fixed, and all others are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Protocol
+
+import numpy as np
+
+from pilotcut.cutting.fragment import Fragment
+
+
+class Outcomes(Protocol):
+    """The final bits of some wires, open to queries."""
+
+    @property
+    def wires(self) -> tuple[int, ...]:
+        """The fragment's wires whose bits these are."""
+        ...
+
+    @property
+    def sites(self) -> tuple[int, ...]:
+        """The fragment's sites, in the order of the tensor's axes."""
+        ...
+
+    @property
+    def site_shape(self) -> tuple[int, ...]:
+        """Sizes of the tensor's axes of sites."""
+        ...
+
+    def tensor(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:
+        """Return the tensor (rows, 2^kept, *site_shape), wires not named summed over.
+
+        Parameters
+        ----------
+        kept
+            Wires whose bits stay open; the first is the lowest bit of the outcome.
+        fixed, bits
+            Wires whose bits are given, (rows, fixed) of 0 and 1.
+        """
+        ...
+
+
+def outcome_wires(fragment: Fragment) -> tuple[int, ...]:
+    """Return the wires that end as qubits of the circuit, of a fragment that observes Z on all."""
+    return tuple(int(w) for w in np.flatnonzero(fragment.observables.z.any(axis=0)))
+
+
+@dataclass(frozen=True)
+class StateOutcomes:
+    """Exact outcomes of wires that are entangled: the states of all branches.
+
+    Its tensor is ``sum_s phi_a(x, s) conj phi_b(x, s)`` with x the kept and s the summed bits;
+    a site's axis holds its branch pairs (ket a, bra b).
+
+    Parameters
+    ----------
+    amplitudes
+        Complex, one axis a site in the order of `sites`, then one for each of `all_wires`.
+    sites, all_wires
+        What the axes stand for.
+    wires
+        Those of `all_wires` that end as qubits.
+    """
+
+    amplitudes: np.ndarray
+    sites: tuple[int, ...]
+    all_wires: tuple[int, ...]
+    wires: tuple[int, ...]
+
+    @property
+    def site_shape(self) -> tuple[int, ...]:
+        """Number of branch pairs at each site."""
+        return tuple(rank**2 for rank in self._ranks)
+
+    @property
+    def _ranks(self) -> tuple[int, ...]:
+        return self.amplitudes.shape[: len(self.sites)]
+
+    def tensor(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:
+        """Return the complex tensor; see `Outcomes.tensor`."""
+        open_wires = [*reversed(fixed), *reversed(kept)]
+        summed = [w for w in self.all_wires if w not in open_wires]
+        first = len(self.sites)
+        order = [first + self.all_wires.index(w) for w in open_wires]
+        order += [*range(first), *(first + self.all_wires.index(w) for w in summed)]
+        states = self.amplitudes.transpose(order)
+        states = states.reshape(1 << len(fixed), 1 << len(kept), prod(self._ranks), -1)
+        chosen = states[numbers(bits)]
+        grams = chosen @ chosen.conj().swapaxes(-1, -2)
+        return self._by_site(grams.reshape(*grams.shape[:2], *self._ranks, *self._ranks))
+
+    def _by_site(self, grams: np.ndarray) -> np.ndarray:
+        """Bring ket and bra of each site together."""
+        count = len(self.sites)
+        order = [2 + k + side * count for k in range(count) for side in (0, 1)]
+        return grams.transpose(0, 1, *order).reshape(*grams.shape[:2], *self.site_shape)
+
+
+@dataclass(frozen=True)
+class CountedOutcomes:
+    """Outcomes that shots found, each with the signs of its mid-circuit measurements.
+
+    Parameters
+    ----------
+    wires, sites, site_shape
+        See `Outcomes`; the fragment has `prod(site_shape)` variants.
+    variants
+        Integer array (entries,): the variant that each entry belongs to.
+    bits
+        (entries, wires) of 0 and 1, `uint8`.
+    weights
+        (entries,): signed shares of the variant's shots.
+    """
+
+    wires: tuple[int, ...]
+    sites: tuple[int, ...]
+    site_shape: tuple[int, ...]
+    variants: np.ndarray
+    bits: np.ndarray
+    weights: np.ndarray
+
+    def tensor(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:
+        """Return the real tensor of quasi-probabilities; see `Outcomes.tensor`."""
+        row = _rows_of(self.bits[:, [self.wires.index(w) for w in fixed]], bits)
+        outcome = numbers(self.bits[:, [self.wires.index(w) for w in kept]])
+        found = row >= 0
+        shape = (len(bits), 1 << len(kept), *self.site_shape)
+        place = (row * shape[1] + outcome) * prod(self.site_shape) + self.variants
+        return np.bincount(place[found], self.weights[found], prod(shape)).reshape(shape)
+
+    @classmethod
+    def of(cls, fragment: Fragment, parts: Sequence[Tally]) -> CountedOutcomes:
+        """Return what parts of a fragment's subexperiments found.
+
+        Variants that need no circuit measure nothing and have weight 1.
+        """
+        wires = outcome_wires(fragment)
+        silent = np.flatnonzero(fragment.trivial.all(axis=0))
+        empty = np.zeros((len(silent), len(wires)), dtype=np.uint8)
+        tally = Tally.joined([*parts, Tally(silent, empty, np.ones(len(silent)))])
+        sites = tuple(range(len(fragment.sites)))
+        shape = fragment.site_shape
+        return cls(wires, sites, shape, tally.variants, tally.bits, tally.weights)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one bundle found: signed shares of shots, see `CountedOutcomes`."""
+
+    variants: np.ndarray
+    bits: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Tally]) -> Tally:
+        """Return parts as one, with one entry for each outcome of a variant."""
+        variants = np.concatenate([part.variants for part in parts])
+        bits = np.concatenate([part.bits for part in parts])
+        weights = np.concatenate([part.weights for part in parts])
+        _, alike = np.unique(_keys(bits), return_inverse=True)
+        code = variants * (len(alike) + 1) + alike.reshape(-1)
+        _, first, which = np.unique(code, return_index=True, return_inverse=True)
+        return cls(variants[first], bits[first], np.bincount(which.reshape(-1), weights))
+
+
+def numbers(bits: np.ndarray) -> np.ndarray:
+    """Return rows of bits as numbers, the first column the lowest bit, (rows,).
+
+    Examples
+    --------
+    >>> numbers(np.array([[1, 0, 0], [0, 1, 1]])).tolist()
+    [1, 6]
+    """
+    return bits.astype(np.int64) @ (1 << np.arange(bits.shape[1], dtype=np.int64))
+
+
+def _rows_of(bits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return which of the distinct rows `wanted` each row of `bits` is, or -1."""
+    found, which = np.unique(
+        _keys(np.concatenate([wanted, bits]).astype(np.uint8)), return_inverse=True
+    )
+    which = which.reshape(-1)
+    number = np.full(len(found), -1)
+    number[which[: len(wanted)]] = np.arange(len(wanted))
+    return number[which[len(wanted) :]]
+
+
+def _keys(bits: np.ndarray) -> np.ndarray:
+    """Return rows of any number of bits as sortable bytes, (rows,)."""
+    packed = np.packbits(bits, axis=1) if bits.shape[1] else np.zeros((len(bits), 1), np.uint8)
+    return np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).reshape(-1)

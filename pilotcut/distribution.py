@@ -1,0 +1,533 @@
+"""What a cut circuit ends in: probabilities of bitstrings, marginals, peaks, and samples.
+
+All of it is one query, "the joint probability of these open and those given bits", which sums
+over the rest before contracting. Wide circuits are resolved some qubits at a time: the most
+probable bins first when peaks are looked for, all bins that have shots when sampling. So 2^n
+numbers are never held unless they are asked for.
+
+References
+----------
+Tang et al., CutQC, arXiv:2012.02333 (dynamic definition: recursive refinement of bins).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from qiskit.circuit import Parameter
+from qiskit.quantum_info import PauliList
+from qiskit.result import Counts
+
+from pilotcut import backends
+from pilotcut.backends.outcomes import (
+    CountedOutcomes,
+    StateOutcomes,
+    Tally,
+    outcome_wires,
+)
+from pilotcut.bundles import Request, split
+from pilotcut.cutting.fragment import Fragment
+from pilotcut.cutting.plan import CutPlan, build_plan, check_size
+from pilotcut.errors import ParameterValueError, UserError
+from pilotcut.estimator import MODES, MOST_SHOTS, checked_shots
+from pilotcut.reconstruction.outcomes import MOST_ENTRIES, Node, OpenNetwork
+from pilotcut.reconstruction.refine import (
+    MOST_QUERIES,
+    RESOLVE,
+    MostProbable,
+    Search,
+    sampled,
+)
+from pilotcut.tasks import Shared, TaskFuture, TaskManager
+
+#: Values of a circuit's parameters: in Qiskit's order, or by parameter or name.
+ParameterValues: TypeAlias = Sequence[float] | np.ndarray | Mapping[Parameter | str, float]
+
+# First numbers of the keys that streams of random numbers are spawned with.
+_RUN, _SAMPLE = 0, 1
+
+
+def reconstruct_probabilities(
+    plan: CutPlan,
+    parameter_values: ParameterValues | None = None,
+    *,
+    qubits: Sequence[int] | None = None,
+    mode: str = "exact",
+    shots: int = 1024,
+    seed: int | None = None,
+    backend: str = "aer",
+    tasks: TaskManager | None = None,
+) -> np.ndarray:
+    """Return the probabilities of all outcomes of a cut circuit, or of some of its qubits.
+
+    Parameters
+    ----------
+    plan
+        From `pilotcut.compile_plan`; its observables do not matter here.
+    parameter_values
+        Values of the circuit's parameters in radians, in Qiskit's order or by name.
+    qubits
+        The qubits of a marginal, in the order of the outcome's bits, lowest first; None for
+        all, qubit 0 lowest.
+    mode, shots, seed, backend, tasks
+        See `Distribution`.
+
+    Returns
+    -------
+    np.ndarray
+        (2^qubits,), in the order of `qiskit.quantum_info.Statevector.probabilities`. From shots
+        they are quasi-probabilities: unbiased, and some may be negative.
+
+    Raises
+    ------
+    UserError
+        With what was found, what was expected and the next step.
+
+    Examples
+    --------
+    >>> from qiskit.circuit import QuantumCircuit
+    >>> from pilotcut import compile_plan
+    >>> circuit = QuantumCircuit(2); _ = circuit.h(0); _ = circuit.cx(0, 1)
+    >>> reconstruct_probabilities(compile_plan(circuit, labels="AB")).round(9).tolist()
+    [0.5, 0.0, 0.0, 0.5]
+    """
+    distribution = Distribution(
+        plan, parameter_values, mode=mode, shots=shots, seed=seed, backend=backend, tasks=tasks
+    )
+    return distribution.probabilities(qubits)
+
+
+def most_probable(
+    plan: CutPlan,
+    parameter_values: ParameterValues | None = None,
+    *,
+    count: int = 1,
+    qubits: Sequence[int] | None = None,
+    mode: str = "exact",
+    shots: int = 1024,
+    seed: int | None = None,
+    backend: str = "aer",
+    tasks: TaskManager | None = None,
+) -> MostProbable:
+    """Return the most probable outcomes of a cut circuit, however wide it is.
+
+    Parameters
+    ----------
+    plan, parameter_values
+        As in `reconstruct_probabilities`.
+    count
+        How many outcomes to find.
+    qubits
+        The qubits that are looked at, the rightmost bit first; None for all.
+    mode, shots, seed, backend, tasks
+        See `Distribution`; for more control use its method.
+
+    Raises
+    ------
+    UserError
+        With what was found, what was expected and the next step.
+
+    References
+    ----------
+    Tang et al., CutQC, arXiv:2012.02333.
+
+    Examples
+    --------
+    >>> from qiskit.circuit import QuantumCircuit
+    >>> from pilotcut import compile_plan
+    >>> ghz = QuantumCircuit(40); _ = ghz.h(0)
+    >>> for k in range(39): _ = ghz.cx(k, k + 1)
+    >>> peaks = most_probable(compile_plan(ghz, labels="A" * 20 + "B" * 20), count=2)
+    >>> [(bits[:3], round(p, 9)) for bits, p in sorted(peaks.probabilities.items())]
+    [('000', 0.5), ('111', 0.5)]
+    >>> peaks.proven
+    True
+    """
+    distribution = Distribution(
+        plan, parameter_values, mode=mode, shots=shots, seed=seed, backend=backend, tasks=tasks
+    )
+    return distribution.most_probable(count, qubits=qubits)
+
+
+def sample(
+    plan: CutPlan,
+    shots: int,
+    parameter_values: ParameterValues | None = None,
+    *,
+    seed: int | None = None,
+    qubits: Sequence[int] | None = None,
+    mode: str = "exact",
+    subexperiment_shots: int = 1024,
+    backend: str = "aer",
+    tasks: TaskManager | None = None,
+) -> Counts:
+    """Return counts as if the uncut circuit had been measured.
+
+    Parameters
+    ----------
+    plan, parameter_values
+        As in `reconstruct_probabilities`.
+    shots
+        How many outcomes to draw.
+    seed
+        The same seed gives the same counts.
+    qubits
+        The qubits that are measured, the rightmost bit first; None for all.
+    mode, backend, tasks
+        See `Distribution`.
+    subexperiment_shots
+        Shots of each subexperiment, without meaning in exact mode.
+
+    Returns
+    -------
+    qiskit.result.Counts
+        A dict of bitstrings, qubit 0 rightmost, as a sampler's `get_counts()` gives them.
+
+    Raises
+    ------
+    UserError
+        With what was found, what was expected and the next step.
+
+    Examples
+    --------
+    >>> from qiskit.circuit import QuantumCircuit
+    >>> from pilotcut import compile_plan
+    >>> circuit = QuantumCircuit(2); _ = circuit.h(0); _ = circuit.cx(0, 1)
+    >>> counts = sample(compile_plan(circuit, labels="AB"), 100, seed=7)
+    >>> sorted(counts), sum(counts.values())
+    (['00', '11'], 100)
+    """
+    distribution = Distribution(
+        plan,
+        parameter_values,
+        mode=mode,
+        shots=subexperiment_shots,
+        seed=seed,
+        backend=backend,
+        tasks=tasks,
+    )
+    return distribution.sample(shots, seed, qubits=qubits)
+
+
+class Distribution:
+    """The law of a cut circuit's final bits, open to any number of queries.
+
+    Parameters
+    ----------
+    plan
+        From `pilotcut.compile_plan`; its observables do not matter here.
+    parameter_values
+        Values of the circuit's parameters in radians, in Qiskit's order or by name.
+    mode
+        "exact": statevectors of the fragments' branches, no shots. "counts": every physical
+        subexperiment runs as a circuit with shots. "sampled": the same outcomes drawn from
+        their exact law.
+    shots
+        Shots of each subexperiment; without meaning in exact mode.
+    seed
+        The same seed gives the same numbers, wherever they are computed.
+    backend
+        Name of the backend that runs circuits in counts mode.
+    tasks
+        Where fragments run; None runs in this process. Queries are always answered here.
+
+    Notes
+    -----
+    From shots, probabilities are *quasi-probabilities*: unbiased, adding up to about 1, with
+    negative ones among them, and errors that grow with `CutPlan.sampling_overhead`. They stay
+    as they are in `probabilities`. Searches and samples take negative ones for 0 and scale the
+    rest, which is biased where errors are as large as the probabilities.
+
+    Examples
+    --------
+    >>> from qiskit.circuit import QuantumCircuit
+    >>> from pilotcut import compile_plan
+    >>> circuit = QuantumCircuit(3); _ = circuit.h(0); _ = circuit.cx(0, 1); _ = circuit.x(2)
+    >>> law = Distribution(compile_plan(circuit, labels="ABB"))
+    >>> law.probabilities([2, 0]).round(9).tolist()
+    [0.0, 0.5, 0.0, 0.5]
+    >>> law.probabilities([1], given={0: 1}).round(9).tolist()
+    [0.0, 0.5]
+    """
+
+    def __init__(
+        self,
+        plan: CutPlan,
+        parameter_values: ParameterValues | None = None,
+        *,
+        mode: str = "exact",
+        shots: int = 1024,
+        seed: int | None = None,
+        backend: str = "aer",
+        tasks: TaskManager | None = None,
+    ) -> None:
+        if mode not in MODES:
+            raise UserError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
+        if not isinstance(plan, CutPlan):
+            raise UserError(
+                f"plan is a {type(plan).__name__}, expected a CutPlan; compile one: "
+                f"compile_plan(circuit, max_width=20)"
+            )
+        self.mode, exact = mode, mode == "exact"
+        self.plan = _observing_all(plan, joint_cuts=plan.joint_cuts and not exact)
+        if not exact:
+            check_size(self.plan, coherent=False)
+        self.shots = 0 if exact else checked_shots(shots)
+        self._seed = int(np.random.SeedSequence(_checked_seed(seed)).entropy)  # type: ignore[arg-type]
+        self._draws = 0
+        slots = self.plan.binding.slots(_row(self.plan, parameter_values))
+        runner = "sampled" if mode == "sampled" else backends.check_backend(backend)
+        runs = _Runs(self.shots, self._seed, runner, tasks)
+        found = runs.exact(self.plan, slots) if exact else runs.counted(self.plan, slots)
+        matrices = [(b.coherent_matrix if exact else b.matrix)(slots)[0] for b in self.plan.bonds]
+        self._network = OpenNetwork(found, self.plan.bonds, matrices, coherent=exact)
+
+    @property
+    def num_qubits(self) -> int:
+        """Number of qubits of the circuit."""
+        return self.plan.num_qubits
+
+    def probabilities(
+        self, qubits: Sequence[int] | None = None, given: Mapping[int, int] | None = None
+    ) -> np.ndarray:
+        """Return the joint probabilities of some qubits' bits and of bits that are given.
+
+        Parameters
+        ----------
+        qubits
+            Whose bits stay open, the lowest bit of the outcome first; None for all that are not
+            given.
+        given
+            Qubits and their bits. Divide by the sum for conditional probabilities.
+
+        Returns
+        -------
+        np.ndarray
+            (2^qubits,) probabilities, summed over all qubits that are not named.
+
+        Raises
+        ------
+        UserError
+            For qubits that there are not, or more than fit.
+        """
+        bits = _checked_bits(given or {}, self.num_qubits)
+        open_qubits = [q for q in range(self.num_qubits) if q not in bits]
+        keep = open_qubits if qubits is None else _checked_qubits(qubits, self.num_qubits, bits)
+        if 1 << len(keep) > MOST_ENTRIES:
+            raise UserError(
+                f"qubits are {len(keep)}, of 2^{len(keep)} outcomes, expected at most "
+                f"{MOST_ENTRIES.bit_length() - 1}; name fewer qubits for a marginal, or use "
+                f"most_probable or sample, which fit any number"
+            )
+        values = np.array([list(bits.values())], dtype=np.uint8).reshape(1, len(bits))
+        return self._network.marginals(keep, list(bits), values)[0]
+
+    def most_probable(
+        self,
+        count: int = 1,
+        *,
+        qubits: Sequence[int] | None = None,
+        resolve: int = RESOLVE,
+        most_queries: int = MOST_QUERIES,
+    ) -> MostProbable:
+        """Return the most probable outcomes, found by refining the most probable bin first.
+
+        Parameters
+        ----------
+        count
+            How many outcomes to find.
+        qubits
+            The qubits that are looked at, the rightmost bit first; None for all.
+        resolve
+            Qubits that a step resolves: it splits a bin into 2^resolve smaller ones.
+        most_queries
+            Steps before the search stops looking for the best and follows the deepest bins to
+            their ends; then `MostProbable.proven` says whether the best were found all the same.
+        """
+        _check_number("count", count, 1, 2**20)
+        _check_number("resolve", resolve, 1, 20)
+        _check_number("most_queries", most_queries, 1, 10**9)
+        search = Search(self._network, self._measured(qubits), resolve, most_queries)
+        return search.most_probable(count, exact=self.mode == "exact")
+
+    def sample(
+        self, shots: int, seed: int | None = None, *, qubits: Sequence[int] | None = None
+    ) -> Counts:
+        """Return counts as if the uncut circuit had been measured.
+
+        Parameters
+        ----------
+        shots
+            How many outcomes to draw.
+        seed
+            The same seed gives the same counts; None draws anew at each call, from the seed
+            of the distribution.
+        qubits
+            The qubits that are measured, the rightmost bit first; None for all.
+
+        Returns
+        -------
+        qiskit.result.Counts
+            A dict of bitstrings, qubit 0 rightmost.
+        """
+        _check_number("shots", shots, 1, MOST_SHOTS)
+        entropy = self._seed if seed is None else _checked_seed(seed)
+        stream = np.random.SeedSequence(entropy, spawn_key=(_SAMPLE, self._draws))
+        self._draws += seed is None
+        rng = np.random.default_rng(stream)
+        return Counts(sampled(self._network, self._measured(qubits), shots, rng))
+
+    def _measured(self, qubits: Sequence[int] | None) -> list[int]:
+        """Return the qubits of a bitstring, the rightmost first."""
+        if qubits is None:
+            return list(range(self.num_qubits))
+        if not len(qubits):
+            raise UserError("qubits are empty, expected at least one; leave them out for all")
+        return _checked_qubits(qubits, self.num_qubits, {})
+
+
+# -- running the fragments ---------------------------------------------------------------
+
+_T = TypeVar("_T")
+# What a task will return, or has returned where there are no tasks.
+_Part: TypeAlias = _T | TaskFuture
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Runs a plan's fragments, here or as tasks."""
+
+    shots: int
+    seed: int
+    backend: str
+    tasks: TaskManager | None
+
+    def exact(self, plan: CutPlan, slots: np.ndarray) -> list[Node]:
+        """Return a node for each group of entangled wires of each fragment."""
+        parts = [(f, self._states(f, f.angle_values(slots))) for f in plan.fragments]
+        return [Node.of(f, one) for f, part in parts for one in _result(part)]
+
+    def _states(self, fragment: Fragment, angles: np.ndarray) -> _Part[list[StateOutcomes]]:
+        if self.tasks is None:
+            return _run_states(fragment, angles)
+        return self.tasks.submit_task(
+            run_states, self._share(fragment), angles, name=fragment.label
+        )
+
+    def counted(self, plan: CutPlan, slots: np.ndarray) -> list[Node]:
+        """Return a node for each fragment, of what its subexperiments ended in."""
+        requests = [Request(f, f.angle_values(slots), self.shots) for f in plan.fragments]
+        parts = [
+            [
+                self._tally(request, bundle.part, self._seed_of(number, bundle.number))
+                for bundle in split(number, request)
+            ]
+            for number, request in enumerate(requests)
+        ]
+        return [
+            Node.of(f, CountedOutcomes.of(f, [_result(part) for part in some]))
+            for f, some in zip(plan.fragments, parts, strict=True)
+        ]
+
+    def _tally(self, request: Request, part: slice, seed: int) -> _Part[Tally]:
+        call = (request.angles, part, self.shots, seed)
+        if self.tasks is None:
+            return backends.backend(self.backend).tally(request.fragment, *call)
+        fragment = self._share(request.fragment)
+        name = f"{request.fragment.label}.{part.start}"
+        return self.tasks.submit_task(run_tally, fragment, self.backend, *call, name=name)
+
+    def _seed_of(self, fragment: int, bundle: int) -> int:
+        child = np.random.SeedSequence(self.seed, spawn_key=(_RUN, fragment, bundle))
+        return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))
+
+    def _share(self, fragment: Fragment) -> Shared[Fragment]:
+        assert self.tasks is not None
+        return self.tasks.share(fragment, key=fragment.fingerprint)
+
+
+def run_tally(
+    fragment: Shared[Fragment], backend: str, angles: np.ndarray, part: slice, shots: int, seed: int
+) -> Tally:
+    """Run one bundle on a worker."""
+    return backends.backend(backend).tally(fragment.get(), angles, part, shots, seed)
+
+
+def run_states(fragment: Shared[Fragment], angles: np.ndarray) -> list[StateOutcomes]:
+    """Run one fragment's branches on a worker."""
+    return _run_states(fragment.get(), angles)
+
+
+def _run_states(fragment: Fragment, angles: np.ndarray) -> list[StateOutcomes]:
+    return backends.branch_engine().outcomes(fragment, angles, outcome_wires(fragment))
+
+
+def _result(part: _Part[_T]) -> _T:
+    return part.result() if isinstance(part, TaskFuture) else part
+
+
+# -- what callers give -------------------------------------------------------------------
+
+
+def _observing_all(plan: CutPlan, *, joint_cuts: bool) -> CutPlan:
+    """Return the same cut with Z on every qubit: what it measures are the final bits."""
+    terms = PauliList(["Z" * plan.num_qubits])
+    return build_plan(plan.program, plan.binding, terms, plan.requested_labels, joint_cuts)
+
+
+def _row(plan: CutPlan, values: ParameterValues | None) -> np.ndarray:
+    """Return parameter values as one row (1, parameters), in Qiskit's order."""
+    names = plan.binding.names
+    if isinstance(values, Mapping):
+        named = {getattr(key, "name", key): value for key, value in values.items()}
+        if set(named) != set(names):
+            wrong = sorted(map(str, set(named) ^ set(names)))
+            raise ParameterValueError(
+                f"parameter values name {len(named)} parameters, expected the {len(names)} of the "
+                f"circuit; missing or unknown: {', '.join(wrong[:6])}"
+            )
+        values = [named[name] for name in names]
+    try:
+        return np.asarray([] if values is None else values, dtype=float).reshape(1, -1)
+    except (TypeError, ValueError) as error:
+        raise ParameterValueError(
+            f"parameter values are {values!r}, expected {len(names)} numbers in radians ({error})"
+        ) from error
+
+
+def _checked_seed(seed: int | None) -> int | None:
+    if seed is not None:
+        _check_number("seed", seed, 0, None)
+    return seed
+
+
+def _check_number(name: str, value: object, least: int, most: int | None) -> None:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
+        upper = "" if most is None else f" to {most}"
+        raise UserError(f"{name} is {value!r}, expected a whole number from {least}{upper}")
+
+
+def _checked_qubits(qubits: Sequence[int], num_qubits: int, given: Mapping[int, int]) -> list[int]:
+    """Return the qubits as ints if each is in the circuit, once, and not given."""
+    for qubit in qubits:
+        _check_number("qubit", qubit, 0, num_qubits - 1)
+    found = [int(q) for q in qubits]
+    for qubit in found:
+        if found.count(qubit) > 1 or qubit in given:
+            raise UserError(
+                f"qubits are {found} with {sorted(given)} given, expected each qubit once; "
+                f"leave out one {qubit}"
+            )
+    return found
+
+
+def _checked_bits(given: Mapping[int, int], num_qubits: int) -> dict[int, int]:
+    for qubit, bit in given.items():
+        _check_number("given qubit", qubit, 0, num_qubits - 1)
+        _check_number(f"bit of qubit {qubit}", bit, 0, 1)
+    return {int(qubit): int(bit) for qubit, bit in given.items()}
