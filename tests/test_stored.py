@@ -13,10 +13,10 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
 
-from pilotcut import CutEstimator, PilotManager, TaskManager, stored
+from pilotcut import CutEstimator, PilotManager, TaskManager, cli_reconstruct, stored
 from pilotcut.calls import CircuitCall, ExactCall
 from pilotcut.descriptions import PilotDescription, embedded
-from pilotcut.errors import TaskError, UserError
+from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.reconstruction.blocks import BlockStore, TornBlockError
 
 MODES = ["counts", "sampled", "exact"]
@@ -344,3 +344,10 @@ def test_ranks_where_there_are_none_are_refused():
         estimated(reconstruction="mpi")
     with pytest.raises(UserError, match="reconstruction is 'often', expected one of auto"):
         estimated(reconstruction="often")
+
+
+def test_without_mpi_a_rank_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(PilotError, match=r"pip install 'pilotcut\[mpi\]' .*apt install mpich"):
+        cli_reconstruct.reconstruct(Path("runs/none"))
