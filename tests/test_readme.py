@@ -1,5 +1,6 @@
 """What the README shows works as it stands there."""
 
+import doctest
 import re
 import subprocess
 import sys
@@ -18,6 +19,10 @@ def test_the_python_example_runs(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["0", "1", "2"]
+
+
+def test_the_session_with_distributions_runs():
+    assert doctest.testfile(str(ROOT / "README.md"), module_relative=False).failed == 0
 
 
 def test_files_that_it_names_exist():
