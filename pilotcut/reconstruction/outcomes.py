@@ -193,6 +193,7 @@ class OpenNetwork:
         node = self.nodes[number]
         if not keep and not given:
             if number not in self._summed:
+                self._check_size(node, 0, 1)
                 self._summed[number] = node.tensor([], [], np.zeros((1, 0)))[0, 0]
             return self._summed[number]
         distinct, which = np.unique(bits, axis=0, return_inverse=True)
@@ -264,9 +265,9 @@ def _as_real(tensor: np.ndarray) -> np.ndarray:
 
     Exchanging ket and bra at all sites conjugates it, so half of what it holds is redundant.
     """
-    for axis in range(2, tensor.ndim):
-        inverse = np.linalg.inv(_hermitian(round(tensor.shape[axis] ** 0.5)))
-        tensor = np.moveaxis(np.tensordot(tensor, inverse, axes=(axis, 1)), -1, axis)
+    for size in tensor.shape[2:]:  # the first site's axis goes last, until all had their turn
+        inverse = np.linalg.inv(_hermitian(round(size**0.5)))
+        tensor = np.tensordot(tensor, inverse, axes=(2, 1))
     return np.ascontiguousarray(tensor.real)
 
 
