@@ -80,7 +80,8 @@ def reconstruct_probabilities(
     -------
     np.ndarray
         (2^qubits,), in the order of `qiskit.quantum_info.Statevector.probabilities`. From shots
-        they are quasi-probabilities: unbiased, and some may be negative.
+        they are quasi-probabilities: unbiased, and some may be negative; their errors are
+        `Distribution.standard_errors`.
 
     Raises
     ------
@@ -314,6 +315,35 @@ class Distribution:
         UserError
             For qubits that there are not, or more than fit.
         """
+        return self._network.marginals(*self._query(qubits, given))[0]
+
+    def standard_errors(
+        self, qubits: Sequence[int] | None = None, given: Mapping[int, int] | None = None
+    ) -> np.ndarray:
+        """Return the standard errors of `probabilities`, to first order; 0 in exact mode.
+
+        ``Var p(x) = sum_f sum_v E_f[v, x]^2 Var T_f[v, x]`` with E the environment of fragment
+        f, as of an estimator's `stds`. Errors of different outcomes are correlated.
+
+        Parameters
+        ----------
+        qubits, given
+            As in `probabilities`.
+
+        Returns
+        -------
+        np.ndarray
+            (2^qubits,).
+        """
+        query = self._query(qubits, given)
+        if self.mode == "exact":
+            return np.zeros(1 << len(query[0]))
+        return np.sqrt(self._network.variances(*query))
+
+    def _query(
+        self, qubits: Sequence[int] | None, given: Mapping[int, int] | None
+    ) -> tuple[list[int], list[int], np.ndarray]:
+        """Return the qubits that stay open, and those given with their bits as one row."""
         bits = _checked_bits(given or {}, self.num_qubits)
         open_qubits = [q for q in range(self.num_qubits) if q not in bits]
         keep = open_qubits if qubits is None else _checked_qubits(qubits, self.num_qubits, bits)
@@ -324,7 +354,7 @@ class Distribution:
                 f"most_probable or sample, which fit any number"
             )
         values = np.array([list(bits.values())], dtype=np.uint8).reshape(1, len(bits))
-        return self._network.marginals(keep, list(bits), values)[0]
+        return keep, list(bits), values
 
     def most_probable(
         self,
@@ -429,7 +459,7 @@ class _Runs:
             for number, request in enumerate(requests)
         ]
         return [
-            Node.of(f, CountedOutcomes.of(f, [_result(part) for part in some]))
+            Node.of(f, CountedOutcomes.of(f, [_result(part) for part in some], self.shots))
             for f, some in zip(plan.fragments, parts, strict=True)
         ]
 

@@ -1,6 +1,7 @@
 """Distributions of cut circuits: probabilities, marginals, peaks and samples, in three modes."""
 
 import tracemalloc
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,10 +20,11 @@ from pilotcut import (
     reconstruct_probabilities,
     sample,
 )
+from pilotcut.backends import sampled as sampled_backend
 from pilotcut.backends.outcomes import CountedOutcomes
 from pilotcut.descriptions import PilotDescription
 from pilotcut.reconstruction import outcomes as network
-from pilotcut.reconstruction.refine import Search
+from pilotcut.reconstruction.refine import Search, sampled
 
 GATES = ("cx", "rzz", "swap", "crx")
 
@@ -262,18 +264,18 @@ def test_a_search_holds_only_what_its_queries_returned():
 # -- sampling ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("resolve", [None, 2])
+@pytest.mark.parametrize("resolve", [1, 2, 10])
 def test_samples_follow_the_exact_law(resolve, monkeypatch):
-    if resolve:
-        monkeypatch.setattr(network, "BATCH_ENTRIES", 8)  # a few bins at a time
+    monkeypatch.setattr(network, "BATCH_ENTRIES", 64)  # a few bins at a time
     circuit = brick(5, 3, 2)
-    law = Distribution(compile_plan(circuit, labels="AABBB"), seed=3)
+    law = Distribution(compile_plan(circuit, labels="AABBB"))
     shots = 20_000
-    counts = law.sample(shots)
+    rng = np.random.default_rng(3)
+    counts = sampled(law._network, [0, 1, 2, 3, 4], shots, rng, resolve)
     exact = Statevector(circuit).probabilities()
     observed = np.zeros(32)
-    for bits, number in counts.int_outcomes().items():
-        observed[bits] = number
+    for bits, number in counts.items():
+        observed[int(bits, 2)] = number
     assert observed.sum() == shots
     assert chisquare(observed, exact / exact.sum() * shots).pvalue > 1e-4
     wrong = exact.reshape([2] * 5).transpose().reshape(-1)  # the bits in the wrong order
@@ -323,26 +325,38 @@ CUTS = {
 }
 
 
-@pytest.mark.parametrize("mode", ["counts", "sampled"])
-@pytest.mark.parametrize("cut", CUTS)
-def test_shots_agree_with_the_exact_law_within_their_errors(mode, cut):
+@cache
+def repeated(mode: str, cut: str) -> list[Distribution]:
+    """The same experiment, 24 times."""
     circuit, options = CUTS[cut]
     plan = compile_plan(circuit, **options)
     assert plan.num_cuts
-    repeats = 24
-    runs = np.array(
-        [
-            reconstruct_probabilities(plan, mode=mode, shots=500, seed=seed)
-            for seed in range(repeats)
-        ]
-    )
+    return [Distribution(plan, mode=mode, shots=500, seed=seed) for seed in range(24)]
+
+
+@pytest.mark.parametrize("mode", ["counts", "sampled"])
+@pytest.mark.parametrize("cut", CUTS)
+def test_shots_agree_with_the_exact_law_within_their_errors(mode, cut):
+    circuit, _ = CUTS[cut]
+    runs = np.array([law.probabilities() for law in repeated(mode, cut)])
     exact = uncut(circuit).probabilities()
-    error = runs.std(axis=0, ddof=1) / np.sqrt(repeats)
+    error = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
     z = (runs.mean(axis=0) - exact) / error
     # Mean squares of t with 23 degrees of freedom are 23/21; outcomes are correlated.
     assert (z**2).mean() < chi2.isf(1e-6, 3) / 3 * 23 / 21
     assert error.max() < 0.02
     assert np.ptp(exact) > 10 * error.max()
+
+
+@pytest.mark.parametrize("mode", ["counts", "sampled"])
+@pytest.mark.parametrize("cut", CUTS)
+def test_standard_errors_are_the_spread_of_repeated_runs(mode, cut):
+    laws = repeated(mode, cut)
+    for query in ((None, None), ([2, 0], None), ([0], {1: 1}), ([], {0: 0, 2: 1})):
+        spread = np.var([law.probabilities(*query) for law in laws], axis=0, ddof=1).sum()
+        told = np.mean([law.standard_errors(*query) ** 2 for law in laws], axis=0).sum()
+        assert 0.45 < told / spread < 2.2  # a chi-square of 23 over 23 is there but for 1e-4
+    assert not Distribution(laws[0].plan).standard_errors([0]).any()
 
 
 @pytest.mark.parametrize("mode", ["counts", "sampled"])
@@ -377,8 +391,9 @@ def test_tasks_give_the_same_numbers():
 def test_fragments_of_more_bits_than_a_machine_word():
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 2, (40, 90)).astype(np.uint8)
+    variants, weights = rng.integers(0, 3, 40), rng.normal(size=40)
     some = CountedOutcomes(
-        tuple(range(90)), (0,), (3,), rng.integers(0, 3, 40), bits, rng.normal(size=40)
+        tuple(range(90)), (0,), (3,), variants, bits, weights, np.abs(weights), 100
     )
     given = np.unique(bits[:5, 10:], axis=0)
     found = some.tensor([4, 2], list(range(10, 90)), given)
@@ -432,14 +447,16 @@ def test_mistakes_are_told_in_one_line(call, message):
     assert "\n" not in str(caught.value)
 
 
-def test_what_does_not_fit_is_refused_and_says_what_to_do():
+def test_what_does_not_fit_is_refused_and_says_what_to_do(monkeypatch):
     law = Distribution(compile_plan(ghz(40), labels="A" * 20 + "B" * 20))
     with pytest.raises(UserError, match=r"2\^40 outcomes.*most_probable or sample"):
         law.probabilities()
-    wide = ghz(17)
-    for qubit in range(6):
-        wide.cz(qubit, 16)
-    plan = compile_plan(wide, labels="A" * 16 + "B")
+    monkeypatch.setattr(network, "MOST_ENTRIES", 2**12)
+    monkeypatch.setattr(sampled_backend, "MOST_LAW", 2**12)
+    wide = ghz(9)
+    for qubit in range(4):
+        wide.cz(qubit, 8)
+    plan = compile_plan(wide, labels="A" * 8 + "B")
     with pytest.raises(UserError, match=r"fragment A has an outcome tensor.*smaller fragments"):
         reconstruct_probabilities(plan)
     with pytest.raises(UserError, match=r"fragment A has an outcome law.*mode='counts' or 'exact'"):

@@ -1,5 +1,6 @@
 """What the README shows works as it stands there."""
 
+import doctest
 import re
 import subprocess
 import sys
@@ -31,6 +32,10 @@ def test_the_python_example_runs(tmp_path):
 def test_the_example_of_mpi_prints_what_it_says(tmp_path):
     pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install mpi4py mpich")
     assert run_example(1, tmp_path) == ["11"]
+
+
+def test_the_session_with_distributions_runs():
+    assert doctest.testfile(str(ROOT / "README.md"), module_relative=False).failed == 0
 
 
 def test_files_that_it_names_exist():

@@ -312,7 +312,8 @@ class _Piece:
             which, outcomes, number = bits_of(some, pack.copies, bits)
             signs = 1 - 2 * (outcomes[:, outputs:].sum(axis=1, dtype=int) & 1)
             variants = self._piece.variants[first + which]
-            found.append(Tally(variants, outcomes[:, :outputs], signs * number / shots))
+            share = number / shots
+            found.append(Tally(variants, outcomes[:, :outputs], signs * share, share))
             first += pack.copies * pack.runs
         return Tally.joined(found)
 

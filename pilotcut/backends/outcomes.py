@@ -117,8 +117,10 @@ class CountedOutcomes:
         Integer array (entries,): the variant that each entry belongs to.
     bits
         (entries, wires) of 0 and 1, `uint8`.
-    weights
-        (entries,): signed shares of the variant's shots.
+    weights, shares
+        (entries,): shares of the variant's shots, with the sign of each shot and without.
+    shots
+        Shots of each variant.
     """
 
     wires: tuple[int, ...]
@@ -127,49 +129,71 @@ class CountedOutcomes:
     variants: np.ndarray
     bits: np.ndarray
     weights: np.ndarray
+    shares: np.ndarray
+    shots: int
 
     def tensor(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:
         """Return the real tensor of quasi-probabilities; see `Outcomes.tensor`."""
+        return self._summed(self.weights, kept, fixed, bits)
+
+    def variances(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:
+        """Return the variances of `tensor`'s estimates: means of shots that are 1, -1 or 0.
+
+        That of an outcome which was never found is estimated as 0.
+        """
+        means = self.tensor(kept, fixed, bits)
+        spread = self._summed(self.shares, kept, fixed, bits) - means**2
+        return spread.clip(0.0) / max(1, self.shots - 1)
+
+    def _summed(
+        self, values: np.ndarray, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray
+    ) -> np.ndarray:
+        """Sum the entries' values by outcome and variant."""
         row = _rows_of(self.bits[:, [self.wires.index(w) for w in fixed]], bits)
         outcome = numbers(self.bits[:, [self.wires.index(w) for w in kept]])
         found = row >= 0
         shape = (len(bits), 1 << len(kept), *self.site_shape)
         place = (row * shape[1] + outcome) * prod(self.site_shape) + self.variants
-        return np.bincount(place[found], self.weights[found], prod(shape)).reshape(shape)
+        return np.bincount(place[found], values[found], prod(shape)).reshape(shape)
 
     @classmethod
-    def of(cls, fragment: Fragment, parts: Sequence[Tally]) -> CountedOutcomes:
-        """Return what parts of a fragment's subexperiments found.
+    def of(cls, fragment: Fragment, parts: Sequence[Tally], shots: int) -> CountedOutcomes:
+        """Return what parts of a fragment's subexperiments found, each with so many shots.
 
         Variants that need no circuit measure nothing and have weight 1.
         """
         wires = outcome_wires(fragment)
         silent = np.flatnonzero(fragment.trivial.all(axis=0))
         empty = np.zeros((len(silent), len(wires)), dtype=np.uint8)
-        tally = Tally.joined([*parts, Tally(silent, empty, np.ones(len(silent)))])
+        ones = np.ones(len(silent))
+        tally = Tally.joined([*parts, Tally(silent, empty, ones, ones)])
         sites = tuple(range(len(fragment.sites)))
         shape = fragment.site_shape
-        return cls(wires, sites, shape, tally.variants, tally.bits, tally.weights)
+        found = (tally.variants, tally.bits, tally.weights, tally.shares)
+        return cls(wires, sites, shape, *found, shots)
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What one bundle found: signed shares of shots, see `CountedOutcomes`."""
+    """What one bundle found: shares of shots, see `CountedOutcomes`."""
 
     variants: np.ndarray
     bits: np.ndarray
     weights: np.ndarray
+    shares: np.ndarray
 
     @classmethod
     def joined(cls, parts: Sequence[Tally]) -> Tally:
         """Return parts as one, with one entry for each outcome of a variant."""
         variants = np.concatenate([part.variants for part in parts])
         bits = np.concatenate([part.bits for part in parts])
-        weights = np.concatenate([part.weights for part in parts])
+        parted = [(part.weights, part.shares) for part in parts]
+        both = [np.concatenate(some) for some in zip(*parted, strict=True)]
         _, alike = np.unique(_keys(bits), return_inverse=True)
         code = variants * (len(alike) + 1) + alike.reshape(-1)
         _, first, which = np.unique(code, return_index=True, return_inverse=True)
-        return cls(variants[first], bits[first], np.bincount(which.reshape(-1), weights))
+        weights, shares = (np.bincount(which.reshape(-1), some) for some in both)
+        return cls(variants[first], bits[first], weights, shares)
 
 
 def numbers(bits: np.ndarray) -> np.ndarray:

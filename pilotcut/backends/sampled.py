@@ -235,8 +235,9 @@ class _Law:
         half = coherent.shape[1]
         wires = half.bit_length() - 1
         bits = (outcome[:, None] >> np.arange(wires) & 1).astype(np.uint8)
-        weights = np.where(outcome < half, 1, -1) * counts[variant, outcome] / shots
-        return Tally(piece.variants[chosen][variant], bits, weights)
+        share = counts[variant, outcome] / shots
+        signs = np.where(outcome < half, 1, -1)
+        return Tally(piece.variants[chosen][variant], bits, signs * share, share)
 
     def _expectations(self, choices: np.ndarray, coherent: np.ndarray, signed: bool) -> np.ndarray:
         """Return exact expectations (rows, variants, extended observables)."""

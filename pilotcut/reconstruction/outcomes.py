@@ -14,7 +14,7 @@ from math import prod
 import cotengra
 import numpy as np
 
-from pilotcut.backends.outcomes import Outcomes, StateOutcomes
+from pilotcut.backends.outcomes import CountedOutcomes, Outcomes, StateOutcomes
 from pilotcut.cutting.fragment import Bond, Fragment
 from pilotcut.errors import UserError
 
@@ -60,6 +60,12 @@ class Node:
         kept, fixed = ([self.wire_of[q] for q in qubits] for qubits in (keep, given))
         tensor = self.outcomes.tensor(kept, fixed, bits)
         return _as_real(tensor) if isinstance(self.outcomes, StateOutcomes) else tensor
+
+    def variances(self, keep: Sequence[int], given: Sequence[int], bits: np.ndarray) -> np.ndarray:
+        """Return the variances of `tensor`, of outcomes that shots found."""
+        assert isinstance(self.outcomes, CountedOutcomes)
+        kept, fixed = ([self.wire_of[q] for q in qubits] for qubits in (keep, given))
+        return self.outcomes.variances(kept, fixed, bits)
 
 
 class OpenNetwork:
@@ -118,20 +124,61 @@ class OpenNetwork:
         UserError
             If a tensor of the query does not fit.
         """
-        kept, fixed = self._by_node(keep), self._by_node(given)
-        column = {qubit: k for k, qubit in enumerate(given)}
-        operands, indices = [], []
-        for number, (node, own, theirs) in enumerate(zip(self.nodes, kept, fixed, strict=True)):
-            tensor = self._operand(number, own, theirs, bits[:, [column[q] for q in theirs]])
-            names = [*([_ROWS] if theirs else []), *([f"kept {number}"] if own else [])]
-            operands.append(tensor)
-            indices.append((*names, *node.bonds))
-        output = ([_ROWS] if given else []) + [f"kept {n}" for n, own in enumerate(kept) if own]
+        operands, indices, found = self._operands(keep, given, bits)
+        output = [*([_ROWS] if given else []), *found]
         result = self._contract([*operands, *self._matrices], [*indices, *self._bonds], output)
-        found = [qubit for own in kept for qubit in reversed(own)]  # axes, the highest bit first
-        result = result.reshape(len(bits), *[2] * len(found))
+        return self._ordered(result, keep, len(bits))
+
+    def variances(self, keep: Sequence[int], given: Sequence[int], bits: np.ndarray) -> np.ndarray:
+        """Return the variances (2^keep,) of `marginals` from shots, for one row of given bits.
+
+        To first order, and fragments are independent: the squared environment of each, open at
+        its sites and at the others' outcomes, times the variances of its own tensor.
+        """
+        total = np.zeros(1 << len(keep))
+        operands, indices, found = self._operands(keep, given, bits)
+        operands = [
+            x[0] if _ROWS in names else x for x, names in zip(operands, indices, strict=True)
+        ]
+        indices = [tuple(n for n in names if n != _ROWS) for names in indices]
+        for number, node in enumerate(self.nodes):
+            own = _kept(number)
+            others = [*operands[:number], *operands[number + 1 :], *self._matrices]
+            theirs = [*indices[:number], *indices[number + 1 :], *self._bonds]
+            output = [*node.bonds, *(n for n in found if n != own)]
+            environment = self._contract(others, theirs, output) if others else np.ones(())
+            variance = node.variances(*self._share(number, keep, given, bits))
+            variance = variance.reshape(operands[number].shape)
+            both = [tuple(output), indices[number]]
+            result = self._contract([environment**2, variance], both, found)
+            total += self._ordered(result, keep, 1)[0]
+        return total
+
+    def _operands(
+        self, keep: Sequence[int], given: Sequence[int], bits: np.ndarray
+    ) -> tuple[list[np.ndarray], list[tuple[str, ...]], list[str]]:
+        """Return the nodes' tensors, their indices, and the indices of outcomes that are open."""
+        operands, indices = [], []
+        for number, node in enumerate(self.nodes):
+            own, theirs, some = self._share(number, keep, given, bits)
+            names = [*([_ROWS] if theirs else []), *([_kept(number)] if own else [])]
+            operands.append(self._operand(number, own, theirs, some))
+            indices.append((*names, *node.bonds))
+        return operands, indices, [_kept(k) for k, own in enumerate(self._by_node(keep)) if own]
+
+    def _share(
+        self, number: int, keep: Sequence[int], given: Sequence[int], bits: np.ndarray
+    ) -> tuple[list[int], list[int], np.ndarray]:
+        """Return what a query asks of one node."""
+        own, theirs = ([q for q in some if self._node_of[q] == number] for some in (keep, given))
+        return own, theirs, bits[:, [list(given).index(q) for q in theirs]]
+
+    def _ordered(self, result: np.ndarray, keep: Sequence[int], rows: int) -> np.ndarray:
+        """Return outcomes, that lie node by node, as numbers over `keep`, (rows, 2^keep)."""
+        found = [qubit for own in self._by_node(keep) for qubit in reversed(own)]
+        result = result.reshape(rows, *[2] * len(found))  # the highest bit of a node first
         order = [1 + found.index(qubit) for qubit in reversed(keep)]
-        return result.transpose(0, *order).reshape(len(bits), 1 << len(keep))
+        return result.transpose(0, *order).reshape(rows, 1 << len(keep))
 
     def _by_node(self, qubits: Sequence[int]) -> list[list[int]]:
         parts: list[list[int]] = [[] for _ in self.nodes]
@@ -146,6 +193,7 @@ class OpenNetwork:
         node = self.nodes[number]
         if not keep and not given:
             if number not in self._summed:
+                self._check_size(node, 0, 1)
                 self._summed[number] = node.tensor([], [], np.zeros((1, 0)))[0, 0]
             return self._summed[number]
         distinct, which = np.unique(bits, axis=0, return_inverse=True)
@@ -170,10 +218,11 @@ class OpenNetwork:
         pairs = zip(indices, operands, strict=True)
         sizes = {n: s for names, x in pairs for n, s in zip(names, x.shape, strict=True)}
         rowless = tuple((n, s) for n, s in sizes.items() if n != _ROWS)
-        key = (tuple(indices), rowless)
+        key = (tuple(indices), tuple(output), rowless)
         if key not in self._trees:  # the best path hardly depends on the number of rows
+            summed = bool(set(sizes) - set(output))
             self._trees[key] = cotengra.array_contract_tree(
-                indices, output, sizes, optimize=_optimizer(bool(self._bonds))
+                indices, output, sizes, optimize=_optimizer(summed)
             )
         tree = self._trees[key]
         if tree.max_size() > MOST_ENTRIES:
@@ -185,9 +234,14 @@ class OpenNetwork:
         return tree.contract(operands)
 
 
-def _optimizer(bonds: bool) -> str | cotengra.RandomGreedyOptimizer:
+def _kept(number: int) -> str:
+    """Return the name of the index of a node's open outcomes."""
+    return f"kept {number}"
+
+
+def _optimizer(summed: bool) -> str | cotengra.RandomGreedyOptimizer:
     """Return how to search a path: seeded, in this process; outer products need no search."""
-    if not bonds:
+    if not summed:
         return "greedy"
     return cotengra.RandomGreedyOptimizer(max_repeats=32, seed=0, parallel=False)
 
@@ -211,9 +265,9 @@ def _as_real(tensor: np.ndarray) -> np.ndarray:
 
     Exchanging ket and bra at all sites conjugates it, so half of what it holds is redundant.
     """
-    for axis in range(2, tensor.ndim):
-        inverse = np.linalg.inv(_hermitian(round(tensor.shape[axis] ** 0.5)))
-        tensor = np.moveaxis(np.tensordot(tensor, inverse, axes=(axis, 1)), -1, axis)
+    for size in tensor.shape[2:]:  # the first site's axis goes last, until all had their turn
+        inverse = np.linalg.inv(_hermitian(round(size**0.5)))
+        tensor = np.tensordot(tensor, inverse, axes=(2, 1))
     return np.ascontiguousarray(tensor.real)
 
 
