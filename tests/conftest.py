@@ -13,6 +13,7 @@ ALONE = {
     "test_faults",
     "test_job_script",
     "test_lending",
+    "test_mpi_pilots",
     "test_pilots",
     "test_readme",
     "test_slurm_states",

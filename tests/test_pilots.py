@@ -219,6 +219,7 @@ def test_a_local_pilot_whose_agent_dies_is_replaced_within_its_cap(tmp_path):
             assert pilot.generation == generation
             worker = tasks.submit_task(os.getpid).result(60)
             os.kill(os.getsid(worker), signal.SIGKILL)
+            assert wait_until_gone([worker]) == []  # or it might do what comes next
             later = tasks.submit_task(max, 1, 2, retries=0)
             if generation == 0:
                 assert later.result(60) == 2
