@@ -396,3 +396,19 @@ def test_when_the_last_pilot_is_lost_its_tasks_say_so():
                 future.result(10)
         assert pilots.pilots[0].state is PilotState.FAILED
         tasks.close()
+
+
+def test_a_pilot_that_ends_while_the_policy_chooses_fails_no_task():
+    with PilotManager(
+        [PilotDescription(name=name, resource="inprocess", cores_per_node=1) for name in "ab"]
+    ) as pilots:
+        ending = pilots.pilots[1]
+
+        def choose(ready, views, now):
+            free = [view.name for view in views for _ in range(view.free)]
+            ending.move(PilotState.FAILED, "it ended just now")
+            return [(task.id, name) for task, name in zip(ready, reversed(free), strict=False)]
+
+        with TaskManager(pilots, policy=choose) as tasks:
+            futures = [tasks.submit_task(pow, k, 2) for k in range(6)]
+            assert [future.result(20) for future in futures] == [k**2 for k in range(6)]

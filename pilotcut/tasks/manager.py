@@ -426,7 +426,7 @@ class TaskManager:
             return
         try:
             bindings = self._choose(self._ready, views, time.time())
-            accepted = self._accepted(bindings)
+            accepted = self._accepted(bindings, views)
         except Exception as error:
             for view in list(self._ready):
                 record = self._unfinished[view.id]
@@ -438,9 +438,14 @@ class TaskManager:
             for parcel in self._parcels(records, self._rooms[name].view()):
                 self._launch(self._rooms[name], parcel)
 
-    def _accepted(self, bindings: Sequence[tuple[int, str]]) -> dict[str, list[Record]]:
-        """Return the bindings per pilot, without the short-task room for other tasks."""
-        room = {room.pilot.name: room.view() for room in self._rooms.values() if room.active}
+    def _accepted(
+        self, bindings: Sequence[tuple[int, str]], views: Sequence[PilotView]
+    ) -> dict[str, list[Record]]:
+        """Return the bindings per pilot, without the short-task room for other tasks.
+
+        They are held against the views that the policy saw: a pilot may end at any moment.
+        """
+        room = {view.name: view for view in views}
         accepted: dict[str, list[Record]] = {}
         seen: set[int] = set()
         for number, name in bindings:
