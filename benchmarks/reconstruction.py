@@ -10,8 +10,10 @@ Three tables, `--tables addon,cuts,ranks`:
 - "cuts": ours alone, 2 to 12 cuts in chain, ring and grid, a batch of 16: seconds and peak
   memory beside predicted flops and bytes.
 - "ranks": four fragments, each joined with each, over `mpiexec -n 2` of this script against
-  the serial contraction on rank 0 of the same start, in turns; by rows and by slices. And the
-  peak memory of each rank with 1, 2 and 4 ranks, tensors from a store, `tracemalloc`'s count.
+  the serial contraction on rank 0 of the same start, in turns; by rows and by slices. "by CPU"
+  is the same ratio of CPU seconds, of the rank with the most, which other work on the machine
+  disturbs less; a rank that waits in MPI takes CPU time too. And the peak memory of the rank
+  with the most, with 1, 2 and 4 ranks, tensors from a store, as `tracemalloc` counts.
 
     python benchmarks/reconstruction.py [--tables addon,cuts,ranks] [--rounds 5] [--long]
 
@@ -293,26 +295,27 @@ def peak(work: Callable[..., object], *arguments: object) -> int:
 # -- ranks -----------------------------------------------------------------------------
 
 #: Name -> rows of the batch, and how many CX gates join each pair of four fragments.
-CASES = {"rows": (128, (2,) * 6), "slices": (1, (3, 3, 3, 3, 3, 2))}
+CASES = {"rows": (384, (2,) * 6), "slices": (1, (3, 3, 3, 3, 3, 2))}
 
 
 def ranks_table(options: argparse.Namespace) -> None:
     """Start this script under mpiexec and print what its rank 0 says."""
     print(
-        f"{'case':8} {'':14} {'serial s':>22} {'2 ranks s':>22} {'speed-up':>18} "
-        f"{'MB of a rank with 1, 2, 4 ranks':>36}"
+        f"{'case':8} {'':14} {'serial s':>22} {'2 ranks s':>22} {'speed-up':>20} {'by CPU':>6} "
+        f"{'MB of a rank with 1, 2, 4 ranks':>32}"
     )
     for case in CASES:
         two = launched(2, f"time {case}", options)
         memory = [launched(n, f"memory {case}", options) for n in (1, 2, 4)]
         for kind in ("values", "environments", "errors"):
-            serial, ranks = two[kind]
+            serial, ranks, alone_cpu, ranks_cpu = two[kind]
             ratios = [a / b for a, b in zip(serial, ranks, strict=True)]
+            by_cpu = statistics.median(a / b for a, b in zip(alone_cpu, ranks_cpu, strict=True))
             most = [max(one[kind]) / 1e6 for one in memory]
             told = ", ".join(f"{m:.0f}" for m in most) + f" ({most[2] / most[0]:.2f})"
             print(
                 f"{case:8} {kind:14} {spread(serial, 1):>22} {spread(ranks, 1):>22} "
-                f"{spread(ratios, 1):>18} {told:>36}",
+                f"{spread(ratios, 1):>20} {by_cpu:6.2f} {told:>32}",
                 flush=True,
             )
 
@@ -400,15 +403,21 @@ def asked(comm, question: Question | None, kind: str, store: TensorStore | None 
 
 def in_turns(comm, question: Question | None, rounds: int, _: str) -> dict[str, list]:
     """Return seconds of serial and of all ranks, from arrays on rank 0, by turns."""
+    from mpi4py import MPI
+
     told: dict[str, list] = {}
     for kind in ("values", "environments", "errors"):
         asked(comm, question, kind)  # the division is found once
         pairs = []
         for _ in range(rounds):
+            used = time.process_time()
             alone = timed(question.serial, kind) if question else 0.0
+            alone_cpu = time.process_time() - used
             quiet(comm)
+            used = time.process_time()
             together = timed(asked, comm, question, kind)
-            pairs.append((alone, together))
+            most = comm.allreduce(time.process_time() - used, MPI.MAX)
+            pairs.append((alone, together, alone_cpu, most))
         told[kind] = [list(one) for one in zip(*pairs, strict=True)]
     return told
 
