@@ -303,7 +303,12 @@ class PilotManager:
                 pilot.observe(len(here), now)
             elif isinstance(pilot, AttachedPilot):
                 pilot.observe(here, now)
-        known_keys = {p.key for p in self._pilots if isinstance(p, DaskPilot)}
+        # Workers of an attached pilot that was given up may come back: nobody else ends them.
+        known_keys = {
+            p.key
+            for p in self._pilots
+            if isinstance(p, DaskPilot) and not (isinstance(p, AttachedPilot) and p.state.final)
+        }
         for key in set(joined) - known_keys:
             self._adopt(AttachedPilot(key, joined[key]))
         for gone in [p for p in self._pilots if p.state.final and p not in self._mourned]:

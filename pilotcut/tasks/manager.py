@@ -602,11 +602,11 @@ class TaskManager:
     ) -> None:
         if cause is not None:
             error.__cause__ = cause
-        future = self._settle(record, TaskState.FAILED)
+        future = self._settle(record, TaskState.FAILED, f"{type(error).__name__}: {error}")
         if future.running() or future.set_running_or_notify_cancel():
             future.set_exception(error)
 
-    def _settle(self, record: Record, state: TaskState) -> TaskFuture:
+    def _settle(self, record: Record, state: TaskState, reason: str = "") -> TaskFuture:
         """End the record's part in all this and return its future, to be given an end."""
         number = record.view.id
         self._unfinished.pop(number, None)
@@ -614,7 +614,7 @@ class TaskManager:
         if self._ready.find(number) is not None:
             self._ready.remove(number)
         future = record.end(state)
-        self._tell(record)
+        self._tell(record, reason)
         return future
 
     def _abandon(self) -> None:
