@@ -11,6 +11,7 @@ from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import TaskError
 from pilotcut.pilots.payload import Loss
 from pilotcut.pilots.pilot import Pilot, PilotState
+from pilotcut.tasks import wait
 from pilotcut.tasks.runtimes import FACTOR, LEAST_KNOWN, RunTimes
 from pilotcut.trace import read_jsonl
 
@@ -70,12 +71,13 @@ class FleetingPilot(Pilot):
     def __init__(self, losses):
         super().__init__(embedded()[0])
         self.losses = losses
+        self.loss = Loss("its job was preempted", preempted=True)
         self.move(PilotState.ACTIVE)
 
     def launch(self, calls, report):
         if self.losses:
             self.losses -= 1
-            report(Loss("its job was preempted", preempted=True))
+            report(self.loss)
         else:
             from pilotcut.pilots.payload import run_call
 
@@ -180,3 +182,25 @@ def test_a_task_of_several_ranks_returns_the_result_of_rank_zero(tasks):
         tasks.submit_task(fail_on_rank_one, ranks=2).result(60)
     with pytest.raises(TaskError, match="2 ranks of 'false' ended with exit status"):
         tasks.submit_task(["false"], ranks=2).result(60)
+
+
+class DyingPilot(FleetingPilot):
+    """Loses a worker with every call, a number of times, then runs them."""
+
+    def __init__(self, name, losses):
+        super().__init__(losses)
+        self.description = self.description.model_copy(update={"name": name})
+        self.loss = Loss("the worker died")
+
+
+@pytest.mark.parametrize(("pilots_that_lose_workers", "quarantined"), [(5, 0), (3, 3)])
+def test_where_workers_die_everywhere_no_task_is_to_blame(pilots_that_lose_workers, quarantined):
+    names = "abcde"[:pilots_that_lose_workers]
+    manager = PilotManager(embedded())
+    manager._pilots = tuple(DyingPilot(name, 5) for name in names)
+    with manager as pilots, TaskManager(pilots) as tasks:
+        futures = [tasks.submit_task(pow, 2, 3, pilot=name, retries=9) for name in names]
+        wait(futures, 10)
+        errors = [future.exception(0) for future in futures]
+        assert sum(error is not None for error in errors) == quarantined
+        assert all("is quarantined" in str(error) for error in errors if error is not None)

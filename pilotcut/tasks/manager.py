@@ -28,6 +28,7 @@ from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.payload import Loss, Outcome, Report, drop_shared, keep_object
 from pilotcut.pilots.pilot import Pilot
 from pilotcut.tasks import waiting
+from pilotcut.tasks.deaths import TURMOIL, Deaths
 from pilotcut.tasks.explain import explain
 from pilotcut.tasks.policies import Policy, as_policy, wake_s
 from pilotcut.tasks.policies import name_of as policy_name
@@ -109,6 +110,7 @@ class TaskManager:
         self._most_preemptions = most_preemptions
         self._running: dict[int, tuple[Record, Ticket]] = {}  # by task, its first launch
         self._quarantined: set[str] = set()
+        self._deaths = Deaths()
         self._wrote_waiting = 0.0
         self._has_waiting = False
         self._closing = False
@@ -179,8 +181,8 @@ class TaskManager:
             Tasks that must have succeeded before.
         retries
             How often the task is run again when the worker that held it died. A task that
-            was alone with three workers when they died is quarantined in any case. The end
-            of a whole pilot does not count here.
+            was alone with three workers when they died is quarantined in any case, unless
+            workers die everywhere. The end of a whole pilot does not count here.
         error_retries
             How often it is run again when `fn` raises; then the exception is the result.
         cost_s
@@ -511,6 +513,8 @@ class TaskManager:
     def _on_report(
         self, room: Room, records: Sequence[Record], tickets: Sequence[Ticket], report: Report
     ) -> None:
+        if isinstance(report, Loss) and not report.preempted:
+            self._deaths.note(room.pilot.name, (r.view.id for r in records), time.time())
         for i, (record, ticket) in enumerate(zip(records, tickets, strict=True)):
             room.give_back(ticket, time.time())
             record.copies -= 1
@@ -527,7 +531,8 @@ class TaskManager:
             budget, times, name = record.most_preemptions, record.preemptions, "most_preemptions"
         else:
             record.retries += 1
-            record.kills += alone
+            is_suspect = self._deaths.without(record.view.id, time.time()) < TURMOIL
+            record.kills += alone and is_suspect
             budget, times, name = record.most_retries, record.retries, "retries"
         if record.kills >= MOST_KILLS:
             mark = record.fingerprint

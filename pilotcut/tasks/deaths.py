@@ -1,0 +1,48 @@
+"""Which workers died of late: whether a task is to blame, or workers die everywhere."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+#: Deaths are remembered this long.
+REMEMBERED_S = 60.0
+#: Losses on one pilot within this time are one death: of a task, and of those in line behind.
+TOGETHER_S = 1.0
+#: So many deaths that had nothing to do with a task clear it of its own.
+TURMOIL = 3
+
+
+class Deaths:
+    """Deaths of workers, each with the tasks that were lost by it.
+
+    Examples
+    --------
+    >>> deaths = Deaths()
+    >>> deaths.note("p", [1, 2], now=0.0)
+    >>> deaths.note("p", [3], now=0.1)
+    >>> deaths.note("q", [4], now=0.2)
+    >>> deaths.without(4, now=5.0), deaths.without(1, now=5.0), deaths.without(4, now=99.0)
+    (1, 1, 0)
+    """
+
+    def __init__(self) -> None:
+        self._latest: deque[tuple[float, str, set[int]]] = deque()
+
+    def note(self, pilot: str, tasks: Iterable[int], now: float) -> None:
+        """Take note of tasks that a pilot has lost."""
+        self._forget(now)
+        for when, name, lost in self._latest:
+            if name == pilot and now - when < TOGETHER_S:
+                lost.update(tasks)
+                return
+        self._latest.append((now, pilot, set(tasks)))
+
+    def without(self, task: int, now: float) -> int:
+        """Return how many workers died of late that did not have this task."""
+        self._forget(now)
+        return sum(task not in lost for _, _, lost in self._latest)
+
+    def _forget(self, now: float) -> None:
+        while self._latest and now - self._latest[0][0] > REMEMBERED_S:
+            self._latest.popleft()
