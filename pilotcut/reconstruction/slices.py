@@ -32,6 +32,10 @@ Region: TypeAlias = tuple[slice, ...]
 #: A division is good enough when no rank has this many times its fair share of the flops.
 GOOD_BALANCE = 1.05
 
+#: What one core does, roughly: seconds of a pairwise product whatever its size, and flops a
+#: second of large ones (measured with numpy's OpenBLAS, benchmarks/reconstruction.py).
+PRODUCT_S, FLOPS_PER_S = 20e-6, 5e9
+
 #: Aim at this many units a rank, so that whole units can be shared out evenly.
 UNITS_PER_RANK = 20
 
@@ -54,11 +58,19 @@ class Prediction:
         Most bytes of arrays at any time, operands included.
     largest
         Entries of the largest array.
+    products
+        Number of pairwise products.
     """
 
     flops: float
     bytes: int
     largest: int
+    products: int
+
+    @property
+    def seconds(self) -> float:
+        """Seconds on one core, within a factor of about three."""
+        return self.products * PRODUCT_S + self.flops / FLOPS_PER_S
 
 
 def predicted(
@@ -123,7 +135,8 @@ def _predicted(
                 live + full[a] + top + sizes[a] + full[b],
             )
             live += full[a] + full[b] - top
-    return Prediction(float(flops), most * itemsize, max(sizes))
+    products = len(contraction.path) * (3 if environments else 1)
+    return Prediction(float(flops), most * itemsize, max(sizes), products)
 
 
 # -- who does what ---------------------------------------------------------------------
