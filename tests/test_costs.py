@@ -96,6 +96,21 @@ def test_rates_are_learned_and_forgotten():
     assert rates.of("a") == pytest.approx(1.0)
 
 
+def test_failures_say_nothing_of_how_fast_a_pilot_is(two_pilots):
+    with TaskManager(two_pilots) as tasks:
+        for _ in range(5):
+            assert tasks.submit_task(divmod, 1, 0, cost_s=1e6).exception(10)
+        assert tasks._rates.of("slow") == tasks._rates.of("fast") == 1.0
+
+
+def test_who_submits_does_not_look_at_places_that_the_binder_gives_away(monkeypatch):
+    rooms = {"a": slurm_room("a", "00:30:00")}
+    monkeypatch.setattr(Room, "view", None)  # it walks over what is held, in the binder's thread
+    assert placement_faults(TaskView(0, cost_s=1.0), rooms) == []
+    assert len(placement_faults(TaskView(0, cost_s=1.0, cores=99), rooms)) == 1
+    assert len(placement_faults(TaskView(0, cost_s=9e9), rooms)) == 1
+
+
 def nap(fast_s, slow_s):
     time.sleep(fast_s if threading.current_thread().name.startswith("fast") else slow_s)
 

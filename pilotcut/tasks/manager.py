@@ -212,7 +212,7 @@ class TaskManager:
             costs=dict(cost_s) if isinstance(cost_s, Mapping) else None,
             ranks=ranks,
         )
-        if faults := placement_faults(view, self._rooms):
+        if faults := placement_faults(view, dict(self._rooms)):  # the binder's may grow
             raise UserError([f"task '{label}': {fault}" for fault in faults])
         budgets = (retries, error_retries, self._most_preemptions)
         record = Record(label, view, fn, args, kwargs, kind_of(fn, view), *budgets, ranks)
@@ -551,7 +551,7 @@ class TaskManager:
         record.started, record.finished = outcome.started, outcome.finished
         run_s = outcome.finished - outcome.started
         self._run_times.add(record.kind, run_s)
-        if record.view.cost_s is not None:
+        if record.view.cost_s is not None and outcome.error is None:
             self._rates.add(pilot, record.view.cost_s, run_s)
         if outcome.error is None:
             self._settle(record, TaskState.DONE).set_result(outcome.value)
