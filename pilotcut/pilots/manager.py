@@ -79,6 +79,7 @@ class PilotManager:
         self._newcomers: list[Callable[[Pilot], None]] = []
         self._replaced: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
+        self._counted: set[Pilot] = set()
         self._mourned: set[Pilot] = set()
         self._asked_slurm = 0.0
         self._writing = threading.Lock()
@@ -254,6 +255,7 @@ class PilotManager:
     # -- watching ------------------------------------------------------------------
 
     def _on_change(self, pilot: Pilot) -> None:
+        self._count_failure(pilot)
         self.events.write(
             {
                 "time": time.time(),
@@ -264,6 +266,17 @@ class PilotManager:
             }
         )
         self._write_roster()
+
+    def _count_failure(self, pilot: Pilot) -> None:
+        """Count early ends in a row before any other watcher hears of one.
+
+        Who then asks `is_replacing` is not told again if the answer turns to no.
+        """
+        if pilot.state.final and pilot not in self._counted:
+            self._counted.add(pilot)
+            kind = pilot.description.kind
+            failed_early = PilotState.ACTIVE not in pilot.since
+            self._failures[kind] = self._failures[kind] + 1 if failed_early else 0
 
     def _write_roster(self) -> None:
         from pilotcut.pilots import roster
@@ -341,8 +354,6 @@ class PilotManager:
         if not isinstance(pilot, DaskPilot) or not description.replace or self._closing.is_set():
             return
         kind = description.kind
-        failed_early = PilotState.ACTIVE not in pilot.since
-        self._failures[kind] = self._failures[kind] + 1 if failed_early else 0
         if self._failures[kind] >= MOST_FAILURES:
             self._tell(pilot, f"no more are asked for: {MOST_FAILURES} failed in a row")
         elif self._replaced[kind] >= description.most_replacements:
@@ -353,7 +364,7 @@ class PilotManager:
             self._add(successor)
             try:
                 self._launch(successor)
-            except PilotError as error:
+            except (PilotError, OSError) as error:  # a full disk, say: it would be new for ever
                 successor.move(PilotState.FAILED, str(error))
 
     def _tell(self, pilot: Pilot, text: str) -> None:
