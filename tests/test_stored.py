@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -66,11 +67,10 @@ def block(tmp_path):
     return store
 
 
-def test_a_block_comes_back_mapped_and_as_it_was(block):
+def test_a_block_comes_back_as_it_was(block):
     first, second = block.read("b", key="k")
     np.testing.assert_array_equal(first, np.arange(6.0).reshape(2, 3))
     assert second.shape == (0, 4)
-    assert isinstance(first.base, np.memmap) or isinstance(first, np.memmap)
     assert block.about("b") == {"kind": "test"}
     assert sorted(path.name for path in block.directory.iterdir()) == ["b.json", "b.npy"]
     assert block.directory.stat().st_mode & 0o777 == 0o700
@@ -104,6 +104,37 @@ def test_a_torn_block_is_noticed(block, tear):
 def test_a_block_of_something_else_is_not_taken(block):
     with pytest.raises(TornBlockError, match="of another query"):
         block.read("b", key="another")
+
+
+def test_threads_may_write_one_block_at_the_same_time(tmp_path):
+    store = BlockStore(tmp_path)
+    large = [np.arange(200_000.0)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: store.write("b", large, key="k"), range(40)))
+    np.testing.assert_array_equal(store.read("b", key="k"), large)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "b.npy"]
+
+
+def test_many_blocks_are_held_without_a_file_open_for_each(block):
+    held = []
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        held.append(block.read("b", key="k"))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_full_disk_is_told_and_leaves_no_pieces(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        BlockStore(tmp_path).write("b", [np.ones(3)], key="k")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr("pilotcut.reconstruction.blocks.write_whole", full)
+    with pytest.raises(UserError, match=r"block .* cannot be written to .*blocks: .*No space left"):
+        estimated(tmp_path, mode="sampled")
 
 
 # -- queries -------------------------------------------------------------------------------
@@ -177,6 +208,27 @@ def test_old_queries_make_room(tmp_path, monkeypatch):
     for _ in range(5):
         estimator.run([(circuit, "ZZ")]).result()
     assert stored.numbers(tmp_path) == [2, 3, 4]
+
+
+def test_queries_of_an_older_run_make_room_for_a_new_one_and_nothing_else_does(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stored, "MOST_QUERIES", 2)
+    for number in (40, 41, 1_000_000):
+        estimated(tmp_path, mode="sampled")
+        stored.directory_of(tmp_path, 0).rename(stored.directory_of(tmp_path, number))
+    for name in ("query-notes", "query-old", "query-1"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "query-notes" / stored.FILE_NAME).write_text("my own")
+    estimated(tmp_path, mode="sampled")
+    assert stored.numbers(tmp_path) == [0, 1_000_000]
+    assert {p.name for p in tmp_path.iterdir()} >= {"query-notes", "query-old", "query-1"}
+
+
+def test_a_store_that_is_no_directory_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"store is .*file, expected a directory that can be writ"):
+        estimated(tmp_path / "file", mode="sampled")
 
 
 # -- reconstruction alone ------------------------------------------------------------------
