@@ -398,6 +398,38 @@ def test_ranks_where_there_are_none_are_refused():
         estimated(reconstruction="often")
 
 
+@pytest.mark.parametrize("value", ["", " ", "many", "-4", "1"])
+def test_a_variable_that_tells_of_no_ranks_is_no_launcher(monkeypatch, value):
+    monkeypatch.setenv("PMI_SIZE", value)
+    assert cli_reconstruct._communicator() is None
+
+
+ONE_RANK_SEES_NOTHING = """
+import pathlib, sys
+from mpi4py import MPI
+from pilotcut import cli, stored
+if MPI.COMM_WORLD.rank == 1:
+    stored.numbers = lambda root: []
+sys.argv[1:] = ["reconstruct", sys.argv[1]]
+cli.main()
+"""
+
+
+@pytest.mark.mpi
+@needs_mpi
+def test_a_rank_that_sees_no_store_ends_all(finished_run):
+    pytest.importorskip("mpi4py")
+    done = subprocess.run(
+        [FOUND, "-n", "2", sys.executable, "-c", ONE_RANK_SEES_NOTHING, finished_run],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("expected the directory of a run") == 1
+    assert "Traceback" not in done.stderr
+
+
 def test_without_mpi_a_rank_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
