@@ -2,6 +2,7 @@
 
 import threading
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ def two_pilots():
 
 
 @pytest.mark.parametrize(
-    "cost_s", [float("nan"), float("inf"), -1.0, "3", True, {"slow": -1.0}, {"slow": None}, [1.0]]
+    "cost_s",
+    [float("nan"), float("inf"), 10**400, -1.0, "3", True, {"slow": -1.0}, {"slow": None}, [1.0]],
 )
 def test_a_cost_that_is_no_duration_is_refused(two_pilots, cost_s):
     with (
@@ -45,7 +47,9 @@ def test_a_cost_on_a_pilot_that_does_not_exist_is_refused(two_pilots):
         tasks.submit_task(max, 1, 2, cost_s={"slow": 1.0, "fats": 1.0})
 
 
-@pytest.mark.parametrize("cost_s", [0, 2, np.float32(0.5), {"slow": 3, "fast": 1.0}])
+@pytest.mark.parametrize(
+    "cost_s", [0, 2, np.float32(0.5), Fraction(1, 2), {}, {"slow": 3, "fast": 1.0}]
+)
 def test_a_cost_that_is_one_is_taken(two_pilots, cost_s):
     with TaskManager(two_pilots, policy="cost-aware") as tasks:
         assert tasks.submit_task(max, 1, 2, cost_s=cost_s).result(10) == 2

@@ -201,15 +201,16 @@ class TaskManager:
         faults = faults_of(fn, cores, gpus, names, before, ranks, retries, error_retries, cost_s)
         if faults:
             raise UserError([f"task '{label}': {fault}" for fault in faults])
+        costs = cost_s if isinstance(cost_s, Mapping) else None
         view = TaskView(
             number,
             cores * ranks,
             gpus,
             None if names is None else frozenset(names),
-            None if isinstance(cost_s, Mapping) else cost_s,
+            None if cost_s is None or isinstance(cost_s, Mapping) else float(cost_s),
             time.time(),
             group=label.rpartition(".")[0] or None,
-            costs=dict(cost_s) if isinstance(cost_s, Mapping) else None,
+            costs=None if costs is None else {name: float(s) for name, s in costs.items()},
             ranks=ranks,
         )
         if faults := placement_faults(view, dict(self._rooms)):  # the binder's may grow

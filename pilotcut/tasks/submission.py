@@ -53,7 +53,10 @@ def faults_of(
 def _is_duration(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return 0.0 <= float(value) < math.inf
+    try:
+        return 0.0 <= float(value) < math.inf
+    except OverflowError:
+        return False
 
 
 def placement_faults(view: TaskView, rooms: Mapping[str, Room]) -> list[str]:
