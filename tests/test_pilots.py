@@ -262,3 +262,13 @@ def test_a_local_pilot_that_comes_too_late_leaves_no_process(tmp_path, monkeypat
         agents[0].kill()
         wait_until(lambda: len(agents) == 2)
         wait_until(lambda: agents[1].poll() is not None)
+
+
+def test_nobody_waits_for_another_pilot_once_the_scheduler_is_lost(tmp_path):
+    with (
+        PilotManager([local(replace=True)], run_dir=tmp_path) as pilots,
+        TaskManager(pilots) as tasks,
+    ):
+        pilots._scheduler_lost("the scheduler has ended")
+        with pytest.raises(PilotError, match="no pilot is left to run it: the scheduler has"):
+            tasks.submit_task(max, 1, 2).result(10)

@@ -75,6 +75,7 @@ class PilotManager:
         self._scratch: Path | None = None
         self._scheduler: SchedulerLink | None = None
         self._closing = threading.Event()
+        self._has_lost = False  # the scheduler, and with it all that could still come
         self._monitor: threading.Thread | None = None
         self._newcomers: list[Callable[[Pilot], None]] = []
         self._replaced: Counter[str] = Counter()
@@ -248,6 +249,7 @@ class PilotManager:
             pilot.follow_on(self._scheduler, self.connection_file, logs, self._scratch)
 
     def _scheduler_lost(self, reason: str) -> None:
+        self._has_lost = True
         for pilot in self._pilots:
             if not isinstance(pilot, InProcessPilot):
                 pilot.move(PilotState.FAILED, reason)
@@ -342,6 +344,7 @@ class PilotManager:
         return (
             description.replace
             and not self._closing.is_set()
+            and not self._has_lost
             and self._failures[kind] < MOST_FAILURES
             and self._replaced[kind] < description.most_replacements
         )
@@ -351,7 +354,9 @@ class PilotManager:
         from pilotcut.pilots.dask_pilot import DaskPilot
 
         description = pilot.description
-        if not isinstance(pilot, DaskPilot) or not description.replace or self._closing.is_set():
+        if not isinstance(pilot, DaskPilot) or not description.replace:
+            return
+        if self._closing.is_set() or self._has_lost:
             return
         kind = description.kind
         if self._failures[kind] >= MOST_FAILURES:
