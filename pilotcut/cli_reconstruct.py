@@ -42,7 +42,7 @@ def reconstruct(
         return
     try:
         _reconstruct(run_dir, query, as_json, comm)
-    except _EveryRankKnows as error:
+    except _SharedFaultError as error:
         if comm.rank == 0:
             raise UserError(str(error)) from None
         raise typer.Exit(2) from None
@@ -52,7 +52,7 @@ def reconstruct(
         comm.Abort(1)  # the others would wait for this rank for ever
 
 
-class _EveryRankKnows(Exception):
+class _SharedFaultError(Exception):
     """A mistake that all ranks have been told of, so that none waits for another."""
 
 
@@ -114,7 +114,7 @@ def _agreed(run_dir: Path, number: int | None, comm: Any) -> tuple[int, Any]:
         number = comm.bcast(number)
     fault = next((one for one in comm.allgather(fault) if one), None)
     if fault or number is None:
-        raise _EveryRankKnows(fault)
+        raise _SharedFaultError(fault)
     return number, found
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from qiskit.quantum_info import SparsePauliOp
 
 from pilotcut import CutEstimator, PilotManager, TaskManager, cli_reconstruct, stored
 from pilotcut.calls import CircuitCall, ExactCall
+from pilotcut.cutting.program import read_circuit
 from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import PilotError, TaskError, UserError
+from pilotcut.pilots.slurm import SlurmPilot
+from pilotcut.reconstructing import choose
 from pilotcut.reconstruction.blocks import BlockStore, TornBlockError
 
 MODES = ["counts", "sampled", "exact"]
@@ -389,6 +393,27 @@ def test_auto_uses_ranks_for_large_ones(team, monkeypatch):
     assert record["reconstruction"].startswith("mpi on 2 ranks")
     here = estimated(mode="sampled")
     np.testing.assert_allclose(found.evs, here.evs, rtol=0, atol=1e-12)
+
+
+def test_auto_does_not_wait_for_ranks_that_are_not_there_yet(monkeypatch):
+    monkeypatch.setattr("pilotcut.reconstructing.LEAST_MPI_S", 0.0)
+    described = PilotDescription(name="later", resource="slurm", cores_per_node=2, ranks=2)
+    queued = SimpleNamespace(pilots=SimpleNamespace(pilots=[SlurmPilot(described)]))
+    estimator = CutEstimator(labels="AABB", mode="sampled")
+    program, binding = read_circuit(CIRCUIT)
+    compiled = estimator.compile(program, binding, ["ZZZZ"])
+    how = choose("auto", queued, compiled, rows=6, exact=False)
+    assert how.reason.startswith("local: no pilot with ranks is active yet; ")
+    assert choose("mpi", queued, compiled, rows=6, exact=False).pilots == ("later",)
+
+
+def test_samples_of_terms_are_not_kept_or_divided_and_that_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"store is '.*' with num_samples=10, expected None"):
+        estimated(tmp_path, num_samples=10)
+    estimator = CutEstimator(labels="AABB", mode="sampled", num_samples=10, seed=1)
+    estimator.run([(CIRCUIT, "ZZZZ", VALUES[0])]).result()
+    record = next(r for r in estimator.trace.records if r["kind"] == "query_batch")
+    assert record["reconstruction"].startswith("local: terms are sampled")
 
 
 def test_ranks_where_there_are_none_are_refused():
