@@ -7,7 +7,9 @@ the values together, in one process or over MPI ranks.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -131,23 +133,30 @@ def write_query(root: Path, batch: int, query: Query) -> BlockStore:
 
 def _make_room(root: Path) -> None:
     """Remove the queries that were written first: of another run, their numbers say nothing."""
-    written = [directory_of(root, number) for number in numbers(root)]
+    # What still ran when its query went has written blocks since, without a query beside them.
+    left = [path.parent for path in root.glob(f"query-*/{BLOCKS}") if _number(path.parent.name)]
+    written = {directory_of(root, number) for number in numbers(root)} | set(left)
     for old in sorted(written, key=_written)[:-MOST_QUERIES]:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def _written(directory: Path) -> tuple[int, str]:
-    try:
-        return (directory / FILE_NAME).stat().st_mtime_ns, directory.name
-    except OSError:  # another process removes it
-        return 0, directory.name
+    for path in (directory / FILE_NAME, directory):
+        with contextlib.suppress(OSError):  # it may have gone
+            return path.stat().st_mtime_ns, directory.name
+    return 0, directory.name
 
 
 def numbers(root: Path) -> list[int]:
     """Return the batches that are kept."""
     names = [path.parent.name for path in root.glob(f"query-*/{FILE_NAME}")]
-    found = [name.removeprefix("query-") for name in names]
-    return sorted(int(digits) for digits in found if digits.isdecimal() and digits.isascii())
+    return sorted(int(digits) for digits in map(_number, names) if digits)
+
+
+def _number(name: str) -> str:
+    """Return the digits of the name of a query's directory, '' of any other."""
+    found = re.fullmatch(r"query-([0-9]{6,})", name)
+    return found[1] if found else ""
 
 
 def load(root: Path, batch: int) -> StoredQuery:

@@ -229,10 +229,44 @@ def test_queries_of_an_older_run_make_room_for_a_new_one_and_nothing_else_does(
     assert {p.name for p in tmp_path.iterdir()} >= {"query-notes", "query-old", "query-1"}
 
 
+def test_more_queries_at_a_time_than_are_kept_all_end_and_leave_no_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "MOST_QUERIES", 2)
+    estimator = CutEstimator(labels="AABB", mode="sampled", seed=1, shots=50, store=tmp_path)
+    jobs = [estimator.run([(CIRCUIT, "ZZZZ", VALUES[0])]) for _ in range(12)]
+    for job in jobs:
+        job.result()
+    estimator.run([(CIRCUIT, "ZZZZ", VALUES[0])]).result()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_block_is_written_though_its_directory_goes_meanwhile(tmp_path, monkeypatch):
+    write, gone = Path.write_bytes, []
+
+    def remove_and_write(path, content):
+        if not gone:
+            gone.append(shutil.rmtree(path.parent))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", remove_and_write)
+    store = BlockStore(tmp_path / "query-000000" / "blocks")
+    store.write("b", [np.ones(3)], key="k")
+    assert store.has("b", key="k")
+
+
 def test_a_store_that_is_no_directory_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"store is .*file, expected a directory that can be writ"):
         estimated(tmp_path / "file", mode="sampled")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_fragments_without_gates_are_kept_too(tmp_path, mode):
+    circuit = QuantumCircuit(2)
+    circuit.x(0)
+    estimator = CutEstimator(labels="AB", mode=mode, store=tmp_path)
+    data = estimator.run([(circuit, "ZZ")]).result()[0].data
+    np.testing.assert_allclose(data.evs, -1, atol=1e-12)
+    np.testing.assert_allclose(by_itself(tmp_path)[0], -1, atol=1e-12)
 
 
 # -- reconstruction alone ------------------------------------------------------------------

@@ -71,6 +71,12 @@ class BlockStore:
             "crc32": zlib.crc32(content),
             "about": about,
         }
+        try:
+            self._put(name, content, head)
+        except FileNotFoundError:  # its query has just made room for others
+            self._put(name, content, head)
+
+    def _put(self, name: str, content: bytes, head: Mapping[str, Any]) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(self.directory / f"{name}.npy", content)
         write_whole(self.directory / f"{name}.json", json.dumps(head).encode())
