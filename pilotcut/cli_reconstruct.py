@@ -42,9 +42,9 @@ def reconstruct(
         return
     try:
         _reconstruct(run_dir, query, as_json, comm)
-    except UserError:  # which every rank has found
+    except _SharedFaultError as error:
         if comm.rank == 0:
-            raise
+            raise UserError(str(error)) from None
         raise typer.Exit(2) from None
     except BaseException:
         traceback.print_exc()
@@ -52,9 +52,14 @@ def reconstruct(
         comm.Abort(1)  # the others would wait for this rank for ever
 
 
+class _SharedFaultError(Exception):
+    """A mistake that all ranks have been told of, so that none waits for another."""
+
+
 def _communicator() -> Any:
     """Return the world of ranks that this process is one of, None if it is alone."""
-    if not any(int(os.environ.get(name, "1")) > 1 for name in _RANKS_VARIABLES):
+    sizes = [os.environ.get(name, "") for name in _RANKS_VARIABLES]
+    if not any(size.isdecimal() and int(size) > 1 for size in sizes):
         return None
     try:
         from mpi4py import MPI
@@ -70,10 +75,7 @@ def _communicator() -> Any:
 def _reconstruct(run_dir: Path, number: int | None, as_json: bool, comm: Any) -> None:
     from pilotcut import stored
 
-    root = _root(run_dir)
-    if number is None:
-        number = stored.numbers(root)[-1]
-    query = stored.load(root, number)
+    number, query = _loaded(run_dir, number) if comm is None else _agreed(run_dir, number, comm)
     started = perf_counter()
     found = stored.reconstruct(query, comm)
     if found is None:
@@ -86,6 +88,34 @@ def _reconstruct(run_dir: Path, number: int | None, as_json: bool, comm: Any) ->
         print(json.dumps(summary))
     else:
         _print(summary)
+
+
+def _loaded(run_dir: Path, number: int | None) -> tuple[int, Any]:
+    from pilotcut import stored
+
+    root = _root(run_dir)
+    if number is None:
+        number = stored.numbers(root)[-1]
+    return number, stored.load(root, number)
+
+
+def _agreed(run_dir: Path, number: int | None, comm: Any) -> tuple[int, Any]:
+    """Return the query that rank 0 finds, on all ranks; a mistake of one is one of all.
+
+    Another machine may not see the directory, and a run that goes on adds queries meanwhile.
+    """
+    found, fault = None, None
+    for turn in (comm.rank == 0, comm.rank > 0):
+        if turn:
+            try:
+                number, found = _loaded(run_dir, number)
+            except UserError as error:
+                fault = f"{error} (rank {comm.rank})" if comm.rank else str(error)
+        number = comm.bcast(number)
+    fault = next((one for one in comm.allgather(fault) if one), None)
+    if fault or number is None:
+        raise _SharedFaultError(fault)
+    return number, found
 
 
 def _root(run_dir: Path) -> Path:

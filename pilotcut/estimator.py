@@ -109,7 +109,9 @@ class CutEstimator(BaseEstimatorV2):
     store
         A directory that keeps what workers measure of each batch, for
         ``pilotcut reconstruct`` and for a run that is resumed with the same seed; the workers
-        must share it. None keeps nothing.
+        must share it. It is for one estimator at a time, and without `num_samples`; what is
+        kept are batches as they are run, with optimal allocation the pilot round and the rest.
+        None keeps nothing.
     trace
         Where records of compilations and queries go.
 
@@ -168,6 +170,11 @@ class CutEstimator(BaseEstimatorV2):
                 f"{', '.join(RECONSTRUCTIONS)}"
             )
         self._reconstruction = reconstruction
+        if store is not None and num_samples is not None:
+            raise UserError(
+                f"store is '{store}' with num_samples={num_samples}, expected None: samples of "
+                f"terms are not kept; leave one of the two out"
+            )
         self._store = None if store is None else Path(store)
         self._backend = "sampled" if mode == "sampled" else check_backend(backend)
         self._tasks = tasks
@@ -470,7 +477,10 @@ class CutEstimator(BaseEstimatorV2):
                 rows.append(replace(row, shots=self.shots))
             return RowEvaluations(rows)
 
+        sampled = Compiled(samples[0].plan, samples[0])
+        how = choose(self._reconstruction, self._tasks, sampled, 1, self.exact)
         about = self._about(requests, source) | {"queries": len(slots)}
+        about["reconstruction"] = how.reason
         return self.run_stages(compiled.plan, execute, contract, about)
 
     def _about(self, requests: Sequence[Request], source: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pilotcut import backends
 from pilotcut.bundles import Request
 from pilotcut.calls import Call, circuit_calls, exact_calls
 from pilotcut.cutting.fragment import Fragment, FragmentTensor
-from pilotcut.errors import TaskError
+from pilotcut.errors import TaskError, UserError
 from pilotcut.reconstruction.blocks import BlockStore, TornBlockError
 from pilotcut.streaming import Busy, RowsReady, Spent, Stream, idle, unfinished
 from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
@@ -208,7 +208,7 @@ def run_call(
     whole: Fragment = fragment.get()
     some = whole if listed is None else whole.listing(listed)
     found = call.run(some)
-    return found if store is None else call.write(store, some, found)
+    return found if store is None else _write(call, store, some, found)
 
 
 def _run_here(call: Call, fragment: Fragment, store: BlockStore | None) -> Any:
@@ -216,8 +216,18 @@ def _run_here(call: Call, fragment: Fragment, store: BlockStore | None) -> Any:
     if found is None:
         found = call.run(fragment)
         if store is not None:
-            call.write(store, fragment, found)
+            _write(call, store, fragment, found)
     return found
+
+
+def _write(call: Call, store: BlockStore, fragment: Fragment, found: Any) -> Any:
+    try:
+        return call.write(store, fragment, found)
+    except OSError as error:  # its text may be "No space left on device", and no more
+        raise UserError(
+            f"block {call.block} cannot be written to {store.directory}: {error}; expected a "
+            f"directory that workers can write to, with space left"
+        ) from error
 
 
 def _stored(call: Call, fragment: Fragment, store: BlockStore | None, told: Any = None) -> Any:

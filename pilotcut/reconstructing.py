@@ -13,6 +13,7 @@ import numpy as np
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.errors import UserError
 from pilotcut.evaluation import Compiled, Contracting, Evaluation
+from pilotcut.pilots import PilotState
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.slices import predicted
 from pilotcut.reconstruction.store import TensorStore
@@ -148,6 +149,10 @@ def choose(
     says = f"{seconds:.2g} s and {cost.bytes / 2**20:.3g} MiB are predicted here"
     if wanted == "auto" and seconds < LEAST_MPI_S:
         return Here(f"local: {says}")
+    if wanted == "auto":  # one that waits in a queue may come tomorrow
+        pilots = [pilot for pilot in pilots if pilot.state is PilotState.ACTIVE]
+        if not pilots:
+            return Here(f"local: no pilot with ranks is active yet; {says}")
     assert tasks is not None
     ranks = max(pilot.description.ranks for pilot in pilots)
     names = tuple(pilot.name for pilot in pilots if pilot.description.ranks == ranks)

@@ -7,8 +7,9 @@ the values together, in one process or over MPI ranks.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import pickle
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from pilotcut.calls import Call, circuit_calls, exact_calls
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.errors import UserError
 from pilotcut.evaluation import Compiled, Evaluation
-from pilotcut.reconstruction.blocks import BlockStore
+from pilotcut.reconstruction.blocks import BlockStore, write_whole
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.slices import Region
 from pilotcut.reconstruction.store import TensorStore
@@ -118,20 +119,44 @@ def write_query(root: Path, batch: int, query: Query) -> BlockStore:
         What is asked. Blocks that are there already stay, and count if they fit it.
     """
     directory = directory_of(root, batch)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = directory / f"{FILE_NAME}.{os.getpid()}.partial"
-    partial.write_bytes(cloudpickle.dumps((_version(), query), protocol=5))
-    partial.replace(directory / FILE_NAME)
-    for old in sorted(root.glob("query-*"))[:-MOST_QUERIES]:
-        shutil.rmtree(old, ignore_errors=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        content = cloudpickle.dumps((_version(), query), protocol=5)
+        write_whole(directory / FILE_NAME, content)
+    except OSError as error:
+        raise UserError(
+            f"store is {root}, expected a directory that can be written to: {error}"
+        ) from error
+    _make_room(root)
     return BlockStore(directory / BLOCKS)
+
+
+def _make_room(root: Path) -> None:
+    """Remove the queries that were written first: of another run, their numbers say nothing."""
+    # What still ran when its query went has written blocks since, without a query beside them.
+    left = [path.parent for path in root.glob(f"query-*/{BLOCKS}") if _number(path.parent.name)]
+    written = {directory_of(root, number) for number in numbers(root)} | set(left)
+    for old in sorted(written, key=_written)[:-MOST_QUERIES]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _written(directory: Path) -> tuple[int, str]:
+    for path in (directory / FILE_NAME, directory):
+        with contextlib.suppress(OSError):  # it may have gone
+            return path.stat().st_mtime_ns, directory.name
+    return 0, directory.name
 
 
 def numbers(root: Path) -> list[int]:
     """Return the batches that are kept."""
-    return sorted(
-        int(path.parent.name.removeprefix("query-")) for path in root.glob(f"query-*/{FILE_NAME}")
-    )
+    names = [path.parent.name for path in root.glob(f"query-*/{FILE_NAME}")]
+    return sorted(int(digits) for digits in map(_number, names) if digits)
+
+
+def _number(name: str) -> str:
+    """Return the digits of the name of a query's directory, '' of any other."""
+    found = re.fullmatch(r"query-([0-9]{6,})", name)
+    return found[1] if found else ""
 
 
 def load(root: Path, batch: int) -> StoredQuery:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -30,7 +31,8 @@ def two_pilots():
 
 
 @pytest.mark.parametrize(
-    "cost_s", [float("nan"), float("inf"), -1.0, "3", True, {"slow": -1.0}, {"slow": None}, [1.0]]
+    "cost_s",
+    [float("nan"), float("inf"), 10**400, -1.0, "3", True, {"slow": -1.0}, {"slow": None}, [1.0]],
 )
 def test_a_cost_that_is_no_duration_is_refused(two_pilots, cost_s):
     with (
@@ -45,7 +47,9 @@ def test_a_cost_on_a_pilot_that_does_not_exist_is_refused(two_pilots):
         tasks.submit_task(max, 1, 2, cost_s={"slow": 1.0, "fats": 1.0})
 
 
-@pytest.mark.parametrize("cost_s", [0, 2, np.float32(0.5), {"slow": 3, "fast": 1.0}])
+@pytest.mark.parametrize(
+    "cost_s", [0, 2, np.float32(0.5), Fraction(1, 2), {}, {"slow": 3, "fast": 1.0}]
+)
 def test_a_cost_that_is_one_is_taken(two_pilots, cost_s):
     with TaskManager(two_pilots, policy="cost-aware") as tasks:
         assert tasks.submit_task(max, 1, 2, cost_s=cost_s).result(10) == 2
@@ -94,6 +98,21 @@ def test_rates_are_learned_and_forgotten():
     rates.add("a", 0.0, 1.0)
     rates.add("a", 1.0, 0.0)
     assert rates.of("a") == pytest.approx(1.0)
+
+
+def test_failures_say_nothing_of_how_fast_a_pilot_is(two_pilots):
+    with TaskManager(two_pilots) as tasks:
+        for _ in range(5):
+            assert tasks.submit_task(divmod, 1, 0, cost_s=1e6).exception(10)
+        assert tasks._rates.of("slow") == tasks._rates.of("fast") == 1.0
+
+
+def test_who_submits_does_not_look_at_places_that_the_binder_gives_away(monkeypatch):
+    rooms = {"a": slurm_room("a", "00:30:00")}
+    monkeypatch.setattr(Room, "view", None)  # it walks over what is held, in the binder's thread
+    assert placement_faults(TaskView(0, cost_s=1.0), rooms) == []
+    assert len(placement_faults(TaskView(0, cost_s=1.0, cores=99), rooms)) == 1
+    assert len(placement_faults(TaskView(0, cost_s=9e9), rooms)) == 1
 
 
 def nap(fast_s, slow_s):

@@ -16,6 +16,7 @@ import pilotcut
 from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots import PilotManager, PilotState
+from pilotcut.pilots.local import LocalPilot
 from pilotcut.pilots.payload import Call, Loss
 from pilotcut.tasks import TaskManager
 
@@ -227,3 +228,47 @@ def test_a_local_pilot_whose_agent_dies_is_replaced_within_its_cap(tmp_path):
             later.result(60)
         events = tmp_path / "events.jsonl"
         wait_until(lambda: "no more are asked for: 1 were replaced" in events.read_text())
+
+
+def test_tasks_do_not_wait_for_a_local_pilot_that_is_no_more_asked_for(tmp_path, monkeypatch):
+    def fail_later(pilot, *_):
+        threading.Timer(0.05, pilot.move, (PilotState.FAILED, "no such module")).start()
+
+    monkeypatch.setattr(LocalPilot, "follow_on", fail_later)
+    described = local(replace=True, most_replacements=9)
+    with (
+        PilotManager([described], run_dir=tmp_path) as pilots,
+        TaskManager(pilots) as tasks,
+    ):
+        worker = tasks.submit_task(os.getpid).result(60)
+        os.kill(os.getsid(worker), signal.SIGKILL)
+        assert wait_until_gone([worker]) == []
+        with pytest.raises(PilotError, match="no pilot is left to run it: no such module"):
+            tasks.submit_task(max, 1, 2).result(20)
+
+
+def test_a_local_pilot_that_comes_too_late_leaves_no_process(tmp_path, monkeypatch):
+    monkeypatch.setattr("pilotcut.pilots.local.JOIN_S", 0.0)
+    agents = []
+    launch = LocalPilot.launch_process
+
+    def launch_and_note(pilot, *where):
+        launch(pilot, *where)
+        agents.append(pilot._agent.process)
+
+    monkeypatch.setattr(LocalPilot, "launch_process", launch_and_note)
+    described = local(replace=True, most_replacements=1)
+    with PilotManager([described], run_dir=tmp_path):
+        agents[0].kill()
+        wait_until(lambda: len(agents) == 2)
+        wait_until(lambda: agents[1].poll() is not None)
+
+
+def test_nobody_waits_for_another_pilot_once_the_scheduler_is_lost(tmp_path):
+    with (
+        PilotManager([local(replace=True)], run_dir=tmp_path) as pilots,
+        TaskManager(pilots) as tasks,
+    ):
+        pilots._scheduler_lost("the scheduler has ended")
+        with pytest.raises(PilotError, match="no pilot is left to run it: the scheduler has"):
+            tasks.submit_task(max, 1, 2).result(10)

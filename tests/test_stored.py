@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +17,11 @@ from qiskit.quantum_info import SparsePauliOp
 
 from pilotcut import CutEstimator, PilotManager, TaskManager, cli_reconstruct, stored
 from pilotcut.calls import CircuitCall, ExactCall
+from pilotcut.cutting.program import read_circuit
 from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import PilotError, TaskError, UserError
+from pilotcut.pilots.slurm import SlurmPilot
+from pilotcut.reconstructing import choose
 from pilotcut.reconstruction.blocks import BlockStore, TornBlockError
 
 MODES = ["counts", "sampled", "exact"]
@@ -66,11 +71,10 @@ def block(tmp_path):
     return store
 
 
-def test_a_block_comes_back_mapped_and_as_it_was(block):
+def test_a_block_comes_back_as_it_was(block):
     first, second = block.read("b", key="k")
     np.testing.assert_array_equal(first, np.arange(6.0).reshape(2, 3))
     assert second.shape == (0, 4)
-    assert isinstance(first.base, np.memmap) or isinstance(first, np.memmap)
     assert block.about("b") == {"kind": "test"}
     assert sorted(path.name for path in block.directory.iterdir()) == ["b.json", "b.npy"]
     assert block.directory.stat().st_mode & 0o777 == 0o700
@@ -104,6 +108,37 @@ def test_a_torn_block_is_noticed(block, tear):
 def test_a_block_of_something_else_is_not_taken(block):
     with pytest.raises(TornBlockError, match="of another query"):
         block.read("b", key="another")
+
+
+def test_threads_may_write_one_block_at_the_same_time(tmp_path):
+    store = BlockStore(tmp_path)
+    large = [np.arange(200_000.0)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: store.write("b", large, key="k"), range(40)))
+    np.testing.assert_array_equal(store.read("b", key="k"), large)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "b.npy"]
+
+
+def test_many_blocks_are_held_without_a_file_open_for_each(block):
+    held = []
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        held.append(block.read("b", key="k"))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_full_disk_is_told_and_leaves_no_pieces(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        BlockStore(tmp_path).write("b", [np.ones(3)], key="k")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr("pilotcut.reconstruction.blocks.write_whole", full)
+    with pytest.raises(UserError, match=r"block .* cannot be written to .*blocks: .*No space left"):
+        estimated(tmp_path, mode="sampled")
 
 
 # -- queries -------------------------------------------------------------------------------
@@ -177,6 +212,61 @@ def test_old_queries_make_room(tmp_path, monkeypatch):
     for _ in range(5):
         estimator.run([(circuit, "ZZ")]).result()
     assert stored.numbers(tmp_path) == [2, 3, 4]
+
+
+def test_queries_of_an_older_run_make_room_for_a_new_one_and_nothing_else_does(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stored, "MOST_QUERIES", 2)
+    for number in (40, 41, 1_000_000):
+        estimated(tmp_path, mode="sampled")
+        stored.directory_of(tmp_path, 0).rename(stored.directory_of(tmp_path, number))
+    for name in ("query-notes", "query-old", "query-1"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "query-notes" / stored.FILE_NAME).write_text("my own")
+    estimated(tmp_path, mode="sampled")
+    assert stored.numbers(tmp_path) == [0, 1_000_000]
+    assert {p.name for p in tmp_path.iterdir()} >= {"query-notes", "query-old", "query-1"}
+
+
+def test_more_queries_at_a_time_than_are_kept_all_end_and_leave_no_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "MOST_QUERIES", 2)
+    estimator = CutEstimator(labels="AABB", mode="sampled", seed=1, shots=50, store=tmp_path)
+    jobs = [estimator.run([(CIRCUIT, "ZZZZ", VALUES[0])]) for _ in range(12)]
+    for job in jobs:
+        job.result()
+    estimator.run([(CIRCUIT, "ZZZZ", VALUES[0])]).result()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_block_is_written_though_its_directory_goes_meanwhile(tmp_path, monkeypatch):
+    write, gone = Path.write_bytes, []
+
+    def remove_and_write(path, content):
+        if not gone:
+            gone.append(shutil.rmtree(path.parent))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", remove_and_write)
+    store = BlockStore(tmp_path / "query-000000" / "blocks")
+    store.write("b", [np.ones(3)], key="k")
+    assert store.has("b", key="k")
+
+
+def test_a_store_that_is_no_directory_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"store is .*file, expected a directory that can be writ"):
+        estimated(tmp_path / "file", mode="sampled")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_fragments_without_gates_are_kept_too(tmp_path, mode):
+    circuit = QuantumCircuit(2)
+    circuit.x(0)
+    estimator = CutEstimator(labels="AB", mode=mode, store=tmp_path)
+    data = estimator.run([(circuit, "ZZ")]).result()[0].data
+    np.testing.assert_allclose(data.evs, -1, atol=1e-12)
+    np.testing.assert_allclose(by_itself(tmp_path)[0], -1, atol=1e-12)
 
 
 # -- reconstruction alone ------------------------------------------------------------------
@@ -339,11 +429,64 @@ def test_auto_uses_ranks_for_large_ones(team, monkeypatch):
     np.testing.assert_allclose(found.evs, here.evs, rtol=0, atol=1e-12)
 
 
+def test_auto_does_not_wait_for_ranks_that_are_not_there_yet(monkeypatch):
+    monkeypatch.setattr("pilotcut.reconstructing.LEAST_MPI_S", 0.0)
+    described = PilotDescription(name="later", resource="slurm", cores_per_node=2, ranks=2)
+    queued = SimpleNamespace(pilots=SimpleNamespace(pilots=[SlurmPilot(described)]))
+    estimator = CutEstimator(labels="AABB", mode="sampled")
+    program, binding = read_circuit(CIRCUIT)
+    compiled = estimator.compile(program, binding, ["ZZZZ"])
+    how = choose("auto", queued, compiled, rows=6, exact=False)
+    assert how.reason.startswith("local: no pilot with ranks is active yet; ")
+    assert choose("mpi", queued, compiled, rows=6, exact=False).pilots == ("later",)
+
+
+def test_samples_of_terms_are_not_kept_or_divided_and_that_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"store is '.*' with num_samples=10, expected None"):
+        estimated(tmp_path, num_samples=10)
+    estimator = CutEstimator(labels="AABB", mode="sampled", num_samples=10, seed=1)
+    estimator.run([(CIRCUIT, "ZZZZ", VALUES[0])]).result()
+    record = next(r for r in estimator.trace.records if r["kind"] == "query_batch")
+    assert record["reconstruction"].startswith("local: terms are sampled")
+
+
 def test_ranks_where_there_are_none_are_refused():
     with pytest.raises(UserError, match="reconstruction is 'mpi', expected a pilot with ranks"):
         estimated(reconstruction="mpi")
     with pytest.raises(UserError, match="reconstruction is 'often', expected one of auto"):
         estimated(reconstruction="often")
+
+
+@pytest.mark.parametrize("value", ["", " ", "many", "-4", "1"])
+def test_a_variable_that_tells_of_no_ranks_is_no_launcher(monkeypatch, value):
+    monkeypatch.setenv("PMI_SIZE", value)
+    assert cli_reconstruct._communicator() is None
+
+
+ONE_RANK_SEES_NOTHING = """
+import pathlib, sys
+from mpi4py import MPI
+from pilotcut import cli, stored
+if MPI.COMM_WORLD.rank == 1:
+    stored.numbers = lambda root: []
+sys.argv[1:] = ["reconstruct", sys.argv[1]]
+cli.main()
+"""
+
+
+@pytest.mark.mpi
+@needs_mpi
+def test_a_rank_that_sees_no_store_ends_all(finished_run):
+    pytest.importorskip("mpi4py")
+    done = subprocess.run(
+        [FOUND, "-n", "2", sys.executable, "-c", ONE_RANK_SEES_NOTHING, finished_run],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("expected the directory of a run") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_without_mpi_a_rank_says_what_to_install(monkeypatch):

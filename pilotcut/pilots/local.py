@@ -77,6 +77,11 @@ class LocalPilot(DaskPilot):
             self.wait_active(time.monotonic() + JOIN_S)
         except PilotError as error:
             self.move(PilotState.FAILED, str(error))
+            assert self._agent is not None
+            self._agent.close()  # nobody else will: another pilot stands in its place
+            return
+        if self._agent is not None and self._agent.process.poll() is not None:
+            self._agent_lost(f"{self._agent.log.stem} ended as soon as it was ready")
 
     def _agent_lost(self, reason: str) -> None:
         if self.description.ranks > 1:  # it says why

@@ -75,10 +75,12 @@ class PilotManager:
         self._scratch: Path | None = None
         self._scheduler: SchedulerLink | None = None
         self._closing = threading.Event()
+        self._has_lost = False  # the scheduler, and with it all that could still come
         self._monitor: threading.Thread | None = None
         self._newcomers: list[Callable[[Pilot], None]] = []
         self._replaced: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
+        self._counted: set[Pilot] = set()
         self._mourned: set[Pilot] = set()
         self._asked_slurm = 0.0
         self._writing = threading.Lock()
@@ -247,6 +249,7 @@ class PilotManager:
             pilot.follow_on(self._scheduler, self.connection_file, logs, self._scratch)
 
     def _scheduler_lost(self, reason: str) -> None:
+        self._has_lost = True
         for pilot in self._pilots:
             if not isinstance(pilot, InProcessPilot):
                 pilot.move(PilotState.FAILED, reason)
@@ -254,6 +257,7 @@ class PilotManager:
     # -- watching ------------------------------------------------------------------
 
     def _on_change(self, pilot: Pilot) -> None:
+        self._count_failure(pilot)
         self.events.write(
             {
                 "time": time.time(),
@@ -264,6 +268,17 @@ class PilotManager:
             }
         )
         self._write_roster()
+
+    def _count_failure(self, pilot: Pilot) -> None:
+        """Count early ends in a row before any other watcher hears of one.
+
+        Who then asks `is_replacing` is not told again if the answer turns to no.
+        """
+        if pilot.state.final and pilot not in self._counted:
+            self._counted.add(pilot)
+            kind = pilot.description.kind
+            failed_early = PilotState.ACTIVE not in pilot.since
+            self._failures[kind] = self._failures[kind] + 1 if failed_early else 0
 
     def _write_roster(self) -> None:
         from pilotcut.pilots import roster
@@ -334,6 +349,7 @@ class PilotManager:
         return (
             description.replace
             and not self._closing.is_set()
+            and not self._has_lost
             and self._failures[kind] < MOST_FAILURES
             and self._replaced[kind] < description.most_replacements
         )
@@ -343,11 +359,11 @@ class PilotManager:
         from pilotcut.pilots.dask_pilot import DaskPilot
 
         description = pilot.description
-        if not isinstance(pilot, DaskPilot) or not description.replace or self._closing.is_set():
+        if not isinstance(pilot, DaskPilot) or not description.replace:
+            return
+        if self._closing.is_set() or self._has_lost:
             return
         kind = description.kind
-        failed_early = PilotState.ACTIVE not in pilot.since
-        self._failures[kind] = self._failures[kind] + 1 if failed_early else 0
         if self._failures[kind] >= MOST_FAILURES:
             self._tell(pilot, f"no more are asked for: {MOST_FAILURES} failed in a row")
         elif self._replaced[kind] >= description.most_replacements:
@@ -358,7 +374,7 @@ class PilotManager:
             self._add(successor)
             try:
                 self._launch(successor)
-            except PilotError as error:
+            except (PilotError, OSError) as error:  # a full disk, say: it would be new for ever
                 successor.move(PilotState.FAILED, str(error))
 
     def _tell(self, pilot: Pilot, text: str) -> None:

@@ -8,8 +8,9 @@ written after the first, both under another name until they are whole: a block w
 
 from __future__ import annotations
 
+import io
 import json
-import os
+import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,27 +61,25 @@ class BlockStore:
         about
             What else is to be kept with it, as JSON.
         """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         flat = np.concatenate([np.ravel(array) for array in arrays]) if arrays else np.zeros(0)
-        data = self.directory / f"{name}.npy"
-        partial = self._partial(data)
-        with partial.open("wb") as file:
-            np.save(file, flat)
+        data = io.BytesIO()
+        np.save(data, flat)
+        content = data.getvalue()
         head = {
             "key": key,
             "shapes": [array.shape for array in arrays],
-            "crc32": zlib.crc32(partial.read_bytes()),
+            "crc32": zlib.crc32(content),
             "about": about,
         }
-        partial.replace(data)
-        header = self.directory / f"{name}.json"
-        partial = self._partial(header)
-        partial.write_text(json.dumps(head))
-        partial.replace(header)
+        try:
+            self._put(name, content, head)
+        except FileNotFoundError:  # its query has just made room for others
+            self._put(name, content, head)
 
-    def _partial(self, path: Path) -> Path:
-        # Two workers may write one block at the same time, and both are right.
-        return path.with_name(f"{path.name}.{os.uname().nodename}-{os.getpid()}.partial")
+    def _put(self, name: str, content: bytes, head: Mapping[str, Any]) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(self.directory / f"{name}.npy", content)
+        write_whole(self.directory / f"{name}.json", json.dumps(head).encode())
 
     def has(self, name: str, *, key: str) -> bool:
         """Return whether a block of this identity is there and whole."""
@@ -91,7 +90,7 @@ class BlockStore:
         return True
 
     def read(self, name: str, *, key: str) -> list[np.ndarray]:
-        """Return the arrays of a block, mapped from its file.
+        """Return the arrays of a block, read at once: what is checked is what is returned.
 
         Raises
         ------
@@ -103,12 +102,12 @@ class BlockStore:
             raise TornBlockError(f"block {name} is of another query")
         path = self.directory / f"{name}.npy"
         try:
-            checksum = zlib.crc32(path.read_bytes())
-            if checksum != head["crc32"]:
+            content = path.read_bytes()
+            if (checksum := zlib.crc32(content)) != head["crc32"]:
                 raise TornBlockError(
                     f"block {name} has checksum {checksum}, expected {head['crc32']}"
                 )
-            flat = np.load(path, mmap_mode="r") if path.stat().st_size else np.zeros(0)
+            flat = np.load(io.BytesIO(content))
         except (OSError, ValueError) as error:
             raise TornBlockError(f"block {name} cannot be read: {error}") from error
         return _divided(flat, head["shapes"])
@@ -126,6 +125,18 @@ class BlockStore:
         if not isinstance(head, dict) or not {"key", "shapes", "crc32", "about"} <= set(head):
             raise TornBlockError(f"block {name} has no proper head")
         return head
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under another name and rename it; what fails leaves nothing behind."""
+    # Two workers, or threads of one, may write one block at the same time, and both are right.
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _divided(flat: np.ndarray, shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:

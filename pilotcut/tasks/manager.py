@@ -203,18 +203,19 @@ class TaskManager:
         faults = faults_of(fn, cores, gpus, names, before, ranks, retries, error_retries, cost_s)
         if faults:
             raise UserError([f"task '{label}': {fault}" for fault in faults])
+        costs = cost_s if isinstance(cost_s, Mapping) else None
         view = TaskView(
             number,
             cores * ranks,
             gpus,
             None if names is None else frozenset(names),
-            None if isinstance(cost_s, Mapping) else cost_s,
+            None if cost_s is None or isinstance(cost_s, Mapping) else float(cost_s),
             time.time(),
             group=label.rpartition(".")[0] or None,
-            costs=dict(cost_s) if isinstance(cost_s, Mapping) else None,
+            costs=None if costs is None else {name: float(s) for name, s in costs.items()},
             ranks=ranks,
         )
-        if faults := placement_faults(view, self._rooms):
+        if faults := placement_faults(view, dict(self._rooms)):  # the binder's may grow
             raise UserError([f"task '{label}': {fault}" for fault in faults])
         budgets = (retries, error_retries, self._most_preemptions)
         record = Record(label, view, fn, args, kwargs, kind_of(fn, view), *budgets, ranks)
@@ -556,7 +557,7 @@ class TaskManager:
         record.started, record.finished = outcome.started, outcome.finished
         run_s = outcome.finished - outcome.started
         self._run_times.add(record.kind, run_s)
-        if record.view.cost_s is not None:
+        if record.view.cost_s is not None and outcome.error is None:
             self._rates.add(pilot, record.view.cost_s, run_s)
         if outcome.error is None:
             self._settle(record, TaskState.DONE).set_result(outcome.value)

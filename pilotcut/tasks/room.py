@@ -66,6 +66,11 @@ class Room:
         return self._view_of_idle
 
     @property
+    def idle(self) -> PilotView:
+        """What a policy would see if nothing ran here; for any thread."""
+        return replace(self._idle, rate=self._rates.of(self.pilot.name))
+
+    @property
     def alive(self) -> bool:
         """Whether tasks may run here, now or later."""
         return not self.pilot.state.final and self.pilot.state is not PilotState.DRAINING
@@ -114,7 +119,7 @@ class Room:
     def _free_at(self) -> tuple[float, ...]:
         """Return when busy slots will have done all that waits for them, by what tasks cost."""
         running, waiting = [], []
-        view = replace(self._idle, rate=self._rates.of(self._idle.name))
+        view = self.idle
         for ticket in self._held.values():
             cost_s = view.cost_s(ticket.task)
             known = math.inf if cost_s is None else cost_s

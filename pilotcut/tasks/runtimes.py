@@ -91,8 +91,10 @@ class Rates:
     def add(self, pilot: str, cost_s: float, run_s: float) -> None:
         """Take note of a run of a task of known cost."""
         if cost_s > 0 and run_s > 0:
-            self._of_pilot.setdefault(pilot, _Ratio()).add(cost_s, run_s)
             self._of_all.add(cost_s, run_s)
+            own = self._of_pilot.get(pilot, _Ratio())
+            own.add(cost_s, run_s)
+            self._of_pilot[pilot] = own  # not before it knows a run: other threads read
 
     def of(self, pilot: str) -> float:
         """Return the rate of a pilot, 1 as long as nothing is known of any."""

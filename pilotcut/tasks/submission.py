@@ -53,7 +53,10 @@ def faults_of(
 def _is_duration(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return 0.0 <= float(value) < math.inf
+    try:
+        return 0.0 <= float(value) < math.inf
+    except OverflowError:
+        return False
 
 
 def placement_faults(view: TaskView, rooms: Mapping[str, Room]) -> list[str]:
@@ -68,9 +71,9 @@ def placement_faults(view: TaskView, rooms: Mapping[str, Room]) -> list[str]:
     if unknown:
         return unknown
     asked = [r for r in rooms.values() if view.pilots is None or r.pilot.name in view.pilots]
-    able = [room for room in asked if room.view().suits(view)]
+    able = [room for room in asked if room.idle.suits(view)]
     if not able:
-        views = [room.view() for room in asked]
+        views = [room.idle for room in asked]
         fit = [v for v in views if v.suits(replace(view, cores=1, gpus=0))]
         if len(fit) < len(views) and (fault := _ranks_fault(view, views)):
             return [fault]
@@ -108,7 +111,7 @@ def _walltime_faults(view: TaskView, able: Sequence[Room]) -> list[str]:
     """Return that a task is longer than the walltime of every pilot that has one."""
     too_long = []
     for room in able:
-        cost_s = room.view().cost_s(view)
+        cost_s = room.idle.cost_s(view)
         if cost_s is None or WALLTIME_MARGIN * cost_s <= room.walltime_s:
             return []
         too_long.append(
