@@ -21,8 +21,6 @@ from pilotcut.tasks import TaskManager
 
 RECONSTRUCTIONS = ("auto", "local", "mpi")
 
-#: Floating-point operations a second of one process, roughly, for deciding.
-FLOPS = 3e9
 #: What is predicted to take less is not worth a task: files, dispatch, and nothing streams.
 LEAST_MPI_S = 1.0
 
@@ -145,7 +143,7 @@ def choose(
             "described; add one (see pilot_descriptions/laptop_mpi.yaml) or use 'auto'"
         )
     cost = predicted(contraction, rows, environments=True, itemsize=16 if exact else 8)
-    seconds = cost.flops / FLOPS * (4 if exact else 1)
+    seconds = cost.seconds
     says = f"{seconds:.2g} s and {cost.bytes / 2**20:.3g} MiB are predicted here"
     if wanted == "auto" and seconds < LEAST_MPI_S:
         return Here(f"local: {says}")
