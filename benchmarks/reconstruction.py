@@ -295,7 +295,7 @@ def peak(work: Callable[..., object], *arguments: object) -> int:
 # -- ranks -----------------------------------------------------------------------------
 
 #: Name -> rows of the batch, and how many CX gates join each pair of four fragments.
-CASES = {"rows": (384, (2,) * 6), "slices": (1, (3, 3, 3, 3, 3, 2))}
+CASES = {"rows": (128, (2,) * 6), "slices": (1, (3, 3, 3, 3, 3, 2))}
 
 
 def ranks_table(options: argparse.Namespace) -> None:
