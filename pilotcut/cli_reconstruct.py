@@ -34,7 +34,8 @@ def reconstruct(
 ) -> None:
     """Put a stored query together; under mpiexec or srun by all ranks.
 
-    What is missing or torn in the store is measured first.
+    What is missing or torn in the store is measured first. A store holds pickled objects: read
+    only stores of your own.
     """
     comm = _communicator()
     if comm is None:

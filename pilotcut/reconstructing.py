@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -11,13 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from pilotcut.cutting.fragment import FragmentTensor
-from pilotcut.errors import UserError
+from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.evaluation import Compiled, Contracting, Evaluation
 from pilotcut.pilots import PilotState
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.slices import predicted
 from pilotcut.reconstruction.store import TensorStore
 from pilotcut.tasks import TaskManager
+
+_log = logging.getLogger(__name__)
 
 RECONSTRUCTIONS = ("auto", "local", "mpi")
 
@@ -38,12 +41,16 @@ class Here:
 
 @dataclass(frozen=True)
 class OverRanks:
-    """Contract on the ranks of an MPI pilot, once everything is there."""
+    """Contract on the ranks of an MPI pilot, once everything is there.
+
+    Where nobody asked for it (`is_asked`) and it fails, this process contracts.
+    """
 
     reason: str
     tasks: TaskManager
     ranks: int
     pilots: tuple[str, ...]
+    is_asked: bool = True
 
     def start(self, compiled: Compiled, matrices: Sequence[np.ndarray]) -> RankContracting:
         """Return what takes the rows."""
@@ -70,18 +77,29 @@ class RankContracting(Contracting):
     def evaluation(self, tensors: Sequence[FragmentTensor]) -> Evaluation:
         """Return what is known once all rows were added."""
         assert self.how is not None
+        try:
+            return self._over_ranks(self.how, tensors)
+        except (TaskError, PilotError) as error:
+            if self.how.is_asked:
+                raise
+            _log.warning("reconstruction over ranks failed, it goes on in this process: %s", error)
+        here = Contracting(self.compiled, self.matrices)
+        here.add(slice(0, len(tensors[0].values)), tensors)
+        return here.evaluation(tensors)
+
+    def _over_ranks(self, how: OverRanks, tensors: Sequence[FragmentTensor]) -> Evaluation:
         contraction = self.compiled.contraction
         assert isinstance(contraction, Contraction)
-        directory = self.how.directory()
+        directory = how.directory()
         try:
             values_only = [FragmentTensor(tensor.values, ()) for tensor in tensors]
             TensorStore.write(directory, values_only, self.matrices)
-            self.how.tasks.submit_task(
+            how.tasks.submit_task(
                 contract_on_ranks,
                 directory,
                 contraction,
-                ranks=self.how.ranks,
-                pilot=self.how.pilots,
+                ranks=how.ranks,
+                pilot=how.pilots,
                 name="reconstruction",
             ).result()
             values = np.load(directory / "values.npy")
@@ -154,4 +172,5 @@ def choose(
     assert tasks is not None
     ranks = max(pilot.description.ranks for pilot in pilots)
     names = tuple(pilot.name for pilot in pilots if pilot.description.ranks == ranks)
-    return OverRanks(f"mpi on {ranks} ranks: {says}", tasks, ranks, names)
+    reason = f"mpi on {ranks} ranks: {says}"
+    return OverRanks(reason, tasks, ranks, names, is_asked=wanted == "mpi")

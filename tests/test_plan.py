@@ -818,7 +818,6 @@ FREE = with_gate(XXPlusYYGate(Parameter("a"), 0.2))
         (RING, "ZQZZ", {}, ObservableError, "'ZQZZ' is not a Pauli string .*write for example"),
         (RING, ["ZZZZ", 3], {}, ObservableError, "3 is not a Pauli string"),
         (RING, [], {}, ObservableError, "empty, expected at least one"),
-        (RING, None, {}, ObservableError, "None is not a Pauli string"),
     ],
 )
 def test_bad_input_gets_one_line(circuit, observables, how, kind, message):

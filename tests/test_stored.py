@@ -429,6 +429,23 @@ def test_auto_uses_ranks_for_large_ones(team, monkeypatch):
     np.testing.assert_allclose(found.evs, here.evs, rtol=0, atol=1e-12)
 
 
+def fail_on_ranks(directory, contraction):
+    raise TaskError("not today")
+
+
+@pytest.mark.mpi
+def test_ranks_that_fail_lose_nothing_that_was_measured(team, monkeypatch, caplog):
+    monkeypatch.setattr("pilotcut.reconstructing.LEAST_MPI_S", 0.0)
+    monkeypatch.setattr("pilotcut.reconstructing.contract_on_ranks", fail_on_ranks)
+    options = {"labels": "AABB", "mode": "sampled", "shots": 200, "seed": 11}
+    found = CutEstimator(team, **options).run([(CIRCUIT, OBSERVABLES, VALUES)]).result()[0].data
+    assert "it goes on in this process: not today" in caplog.text
+    here = estimated(mode="sampled")
+    np.testing.assert_allclose(found.evs, here.evs, rtol=0, atol=1e-12)
+    with pytest.raises(TaskError, match="not today"):
+        estimated(tasks=team, mode="sampled", reconstruction="mpi")
+
+
 def test_auto_does_not_wait_for_ranks_that_are_not_there_yet(monkeypatch):
     monkeypatch.setattr("pilotcut.reconstructing.LEAST_MPI_S", 0.0)
     described = PilotDescription(name="later", resource="slurm", cores_per_node=2, ranks=2)

@@ -1,6 +1,6 @@
 """Blocks: what bundles measured, in files that outlive the processes that wrote them.
 
-A block is one flat ``.npy`` file, which can be memory-mapped, and a ``.json`` file beside it
+A block is one flat ``.npy`` file, which other tools can memory-map, and a ``.json`` file beside it
 that says what lies where, what was measured, and the checksum of the first. The second is
 written after the first, both under another name until they are whole: a block without its
 ``.json`` does not exist, and one whose content does not fit its checksum is torn.

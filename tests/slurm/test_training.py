@@ -66,7 +66,8 @@ def hybrid(tmp_path):
 
 def options(config):
     """Return a configuration as options of `pilotcut train`."""
-    given = {name: value for name, value in asdict(config).items() if value is not None}
+    # A switch that is off, `store`, has no option to say so.
+    given = {name: value for name, value in asdict(config).items() if value not in (None, False)}
     return [
         given.pop("dataset"),
         *(f"--{name.replace('_', '-')}={value}" for name, value in given.items()),
