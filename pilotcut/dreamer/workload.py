@@ -8,7 +8,7 @@ knows how long anything takes: see `pilotcut.dreamer.costmodel`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -18,9 +18,10 @@ from qiskit.circuit import QuantumCircuit
 
 from pilotcut.backends.aer import PACK_QUBITS
 from pilotcut.backends.branch_plan import BranchPlan, Operation
+from pilotcut.backends.sampled import extended
 from pilotcut.backends.templates import UNBINDABLE, measured_in_place
 from pilotcut.bundles import Request, row_bundles, split
-from pilotcut.cutting.fragment import Fragment, SiteStep
+from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.program import Angle, Program, Step, read_circuit
 from pilotcut.reconstruction.contract import Contraction
@@ -65,6 +66,12 @@ EXACT = (
     "gram_products",
 )
 
+#: What a call that draws from the exact law is made of: the engine's work, and the draws.
+SAMPLED = (*EXACT, "laws", "draws")
+
+#: The amounts that calls of a mode are counted in.
+KINDS = {"counts": COUNTS, "sampled": SAMPLED, "exact": EXACT}
+
 #: Aer fuses gates of circuits with more qubits than this.
 FUSED_QUBITS = 14
 
@@ -85,15 +92,12 @@ class Load:
 
     Parameters
     ----------
-    kind
-        `COUNTS` or `EXACT`: what `amounts` are amounts of.
     amounts
-        Of one call.
+        Of one call, in the order of its mode's `KINDS`.
     number
         How many such calls there are.
     """
 
-    kind: tuple[str, ...]
     amounts: np.ndarray
     number: float = 1.0
 
@@ -168,9 +172,7 @@ class CircuitProfile:
 def profile_of(circuit: QuantumCircuit) -> CircuitProfile:
     """Return qubits, depth, gate mix and interaction graph of a circuit."""
     program, binding = read_circuit(circuit)
-    pairs = Counter(
-        (min(s.qubits), max(s.qubits)) for s in program.steps if len(s.qubits) == 2
-    )
+    pairs = Counter((min(s.qubits), max(s.qubits)) for s in program.steps if len(s.qubits) == 2)
     return CircuitProfile(
         qubits=circuit.num_qubits,
         depth=_depth(program),
@@ -246,25 +248,56 @@ class _FragmentWork:
     def of(cls, fragment: Fragment, mode: str, rows: int, shots: int) -> _FragmentWork:
         if mode == "counts":
             return _of_circuits(fragment, rows, shots)
-        return _of_branches(fragment, rows, sampled=mode == "sampled", shots=shots)
+        if mode == "sampled":
+            return _of_draws(fragment, rows, shots)
+        return _of_branches(fragment, rows)
 
 
 # -- the exact engine --------------------------------------------------------------------
 
 
-def _of_branches(fragment: Fragment, rows: int, sampled: bool, shots: int) -> _FragmentWork:
+def _of_branches(fragment: Fragment, rows: int) -> _FragmentWork:
     counter = BranchCounter(fragment)
     sizes = Counter(piece.stop - piece.start for piece in row_bundles(fragment, rows))
-    loads = tuple(Load(EXACT, counter.amounts(size), n) for size, n in sizes.items())
-    branches = prod(site.rank for site in fragment.sites)
+    loads = tuple(Load(counter.amounts(size), n) for size, n in sizes.items())
     return _FragmentWork(
         loads=loads,
         templates=1,
         template_gates=len(fragment.steps),
-        subexperiments=rows * branches,
+        subexperiments=rows * prod(site.rank for site in fragment.sites),
         amplitudes=rows * counter.plan.amplitudes,
         memory_bytes=16.0 * counter.plan.amplitudes,
     )
+
+
+def _of_draws(fragment: Fragment, rows: int, shots: int) -> _FragmentWork:
+    counter = DrawCounter(fragment, shots)
+    loads = tuple(
+        Load(counter.amounts(size, slice(first, last)), number)
+        for (size, first, last), number in _shares(fragment, rows, shots)
+    )
+    amplitudes = counter.branches.plan.amplitudes
+    return _FragmentWork(
+        loads=loads,
+        templates=1,
+        template_gates=len(fragment.steps),
+        subexperiments=rows * fragment.num_subexperiments,
+        amplitudes=rows * amplitudes,
+        memory_bytes=16.0 * amplitudes,
+    )
+
+
+class DrawCounter:
+    """Counts draws from the exact law: each call asks for its rows' law, and draws its part."""
+
+    def __init__(self, fragment: Fragment, shots: int) -> None:
+        self.branches = BranchCounter(extended(fragment))
+        self._products = max(1, len(self.branches.plan.fragment.observables))
+
+    def amounts(self, rows: int, part: slice) -> np.ndarray:
+        """Return the amounts of one call; see `CircuitCounter.amounts`."""
+        drawn = rows * float(part.stop - part.start)
+        return np.append(self.branches.amounts(rows), [drawn, drawn * self._products])
 
 
 class BranchCounter:
@@ -361,29 +394,36 @@ class _Application:
 
 def _of_circuits(fragment: Fragment, rows: int, shots: int) -> _FragmentWork:
     counter = CircuitCounter(fragment, shots)
-    bundles = list(split(0, Request(fragment, np.zeros((rows, 0)), shots)))
-    shares = Counter((b.rows.stop - b.rows.start, b.part.start, b.part.stop) for b in bundles)
-    chosen = _evenly(list(shares.items()))
-    scale = len(shares) / max(1, len(chosen))
     loads = tuple(
-        Load(COUNTS, counter.amounts(size, slice(first, last)), number * scale)
-        for (size, first, last), number in chosen
+        Load(counter.amounts(size, slice(first, last)), number)
+        for (size, first, last), number in _shares(fragment, rows, shots)
     )
     widest = max((t.qubits for t in counter.templates), default=1)
-    total = sum(load.number * load.amounts for load in loads) if loads else np.zeros(len(COUNTS))
+    applied = [COUNTS.index("amplitude_gates"), COUNTS.index("fused_gates")]
     return _FragmentWork(
         loads=loads,
         templates=len(counter.templates),
         template_gates=sum(t.gates for t in counter.templates),
         subexperiments=rows * fragment.num_subexperiments,
-        amplitudes=float(total[COUNTS.index("amplitude_gates")] + total[6]),
-        memory_bytes=16.0 * 2.0**widest,
+        amplitudes=sum(load.number * float(load.amounts[applied].sum()) for load in loads),
+        memory_bytes=16.0 * 2.0 ** max(widest, min(widest * 2, PACK_QUBITS)),
     )
 
 
-def _evenly(items: list[tuple[tuple[int, int, int], int]]) -> list[tuple[tuple[int, int, int], int]]:
-    step = max(1, len(items) // MOST_COUNTED)
-    return items[::step]
+# Rows of a bundle, and its part of the subexperiments from the first to the last.
+_Share = tuple[int, int, int]
+
+
+def _shares(fragment: Fragment, rows: int, shots: int) -> list[tuple[_Share, float]]:
+    """Return the different bundles of a request, and how many there are of each.
+
+    Of very many, some stand for the others.
+    """
+    bundles = split(0, Request(fragment, np.zeros((rows, 0)), shots))
+    shares = Counter((b.rows.stop - b.rows.start, b.part.start, b.part.stop) for b in bundles)
+    chosen = list(shares.items())[:: max(1, len(shares) // MOST_COUNTED)]
+    scale = shares.total() / max(1, sum(number for _, number in chosen))
+    return [(share, number * scale) for share, number in chosen]
 
 
 @dataclass(frozen=True)
@@ -411,7 +451,7 @@ class CircuitCounter:
         self.templates = [self._shape(fragment, t) for t in fragment.templates]
         self._first = np.cumsum([0, *(t.variants for t in self.templates)])
 
-    def _shape(self, fragment: Fragment, template: object) -> _TemplateShape:
+    def _shape(self, fragment: Fragment, template: Template) -> _TemplateShape:
         group, measured = template.group, template.measured
         members = fragment.observables[list(fragment.groups[group])]
         support = members.x.any(axis=0) | members.z.any(axis=0)
