@@ -252,12 +252,17 @@ def pareto(candidates: Sequence[Candidate], per_cuts: int) -> tuple[Candidate, .
     return tuple(c for cuts in sorted(by_cuts) for c in _best_of(by_cuts[cuts], per_cuts))
 
 
-def _best_of(candidates: list[Candidate], most: int) -> list[Candidate]:
-    ranked = sorted(candidates, key=lambda c: (c.cost, c.figures, _spelled(c)))
+def undominated(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that none other beats in all figures, the cheapest first."""
     front: list[Candidate] = []
-    for one in ranked:
+    for one in sorted(candidates, key=lambda c: (c.cost, c.figures, _spelled(c))):
         if not any(_dominates(other.figures, one.figures) for other in front):
             front.append(one)
+    return front
+
+
+def _best_of(candidates: list[Candidate], most: int) -> list[Candidate]:
+    front = undominated(candidates)
     kept: dict[int, Candidate] = {}
     for figure in (3, 0, 2, 1):  # cost, width, overhead, variants
         best = min(range(len(front)), key=lambda k: (front[k].figures[figure], k))

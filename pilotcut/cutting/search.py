@@ -7,7 +7,7 @@ may predict. Budgets are numbers of moves and never clocks, so a seed decides al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -19,11 +19,15 @@ from pilotcut.cutting.candidates import (
     FragmentShape,
     pareto,
     proxy_cost,
+    undominated,
 )
 from pilotcut.cutting.engines.contiguous import contiguous
-from pilotcut.cutting.engines.exact import exact
+from pilotcut.cutting.engines.exact import MOST_QUBITS, exact
 from pilotcut.cutting.engines.goal import Engine, Goal
+from pilotcut.cutting.engines.hypergraph import hypergraph
+from pilotcut.cutting.engines.refinement import refined
 from pilotcut.cutting.interactions import Interactions, interactions_of
+from pilotcut.cutting.oracle import cp_sat
 from pilotcut.cutting.placement import Placement, WireCut
 from pilotcut.cutting.program import Program
 from pilotcut.errors import CutError
@@ -77,9 +81,10 @@ def search(
     -------
     tuple[Candidate, ...]
         For each number of cuts those that none other beats in (max width, variants, overhead,
-        cost), `per_cuts` at most; the cheapest and the narrowest are always among them. The
-        circuit without cuts is there if it is narrow enough, in as many fragments as it has
-        parts that no gate joins.
+        cost), `per_cuts` at most; the cheapest and the narrowest are always among them. Without
+        `max_cuts`, those that none beats whatever the number of cuts; the one of least
+        `overhead` answers the question. The circuit without cuts is there if it is narrow
+        enough, in as many fragments as it has parts that no gate joins.
 
     Raises
     ------
@@ -98,13 +103,12 @@ def search(
     goal = _goal(max_cuts, max_width, cost, wire_cuts, seed)
     graph = interactions_of(program)
     evaluator = Evaluator(graph, goal.cost)
-    for labels in _proposals(engine, graph, goal):
-        evaluator.add([labels])
+    evaluator.add(_proposals(engine, graph, goal))
     found = [c for c in evaluator.seen.values() if c.max_width <= (max_width or c.max_width)]
     fitting = [c for c in found if max_cuts is None or c.cuts <= max_cuts]
     if not fitting:
         raise CutError(_nothing_fits(list(evaluator.seen.values()), goal))
-    return pareto(fitting, per_cuts)
+    return pareto(undominated(fitting) if max_cuts is None else fitting, per_cuts)
 
 
 def _goal(
@@ -132,21 +136,25 @@ def _nothing_fits(found: list[Candidate], goal: Goal) -> str:
     )
 
 
-def _uncut(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
-    yield np.zeros(graph.num_ends, dtype=int)
-
-
 #: Engines by name, each on its own.
-ENGINES: dict[str, Engine] = {"exact": exact, "contiguous": contiguous}
+ENGINES: dict[str, Engine] = {
+    "exact": exact,
+    "contiguous": contiguous,
+    "hypergraph": hypergraph,
+    "cp-sat": cp_sat,
+}
 
 
-def _proposals(engine: str, graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
-    yield from _uncut(graph, goal)
+def _proposals(engine: str, graph: Interactions, goal: Goal) -> list[np.ndarray]:
+    found = [np.zeros(graph.num_ends, dtype=int)]
     if engine == "auto":
-        yield from exact(graph, goal)
-        yield from contiguous(graph, goal)
-    elif engine in ENGINES:
-        yield from ENGINES[engine](graph, goal)
-    else:
+        found += exact(graph, goal)
+        found += contiguous(graph, goal)
+        if graph.num_qubits > MOST_QUBITS:
+            found += hypergraph(graph, goal)
+        return [*found, *refined(graph, goal, found)]
+    if engine not in ENGINES:
         known = ", ".join(["auto", *ENGINES])
         raise CutError(f"engine is '{engine}', expected one of {known}; leave it out for 'auto'")
+    found += ENGINES[engine](graph, goal)
+    return [*found, *refined(graph, goal, found)] if engine == "hypergraph" else found
