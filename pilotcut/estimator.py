@@ -29,6 +29,7 @@ from pilotcut.backends import check_backend
 from pilotcut.backends.base import Shots
 from pilotcut.bundles import Request
 from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import CutPlan, Observables, build_plan, check_size, pauli_terms
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
@@ -349,7 +350,7 @@ class CutEstimator(BaseEstimatorV2):
         self.stages.compiled(plan, perf_counter() - started)
         return compiled
 
-    def _labels_for(self, program: Program) -> Sequence[str] | None:
+    def _labels_for(self, program: Program) -> Sequence[str] | Placement | None:
         if self._plan is not None:
             if self._plan.program.key != program.key:
                 raise CutError(
@@ -357,7 +358,7 @@ class CutEstimator(BaseEstimatorV2):
                     f"the one the plan was compiled for ({self._plan.num_qubits} qubits, "
                     f"{len(self._plan.program.steps)} gates); compile a plan for it, or give labels"
                 )
-            return self._plan.requested_labels
+            return self._plan.requested
         if self._cuts is not None or self._max_width is not None:
             return choose_labels(program, cuts=self._cuts, max_width=self._max_width)
         return self._labels
