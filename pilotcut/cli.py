@@ -30,7 +30,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from pilotcut import __version__, cli_pilots, cli_reconstruct
+from pilotcut import __version__, cli_pilots, cli_plan, cli_reconstruct
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.training.config import TrainingConfig, default_of
 
@@ -52,6 +52,7 @@ app.add_typer(cli_pilots.app, name="pilots")
 app.add_typer(cli_pilots.tasks_app, name="tasks")
 app.command()(cli_pilots.run)
 app.command()(cli_reconstruct.reconstruct)
+app.command()(cli_plan.plan)
 app.command("status")(cli_pilots.status_of_run)
 
 _out = Console()

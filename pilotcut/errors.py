@@ -29,6 +29,14 @@ class DescriptionError(UserError):
     """A pilot description that cannot be read or does not make sense."""
 
 
+class CircuitFileError(UserError):
+    """A file that holds no circuit that can be cut."""
+
+
+class DrawingError(UserError):
+    """A drawing that cannot be written where it is wanted."""
+
+
 class CutError(UserError):
     """A circuit that cannot be cut as asked."""
 

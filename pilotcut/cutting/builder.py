@@ -15,7 +15,7 @@ from qiskit.quantum_info import PauliList
 from qiskit_addon_cutting.instructions import Move
 
 from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
-from pilotcut.cutting.fragment import Bond, Fragment, Site, SiteStep
+from pilotcut.cutting.fragment import Bond, Fragment, Placed, Site, SiteStep
 from pilotcut.cutting.joint import joint_basis, parallel_groups
 from pilotcut.cutting.placement import Placement, labels_of_steps
 from pilotcut.cutting.program import Angle, Param, Program, Step
@@ -60,6 +60,8 @@ class Builder:
         self._cuts: list[Cut] = []
         # (wires, step) or (wires, (cut index, side)) in order
         self._placed: list[tuple[tuple[int, ...], Step | tuple[int, int]]] = []
+        # (name, qubits, wires, cut index) of the circuit's own gates and cuts, in order
+        self._layout: list[tuple[str, tuple[int, ...], tuple[int, ...], int | None]] = []
         for steps in self._in_order(program, joint_cuts):
             qubits = [q for step in steps for q in step.qubits]
             self._cut_what_is_due(qubits)
@@ -99,6 +101,7 @@ class Builder:
 
     def _place(self, step: Step) -> None:
         if step.name == "reset":
+            self._note(step)
             self._stale.add(step.qubits[0])
         elif step.name == "cut_wire":
             self._cut_wire(step.qubits[0], step.qubits[0], "cut_wire")
@@ -110,6 +113,7 @@ class Builder:
             wires = tuple(self._wire(q) for q in step.qubits)
             self._join(wires)
             self._placed.append((wires, step))
+            self._note(step)
 
     def _in_order(self, program: Program, joint_cuts: bool) -> list[tuple[Step, ...]]:
         """Return the steps one by one, or in groups where gates are cut jointly."""
@@ -130,7 +134,8 @@ class Builder:
         if self._crosses((source, destination)):
             self._cut_wire(source, destination, "move")
         else:
-            self._wire_of_qubit[destination] = self._wire(source)
+            wire = self._wire_of_qubit[destination] = self._wire(source)
+            self._layout.append(("move", (source, destination), (wire, wire), None))
             self._stale.discard(destination)
             self._stale.add(source)
 
@@ -141,6 +146,7 @@ class Builder:
             self._labels[destination] = label
         new = self._wire_of_qubit[destination] = self._new_wire(destination)
         self._stale.discard(destination)
+        self._layout.append((name, (source, destination), (old, new), len(self._cuts)))
         self._add_cut(Cut(name, ((old,), (new,)), basis_of_gate(Move())))
 
     def _cut_what_is_due(self, qubits: Iterable[int]) -> None:
@@ -153,6 +159,7 @@ class Builder:
     def _cut_gate(self, step: Step) -> None:
         wires = tuple(self._wire(q) for q in step.qubits)
         sides = ((wires[0],), (wires[1],))
+        self._note(step, len(self._cuts))
         if not any(isinstance(p, Angle) for p in step.params):
             self._add_cut(Cut(step.name, sides, basis_of_gate(step.gate_with(step.params))))
             return
@@ -172,6 +179,7 @@ class Builder:
             turned = self._labels[step.qubits[0]] != first
             sides[0].append(pair[turned])
             sides[1].append(pair[not turned])
+            self._note(step, len(self._cuts))
         for rotation, pair in zip(rotations, wires, strict=True):
             self._place_locals(rotation.before, pair)
         fixed = [None if isinstance(r.angle, Angle) else r.angle for r in rotations]
@@ -183,6 +191,11 @@ class Builder:
 
     def _place_locals(self, steps: Locals, wires: Sequence[int]) -> None:
         self._placed.extend(((wires[side],), step) for side, step in steps)
+
+    def _note(self, step: Step, cut: int | None = None) -> None:
+        """Keep where a step of the program stands, for `layout`."""
+        wires = tuple(self._wire_of_qubit[q] for q in step.qubits)
+        self._layout.append((step.name, step.qubits, wires, cut))
 
     def _add_cut(self, cut: Cut) -> None:
         for side, wires in enumerate(cut.wires):
@@ -211,6 +224,14 @@ class Builder:
     def qubit_labels(self) -> tuple[str, ...]:
         """Return the label of each qubit's last wire."""
         return tuple(str(self._names[self._fragment_of_wire[w]]) for w in self._wire_of_qubit)
+
+    def layout(self) -> tuple[Placed, ...]:
+        """Return where the circuit's gates and cuts stand, in an order that every qubit keeps."""
+        of = self._fragment_of_wire
+        return tuple(
+            Placed(name, qubits, tuple(of[w] for w in wires), cut)
+            for name, qubits, wires, cut in self._layout
+        )
 
     def fragments(self) -> tuple[tuple[Fragment, ...], np.ndarray]:
         """Return the fragments, and which sub-observable of each stands in each term."""

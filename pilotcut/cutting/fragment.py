@@ -334,6 +334,28 @@ def _diagonal(ket: np.ndarray, bra: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """Where one gate of the circuit, or a cut of one of its wires, came to stand.
+
+    Parameters
+    ----------
+    name
+        Name of the gate, or "cut_wire".
+    qubits
+        The circuit's qubits; twice the same one where a wire is cut.
+    fragments
+        The fragment at each of them; of a wire that is cut, those before and behind the cut.
+    bond
+        The bond that stands for the gate or wire, None where it is not cut.
+    """
+
+    name: str
+    qubits: tuple[int, ...]
+    fragments: tuple[int, ...]
+    bond: int | None
+
+
+@dataclass(frozen=True)
 class Block:
     """What one bundle measured: some variants of one group, for some parameter sets.
 

@@ -19,7 +19,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
 from pilotcut.cutting.builder import Builder
-from pilotcut.cutting.fragment import Bond, Fragment
+from pilotcut.cutting.fragment import Bond, Fragment, Placed
 from pilotcut.cutting.placement import Placement, placement_of
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
@@ -56,6 +56,8 @@ class CutPlan:
         term. Identity terms are exactly 1 and never run.
     joint_cuts
         Whether parallel gates between two labels are cut as one.
+    layout
+        Where the circuit's gates and cuts stand, for those who show the plan.
     """
 
     program: Program
@@ -67,6 +69,7 @@ class CutPlan:
     terms: PauliList
     term_index: np.ndarray = field(repr=False)
     joint_cuts: bool = False
+    layout: tuple[Placed, ...] = field(default=(), repr=False)
 
     @property
     def num_qubits(self) -> int:
@@ -208,6 +211,7 @@ def build_plan(
         terms=terms,
         term_index=term_index,
         joint_cuts=joint_cuts,
+        layout=builder.layout(),
     )
 
 

@@ -21,7 +21,7 @@ from pilotcut.backends.branch_plan import BranchPlan, Operation
 from pilotcut.backends.sampled import extended
 from pilotcut.backends.templates import UNBINDABLE, measured_in_place
 from pilotcut.bundles import Request, row_bundles, split
-from pilotcut.cutting.fragment import Fragment
+from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.program import Angle, Program, Step, read_circuit
 from pilotcut.reconstruction.contract import Contraction
