@@ -142,14 +142,10 @@ class Sample:
     compile_s: float = 0.0
 
     @classmethod
-    def of(
-        cls, family: str, circuit: QuantumCircuit, plan: CutPlan | None = None, **how: Any
-    ) -> Sample:
-        """Return the sample of a circuit; without a plan it is compiled, as `how` says."""
-        if plan is not None:
-            return cls(family, circuit, plan)
+    def of(cls, family: str, circuit: QuantumCircuit, cuts: int) -> Sample:
+        """Return the sample of a circuit with a number of cuts."""
         started = perf_counter()
-        plan = compile_plan(circuit, "Z" * circuit.num_qubits, **how)
+        plan = compile_plan(circuit, "Z" * circuit.num_qubits, cuts=cuts)
         return cls(family, circuit, plan, perf_counter() - started)
 
     def values(self, rows: int) -> np.ndarray:

@@ -95,6 +95,18 @@ def described(pilot: PilotDescription) -> Resources:
     )
 
 
+def here() -> Resources:
+    """Return what this process has."""
+    return Resources(
+        machine=machine(),
+        cores=len(os.sched_getaffinity(0)),
+        threads=int(os.environ.get("OMP_NUM_THREADS", "1")),
+        slots=1,
+        slots_per_node=1,
+        memory_bytes=memory_limit(),
+    )
+
+
 def found(pilot: PilotDescription, seen: Mapping[str, Any]) -> Resources:
     """Return a pilot's resources with what `detect` saw on it."""
     promised = pilot.memory_bytes

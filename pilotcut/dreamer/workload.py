@@ -485,7 +485,7 @@ class CircuitCounter:
 
     def _of_template(self, template: _TemplateShape, number: int) -> np.ndarray:
         total = np.zeros(len(COUNTS))
-        for copies, runs in _packs(number, template.qubits):
+        for copies, runs in packs(number, template.qubits):
             qubits, gates = copies * template.qubits, copies * template.gates
             amplitudes = float(runs) * gates * 2.0**qubits
             tableau = float(runs) * gates * qubits * template.clifford
@@ -514,7 +514,7 @@ def _opened(step: Step) -> int:
     return len(step.gate.definition.data) if free and step.name in UNBINDABLE else 1
 
 
-def _packs(number: int, qubits: int) -> Iterator[tuple[int, int]]:
+def packs(number: int, qubits: int) -> Iterator[tuple[int, int]]:
     """Yield (copies, runs) as the Aer backend packs so many subexperiments."""
     copies = min(max(1, PACK_QUBITS // qubits), max(1, number))
     while number > 0:
