@@ -6,7 +6,7 @@ The same circuits, bundles and contractions as in a real query, of the three fam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from qiskit.circuit import QuantumCircuit
 
-from pilotcut.bundles import Request
+from pilotcut.bundles import Request, exact_row_s, predicted_s
 from pilotcut.calls import Call, CircuitCall, circuit_calls, exact_calls
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.plan import CutPlan, check_size, compile_plan
@@ -29,10 +29,11 @@ from pilotcut.dreamer.calibration import (
     ModeObservations,
     key_of,
     now,
+    observation,
     versions,
 )
 from pilotcut.dreamer.samples import FAMILIES
-from pilotcut.dreamer.workload import BranchCounter, CircuitCounter, DrawCounter, Work, work_of
+from pilotcut.dreamer.workload import BranchCounter, CircuitCounter, DrawCounter, work_of
 from pilotcut.errors import CutError
 from pilotcut.evaluation import Compiled, Contracting
 from pilotcut.executor import Executor
@@ -44,24 +45,29 @@ from pilotcut.tasks import TaskManager
 #: Modes that are measured unless others are asked for.
 MODES = ("counts", "exact", "sampled")
 
-#: Seconds for each mode, calls and batches together.
-BUDGET_S = 18.0
+#: Seconds for each mode, calls and batches together; what is left of a minute starts the pilot.
+BUDGET_S = {"counts": 30.0, "exact": 14.0, "sampled": 10.0}
+
+#: Calls and batches that are guessed to take longer are left out: many small ones say more.
+LONGEST_S = 0.8
 
 #: (qubits, cuts) that each family is measured with, so that a short time sees all sizes.
 SIZES = {
     "counts": [
-        (4, 2), (16, 0), (8, 1), (12, 2), (20, 0), (6, 3), (10, 0), (18, 2), (4, 0), (14, 4),
-        (18, 0), (8, 2), (20, 4), (14, 0), (12, 4), (6, 0), (16, 2),
+        (4, 2), (16, 0), (8, 1), (12, 2), (19, 0), (6, 3), (10, 0), (18, 2), (4, 0), (14, 0),
+        (18, 0), (8, 2), (20, 4), (12, 0), (8, 3), (6, 0), (17, 0), (16, 2), (10, 4), (15, 0),
+        (20, 2), (14, 1), (20, 0), (13, 0), (24, 2), (6, 2), (16, 3), (11, 0), (22, 2), (12, 4),
     ],
     "exact": [
         (4, 2), (16, 0), (10, 2), (20, 0), (6, 0), (14, 4), (12, 0), (18, 0), (20, 2), (8, 2),
-        (14, 0), (24, 4), (10, 0), (16, 2), (28, 2), (19, 0), (30, 2),
+        (14, 0), (24, 4), (10, 0), (16, 2), (28, 2), (19, 0), (30, 2), (8, 0), (12, 1), (17, 0),
+        (32, 2), (18, 4), (13, 0), (15, 0), (22, 2), (11, 0), (20, 4), (9, 0), (26, 3), (34, 2),
     ],
 }  # fmt: skip
 SIZES["sampled"] = [size for size in SIZES["exact"] if size[1] > 0 or size[0] <= 18]
 
 #: Parameter sets of a batch.
-ROWS = (1, 16)
+ROWS = (1, 4, 16)
 
 SHOTS = 1024
 
@@ -81,7 +87,7 @@ class _Clock:
 def calibrate(
     pilot: PilotDescription | None = None,
     modes: Sequence[str] = MODES,
-    budget_s: float = BUDGET_S,
+    budget_s: Mapping[str, float] = BUDGET_S,
 ) -> Calibration:
     """Return what one pilot takes, measured on it.
 
@@ -95,17 +101,18 @@ def calibrate(
         Seconds for each mode; half of them for calls, and half for batches.
     """
     if pilot is None:
-        return _calibrate(None, pilot, modes, budget_s)
+        return calibrate_through(None, pilot, modes, budget_s)
     with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
-        return _calibrate(tasks, pilot, modes, budget_s)
+        return calibrate_through(tasks, pilot, modes, budget_s)
 
 
-def _calibrate(
+def calibrate_through(
     tasks: TaskManager | None,
     pilot: PilotDescription | None,
-    modes: Sequence[str],
-    budget_s: float,
+    modes: Sequence[str] = MODES,
+    budget_s: Mapping[str, float] = BUDGET_S,
 ) -> Calibration:
+    """Return what is measured on pilots that are running, all as `pilot` describes them."""
     seen = tasks.submit_task(resources.detect).result() if tasks else resources.detect()
     return Calibration(
         pilot="here" if pilot is None else pilot.kind,
@@ -114,7 +121,7 @@ def _calibrate(
         machine=str(seen["machine"]),
         versions=versions(),
         made=now(),
-        modes={mode: observe(tasks, mode, budget_s) for mode in modes},
+        modes={mode: observe(tasks, mode, budget_s[mode]) for mode in modes},
     )
 
 
@@ -174,8 +181,7 @@ def _observed_calls(
     for number, sample in enumerate(samples):
         if clock.is_over:
             return
-        rows = ROWS[number % len(ROWS)]
-        yield from observed_calls(tasks, mode, sample, rows)
+        yield from observed_calls(tasks, mode, sample, ROWS[number % len(ROWS)])
 
 
 def observed_calls(
@@ -235,6 +241,10 @@ def _observed_batches(
         if clock.is_over:
             break
         rows = ROWS[-1 - number % len(ROWS)]
+        if guessed_s(mode, sample.plan, rows) > LONGEST_S:
+            rows = ROWS[0]
+        if guessed_s(mode, sample.plan, rows) > LONGEST_S:
+            continue
         work = work_of(sample.plan, mode, rows, SHOTS)
         times = batch_seconds(tasks, mode, sample, rows)
         found.append(observation(sample.family, work, min(times[1:])))
@@ -242,12 +252,11 @@ def _observed_batches(
     return found, median(compile_s)
 
 
-def observation(family: str, work: Work, seconds: float) -> BatchObservation:
-    """Return what is kept of a batch that took so long."""
-    calls = tuple((tuple(load.amounts.tolist()), load.number) for load in work.loads)
-    entries = work.transfer_bytes / 16.0
-    amounts = (1.0, float(work.steps), 0.0, work.calls, entries, work.contraction_s)
-    return BatchObservation(family, calls, amounts, seconds)
+def guessed_s(mode: str, plan: CutPlan, rows: int) -> float:
+    """Return the rough seconds of a batch, by the guesses that bundles are made with."""
+    if mode == "exact":
+        return rows * sum(exact_row_s(f) for f in plan.fragments)
+    return rows * sum(f.num_subexperiments * predicted_s(f, SHOTS) for f in plan.fragments)
 
 
 def batch_seconds(

@@ -21,14 +21,18 @@ import numpy as np
 
 from pilotcut.descriptions import PilotDescription
 from pilotcut.dreamer.costmodel import BATCH, Costs, fit, makespan
-from pilotcut.dreamer.workload import KINDS
+from pilotcut.dreamer.workload import KINDS, Work
 from pilotcut.errors import UserError
+from pilotcut.trace import read_jsonl
 
 #: Raised when amounts change their meaning: older calibrations are then stale.
 MODEL = 1
 
 #: Predictions of unseen circuits are never said to be better than this.
 LEAST_SPREAD = 0.06
+
+#: Batches of one run that are kept.
+MOST_LEARNT = 32
 
 _PACKAGES = ("pilotcut", "qiskit", "qiskit-aer", "torch", "numpy")
 
@@ -270,6 +274,48 @@ def load(path: Path) -> Calibration:
         ) from error
 
 
+def merged(path: Path, made: Calibration) -> Calibration:
+    """Return a new calibration with the modes that only an old one of the same kind has."""
+    if not path.exists():
+        return made
+    try:
+        old = load(path)
+    except UserError:  # damaged: made anew
+        return made
+    if old.differences(made.machine):
+        return made
+    return replace(made, modes=dict(old.modes) | dict(made.modes), _costs={})
+
+
+def learnt(calibration: Calibration, run: Path) -> Calibration:
+    """Return a calibration with the batches that the trace of a run holds.
+
+    Raises
+    ------
+    UserError
+        If the run has no trace, or none of batches whose work was counted: runs with
+        ``cuts="auto"`` count it.
+    """
+    trace = run / "trace.jsonl"
+    if not trace.exists():
+        raise UserError(f"run {run} has no trace.jsonl, expected the directory of a training run")
+    batches: dict[str, list[BatchObservation]] = {}
+    for record in read_jsonl(trace):
+        if record.get("kind") == "query_batch" and "work" in record:
+            data = {"family": str(run), "seconds": record["wall_s"], **record["work"]}
+            batches.setdefault(record["mode"], []).append(batch_of(data))
+    if not batches:
+        raise UserError(
+            f"run {run} has no batches whose work was counted, expected a run with cuts 'auto'; "
+            f"train with --cuts auto"
+        )
+    for mode, some in batches.items():
+        if mode in calibration.modes:
+            step = max(1, len(some) // MOST_LEARNT)
+            calibration = calibration.with_runs(mode, some[::step][:MOST_LEARNT])
+    return calibration
+
+
 def _mode_of(name: str, data: Mapping[str, Any]) -> ModeObservations:
     calls = tuple(
         CallObservation(one["family"], tuple(one["amounts"]), one["seconds"])
@@ -285,6 +331,14 @@ def batch_of(data: Mapping[str, Any]) -> BatchObservation:
     """Return an observation from plain data."""
     calls = tuple((tuple(amounts), number) for amounts, number in data["calls"])
     return BatchObservation(data["family"], calls, tuple(data["amounts"]), data["seconds"])
+
+
+def observation(family: str, work: Work, seconds: float) -> BatchObservation:
+    """Return what is kept of a batch that took so long."""
+    calls = tuple((tuple(load.amounts.tolist()), load.number) for load in work.loads)
+    entries = work.transfer_bytes / 16.0
+    amounts = (1.0, float(work.steps), 0.0, work.calls, entries, work.contraction_s)
+    return BatchObservation(family, calls, amounts, seconds)
 
 
 def now() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +14,10 @@ from pilotcut.cutting.fragment import Bond
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import FragmentShape
 from pilotcut.descriptions import PilotDescription
-from pilotcut.dreamer.calibration import Calibration
+from pilotcut.dreamer.calibration import Calibration, observation
 from pilotcut.dreamer.costmodel import Costs, Prediction, batch_amounts, predict
 from pilotcut.dreamer.resources import Resources
-from pilotcut.dreamer.workload import COUNTS, EXACT, Work, packs, work_of
+from pilotcut.dreamer.workload import COUNTS, EXACT, FUSED_QUBITS, Work, packs, work_of
 from pilotcut.reconstruction.contract import Contraction
 
 
@@ -72,7 +73,7 @@ class Forecaster:
     pilots: Sequence[PilotView]
     mode: str
     shots: int
-    _batches: dict[tuple[str, int], float] = field(default_factory=dict)
+    _records: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
 
     @property
     def slots(self) -> int:
@@ -96,14 +97,20 @@ class Forecaster:
         """Return what so many batches take."""
         return predict(work, self.costs, self.slots, batches)
 
-    def batch_s(self, plan: CutPlan, rows: int) -> float:
-        """Return what one batch of a plan takes, compilation apart."""
+    def batch_s(self, work: Work) -> float:
+        """Return what one batch takes, compilation apart."""
+        amounts = batch_amounts(work, self.costs.call, self.slots)
+        return float(amounts @ np.asarray(self.costs.batch))
+
+    def record(self, plan: CutPlan, rows: int) -> dict[str, Any]:
+        """Return what is predicted of a batch, and its work, from which calibrations learn."""
         key = (plan.fingerprint, rows)
-        if key not in self._batches:
+        if key not in self._records:
             work = work_of(plan, self.mode, rows, self.shots)
-            amounts = batch_amounts(work, self.costs.call, self.slots)
-            self._batches[key] = float(amounts @ np.asarray(self.costs.batch))
-        return self._batches[key]
+            seen = observation("", work, 0.0)
+            kept = {"calls": seen.calls, "amounts": seen.amounts}
+            self._records[key] = {"predicted_s": self.batch_s(work), "work": kept}
+        return self._records[key]
 
     def shape_s(self, shape: FragmentShape, rows: int) -> float:
         """Return roughly what one fragment of a batch takes, from its shape alone."""
@@ -129,11 +136,12 @@ def _of_shape(shape: FragmentShape, mode: str, rows: int, shots: int) -> dict[st
     qubits = shape.width + shape.sites // 2
     total = dict.fromkeys(COUNTS, 0.0)
     for copies, runs in packs(rows * shape.variants, qubits):
-        wide = "fused_gates" if qubits * copies > 14 else "amplitude_gates"
         gates = float(shape.gates + shape.sites)
+        amplitudes = runs * copies * gates * 2.0 ** (qubits * copies)
         total["runs"] += runs
         total["run_gates"] += runs * copies * gates
-        total[wide] += runs * copies * gates * 2.0 ** (qubits * copies)
+        total["amplitude_gates"] += amplitudes
+        total["unfused_gates"] += amplitudes * (qubits * copies <= FUSED_QUBITS)
         total["shots"] += runs * shots
         total["shot_bits"] += runs * shots * copies * qubits
         total["outcomes"] += runs * min(shots, 2.0 ** (copies * qubits))

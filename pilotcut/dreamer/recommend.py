@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log2
 from pathlib import Path
 from typing import Any
 
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import PauliList
 
+from pilotcut.backends.branch import MEMORY_BYTES
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, Observables, build_plan, pauli_terms
 from pilotcut.cutting.program import Binding, Program, read_circuit
@@ -20,7 +21,7 @@ from pilotcut.descriptions import PilotDescription, load_descriptions
 from pilotcut.dreamer import resources
 from pilotcut.dreamer.calibration import Calibration, load, path_of
 from pilotcut.dreamer.costmodel import Prediction
-from pilotcut.dreamer.forecast import Forecaster, PilotView, predicted_error, readable
+from pilotcut.dreamer.forecast import Forecaster, PilotView, predicted_error
 from pilotcut.dreamer.workload import Work, work_of
 from pilotcut.errors import CutError, UserError
 from pilotcut.pilots import PilotManager
@@ -284,7 +285,7 @@ class _Recommender:
         return Recommendation(
             lines=lines,
             chosen=chosen,
-            reason=_reason(chosen, lines, self._options),
+            reason=_reason(chosen, lines),
             pilots=tuple(view.name for view in self._pilots),
             plan=self._plans[id(chosen)],
             options=self._options,
@@ -307,9 +308,14 @@ class _Recommender:
         return min(self._options.batch, self._options.queries)
 
     def _best(self, candidates: Iterable[Candidate]) -> Line:
-        """Return the fastest feasible candidate, or the one that needs least memory."""
+        """Return the fastest feasible candidate, or the one that needs least memory.
+
+        Of those as good as the fastest, the one of least overhead.
+        """
         lines = [self._line(candidate) for candidate in candidates]
-        return min(lines, key=lambda line: (line.seconds, line.memory_bytes, max(line.widths)))
+        fastest = min(line.seconds for line in lines)
+        good = [line for line in lines if WORTH * line.seconds <= fastest]
+        return min(good, key=lambda line: (line.overhead, line.seconds, line.memory_bytes))
 
     def _line(self, candidate: Candidate) -> Line:
         widths = tuple(shape.width for shape in candidate.shapes)
@@ -317,9 +323,8 @@ class _Recommender:
             s.branches**2 if self._options.mode == "exact" else s.variants for s in candidate.shapes
         )
         if entries > MOST_VARIANTS:
-            lack = f"{entries:.3g} variants, more than {MOST_VARIANTS:.0e} are not run"
-            size = 16.0 * 2.0 ** max(widths)
-            return self._unbuilt(candidate, widths, size, lack)
+            too_many = f"has {entries:.3g} variants, more than {MOST_VARIANTS:.0e} are not run"
+            return self._unbuilt(candidate, widths, 16.0 * 2.0 ** max(widths), too_many)
         plan = build_plan(self._program, self._binding, self._terms, candidate.placement)
         shots, error = self._shots(plan)
         work = work_of(plan, self._options.mode, self._rows, shots)
@@ -382,21 +387,27 @@ class _Recommender:
         )
 
     def _nearest(self) -> Line | None:
-        """Return the feasible candidate of fewest cuts, whatever their number."""
-        for width in range(self._program.num_qubits - 1, 0, -1):
-            shape_bytes = 16.0 * 2.0**width
-            limits = [view.resources.slot_bytes for view in self._pilots]
-            if any(limit is not None and shape_bytes > limit for limit in limits):
-                continue
+        """Return a feasible candidate of few cuts, whatever their number."""
+        width = self._widest()
+        while width >= 1:
             try:
-                found = self._candidates(None, min(width, self._options.max_width or width))
+                found = self._candidates(None, width)
             except CutError:
                 return None
             lines = [self._line(candidate) for candidate in found]
             fitting = [line for line in lines if line.feasible]
             if fitting:
                 return min(fitting, key=lambda line: line.cuts)
+            width -= 3  # branches and ancillas take their part of the memory
         return None
+
+    def _widest(self) -> int:
+        """Return the most qubits whose bare state fits all pilots."""
+        known = [v.resources.slot_bytes for v in self._pilots if v.resources.slot_bytes]
+        exact = [] if self._options.mode == "counts" else [MEMORY_BYTES]
+        room = min([*known, *exact, 16.0 * 2.0**40])
+        limit = self._options.max_width or self._program.num_qubits
+        return min(limit, self._program.num_qubits - 1, int(log2(max(room, 32.0) / 16.0)))
 
 
 def _choose(lines: Sequence[Line]) -> Line:
@@ -408,7 +419,7 @@ def _choose(lines: Sequence[Line]) -> Line:
     return chosen
 
 
-def _reason(chosen: Line, lines: Sequence[Line], options: Options) -> str:
+def _reason(chosen: Line, lines: Sequence[Line]) -> str:
     widths = "+".join(map(str, chosen.widths))
     others = [line for line in lines if line is not chosen and line.feasible]
     uncut = lines[0] if lines[0].cuts == 0 else None
@@ -420,12 +431,8 @@ def _reason(chosen: Line, lines: Sequence[Line], options: Options) -> str:
             f"do not cut: the best with cuts ({best.cuts}) is predicted to take "
             f"{best.seconds / chosen.seconds:.3g} times as long"
         )
-    if uncut is not None and not uncut.feasible:
-        return (
-            f"{_cuts(chosen.cuts)} into {widths} qubits: uncut the circuit {uncut.lacks[0]}"
-            if uncut.lacks
-            else f"{_cuts(chosen.cuts)} into {widths} qubits"
-        )
+    if uncut is not None and uncut.lacks:
+        return f"{_cuts(chosen.cuts)} into {widths} qubits: uncut, the circuit {uncut.lacks[0]}"
     if uncut is None:
         return f"{_cuts(chosen.cuts)} into {widths} qubits is predicted to be fastest"
     return (
@@ -451,38 +458,43 @@ def views_of(pilots: Pilots) -> list[PilotView]:
     """
     faults: list[str] = []
     views = []
-    for one in _descriptions(pilots):
-        promised = _described(one)
-        found = known(one, promised.machine)
-        if isinstance(found, Calibration):
-            views.append(PilotView(one, promised, found))
-        else:
-            faults.append(found)
+    for one in descriptions_of(pilots):
+        promised = resources.here() if one is None else resources.described(one)
+        try:
+            views.append(PilotView(one, promised, known(one, promised.machine)))
+        except UserError as error:
+            faults += error.faults
     if faults:
         raise UserError(list(dict.fromkeys(faults)))
     return views
 
 
-def known(pilot: PilotDescription | None, machine: str) -> Calibration | str:
-    """Return a pilot's calibration, or why there is none that can be used."""
+def known(pilot: PilotDescription | None, machine: str) -> Calibration:
+    """Return a pilot's calibration.
+
+    Raises
+    ------
+    UserError
+        If there is none, or one that was made elsewhere or with other versions.
+    """
     name = "this process" if pilot is None else f"pilot '{pilot.kind}'"
     path = path_of(pilot)
     if not path.exists():
-        return (
-            f"{name} has no calibration, expected one at {path}; run pilotcut calibrate (under a "
-            f"minute a pilot), or add --calibrate"
+        raise UserError(
+            f"{name} has no calibration, expected one at {path}; run pilotcut calibrate (a minute "
+            f"for each kind of pilot), or add --calibrate"
         )
     found = load(path)
-    wrong = found.differences(machine)
-    if wrong:
-        return (
+    if wrong := found.differences(machine):
+        raise UserError(
             f"calibration of {name} is stale: {'; '.join(wrong)}; run pilotcut calibrate again, "
             f"or add --calibrate"
         )
     return found
 
 
-def _descriptions(pilots: Pilots) -> list[PilotDescription | None]:
+def descriptions_of(pilots: Pilots) -> list[PilotDescription | None]:
+    """Return what is said of pilots; None stands for this process."""
     if pilots is None:
         return [None]
     if isinstance(pilots, (str, os.PathLike)):
@@ -490,10 +502,3 @@ def _descriptions(pilots: Pilots) -> list[PilotDescription | None]:
     if isinstance(pilots, PilotManager):
         return [pilot.description for pilot in pilots.pilots if not pilot.state.final]
     return list(pilots)
-
-
-def _described(pilot: PilotDescription | None) -> resources.Resources:
-    return resources.described(pilot) if pilot is not None else resources.here()
-
-
-__all__ = ["Line", "Options", "Recommendation", "readable", "recommend", "recommend_for"]

@@ -34,8 +34,8 @@ COUNTS = (
     "circuit_gates",
     "runs",
     "run_gates",
-    "amplitude_gates",  # gates times amplitudes, up to `FUSED_QUBITS`
-    "fused_gates",  # the same above, where Aer fuses gates
+    "amplitude_gates",  # gates times amplitudes
+    "unfused_gates",  # those of them up to `FUSED_QUBITS`, above which Aer fuses gates
     "tableau_gates",  # gates times qubits of Clifford circuits
     "shots",
     "shot_bits",
@@ -399,13 +399,13 @@ def _of_circuits(fragment: Fragment, rows: int, shots: int) -> _FragmentWork:
         for (size, first, last), number in _shares(fragment, rows, shots)
     )
     widest = max((t.qubits for t in counter.templates), default=1)
-    applied = [COUNTS.index("amplitude_gates"), COUNTS.index("fused_gates")]
+    applied = COUNTS.index("amplitude_gates")
     return _FragmentWork(
         loads=loads,
         templates=len(counter.templates),
         template_gates=sum(t.gates for t in counter.templates),
         subexperiments=rows * fragment.num_subexperiments,
-        amplitudes=sum(load.number * float(load.amounts[applied].sum()) for load in loads),
+        amplitudes=sum(load.number * float(load.amounts[applied]) for load in loads),
         memory_bytes=16.0 * 2.0 ** max(widest, min(widest * 2, PACK_QUBITS)),
     )
 
@@ -489,7 +489,7 @@ class CircuitCounter:
             qubits, gates = copies * template.qubits, copies * template.gates
             amplitudes = float(runs) * gates * 2.0**qubits
             tableau = float(runs) * gates * qubits * template.clifford
-            fused = qubits > FUSED_QUBITS and not template.clifford
+            fused = qubits > FUSED_QUBITS
             circuits = 1 if template.values else runs
             total += [
                 0.0,
@@ -497,8 +497,8 @@ class CircuitCounter:
                 circuits * gates,
                 runs,
                 runs * gates,
+                0.0 if template.clifford else amplitudes,
                 0.0 if fused or template.clifford else amplitudes,
-                amplitudes if fused else 0.0,
                 tableau,
                 runs * self._shots,
                 runs * self._shots * copies * template.bits,
