@@ -33,7 +33,7 @@ def hypergraph(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
         return
     partition = partitioner()
     weights, vertices = _weighed(graph, goal)
-    for width in goal.widths(graph, 5):
+    for width in goal.widths(graph, 3):
         fewest = ceil(graph.num_qubits / width)
         for parts in sorted({max(2, fewest), fewest + 1}):
             slack = max(0.03, width * parts / graph.num_qubits - 1)
