@@ -6,14 +6,12 @@ figures that decide between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import exp, prod
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from pilotcut.cutting.interactions import UNCUTTABLE, Interactions, wire_price
 from pilotcut.cutting.placement import Placement, WireCut
@@ -121,7 +119,10 @@ class Evaluator:
         self._gates = graph.gates
         self._uncuttable = graph.log_overheads >= UNCUTTABLE
         self._wire = wire_price()
-        self.seen: dict[bytes, Candidate] = {}
+        self._firsts = np.flatnonzero(graph.first).tolist()
+        wires = np.stack([graph.wires, graph.wires + 1], axis=1)
+        self._joins = np.concatenate([wires, graph.blocks]).tolist()
+        self._seen: dict[bytes, Candidate | None] = {}
 
     def cost_of(self, shape: FragmentShape) -> float:
         """Return the cost of a fragment."""
@@ -129,43 +130,67 @@ class Evaluator:
             self._costs[shape] = float(self._cost(shape))
         return self._costs[shape]
 
+    def look(self, labels: np.ndarray) -> tuple[Candidate, np.ndarray] | None:
+        """Return a partition as a candidate, and its parts (ends,).
+
+        None where a gate would be cut that cannot be.
+        """
+        parts = self._parts(np.asarray(labels).tolist())
+        key = parts.astype(np.int16).tobytes()
+        if key not in self._seen:
+            blocks, wires = self._cut(parts)
+            possible = not self._uncuttable[blocks].any()
+            self._seen[key] = self._candidate(parts, blocks, wires) if possible else None
+        candidate = self._seen[key]
+        return None if candidate is None else (candidate, parts)
+
     def add(self, labels: Iterable[np.ndarray]) -> None:
-        """Take more partitions, each an integer array (ends,)."""
+        """Look at many partitions, each an integer array (ends,)."""
         for some in labels:
-            parts = self._parts(np.asarray(some))
-            key = parts.astype(np.int16).tobytes()
-            if key not in self.seen and not self._uncuttable[self._cut(parts)[0]].any():
-                self.seen[key] = self._candidate(parts)
+            self.look(some)
 
-    def _parts(self, labels: np.ndarray) -> np.ndarray:
+    def partitions(self) -> Iterator[tuple[Candidate, np.ndarray]]:
+        """Yield all candidates that were seen, and their parts (ends,)."""
+        for key, candidate in self._seen.items():
+            if candidate is not None:
+                yield candidate, np.frombuffer(key, dtype=np.int16).astype(int)
+
+    def _parts(self, labels: list[int]) -> np.ndarray:
         """Return the connected parts, (ends,): what nothing joins is a fragment for free."""
-        a, b = self.graph.blocks.T
-        w = self.graph.wires
-        joins = np.concatenate([np.stack([a, b]), np.stack([w, w + 1])], axis=1)
-        joins = joins[:, labels[joins[0]] == labels[joins[1]]]
-        size = self.graph.num_ends
-        matrix = coo_matrix((np.ones(joins.shape[1]), (joins[0], joins[1])), shape=(size, size))
-        _, parts = connected_components(matrix, directed=False)
-        return self._merged(_in_order(parts, self._first))
+        parent = list(range(len(labels)))
+        for a, b in self._joins:
+            if labels[a] == labels[b]:
+                while parent[a] != a:
+                    parent[a] = a = parent[parent[a]]
+                while parent[b] != b:
+                    parent[b] = b = parent[parent[b]]
+                parent[max(a, b)] = min(a, b)
+        for end, above in enumerate(parent):
+            parent[end] = parent[above]  # roots come first
+        return self._in_order(parent)
 
-    def _merged(self, parts: np.ndarray) -> np.ndarray:
+    def _in_order(self, parts: list[int]) -> np.ndarray:
+        """Return parts numbered by appearance: first wires, qubit by qubit, then the others."""
+        names: dict[int, int] = {}
+        for end in self._firsts:
+            names.setdefault(parts[end], len(names))
+        return np.array([names.setdefault(part, len(names)) for part in parts], dtype=int)
+
+    def _merged(self, parts: np.ndarray, shapes: list[FragmentShape]) -> np.ndarray:
         """Put fragments without sites together where that costs less than apart."""
-        shapes = self._shapes(parts)
         loose = [k for k, shape in enumerate(shapes) if not shape.sites]
-        if len(loose) < 2:
-            return parts
-        parts = parts.copy()
+        new = parts.copy()
         host, into = shapes[loose[0]], loose[0]
         for k in loose[1:]:
             both = FragmentShape(
                 host.width + shapes[k].width, host.gates + shapes[k].gates, 0, 1, 1
             )
             if self.cost_of(both) < self.cost_of(host) + self.cost_of(shapes[k]):
-                parts[parts == k] = into
+                new[parts == k] = into
                 host = both
             else:
                 host, into = shapes[k], k
-        return _in_order(parts, self._first)
+        return self._in_order(new.tolist())
 
     def _cut(self, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the blocks and the wires that are cut."""
@@ -174,9 +199,10 @@ class Evaluator:
         cut_wires = wires[parts[wires] != parts[wires + 1]]
         return np.flatnonzero(parts[a] != parts[b]), cut_wires
 
-    def _shapes(self, parts: np.ndarray) -> list[FragmentShape]:
+    def _shapes(
+        self, parts: np.ndarray, blocks: np.ndarray, wires: np.ndarray
+    ) -> list[FragmentShape]:
         graph, size = self.graph, int(parts.max()) + 1
-        blocks, wires = self._cut(parts)
         width = np.bincount(parts, self._first + graph.resets, size)
         width += np.bincount(parts[wires + 1], minlength=size)
         gates = np.bincount(parts, graph.riding, size)
@@ -200,8 +226,11 @@ class Evaluator:
             for w, g, ops, some in zip(width, gates, operations, ranks, strict=True)
         ]
 
-    def _candidate(self, parts: np.ndarray) -> Candidate:
-        blocks, wires = self._cut(parts)
+    def _candidate(self, parts: np.ndarray, blocks: np.ndarray, wires: np.ndarray) -> Candidate:
+        shapes = self._shapes(parts, blocks, wires)
+        if sum(not shape.sites for shape in shapes) > 1:
+            parts = self._merged(parts, shapes)
+            shapes = self._shapes(parts, blocks, wires)
         names = letters(int(parts.max()) + 1)
         placement = Placement(
             tuple(names[k] for k in parts[self._first]),
@@ -212,7 +241,6 @@ class Evaluator:
                 for w in wires
             ),
         )
-        shapes = self._shapes(parts)
         logs = self.graph.log_overheads[blocks].sum() + len(wires) * self._wire.log_overhead
         return Candidate(
             placement=placement,
@@ -222,14 +250,6 @@ class Evaluator:
             overhead=exp(logs) if logs < 700 else float("inf"),
             cost=sum(map(self.cost_of, shapes)),
         )
-
-
-def _in_order(parts: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Return parts numbered by appearance: first wires, qubit by qubit, then the others."""
-    names: dict[int, int] = {}
-    for part in [*parts[first].tolist(), *parts.tolist()]:
-        names.setdefault(part, len(names))
-    return np.array([names[part] for part in parts.tolist()], dtype=int)
 
 
 def letters(count: int) -> tuple[str, ...]:

@@ -21,10 +21,12 @@ from pilotcut.cutting.candidates import (
     proxy_cost,
     undominated,
 )
+from pilotcut.cutting.engines.addon import addon
 from pilotcut.cutting.engines.contiguous import contiguous
 from pilotcut.cutting.engines.exact import MOST_QUBITS, exact
 from pilotcut.cutting.engines.goal import Engine, Goal
 from pilotcut.cutting.engines.hypergraph import hypergraph
+from pilotcut.cutting.engines.polishing import polish
 from pilotcut.cutting.engines.refinement import refined
 from pilotcut.cutting.interactions import Interactions, interactions_of
 from pilotcut.cutting.oracle import cp_sat
@@ -104,10 +106,13 @@ def search(
     graph = interactions_of(program)
     evaluator = Evaluator(graph, goal.cost)
     evaluator.add(_proposals(engine, graph, goal))
-    found = [c for c in evaluator.seen.values() if c.max_width <= (max_width or c.max_width)]
-    fitting = [c for c in found if max_cuts is None or c.cuts <= max_cuts]
+    if engine == "auto" and max_cuts is not None:
+        polish(evaluator, goal)
+    found = [candidate for candidate, _ in evaluator.partitions()]
+    narrow = [c for c in found if max_width is None or c.max_width <= max_width]
+    fitting = [c for c in narrow if max_cuts is None or c.cuts <= max_cuts]
     if not fitting:
-        raise CutError(_nothing_fits(list(evaluator.seen.values()), goal))
+        raise CutError(_nothing_fits(found, goal))
     return pareto(undominated(fitting) if max_cuts is None else fitting, per_cuts)
 
 
@@ -138,6 +143,7 @@ def _nothing_fits(found: list[Candidate], goal: Goal) -> str:
 
 #: Engines by name, each on its own.
 ENGINES: dict[str, Engine] = {
+    "addon": addon,
     "exact": exact,
     "contiguous": contiguous,
     "hypergraph": hypergraph,

@@ -17,8 +17,8 @@ from pilotcut.cutting.interactions import Interactions, wire_price
 #: Temperatures in units of log gamma^2, where a CX is 2.2 and a wire 2.8.
 HOT, COLD = 2.0, 0.12
 
-#: Price of a wire more than allowed, and of a cut more than allowed.
-TOO_WIDE, TOO_MANY = 2.5, 3.0
+#: Prices of a wire more than allowed, for walks in turn; and of a cut more than allowed.
+TOO_WIDE, TOO_MANY = (5.0, 2.5), 5.0
 
 # Steps that are drawn at once.
 _CHUNK = 64
@@ -38,12 +38,15 @@ class Start:
         Of a fragment.
     hot
         The first temperature.
+    too_wide
+        Price of a wire more than `max_width`. A low one gets around more, a high one less lost.
     """
 
     labels: np.ndarray
     parts: int
     max_width: int
     hot: float = HOT
+    too_wide: float = TOO_WIDE[0]
 
 
 def anneal(
@@ -159,6 +162,7 @@ class _Walk:
         self._labels = np.concatenate([s.labels[self._rows.end].reshape(-1) for s in starts])
         self._parts = np.array([s.parts for s in starts])
         self._limit = np.array([s.max_width for s in starts])[:, None]
+        self._too_wide = np.array([s.too_wide for s in starts])
         self._hot = np.array([s.hot for s in starts])
         self._most_cuts = np.inf if max_cuts is None else max_cuts
         self._shape = (len(starts), int(self._parts.max()))  # of what is counted by label
@@ -190,7 +194,7 @@ class _Walk:
         )
 
     def _fines(self, cuts: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        fines = TOO_WIDE * np.maximum(widths - self._limit, 0).sum(axis=1)
+        fines = self._too_wide * np.maximum(widths - self._limit, 0).sum(axis=1)
         if np.isfinite(self._most_cuts):
             fines += TOO_MANY * np.maximum(cuts - self._most_cuts, 0)
         return fines

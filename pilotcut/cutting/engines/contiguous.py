@@ -226,9 +226,16 @@ def _costs(blocks: _Blocks, goal: Goal, breaks: np.ndarray) -> np.ndarray:
         ],
         axis=1,
     ).astype(np.int64)
-    rows, which = np.unique(figures, axis=0, return_inverse=True)
-    costs[some] = np.array([_cost_of(row, goal) for row in rows.tolist()])[which.reshape(-1)]
+    _, chosen, which = np.unique(_hashed(figures), return_index=True, return_inverse=True)
+    found = [_cost_of(row, goal) for row in figures[chosen].tolist()]
+    costs[some] = np.array(found)[which.reshape(-1)]
     return costs
+
+
+def _hashed(rows: np.ndarray) -> np.ndarray:
+    """Return one number a row; sorting them is many times faster than sorting rows."""
+    factors = np.random.default_rng(0).integers(1, 2**62, rows.shape[1]) | 1
+    return rows @ factors
 
 
 def _cost_of(row: list[int], goal: Goal) -> float:

@@ -33,7 +33,7 @@ def hypergraph(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
         return
     partition = partitioner()
     weights, vertices = _weighed(graph, goal)
-    for width in goal.widths(graph, 5):
+    for width in goal.widths(graph, 3):
         fewest = ceil(graph.num_qubits / width)
         for parts in sorted({max(2, fewest), fewest + 1}):
             slack = max(0.03, width * parts / graph.num_qubits - 1)
@@ -102,8 +102,7 @@ def _pymetis() -> Partitioner:
         whole = csr_matrix(weights)
         _, labels = pymetis.part_graph(
             parts,
-            xadj=whole.indptr.tolist(),
-            adjncy=whole.indices.tolist(),
+            **_adjacency(pymetis, whole),
             vweights=vertices.tolist(),
             eweights=np.maximum(1, np.round(_UNITS * whole.data)).astype(int).tolist(),
             options=pymetis.Options(seed=seed, ufactor=max(1, round(1000 * slack))),
@@ -111,6 +110,14 @@ def _pymetis() -> Partitioner:
         return np.array(labels, dtype=int)
 
     return partition
+
+
+def _adjacency(pymetis: Any, weights: csr_matrix) -> dict[str, Any]:
+    """Return neighbours in the words of pymetis 2025.2 and later, or of those before."""
+    lists = weights.indptr.tolist(), weights.indices.tolist()
+    if hasattr(pymetis, "CSRAdjacency"):
+        return {"adjacency": pymetis.CSRAdjacency(*lists)}
+    return dict(zip(("xadj", "adjncy"), lists, strict=True))
 
 
 # -- our own -----------------------------------------------------------------------------

@@ -10,14 +10,14 @@ from pilotcut.cutting.engines.annealing import HOT, TOO_MANY, TOO_WIDE, Start, a
 from pilotcut.cutting.engines.goal import Goal
 from pilotcut.cutting.interactions import Interactions, wire_price
 
-#: Partitions that are moved at once, and in how many of them each move is made.
-WALKS, STEPS = 48, 800
+#: Partitions that are moved at once.
+WALKS = 96
 
 #: Circuits of fewer ends are searched from partitions at random too.
 FEW_ENDS = 100
 
-#: Steps for each end above so many; labels at random beyond what the width asks for.
-_STEPS_PER_END, _SPARE = 4, 2
+#: Labels beyond those that a proposal has, or that the width asks for.
+_SPARE = 2
 
 
 def refined(
@@ -33,7 +33,7 @@ def refined(
         starts,
         max_cuts=goal.max_cuts,
         wire_cuts=goal.wire_cuts,
-        steps=STEPS + _STEPS_PER_END * max(0, graph.num_ends - FEW_ENDS),
+        steps=min(200 + 10 * graph.num_ends, 800 + 4 * graph.num_ends),
         seed=goal.seed,
     )
 
@@ -50,12 +50,14 @@ def _starts(
     for walk in range(walks - blind):
         labels = np.unique(proposals[best[walk % len(best)]], return_inverse=True)[1].reshape(-1)
         heat = 0.25 + 0.75 * (walk // len(best)) / max(1, (walks - blind) // len(best))
-        yield Start(labels, int(labels.max()) + 1 + _SPARE, width, HOT * heat)
+        fine = TOO_WIDE[walk // len(best) % 2]
+        yield Start(labels, int(labels.max()) + 1 + _SPARE, width, HOT * heat, fine)
     rng = np.random.default_rng([goal.seed, width])
     for walk in range(blind):
         parts = -(-graph.num_qubits // width) + walk % (_SPARE + 1)
         labels = rng.integers(max(2, parts), size=graph.num_ends)
-        yield Start(labels if goal.wire_cuts else labels[graph.qubit], max(2, parts), width)
+        labels = labels if goal.wire_cuts else labels[graph.qubit]
+        yield Start(labels, max(2, parts), width, too_wide=TOO_WIDE[walk % 5 > 2])
 
 
 def _energy(graph: Interactions, goal: Goal, labels: np.ndarray, width: int) -> float:
@@ -68,4 +70,4 @@ def _energy(graph: Interactions, goal: Goal, labels: np.ndarray, width: int) -> 
     widths = widths + np.bincount(labels[turns], minlength=len(widths))
     logs = graph.log_overheads[cut].sum() + len(turns) * wire_price().log_overhead
     too_many = max(0, graph.gates[cut].sum() + len(turns) - (goal.max_cuts or np.inf))
-    return float(logs + TOO_WIDE * np.maximum(widths - width, 0).sum() + TOO_MANY * too_many)
+    return float(logs + TOO_WIDE[0] * np.maximum(widths - width, 0).sum() + TOO_MANY * too_many)
