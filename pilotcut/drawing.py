@@ -194,7 +194,7 @@ def draw_plan(plan: CutPlan, path: str | Path) -> Path:
     content = io.BytesIO()
     with _default_style():
         kind = path.suffix[1:].lower()
-        fast = {"pil_kwargs": {"compress_level": 2}} if kind == "png" else {}
+        fast: dict[str, Any] = {"pil_kwargs": {"compress_level": 2}} if kind == "png" else {}
         figure.savefig(content, format=kind, dpi=min(_DPI, _MOST_PIXELS / max(sides)), **fast)
     with _writing(path):
         path.write_bytes(content.getvalue())
@@ -317,7 +317,7 @@ class _Page:
         for fragment in range(len(self._plan.fragments)):
             colour, hatch = style_of(fragment)
             self._add_lines(self._strokes[fragment], colors=colour, linewidths=1.5, zorder=1)
-            fill = {"edgecolor": colour, "linewidth": 1.1, "zorder": 3}
+            fill: dict[str, Any] = {"edgecolor": colour, "linewidth": 1.1, "zorder": 3}
             boxes = PatchCollection(self._boxes[fragment], facecolor=_tint(colour), **fill)
             boxes.set_hatch(hatch)
             self._axes.add_collection(boxes)
@@ -408,7 +408,12 @@ class _Page:
         ground = Rectangle((x - 0.47, first - 0.48), 0.94, last - first + 0.96)
         ground.set(facecolor=_CUT, alpha=0.13, linewidth=0, zorder=0)
         self._axes.add_patch(ground)
-        dashes = {"color": _CUT, "linewidth": 1.6, "linestyle": (0, (2, 1.2)), "zorder": 2}
+        dashes: dict[str, Any] = {
+            "color": _CUT,
+            "linewidth": 1.6,
+            "linestyle": (0, (2, 1.2)),
+            "zorder": 2,
+        }
         self._axes.plot([x, x], [first - reach, last + reach], **dashes)
         y = first + (last - first) // 2 + (0.5 if last > first else -0.27)
         mark = self._text(x - 0.25, y, "✂", 12, color=_CUT, zorder=5)
@@ -456,7 +461,12 @@ class _Page:
         """Write centred text; over a hatch it gets a ground of its own."""
         if halo:
             how["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-        style = {"ha": "center", "va": "center_baseline", "color": _INK, "zorder": 4} | how
+        style: dict[str, Any] = {
+            "ha": "center",
+            "va": "center_baseline",
+            "color": _INK,
+            "zorder": 4,
+        } | how
         return self._axes.text(x, y, text, fontsize=size, parse_math=False, **style)
 
 
