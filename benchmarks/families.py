@@ -7,38 +7,25 @@ from collections.abc import Callable
 import numpy as np
 import rustworkx
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
-from qiskit.circuit.library import (
-    QFTGate,
-    efficient_su2,
-    real_amplitudes,
-    zz_feature_map,
-)
+from qiskit.circuit.library import QFTGate, real_amplitudes, zz_feature_map
 
-
-def efficient_su2_circuit(qubits: int) -> QuantumCircuit:
-    """EfficientSU2, one repetition, linear entanglement."""
-    return efficient_su2(qubits, reps=1, entanglement="linear")
+from pilotcut.dreamer.samples import brickwork, network, qaoa, qaoa_ring
 
 
 def real_amplitudes_circuit(qubits: int) -> QuantumCircuit:
-    """RealAmplitudes, two repetitions, linear entanglement."""
+    """Return RealAmplitudes, two repetitions, linear entanglement."""
     return real_amplitudes(qubits, reps=2, entanglement="linear")
 
 
 def zz_network(qubits: int) -> QuantumCircuit:
-    """ZZFeatureMap, then RealAmplitudes, one linear repetition each."""
+    """Return ZZFeatureMap, then RealAmplitudes, one linear repetition each."""
     features = zz_feature_map(qubits, reps=1, entanglement="linear", parameter_prefix="x")
     ansatz = real_amplitudes(qubits, reps=1, entanglement="linear", parameter_prefix="w")
     return features.compose(ansatz)
 
 
-def qaoa_ring(qubits: int) -> QuantumCircuit:
-    """One layer of QAOA for MaxCut on a ring."""
-    return _qaoa(qubits, [(q, (q + 1) % qubits) for q in range(qubits)])
-
-
 def qaoa_regular(qubits: int) -> QuantumCircuit:
-    """One layer of QAOA for MaxCut on a random 3-regular graph."""
+    """Return one layer of QAOA for MaxCut on a random 3-regular graph."""
     qubits += qubits % 2
     rng = np.random.default_rng(qubits)
     while True:  # pairs of stubs, until no edge is doubled
@@ -49,21 +36,11 @@ def qaoa_regular(qubits: int) -> QuantumCircuit:
             graph.add_nodes_from(range(qubits))
             graph.add_edges_from([(a, b, None) for a, b in edges])
             if rustworkx.is_connected(graph):
-                return _qaoa(qubits, sorted(edges))
-
-
-def _qaoa(qubits: int, edges: list[tuple[int, int]]) -> QuantumCircuit:
-    circuit = QuantumCircuit(qubits)
-    gamma, beta = Parameter("gamma"), Parameter("beta")
-    circuit.h(range(qubits))
-    for a, b in edges:
-        circuit.rzz(gamma, a, b)
-    circuit.rx(beta, range(qubits))
-    return circuit
+                return qaoa(qubits, sorted(edges))
 
 
 def ghz(qubits: int) -> QuantumCircuit:
-    """A GHZ state by a chain of CX."""
+    """Return a GHZ state by a chain of CX."""
     circuit = QuantumCircuit(qubits)
     circuit.h(0)
     for q in range(qubits - 1):
@@ -72,7 +49,7 @@ def ghz(qubits: int) -> QuantumCircuit:
 
 
 def ising(qubits: int) -> QuantumCircuit:
-    """Two first-order Trotter steps of the transverse-field Ising chain."""
+    """Return two first-order Trotter steps of the transverse-field Ising chain."""
     circuit = QuantumCircuit(qubits)
     j, h = Parameter("j"), Parameter("h")
     for _ in range(2):
@@ -84,7 +61,7 @@ def ising(qubits: int) -> QuantumCircuit:
 
 
 def qft(qubits: int) -> QuantumCircuit:
-    """The quantum Fourier transform of a product state."""
+    """Return the quantum Fourier transform of a product state."""
     circuit = QuantumCircuit(qubits)
     angles = ParameterVector("t", qubits)
     for q in range(qubits):
@@ -92,22 +69,8 @@ def qft(qubits: int) -> QuantumCircuit:
     return circuit.compose(QFTGate(qubits).definition)
 
 
-def brickwork(qubits: int) -> QuantumCircuit:
-    """Four layers of a brickwork of random rotations and CZ."""
-    rng = np.random.default_rng(qubits)
-    circuit = QuantumCircuit(qubits)
-    count = 0
-    for layer in range(4):
-        for q in range(qubits):
-            getattr(circuit, rng.choice(["rx", "ry", "rz"]))(Parameter(f"t{count:04}"), q)
-            count += 1
-        for q in range(layer % 2, qubits - 1, 2):
-            circuit.cz(q, q + 1)
-    return circuit
-
-
 FAMILIES: dict[str, Callable[[int], QuantumCircuit]] = {
-    "EfficientSU2": efficient_su2_circuit,
+    "EfficientSU2": network,
     "RealAmplitudes": real_amplitudes_circuit,
     "ZZ + RealAmplitudes": zz_network,
     "QAOA ring": qaoa_ring,
