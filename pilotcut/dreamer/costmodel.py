@@ -175,15 +175,16 @@ def fit(
     size[size == 0] = 1.0
     weights = np.ones(len(seconds))
     costs = np.zeros(len(size))
+    error = np.zeros(len(seconds))
     for _ in range(12):
         found = lsq_linear(
             scaled / size * weights[:, None], weights, bounds=(0, np.inf), method="bvls"
         )
         costs = np.maximum(found.x, 0.0)  # it may return -1e-20
-        error = np.abs(np.log(np.maximum(scaled @ (costs / size), 1e-6)))
-        scale = max(0.05, 1.5 * float(np.median(error)))
-        weights = np.sqrt(1 / np.maximum(1.0, error / scale))
-    return costs / size
+        error = np.log(np.maximum(scaled @ (costs / size), 1e-6))
+        scale = max(0.05, 1.5 * float(np.median(np.abs(error))))
+        weights = np.sqrt(1 / np.maximum(1.0, np.abs(error) / scale))
+    return costs / size * np.exp(-np.median(error))  # as many above as below
 
 
 # -- the published model -------------------------------------------------------------------

@@ -129,8 +129,7 @@ def _of_shape(shape: FragmentShape, mode: str, rows: int, shots: int) -> dict[st
             "calls": 1.0,
             "operations": float(shape.gates),
             "far_products" if far else "near_products": 4 * states * shape.gates / 2,
-            "far_copies" if far else "near_copies": states * shape.gates / 2,
-            "far_blocks" if far else "near_blocks": states * shape.gates / 16,
+            "far_copies" if far else "near_copies": 2 * states * shape.gates / 2,
             "gram_products": states * shape.branches,
         }
     qubits = shape.width + shape.sites // 2

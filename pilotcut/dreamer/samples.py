@@ -31,13 +31,18 @@ def qaoa(qubits: int, edges: list[tuple[int, int]]) -> QuantumCircuit:
 
 
 def brickwork(qubits: int) -> QuantumCircuit:
-    """Return four layers of random rotations and CZ, as bricks lie."""
+    """Return four layers of random one-qubit gates and CZ, as bricks lie.
+
+    On an even number of qubits the gates are rotations with free angles. On an odd number they
+    are Clifford gates, since Aer simulates circuits of nothing else in a way of its own.
+    """
     rng = np.random.default_rng(qubits)
     circuit = QuantumCircuit(qubits)
+    names = ["h", "s", "sx"] if qubits % 2 else ["rx", "ry", "rz"]
     for layer in range(4):
         for q in range(qubits):
-            angle = Parameter(f"t{layer}_{q:03}")
-            getattr(circuit, str(rng.choice(["rx", "ry", "rz"])))(angle, q)
+            free = [] if qubits % 2 else [Parameter(f"t{layer}_{q:03}")]
+            getattr(circuit, str(rng.choice(names)))(*free, q)
         for q in range(layer % 2, qubits - 1, 2):
             circuit.cz(q, q + 1)
     return circuit
