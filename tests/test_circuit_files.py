@@ -8,9 +8,11 @@ import sys
 import pytest
 from qiskit import qasm2, qasm3, qpy
 from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.quantum_info import Operator
 
 from pilotcut.circuit_files import load_circuit
+from pilotcut.cutting.plan import compile_plan
 from pilotcut.errors import CircuitFileError
 
 QASM2 = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\n'
@@ -88,6 +90,48 @@ def test_what_qiskit_writes_is_read_without_final_measurements(load, name, write
 def test_gates_that_qelib1_lacks_are_standard_gates(load):
     circuit, _ = load(QASM2 + "rxx(0.1) q[0],q[1];\ncsx q[0],q[1];\np(0.2) q[0];\n")
     assert [i.operation.name for i in circuit.data] == ["rxx", "csx", "p"]
+
+
+EXPORTED = ("rzz", "ryy", "rzx", "cs", "ecr", "iswap", "dcx", "sxdg")
+
+
+@pytest.mark.parametrize("dumps", [qasm2.dumps, qasm3.dumps])
+def test_standard_gates_that_an_exporter_had_to_define_are_standard_again(load, dumps):
+    circuit = QuantumCircuit(2)
+    for name in EXPORTED:
+        gate = get_standard_gate_name_mapping()[name]
+        circuit.append(gate.base_class(*[0.3] * len(gate.params)), range(gate.num_qubits))
+    found, _ = load(dumps(circuit))
+    assert [i.operation.base_class for i in found.data] == [
+        i.operation.base_class for i in circuit.data
+    ]
+    assert Operator(found).equiv(Operator(circuit))
+
+
+def test_free_angles_of_exported_gates_stay_free(load):
+    circuit = QuantumCircuit(2)
+    circuit.rzz(2 * Parameter("a"), 0, 1)
+    found, _ = load(qasm3.dumps(circuit))
+    plan = compile_plan(found, labels="AB")
+    assert (plan.num_cuts, plan.bonds[0].gate, len(plan.bonds[0].angles)) == (1, "rzz", 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        QASM2 + "gate rzz(t) a, b { h a; rx(t) b; }\nrzz(0.3) q[0], q[1];\n",
+        QASM3 + "gate rzz(t) a, b { h a; rx(t) b; }\nrzz(0.3) q[0], q[1];\n",
+        "OPENQASM 2.0;\nqreg q[2];\ngate rx(t) a { U(t,-pi/2,pi/2) a; }\n"
+        "gate h a { U(pi/2,0,pi) a; }\ngate cx a, b { h a; rx(0.3) b; }\ncx q[0], q[1];\n",
+    ],
+)
+def test_a_gate_means_what_the_file_says_whatever_its_name(load, content):
+    circuit, _ = load(content)
+    said = QuantumCircuit(2)
+    said.h(0)
+    said.rx(0.3, 1)
+    assert Operator(circuit).equiv(Operator(said))
+    assert compile_plan(circuit, labels="AB").num_cuts == 0
 
 
 def test_inputs_of_openqasm_3_are_parameters(load):
