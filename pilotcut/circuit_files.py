@@ -6,8 +6,11 @@ Qiskit's; what its parsers raise for a broken file is anything, so anything is c
 
 from __future__ import annotations
 
+import faulthandler
 import io
+import os
 import re
+import resource
 import struct
 import warnings
 from bisect import bisect_left
@@ -27,6 +30,9 @@ from pilotcut.errors import CircuitFileError, CutError
 
 #: Registers that are larger are taken for a slip of the pen: they would not fit in memory.
 MOST_BITS = 10**5
+
+#: What a QPY file may take to read, beside what its size explains.
+_SPARE_BYTES, _MOST_SECONDS = 2**30, 60
 
 _STANDARD = get_standard_gate_name_mapping()
 _SUFFIXES = (".qasm", ".qpy")
@@ -365,11 +371,9 @@ def _from_qpy(content: bytes) -> QuantumCircuit:
         raise _FaultError(
             f"holds {count} circuits, expected exactly one; write each to a file of its own"
         )
-    bits = _bits_of_qpy(content, version)
-    if max(bits) > MOST_BITS:
+    if not _is_harmless(content):
         raise _FaultError(
-            f"says that its circuit has {bits[0]} qubits and {bits[1]} bits, expected at most "
-            f"{MOST_BITS}; the file is damaged, write it again"
+            "cannot be read as QPY within bounds of memory and time; it is damaged, write it again"
         )
     with warnings.catch_warnings(), _faults(f"cannot be read as QPY version {version}"):
         warnings.simplefilter("ignore")  # of a newer Qiskit, whose gates may not be known here
@@ -377,18 +381,33 @@ def _from_qpy(content: bytes) -> QuantumCircuit:
         return circuit
 
 
-def _bits_of_qpy(content: bytes, version: int) -> tuple[int, int]:
-    """Return the numbers of qubits and bits that the header of the first circuit tells.
+def _is_harmless(content: bytes) -> bool:
+    """Say whether a child process of bounded memory and time gets to the end of a QPY file.
 
-    Qiskit believes it, and would make 2^32 qubits of four damaged bytes.
+    Qiskit believes the counts in a file, would make 2^32 qubits of four damaged bytes, and where
+    memory ends, Rust ends the process. Ordinary exceptions come again when we read it ourselves.
     """
-    start = 18 + (version >= 10) + (version >= 5)  # behind the encoding of symbols, the type
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that we have threads: the child does not use them
+        child = os.fork()
+    if child == 0:
+        os._exit(_read_bounded(content))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _read_bounded(content: bytes) -> int:
+    """Read a QPY file in this process, which ends afterwards; return its exit code."""
     try:
-        if version >= 16:  # a table of where the circuits are
-            (start,) = struct.unpack_from("!Q", content, start)
-        *_, qubits, bits = struct.unpack_from("!HcHII" if version > 1 else "!HdII", content, start)
-    except (struct.error, OverflowError):
-        raise _FaultError(
-            "ends within its header, expected a whole circuit; write it again"
-        ) from None
-    return qubits, bits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Rust says there where it failed
+        faulthandler.disable()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + _SPARE_BYTES + 100 * len(content)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_CPU, (_MOST_SECONDS, _MOST_SECONDS))
+        qpy.load(io.BytesIO(content))
+    except Exception as error:
+        return int("memory" in f"{type(error).__name__} {error}".lower())
+    except BaseException:  # a panic
+        return 1
+    return 0
