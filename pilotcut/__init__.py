@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         reconstruct_probabilities,
         sample,
     )
+    from pilotcut.dreamer.recommend import recommend
     from pilotcut.errors import UserError
     from pilotcut.estimator import CutEstimator
     from pilotcut.gradient import CutGradient
@@ -39,6 +40,7 @@ __all__ = [
     "compile_plan",
     "cut_qnn",
     "most_probable",
+    "recommend",
     "reconstruct_probabilities",
     "sample",
 ]
@@ -55,6 +57,7 @@ _HOME = {
     "compile_plan": "pilotcut.cutting.plan",
     "cut_qnn": "pilotcut.qnn",
     "most_probable": "pilotcut.distribution",
+    "recommend": "pilotcut.dreamer.recommend",
     "reconstruct_probabilities": "pilotcut.distribution",
     "sample": "pilotcut.distribution",
 }

@@ -30,7 +30,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from pilotcut import __version__, cli_pilots, cli_plan, cli_reconstruct
+from pilotcut import __version__, cli_dreamer, cli_pilots, cli_plan, cli_reconstruct
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.training.config import TrainingConfig, default_of
 
@@ -51,6 +51,8 @@ app = typer.Typer(
 app.add_typer(cli_pilots.app, name="pilots")
 app.add_typer(cli_pilots.tasks_app, name="tasks")
 app.command()(cli_pilots.run)
+app.command()(cli_dreamer.calibrate)
+app.command()(cli_dreamer.recommend)
 app.command()(cli_reconstruct.reconstruct)
 app.command()(cli_plan.plan)
 app.command("status")(cli_pilots.status_of_run)
@@ -135,7 +137,10 @@ def _default(name: str) -> str:
 @app.command()
 def train(
     dataset: Annotated[str, typer.Argument(help="iris, wine, digits or mnist.")],
-    cuts: Annotated[int | None, typer.Option(help="Number of cuts; fragments balanced.")] = None,
+    cuts: Annotated[
+        str | None,
+        typer.Option(metavar="INTEGER|auto", help="Number of cuts, or as many as pay off."),
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help="One letter a qubit, such as AABC; gates between are cut.")
     ] = None,
@@ -195,7 +200,7 @@ def train(
     given = {
         "dataset": dataset,
         "qubits": qubits,
-        "cuts": cuts,
+        "cuts": _whole(cuts),
         "labels": labels,
         "mode": mode,
         "shots": shots,
@@ -213,6 +218,14 @@ def train(
         print(json.dumps(summary))
     else:
         _print_summary(summary)
+
+
+def _whole(text: str | None) -> int | str | None:
+    """Return a number if the text is one; what else it may be is checked with the others."""
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return text
 
 
 def _train(given: dict[str, Any], run_dir: Path | None, resume: bool) -> dict[str, Any]:
@@ -339,6 +352,12 @@ def _print_summary(summary: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     _out.print(table)
+    if (predicted := summary["predicted"]) is not None:
+        _out.print(
+            f"forward batches: predicted {predicted['predicted_s']:.2f} s, measured "
+            f"{predicted['measured_s']:.2f} s ({predicted['batches']} of them)",
+            soft_wrap=True,
+        )
     shots = f" of {summary['shots']} shots" if summary["shots"] else ", without shots"
     _out.print(
         f"{summary['queries']} queries, {summary['subexperiments']} subexperiments{shots}",

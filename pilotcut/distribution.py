@@ -506,7 +506,7 @@ def _result(part: _Part[_T]) -> _T:
 def _observing_all(plan: CutPlan, *, joint_cuts: bool) -> CutPlan:
     """Return the same cut with Z on every qubit: what it measures are the final bits."""
     terms = PauliList(["Z" * plan.num_qubits])
-    return build_plan(plan.program, plan.binding, terms, plan.requested_labels, joint_cuts)
+    return build_plan(plan.program, plan.binding, terms, plan.requested, joint_cuts)
 
 
 def _row(plan: CutPlan, values: ParameterValues | None) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil, prod
 from pathlib import Path
@@ -29,6 +29,7 @@ from pilotcut.backends import check_backend
 from pilotcut.backends.base import Shots
 from pilotcut.bundles import Request
 from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import CutPlan, Observables, build_plan, check_size, pauli_terms
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
@@ -48,6 +49,8 @@ from pilotcut.trace import JsonLines
 
 if TYPE_CHECKING:
     from pilotcut.backends.branch import Linearised
+    from pilotcut.dreamer.forecast import Forecaster
+    from pilotcut.dreamer.recommend import Recommendation
 
 MODES = ("counts", "sampled", "exact")
 
@@ -77,7 +80,13 @@ class CutEstimator(BaseEstimatorV2):
     cuts, labels, max_width, plan
         How to cut, at most one of them, as in `pilotcut.compile_plan`. A `plan` serves
         circuits of its own structure only. Without any, circuits are cut at their
-        `CutWire` markers or not at all.
+        `CutWire` markers or not at all. With ``cuts="auto"`` the number and places of cuts are
+        those that `pilotcut.recommend` predicts to be fastest, in fragments of at most
+        `max_width`; pilots without a calibration are measured first. The choice, and the
+        prediction of each batch beside what it took, are in the trace.
+    auto
+        With ``cuts="auto"``, options of the recommendation (`pilotcut.dreamer.recommend.Options`,
+        such as ``{"max_cuts": 8, "queries": 10_000}``), and "pilots" if `tasks` come later.
     joint_cuts
         Cut parallel gates between two labels as one, as in `pilotcut.compile_plan`; a `plan`
         has its own say. The exact mode has no sampling overhead and cuts one by one.
@@ -115,6 +124,11 @@ class CutEstimator(BaseEstimatorV2):
     trace
         Where records of compilations and queries go.
 
+    Attributes
+    ----------
+    recommendation
+        With ``cuts="auto"`` that of the last circuit that was compiled.
+
     Notes
     -----
     `stds` are standard errors by first-order propagation through the reconstruction. A
@@ -134,10 +148,11 @@ class CutEstimator(BaseEstimatorV2):
         self,
         tasks: TaskManager | None = None,
         *,
-        cuts: int | None = None,
-        labels: str | Sequence[str] | None = None,
+        cuts: int | str | None = None,
+        labels: str | Sequence[str] | Placement | None = None,
         max_width: int | None = None,
         plan: CutPlan | None = None,
+        auto: Mapping[str, Any] | None = None,
         joint_cuts: bool = False,
         mode: str = "counts",
         shots: int = 1024,
@@ -149,7 +164,9 @@ class CutEstimator(BaseEstimatorV2):
         store: str | os.PathLike[str] | None = None,
         trace: JsonLines | None = None,
     ) -> None:
-        if sum(option is not None for option in (cuts, labels, max_width, plan)) > 1:
+        automatic = _checked_auto(cuts, auto)
+        limit = None if automatic else max_width
+        if sum(option is not None for option in (cuts, labels, limit, plan)) > 1:
             raise CutError(
                 "cuts, labels, max_width and plan are given together, expected at most one"
             )
@@ -157,6 +174,9 @@ class CutEstimator(BaseEstimatorV2):
         self.shots = 0 if self.exact else checked_shots(shots)
         self.stages = Stages(trace if trace is not None else JsonLines(), seed)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
+        self._auto = dict(auto or {}) if automatic else None
+        self._forecasts: dict[str, Forecaster] = {}
+        self.recommendation: Recommendation | None = None
         self._joint_cuts = not self.exact and (joint_cuts if plan is None else plan.joint_cuts)
         if shot_allocation not in ALLOCATIONS:
             raise UserError(
@@ -339,8 +359,12 @@ class CutEstimator(BaseEstimatorV2):
 
     def _compile(self, program: Program, binding: Binding, terms: Sequence[str]) -> Compiled:
         started = perf_counter()
-        labels = self._labels_for(program)
-        plan = build_plan(program, binding, PauliList(list(terms)), labels, self._joint_cuts)
+        paulis = PauliList(list(terms))
+        if self._auto is not None:
+            plan = self._recommended(program, binding, paulis)
+        else:
+            labels = self._labels_for(program)
+            plan = build_plan(program, binding, paulis, labels, self._joint_cuts)
         if self._num_samples is None:
             check_size(plan, coherent=self.exact)
         if self.mode == "sampled":
@@ -349,7 +373,26 @@ class CutEstimator(BaseEstimatorV2):
         self.stages.compiled(plan, perf_counter() - started)
         return compiled
 
-    def _labels_for(self, program: Program) -> Sequence[str] | None:
+    def _recommended(self, program: Program, binding: Binding, terms: PauliList) -> CutPlan:
+        """Return the plan that is predicted to be fastest, and keep what predicts its batches."""
+        from pilotcut.dreamer.auto import choose as choose_cuts
+
+        assert self._auto is not None
+        asked = {"mode": self.mode, "max_width": self._max_width} | self._auto
+        if not self.exact:
+            asked |= {"shots": self.shots}
+        found = choose_cuts(program, binding, terms, self._tasks, asked)
+        self._forecasts[found.plan.fingerprint] = found.forecaster
+        self.recommendation = found
+        self.stages.trace.write({"kind": "recommendation", **found.to_dict()})
+        return found.plan
+
+    def _forecast(self, plan: CutPlan, rows: int) -> dict[str, Any]:
+        """Return what was predicted of a batch, for the record; nothing where nobody did."""
+        forecaster = self._forecasts.get(plan.fingerprint)
+        return {} if forecaster is None else forecaster.record(plan, rows)
+
+    def _labels_for(self, program: Program) -> Sequence[str] | Placement | None:
         if self._plan is not None:
             if self._plan.program.key != program.key:
                 raise CutError(
@@ -357,8 +400,9 @@ class CutEstimator(BaseEstimatorV2):
                     f"the one the plan was compiled for ({self._plan.num_qubits} qubits, "
                     f"{len(self._plan.program.steps)} gates); compile a plan for it, or give labels"
                 )
-            return self._plan.requested_labels
+            return self._plan.requested
         if self._cuts is not None or self._max_width is not None:
+            assert not isinstance(self._cuts, str)
             return choose_labels(program, cuts=self._cuts, max_width=self._max_width)
         return self._labels
 
@@ -425,6 +469,7 @@ class CutEstimator(BaseEstimatorV2):
             return replace(contracting.evaluation(tensors), shots=number, kept=kept)
 
         about = self._about(requests, source) | {"reconstruction": how.reason}
+        about |= self._forecast(compiled.plan, len(slots)) if isinstance(shots, int) else {}
         return self.run_stages(compiled.plan, execute, contract, about)
 
     def _keep(
@@ -536,6 +581,17 @@ class CutEstimator(BaseEstimatorV2):
                 f"modes with shots, the same for each subexperiment; leave one of the two out"
             )
         return int(number)
+
+
+def _checked_auto(cuts: int | str | None, auto: Mapping[str, Any] | None) -> bool:
+    """Return whether cuts are to be chosen here."""
+    if isinstance(cuts, str) and cuts != "auto":
+        raise CutError(f"cuts is '{cuts}', expected a whole number from 0, or 'auto'")
+    if auto is not None and cuts != "auto":
+        raise CutError(
+            f"auto is given and cuts is {cuts}, expected cuts 'auto' beside it; leave one out"
+        )
+    return cuts == "auto"
 
 
 def _checked_mode(mode: str) -> str:

@@ -47,6 +47,12 @@ class Matrix:
     after: tuple[Chain, ...]
 
     @property
+    def factors(self) -> list[Factor]:
+        """Return all matrices that are multiplied."""
+        own = [] if self.own is None else [self.own]
+        return [factor for chain in (*self.before, own, *self.after) for factor in chain]
+
+    @property
     def pattern(self) -> tuple[object, ...]:
         """Return what must agree for several matrices to be multiplied as one batch."""
         chains = tuple(tuple(f.constant is None for f in c) for c in (*self.before, *self.after))

@@ -133,6 +133,11 @@ class _Signs:
         return 1.0 - 2.0 * (np.bitwise_count(size[:, None] & size[None, :]) & 1)
 
 
+def extended(fragment: Fragment) -> Fragment:
+    """Return the fragment with all products of sub-observables that a draw needs."""
+    return _Law(fragment).extended
+
+
 class _Law:
     """What a fragment's draws need: products of sub-observables, and operations as branches."""
 

@@ -84,6 +84,19 @@ def build(fragment: Fragment, template: Template) -> TemplateCircuit:
     return TemplateCircuit(draft.circuit, draft.angles, draft.choices, draft.masks, draft.outputs)
 
 
+def measured_in_place(fragment: Fragment, support: np.ndarray) -> list[bool]:
+    """Return for each site whether its wire ends there and is not observed.
+
+    `support` (wires,) says which wires are; elsewhere a measurement takes an ancilla.
+    """
+    last = _last_steps(fragment)
+    places = {s.site: k for k, s in enumerate(fragment.steps) if isinstance(s, SiteStep)}
+    return [
+        len(site.wires) == 1 and last[site.wire] == places[k] and not support[site.wire]
+        for k, site in enumerate(fragment.sites)
+    ]
+
+
 class _Draft:
     """Builds one template: gates, sites with deferred measurements, final measurements."""
 
@@ -97,7 +110,7 @@ class _Draft:
         self.choices: dict[Parameter, tuple[int, np.ndarray]] = {}
         self._columns = [Parameter(f"a{k}") for k in range(len(fragment.angles))]
         self._sign_qubits: list[int] = []
-        self._in_place = self._measured_in_place()
+        self._in_place = measured_in_place(fragment, self._support)
         copied = zip(template.measured, self._in_place, strict=True)
         self.circuit = QuantumCircuit(fragment.width + sum(m and not p for m, p in copied))
         self._ancillas = 0
@@ -107,15 +120,6 @@ class _Draft:
             else:
                 self._gate(step)
         self.masks = self._measure(members)
-
-    def _measured_in_place(self) -> list[bool]:
-        """Return for each site whether its wire ends there and is not observed."""
-        last = _last_steps(self._fragment)
-        places = {s.site: k for k, s in enumerate(self._fragment.steps) if isinstance(s, SiteStep)}
-        return [
-            len(site.wires) == 1 and last[site.wire] == places[k] and not self._support[site.wire]
-            for k, site in enumerate(self._fragment.sites)
-        ]
 
     def _gate(self, step: Step) -> None:
         self._append(step.gate_with([self._param(p) for p in step.params]), step.qubits)

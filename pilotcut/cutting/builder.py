@@ -1,7 +1,7 @@
 """Building fragments and bonds: one walk over the program, split at the cuts.
 
-A gate between two labels, a `Move` between two labels and a `CutWire` are cuts; all
-else goes to the fragment whose wires it acts on.
+A gate between two labels, a `Move` between two labels, a wire cut of the placement and a
+`CutWire` are cuts; all else goes to the fragment whose wires it acts on.
 """
 
 from __future__ import annotations
@@ -11,28 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from qiskit.circuit import Instruction
-from qiskit.circuit.library import (
-    HGate,
-    PhaseGate,
-    RXGate,
-    RYGate,
-    RZGate,
-    SdgGate,
-    SGate,
-    SXdgGate,
-    SXGate,
-    UGate,
-)
 from qiskit.quantum_info import PauliList
-from qiskit.synthesis import TwoQubitWeylDecomposition
 from qiskit_addon_cutting.instructions import Move
 
-from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz, u_angles
+from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
 from pilotcut.cutting.fragment import Bond, Fragment, Placed, Site, SiteStep
 from pilotcut.cutting.joint import joint_basis, parallel_groups
+from pilotcut.cutting.placement import Placement, labels_of_steps
 from pilotcut.cutting.program import Angle, Param, Program, Step
-from pilotcut.errors import CutError
+from pilotcut.cutting.rotations import Locals, free_rotation, is_rotation, rotation_of
 
 
 @dataclass
@@ -56,12 +43,17 @@ class Builder:
         self,
         program: Program,
         terms: PauliList,
-        labels: tuple[str, ...] | None,
+        placement: Placement | None,
         joint_cuts: bool = False,
     ) -> None:
         self._terms = terms
-        self._labels = labels
+        self._placement = placement
+        # Labels of the wires that the qubits are on while the walk goes on.
+        self._labels = None if placement is None else list(placement.labels)
+        self._due = {} if placement is None else placement.label_behind()
+        self._passed: Counter[int] = Counter()  # steps of each qubit that were walked
         self._qubit_of_wire: list[int] = []
+        self._label_of_wire: list[str] = []
         self._parent: list[int] = []
         self._wire_of_qubit = [self._new_wire(q) for q in range(program.num_qubits)]
         self._stale: set[int] = set()  # qubits whose wire ended and that were not used since
@@ -71,16 +63,21 @@ class Builder:
         # (name, qubits, wires, cut index) of the circuit's own gates and cuts, in order
         self._layout: list[tuple[str, tuple[int, ...], tuple[int, ...], int | None]] = []
         for steps in self._in_order(program, joint_cuts):
+            qubits = [q for step in steps for q in step.qubits]
+            self._cut_what_is_due(qubits)
             if len(steps) > 1:
                 self._cut_jointly(steps)
             else:
                 self._place(steps[0])
+            self._passed.update(qubits)
+        self._cut_what_is_due(range(program.num_qubits))
         self._close(program)
 
     # -- wires ---------------------------------------------------------------------
 
     def _new_wire(self, qubit: int) -> int:
         self._qubit_of_wire.append(qubit)
+        self._label_of_wire.append(self._labels[qubit] if self._labels else "")
         self._parent.append(len(self._parent))
         return len(self._parent) - 1
 
@@ -120,16 +117,15 @@ class Builder:
 
     def _in_order(self, program: Program, joint_cuts: bool) -> list[tuple[Step, ...]]:
         """Return the steps one by one, or in groups where gates are cut jointly."""
-        if not joint_cuts or self._labels is None:
+        if not joint_cuts or self._placement is None:
             return [(step,) for step in program.steps]
+        pairs = [frozenset(some) for some in labels_of_steps(self._placement, program)]
         crossing = [
             number
             for number, step in enumerate(program.steps)
-            if self._crosses(step.qubits) and _is_rotation(step)
+            if len(pairs[number]) > 1 and is_rotation(step)
         ]
-        qubits = [program.steps[number].qubits for number in crossing]
-        pairs = [frozenset(self._labels[q] for q in some) for some in qubits]
-        return parallel_groups(program, crossing, pairs)
+        return parallel_groups(program, crossing, [pairs[number] for number in crossing])
 
     def _crosses(self, qubits: tuple[int, ...]) -> bool:
         return self._labels is not None and len({self._labels[q] for q in qubits}) > 1
@@ -143,13 +139,22 @@ class Builder:
             self._stale.discard(destination)
             self._stale.add(source)
 
-    def _cut_wire(self, source: int, destination: int, name: str) -> None:
+    def _cut_wire(self, source: int, destination: int, name: str, label: str | None = None) -> None:
         old = self._wire(source)
         self._stale.add(source)
+        if self._labels and label is not None:
+            self._labels[destination] = label
         new = self._wire_of_qubit[destination] = self._new_wire(destination)
         self._stale.discard(destination)
         self._layout.append((name, (source, destination), (old, new), len(self._cuts)))
         self._add_cut(Cut(name, ((old,), (new,)), basis_of_gate(Move())))
+
+    def _cut_what_is_due(self, qubits: Iterable[int]) -> None:
+        """Make the placement's wire cuts in front of the next steps of these qubits."""
+        for qubit in qubits:
+            label = self._due.get((qubit, self._passed[qubit]))
+            if label is not None:
+                self._cut_wire(qubit, qubit, "cut_wire", label)
 
     def _cut_gate(self, step: Step) -> None:
         wires = tuple(self._wire(q) for q in step.qubits)
@@ -158,7 +163,7 @@ class Builder:
         if not any(isinstance(p, Angle) for p in step.params):
             self._add_cut(Cut(step.name, sides, basis_of_gate(step.gate_with(step.params))))
             return
-        rotation = _free_rotation(step)
+        rotation = free_rotation(step)
         self._place_locals(rotation.before, wires)
         self._add_cut(Cut(step.name, sides, basis_of_rzz(), (rotation.free_angle,)))
         self._place_locals(rotation.after, wires)
@@ -167,7 +172,7 @@ class Builder:
         """Cut parallel gates between two labels as one; side 0 is that of the first qubit."""
         assert self._labels is not None
         first = self._labels[steps[0].qubits[0]]
-        rotations = [_rotation(step) for step in steps]
+        rotations = [rotation_of(step) for step in steps]
         wires = [tuple(self._wire(q) for q in step.qubits) for step in steps]
         sides: tuple[list[int], list[int]] = ([], [])
         for step, pair in zip(steps, wires, strict=True):
@@ -184,7 +189,7 @@ class Builder:
         for rotation, pair in zip(rotations, wires, strict=True):
             self._place_locals(rotation.after, pair)
 
-    def _place_locals(self, steps: _Locals, wires: Sequence[int]) -> None:
+    def _place_locals(self, steps: Locals, wires: Sequence[int]) -> None:
         self._placed.extend(((wires[side],), step) for side, step in steps)
 
     def _note(self, step: Step, cut: int | None = None) -> None:
@@ -206,8 +211,8 @@ class Builder:
                 self._wire(qubit)
         keys: dict[object, int] = {}
         self._fragment_of_wire = []
-        for wire, qubit in enumerate(self._qubit_of_wire):
-            key = self._labels[qubit] if self._labels else self._component(wire)
+        for wire in range(len(self._qubit_of_wire)):
+            key = self._label_of_wire[wire] if self._labels else self._component(wire)
             self._fragment_of_wire.append(keys.setdefault(key, len(keys)))
         self._names = [key if self._labels else _letter(k) for k, key in enumerate(keys)]
 
@@ -326,94 +331,3 @@ def _commuting_groups(observables: PauliList) -> tuple[tuple[int, ...], ...]:
     index = {label: k for k, label in enumerate(observables.to_labels())}
     groups = observables.group_commuting(qubit_wise=True)
     return tuple(sorted(tuple(sorted(index[p] for p in g.to_labels())) for g in groups))
-
-
-# -- gates as rotations ----------------------------------------------------------------
-
-_Locals = list[tuple[int, Step]]
-
-
-@dataclass(frozen=True)
-class _Rotation:
-    """A gate as an RZZ between local gates (side, step) that stand before and after it."""
-
-    angle: Angle | float
-    before: _Locals
-    after: _Locals
-
-    @property
-    def free_angle(self) -> Angle:
-        assert isinstance(self.angle, Angle)
-        return self.angle
-
-
-def _is_rotation(step: Step) -> bool:
-    if any(isinstance(p, Angle) for p in step.params):
-        return step.name in _RZZ_FORMS
-    return step.name != "move" and basis_of_gate(step.gate_with(step.params)).branches.rank == 2
-
-
-def _rotation(step: Step) -> _Rotation:
-    free = any(isinstance(p, Angle) for p in step.params)
-    return _free_rotation(step) if free else _fixed_rotation(step)
-
-
-def _free_rotation(step: Step) -> _Rotation:
-    """Return a gate with one free angle as an RZZ between local gates.
-
-    ``CRZ(t) = RZZ(-t/2) RZ(t/2)`` on the target, and so on; the angle of the RZZ then enters
-    the bond matrix alone.
-    """
-    if step.name not in _RZZ_FORMS:
-        raise CutError(
-            f"gate '{step.name}' on qubits {step.qubits} has a free parameter and cannot be cut, "
-            f"expected one of {', '.join(sorted(_RZZ_FORMS))}; bind it, decompose it, or choose "
-            f"other labels"
-        )
-    free = next(p for p in step.params if isinstance(p, Angle))
-    scale, frames, rotations = _RZZ_FORMS[step.name]
-    before = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][0]]
-    after = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][1]]
-    after += [(s, Step(g(0.0), (), (_scaled(free, f),))) for s, g, f in rotations]
-    return _Rotation(_scaled(free, scale), before, after)
-
-
-def _fixed_rotation(step: Step) -> _Rotation:
-    """Return a gate of operator-Schmidt rank two as an RZZ between local gates.
-
-    Its Weyl decomposition has one angle: ``K1 exp(i a XX) K2``, and XX is ZZ between H.
-    """
-    matrix = np.asarray(step.gate_with(step.params).to_matrix())
-    weyl = TwoQubitWeylDecomposition(matrix, fidelity=None)  # else small angles are dropped
-    h = HGate().to_matrix()
-    before = [(0, _local(h @ weyl.K2r)), (1, _local(h @ weyl.K2l))]
-    after = [(0, _local(weyl.K1r @ h)), (1, _local(weyl.K1l @ h))]
-    return _Rotation(float(-2 * weyl.a), before, after)
-
-
-def _local(matrix: np.ndarray) -> Step:
-    angles = u_angles(matrix)
-    return Step(UGate(*angles), (), angles)
-
-
-def _scaled(angle: Angle, factor: float) -> Angle:
-    return Angle(angle.slot, factor * angle.scale, factor * angle.offset)
-
-
-# gate -> (factor of the RZZ angle, (before, after) on each side, rotations left on a side).
-# A frame maps Z to the axis of the rotation: H to X, SX to Y up to a sign that both sides share.
-_NONE: tuple[list[Instruction], list[Instruction]] = ([], [])
-_X = ([HGate()], [HGate()])
-_Y = ([SXdgGate()], [SXGate()])
-_Y1 = ([SdgGate(), HGate()], [HGate(), SGate()])
-_RZZ_FORMS = {
-    "rzz": (1.0, (_NONE, _NONE), []),
-    "rxx": (1.0, (_X, _X), []),
-    "ryy": (1.0, (_Y, _Y), []),
-    "rzx": (1.0, (_NONE, _X), []),
-    "crz": (-0.5, (_NONE, _NONE), [(1, RZGate, 0.5)]),
-    "crx": (-0.5, (_NONE, _X), [(1, RXGate, 0.5)]),
-    "cry": (-0.5, (_NONE, _Y1), [(1, RYGate, 0.5)]),
-    "cp": (-0.5, (_NONE, _NONE), [(0, PhaseGate, 0.5), (1, RZGate, 0.5)]),
-    "cu1": (-0.5, (_NONE, _NONE), [(0, PhaseGate, 0.5), (1, RZGate, 0.5)]),
-}

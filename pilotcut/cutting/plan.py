@@ -20,6 +20,7 @@ from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
 
 from pilotcut.cutting.builder import Builder
 from pilotcut.cutting.fragment import Bond, Fragment, Placed
+from pilotcut.cutting.placement import Placement, placement_of
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError, ObservableError
@@ -44,8 +45,8 @@ class CutPlan:
         The circuit as read, and how its parameters become slots.
     labels
         Partition label of every qubit (of its last wire).
-    requested_labels
-        The labels the plan was built from; None where markers in the circuit decided.
+    requested
+        The placement the plan was built from; None where markers in the circuit decided.
     fragments, bonds
         See `pilotcut.cutting.fragment`.
     terms
@@ -62,7 +63,7 @@ class CutPlan:
     program: Program
     binding: Binding = field(repr=False)
     labels: tuple[str, ...]
-    requested_labels: tuple[str, ...] | None
+    requested: Placement | None
     fragments: tuple[Fragment, ...]
     bonds: tuple[Bond, ...]
     terms: PauliList
@@ -74,6 +75,11 @@ class CutPlan:
     def num_qubits(self) -> int:
         """Number of qubits of the circuit."""
         return self.program.num_qubits
+
+    @property
+    def requested_labels(self) -> tuple[str, ...] | None:
+        """The labels of first wires that the plan was built from."""
+        return None if self.requested is None else self.requested.labels
 
     @property
     def num_cuts(self) -> int:
@@ -130,6 +136,7 @@ def compile_plan(
     cuts: int | None = None,
     labels: str | Sequence[str] | None = None,
     max_width: int | None = None,
+    placement: Placement | None = None,
     joint_cuts: bool = False,
 ) -> CutPlan:
     """Return the plan that cuts `circuit` as asked.
@@ -148,13 +155,16 @@ def compile_plan(
         One label a qubit, label 0 for qubit 0; gates between labels are cut.
     max_width
         Choose the fewest cuts whose fragments all fit this many qubits.
+    placement
+        Labels of wires and not of qubits, as `pilotcut.cutting.search.search` finds them: gates
+        between labels are cut, and wires where the placement says so.
     joint_cuts
         Cut up to three parallel two-qubit rotations (CX, CZ, RZZ, CRZ, ...) between the same
         two labels as one, which lowers `CutPlan.sampling_overhead`: gamma falls from 9 to 7
         for two CX and from 27 to 15 for three (arXiv:2312.11638, arXiv:2312.09679). Their
         rotations and parities within a fragment need entangling gates there.
 
-    Without any of the first three the circuit is cut at its `CutWire` markers, or not at all.
+    Without any of the first four the circuit is cut at its `CutWire` markers, or not at all.
 
     Raises
     ------
@@ -168,32 +178,34 @@ def compile_plan(
     >>> compile_plan(circuit, "ZZ", labels="AB").widths
     (1, 1)
     """
-    if sum(option is not None for option in (cuts, labels, max_width)) > 1:
-        raise CutError("cuts, labels and max_width are given together, expected at most one")
+    if sum(option is not None for option in (cuts, labels, max_width, placement)) > 1:
+        raise CutError(
+            "cuts, labels, max_width and placement are given together, expected at most one"
+        )
     program, binding = read_circuit(circuit)
     asked = "Z" * circuit.num_qubits if observables is None else observables
     terms = pauli_terms(asked, circuit.num_qubits)
-    if labels is None and (cuts is not None or max_width is not None):
+    if cuts is not None or max_width is not None:
         labels = choose_labels(program, cuts=cuts, max_width=max_width)
-    return build_plan(program, binding, terms, labels, joint_cuts)
+    return build_plan(program, binding, terms, placement or labels, joint_cuts)
 
 
 def build_plan(
     program: Program,
     binding: Binding,
     terms: PauliList,
-    labels: str | Sequence[str] | None,
+    labels: str | Sequence[str] | Placement | None,
     joint_cuts: bool = False,
 ) -> CutPlan:
     """Return the plan of a program that is already read, for phase-free `terms`."""
-    requested = _checked_labels(labels, program.num_qubits)
+    requested = placement_of(labels, program)
     builder = Builder(program, terms, requested, joint_cuts)
     fragments, term_index = builder.fragments()
     return CutPlan(
         program=program,
         binding=binding,
         labels=builder.qubit_labels(),
-        requested_labels=requested,
+        requested=requested,
         fragments=fragments,
         bonds=builder.bonds(),
         terms=terms,
@@ -257,14 +269,3 @@ def _pauli_labels(observable: str | Pauli | PauliList | SparsePauliOp) -> list[s
             f"observable {observable!r} is not a Pauli string or a SparsePauliOp ({error}); "
             f"write for example 'ZZII' or SparsePauliOp(['ZZ', 'XX'], [1.0, 0.5])"
         ) from error
-
-
-def _checked_labels(labels: str | Sequence[str] | None, num_qubits: int) -> tuple[str, ...] | None:
-    if labels is None:
-        return None
-    if len(labels) != num_qubits:
-        raise CutError(
-            f"labels '{''.join(map(str, labels))}' name {len(labels)} qubits, expected "
-            f"{num_qubits}, one letter a qubit; label 0 is qubit 0"
-        )
-    return tuple(map(str, labels))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import sympy
@@ -124,8 +124,18 @@ class _Curved:
         names = [p.sympify() for p in parameters]
         symbols = [sympy.Symbol(f"p{k}", real=True) for k in range(len(names))]
         formula = expression.sympify().subs(dict(zip(names, symbols, strict=True)))
-        slopes = (sympy.lambdify(symbols, formula.diff(s), "numpy") for s in symbols)
-        return cls(slot, columns, sympy.lambdify(symbols, formula, "numpy"), tuple(slopes))
+        value, *slopes = _functions(formula, tuple(symbols))
+        return cls(slot, columns, value, tuple(slopes))
+
+
+# A feature map has one formula over many pairs of parameters, and is read for every query.
+@lru_cache(maxsize=1024)
+def _functions(
+    formula: sympy.Expr, symbols: tuple[sympy.Symbol, ...]
+) -> tuple[Callable[..., np.ndarray], ...]:
+    """Return a formula and its derivatives by each symbol as functions of arrays."""
+    wanted = (formula, *(formula.diff(symbol) for symbol in symbols))
+    return tuple(sympy.lambdify(symbols, one, "numpy") for one in wanted)
 
 
 class Binding:

@@ -28,7 +28,7 @@ class TrainingConfig:
 
     dataset: str
     qubits: int = 4
-    cuts: int | None = None
+    cuts: int | str | None = None
     labels: str | None = None
     mode: str = "counts"
     shots: int = 1024
@@ -53,6 +53,11 @@ class TrainingConfig:
             faults.append(
                 f"learning_rate is {self.learning_rate}, expected a number above 0; "
                 f"{default_of('learning_rate')} is a usual choice"
+            )
+        if isinstance(self.cuts, str) and self.cuts != "auto":
+            faults.append(
+                f"cuts is '{self.cuts}', expected a whole number from 0, or 'auto'; leave it out "
+                f"to run uncut"
             )
         if self.cuts is not None and self.labels is not None:
             faults.append(

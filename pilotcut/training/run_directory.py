@@ -5,6 +5,7 @@
     metrics.jsonl    loss and accuracy an epoch
     checkpoint.pt    what a resumed run continues from
     weights.pt       the trained weights, once the run is done
+    recommendation.json  where the circuit is cut, if that was chosen by prediction
     logs/            what pilots say
 
 Checkpoints are written beside their place and renamed, so that a kill leaves the old or
@@ -14,6 +15,7 @@ before anything was trained does not stand in the way of the next.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,6 +26,7 @@ from typing import Any
 import torch
 import yaml
 
+from pilotcut.cutting.placement import Placement, WireCut
 from pilotcut.errors import RunDirectoryError
 from pilotcut.trace import JsonLines, mend, read_jsonl
 from pilotcut.training.config import TrainingConfig
@@ -54,6 +57,7 @@ class RunDirectory:
         self.metrics = path / "metrics.jsonl"
         self.checkpoint = path / "checkpoint.pt"
         self.weights = path / "weights.pt"
+        self.recommendation = path / "recommendation.json"
 
     def check(self, *, resume: bool) -> None:
         """Say early whether a run can be started, or resumed, here.
@@ -131,7 +135,7 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Forget a run of which nothing was trained; logs stay."""
-        for file in (self.config, self.trace, self.metrics):
+        for file in (self.config, self.trace, self.metrics, self.recommendation):
             file.unlink(missing_ok=True)
         with suppress(OSError):  # it has logs
             self.path.rmdir()
@@ -161,6 +165,30 @@ class RunDirectory:
             f"{self.config}: cannot be read ({why}), expected the settings of a run; start a new "
             f"run with another --run-dir"
         )
+
+    def save_recommendation(self, found: Mapping[str, Any]) -> None:
+        """Keep what was recommended, so that a resumed run has the same cuts."""
+        self.recommendation.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+    def recommended(self) -> Placement | None:
+        """Return the placement that was recommended, None where there is none.
+
+        Raises
+        ------
+        RunDirectoryError
+            If it cannot be read.
+        """
+        if not self.recommendation.exists():
+            return None
+        try:
+            chosen = json.loads(self.recommendation.read_text(encoding="utf-8"))["chosen"]
+            wires = tuple(WireCut(**cut) for cut in chosen["wire_cuts"])
+            return Placement(tuple(map(str, chosen["labels"])), wires)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunDirectoryError(
+                f"{self.recommendation}: cannot be read ({type(error).__name__}: {error}), "
+                f"expected a recommendation; start a new run with another --run-dir"
+            ) from None
 
     def resume(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the checkpoint to continue from; None if the run died before its first.

@@ -21,7 +21,7 @@ from pilotcut.estimator import CutEstimator
 from pilotcut.gradient import CutGradient
 from pilotcut.stored import FOLDER
 from pilotcut.tasks import TaskManager
-from pilotcut.trace import JsonLines
+from pilotcut.trace import JsonLines, read_jsonl
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.data import Dataset, load_dataset
 from pilotcut.training.model import Model, classifier
@@ -75,10 +75,13 @@ class Trainer:
             config.dataset, config.qubits, data_dir=config.data_dir, seed=config.seed
         )
         self.model: Model = classifier(config.qubits)
+        placement = run.recommended() if config.cuts == "auto" else None
+        automatic = config.cuts == "auto" and placement is None
         self.estimator = CutEstimator(
             tasks,
-            cuts=config.cuts,
-            labels=config.labels,
+            cuts=None if placement else config.cuts,
+            labels=placement or config.labels,
+            auto=self._wanted() if automatic else None,
             mode=config.mode,
             shots=config.shots,
             seed=config.seed,
@@ -87,6 +90,12 @@ class Trainer:
         )
         # Compiled before anything is written, so that a plan that cannot be made leaves no run.
         self.plan = self.estimator.compile_for(self.model.circuit, self.model.observable).plan
+
+    def _wanted(self) -> dict[str, Any]:
+        """Return what a recommendation has to know: where, how much, in what batches."""
+        config = self.config
+        queries = config.epochs * (len(self.data.x_train) + len(self.data.x_test))
+        return {"pilots": config.pilots, "batch": config.batch_size, "queries": queries}
 
     def use(self, tasks: TaskManager | None) -> None:
         """Run circuits through `tasks` from now on."""
@@ -113,6 +122,8 @@ class Trainer:
         state = self.run.resume(config) if resume else None
         if not resume:
             self.run.create(config)
+            if self.estimator.recommendation is not None:
+                self.run.save_recommendation(self.estimator.recommendation.to_dict())
         try:
             with JsonLines(self.run.trace) as trace, JsonLines(self.run.metrics) as metrics:
                 done = state["epoch"] if state else 0
@@ -235,8 +246,18 @@ class Trainer:
             "stage_seconds": dict(self.estimator.stages.seconds),
             "queries": self.estimator.stages.queries,
             "subexperiments": self.estimator.stages.subexperiments,
+            "predicted": self._predicted(),
             "run_dir": str(self.run.path),
         }
+
+    def _predicted(self) -> dict[str, Any] | None:
+        """Return the seconds of forward batches beside what was predicted of them."""
+        records = read_jsonl(self.run.trace) if self.config.cuts == "auto" else []
+        pairs = [(r["predicted_s"], r["wall_s"]) for r in records if "predicted_s" in r]
+        if not pairs:
+            return None
+        predicted, measured = (sum(some) for some in zip(*pairs, strict=True))
+        return {"batches": len(pairs), "predicted_s": predicted, "measured_s": measured}
 
 
 def default_run_directory(dataset: str, now: str) -> Path:

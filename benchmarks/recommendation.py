@@ -1,0 +1,271 @@
+"""Whether the recommended number of cuts is the fastest, and how far predictions are off.
+
+Every number of cuts from 0 to 4, where there is one, of nine families at three sizes around this
+machine's break-even points, in counts and exact mode, on one and two local workers. The cost
+model is calibrated as `pilotcut calibrate` does, on three families (EfficientSU2, QAOA ring,
+brickwork); the other six are held out. Beside it stands the published model (arXiv:2412.18519),
+its two constants fitted to what was measured of the same three families on the same workers.
+
+    python benchmarks/recommendation.py [--out FILE] [--modes counts,exact] [--workers 1,2]
+    python benchmarks/recommendation.py --read FILE      the tables of an earlier run
+
+A pick is right if what was picked took at most 5 % longer than the fastest number of cuts.
+Regret is its time over that of the fastest. Candidates are batches of 16 parameter sets in exact
+mode and 2 in counts mode (1,024 shots), compilation apart, medians of interleaved rounds; one
+that takes more than eight times as long as another is measured once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import exp
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from families import FAMILIES
+from scaleout import local
+
+from pilotcut import CutEstimator, TaskManager
+from pilotcut.cutting.plan import pauli_terms
+from pilotcut.cutting.program import read_circuit
+from pilotcut.dreamer import resources, samples
+from pilotcut.dreamer.calibrate import calibrate_through
+from pilotcut.dreamer.costmodel import WIDTH, PublishedModel
+from pilotcut.dreamer.forecast import PilotView
+from pilotcut.dreamer.recommend import WORTH, Options, recommend_for
+
+SIZES = {"exact": (10, 13, 16), "counts": (14, 17, 20)}
+ROWS = {"exact": 16, "counts": 2}
+MAX_CUTS = 4
+RIGHT = 1.05
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One candidate of one case: seconds of a batch, predicted and measured."""
+
+    mode: str
+    workers: int
+    family: str
+    qubits: int
+    cuts: int
+    widest: int
+    predicted_s: float
+    low_s: float
+    high_s: float
+    seconds: float
+    chosen: bool
+
+    @property
+    def case(self) -> tuple[str, int, str, int]:
+        """What was to be decided."""
+        return (self.mode, self.workers, self.family, self.qubits)
+
+
+def main() -> None:
+    """Measure, or read, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--read", type=Path)
+    parser.add_argument("--modes", default="counts,exact")
+    parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--families", default=",".join(FAMILIES))
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    if options.read:
+        found = [Measured(**one) for one in json.loads(options.read.read_text())]
+    else:
+        found = []
+        for workers in map(int, options.workers.split(",")):
+            found += measure(workers, options.modes.split(","), options)
+            if options.out:
+                options.out.write_text(json.dumps([asdict(one) for one in found], indent=0))
+    for line in tables(found):
+        print(line)
+
+
+def measure(workers: int, modes: Sequence[str], options: argparse.Namespace) -> list[Measured]:
+    """Return all candidates on so many workers."""
+    manager = local(workers)
+    found = []
+    with manager, TaskManager(manager) as tasks:
+        description = manager.pilots[0].description
+        started = perf_counter()
+        calibration = calibrate_through(tasks, description, modes)
+        print(f"# calibrated {workers} workers in {perf_counter() - started:.0f} s", flush=True)
+        for mode in modes:
+            spread = calibration.costs(mode).spread
+            print(f"# {mode}: predicts within {exp(WIDTH * spread):.2f}x", flush=True)
+            view = PilotView(description, resources.described(description), calibration)
+            for family in options.families.split(","):
+                for qubits in SIZES[mode]:
+                    found += case(tasks, view, mode, family, qubits, options.rounds)
+    return found
+
+
+def case(
+    tasks: TaskManager, view: PilotView, mode: str, family: str, qubits: int, rounds: int
+) -> list[Measured]:
+    """Return the candidates of one circuit."""
+    circuit = FAMILIES[family](qubits)
+    program, binding = read_circuit(circuit)
+    observable = "Z" * circuit.num_qubits
+    rows = ROWS[mode]
+    asked = Options(max_cuts=MAX_CUTS, mode=mode, queries=rows, batch=rows)
+    terms = pauli_terms(observable, circuit.num_qubits)
+    advice = recommend_for(program, binding, terms, [view], asked)
+    lines = [line for line in advice.lines if line.feasible]
+    forecast = [advice.forecaster.batch_s(line.work) for line in lines]
+    values = np.random.default_rng(3).uniform(-np.pi, np.pi, (rows, circuit.num_parameters))
+    pub = (circuit, observable, values)
+    runs = [
+        Run(CutEstimator(tasks, labels=line.placement, mode=mode, seed=5), pub) for line in lines
+    ]
+    seconds = timed(runs, forecast, rounds)
+    chosen = fastest(forecast)
+    factor = exp(WIDTH * view.calibration.costs(mode).spread)
+    found = [
+        Measured(
+            mode=mode,
+            workers=view.resources.slots,
+            family=family,
+            qubits=circuit.num_qubits,
+            cuts=line.cuts,
+            widest=max(line.widths),
+            predicted_s=guess,
+            low_s=guess / factor,
+            high_s=guess * factor,
+            seconds=took,
+            chosen=k == chosen,
+        )
+        for k, (line, guess, took) in enumerate(zip(lines, forecast, seconds, strict=True))
+        if took == took
+    ]
+    print(
+        f"# {mode} {view.resources.slots} {family} {circuit.num_qubits}: "
+        + ", ".join(
+            f"{m.cuts}{'*' if m.chosen else ''} {m.predicted_s * 1e3:.1f}/{m.seconds * 1e3:.1f}"
+            for m in found
+        ),
+        flush=True,
+    )
+    return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """A batch of one candidate, to be run again and again."""
+
+    estimator: CutEstimator
+    pub: tuple[Any, ...]
+
+    def __call__(self) -> float:
+        """Return the seconds of one run."""
+        started = perf_counter()
+        self.estimator.run([self.pub]).result()
+        return perf_counter() - started
+
+
+def timed(runs: Sequence[Run], forecast: Sequence[float], rounds: int) -> list[float]:
+    """Return the median seconds of each, turns taken; hopeless ones once, after a first run."""
+    first = []
+    for run, guess in zip(runs, forecast, strict=True):
+        if guess > 60.0:
+            first.append(float("nan"))
+            continue
+        first.append(min(run() for _ in range(2)) if guess < 3.0 else run())
+    best = min(seconds for seconds in first if seconds == seconds)
+    near = [k for k, seconds in enumerate(first) if seconds <= 8 * best]
+    took: list[list[float]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for k in near:
+            took[k].append(runs[k]())
+    return [statistics.median(took[k]) if took[k] else first[k] for k in range(len(runs))]
+
+
+def fastest(seconds: Sequence[float]) -> int:
+    """Return the choice: as `pilotcut.dreamer.recommend` makes it."""
+    best = 0
+    for k, one in enumerate(seconds):
+        if one < WORTH * seconds[best]:
+            best = k
+    return best
+
+
+# -- tables ----------------------------------------------------------------------------------
+
+
+def tables(found: Sequence[Measured]) -> list[str]:
+    """Return the lines of the tables."""
+    cases: dict[tuple[str, int, str, int], list[Measured]] = {}
+    for one in found:
+        cases.setdefault(one.case, []).append(one)
+    held = {key: some for key, some in cases.items() if key[2] not in samples.FAMILIES}
+    published = {
+        key[:2]: fit_published([c for k, c in cases.items() if k[:2] == key[:2] and k not in held])
+        for key in cases
+    }
+    lines = [
+        "",
+        "picks                        cases  right  median  worst   published right  median  worst",
+    ]
+    for name, some in groups(held).items():
+        ours = [regret(c, next(k for k, m in enumerate(c) if m.chosen)) for c in some.values()]
+        theirs = [regret(c, published_pick(published[key[:2]], c)) for key, c in some.items()]
+        lines.append(f"{name:28} {len(ours):5} {summary(ours)}  |       {summary(theirs)}")
+    lines += ["", f"{'predictions':28} lines  within 1.5x  in interval  median predicted/measured"]
+    for name, some in groups(held).items():
+        every = [m for c in some.values() for m in c]
+        ratio = [m.predicted_s / m.seconds for m in every]
+        within = np.mean([max(r, 1 / r) <= 1.5 for r in ratio])
+        inside = np.mean([m.low_s <= m.seconds <= m.high_s for m in every])
+        middle = statistics.median(ratio)
+        lines.append(f"{name:28} {len(every):5} {within:12.1%} {inside:12.1%} {middle:26.2f}")
+    return lines
+
+
+def groups(cases: dict[Any, list[Measured]]) -> dict[str, dict[Any, list[Measured]]]:
+    """Return all held-out cases, then those of each mode and number of workers."""
+    found = {"all held out": cases}
+    for mode, workers in dict.fromkeys(key[:2] for key in cases):
+        name = f"{mode}, {workers} worker{'' if workers == 1 else 's'}"
+        found[name] = {key: c for key, c in cases.items() if key[:2] == (mode, workers)}
+    return found
+
+
+def regret(candidates: Sequence[Measured], pick: int) -> float:
+    """Return how much longer the pick took than the fastest."""
+    return candidates[pick].seconds / min(m.seconds for m in candidates)
+
+
+def summary(regrets: Sequence[float]) -> str:
+    """Return the share of right picks, the median regret and the worst."""
+    right = np.mean([r <= RIGHT for r in regrets])
+    return f"{right:6.1%} {statistics.median(regrets):7.3f} {max(regrets):6.2f}"
+
+
+def fit_published(cases: Sequence[Sequence[Measured]]) -> PublishedModel:
+    """Return the published model with its constants fitted to these cases."""
+    pairs = [
+        (one.qubits, one.widest, one.cuts, one.workers, some[0].seconds / one.seconds)
+        for some in cases
+        for one in some
+        if one.cuts and some[0].cuts == 0
+    ]
+    return PublishedModel.fit(pairs)
+
+
+def published_pick(model: PublishedModel, candidates: Sequence[Measured]) -> int:
+    """Return what the published model picks."""
+    speed = [model.speed_up(m.qubits, m.widest, m.cuts, m.workers) for m in candidates]
+    return int(np.argmax(speed))
+
+
+if __name__ == "__main__":
+    main()

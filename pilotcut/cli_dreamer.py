@@ -1,0 +1,293 @@
+"""The commands that say how many cuts pay off: `pilotcut calibrate` and `pilotcut recommend`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pilotcut.errors import UserError
+
+if TYPE_CHECKING:
+    from pilotcut.descriptions import PilotDescription
+    from pilotcut.dreamer.calibration import Calibration
+    from pilotcut.dreamer.recommend import Line, Recommendation
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def calibrate(
+    pilots: Annotated[
+        Path | None, typer.Option(help="Pilot description; without one, this process.")
+    ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help="counts, sampled or exact; may be given often.", show_default="all"),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(help="For each kind of pilot, all modes together.")
+    ] = 54.0,
+    run_dir: Annotated[
+        list[Path] | None,
+        typer.Option(help="Learn from the trace of this run instead; may be given often."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Measure how fast pilots run circuits, once for each kind of pilot and machine."""
+    from pilotcut.dreamer.recommend import descriptions_of
+
+    kinds = kinds_of(descriptions_of(pilots))
+    modes = _checked_modes(mode)
+    if not seconds > 0:
+        raise UserError(f"seconds is {seconds}, expected a number above 0; 54 is the default")
+    if run_dir:
+        made = [_learnt(one, run_dir) for one in kinds]
+    else:
+        made = [measure(one, modes, seconds) for one in kinds]
+    if as_json:
+        print(json.dumps([_summary(one) for one in made]))
+        return
+    for calibration in made:
+        _print_calibration(calibration)
+
+
+def kinds_of(
+    pilots: Sequence[PilotDescription | None],
+) -> list[PilotDescription | None]:
+    """Return one pilot of each kind that is calibrated by itself."""
+    from pilotcut.dreamer.calibration import key_of
+
+    return list({key_of(pilot): pilot for pilot in reversed(pilots)}.values())[::-1]
+
+
+def measure(pilot: PilotDescription | None, modes: Sequence[str], seconds: float) -> Calibration:
+    """Calibrate one kind of pilot and keep the result."""
+    from pilotcut.dreamer.calibrate import BUDGET_S
+    from pilotcut.dreamer.calibrate import calibrate as run
+    from pilotcut.dreamer.calibration import merged, path_of, save
+
+    name = "this process" if pilot is None else f"pilot '{pilot.kind}'"
+    share = seconds / sum(BUDGET_S.values())
+    budget = {mode: share * BUDGET_S[mode] for mode in modes}
+    with _err.status(f"measuring {name}, about {sum(budget.values()):.0f} s"):
+        made = run(pilot, modes, budget)
+    path = path_of(pilot)
+    made = merged(path, made)
+    save(made, path)
+    return made
+
+
+def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration:
+    """Add the batches of real runs to a calibration."""
+    from pilotcut.dreamer import resources
+    from pilotcut.dreamer.calibration import learnt, path_of, save
+    from pilotcut.dreamer.recommend import known
+
+    machine = (resources.here() if pilot is None else resources.described(pilot)).machine
+    found = known(pilot, machine)
+    for run in runs:
+        found = learnt(found, run)
+    save(found, path_of(pilot))
+    return found
+
+
+def _checked_modes(modes: Sequence[str] | None) -> Sequence[str]:
+    from pilotcut.dreamer.calibrate import MODES
+
+    for mode in modes or ():
+        if mode not in MODES:
+            raise UserError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
+    return list(dict.fromkeys(modes or MODES))
+
+
+def _summary(calibration: Calibration) -> dict[str, Any]:
+    return {
+        "pilot": calibration.pilot,
+        "slots": calibration.slots,
+        "machine": calibration.machine,
+        "made": calibration.made,
+        "modes": {
+            mode: {
+                "calls": len(observed.calls),
+                "batches": len(observed.batches),
+                "spread": calibration.costs(mode).spread,
+            }
+            for mode, observed in calibration.modes.items()
+        },
+    }
+
+
+def _print_calibration(calibration: Calibration) -> None:
+    from math import exp
+
+    from pilotcut.dreamer.costmodel import WIDTH
+
+    slots = "one slot" if calibration.slots == 1 else f"{calibration.slots} slots"
+    table = Table(title=f"{calibration.pilot}: {slots} of {calibration.machine}")
+    for name in ("mode", "calls", "batches", "predicts within"):
+        table.add_column(name, justify="left" if name == "mode" else "right")
+    for mode, observed in calibration.modes.items():
+        within = exp(WIDTH * calibration.costs(mode).spread)
+        table.add_row(mode, str(len(observed.calls)), str(len(observed.batches)), f"{within:.2f}x")
+    _out.print(table)
+
+
+def recommend(
+    circuit: Annotated[Path, typer.Argument(help="A .qasm (OpenQASM 2 or 3) or .qpy file.")],
+    pilots: Annotated[
+        Path | None, typer.Option(help="Pilot description; without one, this process.")
+    ] = None,
+    observable: Annotated[
+        str | None,
+        typer.Option(help="Pauli string, qubit 0 on the right.", show_default="Z on every qubit"),
+    ] = None,
+    max_cuts: Annotated[int, typer.Option(help="The most cuts to look at.")] = 5,
+    max_width: Annotated[
+        int | None, typer.Option(help="The most qubits of a fragment.", show_default="any")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="counts, sampled or exact.")] = "counts",
+    shots: Annotated[
+        int | None, typer.Option(help="Shots of each subexperiment.", show_default="1024")
+    ] = None,
+    target_error: Annotated[
+        float | None, typer.Option(help="Standard error to reach, in place of shots.")
+    ] = None,
+    queries: Annotated[int, typer.Option(help="Parameter sets in all.")] = 1000,
+    batch: Annotated[int, typer.Option(help="Parameter sets of a batch.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    calibrate_now: Annotated[
+        bool, typer.Option("--calibrate", help="Measure pilots that have no calibration first.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw time against cuts into this .png, .pdf or .svg.")
+    ] = None,
+    draw: Annotated[
+        Path | None, typer.Option(help="Draw the recommended plan into this .png, .pdf or .svg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Say how many cuts pay off, where, and what each number of cuts would take."""
+    from pilotcut.circuit_files import load_circuit
+    from pilotcut.drawing import check_path, draw_plan
+    from pilotcut.dreamer.plotting import draw_recommendation
+    from pilotcut.dreamer.recommend import recommend as run
+
+    for path in (plot, draw):
+        if path is not None:
+            check_path(path)
+    if shots is not None and target_error is not None:
+        raise UserError(
+            f"shots is {shots} and target_error is {target_error}, expected one of the two; leave "
+            f"out shots to have them follow from the error"
+        )
+    given = {"shots": shots} if shots is not None else {}
+    _need_calibrations(pilots, mode, calibrate_now)
+    found = run(
+        load_circuit(circuit, tell=_note),
+        observable,
+        pilots,
+        max_cuts=max_cuts,
+        max_width=max_width,
+        mode=mode,
+        target_error=target_error,
+        queries=queries,
+        batch=batch,
+        seed=seed,
+        **given,
+    )
+    if plot is not None:
+        draw_recommendation(found, plot)
+    if draw is not None:
+        draw_plan(found.plan, draw)
+    if as_json:
+        print(json.dumps(found.to_dict() | {"circuit": str(circuit)}))
+    else:
+        _print_recommendation(found)
+
+
+def _need_calibrations(pilots: Path | None, mode: str, now: bool) -> None:
+    """Calibrate what has no calibration if asked to, by the option or by an answer."""
+    from pilotcut.dreamer.calibrate import BUDGET_S
+    from pilotcut.dreamer.recommend import descriptions_of, views_of
+
+    missing = []
+    for pilot in kinds_of(descriptions_of(pilots)):
+        try:
+            (view,) = views_of(None if pilot is None else [pilot])
+            if mode in ("counts", "sampled", "exact"):
+                view.calibration.costs(mode)
+        except UserError as error:
+            if not now and not _agrees(str(error)):
+                raise
+            missing.append(pilot)
+    for pilot in missing:
+        measure(pilot, _checked_modes([mode]), sum(BUDGET_S.values()))
+
+
+def _agrees(fault: str) -> bool:
+    """Offer to measure now, where somebody is there to answer."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    _err.print(escape(fault), soft_wrap=True, highlight=False)
+    return typer.confirm("measure it now?", err=True)
+
+
+def _note(text: str) -> None:
+    _err.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)
+
+
+def _print_recommendation(found: Recommendation) -> None:
+    from pilotcut.dreamer.forecast import readable
+
+    shots = found.options.mode != "exact"
+    table = Table(title=_title(found), title_justify="left")
+    names = ["cuts", "widths", "variants", "gamma^2"]
+    names += ["shots", "error"] if shots else []
+    for name in (*names, "memory", "seconds", "between", ""):
+        table.add_column(name, justify="left" if name in ("widths", "") else "right")
+    for line in found.lines:
+        row = [str(line.cuts), _widths(line), f"{line.variants}", f"{line.overhead:.4g}"]
+        row += [f"{line.shots}", f"{line.error:.2g}"] if shots else []
+        row.append(readable(line.memory_bytes))
+        row += _times(line)
+        row.append("; ".join(line.lacks) or ("<- recommended" if line is found.chosen else ""))
+        table.add_row(*row, style="bold" if line is found.chosen else None)
+    _out.print(table)
+    _out.print(f"recommended: {found.reason}", soft_wrap=True, highlight=False)
+    if found.chosen.cuts:
+        _out.print(_how(found), soft_wrap=True, highlight=False)
+
+
+def _title(found: Recommendation) -> str:
+    options = found.options
+    slots = found.forecaster.slots
+    return (
+        f"{options.queries} parameter sets in batches of {options.batch}, mode {options.mode}, on "
+        f"{', '.join(found.pilots)} ({slots} slot{'' if slots == 1 else 's'})"
+    )
+
+
+def _widths(line: Line) -> str:
+    return "do not cut" if line.cuts == 0 else "+".join(map(str, line.widths))
+
+
+def _times(line: Line) -> list[str]:
+    if line.prediction is None:
+        return ["-", "-"]
+    p = line.prediction
+    return [f"{p.seconds:.3g}", f"{p.low_s:.3g}-{p.high_s:.3g}"]
+
+
+def _how(found: Recommendation) -> str:
+    placement = found.chosen.placement
+    if placement.wire_cuts:
+        return "wires are cut as well: in a script, compile_plan(circuit, placement=...) takes it"
+    return f"labels: {''.join(placement.labels)}"

@@ -1,0 +1,111 @@
+"""Where a circuit is cut: a label for every wire.
+
+A qubit starts on one wire, and goes on with another behind each wire cut. Gates between
+wires of different labels are cut, and wires of one label make up a fragment. Nothing here
+chooses anything (see `pilotcut.cutting.search`) or builds anything (`builder`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pilotcut.cutting.program import Program
+from pilotcut.errors import CutError
+
+
+@dataclass(frozen=True)
+class WireCut:
+    """A cut through a qubit between two of its steps.
+
+    Parameters
+    ----------
+    qubit
+        The qubit whose wire ends here and that goes on with another.
+    after
+        How many of the qubit's steps, in the program's order, stand before the cut.
+    label
+        Label of the wire behind the cut.
+    """
+
+    qubit: int
+    after: int
+    label: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Labels of all wires of a circuit.
+
+    Parameters
+    ----------
+    labels
+        Label of each qubit's first wire, label 0 for qubit 0.
+    wire_cuts
+        Where a qubit goes on with another wire, at most one cut in a place.
+    """
+
+    labels: tuple[str, ...]
+    wire_cuts: tuple[WireCut, ...] = ()
+
+    def label_behind(self) -> dict[tuple[int, int], str]:
+        """Return the label behind each wire cut, by (qubit, steps before it)."""
+        return {(cut.qubit, cut.after): cut.label for cut in self.wire_cuts}
+
+
+def placement_of(
+    labels: str | Sequence[str] | Placement | None, program: Program
+) -> Placement | None:
+    """Return labels as a placement that fits the program; None stays None.
+
+    Raises
+    ------
+    CutError
+        For another number of labels than qubits, and wire cuts where there is no wire.
+    """
+    if labels is None:
+        return None
+    placement = labels if isinstance(labels, Placement) else Placement(tuple(map(str, labels)))
+    if len(placement.labels) != program.num_qubits:
+        raise CutError(
+            f"labels '{''.join(placement.labels)}' name {len(placement.labels)} qubits, expected "
+            f"{program.num_qubits}, one letter a qubit; label 0 is qubit 0"
+        )
+    _check_wire_cuts(placement, program)
+    return placement
+
+
+def _check_wire_cuts(placement: Placement, program: Program) -> None:
+    steps = Counter(q for step in program.steps for q in step.qubits)
+    places = Counter((cut.qubit, cut.after) for cut in placement.wire_cuts)
+    for cut in placement.wire_cuts:
+        if not 0 <= cut.qubit < program.num_qubits:
+            raise CutError(
+                f"wire cut of qubit {cut.qubit}, expected a qubit from 0 to "
+                f"{program.num_qubits - 1}; qubits are numbered as in the circuit"
+            )
+        if not 0 <= cut.after <= steps[cut.qubit]:
+            raise CutError(
+                f"wire cut of qubit {cut.qubit} after {cut.after} steps, expected 0 to "
+                f"{steps[cut.qubit]}, as many as act on it; count them in the program's order"
+            )
+        if places[cut.qubit, cut.after] > 1:
+            raise CutError(
+                f"qubit {cut.qubit} is cut {places[cut.qubit, cut.after]} times after "
+                f"{cut.after} steps, expected once; leave out all but the last"
+            )
+
+
+def labels_of_steps(placement: Placement, program: Program) -> list[tuple[str, ...]]:
+    """Return for each step the labels of the wires it acts on."""
+    label = list(placement.labels)
+    behind = placement.label_behind()
+    passed: Counter[int] = Counter()
+    found = []
+    for step in program.steps:
+        for qubit in step.qubits:
+            label[qubit] = behind.get((qubit, passed[qubit]), label[qubit])
+        found.append(tuple(label[q] for q in step.qubits))
+        passed.update(step.qubits)
+    return found

@@ -1,0 +1,116 @@
+"""Two-qubit gates as an RZZ between local gates, which is how those with a free angle are cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from qiskit.circuit import Instruction
+from qiskit.circuit.library import (
+    HGate,
+    PhaseGate,
+    RXGate,
+    RYGate,
+    RZGate,
+    SdgGate,
+    SGate,
+    SXdgGate,
+    SXGate,
+    UGate,
+)
+from qiskit.synthesis import TwoQubitWeylDecomposition
+
+from pilotcut.cutting.basis import basis_of_gate, u_angles
+from pilotcut.cutting.program import Angle, Step
+from pilotcut.errors import CutError
+
+Locals = list[tuple[int, Step]]
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """A gate as an RZZ between local gates (side, step) that stand before and after it."""
+
+    angle: Angle | float
+    before: Locals
+    after: Locals
+
+    @property
+    def free_angle(self) -> Angle:
+        """The angle of a gate that has a free one."""
+        assert isinstance(self.angle, Angle)
+        return self.angle
+
+
+def is_rotation(step: Step) -> bool:
+    """Whether a two-qubit step is an RZZ between local gates."""
+    if any(isinstance(p, Angle) for p in step.params):
+        return step.name in RZZ_FORMS
+    return step.name != "move" and basis_of_gate(step.gate_with(step.params)).branches.rank == 2
+
+
+def rotation_of(step: Step) -> Rotation:
+    """Return a step for which `is_rotation` holds as an RZZ between local gates."""
+    free = any(isinstance(p, Angle) for p in step.params)
+    return free_rotation(step) if free else _fixed_rotation(step)
+
+
+def free_rotation(step: Step) -> Rotation:
+    """Return a gate with one free angle as an RZZ between local gates.
+
+    ``CRZ(t) = RZZ(-t/2) RZ(t/2)`` on the target, and so on; the angle of the RZZ then enters
+    the bond matrix alone.
+    """
+    if step.name not in RZZ_FORMS:
+        raise CutError(
+            f"gate '{step.name}' on qubits {step.qubits} has a free parameter and cannot be cut, "
+            f"expected one of {', '.join(sorted(RZZ_FORMS))}; bind it, decompose it, or choose "
+            f"other labels"
+        )
+    free = next(p for p in step.params if isinstance(p, Angle))
+    scale, frames, rotations = RZZ_FORMS[step.name]
+    before = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][0]]
+    after = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][1]]
+    after += [(s, Step(g(0.0), (), (_scaled(free, f),))) for s, g, f in rotations]
+    return Rotation(_scaled(free, scale), before, after)
+
+
+def _fixed_rotation(step: Step) -> Rotation:
+    """Return a gate of operator-Schmidt rank two as an RZZ between local gates.
+
+    Its Weyl decomposition has one angle: ``K1 exp(i a XX) K2``, and XX is ZZ between H.
+    """
+    matrix = np.asarray(step.gate_with(step.params).to_matrix())
+    weyl = TwoQubitWeylDecomposition(matrix, fidelity=None)  # else small angles are dropped
+    h = HGate().to_matrix()
+    before = [(0, _local(h @ weyl.K2r)), (1, _local(h @ weyl.K2l))]
+    after = [(0, _local(weyl.K1r @ h)), (1, _local(weyl.K1l @ h))]
+    return Rotation(float(-2 * weyl.a), before, after)
+
+
+def _local(matrix: np.ndarray) -> Step:
+    angles = u_angles(matrix)
+    return Step(UGate(*angles), (), angles)
+
+
+def _scaled(angle: Angle, factor: float) -> Angle:
+    return Angle(angle.slot, factor * angle.scale, factor * angle.offset)
+
+
+# gate -> (factor of the RZZ angle, (before, after) on each side, rotations left on a side).
+# A frame maps Z to the axis of the rotation: H to X, SX to Y up to a sign that both sides share.
+_NONE: tuple[list[Instruction], list[Instruction]] = ([], [])
+_X = ([HGate()], [HGate()])
+_Y = ([SXdgGate()], [SXGate()])
+_Y1 = ([SdgGate(), HGate()], [HGate(), SGate()])
+RZZ_FORMS = {
+    "rzz": (1.0, (_NONE, _NONE), []),
+    "rxx": (1.0, (_X, _X), []),
+    "ryy": (1.0, (_Y, _Y), []),
+    "rzx": (1.0, (_NONE, _X), []),
+    "crz": (-0.5, (_NONE, _NONE), [(1, RZGate, 0.5)]),
+    "crx": (-0.5, (_NONE, _X), [(1, RXGate, 0.5)]),
+    "cry": (-0.5, (_NONE, _Y1), [(1, RYGate, 0.5)]),
+    "cp": (-0.5, (_NONE, _NONE), [(0, PhaseGate, 0.5), (1, RZGate, 0.5)]),
+    "cu1": (-0.5, (_NONE, _NONE), [(0, PhaseGate, 0.5), (1, RZGate, 0.5)]),
+}
