@@ -6,8 +6,11 @@ Qiskit's; what its parsers raise for a broken file is anything, so anything is c
 
 from __future__ import annotations
 
+import faulthandler
 import io
+import os
 import re
+import resource
 import struct
 import warnings
 from bisect import bisect_left
@@ -18,7 +21,9 @@ from typing import Any
 
 from qiskit import __version__ as qiskit_version
 from qiskit import qasm2, qpy
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import Instruction, QuantumCircuit
+from qiskit.circuit.library import get_standard_gate_name_mapping
+from qiskit.quantum_info import Operator
 
 from pilotcut.cutting.program import read_circuit
 from pilotcut.errors import CircuitFileError, CutError
@@ -26,6 +31,10 @@ from pilotcut.errors import CircuitFileError, CutError
 #: Registers that are larger are taken for a slip of the pen: they would not fit in memory.
 MOST_BITS = 10**5
 
+#: What a QPY file may take to read, beside what its size explains.
+_SPARE_BYTES, _MOST_SECONDS = 2**30, 60
+
+_STANDARD = get_standard_gate_name_mapping()
 _SUFFIXES = (".qasm", ".qpy")
 _VERSION = re.compile(r"^\s*OPENQASM\s+(\d+)(?:\.\d+)?\s*;")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -109,6 +118,7 @@ def _cuttable(circuit: QuantumCircuit, name: str, tell: Callable[[str], object])
             circuit = circuit.remove_final_measurements(inplace=False)
         removed = measured - circuit.count_ops().get("measure", 0)
         _check_classical(circuit)
+        _restore_standard_gates(circuit)
         try:
             read_circuit(circuit)
         except CutError as error:
@@ -134,6 +144,39 @@ def _check_classical(circuit: QuantumCircuit) -> None:
             f"has '{gate.name}' with classical bits on qubits {where}, expected gates only; "
             f"remove control flow and conditions"
         )
+
+
+def _restore_standard_gates(circuit: QuantumCircuit) -> None:
+    """Make standard gates of those that the file defines under their names.
+
+    Exporters define what their language lacks (rzz in OpenQASM 3, ecr in 2) by other gates, and
+    a cut through two CX costs far more than one through an RZZ. What means something else under
+    a standard name stays what the file says.
+    """
+    for place, instruction in enumerate(circuit.data):
+        gate = instruction.operation
+        known = _STANDARD.get(gate.name)
+        if known is None or isinstance(gate, known.base_class):
+            continue
+        if (gate.num_qubits, len(gate.params)) == (known.num_qubits, len(known.params)):
+            standard = known.base_class(*gate.params)
+            if gate.definition is not None and _same(gate.definition, standard):
+                circuit.data[place] = instruction.replace(operation=standard)
+
+
+def _same(definition: QuantumCircuit, gate: Instruction) -> bool:
+    """Say whether a definition is a gate up to its phase, at some values of free parameters."""
+    alone = QuantumCircuit(gate.num_qubits)
+    alone.append(gate, range(gate.num_qubits))
+    names = sorted(p.name for p in alone.parameters)
+    if sorted(p.name for p in definition.parameters) != names:
+        return False
+    values = {name: 0.4 + 0.3 * k for k, name in enumerate(names)}
+    one, other = (
+        Operator(c.assign_parameters({p: values[p.name] for p in c.parameters}))
+        for c in (definition, alone)
+    )
+    return bool(one.equiv(other))
 
 
 @contextmanager
@@ -178,7 +221,7 @@ def _from_qasm(content: bytes, folder: Path) -> QuantumCircuit:
         line = bare[: version.start(1)].count("\n") + 1
         raise _FaultError(f"is OpenQASM {version[1]}, expected 2 or 3; write it as one", line)
     _check_registers(bare)
-    return _from_qasm2(text, folder) if version[1] == "2" else _from_qasm3(text)
+    return _from_qasm2(text, bare, folder) if version[1] == "2" else _from_qasm3(text)
 
 
 def _text(content: bytes) -> str:
@@ -211,13 +254,16 @@ def _check_registers(bare: str) -> None:
             )
 
 
-def _from_qasm2(text: str, folder: Path) -> QuantumCircuit:
+def _from_qasm2(text: str, bare: str, folder: Path) -> QuantumCircuit:
+    # Not those that the file defines: Qiskit would not look at the definition.
+    own = set(re.findall(r"\bgate\s+(\w+)", bare))
+    extra = [one for one in qasm2.LEGACY_CUSTOM_INSTRUCTIONS if one.name not in own]
     try:
         with _faults("is not valid OpenQASM 2"):
             return qasm2.loads(
                 text,
                 include_path=(folder, "."),
-                custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS,
+                custom_instructions=extra,
                 custom_classical=qasm2.LEGACY_CUSTOM_CLASSICAL,
             )
     except _FaultError as fault:
@@ -325,11 +371,9 @@ def _from_qpy(content: bytes) -> QuantumCircuit:
         raise _FaultError(
             f"holds {count} circuits, expected exactly one; write each to a file of its own"
         )
-    bits = _bits_of_qpy(content, version)
-    if max(bits) > MOST_BITS:
+    if not _is_harmless(content):
         raise _FaultError(
-            f"says that its circuit has {bits[0]} qubits and {bits[1]} bits, expected at most "
-            f"{MOST_BITS}; the file is damaged, write it again"
+            "cannot be read as QPY within bounds of memory and time; it is damaged, write it again"
         )
     with warnings.catch_warnings(), _faults(f"cannot be read as QPY version {version}"):
         warnings.simplefilter("ignore")  # of a newer Qiskit, whose gates may not be known here
@@ -337,18 +381,33 @@ def _from_qpy(content: bytes) -> QuantumCircuit:
         return circuit
 
 
-def _bits_of_qpy(content: bytes, version: int) -> tuple[int, int]:
-    """Return the numbers of qubits and bits that the header of the first circuit tells.
+def _is_harmless(content: bytes) -> bool:
+    """Say whether a child process of bounded memory and time gets to the end of a QPY file.
 
-    Qiskit believes it, and would make 2^32 qubits of four damaged bytes.
+    Qiskit believes the counts in a file, would make 2^32 qubits of four damaged bytes, and where
+    memory ends, Rust ends the process. Ordinary exceptions come again when we read it ourselves.
     """
-    start = 18 + (version >= 10) + (version >= 5)  # behind the encoding of symbols, the type
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that we have threads: the child does not use them
+        child = os.fork()
+    if child == 0:
+        os._exit(_read_bounded(content))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _read_bounded(content: bytes) -> int:
+    """Read a QPY file in this process, which ends afterwards; return its exit code."""
     try:
-        if version >= 16:  # a table of where the circuits are
-            (start,) = struct.unpack_from("!Q", content, start)
-        *_, qubits, bits = struct.unpack_from("!HcHII" if version > 1 else "!HdII", content, start)
-    except (struct.error, OverflowError):
-        raise _FaultError(
-            "ends within its header, expected a whole circuit; write it again"
-        ) from None
-    return qubits, bits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Rust says there where it failed
+        faulthandler.disable()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + _SPARE_BYTES + 100 * len(content)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_CPU, (_MOST_SECONDS, _MOST_SECONDS))
+        qpy.load(io.BytesIO(content))
+    except Exception as error:
+        return int("memory" in f"{type(error).__name__} {error}".lower())
+    except BaseException:  # a panic
+        return 1
+    return 0

@@ -130,7 +130,7 @@ def test_plans_that_nobody_can_run_are_shown_all_the_same(call, file):
         (["--cuts", 9], "cuts is 9, but the circuit has only 4 two-qubit gates"),
         (["--cuts", -1], "cuts is -1, expected a whole number from 0"),
         (["--max-width", 0], "max_width is 0, expected a whole number from 1"),
-        (["--labels", "AABB", "--cuts", 1], "cuts, labels and max_width are given together"),
+        (["--labels", "AABB", "--cuts", 1], "cuts, labels, max_width and placement are given"),
         (["--draw", "a.gif"], "drawing: a.gif has suffix '.gif', expected one of"),
         (["--draw", "/no/such/a.png"], "drawing: /no/such/a.png has no directory to lie in"),
         (["--draw", "/proc/a.png"], "drawing: /proc/a.png cannot be written"),

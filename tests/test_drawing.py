@@ -11,6 +11,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit_addon_cutting.instructions import CutWire, Move
 
 from pilotcut import drawing
+from pilotcut.cutting.placement import Placement, WireCut
 from pilotcut.cutting.plan import compile_plan
 from pilotcut.drawing import draw_plan, figure_of, ranges_of, segments, style_of, symbols_of
 from pilotcut.errors import DrawingError
@@ -96,6 +97,18 @@ def test_resets_and_moves_within_a_fragment_are_steps_without_a_cut():
         ("reset", None),
         ("cx", None),
     ]
+
+
+def test_lines_of_a_placement_change_label_at_its_wire_cuts():
+    cuts = (WireCut(1, 1, "B"), WireCut(1, 2, "A"), WireCut(1, 3, "B"))
+    circuit = QuantumCircuit(3)
+    circuit.cx(0, 1)
+    circuit.cx(1, 2)
+    circuit.cx(0, 1)
+    plan = compile_plan(circuit, placement=Placement(("A", "A", "B"), cuts))
+    assert plan.num_cuts == 3
+    assert lines_of(plan)[1] == [(0, 1.5, "A"), (1.5, 3.5, "B"), (3.5, 5.5, "A"), (5.5, 6, "B")]
+    assert len(marks(figure_of(plan), "cut-")) == 3
 
 
 def test_gates_that_pass_over_a_qubit_have_their_column_to_themselves():

@@ -22,7 +22,11 @@ from qiskit.exceptions import QiskitError
 
 from pilotcut.errors import CutError, ParameterValueError
 
-_STANDARD = frozenset(get_standard_gate_name_mapping()) - {"measure", "delay", "global_phase"}
+_STANDARD = {
+    name: gate.base_class
+    for name, gate in get_standard_gate_name_mapping().items()
+    if name not in ("measure", "delay", "global_phase")
+}
 _MARKERS = frozenset({"cut_wire", "move", "reset"})
 _SKIPPED = frozenset({"barrier", "delay", "id", "global_phase"})
 
@@ -280,8 +284,10 @@ def _is_kept(gate: Instruction) -> bool:
         return True
     if gate.num_qubits not in (1, 2) or not hasattr(gate, "params"):
         return False
+    if gate.name in _STANDARD:  # somebody's own gate may have the name of another
+        return isinstance(gate, _STANDARD[gate.name])
     free = any(isinstance(p, ParameterExpression) and p.parameters for p in gate.params)
-    return gate.name in _STANDARD or (hasattr(gate, "__array__") and not free)
+    return hasattr(gate, "__array__") and not free
 
 
 def _definition(gate: Instruction, where: tuple[int, ...]) -> QuantumCircuit:
