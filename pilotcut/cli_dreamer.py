@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pilotcut.dreamer.calibration import Calibration
     from pilotcut.dreamer.recommend import Line, Recommendation
 
+#: Letters of a line's widths that are shown; behind them stands the widest.
+MOST_WIDTHS = 24
+
 _out = Console()
 _err = Console(stderr=True)
 
@@ -258,9 +261,12 @@ def _print_recommendation(found: Recommendation) -> None:
         row += [f"{line.shots}", f"{line.error:.2g}"] if shots else []
         row.append(readable(line.memory_bytes))
         row += _times(line)
-        row.append("; ".join(line.lacks) or ("<- recommended" if line is found.chosen else ""))
+        row.append("recommended" if line is found.chosen else "" if line.feasible else "cannot run")
         table.add_row(*row, style="bold" if line is found.chosen else None)
     _out.print(table)
+    for line in found.lines:
+        for lack in line.lacks:
+            _out.print(f"{line.cuts} cuts: {lack}", soft_wrap=True, highlight=False)
     _out.print(f"recommended: {found.reason}", soft_wrap=True, highlight=False)
     if found.chosen.cuts:
         _out.print(_how(found), soft_wrap=True, highlight=False)
@@ -276,7 +282,10 @@ def _title(found: Recommendation) -> str:
 
 
 def _widths(line: Line) -> str:
-    return "do not cut" if line.cuts == 0 else "+".join(map(str, line.widths))
+    if line.cuts == 0:
+        return "do not cut"
+    text = "+".join(map(str, line.widths))
+    return text if len(text) <= MOST_WIDTHS else f"{text[:MOST_WIDTHS]}... ({max(line.widths)})"
 
 
 def _times(line: Line) -> list[str]:

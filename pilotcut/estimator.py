@@ -49,8 +49,8 @@ from pilotcut.trace import JsonLines
 
 if TYPE_CHECKING:
     from pilotcut.backends.branch import Linearised
-    from pilotcut.dreamer.forecast import Forecaster
-    from pilotcut.dreamer.recommend import Recommendation
+    from pilotcut.dreamer.forecast import Forecaster, PilotView
+    from pilotcut.dreamer.recommend import Options, Recommendation
 
 MODES = ("counts", "sampled", "exact")
 
@@ -175,6 +175,8 @@ class CutEstimator(BaseEstimatorV2):
         self.stages = Stages(trace if trace is not None else JsonLines(), seed)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
         self._auto = dict(auto or {}) if automatic else None
+        if automatic:
+            self._options()
         self._forecasts: dict[str, Forecaster] = {}
         self.recommendation: Recommendation | None = None
         self._joint_cuts = not self.exact and (joint_cuts if plan is None else plan.joint_cuts)
@@ -358,10 +360,11 @@ class CutEstimator(BaseEstimatorV2):
             return self._compiled[key]
 
     def _compile(self, program: Program, binding: Binding, terms: Sequence[str]) -> Compiled:
+        pilots = self._known_pilots() if self._auto is not None else None
         started = perf_counter()
         paulis = PauliList(list(terms))
-        if self._auto is not None:
-            plan = self._recommended(program, binding, paulis)
+        if pilots is not None:
+            plan = self._recommended(program, binding, paulis, pilots)
         else:
             labels = self._labels_for(program)
             plan = build_plan(program, binding, paulis, labels, self._joint_cuts)
@@ -373,19 +376,32 @@ class CutEstimator(BaseEstimatorV2):
         self.stages.compiled(plan, perf_counter() - started)
         return compiled
 
-    def _recommended(self, program: Program, binding: Binding, terms: PauliList) -> CutPlan:
-        """Return the plan that is predicted to be fastest, and keep what predicts its batches."""
-        from pilotcut.dreamer.auto import choose as choose_cuts
+    def _known_pilots(self) -> Sequence[PilotView]:
+        """Return the pilots with what is known of them; those that are not are measured."""
+        from pilotcut.dreamer.auto import known_pilots
 
         assert self._auto is not None
-        asked = {"mode": self.mode, "max_width": self._max_width} | self._auto
-        if not self.exact:
-            asked |= {"shots": self.shots}
-        found = choose_cuts(program, binding, terms, self._tasks, asked)
+        return known_pilots(self._tasks, self._auto.get("pilots"), self.mode)
+
+    def _recommended(
+        self, program: Program, binding: Binding, terms: PauliList, pilots: Sequence[PilotView]
+    ) -> CutPlan:
+        """Return the plan that is predicted to be fastest, and keep what predicts its batches."""
+        from pilotcut.dreamer.recommend import recommend_for
+
+        found = recommend_for(program, binding, terms, pilots, self._options())
         self._forecasts[found.plan.fingerprint] = found.forecaster
         self.recommendation = found
         self.stages.trace.write({"kind": "recommendation", **found.to_dict()})
         return found.plan
+
+    def _options(self) -> Options:
+        from pilotcut.dreamer.auto import options_of
+
+        assert self._auto is not None
+        given = {"mode": self.mode, "max_width": self._max_width} | self._auto
+        given.pop("pilots", None)
+        return options_of(given if self.exact else given | {"shots": self.shots})
 
     def _forecast(self, plan: CutPlan, rows: int) -> dict[str, Any]:
         """Return what was predicted of a batch, for the record; nothing where nobody did."""

@@ -8,6 +8,7 @@ by their definitions until only native and constant ones are left.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
@@ -128,6 +129,7 @@ def _bound(step: Step) -> np.ndarray:
     return np.asarray(step.gate_with(step.params).to_matrix(), dtype=complex)
 
 
+@cache
 def _harmonics(name: str) -> np.ndarray:
     """Fit ``K0, K1, K2`` to Qiskit's own matrices at three angles, (3, d, d)."""
     gate = get_standard_gate_name_mapping()[name].to_mutable()

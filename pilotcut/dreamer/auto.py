@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from qiskit.quantum_info import PauliList
-
-from pilotcut.cutting.program import Binding, Program
 from pilotcut.descriptions import PilotDescription
 from pilotcut.dreamer.calibrate import BUDGET_S, calibrate, calibrate_through
 from pilotcut.dreamer.calibration import key_of, merged, path_of, save
 from pilotcut.dreamer.forecast import PilotView
 from pilotcut.dreamer.recommend import (
     Options,
-    Recommendation,
+    Pilots,
     descriptions_of,
-    recommend_for,
     views_of,
 )
 from pilotcut.errors import UserError
@@ -26,44 +22,34 @@ from pilotcut.tasks import TaskManager
 _log = logging.getLogger(__name__)
 
 
-def choose(
-    program: Program,
-    binding: Binding,
-    terms: PauliList,
-    tasks: TaskManager | None,
-    asked: Mapping[str, Any],
-) -> Recommendation:
-    """Return the recommendation for a circuit on the pilots of `tasks`.
+def options_of(asked: Mapping[str, Any]) -> Options:
+    """Return checked options by name.
 
-    Parameters
-    ----------
-    program, binding, terms
-        What is to run.
-    tasks
-        Where; None is this process, or what `asked` says.
-    asked
-        `Options` by name, and "pilots" where `tasks` are yet to come.
+    Raises
+    ------
+    UserError
+        For a name that is none, and options that make no sense.
     """
-    options = dict(asked)
-    pilots = options.pop("pilots", None)
+    unknown = sorted(set(asked) - set(Options.__dataclass_fields__))
+    if unknown:
+        names = ", ".join([*Options.__dataclass_fields__, "pilots"])
+        raise UserError(f"auto has '{unknown[0]}', expected some of {names}")
+    options = Options(**asked)
+    options.check()
+    return options
+
+
+def known_pilots(tasks: TaskManager | None, pilots: Pilots, mode: str) -> list[PilotView]:
+    """Return the pilots of `tasks`, or where these are yet to come those that are described.
+
+    Pilots that have no calibration for the mode, or a stale one, are measured first.
+    """
     described = descriptions_of(tasks.pilots if tasks is not None else pilots)
-    try:
-        known = Options(**options)
-    except TypeError as error:
-        names = ", ".join(Options.__dataclass_fields__)
-        raise UserError(f"options of cuts 'auto': {error}; expected some of {names}") from None
-    known.check()
-    return recommend_for(program, binding, terms, _views(described, tasks, known.mode), known)
-
-
-def _views(
-    pilots: Sequence[PilotDescription | None], tasks: TaskManager | None, mode: str
-) -> list[PilotView]:
-    kinds = {key_of(pilot): pilot for pilot in pilots}
+    kinds = {key_of(pilot): pilot for pilot in described}
     for pilot in kinds.values():
         if not _is_known(pilot, mode):
             _measure(pilot, tasks if len(kinds) == 1 else None, mode)
-    return [view for pilot in pilots for view in views_of(None if pilot is None else [pilot])]
+    return [view for pilot in described for view in views_of(None if pilot is None else [pilot])]
 
 
 def _is_known(pilot: PilotDescription | None, mode: str) -> bool:

@@ -17,7 +17,7 @@ from pilotcut.descriptions import PilotDescription
 from pilotcut.dreamer.calibration import Calibration, observation
 from pilotcut.dreamer.costmodel import Costs, Prediction, batch_amounts, predict
 from pilotcut.dreamer.resources import Resources
-from pilotcut.dreamer.workload import COUNTS, EXACT, FUSED_QUBITS, Work, packs, work_of
+from pilotcut.dreamer.workload import COUNTS, EXACT, FAR_COPY, FUSED_QUBITS, Work, packs, work_of
 from pilotcut.reconstruction.contract import Contraction
 
 
@@ -129,7 +129,7 @@ def _of_shape(shape: FragmentShape, mode: str, rows: int, shots: int) -> dict[st
             "calls": 1.0,
             "operations": float(shape.gates),
             "far_products" if far else "near_products": 4 * states * shape.gates / 2,
-            "far_copies" if far else "near_copies": 2 * states * shape.gates / 2,
+            "copies": states * shape.gates * (FAR_COPY if far else 1.0),
             "gram_products": states * shape.branches,
         }
     qubits = shape.width + shape.sites // 2

@@ -54,8 +54,7 @@ EXACT = (
     "row_operations",
     "near_products",  # multiplications of gates with states
     "far_products",
-    "near_copies",  # amplitudes brought into the order of a product, weighted by `copy_weight`
-    "far_copies",
+    "copies",  # amplitudes brought into the order of a product, weighted by `copy_weight`
     "grams",
     "near_gram_amplitudes",
     "far_gram_amplitudes",
@@ -73,6 +72,9 @@ FUSED_QUBITS = 14
 
 #: Bytes of a state, all rows together, above which it is counted as out of the caches.
 CACHE_BYTES = 2**21
+
+#: How much longer a copy takes where a state exceeds the caches (see `copy_weight`).
+FAR_COPY = 3.0
 
 #: Calls that are counted one by one; of more, so many are, evenly chosen.
 MOST_COUNTED = 256
@@ -331,7 +333,7 @@ class BranchCounter:
         for step in self._steps:
             where = "far" if rows * max(step.read, step.written) * 16 > CACHE_BYTES else "near"
             total[f"{where}_products"] += rows * step.products
-            total[f"{where}_copies"] += rows * step.copies
+            total["copies"] += rows * step.copies * (FAR_COPY if where == "far" else 1.0)
         for letters, branches, size in self._grams:
             where = "far" if rows * branches * size * 16 > CACHE_BYTES else "near"
             total["grams"] += letters
