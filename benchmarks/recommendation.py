@@ -8,6 +8,8 @@ its two constants fitted to what was measured of the same three families on the 
 
     python benchmarks/recommendation.py [--out FILE] [--modes counts,exact] [--workers 1,2]
     python benchmarks/recommendation.py --read FILE      the tables of an earlier run
+    python benchmarks/recommendation.py --wide           36 qubits: what is recommended is run
+    python benchmarks/recommendation.py --answers        how long an answer takes
 
 A pick is right if what was picked took at most 5 % longer than the fastest number of cuts.
 Regret is its time over that of the fastest. Candidates are batches of 16 parameter sets in exact
@@ -39,6 +41,7 @@ from pilotcut.dreamer.calibrate import calibrate_through
 from pilotcut.dreamer.costmodel import WIDTH, PublishedModel
 from pilotcut.dreamer.forecast import PilotView
 from pilotcut.dreamer.recommend import WORTH, Options, recommend_for
+from pilotcut.errors import CutError
 
 SIZES = {"exact": (10, 13, 16), "counts": (14, 17, 20)}
 ROWS = {"exact": 16, "counts": 2}
@@ -77,7 +80,12 @@ def main() -> None:
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--wide", action="store_true")
+    parser.add_argument("--answers", action="store_true")
     options = parser.parse_args()
+    if options.wide or options.answers:
+        wide(options.modes.split(",")) if options.wide else answers()
+        return
     if options.read:
         found = [Measured(**one) for one in json.loads(options.read.read_text())]
     else:
@@ -196,6 +204,64 @@ def fastest(seconds: Sequence[float]) -> int:
         if one < WORTH * seconds[best]:
             best = k
     return best
+
+
+# -- wide circuits ---------------------------------------------------------------------------
+
+
+def wide(modes: Sequence[str], qubits: int = 36, queries: int = 64) -> None:
+    """Print the recommendation for EfficientSU2 on two workers, and what its plan then takes."""
+    circuit = FAMILIES["EfficientSU2"](qubits)
+    observable = "Z" * qubits
+    program, binding = read_circuit(circuit)
+    terms = pauli_terms(observable, qubits)
+    manager = local(2)
+    with manager, TaskManager(manager) as tasks:
+        description = manager.pilots[0].description
+        calibration = calibrate_through(tasks, description, modes)
+        view = PilotView(description, resources.described(description), calibration)
+        for mode in modes:
+            asked = Options(mode=mode, queries=queries, batch=16)
+            advice = recommend_for(program, binding, terms, [view], asked)
+            print(f"{mode}: {advice.lines[0].cuts} cuts: {'; '.join(advice.lines[0].lacks)}")
+            print(f"{mode}: {advice.reason}")
+            values = np.random.default_rng(1).uniform(-3, 3, (queries, circuit.num_parameters))
+            started = perf_counter()
+            placement = advice.chosen.placement
+            estimator = CutEstimator(tasks, labels=placement, mode=mode, seed=5)
+            for first in range(0, queries, 16):
+                estimator.run([(circuit, observable, values[first : first + 16])]).result()
+            took = perf_counter() - started
+            forecast = advice.chosen.prediction
+            assert forecast is not None
+            inside = "inside" if forecast.low_s <= took <= forecast.high_s else "OUTSIDE"
+            print(
+                f"{mode}: {queries} parameter sets: predicted {forecast.seconds:.2f} s "
+                f"({forecast.low_s:.2f}-{forecast.high_s:.2f}), took {took:.2f} s, {inside}"
+            )
+
+
+def answers() -> None:
+    """Print how long `recommend` takes, once calibrated and once everything is imported."""
+    calibration = calibrate_through(None, None, ["exact", "counts"], {"exact": 5.0, "counts": 8.0})
+    view = PilotView(None, resources.here(), calibration)
+    for qubits in (12, 36, 100):
+        for family in ("EfficientSU2", "RealAmplitudes", "QAOA ring", "QAOA 3-regular", "QFT"):
+            for mode in ("exact", "counts"):
+                answer(view, family, qubits, mode)
+
+
+def answer(view: PilotView, family: str, qubits: int, mode: str) -> None:
+    """Print one line: seconds, and what was recommended."""
+    circuit = FAMILIES[family](qubits)
+    started = perf_counter()
+    program, binding = read_circuit(circuit)
+    terms = pauli_terms("Z" * circuit.num_qubits, circuit.num_qubits)
+    try:
+        says = recommend_for(program, binding, terms, [view], Options(mode=mode)).reason
+    except CutError as error:
+        says = f"refused: {error}"
+    print(f"{family:16} {qubits:4} {mode:7} {perf_counter() - started:6.2f} s  {says:.110}")
 
 
 # -- tables ----------------------------------------------------------------------------------
