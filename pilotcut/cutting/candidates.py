@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import exp, prod
+from math import exp, inf, prod
 
 import numpy as np
 
@@ -127,7 +127,10 @@ class Evaluator:
     def cost_of(self, shape: FragmentShape) -> float:
         """Return the cost of a fragment."""
         if shape not in self._costs:
-            self._costs[shape] = float(self._cost(shape))
+            try:
+                self._costs[shape] = float(self._cost(shape))
+            except OverflowError:  # more variants than a float can count
+                self._costs[shape] = inf
         return self._costs[shape]
 
     def look(self, labels: np.ndarray) -> tuple[Candidate, np.ndarray] | None:
@@ -247,7 +250,7 @@ class Evaluator:
             gate_cuts=int(self._gates[blocks].sum()),
             wire_cuts=len(wires),
             shapes=tuple(shapes),
-            overhead=exp(logs) if logs < 700 else float("inf"),
+            overhead=exp(logs) if logs < 700 else inf,
             cost=sum(map(self.cost_of, shapes)),
         )
 
