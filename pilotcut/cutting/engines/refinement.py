@@ -38,7 +38,7 @@ def refined(
         starts,
         max_cuts=goal.max_cuts,
         wire_cuts=goal.wire_cuts,
-        steps=min(200 + 10 * graph.num_ends, 800 + 4 * graph.num_ends, MOST_STEPS),
+        steps=min(200 + 10 * graph.num_ends, 700 + 3 * graph.num_ends, MOST_STEPS),
         seed=goal.seed,
     )
 
