@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from itertools import product
+from itertools import combinations, product
 from math import log
 
 import numpy as np
@@ -15,6 +15,7 @@ from qiskit.quantum_info import PauliList, Statevector
 from qiskit_addon_cutting.instructions import CutWire, Move
 
 from pilotcut import CutEstimator, compile_plan
+from pilotcut.cutting.candidates import Evaluator
 from pilotcut.cutting.engines import hypergraph
 from pilotcut.cutting.fragment import SiteStep
 from pilotcut.cutting.interactions import interactions_of
@@ -342,6 +343,34 @@ def test_the_fewest_gates_are_cut_where_wires_stay_whole(graph, most):
         some = [max(widths(p)) for p in partitions(width) if crossing(pairs, p) == cuts]
         mine = [c.max_width for c in found(circuit, max_cuts=3, wire_cuts=False) if c.cuts == cuts]
         assert (min(mine) if mine else None) == (min(some) if some else None)
+
+
+def all_candidates(circuit: QuantumCircuit, most_edges: int, cost) -> Iterator[Candidate]:
+    """What is left of a circuit when any gate blocks and wires are cut, up to a number of them."""
+    graph = interactions_of(read_circuit(circuit)[0])
+    evaluator = Evaluator(graph, cost)
+    edges = np.concatenate([graph.blocks, np.stack([graph.wires, graph.wires + 1], axis=1)])
+    for count in range(most_edges + 1):
+        for cut in combinations(range(len(edges)), count):
+            labels = np.arange(graph.num_ends)
+            for a, b in np.delete(edges, cut, axis=0):
+                labels[labels == labels[b]] = labels[a]
+            look = evaluator.look(labels)
+            assert look is not None
+            yield look[0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_small_circuits_get_the_best_of_all_plans(seed):
+    """Against all sets of up to three cuts: the least cost, width, overhead and variants."""
+    circuit = random_gates(seed, 4 + seed % 3, 6 + seed % 2)
+    cost = proxy_cost if seed % 2 else lambda shape: 1.0 + shape.branches**2 * 2.0**shape.width
+    mine = found(circuit, max_cuts=3, cost=cost)
+    every = list(all_candidates(circuit, 3, cost))
+    for cuts in range(4):
+        for figure in range(4):
+            best = [[c.figures[figure] for c in some if c.cuts == cuts] for some in (mine, every)]
+            assert min(best[0], default=0) == pytest.approx(min(best[1], default=0))
 
 
 def test_candidates_are_few_and_none_beats_another():

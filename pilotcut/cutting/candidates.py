@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import exp, prod
+from math import exp, inf, prod
 
 import numpy as np
 
@@ -119,15 +119,15 @@ class Evaluator:
         self._gates = graph.gates
         self._uncuttable = graph.log_overheads >= UNCUTTABLE
         self._wire = wire_price()
-        self._firsts = np.flatnonzero(graph.first).tolist()
-        wires = np.stack([graph.wires, graph.wires + 1], axis=1)
-        self._joins = np.concatenate([wires, graph.blocks]).tolist()
         self._seen: dict[bytes, Candidate | None] = {}
 
     def cost_of(self, shape: FragmentShape) -> float:
         """Return the cost of a fragment."""
         if shape not in self._costs:
-            self._costs[shape] = float(self._cost(shape))
+            try:
+                self._costs[shape] = float(self._cost(shape))
+            except OverflowError:  # more variants than a float can count
+                self._costs[shape] = inf
         return self._costs[shape]
 
     def look(self, labels: np.ndarray) -> tuple[Candidate, np.ndarray] | None:
@@ -135,7 +135,7 @@ class Evaluator:
 
         None where a gate would be cut that cannot be.
         """
-        parts = self._parts(np.asarray(labels).tolist())
+        parts = self._parts(np.asarray(labels))
         key = parts.astype(np.int16).tobytes()
         if key not in self._seen:
             blocks, wires = self._cut(parts)
@@ -155,26 +155,32 @@ class Evaluator:
             if candidate is not None:
                 yield candidate, np.frombuffer(key, dtype=np.int16).astype(int)
 
-    def _parts(self, labels: list[int]) -> np.ndarray:
+    def _parts(self, labels: np.ndarray) -> np.ndarray:
         """Return the connected parts, (ends,): what nothing joins is a fragment for free."""
-        parent = list(range(len(labels)))
-        for a, b in self._joins:
-            if labels[a] == labels[b]:
-                while parent[a] != a:
-                    parent[a] = a = parent[parent[a]]
-                while parent[b] != b:
-                    parent[b] = b = parent[parent[b]]
-                parent[max(a, b)] = min(a, b)
-        for end, above in enumerate(parent):
-            parent[end] = parent[above]  # roots come first
-        return self._in_order(parent)
+        starts = self._first.copy()
+        starts[1:] |= labels[1:] != labels[:-1]
+        wire = np.cumsum(starts) - 1  # of each end; gates join wires
+        parent = list(range(int(wire[-1]) + 1))
+        ends = self.graph.blocks
+        for a, b in wire[ends[labels[ends[:, 0]] == labels[ends[:, 1]]]].tolist():
+            while parent[a] != a:
+                parent[a] = a = parent[parent[a]]
+            while parent[b] != b:
+                parent[b] = b = parent[parent[b]]
+            parent[max(a, b)] = min(a, b)
+        for k, above in enumerate(parent):
+            parent[k] = parent[above]  # roots come first
+        return self._in_order(parent, wire)
 
-    def _in_order(self, parts: list[int]) -> np.ndarray:
-        """Return parts numbered by appearance: first wires, qubit by qubit, then the others."""
+    def _in_order(self, parts: list[int], wire: np.ndarray) -> np.ndarray:
+        """Return parts numbered by appearance: first wires, qubit by qubit, then the others.
+
+        They are given for each wire, and the wire for each end.
+        """
         names: dict[int, int] = {}
-        for end in self._firsts:
-            names.setdefault(parts[end], len(names))
-        return np.array([names.setdefault(part, len(names)) for part in parts], dtype=int)
+        for k in [*wire[self._first].tolist(), *range(len(parts))]:
+            names.setdefault(parts[k], len(names))
+        return np.array([names[part] for part in parts], dtype=int)[wire]
 
     def _merged(self, parts: np.ndarray, shapes: list[FragmentShape]) -> np.ndarray:
         """Put fragments without sites together where that costs less than apart."""
@@ -190,7 +196,7 @@ class Evaluator:
                 host = both
             else:
                 host, into = shapes[k], k
-        return self._in_order(new.tolist())
+        return self._in_order(new.tolist(), np.arange(len(new)))
 
     def _cut(self, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the blocks and the wires that are cut."""
@@ -247,7 +253,7 @@ class Evaluator:
             gate_cuts=int(self._gates[blocks].sum()),
             wire_cuts=len(wires),
             shapes=tuple(shapes),
-            overhead=exp(logs) if logs < 700 else float("inf"),
+            overhead=exp(logs) if logs < 700 else inf,
             cost=sum(map(self.cost_of, shapes)),
         )
 

@@ -1,7 +1,8 @@
 """Contiguous blocks of a good order: exact for chains, fast for all.
 
-Ends are put in an order, and dynamic programming finds the best way to split it. A block
-that takes only some of a qubit's ends makes wire cuts.
+Ends are put in an order of *cells*, and dynamic programming finds the best way to split it
+between them. A cell is one end, so that wires are cut where a block takes only some of a
+qubit's; or all ends of a qubit, where wires stay whole or there are too many.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from pilotcut.cutting.candidates import FragmentShape
 from pilotcut.cutting.engines.goal import Goal
 from pilotcut.cutting.interactions import Interactions, wire_price
 
-#: Tables over pairs of positions are made for this many ends at most.
-MOST_ENDS = 1500
+#: Tables over pairs of cells are made for this many at most; else cells are qubits.
+MOST_CELLS = 800
 
-#: Above this many ends fewer orders and widths are tried.
-MANY_ENDS = 250
+#: Above this many cells fewer widths are tried.
+MANY_CELLS = 250
 
 #: Eigenvectors of larger graphs are found by iteration.
 _DENSE = 400
@@ -30,34 +31,30 @@ _DENSE = 400
 
 def contiguous(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
     """Yield the best splits of several orders, for each number of cuts and several widths."""
-    many = graph.num_ends > MANY_ENDS
-    for order, breaks in _orders(graph, goal):
-        if len(order) > MOST_ENDS:
-            continue
-        blocks = _Blocks.of(graph, order)
-        costs = None if goal.max_cuts is None else _costs(blocks, goal, breaks)
-        for width in goal.widths(graph, 4 if many else 8):
-            yield from _splits(blocks, order, breaks, width, goal, costs)
+    for cell in _orders(graph, goal):
+        blocks = _Blocks.of(graph, cell)
+        costs = None if goal.max_cuts is None else _costs(blocks, goal)
+        for width in goal.widths(graph, 4 if cell.max() >= MANY_CELLS else 8):
+            for starts in _splits(blocks, width, goal, costs):
+                yield np.searchsorted(starts, cell, side="right")
 
 
 # -- orders ------------------------------------------------------------------------------
 
 
-def _orders(graph: Interactions, goal: Goal) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield orders of the ends, and at which positions (ends + 1,) they may be split."""
+def _orders(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
+    """Yield the place of each end's cell in an order, (ends,)."""
     pairs = qubit_graph(graph)
+    fine = goal.wire_cuts and graph.num_ends <= MOST_CELLS
     seen: set[bytes] = set()
-    orders = [np.arange(graph.num_qubits), _bandwidth(pairs), spectral_order(pairs)]
-    for qubits in orders:
+    for qubits in (np.arange(graph.num_qubits), _bandwidth(pairs), spectral_order(pairs)):
         if qubits.tobytes() in seen or qubits[::-1].tobytes() in seen:
             continue
         seen.add(qubits.tobytes())
-        place = np.argsort(qubits)
-        order = np.argsort(place[graph.qubit], kind="stable")
-        edges = np.concatenate([graph.first[order], [True]])
-        yield order, edges | goal.wire_cuts
-    if goal.wire_cuts and graph.num_ends <= MOST_ENDS:
-        yield spectral_order(end_graph(graph)), np.ones(graph.num_ends + 1, dtype=bool)
+        place = np.argsort(qubits)[graph.qubit]
+        yield np.argsort(np.argsort(place, kind="stable")) if fine else place
+    if fine:
+        yield np.argsort(spectral_order(end_graph(graph)))
 
 
 def qubit_graph(graph: Interactions) -> csr_matrix:
@@ -116,7 +113,7 @@ def _fiedler(weights: csr_matrix) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """What every block [s, e) of an order would be as a fragment, (ends + 1, ends + 1) each.
+    """What every block [s, e) of an order would be as a fragment, (cells + 1, cells + 1) each.
 
     `cuts` and `logs` count only what joins a block to earlier ones, so that they add up.
     """
@@ -130,8 +127,8 @@ class _Blocks:
     branches: np.ndarray
 
     @classmethod
-    def of(cls, graph: Interactions, order: np.ndarray) -> _Blocks:
-        edges = _Edges.of(graph, order)
+    def of(cls, graph: Interactions, cell: np.ndarray) -> _Blocks:
+        edges = _Edges.of(graph, cell)
         wire = wire_price()
         operations = np.log(wire.operations)
         ranks = np.log([wire.rank, wire.rank])
@@ -153,21 +150,20 @@ class _Blocks:
 
 @dataclass(frozen=True)
 class _Edges:
-    """Blocks and wires, which join positions `low` < `high` of an order of `size` ends."""
+    """Blocks and wires, which join cells `low` <= `high` of an order of `size` cells."""
 
     size: int
-    order: np.ndarray
+    cell: np.ndarray
     low: np.ndarray
     high: np.ndarray
     turned: np.ndarray  # whether side 0 is at `high`
 
     @classmethod
-    def of(cls, graph: Interactions, order: np.ndarray) -> _Edges:
+    def of(cls, graph: Interactions, cell: np.ndarray) -> _Edges:
         wires = np.stack([graph.wires, graph.wires + 1], axis=1)
-        where = np.argsort(order)[np.concatenate([graph.blocks, wires])]
-        return cls(
-            len(order), order, where.min(axis=1), where.max(axis=1), where[:, 0] > where[:, 1]
-        )
+        where = cell[np.concatenate([graph.blocks, wires])]
+        low, high = where.min(axis=1), where.max(axis=1)
+        return cls(int(cell.max()) + 1, cell, low, high, where[:, 0] > where[:, 1])
 
     def _below(self, weights: np.ndarray) -> np.ndarray:
         """Return P[s, e], the weight of edges with low < s and high < e."""
@@ -177,7 +173,7 @@ class _Edges:
 
     def inside(self, weights: np.ndarray) -> np.ndarray:
         """Return the weight of the ends in [s, e)."""
-        sums = np.concatenate([[0], np.cumsum(weights[self.order])])
+        sums = np.concatenate([[0], np.cumsum(np.bincount(self.cell, weights, self.size))])
         return (sums[None, :] - sums[:, None]).astype(float)
 
     def within(self, weights: np.ndarray) -> np.ndarray:
@@ -191,7 +187,7 @@ class _Edges:
         return below - np.diagonal(below)[:, None]
 
     def _reaching_on(self, weights: np.ndarray) -> np.ndarray:
-        """Return the weight of edges from [s, e) to [e, ends)."""
+        """Return the weight of edges from [s, e) to [e, size)."""
         below = self._below(weights)
         starting = below[:, -1]
         return starting[None, :] - starting[:, None] - self.within(weights)
@@ -208,11 +204,10 @@ class _Edges:
 # -- dynamic programming -----------------------------------------------------------------
 
 
-def _costs(blocks: _Blocks, goal: Goal, breaks: np.ndarray) -> np.ndarray:
+def _costs(blocks: _Blocks, goal: Goal) -> np.ndarray:
     """Return the cost of every block that may be a fragment, else infinity."""
     assert goal.max_cuts is not None
-    some = np.triu(breaks[:, None] & breaks[None, :], 1)
-    some &= blocks.sites <= goal.max_cuts
+    some = np.triu(blocks.sites <= goal.max_cuts, 1)
     if goal.max_width is not None:
         some &= blocks.width <= goal.max_width
     costs = np.full(some.shape, np.inf)
@@ -244,27 +239,25 @@ def _cost_of(row: list[int], goal: Goal) -> float:
 
 
 def _splits(
-    blocks: _Blocks,
-    order: np.ndarray,
-    breaks: np.ndarray,
-    width: int,
-    goal: Goal,
-    costs: np.ndarray | None,
+    blocks: _Blocks, width: int, goal: Goal, costs: np.ndarray | None
 ) -> Iterator[np.ndarray]:
-    """Yield for each number of cuts the split of least cost, or the one of least overhead."""
-    size = len(order)
+    """Yield where blocks begin, but for the first.
+
+    For each number of cuts the split of least cost; without a limit on cuts, the one split of
+    least overhead.
+    """
+    size = len(blocks.width) - 1
     columns = 1 if goal.max_cuts is None else goal.max_cuts + 1
     table = np.full((size + 1, columns), np.inf)
     table[0, 0] = 0
     links = np.full((size + 1, columns, 2), -1)
     counted = np.zeros_like(blocks.cuts) if goal.max_cuts is None else blocks.cuts
+    # Of equal overheads the split into even blocks.
     price = blocks.logs + 1e-6 * blocks.width**2 if costs is None else costs
-    fits = (blocks.width <= width) & (counted < columns) & np.isfinite(price)
-    places = np.flatnonzero(breaks)
+    fits = np.triu((blocks.width <= width) & (counted < columns) & np.isfinite(price), 1)
     wanted = np.arange(columns)
-    for end in places[1:]:
-        starts = places[: np.searchsorted(places, end)]
-        starts = starts[fits[starts, end]]
+    for end in range(1, size + 1):
+        starts = np.flatnonzero(fits[:end, end])
         if not len(starts):
             continue
         left = wanted[None, :] - counted[starts, end][:, None]
@@ -274,14 +267,14 @@ def _splits(
         table[end] = sums[best, wanted]
         links[end, :, 0], links[end, :, 1] = starts[best], left[best, wanted]
     for column in np.flatnonzero(np.isfinite(table[size])):
-        yield _traced(links, order, int(column))
+        yield _traced(links, int(column))
 
 
-def _traced(links: np.ndarray, order: np.ndarray, column: int) -> np.ndarray:
-    labels = np.zeros(len(order), dtype=int)
-    end, number = len(order), 0
+def _traced(links: np.ndarray, column: int) -> np.ndarray:
+    """Return where the blocks of a split begin, but for the first."""
+    starts = []
+    end = len(links) - 1
     while end:
-        start, before = links[end, column]
-        labels[order[start:end]] = number
-        end, column, number = int(start), int(before), number + 1
-    return labels
+        end, column = (int(k) for k in links[end, column])
+        starts.append(end)
+    return np.array(starts[-2::-1], dtype=int)

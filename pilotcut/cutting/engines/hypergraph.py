@@ -23,6 +23,9 @@ from pilotcut.cutting.interactions import Interactions
 #: (weights of edges, weights of vertices, parts, largest part / mean - 1, seed) -> labels.
 Partitioner = Callable[[csr_matrix, np.ndarray, int, float, int], np.ndarray]
 
+#: Circuits of more ends are divided by whole qubits.
+MOST_ENDS = 4000
+
 # Whole numbers that weights become: units of log gamma^2, and of a first wire.
 _UNITS, _WIRE = 100, 8
 
@@ -32,13 +35,14 @@ def hypergraph(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
     if not len(graph.blocks):
         return
     partition = partitioner()
-    weights, vertices = _weighed(graph, goal)
+    by_ends = goal.wire_cuts and graph.num_ends <= MOST_ENDS
+    weights, vertices = _weighed(graph, by_ends)
     for width in goal.widths(graph, 3):
         fewest = ceil(graph.num_qubits / width)
         for parts in sorted({max(2, fewest), fewest + 1}):
             slack = max(0.03, width * parts / graph.num_qubits - 1)
             labels = partition(weights, vertices, parts, slack, goal.seed)
-            yield labels if goal.wire_cuts else labels[graph.qubit]
+            yield labels if by_ends else labels[graph.qubit]
 
 
 def partitioner() -> Partitioner:
@@ -51,9 +55,9 @@ def partitioner() -> Partitioner:
     return bisected
 
 
-def _weighed(graph: Interactions, goal: Goal) -> tuple[csr_matrix, np.ndarray]:
+def _weighed(graph: Interactions, by_ends: bool) -> tuple[csr_matrix, np.ndarray]:
     """Return the weights of edges and of vertices, which are ends or qubits."""
-    if goal.wire_cuts:
+    if by_ends:
         return end_graph(graph), 1 + (_WIRE - 1) * graph.first
     return qubit_graph(graph), np.full(graph.num_qubits, _WIRE)
 

@@ -14,8 +14,9 @@ from pilotcut.cutting.candidates import Candidate, Evaluator
 from pilotcut.cutting.engines.goal import Goal
 from pilotcut.cutting.interactions import Interactions
 
-#: Partitions that are looked at, divided by all numbers of cuts.
-MOST_LOOKS = 1200
+#: Partitions that are looked at, for all numbers of cuts together: at most so many, and fewer
+#: where each has many ends.
+MOST_LOOKS, MOST_ENDS = 1200, 150_000
 
 
 def polish(evaluator: Evaluator, goal: Goal) -> None:
@@ -29,8 +30,9 @@ def polish(evaluator: Evaluator, goal: Goal) -> None:
         ):
             best[candidate.cuts] = (candidate, parts)
     best.pop(0, None)
+    looks = min(MOST_LOOKS, MOST_ENDS // evaluator.graph.num_ends)
     for cuts in sorted(best):
-        _descend(evaluator, goal, *best[cuts], looks=MOST_LOOKS // len(best))
+        _descend(evaluator, goal, *best[cuts], looks=looks // len(best))
 
 
 def _allowed(candidate: Candidate, goal: Goal, most_cuts: int) -> bool:

@@ -10,8 +10,11 @@ from pilotcut.cutting.engines.annealing import HOT, TOO_MANY, TOO_WIDE, Start, a
 from pilotcut.cutting.engines.goal import Goal
 from pilotcut.cutting.interactions import Interactions, wire_price
 
-#: Partitions that are moved at once.
-WALKS = 96
+#: Partitions that are moved at once: fewer where qubits have more ends than this.
+WALKS, LONG_ROW = 96, 16
+
+#: Moves made in each, at most.
+MOST_STEPS = 3000
 
 #: Circuits of fewer ends are searched from partitions at random too.
 FEW_ENDS = 100
@@ -27,13 +30,15 @@ def refined(
     if not len(graph.blocks):
         return
     widths = [w for w in goal.widths(graph, 6) if w < graph.num_qubits]
-    starts = [s for w in widths for s in _starts(graph, goal, proposals, w, WALKS // len(widths))]
+    longest = int(np.bincount(graph.qubit).max())
+    walks = max(2 * len(widths), WALKS * LONG_ROW // max(LONG_ROW, longest))
+    starts = [s for w in widths for s in _starts(graph, goal, proposals, w, walks // len(widths))]
     yield from anneal(
         graph,
         starts,
         max_cuts=goal.max_cuts,
         wire_cuts=goal.wire_cuts,
-        steps=min(200 + 10 * graph.num_ends, 800 + 4 * graph.num_ends),
+        steps=min(200 + 10 * graph.num_ends, 700 + 3 * graph.num_ends, MOST_STEPS),
         seed=goal.seed,
     )
 
