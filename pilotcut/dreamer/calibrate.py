@@ -49,6 +49,9 @@ MODES = ("counts", "exact", "sampled")
 #: Seconds for each mode, calls and batches together; what is left of a minute starts the pilot.
 BUDGET_S = {"counts": 30.0, "exact": 14.0, "sampled": 10.0}
 
+#: The calls' share of the time; batches have the rest.
+CALLS = 0.5
+
 #: Calls and batches that are guessed to take longer are left out: many small ones say more.
 LONGEST_S = 0.8
 
@@ -60,9 +63,9 @@ SIZES = {
         (20, 2), (13, 2), (20, 0), (13, 0), (24, 2), (6, 2), (9, 2), (11, 0), (22, 2), (12, 4),
     ],
     "exact": [
-        (4, 2), (16, 0), (10, 2), (20, 0), (6, 0), (14, 4), (12, 0), (18, 0), (20, 2), (8, 2),
-        (14, 0), (24, 4), (10, 0), (16, 2), (28, 2), (19, 0), (30, 2), (8, 0), (12, 1), (17, 0),
-        (32, 2), (18, 4), (13, 0), (15, 2), (22, 2), (11, 0), (20, 4), (9, 0), (26, 3), (34, 2),
+        (4, 2), (16, 0), (10, 2), (7, 2), (20, 0), (5, 0), (14, 4), (12, 0), (11, 2),
+        (18, 0), (20, 2), (8, 2), (24, 4), (10, 0), (16, 2), (28, 2), (19, 0), (30, 2), (8, 0),
+        (12, 1), (17, 0), (32, 2), (18, 4), (13, 0), (15, 2), (22, 2), (11, 0), (20, 4), (9, 0), (26, 3), (34, 2),
     ],
 }  # fmt: skip
 SIZES["sampled"] = [size for size in SIZES["exact"] if size[1] > 0 or size[0] <= 18]
@@ -130,8 +133,8 @@ def observe(tasks: TaskManager | None, mode: str, budget_s: float) -> ModeObserv
     """Return the observations of one mode."""
     plans = list(_plans(mode))
     compiled = [one for one in plans if one.compile_s]
-    calls = tuple(_observed_calls(tasks, mode, plans, _Clock(budget_s / 2)))
-    batches, first_s = _observed_batches(tasks, mode, plans, _Clock(budget_s / 2))
+    calls = tuple(_observed_calls(tasks, mode, plans, _Clock(CALLS * budget_s)))
+    batches, first_s = _observed_batches(tasks, mode, plans, _Clock((1 - CALLS) * budget_s))
     return ModeObservations(
         calls=calls,
         batches=tuple(batches),

@@ -136,11 +136,12 @@ def _of_shape(shape: FragmentShape, mode: str, rows: int, shots: int) -> dict[st
     total = dict.fromkeys(COUNTS, 0.0)
     for copies, runs in packs(rows * shape.variants, qubits):
         gates = float(shape.gates + shape.sites)
-        amplitudes = runs * copies * gates * 2.0 ** (qubits * copies)
+        wide = qubits * copies > FUSED_QUBITS
+        amplitudes = runs * 2.0 ** (qubits * copies)
         total["runs"] += runs
         total["run_gates"] += runs * copies * gates
-        total["amplitude_gates"] += amplitudes
-        total["unfused_gates"] += amplitudes * (qubits * copies <= FUSED_QUBITS)
+        total["amplitude_passes"] += amplitudes * gates * wide
+        total["amplitude_gates"] += amplitudes * copies * gates * (not wide)
         total["shots"] += runs * shots
         total["shot_bits"] += runs * shots * copies * qubits
         total["outcomes"] += runs * min(shots, 2.0 ** (copies * qubits))

@@ -21,7 +21,7 @@ from pilotcut.descriptions import PilotDescription, load_descriptions
 from pilotcut.dreamer import resources
 from pilotcut.dreamer.calibration import Calibration, load, path_of
 from pilotcut.dreamer.costmodel import Prediction
-from pilotcut.dreamer.forecast import Forecaster, PilotView, predicted_error
+from pilotcut.dreamer.forecast import Forecaster, PilotView, predicted_error, readable
 from pilotcut.dreamer.workload import Work, work_of
 from pilotcut.errors import CutError, UserError
 from pilotcut.pilots import PilotManager
@@ -326,8 +326,12 @@ class _Recommender:
             too_many = f"has {entries:.3g} variants, more than {MOST_VARIANTS:.0e} are not run"
             return self._unbuilt(candidate, widths, 16.0 * 2.0 ** max(widths), too_many)
         plan = build_plan(self._program, self._binding, self._terms, candidate.placement)
+        work = work_of(plan, self._options.mode, self._rows, self._options.shots)
+        if too_large := _contraction_lack(work):
+            return self._unbuilt(candidate, widths, work.memory_bytes, too_large)
         shots, error = self._shots(plan)
-        work = work_of(plan, self._options.mode, self._rows, shots)
+        if shots not in (0, self._options.shots):
+            work = work_of(plan, self._options.mode, self._rows, shots)
         lacks = tuple(lack for view in self._pilots if (lack := view.lack(work)))
         batches = self._options.queries / self._rows
         line = Line(
@@ -398,6 +402,8 @@ class _Recommender:
             fitting = [line for line in lines if line.feasible]
             if fitting:
                 return min(fitting, key=lambda line: line.cuts)
+            if all(line.work is None for line in lines):  # too many variants; more cuts have more
+                return None
             width -= 3  # branches and ancillas take their part of the memory
         return None
 
@@ -408,6 +414,17 @@ class _Recommender:
         room = min([*known, *exact, 16.0 * 2.0**40])
         limit = self._options.max_width or self._program.num_qubits
         return min(limit, self._program.num_qubits - 1, int(log2(max(room, 32.0) / 16.0)))
+
+
+def _contraction_lack(work: Work) -> str | None:
+    """Return why this process cannot put a batch together, None if it can."""
+    room = resources.memory_limit() / 2
+    if work.contraction_bytes <= room:
+        return None
+    return (
+        f"needs {readable(work.contraction_bytes)} to put a batch of {work.rows} together, this "
+        f"process has {readable(room)} for it"
+    )
 
 
 def _choose(lines: Sequence[Line]) -> Line:

@@ -8,7 +8,7 @@ knows how long anything takes: see `pilotcut.dreamer.costmodel`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -34,8 +34,8 @@ COUNTS = (
     "circuit_gates",
     "runs",
     "run_gates",
-    "amplitude_gates",  # gates times amplitudes
-    "unfused_gates",  # those of them up to `FUSED_QUBITS`, above which Aer fuses gates
+    "amplitude_gates",  # gates times amplitudes, up to `FUSED_QUBITS`
+    "amplitude_passes",  # above, where Aer fuses gates, `passes_of` them times amplitudes
     "shots",
     "shot_bits",
     "tableau_bits",  # those of Clifford circuits, which Aer simulates by a tableau
@@ -52,7 +52,7 @@ EXACT = (
     "fixed_factors",
     "row_factors",
     "row_operations",
-    "near_products",  # multiplications of gates with states
+    "near_products",  # multiplications of gates with states, and of joined ones
     "far_products",
     "copies",  # amplitudes brought into the order of a product, weighted by `copy_weight`
     "grams",
@@ -71,13 +71,20 @@ KINDS = {"counts": COUNTS, "sampled": SAMPLED, "exact": EXACT}
 FUSED_QUBITS = 14
 
 #: Bytes of a state, all rows together, above which it is counted as out of the caches.
-CACHE_BYTES = 2**21
+CACHE_BYTES = 2**23
 
 #: How much longer a copy takes where a state exceeds the caches (see `copy_weight`).
-FAR_COPY = 3.0
+FAR_COPY = 3.5
 
 #: Calls that are counted one by one; of more, so many are, evenly chosen.
 MOST_COUNTED = 256
+
+# Aer 0.18's defaults: qubits of a fused block, and the base of its cost.
+_BLOCK, _COST = 5, 1.8
+
+_DIAGONAL = frozenset(
+    {"rz", "p", "u1", "z", "s", "sdg", "t", "tdg", "cz", "cp", "cu1", "crz", "rzz"}
+)
 
 _CLIFFORD = frozenset(
     {"h", "s", "sdg", "x", "y", "z", "cx", "cy", "cz", "swap", "id", "sx", "sxdg", "ecr"}
@@ -305,6 +312,7 @@ class BranchCounter:
         self.plan = BranchPlan(fragment)
         applied = [op for op in self.plan.operations if op.matrix is not None]
         self._steps = [_Application.of(op) for op in applied]
+        self._joins = self._joined_sizes()
         matrices = [op.matrix for op in applied if op.matrix is not None]
         alike = list({matrix.pattern: matrix.factors for matrix in matrices}.values())
         free = [sum(f.constant is None for f in factors) for factors in alike]
@@ -312,6 +320,21 @@ class BranchCounter:
         self._factors = sum(len(matrix.factors) for matrix in matrices)
         self._sizes = sum(bool(some) for some in self.plan.angles.values())
         self._grams = list(self._gram_sizes(fragment))
+
+    def _joined_sizes(self) -> list[float]:
+        """Return the amplitudes of each state that two others were joined to."""
+        sizes: dict[int, float] = {}
+        joined = []
+        for op in self.plan.operations:
+            if op.kind == "join":
+                a, b = op.sources
+                sizes[op.group] = sizes[a] * sizes[b]
+                joined.append(sizes[op.group])
+            elif op.kind == "apply":
+                sizes[op.group] = float(prod(op.shape))
+            else:
+                sizes[op.group] = 2.0 if op.kind == "start" else 4.0
+        return joined
 
     def _gram_sizes(self, fragment: Fragment) -> Iterator[tuple[int, int, float]]:
         """Yield letters, branches and amplitudes of each group of wires."""
@@ -334,6 +357,9 @@ class BranchCounter:
             where = "far" if rows * max(step.read, step.written) * 16 > CACHE_BYTES else "near"
             total[f"{where}_products"] += rows * step.products
             total["copies"] += rows * step.copies * (FAR_COPY if where == "far" else 1.0)
+        for size in self._joins:
+            where = "far" if rows * size * 16 > CACHE_BYTES else "near"
+            total[f"{where}_products"] += 4 * rows * size
         for letters, branches, size in self._grams:
             where = "far" if rows * branches * size * 16 > CACHE_BYTES else "near"
             total["grams"] += letters
@@ -411,13 +437,13 @@ def _of_circuits(fragment: Fragment, rows: int, shots: int) -> _FragmentWork:
         for (size, first, last), number in _shares(fragment, rows, shots)
     )
     widest = max((t.qubits for t in counter.templates), default=1)
-    applied = COUNTS.index("amplitude_gates")
+    applied = [COUNTS.index("amplitude_gates"), COUNTS.index("amplitude_passes")]
     return _FragmentWork(
         loads=loads,
         templates=len(counter.templates),
         template_gates=sum(t.gates for t in counter.templates),
         subexperiments=rows * fragment.num_subexperiments,
-        amplitudes=sum(load.number * float(load.amounts[applied]) for load in loads),
+        amplitudes=sum(load.number * float(load.amounts[applied].sum()) for load in loads),
         memory_bytes=16.0 * 2.0 ** max(widest, min(widest * 2, PACK_QUBITS)),
     )
 
@@ -445,6 +471,7 @@ class _TemplateShape:
     variants: int
     qubits: int
     gates: int
+    passes: float
     values: int
     bits: int
     clifford: bool
@@ -457,6 +484,7 @@ class CircuitCounter:
         self._shots = shots
         gates = [step for step in fragment.steps if isinstance(step, Step)]
         self._gates = sum(_opened(step) for step in gates)
+        self._passes = passes_of([(step.qubits, step.name in _DIAGONAL) for step in gates])
         self._clifford = all(step.name in _CLIFFORD for step in gates)
         self._used = len({p.slot for step in gates for p in step.params if isinstance(p, Angle)})
         self._in_place: dict[int, list[bool]] = {}
@@ -477,6 +505,7 @@ class CircuitCounter:
             variants=len(template.variants),
             qubits=fragment.width + ancillas,
             gates=self._gates + free + ancillas + 4 * joint + int(members.x.any(axis=0).sum()),
+            passes=self._passes + ancillas + free,
             values=self._used + 3 * free,
             bits=int(support.sum()) + sum(bool(m) for m in measured),
             clifford=self._clifford and not free,
@@ -499,7 +528,6 @@ class CircuitCounter:
         total = np.zeros(len(COUNTS))
         for copies, runs in packs(number, template.qubits):
             qubits, gates = copies * template.qubits, copies * template.gates
-            amplitudes = float(runs) * gates * 2.0**qubits
             bits = float(runs) * self._shots * copies * template.bits
             fused = qubits > FUSED_QUBITS
             circuits = 1 if template.values else runs
@@ -509,8 +537,8 @@ class CircuitCounter:
                 circuits * gates,
                 runs,
                 runs * gates,
-                0.0 if template.clifford else amplitudes,
-                0.0 if fused or template.clifford else amplitudes,
+                0.0 if fused or template.clifford else runs * gates * 2.0**qubits,
+                runs * template.passes * 2.0**qubits if fused and not template.clifford else 0.0,
                 runs * self._shots,
                 bits,
                 bits * template.clifford,
@@ -518,6 +546,38 @@ class CircuitCounter:
                 runs * copies * template.values,
             ]
         return total
+
+
+def passes_of(gates: Sequence[tuple[tuple[int, ...], bool]]) -> float:
+    """Return what gates cost once Aer has fused them, in passes over the state.
+
+    As Aer's cost-based fusion does: the cheapest way to divide the sequence into blocks of at most
+    five qubits, where a block of diagonal gates costs 1 and any other of k qubits 1.8^(k-2), at
+    least 1.8.
+
+    Parameters
+    ----------
+    gates
+        (qubits, whether it is diagonal) of each gate, in order.
+
+    Examples
+    --------
+    >>> passes_of([((0,), False), ((1,), False), ((0, 1), True)])
+    1.8
+    """
+    best = [0.0]
+    for last in range(len(gates)):
+        qubits: set[int] = set()
+        diagonal, least = True, float("inf")
+        for first in range(last, -1, -1):
+            qubits.update(gates[first][0])
+            diagonal = diagonal and gates[first][1]
+            if len(qubits) > _BLOCK:
+                break
+            cost = 1.0 if diagonal else _COST ** max(len(qubits) - 2, 1)
+            least = min(least, best[first] + cost)
+        best.append(least)
+    return best[-1]
 
 
 def _opened(step: Step) -> int:
