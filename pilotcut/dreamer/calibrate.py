@@ -65,7 +65,8 @@ SIZES = {
     "exact": [
         (4, 2), (16, 0), (10, 2), (7, 2), (20, 0), (5, 0), (14, 4), (12, 0), (11, 2),
         (18, 0), (20, 2), (8, 2), (24, 4), (10, 0), (16, 2), (28, 2), (19, 0), (30, 2), (8, 0),
-        (12, 1), (17, 0), (32, 2), (18, 4), (13, 0), (15, 2), (22, 2), (11, 0), (20, 4), (9, 0), (26, 3), (34, 2),
+        (12, 1), (17, 0), (32, 2), (18, 4), (13, 0), (15, 2), (22, 2),
+        (11, 0), (20, 4), (9, 0), (26, 3), (34, 2),
     ],
 }  # fmt: skip
 SIZES["sampled"] = [size for size in SIZES["exact"] if size[1] > 0 or size[0] <= 18]
@@ -123,6 +124,7 @@ def calibrate_through(
         key=key_of(pilot),
         slots=tasks.slots if tasks else 1,
         machine=str(seen["machine"]),
+        seen=seen,
         versions=versions(),
         made=now(),
         modes={mode: observe(tasks, mode, budget_s[mode]) for mode in modes},

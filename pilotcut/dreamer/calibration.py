@@ -153,6 +153,8 @@ class Calibration:
         That the batches were measured with.
     machine, versions, model
         What it was made on and with.
+    seen
+        What a worker saw of its machine, from `pilotcut.dreamer.resources.detect`.
     made
         When, in ISO format.
     modes
@@ -163,6 +165,7 @@ class Calibration:
     key: str
     slots: int
     machine: str
+    seen: Mapping[str, Any]
     versions: Mapping[str, str]
     made: str
     modes: Mapping[str, ModeObservations]
