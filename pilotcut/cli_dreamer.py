@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,19 +74,14 @@ def kinds_of(
 
 def measure(pilot: PilotDescription | None, modes: Sequence[str], seconds: float) -> Calibration:
     """Calibrate one kind of pilot and keep the result."""
+    from pilotcut.dreamer.auto import measure as measure_and_keep
     from pilotcut.dreamer.calibrate import BUDGET_S
-    from pilotcut.dreamer.calibrate import calibrate as run
-    from pilotcut.dreamer.calibration import merged, path_of, save
 
     name = "this process" if pilot is None else f"pilot '{pilot.kind}'"
     share = seconds / sum(BUDGET_S.values())
     budget = {mode: share * BUDGET_S[mode] for mode in modes}
     with _err.status(f"measuring {name}, about {sum(budget.values()):.0f} s"):
-        made = run(pilot, modes, budget)
-    path = path_of(pilot)
-    made = merged(path, made)
-    save(made, path)
-    return made
+        return measure_and_keep(pilot, None, modes, budget)
 
 
 def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration:
@@ -163,6 +159,9 @@ def recommend(
     target_error: Annotated[
         float | None, typer.Option(help="Standard error to reach, in place of shots.")
     ] = None,
+    joint_cuts: Annotated[
+        bool, typer.Option("--joint-cuts", help="Cut parallel gates between two labels as one.")
+    ] = False,
     queries: Annotated[int, typer.Option(help="Parameter sets in all.")] = 1000,
     batch: Annotated[int, typer.Option(help="Parameter sets of a batch.")] = 16,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
@@ -181,6 +180,7 @@ def recommend(
     from pilotcut.circuit_files import load_circuit
     from pilotcut.drawing import check_path, draw_plan
     from pilotcut.dreamer.plotting import draw_recommendation
+    from pilotcut.dreamer.recommend import Options
     from pilotcut.dreamer.recommend import recommend as run
 
     for path in (plot, draw):
@@ -191,21 +191,22 @@ def recommend(
             f"shots is {shots} and target_error is {target_error}, expected one of the two; leave "
             f"out shots to have them follow from the error"
         )
-    given = {"shots": shots} if shots is not None else {}
-    _need_calibrations(pilots, mode, calibrate_now)
-    found = run(
-        load_circuit(circuit, tell=_note),
-        observable,
-        pilots,
+    given = {} if shots is None else {"shots": shots}
+    options = Options(
         max_cuts=max_cuts,
         max_width=max_width,
         mode=mode,
         target_error=target_error,
+        joint_cuts=joint_cuts,
         queries=queries,
         batch=batch,
         seed=seed,
         **given,
     )
+    options.check()
+    loaded = load_circuit(circuit, tell=_note)
+    _need_calibrations(pilots, mode, calibrate_now)
+    found = run(loaded, observable, pilots, **asdict(options))
     if plot is not None:
         draw_recommendation(found, plot)
     if draw is not None:
@@ -221,18 +222,19 @@ def _need_calibrations(pilots: Path | None, mode: str, now: bool) -> None:
     from pilotcut.dreamer.calibrate import BUDGET_S
     from pilotcut.dreamer.recommend import descriptions_of, views_of
 
-    missing = []
+    missing: list[PilotDescription | None] = []
+    faults: list[str] = []
     for pilot in kinds_of(descriptions_of(pilots)):
         try:
             (view,) = views_of(None if pilot is None else [pilot])
-            if mode in ("counts", "sampled", "exact"):
-                view.calibration.costs(mode)
+            view.calibration.costs(mode)
         except UserError as error:
-            if not now and not _agrees(str(error)):
-                raise
             missing.append(pilot)
+            faults += error.faults
+    if missing and not now and not _agrees("\n".join(faults)):
+        raise UserError(faults)
     for pilot in missing:
-        measure(pilot, _checked_modes([mode]), sum(BUDGET_S.values()))
+        measure(pilot, [mode], sum(BUDGET_S.values()))
 
 
 def _agrees(fault: str) -> bool:

@@ -56,6 +56,9 @@ MODES = ("counts", "sampled", "exact")
 
 ALLOCATIONS = ("uniform", "optimal")
 
+#: Options of a recommendation that follow from the estimator's.
+OWN_OPTIONS = ("mode", "shots", "max_width", "joint_cuts")
+
 #: With fewer shots a pilot round says too little to deal by.
 LEAST_OPTIMAL = 256
 
@@ -87,6 +90,8 @@ class CutEstimator(BaseEstimatorV2):
     auto
         With ``cuts="auto"``, options of the recommendation (`pilotcut.dreamer.recommend.Options`,
         such as ``{"max_cuts": 8, "queries": 10_000}``), and "pilots" if `tasks` come later.
+        Those that the estimator has itself (`mode`, `shots`, `max_width`, `joint_cuts`) are
+        given there.
     joint_cuts
         Cut parallel gates between two labels as one, as in `pilotcut.compile_plan`; a `plan`
         has its own say. The exact mode has no sampling overhead and cuts one by one.
@@ -177,7 +182,7 @@ class CutEstimator(BaseEstimatorV2):
         self._auto = dict(auto or {}) if automatic else None
         if automatic:
             self._options()
-        self._forecasts: dict[str, Forecaster] = {}
+        self._forecasts: dict[tuple[str, int], Forecaster] = {}
         self.recommendation: Recommendation | None = None
         self._joint_cuts = not self.exact and (joint_cuts if plan is None else plan.joint_cuts)
         if shot_allocation not in ALLOCATIONS:
@@ -196,6 +201,11 @@ class CutEstimator(BaseEstimatorV2):
             raise UserError(
                 f"store is '{store}' with num_samples={num_samples}, expected None: samples of "
                 f"terms are not kept; leave one of the two out"
+            )
+        if automatic and num_samples is not None:
+            raise UserError(
+                f"cuts is 'auto' with num_samples={num_samples}, expected None: what is predicted "
+                f"is all variants; leave one of the two out"
             )
         self._store = None if store is None else Path(store)
         self._backend = "sampled" if mode == "sampled" else check_backend(backend)
@@ -390,7 +400,7 @@ class CutEstimator(BaseEstimatorV2):
         from pilotcut.dreamer.recommend import recommend_for
 
         found = recommend_for(program, binding, terms, pilots, self._options())
-        self._forecasts[found.plan.fingerprint] = found.forecaster
+        self._forecasts[found.plan.fingerprint, self.shots] = found.forecaster
         self.recommendation = found
         self.stages.trace.write({"kind": "recommendation", **found.to_dict()})
         return found.plan
@@ -399,14 +409,21 @@ class CutEstimator(BaseEstimatorV2):
         from pilotcut.dreamer.auto import options_of
 
         assert self._auto is not None
-        given = {"mode": self.mode, "max_width": self._max_width} | self._auto
-        given.pop("pilots", None)
-        return options_of(given if self.exact else given | {"shots": self.shots})
+        asked = self._auto | {"mode": self.mode, "max_width": self._max_width}
+        asked.pop("pilots", None)
+        if not self.exact:
+            asked |= {"shots": self.shots, "joint_cuts": self._joint_cuts}
+        return options_of(asked)
 
-    def _forecast(self, plan: CutPlan, rows: int) -> dict[str, Any]:
+    def _forecast(self, plan: CutPlan, rows: int, shots: int) -> dict[str, Any]:
         """Return what was predicted of a batch, for the record; nothing where nobody did."""
-        forecaster = self._forecasts.get(plan.fingerprint)
-        return {} if forecaster is None else forecaster.record(plan, rows)
+        known = self._forecasts.get((plan.fingerprint, self.shots))
+        if known is None:
+            return {}
+        if shots != self.shots:  # of a round that measures errors, or for a precision
+            of_shots = replace(known, shots=shots, _records={})
+            known = self._forecasts.setdefault((plan.fingerprint, shots), of_shots)
+        return known.record(plan, rows)
 
     def _labels_for(self, program: Program) -> Sequence[str] | Placement | None:
         if self._plan is not None:
@@ -485,7 +502,8 @@ class CutEstimator(BaseEstimatorV2):
             return replace(contracting.evaluation(tensors), shots=number, kept=kept)
 
         about = self._about(requests, source) | {"reconstruction": how.reason}
-        about |= self._forecast(compiled.plan, len(slots)) if isinstance(shots, int) else {}
+        if isinstance(shots, int) and not (self.exact and keep):  # which takes more than values
+            about |= self._forecast(compiled.plan, len(slots), shots)
         return self.run_stages(compiled.plan, execute, contract, about)
 
     def _keep(
@@ -601,11 +619,15 @@ class CutEstimator(BaseEstimatorV2):
 
 def _checked_auto(cuts: int | str | None, auto: Mapping[str, Any] | None) -> bool:
     """Return whether cuts are to be chosen here."""
-    if isinstance(cuts, str) and cuts != "auto":
-        raise CutError(f"cuts is '{cuts}', expected a whole number from 0, or 'auto'")
+    if isinstance(cuts, bool) or (isinstance(cuts, str) and cuts != "auto"):
+        raise CutError(f"cuts is {cuts!r}, expected a whole number from 0, or 'auto'")
     if auto is not None and cuts != "auto":
         raise CutError(
             f"auto is given and cuts is {cuts}, expected cuts 'auto' beside it; leave one out"
+        )
+    if own := [name for name in OWN_OPTIONS if name in (auto or {})]:
+        raise CutError(
+            f"auto has {own[0]!r}, expected it beside auto: CutEstimator has a {own[0]} of its own"
         )
     return cuts == "auto"
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from errno import EACCES
+from pathlib import Path
 from typing import Any
 
 from pilotcut.descriptions import PilotDescription
 from pilotcut.dreamer.calibrate import BUDGET_S, calibrate, calibrate_through
-from pilotcut.dreamer.calibration import key_of, merged, path_of, save
+from pilotcut.dreamer.calibration import Calibration, key_of, merged, path_of, save
 from pilotcut.dreamer.forecast import PilotView
 from pilotcut.dreamer.recommend import (
     Options,
@@ -46,9 +49,11 @@ def known_pilots(tasks: TaskManager | None, pilots: Pilots, mode: str) -> list[P
     """
     described = descriptions_of(tasks.pilots if tasks is not None else pilots)
     kinds = {key_of(pilot): pilot for pilot in described}
+    slots = sum(pilot.slots for pilot in described if pilot is not None)
+    alike = tasks is not None and len(kinds) == 1 and tasks.slots == slots
     for pilot in kinds.values():
         if not _is_known(pilot, mode):
-            _measure(pilot, tasks if len(kinds) == 1 else None, mode)
+            measure(pilot, tasks if alike else None, [mode])
     return [view for pilot in described for view in views_of(None if pilot is None else [pilot])]
 
 
@@ -62,8 +67,46 @@ def _is_known(pilot: PilotDescription | None, mode: str) -> bool:
     return True
 
 
-def _measure(pilot: PilotDescription | None, tasks: TaskManager | None, mode: str) -> None:
-    """Measure a kind of pilot, on those that are there if they are all of this kind."""
-    made = calibrate(pilot, [mode]) if tasks is None else calibrate_through(tasks, pilot, [mode])
+def measure(
+    pilot: PilotDescription | None,
+    tasks: TaskManager | None,
+    modes: Sequence[str],
+    budget_s: Mapping[str, float] = BUDGET_S,
+) -> Calibration:
+    """Measure a kind of pilot and keep the result, beside the modes that were known already.
+
+    Parameters
+    ----------
+    pilot
+        Its description; None is this process.
+    tasks
+        Of pilots of this kind that are running; None starts one.
+    modes, budget_s
+        As in `pilotcut.dreamer.calibrate.calibrate`.
+
+    Raises
+    ------
+    UserError
+        If the result could not be kept, before anything is measured.
+    """
     path = path_of(pilot)
-    save(merged(path, made), path)
+    _check_place(path.parent)
+    if tasks is None:
+        made = calibrate(pilot, modes, budget_s)
+    else:
+        made = calibrate_through(tasks, pilot, modes, budget_s)
+    made = merged(path, made)
+    save(made, path)
+    return made
+
+
+def _check_place(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, "Permission denied")
+    except OSError as error:
+        raise UserError(
+            f"calibrations cannot be kept in {place} ({error.strerror}), expected a directory that "
+            f"can be written; set PILOTCUT_CACHE_DIR to one"
+        ) from None

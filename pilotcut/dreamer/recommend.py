@@ -5,26 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, log2
+from math import ceil, isfinite, log2, sqrt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from qiskit.circuit import QuantumCircuit
-from qiskit.quantum_info import PauliList
+from qiskit.quantum_info import PauliList, SparsePauliOp
 
 from pilotcut.backends.branch import MEMORY_BYTES
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, Observables, build_plan, pauli_terms
 from pilotcut.cutting.program import Binding, Program, read_circuit
-from pilotcut.cutting.search import Candidate, search
+from pilotcut.cutting.search import Candidate, FragmentShape, search
 from pilotcut.descriptions import PilotDescription, load_descriptions
 from pilotcut.dreamer import resources
 from pilotcut.dreamer.calibration import Calibration, load, path_of
 from pilotcut.dreamer.costmodel import Prediction
 from pilotcut.dreamer.forecast import Forecaster, PilotView, predicted_error, readable
 from pilotcut.dreamer.workload import Work, work_of
-from pilotcut.errors import CutError, UserError
+from pilotcut.errors import CutError, ObservableError, UserError
 from pilotcut.pilots import PilotManager
+from pilotcut.reconstruction.contract import Contraction
+from pilotcut.reconstruction.slices import predicted
 
 #: More cuts are looked at unless the user says otherwise.
 MAX_CUTS = 5
@@ -37,6 +40,19 @@ WORTH = 0.98
 
 #: Plans of one number of cuts that are built and predicted.
 PER_CUTS = 3
+
+#: Fragments with more qubits are not even built: their amplitudes are beyond counting.
+MOST_BUILT = 500
+
+#: Bytes that putting together one parameter set may take.
+MOST_CONTRACTED = 4 * 2**30
+
+#: Options that are whole numbers, with the least of each, and the most of all.
+_LEAST = {"max_cuts": 0, "max_width": 1, "shots": 1, "queries": 1, "batch": 1, "seed": 0}
+MOST = 10**15
+
+#: Shots of one subexperiment that `pilotcut.estimator.CutEstimator` takes.
+MOST_SHOTS = 10**8
 
 #: What pilots may be given as.
 Pilots = str | os.PathLike[str] | PilotManager | Iterable[PilotDescription] | None
@@ -56,6 +72,9 @@ class Options:
         Of each subexperiment; without meaning in exact mode.
     target_error
         Standard error that shots must reach, in place of `shots`; an upper estimate.
+    joint_cuts
+        Cut parallel gates between two labels as one, as in `pilotcut.compile_plan`; without
+        meaning in exact mode.
     queries, batch
         Parameter sets in all, and of one batch.
     seed
@@ -67,23 +86,23 @@ class Options:
     mode: str = "counts"
     shots: int = 1024
     target_error: float | None = None
+    joint_cuts: bool = False
     queries: int = QUERIES
     batch: int = BATCH
     seed: int = 0
 
     def check(self) -> None:
         """Raise one `UserError` with every option that makes no sense."""
-        least = {"max_cuts": 0, "shots": 1, "queries": 1, "batch": 1, "max_width": 1}
         faults = [
-            f"{name} is {value!r}, expected a whole number from {low}"
-            for name, low in least.items()
-            if (value := getattr(self, name)) is not None
-            and not (isinstance(value, int) and not isinstance(value, bool) and value >= low)
+            f"{name} is {value!r}, expected a whole number from {low} to {MOST}"
+            for name, low in _LEAST.items()
+            if not (_is_whole(value := getattr(self, name)) and low <= value <= MOST)
+            and not (name == "max_width" and value is None)
         ]
         if self.mode not in ("counts", "sampled", "exact"):
             faults.append(f"mode is '{self.mode}', expected one of counts, sampled, exact")
-        if self.target_error is not None and not 0 < self.target_error < 1:
-            faults.append(f"target_error is {self.target_error}, expected a number in (0, 1)")
+        if self.target_error is not None and not _is_error(self.target_error):
+            faults.append(f"target_error is {self.target_error!r}, expected a number in (0, 1)")
         if self.target_error is not None and self.mode == "exact":
             faults.append(
                 f"target_error is {self.target_error} with mode exact, expected none: values are "
@@ -91,6 +110,14 @@ class Options:
             )
         if faults:
             raise UserError(faults)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_error(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1
 
 
 @dataclass(frozen=True)
@@ -155,7 +182,7 @@ class Line:
             ],
             "widths": list(self.widths),
             "variants": self.variants,
-            "sampling_overhead": self.overhead,
+            "sampling_overhead": self.overhead if isfinite(self.overhead) else None,
             "shots": self.shots,
             "standard_error": self.error,
             "memory_bytes": self.memory_bytes,
@@ -204,7 +231,9 @@ class Recommendation:
             "mode": self.options.mode,
             "queries": self.options.queries,
             "batch": self.options.batch,
-            "pilots": list(self.pilots),
+            "pilots": [
+                {"name": view.name, **view.resources.to_dict()} for view in self.forecaster.pilots
+            ],
             "candidates": [line.to_dict() for line in self.lines],
             "chosen": self.chosen.to_dict(),
             "reason": self.reason,
@@ -239,10 +268,12 @@ def recommend(
     """
     asked = Options(**options)
     asked.check()
+    if not circuit.num_qubits:
+        raise CutError("the circuit has no qubits, expected at least one; there is nothing to cut")
     program, binding = read_circuit(circuit)
     wanted = "Z" * circuit.num_qubits if observables is None else observables
     terms = pauli_terms(wanted, circuit.num_qubits)
-    return recommend_for(program, binding, terms, views_of(pilots), asked)
+    return recommend_for(program, binding, terms, views_of(pilots), asked, _norm(wanted))
 
 
 def recommend_for(
@@ -251,9 +282,32 @@ def recommend_for(
     terms: PauliList,
     pilots: Sequence[PilotView],
     options: Options,
+    norm: float = 1.0,
 ) -> Recommendation:
-    """Return the recommendation for a circuit that is already read; see `recommend`."""
-    return _Recommender(program, binding, terms, pilots, options).recommend()
+    """Return the recommendation for a circuit that is already read; see `recommend`.
+
+    `norm` is the largest sum of the coefficients' magnitudes of an observable, by which the
+    error of its terms grows at most.
+    """
+    return _Recommender(program, binding, terms, pilots, options, norm).recommend()
+
+
+def _norm(observables: Observables) -> float:
+    many = isinstance(observables, Sequence) and not isinstance(observables, str)
+    return max(map(_norm_of, observables if many else [observables]))
+
+
+def _norm_of(observable: Any) -> float:
+    """Return the sum of the coefficients' magnitudes, identities apart: these are exact."""
+    if not isinstance(observable, SparsePauliOp):
+        return 1.0
+    if observable.coeffs.dtype == object:
+        raise ObservableError(
+            f"observable {observable.coeffs.tolist()!s:.60} has free coefficients, expected "
+            f"numbers; bind them first"
+        )
+    measured = (observable.paulis.x | observable.paulis.z).any(axis=1)
+    return float(np.abs(observable.coeffs[measured]).sum())
 
 
 class _Recommender:
@@ -266,15 +320,18 @@ class _Recommender:
         terms: PauliList,
         pilots: Sequence[PilotView],
         options: Options,
+        norm: float,
     ) -> None:
         self._program, self._binding, self._terms = program, binding, terms
-        self._pilots, self._options = pilots, options
+        self._pilots, self._options, self._norm = pilots, options, norm
         self._forecaster = Forecaster(pilots, options.mode, options.shots)
         self._plans: dict[int, CutPlan] = {}
 
     def recommend(self) -> Recommendation:
         """Return the lines and the choice."""
-        found = self._candidates(self._options.max_cuts, self._options.max_width)
+        # More than all gates and the wires beside them is no more to look at, only longer.
+        gates = sum(len(step.qubits) == 2 for step in self._program.steps)
+        found = self._candidates(min(self._options.max_cuts, 3 * gates), self._options.max_width)
         lines = tuple(
             self._best([c for c in found if c.cuts == cuts])
             for cuts in sorted({c.cuts for c in found})
@@ -293,15 +350,19 @@ class _Recommender:
         )
 
     def _candidates(self, max_cuts: int | None, max_width: int | None) -> Sequence[Candidate]:
-        rows = self._rows
         return search(
             self._program,
             max_cuts=max_cuts,
             max_width=max_width,
-            cost=lambda shape: self._forecaster.shape_s(shape, rows),
+            cost=self._shape_s,
             seed=self._options.seed,
             per_cuts=PER_CUTS,
         )
+
+    def _shape_s(self, shape: FragmentShape) -> float:
+        if shape.width > MOST_BUILT:
+            return 1e300
+        return self._forecaster.shape_s(shape, self._rows)
 
     @property
     def _rows(self) -> int:
@@ -314,6 +375,8 @@ class _Recommender:
         """
         lines = [self._line(candidate) for candidate in candidates]
         fastest = min(line.seconds for line in lines)
+        if not isfinite(fastest):
+            return min(lines, key=lambda line: (line.memory_bytes, line.overhead))
         good = [line for line in lines if WORTH * line.seconds <= fastest]
         return min(good, key=lambda line: (line.overhead, line.seconds, line.memory_bytes))
 
@@ -322,17 +385,28 @@ class _Recommender:
         entries = sum(
             s.branches**2 if self._options.mode == "exact" else s.variants for s in candidate.shapes
         )
+        size = 16.0 * 2.0 ** min(max(widths), MOST_BUILT)
         if entries > MOST_VARIANTS:
             too_many = f"has {entries:.3g} variants, more than {MOST_VARIANTS:.0e} are not run"
-            return self._unbuilt(candidate, widths, 16.0 * 2.0 ** max(widths), too_many)
-        plan = build_plan(self._program, self._binding, self._terms, candidate.placement)
-        work = work_of(plan, self._options.mode, self._rows, self._options.shots)
-        if too_large := _contraction_lack(work):
-            return self._unbuilt(candidate, widths, work.memory_bytes, too_large)
+            return self._unbuilt(candidate, widths, size, too_many)
+        if max(widths) > MOST_BUILT:
+            too_wide = f"has a fragment of {max(widths)} qubits, which nothing simulates"
+            return self._unbuilt(candidate, widths, size, too_wide)
+        exact = self._options.mode == "exact"
+        joint = self._options.joint_cuts and not exact
+        plan = build_plan(self._program, self._binding, self._terms, candidate.placement, joint)
+        whole = Contraction.of(plan, coherent=exact)
+        room = predicted(whole, 1, environments=True, itemsize=16 if exact else 8).bytes
+        if room > MOST_CONTRACTED:
+            most = readable(MOST_CONTRACTED)
+            knotted = f"needs {readable(room)} to be put together, more than {most} is not tried"
+            return self._unbuilt(candidate, widths, size, knotted)
         shots, error = self._shots(plan)
         if shots not in (0, self._options.shots):
             work = work_of(plan, self._options.mode, self._rows, shots)
         lacks = tuple(lack for view in self._pilots if (lack := view.lack(work)))
+        if shots > MOST_SHOTS:
+            lacks += (f"needs {shots:.3g} shots, more than {MOST_SHOTS:.0e} are not run",)
         batches = self._options.queries / self._rows
         line = Line(
             cuts=candidate.cuts,
@@ -371,12 +445,19 @@ class _Recommender:
         options = self._options
         if options.mode == "exact":
             return 0, 0.0
-        if options.target_error is None:
-            return options.shots, predicted_error(plan, options.shots)
-        shots = max(1, ceil((predicted_error(plan, 1) / options.target_error) ** 2))
-        return shots, predicted_error(plan, shots)
+        one = self._norm * predicted_error(plan, 1)
+        shots = options.shots
+        if options.target_error is not None:
+            shots = max(1, ceil(min((one / options.target_error) ** 2, MOST)))
+        return shots, one / sqrt(shots)
 
     def _nothing_feasible(self, lines: Sequence[Line]) -> str:
+        fewest = min((line.shots for line in lines if line.work), default=0)
+        if fewest > MOST_SHOTS:
+            return (
+                f"target_error is {self._options.target_error}, which takes {fewest:.3g} shots of "
+                f"each subexperiment, expected at most {MOST_SHOTS:.0e}; ask for a larger error"
+            )
         least = min(lines, key=lambda line: line.memory_bytes)
         text = (
             f"max_cuts is {self._options.max_cuts}, but no plan with so few cuts is feasible: the "
@@ -409,22 +490,12 @@ class _Recommender:
 
     def _widest(self) -> int:
         """Return the most qubits whose bare state fits all pilots."""
-        known = [v.resources.slot_bytes for v in self._pilots if v.resources.slot_bytes]
+        sizes = [view.resources.slot_bytes for view in self._pilots]
+        known = [size for size in sizes if size is not None]
         exact = [] if self._options.mode == "counts" else [MEMORY_BYTES]
         room = min([*known, *exact, 16.0 * 2.0**40])
         limit = self._options.max_width or self._program.num_qubits
         return min(limit, self._program.num_qubits - 1, int(log2(max(room, 32.0) / 16.0)))
-
-
-def _contraction_lack(work: Work) -> str | None:
-    """Return why this process cannot put a batch together, None if it can."""
-    room = resources.memory_limit() / 2
-    if work.contraction_bytes <= room:
-        return None
-    return (
-        f"needs {readable(work.contraction_bytes)} to put a batch of {work.rows} together, this "
-        f"process has {readable(room)} for it"
-    )
 
 
 def _choose(lines: Sequence[Line]) -> Line:
@@ -478,7 +549,9 @@ def views_of(pilots: Pilots) -> list[PilotView]:
     for one in descriptions_of(pilots):
         promised = resources.here() if one is None else resources.described(one)
         try:
-            views.append(PilotView(one, promised, known(one, promised.machine)))
+            calibration = known(one, promised.machine)
+            seen = promised if one is None else resources.found(one, calibration.seen)
+            views.append(PilotView(one, seen, calibration))
         except UserError as error:
             faults += error.faults
     if faults:
@@ -511,11 +584,37 @@ def known(pilot: PilotDescription | None, machine: str) -> Calibration:
 
 
 def descriptions_of(pilots: Pilots) -> list[PilotDescription | None]:
-    """Return what is said of pilots; None stands for this process."""
+    """Return what is said of pilots that take circuits; None stands for this process.
+
+    Raises
+    ------
+    UserError
+        If there are none: MPI pilots take commands and contractions only.
+    """
     if pilots is None:
         return [None]
     if isinstance(pilots, (str, os.PathLike)):
-        return list(load_descriptions(Path(pilots)))
-    if isinstance(pilots, PilotManager):
-        return [pilot.description for pilot in pilots.pilots if not pilot.state.final]
-    return list(pilots)
+        found = list(load_descriptions(Path(pilots)))
+    elif isinstance(pilots, PilotManager):
+        found = [pilot.description for pilot in pilots.pilots if not pilot.state.final]
+    else:
+        found = _checked_pilots(pilots)
+    taking = [pilot for pilot in found if pilot.ranks == 1]
+    if not taking:
+        names = ", ".join(f"'{pilot.name}' has {pilot.ranks} ranks" for pilot in found)
+        raise UserError(
+            f"pilots: {names or 'there are none'}, expected at least one of a single rank, which "
+            f"circuits run on; add one"
+        )
+    return list(taking)
+
+
+def _checked_pilots(pilots: object) -> list[PilotDescription]:
+    found: list[Any] = list(pilots) if isinstance(pilots, Iterable) else [pilots]
+    wrong = [one for one in found if not isinstance(one, PilotDescription)]
+    if wrong:
+        raise UserError(
+            f"pilots: found {wrong[0]!r:.60}, expected a description file, descriptions or a "
+            f"PilotManager; leave them out for this process"
+        )
+    return found

@@ -168,17 +168,17 @@ class RunDirectory:
 
     def save_recommendation(self, found: Mapping[str, Any]) -> None:
         """Keep what was recommended, so that a resumed run has the same cuts."""
-        self.recommendation.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        self._replace(self.recommendation, json.dumps(found, indent=1).encode())
 
     def recommended(self) -> Placement | None:
-        """Return the placement that was recommended, None where there is none.
+        """Return the placement that was recommended, None where nothing was trained with any.
 
         Raises
         ------
         RunDirectoryError
-            If it cannot be read.
+            If it cannot be read, or is gone.
         """
-        if not self.recommendation.exists():
+        if not self.recommendation.exists() and not self.checkpoint.exists():
             return None
         try:
             chosen = json.loads(self.recommendation.read_text(encoding="utf-8"))["chosen"]

@@ -122,9 +122,9 @@ class Trainer:
         state = self.run.resume(config) if resume else None
         if not resume:
             self.run.create(config)
+        try:
             if self.estimator.recommendation is not None:
                 self.run.save_recommendation(self.estimator.recommendation.to_dict())
-        try:
             with JsonLines(self.run.trace) as trace, JsonLines(self.run.metrics) as metrics:
                 done = state["epoch"] if state else 0
                 if resume and done < self.config.epochs:
