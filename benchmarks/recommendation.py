@@ -14,7 +14,8 @@ its two constants fitted to what was measured of the same three families on the 
 A pick is right if what was picked took at most 5 % longer than the fastest number of cuts.
 Regret is its time over that of the fastest. Candidates are batches of 16 parameter sets in exact
 mode and 2 in counts mode (1,024 shots), compilation apart, medians of interleaved rounds; one
-that takes more than eight times as long as another is measured once.
+that takes more than eight times as long as another is measured once, and one that is predicted to
+take more than 10 s and 10 times as long as another not at all.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--read", type=Path)
-    parser.add_argument("--modes", default="counts,exact")
+    parser.add_argument("--modes", default="exact,counts")
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--rounds", type=int, default=5)
@@ -184,7 +185,7 @@ def timed(runs: Sequence[Run], forecast: Sequence[float], rounds: int) -> list[f
     """Return the median seconds of each, turns taken; hopeless ones once, after a first run."""
     first = []
     for run, guess in zip(runs, forecast, strict=True):
-        if guess > 60.0:
+        if guess > 10.0 and guess > 10 * min(forecast):
             first.append(float("nan"))
             continue
         first.append(min(run() for _ in range(2)) if guess < 3.0 else run())
