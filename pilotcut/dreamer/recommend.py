@@ -480,6 +480,8 @@ class _Recommender:
             fitting = [line for line in lines if line.feasible]
             if fitting:
                 return min(fitting, key=lambda line: line.cuts)
+            if not any(line.work for line in lines):  # narrower ones have still more cuts
+                return None
             width -= 3  # branches and ancillas take their part of the memory
         return None
 
