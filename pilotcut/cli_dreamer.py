@@ -50,8 +50,8 @@ def calibrate(
 
     kinds = kinds_of(descriptions_of(pilots))
     modes = _checked_modes(mode)
-    if not seconds > 0:
-        raise UserError(f"seconds is {seconds}, expected a number above 0; 54 is the default")
+    if not 1 <= seconds <= 3600:
+        raise UserError(f"seconds is {seconds}, expected a number from 1 to 3600; leave it out")
     if run_dir:
         made = [_learnt(one, run_dir) for one in kinds]
     else:

@@ -9,6 +9,7 @@ import pytest
 ALONE = {
     "test_budgets",
     "test_cli",
+    "test_cli_dreamer",
     "test_connection",
     "test_faults",
     "test_job_script",

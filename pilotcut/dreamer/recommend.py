@@ -402,8 +402,7 @@ class _Recommender:
             knotted = f"needs {readable(room)} to be put together, more than {most} is not tried"
             return self._unbuilt(candidate, widths, size, knotted)
         shots, error = self._shots(plan)
-        if shots not in (0, self._options.shots):
-            work = work_of(plan, self._options.mode, self._rows, shots)
+        work = work_of(plan, self._options.mode, self._rows, shots)
         lacks = tuple(lack for view in self._pilots if (lack := view.lack(work)))
         if shots > MOST_SHOTS:
             lacks += (f"needs {shots:.3g} shots, more than {MOST_SHOTS:.0e} are not run",)
@@ -483,7 +482,7 @@ class _Recommender:
             fitting = [line for line in lines if line.feasible]
             if fitting:
                 return min(fitting, key=lambda line: line.cuts)
-            if all(line.work is None for line in lines):  # too many variants; more cuts have more
+            if not any(line.work for line in lines):  # narrower ones have still more cuts
                 return None
             width -= 3  # branches and ancillas take their part of the memory
         return None
