@@ -16,6 +16,7 @@ from test_workload import star
 
 from pilotcut import CutEstimator
 from pilotcut.descriptions import PilotDescription, embedded
+from pilotcut.dreamer import auto
 from pilotcut.dreamer.calibration import path_of, save
 from pilotcut.dreamer.plotting import draw_recommendation
 from pilotcut.dreamer.recommend import MOST_SHOTS, _Recommender, descriptions_of, recommend
@@ -492,6 +493,50 @@ def test_rounds_of_other_shots_are_predicted_with_these():
     pilot, rest = batches(estimator)
     assert rest["shots"] > 4 * pilot["shots"]
     assert rest["predicted_s"] > 1.5 * pilot["predicted_s"]
+
+
+@pytest.mark.parametrize("where", ["here", "pilots", "kinds"])
+def test_what_was_never_measured_is_measured_first(monkeypatch, tmp_path, where):
+    """Through running pilots if these are all of one kind, and each kind by itself otherwise."""
+    monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(tmp_path))
+    measured = []
+
+    def alone(pilot, modes, budget_s):
+        measured.append(("alone", pilot and pilot.name, modes))
+        return made_up(pilot, modes=tuple(modes))
+
+    def through(tasks, pilot, modes, budget_s):
+        measured.append(("through", pilot.name, modes))
+        return made_up(pilot, modes=tuple(modes))
+
+    monkeypatch.setattr(auto, "calibrate", alone)
+    monkeypatch.setattr(auto, "calibrate_through", through)
+    one, other = embedded()[0], PilotDescription(name="two", resource="inprocess", cores_per_node=2)
+    pub = (network(2), "ZZ", np.zeros(8))
+    for _ in range(2):  # and the second time it is known
+        if where == "here":
+            CutEstimator(cuts="auto", mode="exact").run([pub]).result()
+            continue
+        with (
+            PilotManager([one] if where == "pilots" else [one, other]) as manager,
+            TaskManager(manager) as tasks,
+        ):
+            CutEstimator(tasks, cuts="auto", mode="exact").run([pub]).result()
+    assert (
+        measured
+        == {
+            "here": [("alone", None, ["exact"])],
+            "pilots": [("through", "here", ["exact"])],
+            "kinds": [("alone", "here", ["exact"]), ("alone", "two", ["exact"])],
+        }[where]
+    )
+
+
+def test_automatic_cuts_go_with_a_store(tmp_path):
+    """What is kept of a batch is what a plain estimator keeps."""
+    estimator = CutEstimator(cuts="auto", store=tmp_path / "kept", shots=16, seed=1)
+    estimator.run([(network(2), "ZZ", np.zeros(8))]).result()
+    assert any((tmp_path / "kept").iterdir())
 
 
 def test_an_estimator_runs_on_pilots_that_were_measured():
