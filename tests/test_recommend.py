@@ -252,6 +252,26 @@ def test_real_errors_stay_below_the_predicted_one(circuit, observable, labels):
     assert line.error <= 20 * stds.max()
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_errors_of_wire_and_joint_cuts_stay_below_the_predicted_one(joint):
+    """A wire of a star's hub, and two parallel rotations."""
+    if joint:
+        circuit = QuantumCircuit(4)
+        circuit.h(range(4))
+        circuit.rzz(np.pi / 2, 0, 2)
+        circuit.rzz(np.pi / 2, 1, 3)
+        circuit.ry(0.4, range(4))
+    else:
+        circuit = star(5)
+    found = recommend(circuit, mode="sampled", shots=512, max_width=4 - joint, joint_cuts=joint)
+    assert found.chosen.cuts
+    estimator = CutEstimator(plan=found.plan, seed=1, mode="sampled", shots=512)
+    values = np.random.default_rng(1).uniform(-3, 3, (6, circuit.num_parameters))
+    pub = (circuit, "Z" * circuit.num_qubits, values)
+    stds = estimator.run([pub]).result()[0].data.stds
+    assert stds.max() / 1.1 <= found.chosen.error <= 20 * stds.max()
+
+
 def test_sums_take_more_shots_by_their_coefficients():
     """The error of an observable grows with its coefficients; identities are exact."""
     one = recommend(network(4), "ZZII", target_error=0.05)
@@ -381,8 +401,8 @@ def test_pilots_of_different_kinds_share_the_work():
     """A slow pilot beside a fast one: between the two alone, with the slots of both."""
     fast = PilotDescription(name="fast", resource="slurm", cores_per_node=2)
     slow = PilotDescription(name="slow", resource="slurm", cores_per_node=2, queue="old")
-    install(fast)
-    install(slow, factor=4.0)
+    install(fast, modes=("counts",))
+    install(slow, modes=("counts",), factor=4.0)
     each = [recommend(network(8), pilots=[p], queries=10**5).chosen.seconds for p in (fast, slow)]
     both = recommend(network(8), pilots=[fast, slow], queries=10**5)
     assert each[0] < each[1]
@@ -426,7 +446,7 @@ def test_a_slurm_description_is_enough_without_any_slurm(tmp_path):
     """With count 2 there are two pilots, and their slots add up."""
     file = tmp_path / "pilots.yaml"
     file.write_text("pilots: [{name: far, resource: slurm, cores_per_node: 8, count: 2}]\n")
-    install(descriptions_of(file)[0])
+    install(descriptions_of(file)[0], modes=("counts",))
     found = recommend(network(4), pilots=file)
     assert found.pilots == ("far-0", "far-1")
     assert found.forecaster.slots == 16

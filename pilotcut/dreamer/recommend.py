@@ -604,7 +604,7 @@ def descriptions_of(pilots: Pilots) -> list[PilotDescription | None]:
     return list(taking)
 
 
-def _checked_pilots(pilots: object) -> list[PilotDescription]:
+def _checked_pilots(pilots: Any) -> list[PilotDescription]:
     found = list(pilots) if isinstance(pilots, Iterable) else [pilots]
     wrong = [one for one in found if not isinstance(one, PilotDescription)]
     if wrong:
