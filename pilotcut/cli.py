@@ -354,7 +354,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     _out.print(table)
     if (predicted := summary["predicted"]) is not None:
         _out.print(
-            f"forward batches: predicted {predicted['predicted_s']:.2f} s, measured "
+            f"batches: predicted {predicted['predicted_s']:.2f} s, measured "
             f"{predicted['measured_s']:.2f} s ({predicted['batches']} of them)",
             soft_wrap=True,
         )

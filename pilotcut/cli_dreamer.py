@@ -52,6 +52,11 @@ def calibrate(
     modes = _checked_modes(mode)
     if not 1 <= seconds <= 3600:
         raise UserError(f"seconds is {seconds}, expected a number from 1 to 3600; leave it out")
+    if run_dir and len(kinds) > 1:
+        raise UserError(
+            f"run_dir is given with {len(kinds)} kinds of pilots, expected one: what a batch took "
+            f"on all says nothing of each; describe that kind alone"
+        )
     if run_dir:
         made = [_learnt(one, run_dir) for one in kinds]
     else:

@@ -180,8 +180,6 @@ class CutEstimator(BaseEstimatorV2):
         self.stages = Stages(trace if trace is not None else JsonLines(), seed)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
         self._auto = dict(auto or {}) if automatic else None
-        if automatic:
-            self._options()
         self._forecasts: dict[tuple[str, int], Forecaster] = {}
         self.recommendation: Recommendation | None = None
         self._joint_cuts = not self.exact and (joint_cuts if plan is None else plan.joint_cuts)
@@ -213,6 +211,8 @@ class CutEstimator(BaseEstimatorV2):
         self.executor = Executor(tasks, self._backend)
         self._compiled: dict[tuple[object, ...], Compiled] = {}
         self._lock = threading.RLock()
+        if automatic:
+            self._options()  # mistakes in them show now and not with the first circuit
 
     @property
     def exact(self) -> bool:

@@ -255,18 +255,19 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
 # -- runs ------------------------------------------------------------------------------
 
 
-def run_of(path, number: int, factor: float, mode: str = "exact"):
+def run_of(path, number: int, factor: float, mode: str = "exact", slots: int = 1):
     """Write the trace of a run whose batches took `factor` times the known costs."""
     path.mkdir()
     work = work_of(compile_plan(network(6), "Z" * 6, cuts=2), mode, 16)
-    seconds = factor * predict(work, known_costs(mode), 1).seconds
+    seconds = factor * predict(work, known_costs(mode), slots).seconds
     seen = observation("", work, 0.0)
     with JsonLines(path / "trace.jsonl") as trace:
         trace.write({"kind": "compile"})
         trace.write({"kind": "query_batch", "mode": mode, "wall_s": 9.9})  # not counted
         for _ in range(number):
             kept = {"calls": seen.calls, "amounts": seen.amounts}
-            trace.write({"kind": "query_batch", "mode": mode, "wall_s": seconds, "work": kept})
+            record = {"kind": "query_batch", "mode": mode, "workers": slots, "wall_s": seconds}
+            trace.write(record | {"work": kept})
     return path, work, seconds
 
 
@@ -281,6 +282,13 @@ def test_predictions_move_towards_a_run_that_was_slower(tmp_path):
     ]
     assert errors[1] < 0.7 * errors[0]
     assert after.modes["counts"] == before.modes["counts"]
+
+
+def test_a_run_on_more_slots_is_refused(tmp_path):
+    """What four slots took says nothing of one."""
+    run, _, _ = run_of(tmp_path / "run", 30, factor=1.0, mode="counts", slots=4)
+    with pytest.raises(UserError, match="on 4 slots of the same kind of pilot, expected 1"):
+        learnt(made_up(), run)
 
 
 def test_a_run_adds_a_family_and_not_more_than_it_may(tmp_path):

@@ -28,6 +28,7 @@ JSON_KEYS = [
     "stage_seconds",
     "queries",
     "subexperiments",
+    "predicted",
     "run_dir",
 ]
 

@@ -272,11 +272,18 @@ def test_a_pilot_that_does_not_start_leaves_no_calibration(call, tmp_path):
         (["--seconds", "inf"], "seconds is inf"),
         (["--mode", "x"], "mode is 'x', expected one of"),
         (["--run-dir", "/no/such"], "this process has no calibration"),
+        (["--run-dir", "/no/such", "--pilots", "kinds.yaml"], "run_dir is given with 2 kinds of"),
         (["--pilots", "/no/such.yaml"], "/no/such.yaml: does not exist"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
-def test_a_calibration_that_makes_no_sense_is_one_line(refused, options, said):
+def test_a_calibration_that_makes_no_sense_is_one_line(
+    refused, options, said, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kinds.yaml").write_text(
+        "pilots:\n- {name: a, resource: slurm}\n- {name: b, resource: slurm, nodes: 2}\n"
+    )
     (line,) = refused("calibrate", *options)
     assert line.startswith(said)
 
@@ -377,4 +384,4 @@ def test_a_summary_for_people_compares_prediction_and_measurement(call, tmp_path
     install()
     code, out, err = call("train", *TRAIN, "--cuts", "auto", "--run-dir", tmp_path / "run")
     assert code == 0, err
-    assert "forward batches: predicted " in out
+    assert "batches: predicted " in out

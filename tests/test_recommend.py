@@ -16,6 +16,7 @@ from test_workload import star
 
 from pilotcut import CutEstimator
 from pilotcut.descriptions import PilotDescription, embedded
+from pilotcut.dreamer import auto
 from pilotcut.dreamer.calibration import path_of, save
 from pilotcut.dreamer.plotting import draw_recommendation
 from pilotcut.dreamer.recommend import MOST_SHOTS, _Recommender, descriptions_of, recommend
@@ -251,6 +252,26 @@ def test_real_errors_stay_below_the_predicted_one(circuit, observable, labels):
     assert line.error <= 20 * stds.max()
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_errors_of_wire_and_joint_cuts_stay_below_the_predicted_one(joint):
+    """A wire of a star's hub, and two parallel rotations."""
+    if joint:
+        circuit = QuantumCircuit(4)
+        circuit.h(range(4))
+        circuit.rzz(np.pi / 2, 0, 2)
+        circuit.rzz(np.pi / 2, 1, 3)
+        circuit.ry(0.4, range(4))
+    else:
+        circuit = star(5)
+    found = recommend(circuit, mode="sampled", shots=512, max_width=4 - joint, joint_cuts=joint)
+    assert found.chosen.cuts
+    estimator = CutEstimator(plan=found.plan, seed=1, mode="sampled", shots=512)
+    values = np.random.default_rng(1).uniform(-3, 3, (6, circuit.num_parameters))
+    pub = (circuit, "Z" * circuit.num_qubits, values)
+    stds = estimator.run([pub]).result()[0].data.stds
+    assert stds.max() / 1.1 <= found.chosen.error <= 20 * stds.max()
+
+
 def test_sums_take_more_shots_by_their_coefficients():
     """The error of an observable grows with its coefficients; identities are exact."""
     one = recommend(network(4), "ZZII", target_error=0.05)
@@ -380,8 +401,8 @@ def test_pilots_of_different_kinds_share_the_work():
     """A slow pilot beside a fast one: between the two alone, with the slots of both."""
     fast = PilotDescription(name="fast", resource="slurm", cores_per_node=2)
     slow = PilotDescription(name="slow", resource="slurm", cores_per_node=2, queue="old")
-    install(fast)
-    install(slow, factor=4.0)
+    install(fast, modes=("counts",))
+    install(slow, modes=("counts",), factor=4.0)
     each = [recommend(network(8), pilots=[p], queries=10**5).chosen.seconds for p in (fast, slow)]
     both = recommend(network(8), pilots=[fast, slow], queries=10**5)
     assert each[0] < each[1]
@@ -425,7 +446,7 @@ def test_a_slurm_description_is_enough_without_any_slurm(tmp_path):
     """With count 2 there are two pilots, and their slots add up."""
     file = tmp_path / "pilots.yaml"
     file.write_text("pilots: [{name: far, resource: slurm, cores_per_node: 8, count: 2}]\n")
-    install(descriptions_of(file)[0])
+    install(descriptions_of(file)[0], modes=("counts",))
     found = recommend(network(4), pilots=file)
     assert found.pilots == ("far-0", "far-1")
     assert found.forecaster.slots == 16
@@ -492,6 +513,50 @@ def test_rounds_of_other_shots_are_predicted_with_these():
     pilot, rest = batches(estimator)
     assert rest["shots"] > 4 * pilot["shots"]
     assert rest["predicted_s"] > 1.5 * pilot["predicted_s"]
+
+
+@pytest.mark.parametrize("where", ["here", "pilots", "kinds"])
+def test_what_was_never_measured_is_measured_first(monkeypatch, tmp_path, where):
+    """Through running pilots if these are all of one kind, and each kind by itself otherwise."""
+    monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(tmp_path))
+    measured = []
+
+    def alone(pilot, modes, budget_s):
+        measured.append(("alone", pilot and pilot.name, modes))
+        return made_up(pilot, modes=tuple(modes))
+
+    def through(tasks, pilot, modes, budget_s):
+        measured.append(("through", pilot.name, modes))
+        return made_up(pilot, modes=tuple(modes))
+
+    monkeypatch.setattr(auto, "calibrate", alone)
+    monkeypatch.setattr(auto, "calibrate_through", through)
+    one, other = embedded()[0], PilotDescription(name="two", resource="inprocess", cores_per_node=2)
+    pub = (network(2), "ZZ", np.zeros(8))
+    for _ in range(2):  # and the second time it is known
+        if where == "here":
+            CutEstimator(cuts="auto", mode="exact").run([pub]).result()
+            continue
+        with (
+            PilotManager([one] if where == "pilots" else [one, other]) as manager,
+            TaskManager(manager) as tasks,
+        ):
+            CutEstimator(tasks, cuts="auto", mode="exact").run([pub]).result()
+    assert (
+        measured
+        == {
+            "here": [("alone", None, ["exact"])],
+            "pilots": [("through", "here", ["exact"])],
+            "kinds": [("alone", "here", ["exact"]), ("alone", "two", ["exact"])],
+        }[where]
+    )
+
+
+def test_automatic_cuts_go_with_a_store(tmp_path):
+    """What is kept of a batch is what a plain estimator keeps."""
+    estimator = CutEstimator(cuts="auto", store=tmp_path / "kept", shots=16, seed=1)
+    estimator.run([(network(2), "ZZ", np.zeros(8))]).result()
+    assert any((tmp_path / "kept").iterdir())
 
 
 def test_an_estimator_runs_on_pilots_that_were_measured():

@@ -185,7 +185,7 @@ def _observed_calls(
     tasks: TaskManager | None, mode: str, samples: Sequence[Sample], clock: _Clock
 ) -> Iterator[CallObservation]:
     for number, sample in enumerate(samples):
-        if clock.is_over:
+        if number and clock.is_over:
             return
         yield from observed_calls(tasks, mode, sample, ROWS[number % len(ROWS)])
 
@@ -244,9 +244,10 @@ def _observed_batches(
     tasks: TaskManager | None, mode: str, samples: Sequence[Sample], clock: _Clock
 ) -> tuple[list[BatchObservation], float]:
     """Return the batches, and the seconds that workers take to compile a gate of a template."""
-    found, compile_s = [], []
+    found: list[BatchObservation] = []
+    compile_s: list[float] = []
     for number, sample in enumerate(samples):
-        if clock.is_over:
+        if found and clock.is_over:
             break
         rows = ROWS[-1 - number % len(ROWS)]
         if guessed_s(mode, sample.plan, rows) > LONGEST_S:

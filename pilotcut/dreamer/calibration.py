@@ -189,10 +189,14 @@ class Calibration:
             self._costs[mode] = self.modes[mode].costs(self.slots)
         return self._costs[mode]
 
-    def with_runs(self, mode: str, runs: Sequence[BatchObservation]) -> Calibration:
-        """Return the calibration with batches of real runs added; each run is a family."""
+    def with_run(self, mode: str, run: Sequence[BatchObservation]) -> Calibration:
+        """Return the calibration with batches of a real run, which is a family of its own.
+
+        What was known of the same run before is replaced.
+        """
         old = self.modes[mode]
-        modes = dict(self.modes) | {mode: replace(old, batches=(*old.batches, *runs))}
+        others = tuple(one for one in old.batches if one.family != run[0].family)
+        modes = dict(self.modes) | {mode: replace(old, batches=(*others, *run))}
         return replace(self, modes=modes, _costs={})
 
     def differences(self, machine: str) -> list[str]:
@@ -268,13 +272,24 @@ def load(path: Path) -> Calibration:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        if data["model"] != MODEL:  # what is in it is called stale, not read
+            return Calibration(**data | {"modes": {}})
         modes = {name: _mode_of(name, one) for name, one in data.pop("modes").items()}
-        return Calibration(**data, modes=modes)
+        made = Calibration(**data, modes=modes)
+        _check(isinstance(made.slots, int) and made.slots >= 1, f"slots is {made.slots!r}")
+        _check(isinstance(made.versions, dict), f"versions is {made.versions!r:.40}")
+        _check(isinstance(made.seen, dict), f"seen is {made.seen!r:.40}")
+        return made
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"calibration {path} cannot be read ({type(error).__name__}: {error}), expected what "
             f"pilotcut calibrate writes; remove it and calibrate again"
         ) from error
+
+
+def _check(is_right: bool, found: str) -> None:
+    if not is_right:
+        raise ValueError(found)
 
 
 def merged(path: Path, made: Calibration) -> Calibration:
@@ -302,10 +317,12 @@ def learnt(calibration: Calibration, run: Path) -> Calibration:
     trace = run / "trace.jsonl"
     if not trace.exists():
         raise UserError(f"run {run} has no trace.jsonl, expected the directory of a training run")
+    family = str(run.resolve())
     batches: dict[str, list[BatchObservation]] = {}
     for record in read_jsonl(trace):
         if record.get("kind") == "query_batch" and "work" in record:
-            data = {"family": str(run), "seconds": record["wall_s"], **record["work"]}
+            _check_same_pilot(calibration, run, record)
+            data = {"family": family, "seconds": record["wall_s"], **record["work"]}
             batches.setdefault(record["mode"], []).append(batch_of(data))
     if not batches:
         raise UserError(
@@ -313,10 +330,21 @@ def learnt(calibration: Calibration, run: Path) -> Calibration:
             f"train with --cuts auto"
         )
     for mode, some in batches.items():
-        if mode in calibration.modes:
-            step = max(1, len(some) // MOST_LEARNT)
-            calibration = calibration.with_runs(mode, some[::step][:MOST_LEARNT])
+        calibration.costs(mode)  # an error if there is no such mode
+        step = max(1, len(some) // MOST_LEARNT)
+        calibration = calibration.with_run(mode, some[::step][:MOST_LEARNT])
     return calibration
+
+
+def _check_same_pilot(calibration: Calibration, run: Path, record: Mapping[str, Any]) -> None:
+    """Raise `UserError` if a batch ran on another kind of pilot, or on more or fewer of them."""
+    key, workers = record["work"].get("key", calibration.key), record.get("workers")
+    if key != calibration.key or workers != calibration.slots:
+        kind = "the same kind" if key == calibration.key else "another kind"
+        raise UserError(
+            f"run {run} was on {workers} slots of {kind} of pilot, expected {calibration.slots} as "
+            f"in the calibration of '{calibration.pilot}'; give the pilots of that run"
+        )
 
 
 def _mode_of(name: str, data: Mapping[str, Any]) -> ModeObservations:
@@ -325,9 +353,18 @@ def _mode_of(name: str, data: Mapping[str, Any]) -> ModeObservations:
         for one in data["calls"]
     )
     batches = tuple(batch_of(one) for one in data["batches"])
-    if any(len(one.amounts) != len(KINDS[name]) for one in calls):
-        raise ValueError(f"calls of mode {name} have other amounts")
-    return ModeObservations(calls, batches, data["compile_step_s"], data["compile_gate_s"])
+    _check(bool(calls and batches), f"mode {name} has no observations")
+    size = len(KINDS[name])
+    amounts = [one.amounts for one in calls] + [some for b in batches for some, _ in b.calls]
+    _check(all(len(some) == size for some in amounts), f"calls of mode {name} have other amounts")
+    _check(
+        all(len(one.amounts) == len(BATCH) for one in batches),
+        f"batches of mode {name} have other amounts",
+    )
+    seconds = [*(one.seconds for one in calls), *(one.seconds for one in batches)]
+    _check(all(0 < s < float("inf") for s in seconds), f"seconds of mode {name} are not above 0")
+    compiling = (float(data["compile_step_s"]), float(data["compile_gate_s"]))
+    return ModeObservations(calls, batches, *compiling)
 
 
 def batch_of(data: Mapping[str, Any]) -> BatchObservation:

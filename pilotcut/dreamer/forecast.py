@@ -108,7 +108,8 @@ class Forecaster:
         if key not in self._records:
             work = work_of(plan, self.mode, rows, self.shots)
             seen = observation("", work, 0.0)
-            kept = {"calls": seen.calls, "amounts": seen.amounts}
+            kinds = {view.calibration.key for view in self.pilots}
+            kept = {"calls": seen.calls, "amounts": seen.amounts, "key": "+".join(sorted(kinds))}
             self._records[key] = {"predicted_s": self.batch_s(work), "work": kept}
         return self._records[key]
 

@@ -21,7 +21,7 @@ from pilotcut.backends.branch_plan import BranchPlan, Operation
 from pilotcut.backends.sampled import extended
 from pilotcut.backends.templates import UNBINDABLE, measured_in_place
 from pilotcut.bundles import Request, row_bundles, split
-from pilotcut.cutting.fragment import Fragment, Template
+from pilotcut.cutting.fragment import Fragment, Site, Template
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.program import Angle, Program, Step, read_circuit
 from pilotcut.reconstruction.contract import Contraction
@@ -436,7 +436,7 @@ def _of_circuits(fragment: Fragment, rows: int, shots: int) -> _FragmentWork:
         Load(counter.amounts(size, slice(first, last)), number)
         for (size, first, last), number in _shares(fragment, rows, shots)
     )
-    widest = max((t.qubits for t in counter.templates), default=1)
+    sizes = [t.qubits * max(1, PACK_QUBITS // t.qubits) for t in counter.templates]
     applied = [COUNTS.index("amplitude_gates"), COUNTS.index("amplitude_passes")]
     return _FragmentWork(
         loads=loads,
@@ -444,7 +444,7 @@ def _of_circuits(fragment: Fragment, rows: int, shots: int) -> _FragmentWork:
         template_gates=sum(t.gates for t in counter.templates),
         subexperiments=rows * fragment.num_subexperiments,
         amplitudes=sum(load.number * float(load.amounts[applied].sum()) for load in loads),
-        memory_bytes=16.0 * 2.0 ** max(widest, min(widest * 2, PACK_QUBITS)),
+        memory_bytes=16.0 * 2.0 ** max(sizes, default=1),
     )
 
 
@@ -500,13 +500,17 @@ class CircuitCounter:
         in_place = self._in_place[group]
         ancillas = sum(bool(m) and not p for m, p in zip(measured, in_place, strict=True))
         free = sum(not m for m in measured)
+        chosen = sum(
+            _chosen_values(site, m, place)
+            for site, m, place in zip(fragment.sites, measured, in_place, strict=True)
+        )
         joint = sum(len(site.wires) > 1 for site in fragment.sites)
         return _TemplateShape(
             variants=len(template.variants),
             qubits=fragment.width + ancillas,
             gates=self._gates + free + ancillas + 4 * joint + int(members.x.any(axis=0).sum()),
             passes=self._passes + ancillas + free,
-            values=self._used + 3 * free,
+            values=self._used + chosen,
             bits=int(support.sum()) + sum(bool(m) for m in measured),
             clifford=self._clifford and not free,
         )
@@ -546,6 +550,18 @@ class CircuitCounter:
                 runs * copies * template.values,
             ]
         return total
+
+
+def _chosen_values(site: Site, measured: int, in_place: bool) -> int:
+    """Return how many parameters of a template choose among a site's operations."""
+    if site.joint_operations:
+        possible = [op.rotations for op in site.joint_operations if op.measured == measured]
+        return int((np.ptp(possible, axis=0) > 0).sum())
+    some = [op for op in site.local_operations if op.measured == measured]
+    tables = [[op.before for op in some]]
+    if measured and not in_place:
+        tables.append([op.after for op in some])
+    return sum(3 for table in tables if np.ptp(table, axis=0).max() > 0)
 
 
 def passes_of(gates: Sequence[tuple[tuple[int, ...], bool]]) -> float:

@@ -251,7 +251,7 @@ class Trainer:
         }
 
     def _predicted(self) -> dict[str, Any] | None:
-        """Return the seconds of forward batches beside what was predicted of them."""
+        """Return the seconds of batches beside what was predicted of them, None if nothing was."""
         records = read_jsonl(self.run.trace) if self.config.cuts == "auto" else []
         pairs = [(r["predicted_s"], r["wall_s"]) for r in records if "predicted_s" in r]
         if not pairs:
