@@ -11,8 +11,12 @@ its two constants fitted to what was measured of the same three families on the 
     python benchmarks/recommendation.py --wide           36 qubits: what is recommended is run
     python benchmarks/recommendation.py --answers        how long an answer takes
 
+In exact mode the break-even lies at batches of milliseconds, where dispatch to another process
+would decide more than the cuts do; there the workers are threads of this process (an in-process
+pilot), in counts mode processes.
+
 A pick is right if what was picked took at most 5 % longer than the fastest number of cuts.
-Regret is its time over that of the fastest. Candidates are batches of 16 parameter sets in exact
+Regret is its time over that of the fastest. Candidates are batches of 64 parameter sets in exact
 mode and 2 in counts mode (1,024 shots), compilation apart, medians of interleaved rounds; one
 that takes more than eight times as long as another is measured once, and one that is predicted to
 take more than 10 s and 10 times as long as another not at all.
@@ -34,9 +38,10 @@ import numpy as np
 from families import FAMILIES
 from scaleout import local
 
-from pilotcut import CutEstimator, TaskManager
+from pilotcut import CutEstimator, PilotManager, TaskManager
 from pilotcut.cutting.plan import pauli_terms
 from pilotcut.cutting.program import read_circuit
+from pilotcut.descriptions import embedded
 from pilotcut.dreamer import resources, samples
 from pilotcut.dreamer.calibrate import calibrate_through
 from pilotcut.dreamer.costmodel import WIDTH, PublishedModel
@@ -45,7 +50,7 @@ from pilotcut.dreamer.recommend import WORTH, Options, recommend_for
 from pilotcut.errors import CutError
 
 SIZES = {"exact": (10, 13, 16), "counts": (14, 17, 20)}
-ROWS = {"exact": 16, "counts": 2}
+ROWS = {"exact": 64, "counts": 2}
 MAX_CUTS = 4
 RIGHT = 1.05
 
@@ -91,30 +96,33 @@ def main() -> None:
         found = [Measured(**one) for one in json.loads(options.read.read_text())]
     else:
         found = []
-        for workers in map(int, options.workers.split(",")):
-            found += measure(workers, options.modes.split(","), options)
-            if options.out:
-                options.out.write_text(json.dumps([asdict(one) for one in found], indent=0))
+        for mode in options.modes.split(","):
+            for workers in map(int, options.workers.split(",")):
+                found += measure(workers, mode, options)
+                if options.out:
+                    options.out.write_text(json.dumps([asdict(one) for one in found], indent=0))
     for line in tables(found):
         print(line)
 
 
-def measure(workers: int, modes: Sequence[str], options: argparse.Namespace) -> list[Measured]:
-    """Return all candidates on so many workers."""
-    manager = local(workers)
+def measure(workers: int, mode: str, options: argparse.Namespace) -> list[Measured]:
+    """Return all candidates of one mode on so many workers."""
+    manager = local(workers) if mode == "counts" else PilotManager(embedded(workers))
     found = []
     with manager, TaskManager(manager) as tasks:
         description = manager.pilots[0].description
         started = perf_counter()
-        calibration = calibrate_through(tasks, description, modes)
-        print(f"# calibrated {workers} workers in {perf_counter() - started:.0f} s", flush=True)
-        for mode in modes:
-            spread = calibration.costs(mode).spread
-            print(f"# {mode}: predicts within {exp(WIDTH * spread):.2f}x", flush=True)
-            view = PilotView(description, resources.described(description), calibration)
-            for family in options.families.split(","):
-                for qubits in SIZES[mode]:
-                    found += case(tasks, view, mode, family, qubits, options.rounds)
+        calibration = calibrate_through(tasks, description, [mode])
+        took, spread = perf_counter() - started, calibration.costs(mode).spread
+        print(
+            f"# {mode}, {workers} workers: calibrated in {took:.0f} s, predicts within "
+            f"{exp(WIDTH * spread):.2f}x",
+            flush=True,
+        )
+        view = PilotView(description, resources.described(description), calibration)
+        for family in options.families.split(","):
+            for qubits in SIZES[mode]:
+                found += case(tasks, view, mode, family, qubits, options.rounds)
     return found
 
 

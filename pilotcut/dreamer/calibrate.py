@@ -72,7 +72,7 @@ SIZES = {
 SIZES["sampled"] = [size for size in SIZES["exact"] if size[1] > 0 or size[0] <= 18]
 
 #: Parameter sets of a batch.
-ROWS = (1, 4, 16)
+ROWS = {"counts": (1, 4, 16), "exact": (16, 1, 64), "sampled": (16, 1, 64)}
 
 SHOTS = 1024
 
@@ -187,7 +187,7 @@ def _observed_calls(
     for number, sample in enumerate(samples):
         if number and clock.is_over:
             return
-        yield from observed_calls(tasks, mode, sample, ROWS[number % len(ROWS)])
+        yield from observed_calls(tasks, mode, sample, ROWS[mode][number % 3])
 
 
 def observed_calls(
@@ -249,9 +249,9 @@ def _observed_batches(
     for number, sample in enumerate(samples):
         if found and clock.is_over:
             break
-        rows = ROWS[-1 - number % len(ROWS)]
-        if guessed_s(mode, sample.plan, rows) > LONGEST_S:
-            rows = ROWS[0]
+        rows = ROWS[mode][-1 - number % 3]
+        while rows > 1 and guessed_s(mode, sample.plan, rows) > LONGEST_S:
+            rows //= 4
         if guessed_s(mode, sample.plan, rows) > LONGEST_S:
             continue
         work = work_of(sample.plan, mode, rows, SHOTS)

@@ -31,7 +31,7 @@ from typing import IO, Any
 import dask
 from distributed import Nanny, Scheduler, Status
 from distributed.core import rpc
-from distributed.diagnostics.plugin import WorkerPlugin
+from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
 from pilotcut.descriptions import PilotDescription
 from pilotcut.errors import PilotError
@@ -59,6 +59,10 @@ _SCHEDULER_CONFIG = {
     # A node that is cut off silently is given up after this time, not after 45 s.
     "distributed.comm.timeouts.tcp": "12s",
 }
+
+
+#: Least seconds between two messages of a client or a scheduler.
+SEND_S = 0.001
 
 
 class SharedObject(WorkerPlugin):
@@ -102,6 +106,17 @@ def describe_workers(dask_scheduler: Any) -> dict[str, dict[str, Any]]:
     }
 
 
+class Prompt(SchedulerPlugin):
+    """Has the scheduler tell workers of tasks at once, not every 5 ms as dask 2026.8 does.
+
+    Tasks of a few milliseconds that follow each other would mostly wait for that.
+    """
+
+    def add_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
+        """Shorten the pauses between messages to a new worker."""
+        scheduler.stream_comms[worker].interval = SEND_S
+
+
 # -- the process -----------------------------------------------------------------------
 
 
@@ -119,6 +134,7 @@ async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[
         dashboard=True,
         dashboard_address=f"{_LOOPBACK}:0",  # plain HTTP: for this machine only
     ) as scheduler:
+        scheduler.add_plugin(Prompt(), name="prompt")
         print(scheduler.address, _dashboard(scheduler), file=answers, flush=True)
         await _parent_ends(orders).wait()
 
