@@ -46,7 +46,7 @@ def calibrate(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Measure how fast pilots run circuits, once for each kind of pilot and machine."""
-    from pilotcut.dreamer.recommend import descriptions_of
+    from pilotcut.dreamer.known import descriptions_of
 
     kinds = kinds_of(descriptions_of(pilots))
     modes = _checked_modes(mode)
@@ -93,7 +93,7 @@ def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration
     """Add the batches of real runs to a calibration."""
     from pilotcut.dreamer import resources
     from pilotcut.dreamer.calibration import learnt, path_of, save
-    from pilotcut.dreamer.recommend import known
+    from pilotcut.dreamer.known import known
 
     machine = (resources.here() if pilot is None else resources.described(pilot)).machine
     found = known(pilot, machine)
@@ -225,7 +225,7 @@ def recommend(
 def _need_calibrations(pilots: Path | None, mode: str, now: bool) -> None:
     """Calibrate what has no calibration if asked to, by the option or by an answer."""
     from pilotcut.dreamer.calibrate import BUDGET_S
-    from pilotcut.dreamer.recommend import descriptions_of, views_of
+    from pilotcut.dreamer.known import descriptions_of, views_of
 
     missing: list[PilotDescription | None] = []
     faults: list[str] = []

@@ -28,7 +28,7 @@ from pilotcut.dreamer.calibration import (
     versions,
 )
 from pilotcut.dreamer.costmodel import predict
-from pilotcut.dreamer.recommend import known
+from pilotcut.dreamer.known import known
 from pilotcut.dreamer.resources import machine
 from pilotcut.dreamer.samples import network
 from pilotcut.dreamer.workload import KINDS, work_of

@@ -13,12 +13,8 @@ from pilotcut.descriptions import PilotDescription
 from pilotcut.dreamer.calibrate import BUDGET_S, calibrate, calibrate_through
 from pilotcut.dreamer.calibration import Calibration, key_of, merged, path_of, save
 from pilotcut.dreamer.forecast import PilotView
-from pilotcut.dreamer.recommend import (
-    Options,
-    Pilots,
-    descriptions_of,
-    views_of,
-)
+from pilotcut.dreamer.known import Pilots, descriptions_of, views_of
+from pilotcut.dreamer.recommend import Options
 from pilotcut.errors import UserError
 from pilotcut.tasks import TaskManager
 
