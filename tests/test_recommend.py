@@ -18,8 +18,8 @@ from pilotcut import CutEstimator
 from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.dreamer import auto
 from pilotcut.dreamer.calibration import path_of, save
-from pilotcut.dreamer.plotting import draw_recommendation
 from pilotcut.dreamer.known import descriptions_of
+from pilotcut.dreamer.plotting import draw_recommendation
 from pilotcut.dreamer.recommend import MOST_SHOTS, _Recommender, recommend
 from pilotcut.dreamer.samples import brickwork, network, qaoa_ring
 from pilotcut.errors import CutError, DrawingError, ObservableError, UserError
