@@ -377,6 +377,7 @@ def test_any_text_is_refused_or_stands_in_its_line_alone(field, value):
 
 @given(value=st.text("-=ab N9w#'\"\\\n;S", max_size=8).map("-".__add__) | texts)
 @example("--nodelist=a")
+@example("-b-")
 def test_any_directive_is_refused_or_adds_one_option(value):
     with contextlib.suppress(ValidationError):
         *first, last = header(script(directives=(value,)))

@@ -138,6 +138,8 @@ def parse_directive(text: str) -> Directive:
     letter = match["letter"]
     if value and letter not in _WITH_VALUE:
         raise ValueError(f"{DIRECTIVE}; -{letter} takes no value")
+    if value and value.startswith("-"):  # written apart from its letter it would be an option
+        raise ValueError(f"{DIRECTIVE}; the value of -{letter} begins with a dash")
     written = f"-{letter}" + (f" {value}" if value else "")
     return Directive(_LETTERS.get(letter, f"-{letter}"), value, written)
 

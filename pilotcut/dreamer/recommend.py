@@ -379,7 +379,8 @@ class _Recommender:
         )
         size = 16.0 * 2.0 ** min(max(widths), MOST_BUILT)
         if entries > MOST_VARIANTS:
-            too_many = f"has {entries:.3g} variants, more than {MOST_VARIANTS:.0e} are not run"
+            counted = min(entries, 10**100)  # a float ends at 1e308
+            too_many = f"has {counted:.3g} variants, more than {MOST_VARIANTS:.0e} are not run"
             return self._unbuilt(candidate, widths, size, too_many)
         if max(widths) > MOST_BUILT:
             too_wide = f"has a fragment of {max(widths)} qubits, which nothing simulates"
