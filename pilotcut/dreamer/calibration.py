@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from pilotcut.descriptions import PilotDescription
 from pilotcut.dreamer.costmodel import BATCH, Costs, fit, makespan
 from pilotcut.dreamer.workload import KINDS, Work
 from pilotcut.errors import UserError
+from pilotcut.pilots.versions import installed
 from pilotcut.trace import read_jsonl
 
 #: Raised when amounts change their meaning: older calibrations are then stale.
@@ -216,13 +215,7 @@ class Calibration:
 
 def versions() -> dict[str, str]:
     """Return the versions that decide how fast circuits run."""
-    known = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            known[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            known[package] = "none"
-    return known
+    return installed(_PACKAGES)
 
 
 def key_of(pilot: PilotDescription | None) -> str:

@@ -155,10 +155,8 @@ def with_interval(stages: dict[str, float], spread: float) -> Prediction:
 # -- fitting -------------------------------------------------------------------------------
 
 
-def fit(
-    amounts: np.ndarray, seconds: np.ndarray, least: Sequence[float] | None = None
-) -> np.ndarray:
-    """Return costs of at least `least` (0) that make ``amounts @ costs`` like `seconds`.
+def fit(amounts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Return costs of at least 0 that make ``amounts @ costs`` like `seconds`.
 
     Errors count in proportion, and far ones little (iteratively reweighted least squares with
     Huber's weights): one measurement on a busy machine does not move all the others.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 #: What both sides must agree on, beside Python.
 PACKAGES = ("pilotcut", "qiskit", "qiskit-aer")
 
 
-def installed() -> dict[str, str]:
-    """Return the versions here; a package that is not installed is "none"."""
+def installed(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and packages; one that is not installed is "none"."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
