@@ -151,16 +151,16 @@ def _of_shape(shape: FragmentShape, mode: str, rows: int, shots: int) -> dict[st
     return total
 
 
-def predicted_error(plan: CutPlan, shots: int) -> float:
+def predicted_error(plan: CutPlan, shots: int, contraction: Contraction | None = None) -> float:
     """Return an upper estimate of the standard error with `shots` of each subexperiment.
 
     The variance to first order is ``sum_f sum_v env_v^2 Var(T_v)``. Nothing is run, so
     entries of tensors are taken to be independent of each other, of mean square 1 where they
     multiply and of variance 1 where they are estimated: `env_v^2` is then the contraction of
     the squares of all bond matrices, averaged over free angles. Of the plan's terms the largest
-    counts.
+    counts. `contraction` is the plan's in the physical basis, if somebody has searched its path.
     """
-    contraction = Contraction.of(plan)
+    contraction = contraction or Contraction.of(plan)
     terms = len(plan.terms)
     ones = [np.ones((1, terms, *fragment.site_shape)) for fragment in plan.fragments]
     operands = [*ones, *(_squares(bond)[None, None] for bond in plan.bonds)]

@@ -19,7 +19,7 @@ from pilotcut.cutting.search import Candidate, FragmentShape, search
 from pilotcut.dreamer.costmodel import Prediction
 from pilotcut.dreamer.forecast import Forecaster, PilotView, predicted_error, readable
 from pilotcut.dreamer.known import Pilots, views_of
-from pilotcut.dreamer.workload import Work, work_of
+from pilotcut.dreamer.workload import KINDS, Work, work_of
 from pilotcut.errors import CutError, ObservableError, UserError
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.slices import predicted
@@ -91,8 +91,8 @@ class Options:
             if not (_is_whole(value := getattr(self, name)) and low <= value <= MOST)
             and not (name == "max_width" and value is None)
         ]
-        if self.mode not in ("counts", "sampled", "exact"):
-            faults.append(f"mode is '{self.mode}', expected one of counts, sampled, exact")
+        if self.mode not in KINDS:
+            faults.append(f"mode is '{self.mode}', expected one of {', '.join(KINDS)}")
         if self.target_error is not None and not _is_error(self.target_error):
             faults.append(f"target_error is {self.target_error!r}, expected a number in (0, 1)")
         if self.target_error is not None and self.mode == "exact":
@@ -394,8 +394,8 @@ class _Recommender:
             most = readable(MOST_CONTRACTED)
             knotted = f"needs {readable(room)} to be put together, more than {most} is not tried"
             return self._unbuilt(candidate, widths, size, knotted)
-        shots, error = self._shots(plan)
-        work = work_of(plan, self._options.mode, self._rows, shots)
+        shots, error = self._shots(plan, whole)
+        work = work_of(plan, self._options.mode, self._rows, shots, whole)
         lacks = tuple(lack for view in self._pilots if (lack := view.lack(work)))
         if shots > MOST_SHOTS:
             lacks += (f"needs {shots:.3g} shots, more than {MOST_SHOTS:.0e} are not run",)
@@ -432,12 +432,12 @@ class _Recommender:
             lacks=(lack,),
         )
 
-    def _shots(self, plan: CutPlan) -> tuple[int, float]:
+    def _shots(self, plan: CutPlan, contraction: Contraction) -> tuple[int, float]:
         """Return the shots of each subexperiment, and the error that they leave."""
         options = self._options
         if options.mode == "exact":
             return 0, 0.0
-        one = self._norm * predicted_error(plan, 1)
+        one = self._norm * predicted_error(plan, 1, contraction)
         shots = options.shots
         if options.target_error is not None:
             shots = max(1, ceil(min((one / options.target_error) ** 2, MOST)))

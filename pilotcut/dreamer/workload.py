@@ -195,7 +195,9 @@ def _depth(program: Program) -> int:
     return max(layer.values(), default=0)
 
 
-def work_of(plan: CutPlan, mode: str, rows: int, shots: int = 1024) -> Work:
+def work_of(
+    plan: CutPlan, mode: str, rows: int, shots: int = 1024, contraction: Contraction | None = None
+) -> Work:
     """Return what a batch of `rows` parameter sets asks for.
 
     Parameters
@@ -208,13 +210,14 @@ def work_of(plan: CutPlan, mode: str, rows: int, shots: int = 1024) -> Work:
         Parameter sets.
     shots
         Of each subexperiment; without meaning in exact mode.
+    contraction
+        The plan's in the basis of its mode, if somebody has searched its path already.
     """
     exact = mode == "exact"
     shots = 0 if exact else shots
+    whole = contraction or Contraction.of(plan, coherent=exact)
     counted = [_FragmentWork.of(f, mode, rows, shots) for f in plan.fragments]
-    contraction = predicted(
-        Contraction.of(plan, coherent=exact), rows, environments=True, itemsize=16 if exact else 8
-    )
+    together = predicted(whole, rows, environments=True, itemsize=16 if exact else 8)
     entries = [
         rows * len(f.observables) * prod(s.rank**2 if exact else len(s.operations) for s in f.sites)
         for f in plan.fragments
@@ -231,9 +234,9 @@ def work_of(plan: CutPlan, mode: str, rows: int, shots: int = 1024) -> Work:
         subexperiments=sum(one.subexperiments for one in counted),
         amplitudes=sum(one.amplitudes for one in counted),
         memory_bytes=max(one.memory_bytes for one in counted),
-        contraction_s=contraction.seconds,
-        contraction_bytes=contraction.bytes,
-        flops=contraction.flops,
+        contraction_s=together.seconds,
+        contraction_bytes=together.bytes,
+        flops=together.flops,
         transfer_bytes=16.0 * sum(entries),
     )
 
