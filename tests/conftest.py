@@ -1,6 +1,7 @@
 """Two halves for `pytest -n 2`: what starts processes runs one by one, the rest beside it."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,21 @@ def pytest_xdist_make_scheduler(config, log):
             return "processes" if alone else nodeid
 
     return Halves(config, log)
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Return a function that runs the command line here and returns code, stdout, stderr."""
+    from pilotcut import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pilotcut", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capfd.readouterr()
+        return ended.value.code or 0, out, err
+
+    # 80 columns, as in a pipe: lines that are longer must not be broken.
+    monkeypatch.setenv("COLUMNS", "80")
+    return run

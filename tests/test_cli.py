@@ -10,7 +10,6 @@ import torch
 import yaml
 
 import pilotcut
-from pilotcut import cli
 from pilotcut.trace import read_jsonl
 from pilotcut.training.config import TrainingConfig
 
@@ -31,23 +30,6 @@ JSON_KEYS = [
     "predicted",
     "run_dir",
 ]
-
-
-@pytest.fixture
-def call(monkeypatch, capfd):
-    """Return a function that runs the command line here and returns code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pilotcut", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfd.readouterr()
-        return ended.value.code or 0, out, err
-
-    # 80 columns, as in a pipe: lines that are longer must not be broken.
-    monkeypatch.setenv("COLUMNS", "80")
-    return run
 
 
 @pytest.fixture

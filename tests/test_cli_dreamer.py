@@ -1,13 +1,11 @@
 """`pilotcut calibrate`, `pilotcut recommend` and `pilotcut train --cuts auto`."""
 
 import json
-import sys
 from dataclasses import replace
 
 import pytest
 from calibrations import install, made_up
 
-from pilotcut import cli
 from pilotcut.descriptions import load_descriptions
 from pilotcut.dreamer.calibration import load, path_of, save
 from pilotcut.trace import read_jsonl
@@ -28,22 +26,6 @@ TRAIN = ["iris", "--qubits", 2, "--epochs", 1, "--batch-size", 64, "--mode", "ex
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
     monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def call(monkeypatch, capfd):
-    """Return a function that runs the command line here and returns code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pilotcut", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfd.readouterr()
-        return ended.value.code or 0, out, err
-
-    monkeypatch.setenv("COLUMNS", "80")
-    return run
 
 
 @pytest.fixture

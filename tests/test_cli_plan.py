@@ -1,11 +1,8 @@
 """`pilotcut plan`: a table or JSON on stdout, and one line for every mistake."""
 
 import json
-import sys
 
 import pytest
-
-from pilotcut import cli
 
 QASM = """OPENQASM 2.0;
 include "qelib1.inc";
@@ -26,19 +23,9 @@ def file(tmp_path):
 
 
 @pytest.fixture
-def call(monkeypatch, capfd):
+def call(call):
     """Return a function that runs `pilotcut plan` here and returns code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pilotcut", "plan", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capfd.readouterr()
-        return ended.value.code or 0, out, err
-
-    monkeypatch.setenv("COLUMNS", "80")
-    return run
+    return lambda *arguments: call("plan", *arguments)
 
 
 def test_json_tells_the_whole_plan_in_one_line(call, file):
