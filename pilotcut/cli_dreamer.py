@@ -38,7 +38,7 @@ def calibrate(
     ] = None,
     seconds: Annotated[
         float, typer.Option(help="For each kind of pilot, all modes together.")
-    ] = 46.0,
+    ] = 40.0,
     run_dir: Annotated[
         list[Path] | None,
         typer.Option(help="Learn from the trace of this run instead; may be given often."),
