@@ -1,9 +1,8 @@
 """The outside competitor: qiskit-addon-cutting's own pipeline, timed stage by stage.
 
-This is what a user of the addon writes, with nothing in its disfavour: one simulator thread as
-for ours, every subexperiment in one sampler job, no transpilation inside the clock (every gate of
-`qnn_circuit` and of the cut is native to Aer), the simulator built outside it. It knows nothing
-of pilotcut.
+`pilotcut.study.baseline` is what a user of the addon writes, with nothing in its disfavour: one
+simulator thread as for ours, every subexperiment in one sampler job, no transpilation inside the
+clock (every gate of `qnn_circuit` and of the cut is native to Aer), the simulator built outside it.
 
 Run as a script, it checks itself against `Statevector` and prints its stage times at 1, 2 and 3
 cuts of the 4-qubit test circuit.
@@ -11,25 +10,15 @@ cuts of the 4-qubit test circuit.
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Hashable, Mapping, Sequence
-
 import numpy as np
-from numpy.typing import ArrayLike
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.circuit.library import real_amplitudes, z_feature_map
-from qiskit.primitives import PrimitiveResult
-from qiskit.quantum_info import Pauli, PauliList, Statevector
-from qiskit_addon_cutting import (
-    generate_cutting_experiments,
-    partition_problem,
-    reconstruct_expectation_values,
-)
-from qiskit_aer.primitives import SamplerV2
+from qiskit.quantum_info import Pauli, Statevector
 
-ONE_THREAD = {"max_parallel_threads": 1, "max_parallel_experiments": 1}
+from pilotcut.study.baseline import ONE_THREAD, addon_query
+
+__all__ = ["ONE_THREAD", "addon_query", "qnn_circuit", "split_parameters"]
 
 
 def qnn_circuit(qubits: int, *, feature_reps: int = 1, ansatz_reps: int = 1) -> QuantumCircuit:
@@ -59,73 +48,6 @@ def split_parameters(circuit: QuantumCircuit) -> tuple[list[Parameter], list[Par
     inputs = [parameter for parameter in circuit.parameters if parameter.name.startswith("x")]
     weights = [parameter for parameter in circuit.parameters if parameter.name.startswith("θ")]
     return inputs, weights
-
-
-def addon_query(
-    circuit: QuantumCircuit,
-    values: ArrayLike,
-    observables: Sequence[str] | PauliList,
-    labels: str,
-    shots: int,
-    seed: int,
-) -> tuple[np.ndarray, dict[str, float], int]:
-    """Return the expectation values of one parameter set by the addon's pipeline.
-
-    Parameters
-    ----------
-    circuit
-        Parametrised circuit without measurements.
-    values
-        One value per parameter, in the order of ``circuit.parameters``.
-    observables
-        Phase-free Paulis, in Qiskit's order: the last letter acts on qubit 0.
-    labels
-        One letter per qubit; label 0 is qubit 0.
-    shots
-        Shots of each subexperiment.
-    seed
-        Seed of the simulator.
-
-    Returns
-    -------
-    values : numpy.ndarray
-        Expectation values, shape (observables,).
-    seconds : dict
-        Wall seconds of the stages ``generate`` (binding and partitioning included: the addon
-        starts from a bound circuit at every query), ``execute`` and ``reconstruct``.
-    subexperiments : int
-        Number of circuits that were run.
-    """
-    sampler = SamplerV2(seed=seed, options={"backend_options": ONE_THREAD})
-    started = time.perf_counter()
-    bound = circuit.assign_parameters(np.asarray(values, dtype=float))
-    problem = partition_problem(bound, labels, PauliList(observables))
-    experiments, coefficients = generate_cutting_experiments(
-        problem.subcircuits, problem.subobservables, np.inf
-    )
-    generated = time.perf_counter()
-    results = _execute(sampler, experiments, shots)
-    executed = time.perf_counter()
-    expectations = reconstruct_expectation_values(results, coefficients, problem.subobservables)
-    reconstructed = time.perf_counter()
-    seconds = {
-        "generate": generated - started,
-        "execute": executed - generated,
-        "reconstruct": reconstructed - executed,
-    }
-    return np.asarray(expectations), seconds, sum(map(len, experiments.values()))
-
-
-def _execute(
-    sampler: SamplerV2, experiments: Mapping[Hashable, list[QuantumCircuit]], shots: int
-) -> dict[Hashable, PrimitiveResult]:
-    """Run all subexperiments as one job and hand each partition its share of the results."""
-    circuits = [circuit for group in experiments.values() for circuit in group]
-    results = iter(sampler.run(circuits, shots=shots).result())
-    return {
-        label: PrimitiveResult(list(itertools.islice(results, len(group))))
-        for label, group in experiments.items()
-    }
 
 
 def main(shots: int = 1024, queries: int = 5) -> None:

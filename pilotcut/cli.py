@@ -30,7 +30,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from pilotcut import __version__, cli_dreamer, cli_pilots, cli_plan, cli_reconstruct
+from pilotcut import (
+    __version__,
+    cli_dreamer,
+    cli_pilots,
+    cli_plan,
+    cli_reconstruct,
+    cli_study,
+)
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.training.config import TrainingConfig, default_of
 
@@ -55,6 +62,7 @@ app.command()(cli_dreamer.calibrate)
 app.command()(cli_dreamer.recommend)
 app.command()(cli_reconstruct.reconstruct)
 app.command()(cli_plan.plan)
+app.command()(cli_study.study)
 app.command("status")(cli_pilots.status_of_run)
 
 _out = Console()

@@ -1,0 +1,182 @@
+"""One measurement of a study: its settings, its run directory, its result once it is done.
+
+    OUT/study.json            what the study was started with
+    OUT/rq1/NAME/             the run directory of a cell
+    OUT/rq1/NAME.json         its settings and result, written in one step when it is done
+
+A cell is done when its result is there. So a study that is killed at any moment repeats no
+finished cell and loses none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pilotcut.errors import RunDirectoryError
+from pilotcut.study.findings import Result
+
+FILE_NAME = "study.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measurement: a question, a name that is unique in it, and plain settings."""
+
+    question: str
+    name: str
+    settings: Mapping[str, Any]
+
+
+class StudyDirectory:
+    """The files of one study.
+
+    Parameters
+    ----------
+    path
+        Where they are, or will be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open(self, settings: Mapping[str, Any]) -> None:
+        """Begin a study here, or continue the one that is here.
+
+        Raises
+        ------
+        RunDirectoryError
+            If something else is here, or a study with other settings.
+        """
+        place = self.path / FILE_NAME
+        if place.exists():
+            self._check_same(settings)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunDirectoryError(
+                f"out is '{self.path}', which holds something else, expected a new or empty "
+                f"directory or one of a study; give another --out"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(place, settings)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"out is '{self.path}', which cannot be written ({error.strerror}), expected a "
+                f"place that can; give another --out"
+            ) from None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the study was started with.
+
+        Raises
+        ------
+        RunDirectoryError
+            If there is no study here.
+        """
+        found = read_json(self.path / FILE_NAME)
+        if found is None:
+            raise RunDirectoryError(
+                f"'{self.path}' holds no readable {FILE_NAME}, expected the directory of a "
+                f"study; name one, or start it with pilotcut study --out DIR"
+            )
+        return found
+
+    def _check_same(self, settings: Mapping[str, Any]) -> None:
+        old = self.settings()
+        faults = [
+            f"{name} is {value!r}, but the study in '{self.path}' was started with "
+            f"{old.get(name)!r}; keep to that, or give another --out"
+            for name, value in settings.items()
+            if old.get(name) != value
+        ]
+        if faults:
+            raise RunDirectoryError(faults)
+
+    def run_dir(self, cell: Cell) -> Path:
+        """Return the run directory of a cell."""
+        return self.path / cell.question / cell.name
+
+    def fresh_run_dir(self, cell: Cell) -> Path:
+        """Return the run directory of a cell, without what an interrupted try left there."""
+        place = self.run_dir(cell)
+        shutil.rmtree(place, ignore_errors=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def result(self, cell: Cell) -> Result | None:
+        """Return the result of a cell, None where it is not done."""
+        return load_result(self._place(cell), cell)
+
+    def results(self, cells: Iterable[Cell]) -> list[Result]:
+        """Return the results of those that are done, in the order of the cells."""
+        found = (self.result(cell) for cell in cells)
+        return [result for result in found if result is not None]
+
+    def missing(self, cells: Iterable[Cell]) -> list[Cell]:
+        """Return the cells that are not done."""
+        return [cell for cell in cells if self.result(cell) is None]
+
+    def save(self, cell: Cell, values: Mapping[str, Any]) -> None:
+        """Write the result of a cell; from now on it is done."""
+        save_result(self._place(cell), cell, values)
+
+    def place(self, cell: Cell) -> Path:
+        """Return the file of a cell's result, for a worker that writes it."""
+        return self._place(cell)
+
+    def _place(self, cell: Cell) -> Path:
+        return self.path / cell.question / f"{cell.name}.json"
+
+
+def load_result(place: Path, cell: Cell) -> Result | None:
+    """Return the result in a file, None where there is none that can be read.
+
+    Raises
+    ------
+    RunDirectoryError
+        If it is that of a cell with other settings: of another version of the study.
+    """
+    found = read_json(place)
+    if found is None or not found.keys() >= {"settings", "values"}:
+        return None
+    plain = json.loads(json.dumps(dict(cell.settings)))
+    if found["settings"] != plain:
+        raise RunDirectoryError(
+            f"{place} was measured with {found['settings']}, expected {plain}; keep to the "
+            f"version of pilotcut that began the study, or give another --out"
+        )
+    return Result(cell.settings, found["values"])
+
+
+def save_result(place: Path, cell: Cell, values: Mapping[str, Any]) -> None:
+    """Write a result in one step."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_json(place, {"settings": dict(cell.settings), "values": dict(values)})
+
+
+def read_json(place: Path) -> dict[str, Any] | None:
+    """Return the mapping in a file, None where there is none."""
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write_json(place: Path, content: Mapping[str, Any]) -> None:
+    """Replace a file in one step, safe from a kill and from two writers."""
+    beside = place.with_name(f"{place.name}.{os.getpid()}.tmp")
+    beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    os.replace(beside, place)
+
+
+def unique(cells: Sequence[Cell]) -> Sequence[Cell]:
+    """Return the cells if no two have one name; two would share a directory."""
+    names = [(cell.question, cell.name) for cell in cells]
+    assert len(set(names)) == len(names), "two cells of one name"
+    return cells

@@ -1,0 +1,104 @@
+"""How much of the study is measured: in minutes on two cores, or as a paper would have it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from pilotcut.errors import UserError
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the questions ask for; every question takes its own part.
+
+    Attributes
+    ----------
+    datasets, cuts, qubits, shots, batch_size
+        What all of them train: a data set on so many qubits, cut so often.
+    data_dir
+        Where MNIST lies, if that is one of the data sets.
+    seeds
+        Of the learning curves (RQ4, RQ5).
+    samples, epochs
+        Of the learning curves: samples before the split, and passes over them.
+    timed_seeds, timed_samples, timed_epochs
+        Of the training times (RQ1), all in turn, so that a drift of the machine meets all cuts.
+    rounds, batches
+        Of the stage timings (RQ2): rounds over all conditions, batches of queries in each.
+    probabilities, delay_s, straggler_rounds
+        Of the stragglers (RQ3).
+    noise, attacks, draws
+        Standard deviations of Gaussian noise and magnitudes of FGSM, both as shares of the
+        features' range, and draws of noise a sample (RQ5).
+    extended_samples, extended_epochs, extended_seeds, extended_reps, extended_qubits,
+    extended_batches
+        Of what the paper leaves open (RQ4).
+    """
+
+    name: str
+    datasets: tuple[str, ...] = ("iris", "digits")
+    cuts: tuple[int, ...] = (0, 1, 2, 3)
+    qubits: int = 4
+    shots: int = 1024
+    batch_size: int = 16
+    data_dir: str | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    samples: int = 100
+    epochs: int = 10
+    timed_seeds: tuple[int, ...] = (0,)
+    timed_samples: int = 60
+    timed_epochs: int = 2
+    rounds: int = 3
+    batches: int = 3
+    probabilities: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2)
+    delay_s: float = 0.1
+    straggler_rounds: int = 3
+    noise: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.3)
+    attacks: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.3)
+    draws: int = 3
+    extended_samples: int = 100
+    extended_epochs: int = 6
+    extended_seeds: tuple[int, ...] = (0,)
+    extended_reps: tuple[int, ...] = (1, 2, 4)
+    extended_qubits: tuple[int, ...] = (6, 8, 12)
+    extended_batches: tuple[int, ...] = (8, 32)
+
+
+QUICK = Profile("quick")
+
+FULL = Profile(
+    "full",
+    seeds=(0, 1, 2, 3, 4),
+    samples=400,
+    epochs=20,
+    timed_seeds=(0, 1, 2, 3, 4),
+    timed_samples=200,
+    timed_epochs=5,
+    rounds=9,
+    batches=10,
+    straggler_rounds=10,
+    draws=10,
+    extended_samples=400,
+    extended_epochs=20,
+    extended_seeds=(0, 1, 2, 3, 4),
+    extended_reps=(1, 2, 3, 4),
+    extended_batches=(4, 8, 32, 64),
+)
+
+PROFILES = {profile.name: profile for profile in (QUICK, FULL)}
+
+
+def profile_of(name: str) -> Profile:
+    """Return the profile of a name.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    if name in PROFILES:
+        return PROFILES[name]
+    close = difflib.get_close_matches(name, PROFILES, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "try 'quick'"
+    raise UserError(f"profile is '{name}', expected one of {', '.join(PROFILES)}; {hint}")

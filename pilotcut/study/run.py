@@ -1,0 +1,212 @@
+"""The study as a whole: what is not measured yet is measured, then everything is written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pilotcut.descriptions import PilotDescription
+from pilotcut.errors import PilotError, TaskError, UserError
+from pilotcut.study import baseline, figures, rq1, rq2, rq3, rq4, rq5, tables
+from pilotcut.study.cells import Cell, StudyDirectory, unique
+from pilotcut.study.findings import Findings, Result
+from pilotcut.study.lab import Lab
+from pilotcut.study.profiles import Profile
+from pilotcut.tasks import as_completed
+
+QUESTIONS = ("rq1", "rq2", "rq3", "rq4", "rq5")
+
+#: Measured alone, one after the other, since they are timed.
+TIMED = {module.NAME: module.run for module in (rq1, rq2, rq3, baseline)}
+#: One task on a pilot each, as many at a time as there are workers.
+SIDE_BY_SIDE = {module.NAME: module.work for module in (rq4, rq5)}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a study is to answer.
+
+    Parameters
+    ----------
+    questions
+        Some of `QUESTIONS`.
+    profile
+        How much of it.
+    descriptions
+        The pilots.
+    addon
+        Whether the addon's pipeline is measured beside ours.
+    """
+
+    questions: Sequence[str]
+    profile: Profile
+    descriptions: Sequence[PilotDescription]
+    addon: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same when a study is continued."""
+        pilots = [one.model_dump(mode="json") for one in self.descriptions]
+        return json.loads(json.dumps({"profile": asdict(self.profile), "pilots": pilots}))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that could not be measured, and why."""
+
+    cell: Cell
+    reason: str
+
+
+#: Called with a cell when it begins, and again when it has ended: (cell, done, of how many).
+Notice = Callable[[Cell, int, int], None]
+
+
+def cells_of(request: Request) -> dict[str, list[Cell]]:
+    """Return the cells of each question, in the order in which they are measured."""
+    profile, workers = request.profile, Lab.steps_of(request.descriptions)
+    made: dict[str, list[Cell]] = {
+        "rq1": rq1.cells(profile),
+        "rq2": rq2.cells(profile, workers),
+        "rq3": rq3.cells(profile),
+        "rq4": rq4.cells(profile),
+        "rq5": rq5.cells(profile),
+    }
+    wanted = {name: cells for name, cells in made.items() if name in request.questions}
+    if "rq5" in wanted and "rq4" not in wanted:  # which evaluates the networks of that one
+        wanted = {"rq4": rq4.curves(profile)} | wanted
+    if request.addon and {"rq1", "rq2"} & wanted.keys():
+        wanted = {baseline.NAME: baseline.cells(profile)} | wanted
+    for cells in wanted.values():
+        unique(cells)
+    return wanted
+
+
+def measure(
+    request: Request, study: StudyDirectory, notice: Notice = lambda cell, done, total: None
+) -> list[Failure]:
+    """Measure the cells that are not done, and return those that failed.
+
+    Raises
+    ------
+    UserError
+        If the study in the directory is another one, or no pilot can be started.
+    """
+    study.open(request.settings)
+    groups = cells_of(request)
+    failures: list[Failure] = []
+    if not any(study.missing(cells) for cells in groups.values()):
+        return failures
+    with Lab(request.descriptions, study.path / "pilots") as lab:
+        for name, cells in groups.items():
+            measure_all = _one_by_one if name in TIMED else _side_by_side
+            failures += measure_all(name, cells, study, lab, notice)
+    return failures
+
+
+def _one_by_one(
+    name: str, cells: Sequence[Cell], study: StudyDirectory, lab: Lab, notice: Notice
+) -> list[Failure]:
+    missing = study.missing(cells)
+    done = len(cells) - len(missing)
+    failures = []
+    for cell in missing:
+        notice(cell, done, len(cells))
+        try:
+            study.save(cell, TIMED[name](cell, study, lab))
+            done += 1
+        except (UserError, TaskError, PilotError) as error:
+            failures.append(Failure(cell, str(error)))
+    if missing:
+        notice(missing[-1], done, len(cells))
+    return failures
+
+
+def _side_by_side(
+    name: str, cells: Sequence[Cell], study: StudyDirectory, lab: Lab, notice: Notice
+) -> list[Failure]:
+    missing = study.missing(cells)
+    done = len(cells) - len(missing)
+    failures: list[Failure] = []
+    if not missing:
+        return failures
+    notice(missing[0], done, len(cells))
+    for cell in missing:
+        study.run_dir(cell).parent.mkdir(parents=True, exist_ok=True)
+    tasks = lab.tasks()
+    futures = {
+        tasks.submit_task(
+            SIDE_BY_SIDE[name],
+            cell,
+            study.run_dir(cell).resolve(),
+            study.place(cell).resolve(),
+            name=f"{name}.{cell.name}",
+        ): cell
+        for cell in missing
+    }
+    for future in as_completed(futures):
+        error = future.exception()
+        if error is None:
+            done += 1
+        else:
+            failures.append(Failure(futures[future], _short(error)))
+        notice(futures[future], done, len(cells))
+    return failures
+
+
+def _short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
+def conclude(request: Request, study: StudyDirectory) -> list[Findings]:
+    """Return what the results that are there say, and write it beside them."""
+    groups = cells_of(request)
+    addon = study.results(baseline.cells(request.profile))
+    found = []
+    for name, cells in groups.items():
+        if name not in request.questions:
+            continue
+        results = study.results(cells)
+        one = _findings(name, results, addon)
+        found.append(replace(one, missing=len(cells) - len(results)))
+    save(found, study.path, request.profile)
+    return found
+
+
+def _findings(name: str, results: Sequence[Result], addon: Sequence[Result]) -> Findings:
+    if name == rq1.NAME:
+        return rq1.findings(results, addon)
+    if name == rq2.NAME:
+        return rq2.findings(results, addon)
+    return {rq3.NAME: rq3, rq4.NAME: rq4, rq5.NAME: rq5}[name].findings(results)
+
+
+def save(found: Iterable[Findings], out: Path, profile: Profile) -> None:
+    """Write tables, pictures, `report.md` and `report.html`."""
+    from pilotcut.study.page import save_page
+
+    found = list(found)
+    for one in found:
+        place = out / one.question
+        place.mkdir(parents=True, exist_ok=True)
+        for table in one.tables:
+            tables.save_csv(table, place / f"{table.name}.csv")
+            (place / f"{table.name}.md").write_text(tables.markdown(table) + "\n", encoding="utf-8")
+        for plot in one.plots:
+            figures.save_picture(plot, place / f"{plot.name}.png")
+    heading, about = "The study of arXiv:2602.16233 on pilotcut", _about(profile)
+    document = tables.document(found, heading, about)
+    (out / "report.md").write_text(document, encoding="utf-8")
+    save_page(found, heading, about, out / "report.html")
+
+
+def _about(profile: Profile) -> str:
+    return (
+        f"Profile {profile.name}: {profile.qubits} qubits, ZFeatureMap and RealAmplitudes(reps=1), "
+        f"Z on every qubit, {profile.shots:,} shots a subexperiment, batches of "
+        f"{profile.batch_size}. Every question names the mode it was measured in."
+    )
