@@ -1,0 +1,472 @@
+"""Figures of the usual kinds, as elements of a page: lines, bars, histograms, points.
+
+Every figure is as wide as its place, shows values on hovering, and draws nothing around itself;
+the legend is the page's. Colours are those of `page.LIGHT`, by the number of the series; the
+page turns them for dark. None of it knows what the numbers mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import escape
+
+from pilotcut.report.page import LIGHT, Element, Key, figure
+
+if TYPE_CHECKING:
+    from bokeh.plotting import figure as Figure  # noqa: N812
+
+#: Number of colours of series; behind the last the first comes again, dashed.
+COLOURS = 7
+
+_HEIGHT = 280
+_BETWEEN = "#7d8590"
+_FONT = "system-ui, -apple-system, Roboto, Arial, sans-serif"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of a figure.
+
+    Parameters
+    ----------
+    name
+        For the legend; lines of one name are hidden together.
+    x, y
+        Where it goes; gaps where y is NaN or None.
+    low, high
+        An error band around it, if known.
+    colour
+        Number of its colour, or "muted"; its place among the series if None.
+    dashed
+        Draw it dashed.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    low: Sequence[float | None] | None = None
+    high: Sequence[float | None] | None = None
+    colour: int | str | None = None
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A value to compare with: a dashed line across the figure.
+
+    Parameters
+    ----------
+    value
+        Where it is on its axis.
+    label
+        What it is.
+    axis
+        "y" for a level, "x" for a moment.
+    """
+
+    value: float
+    label: str
+    axis: str = "y"
+
+
+# -- kinds of figures ------------------------------------------------------------------
+
+
+def lines(
+    series: Sequence[Series],
+    x_label: str,
+    y_label: str,
+    *,
+    caption: str = "",
+    references: Sequence[Reference] = (),
+    log_x: bool = False,
+    log_y: bool = False,
+    y_range: tuple[float | None, float | None] | None = None,
+    percent: bool = False,
+    markers: bool | None = None,
+    height: int = _HEIGHT,
+    half: bool = False,
+) -> Element:
+    """Return lines with error bands; `y` is a share to be told in percent if `percent`.
+
+    Markers are drawn where points are few, unless `markers` says otherwise.
+    """
+    plot = blank(x_label, y_label, height=height, log_x=log_x, log_y=log_y, percent=percent)
+    set_range(plot.y_range, *(y_range or (None, None)))
+    drawn = []
+    for number, one in enumerate(series):
+        colour = number % COLOURS if one.colour is None else one.colour
+        is_dashed = one.dashed or (one.colour is None and number >= COLOURS)
+        drawn.append(replace(one, colour=colour, dashed=is_dashed))
+    for one in drawn:
+        _draw_line(plot, one, percent, markers)
+    for reference in references:
+        draw_reference(plot, reference)
+    keys = [Key(one.name, one.colour or 0, one.dashed) for one in drawn]
+    legend = list(dict.fromkeys(keys)) if len(keys) > 1 else []
+    return figure(plot, caption, legend, half=half)
+
+
+def _draw_line(plot: Figure, one: Series, percent: bool, markers: bool | None) -> None:
+    colour = colour_of(one.colour or 0)
+    data = {"x": _numbers(one.x), "y": _numbers(one.y)}
+    source = _source(data | {"name": [one.name] * len(one.x)})
+    if one.low is not None and one.high is not None:
+        band = {"x": data["x"], "low": _numbers(one.low), "high": _numbers(one.high)}
+        plot.varea("x", "low", "high", source=_source(band), fill_color=colour, fill_alpha=0.18,
+                   name=one.name)  # fmt: skip
+    dash = "dashed" if one.dashed else "solid"
+    drawn: Any = plot.line("x", "y", source=source, line_color=colour, line_width=2, line_dash=dash,
+                      line_join="round", name=one.name)  # fmt: skip
+    if markers or (markers is None and len(one.x) <= 60):
+        drawn = plot.scatter("x", "y", source=source, size=6, fill_color=colour, name=one.name,
+                             line_color=LIGHT["card"], line_width=1)  # fmt: skip
+    value = "@y{0.0 %}" if percent else "@y{0.[0000]a}"
+    x_label, y_label = (str(axis[0].axis_label or "") for axis in (plot.xaxis, plot.yaxis))
+    hover(plot, [drawn], [("", "@name"), (x_label, "@x{0.[000]a}"), (y_label, value)])
+
+
+def bars(
+    categories: Sequence[str],
+    groups: Mapping[str, Sequence[float | None]],
+    y_label: str,
+    *,
+    x_label: str = "",
+    caption: str = "",
+    stacked: bool = False,
+    errors: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    references: Sequence[Reference] = (),
+    colours: Sequence[int | str] | None = None,
+    log_y: bool = False,
+    percent: bool = False,
+    height: int = _HEIGHT,
+    half: bool = False,
+) -> Element:
+    """Return upright bars: for every category one of each group, side by side or stacked.
+
+    Parameters
+    ----------
+    categories
+        Names below the bars; those that come twice are told apart by a number.
+    groups
+        For each name of the legend one value a category; None leaves a bar out.
+    errors
+        Of groups not stacked: from where to where each bar may end, by group.
+    """
+    names = _unique(categories)
+    plot = blank(x_label, y_label, height=height, log_y=log_y, percent=percent, x_range=names)
+    chosen = list(colours) if colours is not None else [k % COLOURS for k in range(len(groups))]
+    floor = _floor(groups) if log_y else 0.0
+    bottoms = np.full(len(names), floor)
+    width = 0.72 if stacked or len(groups) == 1 else 0.8 / len(groups)
+    for number, (group, values) in enumerate(groups.items()):
+        heights = _numbers(values)
+        shift = 0.0 if stacked else (number - (len(groups) - 1) / 2) * width
+        tops = np.where(np.isnan(heights), bottoms, bottoms + heights if stacked else heights)
+        data = {
+            "x": [(name, shift) for name in names],
+            "bottom": bottoms.copy(),
+            "top": tops,
+            "value": heights,
+            "category": list(categories),
+            "name": [group] * len(names),
+        }
+        drawn = plot.vbar("x", bottom="bottom", top="top", width=width * 0.94, name=group,
+                          source=_source(data), fill_color=colour_of(chosen[number]),
+                          line_color=LIGHT["card"], line_width=0.6)  # fmt: skip
+        value = "@value{0.0 %}" if percent else "@value{0.[0000]a}"
+        hover(plot, [drawn], [("", "@category"), ("@name", value)])
+        if errors and group in errors:
+            _draw_errors(plot, data["x"], errors[group], group)
+        if stacked:
+            bottoms = tops
+    for reference in references:
+        draw_reference(plot, reference)
+    if not log_y:
+        set_range(plot.y_range, 0)
+    legend = [Key(name, colour) for name, colour in zip(groups, chosen, strict=False)]
+    return figure(plot, caption, legend if len(legend) > 1 else (), half=half)
+
+
+def _draw_errors(plot: Figure, x: Any, ends: Sequence[tuple[float, float]], name: str) -> None:
+    from bokeh.models.annotations import TeeHead, Whisker
+
+    low, high = zip(*ends, strict=True) if ends else ((), ())
+    source = _source({"x": x, "low": _numbers(low), "high": _numbers(high)})
+    # Bokeh does not draw heads anew when their colour changes: one that suits light and dark.
+    style: dict[str, Any] = {"line_color": _BETWEEN, "line_width": 1.3}
+    heads: dict[str, Any] = {
+        "upper_head": TeeHead(size=7, **style),
+        "lower_head": TeeHead(size=7, **style),
+    }
+    plot.add_layout(Whisker(base="x", lower="low", upper="high", source=source, name=name,
+                            level="annotation", **style, **heads))  # fmt: skip
+
+
+def rows(
+    categories: Sequence[str],
+    values: Sequence[float],
+    x_label: str,
+    *,
+    caption: str = "",
+    colour: int | str = 0,
+    percent: bool = False,
+    x_range: tuple[float, float] | None = None,
+    references: Sequence[Reference] = (),
+    half: bool = False,
+) -> Element:
+    """Return bars that lie, the first on top: for many categories or long names."""
+    names = _unique(categories)
+    plot = blank(x_label, "", height=70 + 26 * len(names), y_range=list(reversed(names)))
+    data = {"y": names, "right": _numbers(values), "category": list(categories)}
+    drawn = plot.hbar("y", right="right", height=0.7, source=_source(data),
+                      fill_color=colour_of(colour), line_color=None)  # fmt: skip
+    hover(plot, [drawn], [("@category", "@right{0.0 %}" if percent else "@right{0.[0000]a}")])
+    set_range(plot.x_range, 0)
+    if x_range is not None:
+        set_range(plot.x_range, *x_range)
+    _format(plot.xaxis, percent)
+    plot.ygrid.grid_line_color = None
+    plot.xgrid.grid_line_color = LIGHT["line"]
+    for reference in references:
+        draw_reference(plot, reference)
+    return figure(plot, caption, half=half)
+
+
+def histogram(
+    values: Mapping[str, Sequence[float]],
+    x_label: str,
+    y_label: str,
+    *,
+    caption: str = "",
+    bins: int = 40,
+    log_x: bool = False,
+    percent: bool = False,
+    references: Sequence[Reference] = (),
+    height: int = _HEIGHT,
+    half: bool = False,
+) -> Element:
+    """Return how often values occur, those of several groups on each other."""
+    plot = blank(x_label, y_label, height=height, log_x=log_x)
+    every = _finite(np.concatenate([_numbers(some) for some in values.values()]), log_x)
+    edges = _edges(every, bins, log_x)
+    bottoms = np.zeros(len(edges) - 1)
+    for number, (name, some) in enumerate(values.items()):
+        counts, _ = np.histogram(_finite(_numbers(some), log_x), edges)
+        data = {"left": edges[:-1], "right": edges[1:], "bottom": bottoms,
+                "top": bottoms + counts, "count": counts, "name": [name] * len(counts)}  # fmt: skip
+        drawn = plot.quad("left", "right", "top", "bottom", source=_source(data), name=name,
+                          fill_color=colour_of(number % COLOURS), line_color=LIGHT["card"],
+                          line_width=0.5)  # fmt: skip
+        ends = "@left{0.0 %} to @right{0.0 %}" if percent else "@left{0.[000]a} to @right{0.[000]a}"
+        hover(plot, [drawn], [("@name", "@count{0,0}"), (x_label, ends)])
+        bottoms = bottoms + counts
+    _format(plot.xaxis, percent)
+    set_range(plot.y_range, 0)
+    for reference in references:
+        draw_reference(plot, reference)
+    legend = [Key(name, number % COLOURS) for number, name in enumerate(values)]
+    return figure(plot, caption, legend if len(legend) > 1 else (), half=half)
+
+
+def points(
+    series: Sequence[Series],
+    x_label: str,
+    y_label: str,
+    *,
+    caption: str = "",
+    diagonal: bool = False,
+    log: bool = False,
+    height: int = _HEIGHT,
+    half: bool = False,
+) -> Element:
+    """Return points without lines, over the diagonal where both axes measure the same."""
+    plot = blank(x_label, y_label, height=height, log_x=log, log_y=log)
+    if diagonal:
+        from bokeh.models.annotations import Slope
+
+        every = np.concatenate([_numbers(a) for s in series for a in (s.x, s.y)])
+        every = _finite(every, log)
+        if log and len(every):  # a straight line on logarithmic axes only from point to point
+            ends = [every.min() / 1.2, every.max() * 1.2]
+            plot.line(ends, ends, line_color=LIGHT["cmuted"], line_dash="dashed")
+        else:
+            plot.add_layout(Slope(gradient=1, y_intercept=0, line_color=LIGHT["cmuted"],
+                                  line_dash="dashed"))  # fmt: skip
+    for number, one in enumerate(series):
+        colour = number % COLOURS if one.colour is None else one.colour
+        data = {"x": _numbers(one.x), "y": _numbers(one.y), "name": [one.name] * len(one.x)}
+        drawn = plot.scatter("x", "y", source=_source(data), size=7, fill_alpha=0.6, name=one.name,
+                             fill_color=colour_of(colour), line_color=None)  # fmt: skip
+        hover(
+            plot, [drawn], [("", "@name"), (x_label, "@x{0.[0000]a}"), (y_label, "@y{0.[0000]a}")]
+        )
+    legend = [
+        Key(one.name, number % COLOURS if one.colour is None else one.colour)
+        for number, one in enumerate(series)
+    ]
+    return figure(plot, caption, legend if len(legend) > 1 else (), half=half)
+
+
+# -- parts of figures ------------------------------------------------------------------
+
+
+def blank(
+    x_label: str,
+    y_label: str,
+    *,
+    height: int = _HEIGHT,
+    log_x: bool = False,
+    log_y: bool = False,
+    percent: bool = False,
+    **options: Any,
+) -> Figure:
+    """Return an empty figure of Bokeh in the looks of the page."""
+    from bokeh.plotting import figure as make
+
+    plot = make(
+        height=height,
+        sizing_mode="stretch_width",
+        min_width=120,
+        x_axis_type="log" if log_x else "auto",
+        y_axis_type="log" if log_y else "auto",
+        tools="box_zoom,reset",
+        active_drag=None,  # a finger on the figure scrolls the page
+        toolbar_location="above",
+        toolbar_inner=True,
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+        min_border_right=14,
+        **options,
+    )
+    plot.toolbar.autohide = True
+    plot.toolbar.stylesheets = [
+        ":host { background: none !important; --icon-color: var(--muted); }"
+    ]
+    plot.toolbar.logo = None
+    plot.xaxis.axis_label, plot.yaxis.axis_label = x_label or None, y_label or None
+    for axis in plot.axis:
+        axis.axis_line_color = LIGHT["line"]
+        axis.major_tick_line_color = LIGHT["line"]
+        axis.minor_tick_line_color = None
+        axis.major_label_text_color = axis.axis_label_text_color = LIGHT["muted"]
+        axis.major_label_text_font = axis.axis_label_text_font = _FONT
+        axis.major_label_text_font_size = axis.axis_label_text_font_size = "12px"
+        axis.axis_label_text_font_style = "normal"
+    plot.xgrid.grid_line_color = None
+    plot.ygrid.grid_line_color = LIGHT["line"]
+    _format(plot.yaxis, percent)
+    return plot
+
+
+def hover(plot: Figure, renderers: Sequence[Any], told: Sequence[tuple[str, str]]) -> None:
+    """Tell values below the pointer: pairs of a word, which may be empty, and a column as "@x".
+
+    Columns are escaped by Bokeh, words here.
+    """
+    from bokeh.models import HoverTool
+
+    words = ((word if "@" in word else escape(word), column) for word, column in told)
+    muted = '<span style="color: var(--muted)">'
+    lines = "".join(f"<div>{muted}{word}</span> {column}</div>" for word, column in words)
+    told_html = f'<div style="font: 13px/1.45 {_FONT}">{lines}</div>'
+    plot.add_tools(HoverTool(renderers=list(renderers), tooltips=told_html, visible=False))
+
+
+def set_range(axis_range: Any, start: float | None = None, end: float | None = None) -> None:
+    """Fix the ends of an axis that are not None; data decide the others."""
+    if start is not None:
+        axis_range.start = start
+    if end is not None:
+        axis_range.end = end
+
+
+def draw_reference(plot: Figure, reference: Reference) -> None:
+    """Draw a dashed line across the figure, with its label."""
+    from bokeh.models.annotations import Label, Span
+
+    is_level = reference.axis == "y"
+    plot.add_layout(
+        Span(
+            location=reference.value,
+            dimension="width" if is_level else "height",
+            line_color=LIGHT["muted"],
+            line_dash="dashed",
+            line_width=1,
+        )
+    )
+    place: dict[str, Any] = {"x": reference.value, "y": 4, "y_units": "screen", "x_offset": 4}
+    if is_level:
+        place = {"x": 6, "x_units": "screen", "y": reference.value, "y_offset": 2}
+    plot.add_layout(
+        Label(
+            **place,
+            text=reference.label,
+            text_color=LIGHT["muted"],
+            text_font=_FONT,
+            text_font_size="11px",
+        )
+    )
+
+
+def colour_of(number: int | str) -> str:
+    """Return the light colour of a series."""
+    return LIGHT[f"c{number % COLOURS}" if isinstance(number, int) else f"c{number}"]
+
+
+def _format(axis: Any, percent: bool) -> None:
+    from bokeh.models import NumeralTickFormatter
+
+    if percent:
+        axis.formatter = NumeralTickFormatter(format="0 %")
+
+
+def _source(data: Mapping[str, Any]) -> Any:
+    from bokeh.models import ColumnDataSource
+
+    return ColumnDataSource(dict(data))
+
+
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if v is None else v for v in values], dtype=float)
+
+
+def _finite(values: np.ndarray, positive: bool) -> np.ndarray:
+    values = values[np.isfinite(values)]
+    return values[values > 0] if positive else values
+
+
+def _edges(values: np.ndarray, bins: int, log: bool) -> np.ndarray:
+    """Return the ends of the bins, also for no values, or for one many times."""
+    if not len(values):
+        return np.array([1.0, 2.0])
+    low, high = float(values.min()), float(values.max())
+    if log:
+        low, high = (low, high) if high > low * 1.001 else (low / 1.1, high * 1.1)
+        return np.geomspace(low, high, bins + 1)
+    if high - low <= 1e-9 * max(abs(high), abs(low), 1e-9):
+        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+    return np.linspace(low, high, bins + 1)
+
+
+def _floor(groups: Mapping[str, Sequence[float | None]]) -> float:
+    """Return where bars begin on a logarithmic axis: below the least of them."""
+    every = [_finite(_numbers(values), True) for values in groups.values()]
+    least = [float(some.min()) for some in every if len(some)]
+    return min(least, default=1.0) / 2
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Return names that are told apart by a number where they would be the same."""
+    found: list[str] = []
+    for name in names:
+        told, number = name, 2
+        while told in found:
+            told, number = f"{name} ({number})", number + 1
+        found.append(told)
+    return found
