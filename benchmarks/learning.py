@@ -12,8 +12,9 @@ from pathlib import Path
 from scaleout import local
 
 from pilotcut import TaskManager
+from pilotcut.training.config import TrainingConfig
+from pilotcut.training.run import TrainingRun
 from pilotcut.training.run_directory import RunDirectory
-from pilotcut.training.trainer import Trainer, TrainingConfig
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
                 config = TrainingConfig(
                     options.dataset, cuts=cuts, epochs=options.epochs, seed=seed
                 )
-                trainer = Trainer(config, RunDirectory(Path(place) / f"{seed}-{cuts}"), tasks)
+                trainer = TrainingRun(config, RunDirectory(Path(place) / f"{seed}-{cuts}"), tasks)
                 end = trainer.train()
                 share = end["stage_seconds"]["reconstruct"] / sum(end["stage_seconds"].values())
                 print(

@@ -22,8 +22,8 @@ from scaleout import local
 from pilotcut import TaskManager
 from pilotcut.trace import read_jsonl
 from pilotcut.training.config import TrainingConfig
+from pilotcut.training.run import TrainingRun
 from pilotcut.training.run_directory import RunDirectory
-from pilotcut.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def train(place: Path, options: argparse.Namespace, tasks: TaskManager) -> Run:
         "iris", cuts=options.cuts, epochs=options.epochs, qubits=options.qubits, seed=7
     )
     run = RunDirectory(place)
-    trainer = Trainer(config, run, tasks)
+    trainer = TrainingRun(config, run, tasks)
     started = perf_counter()
     trainer.train()
     wall_s = perf_counter() - started

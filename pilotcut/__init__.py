@@ -24,10 +24,14 @@ if TYPE_CHECKING:
     from pilotcut.pilots import PilotManager
     from pilotcut.qnn import CutQNN, cut_qnn
     from pilotcut.tasks import TaskManager
+    from pilotcut.training.callbacks import Callback
+    from pilotcut.training.run import TrainingRun, trained
+    from pilotcut.training.trainer import Trainer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Callback",
     "CutEstimator",
     "CutGradient",
     "CutPlan",
@@ -35,6 +39,8 @@ __all__ = [
     "Distribution",
     "PilotManager",
     "TaskManager",
+    "Trainer",
+    "TrainingRun",
     "UserError",
     "__version__",
     "compile_plan",
@@ -43,9 +49,11 @@ __all__ = [
     "recommend",
     "reconstruct_probabilities",
     "sample",
+    "trained",
 ]
 
 _HOME = {
+    "Callback": "pilotcut.training.callbacks",
     "CutEstimator": "pilotcut.estimator",
     "CutGradient": "pilotcut.gradient",
     "CutPlan": "pilotcut.cutting.plan",
@@ -53,6 +61,8 @@ _HOME = {
     "Distribution": "pilotcut.distribution",
     "PilotManager": "pilotcut.pilots",
     "TaskManager": "pilotcut.tasks",
+    "Trainer": "pilotcut.training.trainer",
+    "TrainingRun": "pilotcut.training.run",
     "UserError": "pilotcut.errors",
     "compile_plan": "pilotcut.cutting.plan",
     "cut_qnn": "pilotcut.qnn",
@@ -60,6 +70,7 @@ _HOME = {
     "recommend": "pilotcut.dreamer.recommend",
     "reconstruct_probabilities": "pilotcut.distribution",
     "sample": "pilotcut.distribution",
+    "trained": "pilotcut.training.run",
 }
 
 

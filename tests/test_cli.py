@@ -16,13 +16,22 @@ from pilotcut.training.config import TrainingConfig
 TINY = ["--qubits", "2", "--epochs", "1", "--shots", "16", "--batch-size", "64"]
 JSON_KEYS = [
     "dataset",
+    "classes",
     "qubits",
+    "reps",
     "cuts",
     "fragments",
     "mode",
     "shots",
+    "optimizer",
+    "epochs",
+    "best_epoch",
+    "stopped_early",
     "accuracy",
     "loss",
+    "train_accuracy",
+    "val_accuracy",
+    "val_loss",
     "seconds",
     "stage_seconds",
     "queries",
@@ -56,10 +65,10 @@ def finished(tmp_path_factory):
     """Return the directory of a finished run with one cut."""
     path = tmp_path_factory.mktemp("finished") / "run"
     config = TrainingConfig("iris", qubits=2, epochs=1, shots=16, batch_size=64, cuts=1)
+    from pilotcut.training.run import TrainingRun
     from pilotcut.training.run_directory import RunDirectory
-    from pilotcut.training.trainer import Trainer
 
-    Trainer(config, RunDirectory(path)).train()
+    TrainingRun(config, RunDirectory(path)).train()
     return path
 
 

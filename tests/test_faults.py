@@ -18,8 +18,8 @@ from pilotcut.pilots import PilotManager
 from pilotcut.tasks import TaskManager
 from pilotcut.trace import read_jsonl
 from pilotcut.training.config import TrainingConfig
+from pilotcut.training.run import TrainingRun
 from pilotcut.training.run_directory import RunDirectory
-from pilotcut.training.trainer import Trainer
 
 CONFIG = TrainingConfig("iris", qubits=2, cuts=1, shots=16, batch_size=16, seed=5)
 PATIENCE_S = 60
@@ -32,7 +32,7 @@ def undisturbed(tmp_path_factory):
     @cache
     def run_of(epochs):
         path = tmp_path_factory.mktemp("undisturbed") / "run"
-        Trainer(replace(CONFIG, epochs=epochs), RunDirectory(path)).train()
+        TrainingRun(replace(CONFIG, epochs=epochs), RunDirectory(path)).train()
         return path
 
     return run_of
@@ -127,7 +127,7 @@ def test_a_worker_killed_in_the_middle_of_training_changes_no_number(tmp_path, u
             assert killed.wait(PATIENCE_S), "the worker was to die before the last batches"
 
     with PilotManager([description]) as pilots, TaskManager(pilots) as tasks:
-        Trainer(replace(CONFIG, epochs=2), run, tasks).train(progress=progress)
+        TrainingRun(replace(CONFIG, epochs=2), run, tasks).train(progress=progress)
     assert killed.is_set()
     assert [r["kind"] for r in records(run.trace)].count("compile") == 1
     assert_same_result(run.path, undisturbed(2))
@@ -145,7 +145,7 @@ def test_a_training_killed_in_the_middle_of_an_epoch_is_resumed(tmp_path, undist
     assert [r["epoch"] for r in done] == list(range(1, len(done) + 1))
     assert len(records(path / "trace.jsonl")) > seen
     epochs = len(done) + 1
-    Trainer(replace(CONFIG, epochs=epochs), RunDirectory(path)).train(resume=True)
+    TrainingRun(replace(CONFIG, epochs=epochs), RunDirectory(path)).train(resume=True)
     assert_same_result(path, undisturbed(epochs))
 
 
@@ -168,5 +168,5 @@ def test_ctrl_c_ends_soon_leaves_no_process_and_can_be_resumed(
     assert len(family) >= (4 if where == "laptop" else 0)
     wait_until(lambda: not any(map(is_running, family)))
     epochs = len(records(run.metrics)) + 1
-    Trainer(replace(CONFIG, epochs=epochs), run).train(resume=True)
+    TrainingRun(replace(CONFIG, epochs=epochs), run).train(resume=True)
     assert_same_result(run.path, undisturbed(epochs))

@@ -19,8 +19,8 @@ from pilotcut.tasks import TaskManager
 from pilotcut.trace import STAGES, JsonLines, read_jsonl
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.model import classifier
+from pilotcut.training.run import TrainingRun, default_run_directory
 from pilotcut.training.run_directory import RunDirectory
-from pilotcut.training.trainer import Trainer, default_run_directory
 
 SMALL = TrainingConfig("iris", qubits=2, cuts=1, shots=16, epochs=2, batch_size=40, seed=3)
 TRACE_FIELDS = {
@@ -35,6 +35,16 @@ TRACE_FIELDS = {
     "stage_seconds",
     "wall_s",
     "worker_s",
+}
+METRICS = {
+    "epoch",
+    "loss",
+    "train_accuracy",
+    "accuracy",
+    "seconds",
+    "learning_rate",
+    "val_loss",
+    "val_accuracy",
 }
 
 
@@ -57,7 +67,7 @@ def finished(tmp_path_factory):
 
 
 def train(path, config=SMALL, tasks=None, resume=False, progress=None):
-    return Trainer(config, RunDirectory(path), tasks).train(resume=resume, progress=progress)
+    return TrainingRun(config, RunDirectory(path), tasks).train(resume=resume, progress=progress)
 
 
 def stop_at(epoch, batch):
@@ -104,9 +114,7 @@ def test_a_run_directory_holds_settings_records_metrics_and_weights(finished):
         assert record["seed"] == [3, record["batch"]]
     assert [record["batch"] for record in batches] == list(range(len(batches)))
     epochs = read_jsonl(run.metrics)
-    assert [(e["epoch"], set(e)) for e in epochs] == [
-        (n, {"epoch", "loss", "train_accuracy", "accuracy", "seconds"}) for n in (1, 2)
-    ]
+    assert [(e["epoch"], set(e)) for e in epochs] == [(n, METRICS) for n in (1, 2)]
     assert (epochs[-1]["loss"], epochs[-1]["accuracy"]) == (summary["loss"], summary["accuracy"])
     network = TorchConnector(network_of(SMALL, CutEstimator(labels="AB", shots=16)))
     network.load_state_dict(weights(run.path))

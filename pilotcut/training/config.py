@@ -8,38 +8,88 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any
 
 from pilotcut.errors import UserError
 
-#: Least and greatest value of each number, and what a user may try instead.
+#: Optimisers by name, and the learning rate of each unless another is asked for.
+LEARNING_RATES: dict[str, float] = {
+    "adam": 0.1,
+    "sgd": 0.1,
+    "lbfgs": 1.0,
+    "cobyla": 1.0,
+    "spsa": 0.3,
+}
+
+#: Optimisers that see values of the loss and no gradient.
+GRADIENT_FREE = frozenset({"cobyla", "spsa"})
+
+#: Losses by name.
+LOSSES = ("mse", "hinge", "bce", "cross_entropy")
+
+#: Learning-rate schedules by name.
+SCHEDULES = ("constant", "cosine", "step", "exponential", "plateau")
+
+#: Least and greatest value of each whole number, and what a user may try instead.
 _RANGES: dict[str, tuple[int, int | None, str]] = {
     "qubits": (1, None, "4 suits iris"),
+    "classes": (2, 10, "2 is the default"),
+    "reps": (1, None, "1 is the default"),
     "shots": (1, 10**8, "1024 is a usual choice"),
     "epochs": (1, None, "10 is a usual choice"),
     "batch_size": (1, None, "16 is a usual choice"),
+    "patience": (1, None, "leave it out to train all epochs"),
+    "samples": (10, None, "leave it out to keep up to 1000"),
     "seed": (0, 2**32 - 1, "0 is the default"),
 }
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What `pilotcut train` was asked to do; its defaults stand here and nowhere else."""
+    """What `pilotcut train` was asked to do; its defaults stand here and nowhere else.
+
+    Attributes
+    ----------
+    classes
+        Two are told apart by the sign of one expectation; more have one observable each.
+    reps
+        Of the ansatz.
+    samples
+        Upper limit of samples before they are split; None is that of `load_dataset`.
+    validation
+        Share of the training samples that is held out to watch.
+    learning_rate
+        None is the optimiser's own (`LEARNING_RATES`).
+    loss
+        "auto" is "mse" for two classes and "cross_entropy" for more.
+    patience
+        End after this many epochs without a lower validation loss, with the best weights.
+    """
 
     dataset: str
     qubits: int = 4
+    classes: int = 2
+    reps: int = 1
     cuts: int | str | None = None
     labels: str | None = None
     mode: str = "counts"
     shots: int = 1024
     epochs: int = 10
     batch_size: int = 16
-    learning_rate: float = 0.1
+    samples: int | None = None
+    validation: float = 0.0
+    optimizer: str = "adam"
+    learning_rate: float | None = None
+    loss: str = "auto"
+    schedule: str = "constant"
+    patience: int | None = None
     seed: int = 0
     data_dir: str | None = None
     pilots: str | None = None
     reconstruction: str = "auto"
     store: bool = False
+    tensorboard: bool = False
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> TrainingConfig:
@@ -49,11 +99,57 @@ class TrainingConfig:
     def check(self) -> None:
         """Raise one `UserError` with every setting that makes no sense."""
         faults = [fault for name in _RANGES if (fault := self._range_fault(name))]
-        if not 0 < self.learning_rate < float("inf"):
+        faults += self._choice_faults()
+        faults += self._number_faults()
+        faults += self._combination_faults()
+        if faults:
+            raise UserError(faults)
+
+    @property
+    def chosen_loss(self) -> str:
+        """The loss by its name, also where it was left to us."""
+        if self.loss != "auto":
+            return self.loss
+        return "mse" if self.classes == 2 else "cross_entropy"
+
+    def _range_fault(self, name: str) -> str | None:
+        value = getattr(self, name)
+        least, most, advice = _RANGES[name]
+        if value is None or (value >= least and (most is None or value <= most)):
+            return None
+        limit = f"from {least}" if most is None else f"from {least} to {most}"
+        return f"{name} is {value}, expected a whole number {limit}; {advice}"
+
+    def _choice_faults(self) -> list[str]:
+        from pilotcut.estimator import MODES
+        from pilotcut.reconstructing import RECONSTRUCTIONS
+
+        known = {
+            "mode": MODES,
+            "reconstruction": RECONSTRUCTIONS,
+            "loss": ("auto", *LOSSES),
+            "schedule": SCHEDULES,
+        }
+        found = {name: getattr(self, name) for name in known} | {
+            "optimizer": self.optimizer.lower()
+        }
+        known |= {"optimizer": tuple(LEARNING_RATES)}
+        return [choice_fault(n, found[n], k) for n, k in known.items() if found[n] not in k]
+
+    def _number_faults(self) -> list[str]:
+        faults = []
+        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
+            faults.append(rate_fault(self.learning_rate))
+        if not (isfinite(self.validation) and 0 <= self.validation < 1):
             faults.append(
-                f"learning_rate is {self.learning_rate}, expected a number above 0; "
-                f"{default_of('learning_rate')} is a usual choice"
+                f"validation is {self.validation}, expected a share of the training samples from "
+                f"0 and below 1; 0.2 is a usual choice"
             )
+        return faults
+
+    def _combination_faults(self) -> list[str]:
+        """Return what is wrong with settings that are right one by one."""
+        faults = []
         if isinstance(self.cuts, str) and self.cuts != "auto":
             faults.append(
                 f"cuts is '{self.cuts}', expected a whole number from 0, or 'auto'; leave it out "
@@ -64,30 +160,59 @@ class TrainingConfig:
                 f"cuts is {self.cuts} and labels is '{self.labels}', expected one of the two; "
                 f"leave out cuts to cut as the labels say"
             )
-        faults += self._choice_faults()
-        if faults:
-            raise UserError(faults)
-
-    def _range_fault(self, name: str) -> str | None:
-        value = getattr(self, name)
-        least, most, advice = _RANGES[name]
-        if value >= least and (most is None or value <= most):
-            return None
-        limit = f"from {least}" if most is None else f"from {least} to {most}"
-        return f"{name} is {value}, expected a whole number {limit}; {advice}"
-
-    def _choice_faults(self) -> list[str]:
-        from pilotcut.estimator import MODES
-        from pilotcut.reconstructing import RECONSTRUCTIONS
-
-        faults = []
-        for name, known in {"mode": MODES, "reconstruction": RECONSTRUCTIONS}.items():
-            value = getattr(self, name)
-            if value not in known:
-                close = difflib.get_close_matches(value, known, n=1)
-                advice = f"did you mean '{close[0]}'?" if close else f"try '{default_of(name)}'"
-                faults.append(f"{name} is '{value}', expected one of {', '.join(known)}; {advice}")
+        if 1 <= self.qubits < self.classes and self.classes > 2:
+            faults.append(
+                f"classes is {self.classes} on {self.qubits} qubits, expected a qubit for each "
+                f"class; give at least {self.classes} qubits"
+            )
+        if self.loss in LOSSES and (self.classes > 2) != (self.loss == "cross_entropy"):
+            fitting = "cross_entropy" if self.classes > 2 else "mse, hinge or bce"
+            faults.append(
+                f"loss is '{self.loss}' for {self.classes} classes, expected {fitting}; leave it "
+                f"out for the usual one"
+            )
+        if self.patience is not None and self.validation == 0:
+            faults.append(
+                f"patience is {self.patience} and validation is 0, expected samples to watch; "
+                f"give validation 0.2"
+            )
+        if self.schedule in SCHEDULES and (fault := schedule_fault(self.optimizer, self.schedule)):
+            faults.append(fault)
         return faults
+
+
+def choice_fault(name: str, value: str, known: tuple[str, ...]) -> str:
+    """Return the line that says which names there are."""
+    close = difflib.get_close_matches(value.lower(), known, n=1)
+    advice = f"did you mean '{close[0]}'?" if close else f"try '{known[0]}'"
+    return f"{name} is '{value}', expected one of {', '.join(known)}; {advice}"
+
+
+def rate_fault(rate: float) -> str:
+    """Return the line on a learning rate that is none."""
+    return (
+        f"learning_rate is {rate}, expected a number above 0; {LEARNING_RATES['adam']} is a usual "
+        f"choice"
+    )
+
+
+def schedule_fault(optimizer: str, schedule: str) -> str | None:
+    """Return the line on a schedule for an optimiser that has no learning rate to change."""
+    if optimizer.lower() not in GRADIENT_FREE or schedule == "constant":
+        return None
+    return (
+        f"schedule is '{schedule}' with optimizer '{optimizer}', expected 'constant': it has no "
+        f"learning rate to change; leave schedule out or take adam, sgd or lbfgs"
+    )
+
+
+def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings so that two that ask the same are the same."""
+    optimizer = str(settings["optimizer"]).lower()
+    rate = settings["learning_rate"]
+    if rate is None:
+        rate = LEARNING_RATES.get(optimizer)
+    return dict(settings) | {"optimizer": optimizer, "learning_rate": rate}
 
 
 def default_of(name: str) -> Any:

@@ -1,13 +1,13 @@
-"""Data sets for two-class quantum classifiers: one row per sample, one feature per qubit.
+"""Data sets for quantum classifiers: one row per sample, one feature per qubit.
 
 Owns where the numbers come from (scikit-learn's copies, local MNIST files), the split, and the
 preparation: standardise and project to the qubit count where there are more features than
 qubits, then scale into the range of an encoding angle, all fitted on the training part alone.
 Knows nothing of circuits and never touches the network.
 
-Iris is versicolor against virginica. Setosa against either is separable by one threshold on one
-petal length, so every model reaches 100 % there and a comparison of cut with uncut says nothing;
-versicolor and virginica overlap, and a linear classifier stays near 95 %.
+Iris with two classes is versicolor against virginica. Setosa against either is separable by one
+threshold on one petal length, so every model reaches 100 % there and a comparison of cut with
+uncut says nothing; versicolor and virginica overlap, and a linear classifier stays near 95 %.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from pilotcut.errors import DataError
 
 Floats = NDArray[np.float64]
+Labels = NDArray[Any]
 
 FEATURE_MAX = math.pi / 2
 """Largest encoded feature: Qiskit's feature maps encode x as a phase 2·x, which has period π in
@@ -42,26 +44,28 @@ on Iris, uncut and without shots, mean test accuracy of 8 seeds after 20 epochs:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A two-class task, split and ready to be encoded.
+    """A classification task, split and ready to be encoded.
 
     Attributes
     ----------
     name
         Name by which it was loaded.
-    x_train, x_test
-        Features in [0, `feature_max`], shape (samples, qubits).
-    y_train, y_test
-        Labels -1.0 or +1.0, shape (samples,).
+    x_train, x_val, x_test
+        Features in [0, `feature_max`], shape (samples, qubits); without validation no x_val.
+    y_train, y_val, y_test
+        Shape (samples,): of two classes labels -1.0 or +1.0, of more their indices, as integers.
     class_names
-        What the labels -1 and +1 stand for.
+        What the labels stand for, in order.
     """
 
     name: str
     x_train: Floats
-    y_train: Floats
+    y_train: Labels
     x_test: Floats
-    y_test: Floats
-    class_names: tuple[str, str]
+    y_test: Labels
+    class_names: tuple[str, ...]
+    x_val: Floats
+    y_val: Labels
 
     @property
     def qubits(self) -> int:
@@ -80,10 +84,13 @@ class _Samples:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a data set comes from; `pair` are its two classes, None where the user chooses."""
+    """Where a data set comes from, and which of its classes are taken where so many are wanted.
+
+    With `chosen` None the user chooses among ten digits.
+    """
 
     load: Callable[[str | Path | None], _Samples]
-    pair: tuple[int, int] | None
+    chosen: dict[int, tuple[int, ...]] | None
     standardise: bool
 
 
@@ -91,23 +98,27 @@ def load_dataset(
     name: str,
     qubits: int,
     *,
+    classes: int = 2,
     data_dir: str | Path | None = None,
     seed: int = 0,
     test_fraction: float = 0.2,
-    digits: tuple[int, int] = (0, 1),
+    validation: float = 0.0,
+    digits: Sequence[int] | None = None,
     max_samples: int | None = 1000,
     feature_max: float = FEATURE_MAX,
 ) -> Dataset:
-    """Return a two-class data set with one feature per qubit, split into train and test.
+    """Return a data set with one feature per qubit, split into train, validation and test.
 
     Parameters
     ----------
     name
         ``"iris"`` (versicolor, virginica), ``"wine"`` (first two cultivars), ``"digits"``
-        (scikit-learn's 8×8 images of two digits) or ``"mnist"`` (from local files).
+        (scikit-learn's 8×8 images) or ``"mnist"`` (from local files).
     qubits
         Features to keep. With fewer than the data has, the leading principal components (of the
         standardised features, for Iris and wine); with just as many, the features themselves.
+    classes
+        2 or 3 of Iris and wine, 2 to 10 digits.
     data_dir
         Folder of the MNIST files: the IDX files of the original distribution, plain or ``.gz``,
         or ``mnist.npz`` with arrays ``x_train`` and ``y_train``. Their own test part, where
@@ -116,8 +127,12 @@ def load_dataset(
         Decides the split, and the choice of samples under `max_samples`.
     test_fraction
         Share of the samples held out for testing, stratified by class.
+    validation
+        Share of the training samples held out to watch the training, stratified by class; 0
+        holds out none.
     digits
-        The digits that stand for -1 and +1 in ``digits`` and ``mnist``.
+        Those that stand for -1 and +1, or for class 0, 1, …, in ``digits`` and ``mnist``; None
+        are the first ones.
     max_samples
         Upper limit of samples before the split, drawn in proportion to the classes; None keeps
         all. The default bites on ``mnist`` alone, which has some 14,000 samples of two digits.
@@ -142,16 +157,21 @@ def load_dataset(
     ((80, 4), (20, 4), ('versicolor', 'virginica'))
     """
     source = _source(name)
-    _check_split(test_fraction, max_samples, feature_max)
-    pair = source.pair if source.pair is not None else _checked_digits(digits)
-    features, labels, class_names = _two_classes(source.load(data_dir), pair)
+    _check_split(test_fraction, validation, max_samples, feature_max)
+    chosen = _chosen(name, source, classes, digits)
+    features, labels, class_names = _of_classes(source.load(data_dir), chosen)
     _check_qubits(name, qubits, features.shape[1])
     if max_samples is not None and max_samples < len(labels):
         features, _, labels, _ = _split(features, labels, len(labels) - max_samples, seed)
     x_train, x_test, y_train, y_test = _split(features, labels, test_fraction, seed)
+    x_val, y_val = x_train[:0], y_train[:0]
+    if validation:
+        x_train, x_val, y_train, y_val = _split(x_train, y_train, validation, seed, "validation")
     prepare = _preparation(x_train, qubits, source.standardise, feature_max)
     return Dataset(
         name=name,
+        x_val=prepare.transform(x_val) if len(x_val) else np.empty((0, qubits)),
+        y_val=y_val,
         x_train=prepare.transform(x_train),
         y_train=y_train,
         x_test=prepare.transform(x_test),
@@ -169,9 +189,15 @@ def _source(name: str) -> _Source:
     raise DataError(f"dataset: unknown '{name}', expected one of {', '.join(_SOURCES)}{hint}")
 
 
-def _check_split(test_fraction: float, max_samples: int | None, feature_max: float) -> None:
+def _check_split(
+    test_fraction: float, validation: float, max_samples: int | None, feature_max: float
+) -> None:
     """Raise with every number that makes no sense."""
     faults = []
+    if not 0 <= validation < 1:
+        faults.append(
+            f"validation: found {validation}, expected a share from 0 and below 1; try 0.2"
+        )
     if not 0 < test_fraction < 1:
         faults.append(
             f"test_fraction: found {test_fraction}, expected a share between 0 and 1; try 0.2"
@@ -186,12 +212,29 @@ def _check_split(test_fraction: float, max_samples: int | None, feature_max: flo
         raise DataError(faults)
 
 
-def _checked_digits(digits: tuple[int, int]) -> tuple[int, int]:
-    """Return the two digits if they are two."""
-    pair = tuple(digits)
-    if len(pair) == 2 and pair[0] != pair[1] and set(pair) <= set(range(10)):
-        return pair[0], pair[1]
-    raise DataError(f"digits: found {pair}, expected two different digits of 0 to 9; try (0, 1)")
+def _chosen(
+    name: str, source: _Source, classes: int, digits: Sequence[int] | None
+) -> tuple[int, ...]:
+    """Return which classes of the source are taken."""
+    most = 10 if source.chosen is None else max(source.chosen)
+    if classes not in range(2, most + 1):
+        raise DataError(
+            f"classes: found {classes}, expected 2 to {most}, the classes of '{name}'; choose at "
+            f"most {most} or another data set"
+        )
+    if source.chosen is not None:
+        return source.chosen[classes]
+    return _checked_digits(tuple(range(classes) if digits is None else digits), classes)
+
+
+def _checked_digits(digits: tuple[int, ...], classes: int) -> tuple[int, ...]:
+    """Return digits if they are so many different ones."""
+    if len(digits) == classes == len(set(digits)) and set(digits) <= set(range(10)):
+        return digits
+    raise DataError(
+        f"digits: found {digits}, expected {classes} different digits of 0 to 9; try "
+        f"{tuple(range(classes))}"
+    )
 
 
 def _check_qubits(name: str, qubits: int, available: int) -> None:
@@ -203,25 +246,32 @@ def _check_qubits(name: str, qubits: int, available: int) -> None:
         )
 
 
-def _two_classes(
-    samples: _Samples, pair: tuple[int, int]
-) -> tuple[Floats, Floats, tuple[str, str]]:
-    """Return features, labels -1 and +1, and class names of the two classes."""
-    chosen = np.isin(samples.classes, pair)
-    labels = np.where(samples.classes[chosen] == pair[0], -1.0, 1.0)
-    names = (str(samples.class_names[pair[0]]), str(samples.class_names[pair[1]]))
-    for name, label in zip(names, (-1.0, 1.0), strict=True):
-        if (count := int(np.sum(labels == label))) < 2:
+def _of_classes(
+    samples: _Samples, chosen: tuple[int, ...]
+) -> tuple[Floats, Labels, tuple[str, ...]]:
+    """Return features, labels and class names: -1 and +1 for two classes, else their indices."""
+    taken = np.isin(samples.classes, chosen)
+    place = {number: k for k, number in enumerate(chosen)}
+    labels: Labels = np.array([place[number] for number in samples.classes[taken]], dtype=np.int64)
+    names = tuple(str(samples.class_names[number]) for number in chosen)
+    for name, count in zip(names, np.bincount(labels, minlength=len(names)), strict=True):
+        if count < 2:
             raise DataError(
                 f"digits: found {count} samples of class '{name}', expected at least 2; "
                 "choose other classes or more data"
             )
-    return samples.features[chosen], labels, names
+    if len(chosen) == 2:
+        labels = 2.0 * labels - 1.0
+    return samples.features[taken], labels, names
 
 
 def _split(
-    features: Floats, labels: Floats, test_size: float | int, seed: int
-) -> tuple[Floats, Floats, Floats, Floats]:
+    features: Floats,
+    labels: Labels,
+    test_size: float | int,
+    seed: int,
+    option: str = "test_fraction",
+) -> tuple[Floats, Floats, Labels, Labels]:
     """Return a stratified split, of a share (float) or a number (int) of samples."""
     try:
         x_train, x_test, y_train, y_test = train_test_split(
@@ -229,8 +279,8 @@ def _split(
         )
     except ValueError as error:
         raise DataError(
-            f"test_fraction: found {test_size} of {len(labels)} samples, expected enough for "
-            f"both classes on both sides ({error}); try 0.2"
+            f"{option}: found {test_size} of {len(labels)} samples, expected enough for "
+            f"every class on both sides ({error}); try 0.2"
         ) from None
     return x_train, x_test, y_train, y_test
 
@@ -408,8 +458,8 @@ def _checked_part(
 
 
 _SOURCES = {
-    "iris": _Source(_from_sklearn(load_iris), (1, 2), standardise=True),
-    "wine": _Source(_from_sklearn(load_wine), (0, 1), standardise=True),
+    "iris": _Source(_from_sklearn(load_iris), {2: (1, 2), 3: (0, 1, 2)}, standardise=True),
+    "wine": _Source(_from_sklearn(load_wine), {2: (0, 1), 3: (0, 1, 2)}, standardise=True),
     "digits": _Source(_from_sklearn(load_digits), None, standardise=False),
     "mnist": _Source(_load_mnist, None, standardise=False),
 }

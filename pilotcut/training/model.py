@@ -1,4 +1,4 @@
-"""The quantum neural network that `pilotcut train` trains: feature map, ansatz, observable."""
+"""The quantum neural network that `pilotcut train` trains: feature map, ansatz, observables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import real_amplitudes, z_feature_map
 from qiskit.quantum_info import SparsePauliOp
+
+from pilotcut.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -19,23 +21,50 @@ class Model:
         Feature map, then ansatz.
     inputs, weights
         Parameters for one sample's features, and those that are trained.
-    observable
-        Its expectation in [-1, 1] is the output; the sign is the class.
+    observables
+        Their expectations, in [-1, 1], are the outputs: the sign of one tells two classes
+        apart, the largest of several is the class.
     """
 
     circuit: QuantumCircuit
     inputs: tuple[Parameter, ...]
     weights: tuple[Parameter, ...]
-    observable: SparsePauliOp
+    observables: tuple[SparsePauliOp, ...]
+
+    @property
+    def observable(self) -> SparsePauliOp:
+        """The first observable, and of two classes the only one."""
+        return self.observables[0]
 
 
-def classifier(qubits: int) -> Model:
-    """Return ZFeatureMap, RealAmplitudes(reps=1) and Z on every qubit, as in arXiv:2602.16233."""
+def classifier(qubits: int, *, reps: int = 1, classes: int = 2) -> Model:
+    """Return ZFeatureMap and RealAmplitudes with the observables of so many classes.
+
+    For two classes Z on every qubit, which with one repetition is the network of
+    arXiv:2602.16233; for more, Z on qubit k for class k.
+
+    Raises
+    ------
+    UserError
+        If there are more than two classes and not a qubit for each.
+    """
+    if classes > 2 and qubits < classes:
+        raise UserError(
+            f"classes is {classes} on {qubits} qubits, expected a qubit for each class; give at "
+            f"least {classes} qubits"
+        )
     features = z_feature_map(qubits, parameter_prefix="x")
-    ansatz = real_amplitudes(qubits, reps=1, parameter_prefix="w")
+    ansatz = real_amplitudes(qubits, reps=reps, parameter_prefix="w")
     return Model(
         circuit=features.compose(ansatz),
         inputs=tuple(features.parameters),
         weights=tuple(ansatz.parameters),
-        observable=SparsePauliOp("Z" * qubits),
+        observables=_observables(qubits, classes),
     )
+
+
+def _observables(qubits: int, classes: int) -> tuple[SparsePauliOp, ...]:
+    if classes == 2:
+        return (SparsePauliOp("Z" * qubits),)
+    ones = ([("Z", [k], 1.0)] for k in range(classes))
+    return tuple(SparsePauliOp.from_sparse_list(one, num_qubits=qubits) for one in ones)

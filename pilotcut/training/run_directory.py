@@ -5,6 +5,7 @@
     metrics.jsonl    loss and accuracy an epoch
     checkpoint.pt    what a resumed run continues from
     weights.pt       the trained weights, once the run is done
+    tensorboard/     curves for TensorBoard, if asked for
     recommendation.json  where the circuit is cut, if that was chosen by prediction
     logs/            what pilots say
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -29,13 +31,31 @@ import yaml
 from pilotcut.cutting.placement import Placement, WireCut
 from pilotcut.errors import RunDirectoryError
 from pilotcut.trace import JsonLines, mend, read_jsonl
-from pilotcut.training.config import TrainingConfig
+from pilotcut.training.config import TrainingConfig, settled
 
 #: Settings that may differ when a run is resumed: they do not change its numbers so far.
-FREE_ON_RESUME = frozenset({"epochs", "pilots", "store"})
+FREE_ON_RESUME = frozenset({"epochs", "pilots", "store", "patience", "tensorboard"})
 
-#: What a checkpoint holds.
-CHECKPOINT = frozenset({"epoch", "last", "network", "optimizer", "shuffle", "stages", "seconds"})
+#: What a checkpoint holds: records of all epochs; the best epoch with its weights; states of
+#: the loader's generators and of the model's estimators.
+CHECKPOINT = frozenset(
+    {
+        "epoch",
+        "history",
+        "best",
+        "network",
+        "optimizer",
+        "schedule",
+        "generators",
+        "estimators",
+        "seconds",
+    }
+)
+
+#: What one of version 0.1 held.
+_CHECKPOINT_0_1 = frozenset(
+    {"epoch", "last", "network", "optimizer", "shuffle", "stages", "seconds"}
+)
 
 #: What pilots write beside a run, before it begins.
 OF_PILOTS = frozenset({"logs", "events.jsonl", "connection.json", "pilots.json"})
@@ -58,6 +78,7 @@ class RunDirectory:
         self.checkpoint = path / "checkpoint.pt"
         self.weights = path / "weights.pt"
         self.recommendation = path / "recommendation.json"
+        self.tensorboard = path / "tensorboard"
 
     def check(self, *, resume: bool) -> None:
         """Say early whether a run can be started, or resumed, here.
@@ -137,6 +158,7 @@ class RunDirectory:
         """Forget a run of which nothing was trained; logs stay."""
         for file in (self.config, self.trace, self.metrics, self.recommendation):
             file.unlink(missing_ok=True)
+        shutil.rmtree(self.tensorboard, ignore_errors=True)
         with suppress(OSError):  # it has logs
             self.path.rmdir()
 
@@ -158,6 +180,23 @@ class RunDirectory:
         if not isinstance(found, dict):
             raise self.damaged_settings(f"it holds {found!r:.40}")
         return asdict(TrainingConfig(dataset="")) | found
+
+    def training_config(self, **given: Any) -> TrainingConfig:
+        """Return the checked settings of the run that is here, with what is given over them.
+
+        Raises
+        ------
+        UserError
+            If they cannot be read, or make no sense.
+        """
+        stored = self.settings()
+        merged = stored | {name: value for name, value in given.items() if value is not None}
+        try:
+            config = TrainingConfig.of(merged)
+            config.check()
+        except (TypeError, AttributeError) as error:  # somebody's hand was in the file
+            raise self.damaged_settings(str(error)) from None
+        return config
 
     def damaged_settings(self, why: str) -> RunDirectoryError:
         """Return the error of a configuration that cannot be used."""
@@ -199,7 +238,7 @@ class RunDirectory:
             If there is no run, it was started with other settings, or it is damaged.
         """
         self.check_same(config)
-        state = self._load_checkpoint() if self.checkpoint.exists() else None
+        state = self.load_checkpoint()
         done = state["epoch"] if state else 0
         if done > config["epochs"]:
             raise RunDirectoryError(
@@ -208,8 +247,6 @@ class RunDirectory:
             )
         try:
             mend(self.trace)
-            mend(self.metrics)
-            self._forget_metrics_after(done)
             self._save_settings(config)  # it may have more epochs to go than before
         except OSError as error:
             raise self._unusable(error) from None
@@ -223,24 +260,64 @@ class RunDirectory:
         RunDirectoryError
             With a line for each setting that would change its numbers.
         """
-        old = self.settings()
+        old, asked = settled(self.settings()), settled(config)
+        free = FREE_ON_RESUME
+        if asked["schedule"] == "cosine":  # which reaches 0 with the last epoch
+            free -= {"epochs"}
         faults = [
             f"{key} is {new!r}, but the run in '{self.path}' was started "
             f"{_with(old[key])}; keep to that, or give another --run-dir"
-            for key, new in config.items()
-            if key not in FREE_ON_RESUME and old.get(key) != new
+            for key, new in asked.items()
+            if key not in free and old.get(key) != new
         ]
         if faults:
             raise RunDirectoryError(faults)
 
-    def _load_checkpoint(self) -> dict[str, Any]:
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Return what a training continues from, None where there is no checkpoint.
+
+        Raises
+        ------
+        RunDirectoryError
+            If it cannot be read.
+        """
+        if not self.checkpoint.exists():
+            return None
         try:
             state = torch.load(self.checkpoint, weights_only=True)
         except Exception:  # torch, pickle and zip raise half a dozen kinds, in many words
             raise self.damaged_checkpoint("it is damaged") from None
-        if not isinstance(state, dict) or not state.keys() >= CHECKPOINT:
+        if isinstance(state, dict) and state.keys() >= _CHECKPOINT_0_1:
+            state = _modern(state)
+        if not isinstance(state, dict) or not state.keys() >= CHECKPOINT or not state["history"]:
             raise self.damaged_checkpoint("it holds something else")
         return state
+
+    def load_weights(self) -> dict[str, Any]:
+        """Return the trained weights, a torch state dict.
+
+        Raises
+        ------
+        RunDirectoryError
+            If there are none, or they cannot be read.
+        """
+        if not self.weights.exists():
+            raise RunDirectoryError(
+                f"run directory '{self.path}' holds no weights.pt, expected a finished run; "
+                f"finish it with --resume"
+            )
+        try:
+            weights: dict[str, Any] = torch.load(self.weights, weights_only=True)
+        except Exception:
+            raise self.damaged_weights("it is damaged") from None
+        return weights
+
+    def damaged_weights(self, why: str) -> RunDirectoryError:
+        """Return the error of weights that cannot be used."""
+        return RunDirectoryError(
+            f"{self.weights}: cannot be read ({why}), expected the weights of this run; remove it "
+            f"and write it again with --resume"
+        )
 
     def damaged_checkpoint(self, why: str) -> RunDirectoryError:
         """Return the error of a checkpoint that cannot be used."""
@@ -249,8 +326,8 @@ class RunDirectory:
             f"remove it to --resume from the first epoch, or give another --run-dir"
         )
 
-    def _forget_metrics_after(self, epoch: int) -> None:
-        """Drop metrics of epochs that no checkpoint holds: they are trained again."""
+    def forget_metrics_after(self, epoch: int) -> None:
+        """Drop metrics of epochs that no checkpoint holds, and torn lines."""
         if not self.metrics.exists():
             return
         kept = [r for r in read_jsonl(self.metrics) if 0 < r.get("epoch", 0) <= epoch]
@@ -279,6 +356,22 @@ class RunDirectory:
         beside = place.with_suffix(".tmp")
         beside.write_bytes(data)
         os.replace(beside, place)
+
+
+def _modern(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint of version 0.1 as one of today; of its epochs the last is known."""
+    last = {"learning_rate": None, "val_loss": None, "val_accuracy": None} | state["last"]
+    return {
+        "epoch": state["epoch"],
+        "history": [last],
+        "best": None,
+        "network": state["network"],
+        "optimizer": state["optimizer"],
+        "schedule": None,
+        "generators": [state["shuffle"]],
+        "estimators": [state["stages"]],
+        "seconds": state["seconds"],
+    }
 
 
 def _with(value: object) -> str:

@@ -1,270 +1,587 @@
-"""Training a cut classifier: a plain torch loop over a Qiskit Machine Learning network.
+"""Training any torch module: the loop that anybody would write, and what belongs around it.
 
-The loop is what anybody would write by hand; around it stand the run directory, the
-checkpoints and the progress calls.
+The loop is plain torch. Around it stand optimisers by name, a validation set that is watched,
+checkpoints from which a killed training goes on bit for bit, and callbacks. Nothing here knows
+of circuits, but for one thing: a model's cut estimators count the batches they have run, and so
+decide their seeds, and that count is a part of a checkpoint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from math import isnan
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
-from qiskit_machine_learning.connectors import TorchConnector
-from qiskit_machine_learning.neural_networks import EstimatorQNN
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.estimator import CutEstimator
-from pilotcut.gradient import CutGradient
-from pilotcut.stored import FOLDER
-from pilotcut.tasks import TaskManager
-from pilotcut.trace import JsonLines, read_jsonl
-from pilotcut.training.config import TrainingConfig
-from pilotcut.training.data import Dataset, load_dataset
-from pilotcut.training.model import Model, classifier
+from pilotcut.stages import Stages
+from pilotcut.trace import JsonLines
+from pilotcut.training.callbacks import Callback, TensorBoard
+from pilotcut.training.config import LEARNING_RATES
+from pilotcut.training.losses import Loss, Scores, Tally, aligned, find_loss
+from pilotcut.training.optimisers import (
+    Schedule,
+    check_optimizer,
+    is_gradient_free,
+    search,
+    torch_optimizer,
+    torch_schedule,
+)
 from pilotcut.training.run_directory import RunDirectory
+
+#: Batches of inputs and targets, such as a torch DataLoader.
+Loader = Iterable[Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to."""
+    """What one epoch came to.
+
+    Attributes
+    ----------
+    epoch
+        Its number, from 1.
+    loss, train_accuracy
+        Means over its batches, each at the weights before its step.
+    accuracy
+        On the test samples, where there are any.
+    learning_rate
+        During this epoch; None where there is none.
+    val_loss, val_accuracy
+        On the validation samples at its end, where there are any.
+    """
 
     epoch: int
     loss: float
-    train_accuracy: float
-    accuracy: float
+    train_accuracy: float | None
+    accuracy: float | None
+    seconds: float
+    learning_rate: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training came to.
+
+    Attributes
+    ----------
+    epochs
+        In order.
+    kept
+        The epoch whose weights the model has now.
+    stopped_early
+        Whether it ended before the last epoch that was asked for.
+    seconds
+        All of it, also where it was resumed.
+    """
+
+    epochs: tuple[Epoch, ...]
+    kept: Epoch
+    stopped_early: bool
     seconds: float
 
 
 @dataclass(frozen=True)
-class _Learner:
-    """What changes from batch to batch: weights, moments, and the order of samples."""
+class _Best:
+    """The lowest value so far of what is watched, with the weights it belongs to."""
 
-    network: torch.nn.Module
-    optimizer: torch.optim.Optimizer
-    shuffle: torch.Generator
+    epoch: int
+    value: float
+    weights: dict[str, Any]
 
 
-#: Called with (epoch, batch, batches, loss) after every batch.
-Progress = Callable[[int, int, int, float], None]
+@dataclass
+class _Fit:
+    """What changes while a model is trained."""
+
+    loader: Loader
+    validation: Loader | None
+    test: Loader | None
+    optimizer: torch.optim.Optimizer | None
+    schedule: Schedule | None
+    #: Where a search began, (weights,): with the values on record it leads to where it is.
+    start: Tensor | None = None
+    history: list[Epoch] = field(default_factory=list)
+    best: _Best | None = None
+    #: Up to the end of the last epoch, and of that before this process.
+    seconds: float = 0.0
+    before: float = 0.0
+    since: float = field(default_factory=perf_counter)
+
+    @property
+    def done(self) -> int:
+        """Epochs so far."""
+        return self.history[-1].epoch if self.history else 0
+
+
+class _Ended(Exception):  # noqa: N818  no error: the way out of an optimiser's own loop
+    """The last epoch is done."""
 
 
 class Trainer:
-    """Trains one classifier on one data set.
+    """Trains a torch module.
 
     Parameters
     ----------
-    config
-        What to train; checked here.
-    run
-        The run's files; created or resumed by `train`.
-    tasks
-        Where circuits run; None for this process. May be given later, by `use`.
+    model
+        Any module: a ``TorchConnector``, `pilotcut.cut_qnn`, a network of which they are a part.
+    optimizer
+        "adam", "sgd", "lbfgs"; "cobyla", "spsa" (of Qiskit Machine Learning); or a torch
+        optimiser of the model's parameters.
+    learning_rate
+        None is 0.1 for adam and sgd, 0.3 for spsa, and 1 for lbfgs and cobyla, whose first trust
+        region it is; see `pilotcut.training.optimisers`.
+    loss
+        "mse", "hinge" and "bce" for one output and targets -1.0 or 1.0 ("bce" takes the output
+        for a logit), "cross_entropy" for logits and class indices; or any function of outputs
+        and targets.
+    schedule
+        Of the learning rate: "constant", "cosine", "step", "exponential", "plateau", or a
+        function from a torch optimiser to its scheduler, which steps after every epoch.
+    patience
+        End after so many epochs without a lower validation loss, and keep the best weights.
+    callbacks
+        Told what happens, in this order; see `pilotcut.training.callbacks.Callback`.
+    seed
+        Decides what the trainer draws, and what a loader or the model draw from torch's global
+        generator, which is left as it was found.
+    directory
+        Where metrics.jsonl, a checkpoint after every epoch and the weights go; None keeps none.
+    tensorboard
+        Write logs for TensorBoard, into the directory.
+
+    Attributes
+    ----------
+    stop
+        Set it to end the training with the epoch that is going on.
+    epochs
+        The last one that was asked for.
+
+    Notes
+    -----
+    COBYLA and SPSA see values of the loss alone: an epoch is one evaluation over all training
+    samples. They keep no state that could be saved, so a resumed training tells them the values
+    on record again, which brings them to where they were. What they ask for is a search, not a
+    path, so the model ends with the weights of the lowest loss (of the validation samples, where
+    there are any). The accuracy is the share of samples for which the output has the target's
+    sign (targets ±1) or the largest output is the target's (class indices).
+
+    Examples
+    --------
+    >>> from torch.utils.data import DataLoader, TensorDataset
+    >>> x = torch.linspace(-1, 1, 8).reshape(-1, 1)
+    >>> loader = DataLoader(TensorDataset(x, torch.sign(x[:, 0])), batch_size=4, shuffle=True)
+    >>> history = Trainer(torch.nn.Linear(1, 1)).fit(loader, epochs=20)
+    >>> history.epochs[-1].train_accuracy
+    1.0
     """
 
     def __init__(
-        self, config: TrainingConfig, run: RunDirectory, tasks: TaskManager | None = None
+        self,
+        model: torch.nn.Module,
+        *,
+        optimizer: str | torch.optim.Optimizer = "adam",
+        learning_rate: float | None = None,
+        loss: str | Loss = "mse",
+        schedule: str | Callable[[torch.optim.Optimizer], Schedule] = "constant",
+        patience: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        seed: int = 0,
+        directory: str | Path | None = None,
+        tensorboard: bool = False,
     ) -> None:
-        config.check()
-        self.config = config
-        self.run = run
-        self.data: Dataset = load_dataset(
-            config.dataset, config.qubits, data_dir=config.data_dir, seed=config.seed
-        )
-        self.model: Model = classifier(config.qubits)
-        placement = run.recommended() if config.cuts == "auto" else None
-        automatic = config.cuts == "auto" and placement is None
-        self.estimator = CutEstimator(
-            tasks,
-            cuts=None if placement else config.cuts,
-            labels=placement or config.labels,
-            auto=self._wanted() if automatic else None,
-            mode=config.mode,
-            shots=config.shots,
-            seed=config.seed,
-            reconstruction=config.reconstruction,
-            store=run.path / FOLDER if config.store else None,
-        )
-        # Compiled before anything is written, so that a plan that cannot be made leaves no run.
-        self.plan = self.estimator.compile_for(self.model.circuit, self.model.observable).plan
+        given = isinstance(optimizer, torch.optim.Optimizer)
+        check_optimizer("adam" if given else str(optimizer), learning_rate, schedule)
+        if given and learning_rate is not None:
+            raise UserError(
+                f"learning_rate is {learning_rate} beside an optimiser of yours, expected None; "
+                f"give it to the optimiser"
+            )
+        if patience is not None and patience < 1:
+            raise UserError(
+                f"patience is {patience}, expected a whole number from 1; leave it out to train "
+                f"all epochs"
+            )
+        if tensorboard and directory is None:
+            raise UserError(
+                "tensorboard is asked for without a directory, expected one for its files; give "
+                "directory, or pass TensorBoard('somewhere') among the callbacks"
+            )
+        self.model = model
+        self.loss = find_loss(loss)
+        self.stop = False
+        self.epochs = 0
+        self._optimizer = optimizer
+        self._name = "" if given else str(optimizer).lower()
+        self._rate = learning_rate or LEARNING_RATES.get(self._name, 0.0)
+        self._schedule, self._patience, self._seed = schedule, patience, seed
+        self._run = None if directory is None else RunDirectory(Path(directory))
+        self.callbacks = list(callbacks)
+        if tensorboard and self._run is not None:
+            self.callbacks.append(TensorBoard(self._run.tensorboard))
+        self._fit: _Fit | None = None
+        self._metrics = JsonLines()
 
-    def _wanted(self) -> dict[str, Any]:
-        """Return what a recommendation has to know: where, how much, in what batches."""
-        config = self.config
-        queries = config.epochs * (len(self.data.x_train) + len(self.data.x_test))
-        return {"pilots": config.pilots, "batch": config.batch_size, "queries": queries}
+    @property
+    def history(self) -> list[Epoch]:
+        """Epochs so far."""
+        return list(self._fit.history) if self._fit else []
 
-    def use(self, tasks: TaskManager | None) -> None:
-        """Run circuits through `tasks` from now on."""
-        self.estimator.use(tasks)
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """The torch optimiser of the training that is going on, None for a gradient-free one."""
+        return self._fit.optimizer if self._fit else None
 
-    def train(self, *, resume: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-        """Train to the last epoch and return a summary.
+    def fit(
+        self,
+        loader: Loader,
+        validation: Loader | None = None,
+        *,
+        epochs: int,
+        test: Loader | None = None,
+        resume: bool = False,
+    ) -> History:
+        """Train to the last epoch, or until the callbacks or the patience end it.
 
         Parameters
         ----------
+        loader
+            Batches of inputs and targets, such as a torch DataLoader.
+        validation
+            Evaluated after every epoch: what `patience` and "plateau" watch.
+        epochs
+            The last one, counted from the first also where the training is resumed.
+        test
+            Evaluated after every epoch, for the record alone.
         resume
-            Continue the run in the directory from its last checkpoint.
-        progress
-            Called after every batch.
+            Continue from the checkpoint in the directory, if there is one yet.
 
-        Returns
-        -------
-        dict
-            What the whole run came to, also where it was resumed; of work that was
-            lost with an interrupted epoch it knows nothing.
+        Raises
+        ------
+        UserError
+            For what makes no sense together, or a directory that holds a training already.
         """
-        started = perf_counter()
-        config = asdict(self.config)
-        state = self.run.resume(config) if resume else None
-        if not resume:
-            self.run.create(config)
-        try:
-            if self.estimator.recommendation is not None:
-                self.run.save_recommendation(self.estimator.recommendation.to_dict())
-            with JsonLines(self.run.trace) as trace, JsonLines(self.run.metrics) as metrics:
-                done = state["epoch"] if state else 0
-                if resume and done < self.config.epochs:
-                    trace.write({"kind": "resume", "epoch": done + 1})
-                if done < self.config.epochs:
-                    self.estimator.stages.attach(trace)
-                return self._fit(state, metrics, progress, started)
-        except Exception:
-            # Nothing that a resumed run could use: do not stand in the way of the next try.
-            if not resume and not self.run.checkpoint.exists():
-                self.run.discard()
-            raise
+        self._check(epochs, validation, resume)
+        self.epochs, self.stop = epochs, False
+        self._fit = fit = self._begin(loader, validation, test)
+        if resume:
+            self._restore(fit)
+        with self._recording(resume) as self._metrics:
+            try:
+                for callback in self.callbacks:
+                    callback.on_fit_begin(self)
+                if not self._is_over(fit):
+                    (self._search if fit.optimizer is None else self._descend)(fit)
+            finally:
+                for callback in self.callbacks:
+                    callback.on_fit_end(self)
+        return self._end(fit)
 
-    def _fit(
-        self,
-        state: dict[str, Any] | None,
-        metrics: JsonLines,
-        progress: Progress | None,
-        started: float,
-    ) -> dict[str, Any]:
-        learner = self._fresh()
-        first, seconds, last = 1, 0.0, None
-        if state is not None:
-            last, seconds = self._restore(state, learner)
-            first = last.epoch + 1
-        started -= seconds
-        for epoch in range(first, self.config.epochs + 1):
-            last = self._epoch(epoch, learner, progress)
-            metrics.write(asdict(last))
-            seconds = perf_counter() - started
-            self.run.save_checkpoint(self._state(last, learner, seconds))
-        assert last is not None, "a checked configuration has at least one epoch"
-        self.run.save_weights(learner.network.state_dict())
-        return self._summary(last, seconds)
+    def evaluate(self, loader: Loader) -> Scores:
+        """Return loss and accuracy on some samples."""
+        return self._scores(loader)
 
-    def _state(self, last: Epoch, learner: _Learner, seconds: float) -> dict[str, Any]:
+    # -- before and after ----------------------------------------------------------
+
+    def _check(self, epochs: int, validation: Loader | None, resume: bool) -> None:
+        faults = []
+        if epochs < 1:
+            faults.append(f"epochs is {epochs}, expected a whole number from 1; 10 is usual")
+        if self._patience is not None and validation is None:
+            faults.append(
+                f"patience is {self._patience} without validation samples, expected some to "
+                f"watch; give fit a second loader"
+            )
+        if resume and self._run is None:
+            faults.append(
+                "resume is asked for without a directory, expected that of the training to "
+                "continue; give the trainer a directory"
+            )
+        if faults:
+            raise UserError(faults)
+        if self._run is not None and not resume and self._run.checkpoint.exists():
+            raise RunDirectoryError(
+                f"directory '{self._run.path}' already holds a training, expected a new or empty "
+                f"one; resume it, or give another directory"
+            )
+
+    def _begin(self, loader: Loader, validation: Loader | None, test: Loader | None) -> _Fit:
+        optimizer: torch.optim.Optimizer | None
+        if isinstance(self._optimizer, torch.optim.Optimizer):
+            optimizer = self._optimizer
+        elif is_gradient_free(self._name):
+            optimizer = None
+        else:
+            optimizer = torch_optimizer(self._name, self._trained(), self._rate)
+        schedule = None
+        if optimizer is not None:
+            schedule = torch_schedule(self._schedule, optimizer, self.epochs)
+        start = _point(self._trained()) if optimizer is None else None
+        return _Fit(loader, validation, test, optimizer, schedule, start)
+
+    def _trained(self) -> list[torch.nn.Parameter]:
+        found = [p for p in self.model.parameters() if p.requires_grad]
+        if not found:
+            raise UserError("the model has no parameters to train, expected at least one")
+        return found
+
+    @contextmanager
+    def _recording(self, resume: bool) -> Iterator[JsonLines]:
+        """Open the records of epochs."""
+        if self._run is None:
+            yield JsonLines()
+            return
+        self._run.make()
+        self._run.forget_metrics_after(self._fit.done if self._fit and resume else 0)
+        with JsonLines(self._run.metrics) as lines:
+            yield lines
+
+    def _end(self, fit: _Fit) -> History:
+        """Give the model the weights that are kept, and write them."""
+        kept, best = fit.history[-1], fit.best
+        if best is not None and (self._patience is not None or fit.optimizer is None):
+            self.model.load_state_dict(best.weights)
+            kept = next(epoch for epoch in fit.history if epoch.epoch == best.epoch)
+        if self._run is not None:
+            self._run.save_weights(self.model.state_dict())
+        early = fit.done < self.epochs
+        return History(tuple(fit.history), kept, early, fit.seconds)
+
+    # -- the loop ------------------------------------------------------------------
+
+    def _descend(self, fit: _Fit) -> None:
+        """Train by gradients."""
+        while not self._is_over(fit):
+            self._epoch(fit, self._pass)
+
+    def _search(self, fit: _Fit) -> None:
+        """Train by values of the loss: those on record first, then one an epoch."""
+        known = iter([epoch.loss for epoch in fit.history])
+        weights = self._trained()
+
+        def objective(point: np.ndarray) -> float:
+            if (value := next(known, None)) is not None:
+                return value
+            if self._is_over(fit):
+                raise _Ended
+            _assign(weights, point)
+            return self._epoch(fit, lambda fit: self._scores(fit.loader, fit)).loss
+
+        assert fit.start is not None
+        with suppress(_Ended):
+            search(self._name, objective, fit.start.numpy(), self._rate, self._seed)
+
+    def _is_over(self, fit: _Fit) -> bool:
+        waited = fit.done - fit.best.epoch if fit.best else 0
+        impatient = self._patience is not None and waited >= self._patience
+        return self.stop or impatient or fit.done >= self.epochs
+
+    def _pass(self, fit: _Fit) -> Scores:
+        """Take a step for every batch."""
+        assert fit.optimizer is not None
+        self.model.train()
+        tally, batches = Tally(), _length(fit.loader)
+        for number, batch in enumerate(fit.loader, start=1):
+            inputs, targets = self._placed(batch)
+            outputs, loss = self._step(fit.optimizer, inputs, targets)
+            tally.add(outputs, targets, loss)
+            self._batch_ended(fit, number, batches, loss)
+        return tally.scores
+
+    def _step(
+        self, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, float]:
+        """Return outputs and loss before the step; LBFGS evaluates them several times."""
+        first: list[tuple[Tensor, float]] = []
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            outputs = aligned(self.model(inputs), targets)
+            loss = self.loss(outputs, targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            first.append((outputs.detach(), float(loss.detach())))
+            return loss
+
+        optimizer.step(closure)  # type: ignore[arg-type]
+        return first[0]
+
+    def _scores(self, loader: Loader, fit: _Fit | None = None) -> Scores:
+        """Return the scores of some samples; with `fit` callbacks are told of the batches."""
+        training = self.model.training
+        self.model.eval()
+        tally, batches = Tally(), _length(loader)
+        with torch.no_grad():
+            for number, batch in enumerate(loader, start=1):
+                inputs, targets = self._placed(batch)
+                outputs = aligned(self.model(inputs), targets)
+                loss = float(self.loss(outputs, targets))
+                tally.add(outputs, targets, loss)
+                if fit is not None:
+                    self._batch_ended(fit, number, batches, loss)
+        self.model.train(training)
+        return tally.scores
+
+    def _placed(self, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return inputs and targets where the model is."""
+        if len(batch) != 2:
+            raise UserError(
+                f"a batch of the loader has {len(batch)} parts, expected inputs and targets"
+            )
+        place = next((p.device for p in self.model.parameters()), None)
+        inputs, targets = batch
+        return inputs.to(place), targets.to(place)
+
+    def _batch_ended(self, fit: _Fit, batch: int, batches: int, loss: float) -> None:
+        for callback in self.callbacks:
+            callback.on_batch_end(self, fit.done + 1, batch, batches, loss)
+
+    def _epoch(self, fit: _Fit, train: Callable[[_Fit], Scores]) -> Epoch:
+        """Train for an epoch, record it, and tell everybody."""
+        started, number, rate = perf_counter(), fit.done + 1, _rate_of(fit.optimizer)
+        with _drawing(self._seed, number):
+            train_scores = train(fit)
+            watched = None if fit.validation is None else self._scores(fit.validation)
+            test = None if fit.test is None else self._scores(fit.test)
+        epoch = Epoch(
+            epoch=number,
+            loss=train_scores.loss,
+            train_accuracy=train_scores.accuracy,
+            accuracy=test.accuracy if test else None,
+            seconds=perf_counter() - started,
+            learning_rate=rate,
+            val_loss=watched.loss if watched else None,
+            val_accuracy=watched.accuracy if watched else None,
+        )
+        self._record(fit, epoch)
+        for callback in self.callbacks:
+            callback.on_epoch_end(self, epoch)
+        return epoch
+
+    def _record(self, fit: _Fit, epoch: Epoch) -> None:
+        """Take a step of the schedule, remember the best weights, and write a checkpoint."""
+        value = epoch.loss if epoch.val_loss is None else epoch.val_loss
+        if isinstance(fit.schedule, ReduceLROnPlateau):
+            fit.schedule.step(value)
+        elif fit.schedule is not None:
+            fit.schedule.step()
+        if fit.best is None or value < fit.best.value or isnan(fit.best.value):
+            fit.best = _Best(epoch.epoch, value, copy.deepcopy(self.model.state_dict()))
+        fit.history.append(epoch)
+        fit.seconds = fit.before + perf_counter() - fit.since
+        self._metrics.write(asdict(epoch))
+        if self._run is not None:
+            self._run.save_checkpoint(self._state(fit))
+
+    # -- checkpoints ---------------------------------------------------------------
+
+    def _state(self, fit: _Fit) -> dict[str, Any]:
+        optimizer = {"start": fit.start} if fit.optimizer is None else fit.optimizer.state_dict()
+        best = fit.best and {
+            name: getattr(fit.best, name) for name in ("epoch", "value", "weights")
+        }
         return {
-            "epoch": last.epoch,
-            "last": asdict(last),
-            "network": learner.network.state_dict(),
-            "optimizer": learner.optimizer.state_dict(),
-            "shuffle": learner.shuffle.get_state(),
-            "stages": self.estimator.stages.state_dict(),
-            "seconds": seconds,
+            "epoch": fit.done,
+            "history": [asdict(epoch) for epoch in fit.history],
+            "best": best,
+            "network": self.model.state_dict(),
+            "optimizer": optimizer,
+            "schedule": fit.schedule and fit.schedule.state_dict(),
+            "generators": [generator.get_state() for generator in _generators(fit.loader)],
+            "estimators": [stages.state_dict() for stages in _stages(self.model)],
+            "seconds": fit.seconds,
         }
 
-    def _restore(self, state: Mapping[str, Any], learner: _Learner) -> tuple[Epoch, float]:
-        """Load a checkpoint; return its last epoch and the seconds spent up to there."""
+    def _restore(self, fit: _Fit) -> None:
+        """Go to where the checkpoint was written, if there is one."""
+        assert self._run is not None
+        state = self._run.load_checkpoint()
+        if state is None:
+            return
         try:
-            learner.network.load_state_dict(state["network"])
-            learner.optimizer.load_state_dict(state["optimizer"])
-            learner.shuffle.set_state(state["shuffle"])
-            self.estimator.stages.load_state_dict(state["stages"])
-            return Epoch(**state["last"]), float(state["seconds"])
+            self.model.load_state_dict(state["network"])
+            if fit.optimizer is None:
+                fit.start = state["optimizer"]["start"].reshape(len(fit.start))  # type: ignore[arg-type]
+            else:
+                fit.optimizer.load_state_dict(state["optimizer"])
+            if fit.schedule is not None:
+                fit.schedule.load_state_dict(state["schedule"])
+            for generator, its in zip(_generators(fit.loader), state["generators"], strict=True):
+                generator.set_state(its)
+            for stages, its in zip(_stages(self.model), state["estimators"], strict=True):
+                stages.load_state_dict(its)
+            fit.history = [Epoch(**epoch) for epoch in state["history"]]
+            fit.best = _Best(**state["best"]) if state["best"] else None
+            fit.seconds = fit.before = float(state["seconds"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())
-            raise self.run.damaged_checkpoint(f"{reason:.100}") from error
-
-    def _fresh(self) -> _Learner:
-        """Return an untrained network, its optimizer, and the order of samples, by seed."""
-        weights = np.random.default_rng(self.config.seed).uniform(
-            -np.pi / 2, np.pi / 2, len(self.model.weights)
-        )
-        qnn = EstimatorQNN(
-            circuit=self.model.circuit,
-            estimator=self.estimator,
-            observables=self.model.observable,
-            input_params=self.model.inputs,
-            weight_params=self.model.weights,
-            gradient=CutGradient(self.estimator),
-            default_precision=None,  # type: ignore[arg-type]  # else it would override shots
-        )
-        network = TorchConnector(qnn, initial_weights=weights)
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.config.learning_rate)
-        return _Learner(network, optimizer, torch.Generator().manual_seed(self.config.seed))
-
-    def _epoch(self, epoch: int, learner: _Learner, progress: Progress | None) -> Epoch:
-        network, optimizer = learner.network, learner.optimizer
-        started = perf_counter()
-        x = torch.tensor(self.data.x_train, dtype=torch.float32)
-        y = torch.tensor(self.data.y_train, dtype=torch.float32)
-        batches = torch.randperm(len(x), generator=learner.shuffle).split(self.config.batch_size)
-        total, right = 0.0, 0
-        for number, rows in enumerate(batches, start=1):
-            optimizer.zero_grad()
-            output = network(x[rows]).reshape(-1)
-            loss = torch.nn.functional.mse_loss(output, y[rows])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total += float(loss.detach()) * len(rows)
-            right += int((output.detach() * y[rows] > 0).sum())
-            if progress is not None:
-                progress(epoch, number, len(batches), float(loss.detach()))
-        return Epoch(
-            epoch=epoch,
-            loss=total / len(x),
-            train_accuracy=right / len(x),
-            accuracy=self._test_accuracy(network),
-            seconds=perf_counter() - started,
-        )
-
-    def _test_accuracy(self, network: torch.nn.Module) -> float:
-        x = torch.tensor(self.data.x_test, dtype=torch.float32)
-        with torch.no_grad():
-            output = network(x).reshape(-1).numpy()
-        return float(np.mean(output * self.data.y_test > 0))
-
-    def _summary(self, last: Epoch, seconds: float) -> dict[str, Any]:
-        return {
-            "dataset": self.config.dataset,
-            "qubits": self.config.qubits,
-            "cuts": self.plan.num_cuts,
-            "fragments": len(self.plan.fragments),
-            "mode": self.config.mode,
-            "shots": self.estimator.shots,  # none in the exact mode
-            "accuracy": last.accuracy,
-            "loss": last.loss,
-            "seconds": seconds,
-            "stage_seconds": dict(self.estimator.stages.seconds),
-            "queries": self.estimator.stages.queries,
-            "subexperiments": self.estimator.stages.subexperiments,
-            "predicted": self._predicted(),
-            "run_dir": str(self.run.path),
-        }
-
-    def _predicted(self) -> dict[str, Any] | None:
-        """Return the seconds of batches beside what was predicted of them, None if nothing was."""
-        records = read_jsonl(self.run.trace) if self.config.cuts == "auto" else []
-        pairs = [(r["predicted_s"], r["wall_s"]) for r in records if "predicted_s" in r]
-        if not pairs:
-            return None
-        predicted, measured = (sum(some) for some in zip(*pairs, strict=True))
-        return {"batches": len(pairs), "predicted_s": predicted, "measured_s": measured}
+            raise self._run.damaged_checkpoint(f"{reason:.100}") from error
+        if fit.done > self.epochs:
+            raise RunDirectoryError(
+                f"epochs is {self.epochs}, but the training in '{self._run.path}' has done "
+                f"{fit.done}; give at least {fit.done}, or another directory"
+            )
 
 
-def default_run_directory(dataset: str, now: str) -> Path:
-    """Return runs/DATASET-TIME, with a number behind it where that is taken."""
-    base = Path("runs") / f"{dataset}-{now}"
-    candidate, number = base, 2
-    while candidate.exists():
-        candidate = base.with_name(f"{base.name}-{number}")
-        number += 1
-    return candidate
+def _length(loader: Loader) -> int:
+    """Return the number of batches, 0 where nobody knows."""
+    try:
+        return len(loader)  # type: ignore[arg-type]
+    except TypeError:
+        return 0
+
+
+def _rate_of(optimizer: torch.optim.Optimizer | None) -> float | None:
+    return None if optimizer is None else float(optimizer.param_groups[0]["lr"])
+
+
+def _point(weights: Sequence[torch.nn.Parameter]) -> Tensor:
+    """Return all weights in one row, in double precision."""
+    return torch.cat([p.detach().reshape(-1).double().cpu() for p in weights])
+
+
+def _assign(weights: Sequence[torch.nn.Parameter], point: np.ndarray) -> None:
+    parts = torch.as_tensor(point).split([p.numel() for p in weights])
+    with torch.no_grad():
+        for parameter, part in zip(weights, parts, strict=True):
+            parameter.copy_(part.reshape(parameter.shape))
+
+
+@contextmanager
+def _drawing(seed: int, epoch: int) -> Iterator[None]:
+    """Seed torch's global generator for an epoch, and leave it afterwards as it was.
+
+    A loader that shuffles without a generator of its own, and dropout, draw from it. Since its
+    seed depends on the epoch alone, a checkpoint needs nothing of it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        (drawn,) = np.random.SeedSequence((seed, epoch)).generate_state(1)
+        torch.default_generator.manual_seed(int(drawn))
+        yield
+
+
+def _generators(loader: Loader) -> list[torch.Generator]:
+    """Return the generators that a loader draws from, each once."""
+    sampler, batches = (getattr(loader, name, None) for name in ("sampler", "batch_sampler"))
+    owners = (loader, sampler, batches, getattr(batches, "sampler", None))
+    found = [getattr(owner, "generator", None) for owner in owners]
+    return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
+
+
+def _stages(model: torch.nn.Module) -> list[Stages]:
+    """Return what counts the batches of a model's cut estimators, each once."""
+    owners = [o for m in model.modules() for o in (m, getattr(m, "neural_network", None))]
+    found = [getattr(owner, "estimator", None) for owner in owners]
+    stages = [one.stages for one in found if isinstance(one, CutEstimator)]
+    return list({id(one): one for one in stages}.values())

@@ -13,8 +13,8 @@ import torch
 
 from pilotcut.trace import read_jsonl
 from pilotcut.training.config import TrainingConfig
+from pilotcut.training.run import TrainingRun
 from pilotcut.training.run_directory import RunDirectory
-from pilotcut.training.trainer import Trainer
 
 from . import testbed
 from .testbed import ROOT, slurm, wait_until
@@ -50,7 +50,7 @@ def undisturbed(tmp_path):
     """Return a function that trains without pilots and returns the run's directory."""
 
     def run_of(config):
-        Trainer(config, RunDirectory(tmp_path / "undisturbed")).train()
+        TrainingRun(config, RunDirectory(tmp_path / "undisturbed")).train()
         return tmp_path / "undisturbed"
 
     return run_of
@@ -152,7 +152,7 @@ def test_a_training_that_is_killed_leaves_no_job_and_is_resumed_to_the_same_weig
         training.communicate(timeout=20)
     epochs = len(read_jsonl(metrics)) + 1
     config = replace(SMALL, epochs=epochs)
-    Trainer(config, RunDirectory(path)).train(resume=True)
+    TrainingRun(config, RunDirectory(path)).train(resume=True)
     assert_same_result(path, undisturbed(config))
     wait_until(lambda: set(testbed.jobs()) <= before, ORPHANED_S)
 

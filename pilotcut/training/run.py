@@ -1,0 +1,364 @@
+"""One training run as `pilotcut train` makes it: configuration, data, network, a trainer.
+
+Owns how a configuration becomes a network, and the run directory beyond the trainer's own files:
+settings, the trace, where the circuit is cut. The loop is the trainer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from qiskit_machine_learning.connectors import TorchConnector
+from qiskit_machine_learning.neural_networks import EstimatorQNN
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+from pilotcut.errors import UserError
+from pilotcut.estimator import CutEstimator
+from pilotcut.gradient import CutGradient
+from pilotcut.stored import FOLDER
+from pilotcut.tasks import TaskManager
+from pilotcut.trace import JsonLines, read_jsonl
+from pilotcut.training.callbacks import Callback, TensorBoard
+from pilotcut.training.config import TrainingConfig
+from pilotcut.training.data import Dataset, load_dataset
+from pilotcut.training.losses import Loss, Scores, find_loss, scaled
+from pilotcut.training.model import Model, classifier
+from pilotcut.training.run_directory import RunDirectory
+from pilotcut.training.trainer import History, Trainer
+
+#: Called with (epoch, batch, batches, loss) after every batch.
+Progress = Callable[[int, int, int, float], None]
+
+
+class TrainingRun:
+    """Trains one classifier on one data set.
+
+    Parameters
+    ----------
+    config
+        What to train; checked here.
+    run
+        The run's directory; created or resumed by `train`.
+    tasks
+        Where circuits run; None for this process. May be given later, by `use`.
+
+    Attributes
+    ----------
+    data, model, estimator, plan
+        What the configuration comes to.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        run: RunDirectory | str | Path,
+        tasks: TaskManager | None = None,
+    ) -> None:
+        config.check()
+        self.config = config
+        self.run = run if isinstance(run, RunDirectory) else RunDirectory(Path(run))
+        self.data: Dataset = _data(config)
+        self.model: Model = classifier(config.qubits, reps=config.reps, classes=config.classes)
+        self._tensorboard = [TensorBoard(self.run.tensorboard)] if config.tensorboard else []
+        placement = self.run.recommended() if config.cuts == "auto" else None
+        automatic = config.cuts == "auto" and placement is None
+        self.estimator = CutEstimator(
+            tasks,
+            cuts=None if placement else config.cuts,
+            labels=placement or config.labels,
+            auto=self._wanted() if automatic else None,
+            mode=config.mode,
+            shots=config.shots,
+            seed=config.seed,
+            reconstruction=config.reconstruction,
+            store=self.run.path / FOLDER if config.store else None,
+        )
+        # Compiled before anything is written, so that a plan that cannot be made leaves no run.
+        self.plan = self.estimator.compile_for(self.model.circuit, self.model.observables).plan
+
+    def _wanted(self) -> dict[str, Any]:
+        """Return what a recommendation has to know: where, how much, in what batches."""
+        config, data = self.config, self.data
+        samples = len(data.x_train) + len(data.x_val) + len(data.x_test)
+        queries = config.epochs * samples
+        return {"pilots": config.pilots, "batch": config.batch_size, "queries": queries}
+
+    def use(self, tasks: TaskManager | None) -> None:
+        """Run circuits through `tasks` from now on."""
+        self.estimator.use(tasks)
+
+    @property
+    def loss(self) -> Loss:
+        """The loss of the network's outputs; for cross entropies they are scaled to logits."""
+        name = self.config.chosen_loss
+        loss = find_loss(name)
+        return scaled(loss) if name in ("bce", "cross_entropy") else loss
+
+    def network(self, *, input_gradients: bool = False) -> TorchConnector:
+        """Return an untrained network by seed, expectations (samples, observables) of inputs.
+
+        Parameters
+        ----------
+        input_gradients
+            Whether a backward pass reaches the inputs.
+        """
+        weights = np.random.default_rng(self.config.seed).uniform(
+            -np.pi / 2, np.pi / 2, len(self.model.weights)
+        )
+        qnn = EstimatorQNN(
+            circuit=self.model.circuit,
+            estimator=self.estimator,
+            observables=self.model.observables,
+            input_params=self.model.inputs,
+            weight_params=self.model.weights,
+            gradient=CutGradient(self.estimator),
+            input_gradients=input_gradients,
+            default_precision=None,  # type: ignore[arg-type]  # else it would override shots
+        )
+        return TorchConnector(qnn, initial_weights=weights)
+
+    def train(
+        self,
+        *,
+        resume: bool = False,
+        progress: Progress | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> dict[str, Any]:
+        """Train to the last epoch and return a summary.
+
+        Parameters
+        ----------
+        resume
+            Continue the run in the directory from its last checkpoint.
+        progress
+            Called after every batch.
+        callbacks
+            Told what happens; see `Trainer`.
+
+        Returns
+        -------
+        dict
+            What the whole run came to, also where it was resumed; of work that was
+            lost with an interrupted epoch it knows nothing. Loss and accuracies are those of the
+            epoch whose weights are kept.
+        """
+        config = asdict(self.config)
+        state = self.run.resume(config) if resume else None
+        if not resume:
+            self.run.create(config)
+        try:
+            if self.estimator.recommendation is not None:
+                self.run.save_recommendation(self.estimator.recommendation.to_dict())
+            with JsonLines(self.run.trace) as trace:
+                done = state["epoch"] if state else 0
+                if resume and done < self.config.epochs:
+                    trace.write({"kind": "resume", "epoch": done + 1})
+                if done < self.config.epochs:
+                    self.estimator.stages.attach(trace)
+                told = [_Told(progress)] if progress else []
+                return self._summary(self._fit([*self._tensorboard, *told, *callbacks], resume))
+        except Exception:
+            # Nothing that a resumed run could use: do not stand in the way of the next try.
+            if not resume and not self.run.checkpoint.exists():
+                self.run.discard()
+            raise
+
+    def _fit(self, callbacks: Sequence[Callback], resume: bool) -> History:
+        config, data = self.config, self.data
+        trainer = Trainer(
+            self.network(),
+            optimizer=config.optimizer,
+            learning_rate=config.learning_rate,
+            loss=self.loss,
+            schedule=config.schedule,
+            patience=config.patience,
+            callbacks=callbacks,
+            seed=config.seed,
+            directory=self.run.path,
+        )
+        x, y = tensors(data.x_train, data.y_train)
+        loader = DataLoader(
+            TensorDataset(x, y),
+            batch_size=config.batch_size,
+            sampler=_Shuffled(len(x), config.seed),
+        )
+        return trainer.fit(
+            loader,
+            whole(data.x_val, data.y_val) if len(data.x_val) else None,
+            epochs=config.epochs,
+            test=whole(data.x_test, data.y_test),
+            resume=resume,
+        )
+
+    def _summary(self, history: History) -> dict[str, Any]:
+        kept = history.kept
+        return {
+            "dataset": self.config.dataset,
+            "classes": self.config.classes,
+            "qubits": self.config.qubits,
+            "reps": self.config.reps,
+            "cuts": self.plan.num_cuts,
+            "fragments": len(self.plan.fragments),
+            "mode": self.config.mode,
+            "shots": self.estimator.shots,  # none in the exact mode
+            "optimizer": self.config.optimizer.lower(),
+            "epochs": history.epochs[-1].epoch,
+            "best_epoch": kept.epoch,
+            "stopped_early": history.stopped_early,
+            "accuracy": kept.accuracy,
+            "loss": kept.loss,
+            "train_accuracy": kept.train_accuracy,
+            "val_accuracy": kept.val_accuracy,
+            "val_loss": kept.val_loss,
+            "seconds": history.seconds,
+            "stage_seconds": dict(self.estimator.stages.seconds),
+            "queries": self.estimator.stages.queries,
+            "subexperiments": self.estimator.stages.subexperiments,
+            "predicted": self._predicted(),
+            "run_dir": str(self.run.path),
+        }
+
+    def _predicted(self) -> dict[str, Any] | None:
+        """Return the seconds of batches beside what was predicted of them, None if nothing was."""
+        records = read_jsonl(self.run.trace) if self.config.cuts == "auto" else []
+        pairs = [(r["predicted_s"], r["wall_s"]) for r in records if "predicted_s" in r]
+        if not pairs:
+            return None
+        predicted, measured = (sum(some) for some in zip(*pairs, strict=True))
+        return {"batches": len(pairs), "predicted_s": predicted, "measured_s": measured}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The trained network of a finished run.
+
+    Attributes
+    ----------
+    network
+        Expectations (samples, observables) of inputs (samples, qubits), a torch module.
+    data
+        What it was trained on.
+    config
+        Of its run.
+    loss
+        Its loss, of outputs (samples,) for two classes and (samples, classes) for more.
+    """
+
+    network: TorchConnector
+    data: Dataset
+    config: TrainingConfig
+    loss: Loss
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray) -> Scores:
+        """Return loss and accuracy on samples (samples, qubits) with their labels."""
+        return Trainer(self.network, loss=self.loss).evaluate(whole(x, y))
+
+
+def trained(
+    run: RunDirectory | str | Path,
+    tasks: TaskManager | None = None,
+    *,
+    input_gradients: bool = False,
+) -> Trained:
+    """Return the trained network of a finished run, to evaluate it on other inputs.
+
+    Parameters
+    ----------
+    run
+        The run's directory.
+    tasks
+        Where circuits run; None for this process.
+    input_gradients
+        Whether a backward pass reaches the inputs.
+
+    Raises
+    ------
+    RunDirectoryError
+        If there is no finished run, or it cannot be read.
+    """
+    directory = run if isinstance(run, RunDirectory) else RunDirectory(Path(run))
+    weights = directory.load_weights()
+    config = replace(directory.training_config(), store=False, tensorboard=False)
+    again = TrainingRun(config, directory, tasks)
+    network = again.network(input_gradients=input_gradients)
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise directory.damaged_weights(f"{' '.join(str(error).split()):.100}") from None
+    if (state := directory.load_checkpoint()) is not None:  # draw on where the run has ended
+        fresh = {"queries": 0, "subexperiments": 0, "seconds": {}}
+        again.estimator.stages.load_state_dict(state["estimators"][0] | fresh)
+    return Trained(network, again.data, config, again.loss)
+
+
+def tensors(x: np.ndarray, y: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return samples as torch takes them: features and labels ±1 as floats, indices as integers."""
+    labels = torch.float32 if np.issubdtype(y.dtype, np.floating) else torch.int64
+    return torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=labels)
+
+
+def whole(x: np.ndarray, y: np.ndarray) -> DataLoader[tuple[Tensor, ...]]:
+    """Return a loader of one batch."""
+    if not len(x):
+        raise UserError("there are no samples to evaluate, expected at least one")
+    return DataLoader(TensorDataset(*tensors(x, y)), batch_size=len(x))
+
+
+def default_run_directory(dataset: str, now: str) -> Path:
+    """Return runs/DATASET-TIME, with a number behind it where that is taken."""
+    base = Path("runs") / f"{dataset}-{now}"
+    candidate, number = base, 2
+    while candidate.exists():
+        candidate = base.with_name(f"{base.name}-{number}")
+        number += 1
+    return candidate
+
+
+def _data(config: TrainingConfig) -> Dataset:
+    limit: dict[str, Any] = {} if config.samples is None else {"max_samples": config.samples}
+    return load_dataset(
+        config.dataset,
+        config.qubits,
+        classes=config.classes,
+        data_dir=config.data_dir,
+        seed=config.seed,
+        validation=config.validation,
+        **limit,
+    )
+
+
+class _Shuffled(Sampler[int]):
+    """Samples in an order of their own each epoch, from one generator and nothing else.
+
+    torch's own sampler draws twice an epoch: the weights of a seed would not be those of
+    version 0.1.
+    """
+
+    def __init__(self, samples: int, seed: int) -> None:
+        self._samples = samples
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return self._samples
+
+    def __iter__(self) -> Iterator[int]:
+        yield from torch.randperm(self._samples, generator=self.generator).tolist()
+
+
+class _Told(Callback):
+    """A function that is told of every batch."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_batch_end(
+        self, trainer: Trainer, epoch: int, batch: int, batches: int, loss: float
+    ) -> None:
+        """Tell it."""
+        self._progress(epoch, batch, batches, loss)
