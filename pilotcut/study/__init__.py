@@ -1,0 +1,1 @@
+"""Studies: what was measured of the whole, question by question."""
