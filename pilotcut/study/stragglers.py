@@ -119,14 +119,19 @@ class Ran:
 
     Attributes
     ----------
+    submitted, ended
+        When it was submitted, and when the run ended whose result it has, in seconds since the
+        epoch; the latter by the worker's clock.
     run_s
-        Seconds of the run whose result it has, without its delay.
+        Seconds of that run, without its delay.
     delayed
         Whether the first run was delayed.
     launches, won
         How often it was launched, and whether a later launch than the first was quicker.
     """
 
+    submitted: float
+    ended: float
     run_s: float
     delayed: bool
     launches: int
@@ -192,6 +197,8 @@ class Straggling(TaskManager):
             return None  # canceled, or lost with its worker
         delay_s = self.injection.delay_s * self.injection.delays(number, task.launch)
         return Ran(
+            submitted=task.submitted,
+            ended=task.finished,
             run_s=task.finished - task.started - delay_s,
             delayed=self.injection.delays(number, 0),
             launches=task.launches,
@@ -261,7 +268,7 @@ class Workload:
         object.__setattr__(self, "plan", plan)
         object.__setattr__(self, "values", values)
 
-    def estimator(self, tasks: TaskManager) -> CutEstimator:
+    def estimator(self, tasks: TaskManager | None) -> CutEstimator:
         """Return an estimator; all give the same numbers."""
         mode, shots = self.setting.mode, self.setting.shots
         return CutEstimator(tasks, plan=self.plan, mode=mode, shots=shots, seed=0)
@@ -316,7 +323,8 @@ def measure(
     Returns
     -------
     dict
-        With ``wall_s`` of each batch, ``task_s``, the mean of the runs without their delays,
+        With ``wall_s`` of each batch and, of that, ``span_s`` from its first submission to the
+        end of its last task, ``task_s``, the mean of the runs without their delays,
         numbers of ``tasks``, of those ``delayed`` in their first run, of ``duplicates`` that
         were started and of those that ``won``, and ``results``, a hash of all values.
     """
@@ -324,18 +332,22 @@ def measure(
         raise UserError(f"batches is {batches!r}, expected a whole number from 1 up")
     setting = workload.setting
     injection = Injection(condition.probability, setting.delay_s, seed, setting.device_s)
-    with Straggling(
-        pilots, injection, policy=condition.policy, duplicates=condition.duplicates
-    ) as tasks:
+    tasks = Straggling(pilots, injection, policy=condition.policy, duplicates=condition.duplicates)
+    with tasks:
         estimator = workload.estimator(tasks)
         workload.evaluate(estimator)
         tasks.drain()
-        values, wall_s = [], []
+        values: list[np.ndarray] = []
+        wall_s: list[float] = []
+        span_s: list[float] = []
+        ran: list[Ran] = []
         for _ in range(batches):
             started = time.perf_counter()
             values.append(workload.evaluate(estimator))
             wall_s.append(time.perf_counter() - started)
-        ran = tasks.drain()
+            batch = tasks.drain()
+            span_s.append(max(one.ended for one in batch) - min(one.submitted for one in batch))
+            ran += batch
         slots = tasks.slots
     if condition.probability > 0:  # runs that were outrun still hold slots of the next cell
         time.sleep(setting.delay_s + statistics.median(one.run_s for one in ran))
@@ -352,6 +364,7 @@ def measure(
         "duplicated": sum(one.launches - 1 for one in ran),
         "won": sum(one.won for one in ran),
         "wall_s": wall_s,
+        "span_s": span_s,
         "results": hashlib.sha256(np.concatenate(values).tobytes()).hexdigest()[:16],
     }
 
@@ -385,15 +398,16 @@ class Row:
         Wall seconds of a batch.
     task_s
         t: mean seconds of a task at p = 0 without duplicates, under the same policy.
-    slowdown
-        Wall seconds over those of the same policy at p = 0 without duplicates.
+    slowdown, slowdown_of_wall
+        Seconds from the first submission of a batch to the end of its last task, and those of
+        the whole batch, over those of the same policy at p = 0 without duplicates.
     bound
         1 + p delay / t.
     drawn
         The bound for as many delays as these rounds drew.
     spread
-        1 + drawn delays / (slots x wall seconds at p = 0): as if they had been dealt evenly to
-        all slots. Lower than `drawn` if slots idle at p = 0 already.
+        1 + drawn delays / (slots x seconds at p = 0): as if they had been dealt evenly to
+        all slots. Lower than `drawn` as far as slots idle at p = 0 already.
     over_one, over_bound, over_spread
         What the slowdown has over 1, over `drawn` and over `spread`.
     removed, removed_low, removed_high
@@ -416,6 +430,7 @@ class Row:
     p95_s: float
     task_s: float
     slowdown: float
+    slowdown_of_wall: float
     bound: float
     drawn: float
     spread: float
@@ -489,13 +504,16 @@ def _row(condition: Condition, cell: Cells, base: Cells, without: Cells) -> Row:
     found = _Compared.of(cell, base, seeds)
     walls = [wall for seed in seeds for wall in cell[seed]["wall_s"]]
     return Row(
-        **asdict(condition),
+        policy=condition.policy,
+        probability=condition.probability,
+        duplicates=condition.duplicates,
         rounds=len(seeds),
         tasks=_total(cell, seeds, "tasks") / _total(cell, seeds, "batches"),
         median_s=statistics.median(walls),
         p95_s=float(np.quantile(walls, 0.95)),
         task_s=found.task_s,
         slowdown=found.slowdown,
+        slowdown_of_wall=found.wall,
         bound=1 + condition.probability * cell[seeds[0]]["delay_s"] / found.task_s,
         drawn=found.drawn,
         spread=found.spread,
@@ -515,26 +533,26 @@ class _Compared:
 
     task_s: float
     slowdown: float
+    wall: float
     drawn: float
     spread: float
 
     @classmethod
     def of(cls, cell: Cells, base: Cells, seeds: Sequence[int]) -> _Compared:
-        tasks, base_s = _total(base, seeds, "tasks"), _wall_s(base, seeds)
+        tasks, base_s = _total(base, seeds, "tasks"), _mean_s(base, seeds, "span_s")
         task_s = sum(base[seed]["task_s"] * base[seed]["tasks"] for seed in seeds) / tasks
         delay_s, slots = (cell[seeds[0]][name] for name in ("delay_s", "slots"))
         delays_s = _total(cell, seeds, "delayed") * delay_s
         return cls(
             task_s=task_s,
-            slowdown=_wall_s(cell, seeds) / base_s,
+            slowdown=_mean_s(cell, seeds, "span_s") / base_s,
+            wall=_mean_s(cell, seeds, "wall_s") / _mean_s(base, seeds, "wall_s"),
             drawn=1 + delays_s / (_total(cell, seeds, "tasks") * task_s),
             spread=1 + delays_s / (_total(cell, seeds, "batches") * slots * base_s),
         )
 
 
-def _removed(
-    condition: Condition, cell: Cells, base: Cells, without: Cells
-) -> dict[str, float | None]:
+def _removed(condition: Condition, cell: Cells, base: Cells, without: Cells) -> dict[str, Any]:
     """Return the shares of the excess that duplicates removed, as far as they are known."""
     seeds = sorted(cell.keys() & base.keys() & without.keys())
     if not condition.duplicates or condition.probability == 0 or not seeds:
@@ -573,9 +591,9 @@ def _total(cells: Cells, seeds: Sequence[int], name: str) -> int:
     return sum(cells[seed][name] for seed in seeds)
 
 
-def _wall_s(cells: Cells, seeds: Sequence[int]) -> float:
-    """Return the wall seconds of a batch, the mean over all."""
-    return sum(sum(cells[seed]["wall_s"]) for seed in seeds) / _total(cells, seeds, "batches")
+def _mean_s(cells: Cells, seeds: Sequence[int], name: str) -> float:
+    """Return the seconds of a batch, the mean over all."""
+    return sum(sum(cells[seed][name]) for seed in seeds) / _total(cells, seeds, "batches")
 
 
 def _is_number(value: object) -> bool:
