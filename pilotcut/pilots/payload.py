@@ -25,13 +25,17 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 @dataclass(frozen=True)
 class Call:
-    """A function and its arguments, ready to run; by all ranks of an MPI pilot if `ranks` > 1."""
+    """A function and its arguments, ready to run; by all ranks of an MPI pilot if `ranks` > 1.
+
+    `launch` says how often the same task was launched before, as `launch_number` tells it.
+    """
 
     fn: Callable[..., Any]
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     gpus: int = 0
     ranks: int = 1
+    launch: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,23 @@ class Loss:
 Report = Sequence[Outcome] | Loss
 
 
+_running = threading.local()
+
+
+def launch_number() -> int:
+    """Return how often the task that this thread runs was launched before; 0 outside of tasks.
+
+    A task is launched again where its worker died, where it raised and may try again, and
+    beside itself where it straggles.
+    """
+    number: int = getattr(_running, "launch", 0)
+    return number
+
+
 def run_call(call: Call, worker: str) -> Outcome:
     """Run `call` here and return how it ended; never raises."""
     started = time.time()
+    _running.launch = call.launch
     try:
         value = call.fn(*call.args, **call.kwargs)
     except BaseException as error:  # SystemExit of a task must not end its worker
@@ -89,11 +107,12 @@ def _failure(error: BaseException, worker: str, started: float) -> Outcome:
 def pack_call(call: Call) -> bytes:
     """Return `call` as bytes, so that no process between here and the worker unpickles it."""
     try:
-        return cloudpickle.dumps((call.fn, call.args, dict(call.kwargs)), protocol=5)
+        packed = (call.fn, call.args, dict(call.kwargs), call.launch)
+        return cloudpickle.dumps(packed, protocol=5)
     except Exception as error:
         # Sent all the same: a task fails in one place, whatever the reason.
         reason = TaskError(f"the function or an argument cannot travel to a worker: {error!r}")
-        return pickle.dumps((_raise, (reason,), {}), protocol=5)
+        return pickle.dumps((_raise, (reason,), {}, call.launch), protocol=5)
 
 
 def _raise(error: Exception) -> None:
@@ -109,10 +128,10 @@ def run_blob(blob: bytes, worker: str) -> Outcome:
     """Run a packed call and return how it ended; never raises."""
     started = time.time()
     try:
-        fn, args, kwargs = pickle.loads(blob)
+        fn, args, kwargs, launch = pickle.loads(blob)
     except BaseException as error:
         return _failure(error, worker, started)
-    return run_call(Call(fn, args, kwargs), worker)
+    return run_call(Call(fn, args, kwargs, launch=launch), worker)
 
 
 def pack_outcome(outcome: Outcome) -> bytes:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import wait
 
+from pilotcut.pilots.payload import launch_number
 from pilotcut.tasks.manager import TaskManager
 from pilotcut.tasks.policies import (
     Batched,
@@ -28,6 +29,7 @@ __all__ = [
     "as_completed",
     "cost_aware",
     "eager",
+    "launch_number",
     "longest_first",
     "wait",
 ]

@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -53,12 +53,22 @@ _log = logging.getLogger(__name__)
 PARCEL_S = 0.016
 #: A task that was alone with this many workers when they died is not run again.
 MOST_KILLS = 3
-#: How often stragglers are looked for while slots are free.
-_STRAGGLER_TICK_S = 0.05
+#: How often stragglers are looked for at least, and the pause between two looks at least.
+_STRAGGLER_TICK_S, _STRAGGLER_PAUSE_S = 0.05, 0.001
 #: How long `explain` waits for the binder.
 _ANSWER_S = 5.0
 #: A policy may wait on purpose; it is asked again this often.
 _TICK_S = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """Tasks that were handed to a pilot together, and which launch that is of each."""
+
+    room: Room
+    records: Sequence[Record]
+    tickets: Sequence[Ticket]
+    numbers: Sequence[int]
 
 
 class TaskManager:
@@ -334,7 +344,22 @@ class TaskManager:
         """Return how long to wait for an event before looking around."""
         if self._ready:
             return min(_TICK_S, self._policy_wakes_in())
-        return _STRAGGLER_TICK_S if self._duplicates and self._running else None
+        return self._next_straggler_in() if self._duplicates and self._running else None
+
+    def _next_straggler_in(self) -> float:
+        """Return when the next task becomes a straggler, in seconds, or a little earlier.
+
+        Those that are stragglers already and still have no duplicate found no slot.
+        """
+        now = time.time()
+        ages = [
+            (now - ticket.running_since, record)
+            for record, ticket in self._running.values()
+            if ticket.running_since is not None and record.copies == 1
+        ]
+        due = [self._run_times.straggles_after(record.kind) - age for age, record in ages]
+        soon = min((wait for wait in due if wait > 0), default=_STRAGGLER_TICK_S)
+        return min(_STRAGGLER_TICK_S, max(_STRAGGLER_PAUSE_S, soon))
 
     def _policy_wakes_in(self) -> float:
         """Return when a policy that waits on purpose wants to be asked again, in seconds."""
@@ -500,28 +525,29 @@ class TaskManager:
         """Hand calls to a pilot; it will report once."""
         now = time.time()
         tickets = [room.take(record.view, now) for record in records]
+        sent = Sent(room, records, tickets, [record.launches for record in records])
+        has_ranks = room.pilot.description.ranks > 1
+        calls = [record.call(has_ranks) for record in records]
         for record, ticket in zip(records, tickets, strict=True):
+            record.launches += 1
             record.copies += 1
             if record.copies == 1:
                 self._running[record.view.id] = (record, ticket)
-        has_ranks = room.pilot.description.ranks > 1
-        calls = [record.call(has_ranks) for record in records]
         room.pilot.launch(
-            calls,
-            lambda report: self._inbox.put(lambda: self._on_report(room, records, tickets, report)),
+            calls, lambda report: self._inbox.put(lambda: self._on_report(sent, report))
         )
 
-    def _on_report(
-        self, room: Room, records: Sequence[Record], tickets: Sequence[Ticket], report: Report
-    ) -> None:
+    def _on_report(self, sent: Sent, report: Report) -> None:
+        room, records = sent.room, sent.records
         if isinstance(report, Loss) and not report.preempted:
             self._deaths.note(room.pilot.name, (r.view.id for r in records), time.time())
-        for i, (record, ticket) in enumerate(zip(records, tickets, strict=True)):
+        for i, (record, ticket) in enumerate(zip(records, sent.tickets, strict=True)):
             room.give_back(ticket, time.time())
             record.copies -= 1
             if record.state is not TaskState.BOUND:
                 continue  # abandoned, or a duplicate was quicker
             if not isinstance(report, Loss):
+                record.launch = sent.numbers[i]
                 self._on_outcome(record, report[i], room.pilot.name)
             elif record.copies == 0:
                 self._on_loss(record, report, alone=len(records) == 1)

@@ -27,6 +27,8 @@ class Record:
         Workers that died while they held this task alone.
     copies
         Launches that have not reported yet: more than one while it is duplicated.
+    launches, launch
+        How often it was launched, and the number of the launch that it ended with.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Record:
     preemptions: int = 0
     kills: int = 0
     copies: int = 0
+    launches: int = 0
+    launch: int | None = None
 
     @property
     def attempts(self) -> int:
@@ -63,19 +67,19 @@ class Record:
     @property
     def fingerprint(self) -> str:
         """Hash of the function and its arguments, to know the task again."""
-        packed = self._what() if self.ranks > 1 else pack_call(self.call())
+        packed = self._what()
         if not isinstance(packed, bytes):
             packed = repr(packed).encode()
         return hashlib.sha256(packed).hexdigest()[:12]
 
     def call(self, has_ranks: bool = False) -> Call:
-        """Return what a worker is to run; ranks are started from there unless it has them."""
+        """Return what the next launch runs; ranks are started from a worker unless it has them."""
         if self.ranks > 1 and has_ranks and callable(self.fn):
             return Call(self.fn, self.args, self.kwargs, self.view.gpus, self.ranks)
         if self.ranks > 1:
             return Call(run_ranks, (self._what(), self.ranks), gpus=self.view.gpus)
         assert callable(self.fn)
-        return Call(self.fn, self.args, self.kwargs, self.view.gpus)
+        return Call(self.fn, self.args, self.kwargs, self.view.gpus, launch=self.launches)
 
     def _what(self) -> bytes | Sequence[str]:
         if callable(self.fn):
@@ -115,4 +119,6 @@ class Record:
             started=self.started,
             finished=self.finished,
             retries=self.attempts,
+            launches=self.launches,
+            launch=self.launch,
         )

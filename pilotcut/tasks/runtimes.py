@@ -16,7 +16,7 @@ FACTOR, ORDINARY = 1.5, 3.0
 #: Run times that must be known before anybody is called a straggler, and are remembered.
 LEAST_KNOWN, REMEMBERED = 8, 256
 #: Duplicating what takes less would cost more than it saves.
-LEAST_S = 0.05
+LEAST_S = 0.02
 
 #: A pilot's rate is that of so many of its last tasks, and of so many at the rate of all.
 RATED, PRIOR_RUNS = 64, 1

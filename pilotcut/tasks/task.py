@@ -43,6 +43,9 @@ class Task:
         worker's clock, and known once the task is finished.
     retries
         How often the task was lost with its worker and bound again.
+    launches, launch
+        How often it was launched, duplicates of a straggler included, and the number of the
+        launch, from 0, whose outcome it has; None before there is one.
     """
 
     id: int
@@ -55,6 +58,8 @@ class Task:
     started: float | None
     finished: float | None
     retries: int
+    launches: int = 0
+    launch: int | None = None
 
 
 class TaskFuture(Future[Any]):
