@@ -26,7 +26,7 @@ class Profile:
         Of the training times (RQ1), all in turn, so that a drift of the machine meets all cuts.
     rounds, batches
         Of the stage timings (RQ2): rounds over all conditions, batches of queries in each.
-    probabilities, delay_s, straggler_rounds
+    probabilities, delay_s, straggler_rounds, straggler_batches
         Of the stragglers (RQ3).
     noise, attacks, draws
         Standard deviations of Gaussian noise and magnitudes of FGSM, both as shares of the
@@ -54,6 +54,7 @@ class Profile:
     probabilities: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2)
     delay_s: float = 0.1
     straggler_rounds: int = 3
+    straggler_batches: int = 6
     noise: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.3)
     attacks: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.3)
     draws: int = 3
@@ -78,6 +79,7 @@ FULL = Profile(
     rounds=9,
     batches=10,
     straggler_rounds=10,
+    straggler_batches=12,
     draws=10,
     extended_samples=400,
     extended_epochs=20,

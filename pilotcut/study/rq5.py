@@ -61,22 +61,21 @@ def evaluate(cell: Cell, trained_in: Path) -> dict[str, Any]:
     import torch
 
     from pilotcut.training.data import FEATURE_MAX
+    from pilotcut.training.losses import aligned
     from pilotcut.training.robustness import gaussian_noise, input_gradient, moved
-    from pilotcut.training.run import trained
+    from pilotcut.training.run import tensors, trained
 
     settings = cell.settings
     found = trained(trained_in, input_gradients=True)
-    x = torch.tensor(found.data.x_test, dtype=torch.float32)
-    y = torch.tensor(found.data.y_test, dtype=torch.float32)
+    x, y = tensors(found.data.x_test, found.data.y_test)
     bounds = (0.0, FEATURE_MAX)
     generator = torch.Generator().manual_seed(int(settings["seed"]))
 
     def accuracy(inputs: torch.Tensor) -> float:
-        with torch.no_grad():
-            return float((found.network(inputs).reshape(-1) * y > 0).float().mean())
+        return found.evaluate(inputs.numpy(), found.data.y_test).accuracy or 0.0
 
     def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.mse_loss(outputs.reshape(-1), targets)
+        return found.loss(aligned(outputs, targets), targets)
 
     noisy = [
         [
