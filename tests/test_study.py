@@ -35,7 +35,7 @@ TINY = replace(
     name="tiny",
     datasets=("iris",),
     cuts=(0, 1),
-    qubits=2,
+    qubits=3,
     shots=64,
     seeds=(0,),
     samples=20,
@@ -50,7 +50,7 @@ TINY = replace(
     extended_samples=30,
     extended_epochs=1,
     extended_reps=(2,),
-    extended_qubits=(3,),
+    extended_qubits=(4,),
     extended_batches=(8,),
 )
 
@@ -348,7 +348,7 @@ def test_a_killed_study_repeats_no_finished_cell_and_loses_none(tmp_path, driver
     cells = [cell for group in cells_of(request).values() for cell in group]
     out, chance = tmp_path / "out", random.Random(5)
     seen: dict[Path, tuple[int, int]] = {}
-    for share in (0.2, 0.5, 0.8):
+    for share in (0.3, 0.7):
         process = driver(out, QUESTIONS)
         while len(_finished(out)) < share * len(cells) and process.poll() is None:
             time.sleep(0.02)

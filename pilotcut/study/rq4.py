@@ -82,7 +82,8 @@ def _changes(profile: Profile) -> Iterator[dict[str, Any]]:
     """Yield what the extensions change, one thing at a time."""
     image = "digits" if "digits" in profile.datasets else profile.datasets[-1]
     yield {"kind": "classes", "dataset": "iris", "classes": 3}
-    yield {"kind": "classes", "dataset": image, "classes": 4}
+    if image != "iris":
+        yield {"kind": "classes", "dataset": image, "classes": 4}
     for reps in profile.extended_reps:
         yield {"kind": "reps", "dataset": "iris", "reps": reps}
     for qubits in profile.extended_qubits:
