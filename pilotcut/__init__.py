@@ -24,16 +24,26 @@ if TYPE_CHECKING:
     from pilotcut.pilots import PilotManager
     from pilotcut.qnn import CutQNN, cut_qnn
     from pilotcut.tasks import TaskManager
+    from pilotcut.training.parallel import (
+        BoundedStaleness,
+        DataParallel,
+        LocalSteps,
+        Synchronous,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BoundedStaleness",
     "CutEstimator",
     "CutGradient",
     "CutPlan",
     "CutQNN",
+    "DataParallel",
     "Distribution",
+    "LocalSteps",
     "PilotManager",
+    "Synchronous",
     "TaskManager",
     "UserError",
     "__version__",
@@ -46,12 +56,16 @@ __all__ = [
 ]
 
 _HOME = {
+    "BoundedStaleness": "pilotcut.training.parallel",
     "CutEstimator": "pilotcut.estimator",
     "CutGradient": "pilotcut.gradient",
     "CutPlan": "pilotcut.cutting.plan",
     "CutQNN": "pilotcut.qnn",
+    "DataParallel": "pilotcut.training.parallel",
     "Distribution": "pilotcut.distribution",
+    "LocalSteps": "pilotcut.training.parallel",
     "PilotManager": "pilotcut.pilots",
+    "Synchronous": "pilotcut.training.parallel",
     "TaskManager": "pilotcut.tasks",
     "UserError": "pilotcut.errors",
     "compile_plan": "pilotcut.cutting.plan",
