@@ -116,6 +116,20 @@ def load_weights(module: torch.nn.Module, weights: Arrays) -> None:
         tensor.data = torch.tensor(array, device=tensor.device)
 
 
+def new_module(recipe: Recipe, seed: int) -> torch.nn.Module:
+    """Return a module, with torch's generator seeded while it is built, that nobody else has."""
+    with _torchs_generator(seed):
+        module = build_module(recipe.build)
+    with _lock:
+        if module in _taken:
+            raise UserError(
+                "build: it returned the same module twice, expected a new one at every call; "
+                "build it inside the function"
+            )
+        _taken.add(module)
+    return module.train()
+
+
 # -- a replica -----------------------------------------------------------------------------
 
 
@@ -124,10 +138,10 @@ class Replica:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.module = build_module(recipe.build).train()
+        self.module = new_module(recipe, seed=0)  # weights come with the work
         self.trained = [p for p in self.module.parameters() if p.requires_grad]
         self._estimators = list({id(e): e for e in _estimators_in(self.module)}.values())
-        claim(self.module)
+        self._draws: bool | None = None  # from torch's generator: seen at the first evaluation
 
     def load(self, weights: Arrays) -> None:
         """Take over weights, and forget gradients."""
@@ -163,22 +177,28 @@ class Replica:
         for module in self.module.modules():
             if callable(reseed := getattr(module, "reseed", None)):
                 reseed(work.stream(0))
-        if not any(_draws_from_torch(module) for module in self.module.modules()):
+        if self._draws is False:
             yield
             return
-        # torch's generator is one for all threads, so dropout holds up the other replicas of
-        # this process: only in-process pilots have others.
-        with _torch_random, torch.random.fork_rng():
-            torch.manual_seed(work.stream(0) % 2**63)
+        with _torchs_generator(work.stream(0) % 2**63):
+            before = torch.get_rng_state()
             yield
+            on_cpu = self.trained[0].device.type == "cpu"
+            self._draws = not on_cpu or not torch.equal(before, torch.get_rng_state())
+
+
+@contextlib.contextmanager
+def _torchs_generator(seed: int) -> Iterator[None]:
+    """Seed torch's generator for a while, which nobody outside will notice.
+
+    All threads share it, so in-process pilots, which alone have several, do this one by one.
+    """
+    with _torch_random, torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 _torch_random = threading.Lock()
-
-
-def _draws_from_torch(module: torch.nn.Module) -> bool:
-    dropout = getattr(module, "p" if "Dropout" in type(module).__name__ else "dropout", 0.0)
-    return isinstance(dropout, float) and dropout > 0
 
 
 def _estimators_in(owner: object) -> Iterator[CutEstimator]:
@@ -201,7 +221,7 @@ def _batch(dataset: Dataset[Any], rows: np.ndarray) -> Sequence[torch.Tensor]:
 # -- replicas of this process --------------------------------------------------------------
 
 _idle: dict[str, list[Replica]] = {}
-_claimed: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+_taken: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
@@ -218,17 +238,6 @@ def _borrowed(recipe: Shared[Recipe]) -> Iterator[Replica]:
     yield replica
     with _lock:
         idle.append(replica)
-
-
-def claim(module: torch.nn.Module) -> None:
-    """Make sure that nobody else in this process trains the same module."""
-    with _lock:
-        if module in _claimed:
-            raise UserError(
-                "build: it returned the same module twice, expected a new one at every call; "
-                "build it inside the function"
-            )
-        _claimed.add(module)
 
 
 # -- tensors and arrays --------------------------------------------------------------------

@@ -20,10 +20,9 @@ from pilotcut.training.parallel.recipe import (
     Recipe,
     as_loss,
     as_optimizer,
-    build_module,
     make_optimizer,
 )
-from pilotcut.training.parallel.replica import claim
+from pilotcut.training.parallel.replica import new_module
 from pilotcut.training.parallel.schedules import Schedule, Synchronous, check_whole
 from pilotcut.training.parallel.server import Server, Update
 
@@ -114,8 +113,8 @@ class DataParallel:
     seed
         Decides initial weights, the order of samples, and all shots: before every gradient,
         each `CutEstimator` inside the module gets a stream of its own from (seed, step, replica),
-        and so does torch's generator if there is dropout. Other sources of random
-        numbers belong into a submodule with a method ``reseed(seed: int)``, called then too.
+        and so does torch's generator. Other sources of random numbers belong into a submodule
+        with a method ``reseed(seed: int)``, which is called then too.
     task_options
         Options of `TaskManager.submit_task` for all tasks, such as ``{"pilot": "gpu", "gpus": 1}``.
 
@@ -170,7 +169,8 @@ class DataParallel:
                 f"returns a new module; try lambda: cut_qnn(...)"
             )
         recipe = Recipe(build, as_loss(loss), as_optimizer(optimizer, learning_rate))
-        self.model = _initial(recipe, seed)
+        _ = recipe.key  # what cannot be pickled shows before anything is built
+        self.model = new_module(recipe, seed)
         self.optimizer = make_optimizer(recipe.optimizer, self.model)
         self._server = Server(
             tasks,
@@ -251,16 +251,6 @@ class DataParallel:
             bytes_sent=server.bytes_sent - sent,
             bytes_received=server.bytes_received - received,
         )
-
-
-def _initial(recipe: Recipe, seed: int) -> torch.nn.Module:
-    """Return the module with the weights that training starts from."""
-    _ = recipe.key  # what cannot be pickled shows before anything is built
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        module = build_module(recipe.build)
-    claim(module)
-    return module.train()
 
 
 def _check_manager(tasks: object) -> None:
