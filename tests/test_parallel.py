@@ -258,6 +258,36 @@ def test_local_steps_are_those_of_a_loop_written_by_hand(here):
     assert len(history.staleness) == 2
 
 
+def test_what_only_counts_is_not_averaged(here):
+    """Three replicas' thirds of a whole number would add up to less than it."""
+
+    def build():
+        module = classical()
+        module.register_buffer("count", torch.tensor(3))
+        return module
+
+    trainer = DataParallel(build, here, schedule=LocalSteps(2), replicas=3)
+    trainer.fit((X, Y), epochs=1, batch_size=13)
+    assert trainer.model.count == 3
+
+
+def test_a_mistake_in_a_local_step_names_that_step(here):
+    """Weights that are no numbers after step 0 are found by the network in step 1."""
+    trainer = DataParallel(quantum, here, schedule=LocalSteps(3), replicas=2, optimizer=to_nowhere)
+    with pytest.raises(UserError, match=r"^replica 0, step 1: .*nan"):
+        trainer.fit((X, Y), epochs=1, batch_size=4)
+
+
+class Nowhere(torch.optim.SGD):
+    def step(self, closure=None):
+        for parameter in self.param_groups[0]["params"]:
+            parameter.data.fill_(float("nan"))
+
+
+def to_nowhere(parameters):
+    return Nowhere(parameters, lr=0.1)
+
+
 def test_a_replica_without_rows_has_no_part_in_the_average(here):
     """Five replicas for batches of two: as with two."""
     many, _ = train(quantum, here, LocalSteps(2), batch_size=2, replicas=5)
@@ -390,6 +420,7 @@ def broken_loss(output, target):
     [
         ({"optimizer": "adm"}, "optimizer is 'adm', .*did you mean 'adam'"),
         ({"optimizer": torch.optim.LBFGS}, "optimizer: it returned a LBFGS"),
+        ({"optimizer": torch.optim.Adam([torch.ones(1)])}, "optimizer is a Adam, expected"),
         ({"loss": "mes"}, "loss is 'mes', .*did you mean 'mse'"),
         ({"loss": torch.nn.MSELoss(reduction="sum")}, "reduction is 'sum', expected 'mean'"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
@@ -428,6 +459,10 @@ def test_impossible_schedules_are_refused(make):
         (torch.utils.data.DataLoader(Pairs()), "found a DataLoader, expected a torch Dataset"),
         (X, "sample 0 is a Tensor, expected a pair"),
         ((X[:0], Y[:0]), "found no samples"),
+        ((X, Y, Y), "found a tuple of 3, expected two arrays"),
+        ((X, "labels"), "x or y is no array"),
+        ({"x": X, "y": Y}, r"sample 0 cannot be read \(KeyError: 0\)"),
+        (list(zip(X, "abcdefghijklm", strict=True)), "sample 0 is a tuple, expected a pair"),
         ((X, torch.rand(13, 2)), "replica 0, step 0: labels have shape"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import Any
 import cloudpickle
 import torch
 from torch.nn import functional
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
 
 from pilotcut.errors import DataError, UserError
 
@@ -153,7 +153,8 @@ def _named(what: str, name: str, known: Mapping[str, Any]) -> Any:
 def _unknown(what: str, found: object, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(str(found).lower(), known, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"{what} is {found!r}, expected a function or one of {', '.join(known)}{hint}"
+    shown = repr(found) if isinstance(found, str) else f"a {type(found).__name__}"
+    return f"{what} is {shown}, expected a function or one of {', '.join(known)}{hint}"
 
 
 def _is_number(value: object) -> bool:
@@ -164,32 +165,55 @@ def _is_number(value: object) -> bool:
 
 
 def as_dataset(data: Any) -> Dataset[Any]:
-    """Return a data set of (input, label) pairs from one, or from two arrays of as many rows."""
-    if isinstance(data, (tuple, list)) and len(data) == 2:
-        x, y = (torch.as_tensor(part) for part in data)
-        rows = [len(part) if part.ndim else 0 for part in (x, y)]
-        if rows[0] != rows[1]:
-            raise DataError(
-                f"dataset: y has {rows[1]} rows, expected {rows[0]}: one label for each row of x"
-            )
-        data = TensorDataset(x, y)
+    """Return a data set of pairs (input, label), or one made of a tuple of two arrays."""
+    if isinstance(data, tuple):
+        return _paired(data)
     known = isinstance(data, Dataset) or hasattr(data, "__getitem__")
     if isinstance(data, IterableDataset) or not known or not hasattr(data, "__len__"):
         raise DataError(
             f"dataset: found a {type(data).__name__}, expected a torch Dataset with a length, or "
             f"(x, y); of a DataLoader pass its `dataset`"
         )
-    if not len(data):
-        raise DataError("dataset: found no samples, expected at least one; check what was loaded")
-    _check_pair(data[0])
+    _check_samples(data)
     return data  # type: ignore[no-any-return]
 
 
-def _check_pair(sample: object) -> None:
-    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+def _paired(arrays: tuple[Any, ...]) -> TensorDataset:
+    if len(arrays) != 2:
+        raise DataError(f"dataset: found a tuple of {len(arrays)}, expected two arrays: (x, y)")
+    try:  # copies, since of a slice all that it was cut from would travel
+        x, y = (torch.as_tensor(part).detach().cpu().clone() for part in arrays)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"dataset: sample 0 is a {type(sample).__name__}, expected a pair (input, label); "
-            f"return both from __getitem__"
+            f"dataset: x or y is no array ({_in_a_line(error)}), expected numbers; try numpy.array"
+        ) from error
+    rows = [len(part) if part.ndim else 0 for part in (x, y)]
+    if rows[0] != rows[1]:
+        raise DataError(
+            f"dataset: y has {rows[1]} rows, expected {rows[0]}: one label for each row of x"
+        )
+    dataset = TensorDataset(x, y)
+    _check_samples(dataset)
+    return dataset
+
+
+def _check_samples(data: Any) -> None:
+    """Raise unless there are samples and the first is a pair that makes a batch of tensors."""
+    if not len(data):
+        raise DataError("dataset: found no samples, expected at least one; check what was loaded")
+    try:
+        sample = data[0]
+        pair = default_collate([sample])
+    except Exception as error:
+        raise DataError(
+            f"dataset: sample 0 cannot be read ({_in_a_line(error)}), expected a pair "
+            f"(input, label) of numbers"
+        ) from error
+    is_pair = isinstance(sample, (tuple, list)) and len(sample) == 2
+    if not is_pair or not all(isinstance(part, torch.Tensor) for part in pair):
+        raise DataError(
+            f"dataset: sample 0 is a {type(sample).__name__}, expected a pair (input, label) of "
+            f"numbers; return both from __getitem__"
         )
 
 
@@ -202,11 +226,15 @@ def _packed(what: str, value: object, advice: str) -> bytes:
     try:
         return cloudpickle.dumps(value, protocol=5)
     except Exception as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"{what}: it cannot be pickled for workers ({reason:.120}), expected what cloudpickle "
-            f"can pickle; {advice}"
+            f"{what}: it cannot be pickled for workers ({_in_a_line(error)}), expected what "
+            f"cloudpickle can pickle; {advice}"
         ) from error
+
+
+def _in_a_line(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{text:.120}"
 
 
 def _digest(*parts: bytes) -> str:

@@ -41,6 +41,9 @@ class Work:
     replica: int
     rows: np.ndarray
 
+    def __str__(self) -> str:
+        return f"replica {self.replica}, step {self.step}"
+
     def stream(self, number: int) -> int:
         """Return the seed of one of the module's sources of random numbers."""
         key = (self.step, self.replica, number)
@@ -150,6 +153,12 @@ class Replica:
 
     def backward(self, dataset: Dataset[Any], work: Work) -> float:
         """Leave the gradient over some rows in the parameters and return the mean loss."""
+        try:
+            return self._backward(dataset, work)
+        except UserError as error:
+            raise UserError([f"{work}: {fault}" for fault in error.faults]) from error
+
+    def _backward(self, dataset: Dataset[Any], work: Work) -> float:
         self.module.zero_grad(set_to_none=True)
         inputs, labels = (part.to(self.trained[0].device) for part in _batch(dataset, work.rows))
         with self._seeded(work):

@@ -47,10 +47,6 @@ class Asked:
         """Number of rows."""
         return sum(len(work.rows) for work in self.works)
 
-    def where(self, number: int = 0) -> str:
-        """Return what messages call one of its steps."""
-        return f"replica {self.replica}, step {self.works[number].step}"
-
 
 @dataclass(frozen=True)
 class Update:
@@ -170,26 +166,26 @@ class Server:
         """Wait for a gradient."""
         gradient: Gradient = self._answer(asked)
         self.bytes_received += size_of(gradient.arrays)
-        _check_finite(gradient.loss, gradient.arrays, "gradient", asked)
+        _check_finite(gradient.loss, gradient.arrays, "gradient", asked.works[0])
         return gradient
 
     def stepped(self, asked: Asked) -> Stepped:
         """Wait for a replica's own steps, and keep its moments."""
         stepped: Stepped = self._answer(asked)
         self.bytes_received += size_of((stepped.weights, stepped.moments))
-        for number, loss in enumerate(stepped.losses):
-            _check_finite(loss, (), "weights", asked, number)
-        _check_finite(0.0, stepped.weights, "weights", asked, -1)
+        works = asked.works[: len(stepped.losses)]
+        for work, loss in zip(works, stepped.losses, strict=True):
+            _check_finite(loss, (), "weights", work)
+        _check_finite(0.0, stepped.weights, "weights", works[-1])
         self._moments[asked.replica] = stepped.moments
         return stepped
 
     def _answer(self, asked: Asked) -> Any:
         try:
             answer = asked.future.result()
-        except UserError as error:
-            raise UserError([f"{asked.where()}: {fault}" for fault in error.faults]) from error
         except Exception as error:
-            error.add_note(f"this was asked of {asked.where()}")
+            if not isinstance(error, UserError):  # which says so itself
+                error.add_note(f"this was asked of {asked.works[0]}")
             raise
         self._open.discard(asked.future)
         return answer
@@ -211,11 +207,9 @@ class Server:
 
     def average(self, asked: Sequence[Asked], stepped: Sequence[Stepped]) -> Update:
         """Take over the average of replicas' weights, each by the samples that it has seen."""
-        own = weights_of(self.module)
         shares = [some.samples for some in asked]
         columns = zip(*(some.weights for some in stepped), strict=True)
-        means = [_mean(column, shares) for column in columns]
-        load_weights(self.module, [np.asarray(m, w.dtype) for m, w in zip(means, own, strict=True)])
+        load_weights(self.module, [_averaged(column, shares) for column in columns])
         loss_sum = sum(
             loss * len(work.rows)
             for some, answer in zip(asked, stepped, strict=True)
@@ -240,29 +234,33 @@ def _mean(arrays: Sequence[np.ndarray | None], shares: Sequence[int]) -> np.ndar
         return None
     total = sum(shares)
     terms = [
-        array.astype(float) * (share / total)
+        array.astype(np.result_type(array, float)) * (share / total)
         for array, share in zip(arrays, shares, strict=True)
         if array is not None
     ]
     return np.sum(terms, axis=0)
 
 
+def _averaged(arrays: Sequence[np.ndarray], shares: Sequence[int]) -> np.ndarray:
+    """Return the average in the arrays' own precision; of buffers that only count, the first."""
+    dtype = arrays[0].dtype
+    if not np.issubdtype(dtype, np.inexact):
+        return arrays[0]
+    mean = _mean(arrays, shares)
+    assert mean is not None
+    return mean.astype(dtype)
+
+
 def _like(array: np.ndarray, parameter: torch.nn.Parameter) -> torch.Tensor:
     return torch.as_tensor(array, dtype=parameter.dtype, device=parameter.device)
 
 
-def _check_finite(
-    loss: float, arrays: Sequence[np.ndarray | None], what: str, asked: Asked, number: int = 0
-) -> None:
-    rows = asked.works[number].rows
-    some = ", ".join(map(str, rows[:4].tolist())) + (", ..." if len(rows) > 4 else "")
+def _check_finite(loss: float, arrays: Sequence[np.ndarray | None], what: str, work: Work) -> None:
+    some = ", ".join(map(str, work.rows[:4].tolist())) + (", ..." if len(work.rows) > 4 else "")
     advice = f"lower learning_rate, or look at samples {some}"
     if not math.isfinite(loss):
-        raise UserError(
-            f"{asked.where(number)}: the loss is {loss}, expected a finite number; {advice}"
-        )
+        raise UserError(f"{work}: the loss is {loss}, expected a finite number; {advice}")
     if not all(array is None or np.isfinite(array).all() for array in arrays):
         raise UserError(
-            f"{asked.where(number)}: the {what} has numbers that are not finite, expected "
-            f"finite ones; {advice}"
+            f"{work}: the {what} has numbers that are not finite, expected finite ones; {advice}"
         )
