@@ -56,8 +56,8 @@ def build_module(build: Build) -> torch.nn.Module:
     module = build()
     if not isinstance(module, torch.nn.Module):
         raise UserError(
-            f"build: it returned a {type(module).__name__}, expected a torch.nn.Module; wrap a "
-            f"Qiskit network in TorchConnector, or use pilotcut.cut_qnn"
+            f"build: it returned an object of type {type(module).__name__}, expected a "
+            f"torch.nn.Module; wrap a Qiskit network in TorchConnector, or use pilotcut.cut_qnn"
         )
     if not any(p.requires_grad for p in module.parameters()):
         raise UserError(
@@ -138,8 +138,8 @@ def make_optimizer(make: MakeOptimizer, module: torch.nn.Module) -> torch.optim.
     made = make([p for p in module.parameters() if p.requires_grad])
     if not isinstance(made, torch.optim.Optimizer) or isinstance(made, torch.optim.LBFGS):
         raise UserError(
-            f"optimizer: it returned a {type(made).__name__}, expected a torch.optim.Optimizer "
-            f"that steps by a gradient; try one of {', '.join(OPTIMIZERS)}"
+            f"optimizer: it returned an object of type {type(made).__name__}, expected a "
+            f"torch.optim.Optimizer that steps by a gradient; try one of {', '.join(OPTIMIZERS)}"
         )
     return made
 
@@ -153,7 +153,7 @@ def _named(what: str, name: str, known: Mapping[str, Any]) -> Any:
 def _unknown(what: str, found: object, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(str(found).lower(), known, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    shown = repr(found) if isinstance(found, str) else f"a {type(found).__name__}"
+    shown = repr(found) if isinstance(found, str) else f"of type {type(found).__name__}"
     return f"{what} is {shown}, expected a function or one of {', '.join(known)}{hint}"
 
 
@@ -171,8 +171,8 @@ def as_dataset(data: Any) -> Dataset[Any]:
     known = isinstance(data, Dataset) or hasattr(data, "__getitem__")
     if isinstance(data, IterableDataset) or not known or not hasattr(data, "__len__"):
         raise DataError(
-            f"dataset: found a {type(data).__name__}, expected a torch Dataset with a length, or "
-            f"(x, y); of a DataLoader pass its `dataset`"
+            f"dataset: found type {type(data).__name__}, expected a torch Dataset with a length, "
+            f"or (x, y); of a DataLoader pass its `dataset`"
         )
     _check_samples(data)
     return data  # type: ignore[no-any-return]
@@ -212,8 +212,8 @@ def _check_samples(data: Any) -> None:
     is_pair = isinstance(sample, (tuple, list)) and len(sample) == 2
     if not is_pair or not all(isinstance(part, torch.Tensor) for part in pair):
         raise DataError(
-            f"dataset: sample 0 is a {type(sample).__name__}, expected a pair (input, label) of "
-            f"numbers; return both from __getitem__"
+            f"dataset: sample 0 is of type {type(sample).__name__}, expected a pair (input, label) "
+            f"of numbers; return both from __getitem__"
         )
 
 

@@ -141,8 +141,9 @@ class DataParallel:
     Notes
     -----
     The modules' buffers travel with the weights and are not trained; batch statistics are
-    refused. Without `replicas` a batch is dealt by the number of slots, which changes the
-    rounding, and in modes with shots the shots.
+    refused. A task takes some 20 ms to a worker process and back, so a gradient should take
+    longer; with `LocalSteps` fewer tasks travel. Without `replicas` a batch is dealt by the
+    number of slots, which changes the rounding, and in modes with shots the shots.
     """
 
     def __init__(
@@ -165,8 +166,8 @@ class DataParallel:
         check_whole("seed", seed, 0)
         if not callable(build) or isinstance(build, torch.nn.Module):
             raise UserError(
-                f"build is a {type(build).__name__}, expected a function without arguments that "
-                f"returns a new module; try lambda: cut_qnn(...)"
+                f"build is of type {type(build).__name__}, expected a function without arguments "
+                f"that returns a new module; try lambda: cut_qnn(...)"
             )
         recipe = Recipe(build, as_loss(loss), as_optimizer(optimizer, learning_rate))
         _ = recipe.key  # what cannot be pickled shows before anything is built
@@ -256,7 +257,7 @@ class DataParallel:
 def _check_manager(tasks: object) -> None:
     if not isinstance(tasks, TaskManager):
         raise UserError(
-            f"tasks is a {type(tasks).__name__}, expected a TaskManager; for this process "
+            f"tasks is of type {type(tasks).__name__}, expected a TaskManager; for this process "
             f"TaskManager(PilotManager(pilotcut.descriptions.embedded()))"
         )
 
