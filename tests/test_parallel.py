@@ -390,6 +390,16 @@ def test_a_dataset_and_its_arrays_give_the_same(cluster, one):
     assert torch.equal(there, arrays)
 
 
+class Augmented(Pairs):
+    def __getitem__(self, row):
+        return X[row] + torch.rand(4), Y[row]
+
+
+def test_samples_that_are_augmented_at_random_do_not_depend_on_the_worker(here, one):
+    options = {"data": Augmented(), "replicas": 3, "epochs": 1}
+    assert torch.equal(train(Slow, one, **options)[0], train(Slow, here, **options)[0])
+
+
 def test_frozen_and_unused_parameters_stay(here):
     def build():
         module = classical()

@@ -160,9 +160,9 @@ class Replica:
 
     def _backward(self, dataset: Dataset[Any], work: Work) -> float:
         self.module.zero_grad(set_to_none=True)
-        inputs, labels = (part.to(self.trained[0].device) for part in _batch(dataset, work.rows))
-        with self._seeded(work):
-            loss = self._loss(inputs, labels)
+        with self._seeded(work):  # samples too: they may be augmented at random
+            batch = _batch(dataset, work.rows)
+            loss = self._loss(*(part.to(self.trained[0].device) for part in batch))
             if math.isfinite(float(loss.detach())):
                 loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
