@@ -75,7 +75,7 @@ def compute_gradient(
     """Return the gradient over the work's rows at `weights`."""
     with _borrowed(recipe) as replica:
         replica.load(weights)
-        loss = replica.backward(data.get(), work)
+        loss = replica.backward(data, work)
         return Gradient(tuple(map(_gradient, replica.trained)), loss, len(work.rows))
 
 
@@ -94,7 +94,7 @@ def take_steps(
             optimizer.load_state_dict(_tensors(moments))
         losses: list[float] = []
         for work in works:
-            losses.append(replica.backward(data.get(), work))
+            losses.append(replica.backward(data, work))
             if not math.isfinite(losses[-1]):
                 break
             optimizer.step()
@@ -144,24 +144,25 @@ class Replica:
         self.module = new_module(recipe, seed=0)  # weights come with the work
         self.trained = [p for p in self.module.parameters() if p.requires_grad]
         self._estimators = list({id(e): e for e in _estimators_in(self.module)}.values())
-        self._draws: bool | None = None  # from torch's generator: seen at the first evaluation
+        # Whether it draws from torch's generator, by data set: seen at the first evaluation.
+        self._draws: dict[str, bool] = {}
 
     def load(self, weights: Arrays) -> None:
         """Take over weights, and forget gradients."""
         self.module.zero_grad(set_to_none=True)
         load_weights(self.module, weights)
 
-    def backward(self, dataset: Dataset[Any], work: Work) -> float:
+    def backward(self, data: Shared[Dataset[Any]], work: Work) -> float:
         """Leave the gradient over some rows in the parameters and return the mean loss."""
         try:
-            return self._backward(dataset, work)
+            return self._backward(data, work)
         except UserError as error:
             raise UserError([f"{work}: {fault}" for fault in error.faults]) from error
 
-    def _backward(self, dataset: Dataset[Any], work: Work) -> float:
+    def _backward(self, data: Shared[Dataset[Any]], work: Work) -> float:
         self.module.zero_grad(set_to_none=True)
-        with self._seeded(work):  # samples too: they may be augmented at random
-            batch = _batch(dataset, work.rows)
+        with self._seeded(work, data.key):  # samples too: they may be augmented at random
+            batch = _batch(data.get(), work.rows)
             loss = self._loss(*(part.to(self.trained[0].device) for part in batch))
             if math.isfinite(float(loss.detach())):
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -178,7 +179,7 @@ class Replica:
         return loss.reshape(())
 
     @contextlib.contextmanager
-    def _seeded(self, work: Work) -> Iterator[None]:
+    def _seeded(self, work: Work, data: str) -> Iterator[None]:
         """Start all of the module's streams of random numbers where the work says."""
         for number, estimator in enumerate(self._estimators, start=1):
             state = estimator.stages.state_dict() | {"seed": work.stream(number), "batches": 0}
@@ -186,14 +187,14 @@ class Replica:
         for module in self.module.modules():
             if callable(reseed := getattr(module, "reseed", None)):
                 reseed(work.stream(0))
-        if self._draws is False:
+        if not self._draws.get(data, True):
             yield
             return
         with _torchs_generator(work.stream(0) % 2**63):
             before = torch.get_rng_state()
             yield
             on_cpu = self.trained[0].device.type == "cpu"
-            self._draws = not on_cpu or not torch.equal(before, torch.get_rng_state())
+            self._draws[data] = not on_cpu or not torch.equal(before, torch.get_rng_state())
 
 
 @contextlib.contextmanager
