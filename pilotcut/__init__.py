@@ -25,19 +25,29 @@ if TYPE_CHECKING:
     from pilotcut.qnn import CutQNN, cut_qnn
     from pilotcut.tasks import TaskManager
     from pilotcut.training.callbacks import Callback
+    from pilotcut.training.parallel import (
+        BoundedStaleness,
+        DataParallel,
+        LocalSteps,
+        Synchronous,
+    )
     from pilotcut.training.run import TrainingRun, trained
     from pilotcut.training.trainer import Trainer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BoundedStaleness",
     "Callback",
     "CutEstimator",
     "CutGradient",
     "CutPlan",
     "CutQNN",
+    "DataParallel",
     "Distribution",
+    "LocalSteps",
     "PilotManager",
+    "Synchronous",
     "TaskManager",
     "Trainer",
     "TrainingRun",
@@ -54,12 +64,16 @@ __all__ = [
 
 _HOME = {
     "Callback": "pilotcut.training.callbacks",
+    "BoundedStaleness": "pilotcut.training.parallel",
     "CutEstimator": "pilotcut.estimator",
     "CutGradient": "pilotcut.gradient",
     "CutPlan": "pilotcut.cutting.plan",
     "CutQNN": "pilotcut.qnn",
+    "DataParallel": "pilotcut.training.parallel",
     "Distribution": "pilotcut.distribution",
+    "LocalSteps": "pilotcut.training.parallel",
     "PilotManager": "pilotcut.pilots",
+    "Synchronous": "pilotcut.training.parallel",
     "TaskManager": "pilotcut.tasks",
     "Trainer": "pilotcut.training.trainer",
     "TrainingRun": "pilotcut.training.run",

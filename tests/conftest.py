@@ -16,6 +16,7 @@ ALONE = {
     "test_job_script",
     "test_lending",
     "test_mpi_pilots",
+    "test_parallel",
     "test_pilots",
     "test_readme",
     "test_slurm_states",

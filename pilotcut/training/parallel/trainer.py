@@ -1,0 +1,281 @@
+"""What a user calls: a module that is trained by replicas on pilots, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from pilotcut.errors import UserError
+from pilotcut.tasks import TaskManager
+from pilotcut.training.parallel.recipe import (
+    Build,
+    Loss,
+    MakeOptimizer,
+    Recipe,
+    as_loss,
+    as_optimizer,
+    make_optimizer,
+)
+from pilotcut.training.parallel.replica import new_module
+from pilotcut.training.parallel.schedules import Schedule, Synchronous, check_whole
+from pilotcut.training.parallel.server import Server, Update
+
+#: Options of `TaskManager.submit_task` that make sense for replicas.
+TASK_OPTIONS = ("pilot", "cores", "gpus", "retries", "error_retries", "cost_s")
+
+#: Called with (epoch, loss, model) after every epoch.
+OnEpoch = Callable[[int, float, torch.nn.Module], object]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to.
+
+    Attributes
+    ----------
+    epoch
+        Its number, from 1; a second `fit` goes on counting.
+    loss
+        Mean loss over samples, each at the weights that its gradient was computed from.
+    seconds
+        Wall time.
+    staleness
+        For each update, the updates between the weights of its gradient and those it changed.
+    bytes_sent, bytes_received
+        Arrays that travelled: weights, moments and row numbers; gradients, or weights and
+        moments. Without the data set, which travels once to each worker.
+    """
+
+    epoch: int
+    loss: float
+    seconds: float
+    staleness: tuple[int, ...]
+    bytes_sent: int
+    bytes_received: int
+
+
+@dataclass(frozen=True)
+class History:
+    """The epochs of one `fit`."""
+
+    epochs: tuple[Epoch, ...]
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Mean loss of each epoch."""
+        return tuple(epoch.loss for epoch in self.epochs)
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """Wall time of each epoch."""
+        return tuple(epoch.seconds for epoch in self.epochs)
+
+    @property
+    def staleness(self) -> tuple[int, ...]:
+        """Staleness of all updates, in order."""
+        return tuple(updates for epoch in self.epochs for updates in epoch.staleness)
+
+
+class DataParallel:
+    """Trains a torch module with replicas of it on pilots.
+
+    A replica is a module that `build` has built in a worker process, once. What travels are
+    numbers: weights and row numbers there, gradients back; the data set goes once to each worker.
+    Which worker computes a gradient has no influence on it, neither has a worker's death.
+
+    Parameters
+    ----------
+    build
+        Returns a new ``torch.nn.Module`` at every call: any function that cloudpickle can
+        pickle, with a `pilotcut.cut_qnn` or a ``TorchConnector`` inside, without a task manager.
+        It runs here, for the initial weights, with torch's generator seeded by `seed`, and once
+        in each worker process, where weights are replaced.
+    tasks
+        Where replicas run.
+    schedule
+        `Synchronous`, `LocalSteps` or `BoundedStaleness`.
+    loss
+        "mse", "l1", "cross-entropy", or a function (outputs, labels) -> mean over samples.
+    optimizer
+        "sgd", "adam", "adamw", "rmsprop", "adagrad", or a function (parameters) -> optimizer.
+    learning_rate
+        Of an optimizer that is given by name.
+    replicas
+        Among how many a batch is dealt; by default the slots of `tasks`. They may be more than
+        there are workers. Given explicitly, results do not depend on the number of workers, to
+        the last bit.
+    seed
+        Decides initial weights, the order of samples, and all shots: before every gradient,
+        each `CutEstimator` inside the module gets a stream of its own from (seed, step, replica),
+        and so does torch's generator. Other sources of random numbers belong into a submodule
+        with a method ``reseed(seed: int)``, which is called then too.
+    task_options
+        Options of `TaskManager.submit_task` for all tasks, such as ``{"pilot": "gpu", "gpus": 1}``.
+
+    Attributes
+    ----------
+    model
+        The trained module, in this process.
+    optimizer
+        Its optimizer, which `LocalSteps` does not use: there each replica has its own.
+    replicas, schedule
+        As above.
+
+    Examples
+    --------
+    >>> from pilotcut import PilotManager, TaskManager
+    >>> from pilotcut.descriptions import embedded
+    >>> x = torch.linspace(-1, 1, 12).reshape(-1, 1)
+    >>> with PilotManager(embedded(2)) as pilots, TaskManager(pilots) as tasks:
+    ...     trainer = DataParallel(lambda: torch.nn.Linear(1, 1), tasks)
+    ...     history = trainer.fit((x, 3 * x + 1), epochs=40, batch_size=6)
+    >>> history.losses[-1] < 0.1 < history.losses[0]
+    True
+
+    Notes
+    -----
+    The modules' buffers travel with the weights and are not trained; batch statistics are
+    refused. A task takes some 20 ms to a worker process and back, so a gradient should take
+    longer; with `LocalSteps` fewer tasks travel. Without `replicas` a batch is dealt by the
+    number of slots, which changes the rounding, and in modes with shots the shots.
+    """
+
+    def __init__(
+        self,
+        build: Build,
+        tasks: TaskManager,
+        *,
+        schedule: Schedule | None = None,
+        loss: str | Loss = "mse",
+        optimizer: str | MakeOptimizer = "adam",
+        learning_rate: float = 0.1,
+        replicas: int | None = None,
+        seed: int = 0,
+        task_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        _check_manager(tasks)
+        self.schedule = _checked_schedule(schedule)
+        self.replicas = tasks.slots if replicas is None else replicas
+        check_whole("replicas", self.replicas, 1)
+        check_whole("seed", seed, 0)
+        if not callable(build) or isinstance(build, torch.nn.Module):
+            raise UserError(
+                f"build is of type {type(build).__name__}, expected a function without arguments "
+                f"that returns a new module; try lambda: cut_qnn(...)"
+            )
+        recipe = Recipe(build, as_loss(loss), as_optimizer(optimizer, learning_rate))
+        _ = recipe.key  # what cannot be pickled shows before anything is built
+        self.model = new_module(recipe, seed)
+        self.optimizer = make_optimizer(recipe.optimizer, self.model)
+        self._server = Server(
+            tasks,
+            recipe,
+            self.model,
+            self.optimizer,
+            self.replicas,
+            seed,
+            _checked_options(task_options or {}),
+        )
+        self._order = torch.Generator().manual_seed(seed)
+        self._epochs = 0
+
+    def fit(
+        self,
+        dataset: Dataset[Any] | tuple[Any, Any],
+        *,
+        epochs: int,
+        batch_size: int,
+        shuffle: bool = True,
+        on_epoch: OnEpoch | None = None,
+    ) -> History:
+        """Train for some epochs; a second call goes on where the first ended.
+
+        Parameters
+        ----------
+        dataset
+            A torch Dataset of pairs (input, label) with a length, or ``(x, y)``, arrays of as
+            many rows. Workers read it, so it should load big samples in ``__getitem__``.
+        epochs
+            How often all samples are seen.
+        batch_size
+            Samples of one batch, over all replicas; of one gradient with `BoundedStaleness`.
+        shuffle
+            Draw a new order for every epoch, as ``torch.randperm(rows, generator=g)`` with
+            ``g = torch.Generator().manual_seed(seed)``.
+        on_epoch
+            Called with (epoch, loss, model) after every epoch.
+
+        Returns
+        -------
+        History
+            Loss, seconds, staleness and bytes of every epoch.
+
+        Raises
+        ------
+        UserError
+            For a data set that is none, and for a loss or gradient that is not finite, with
+            the replica and the step.
+        """
+        check_whole("epochs", epochs, 1)
+        check_whole("batch_size", batch_size, 1)
+        rows = self._server.use(dataset)
+        done = []
+        try:
+            for _ in range(epochs):
+                done.append(self._epoch(self._batches(rows, batch_size, shuffle)))
+                if on_epoch is not None:
+                    on_epoch(done[-1].epoch, done[-1].loss, self.model)
+        finally:
+            self._server.abandon()
+        return History(tuple(done))
+
+    def _batches(self, rows: int, batch_size: int, shuffle: bool) -> list[np.ndarray]:
+        order = torch.randperm(rows, generator=self._order) if shuffle else torch.arange(rows)
+        return [batch.numpy() for batch in order.split(batch_size)]
+
+    def _epoch(self, batches: Sequence[np.ndarray]) -> Epoch:
+        server, started = self._server, perf_counter()
+        sent, received = server.bytes_sent, server.bytes_received
+        updates: list[Update] = list(self.schedule.run(server, batches))
+        self._epochs += 1
+        return Epoch(
+            epoch=self._epochs,
+            loss=sum(u.loss_sum for u in updates) / sum(u.samples for u in updates),
+            seconds=perf_counter() - started,
+            staleness=tuple(u.staleness for u in updates),
+            bytes_sent=server.bytes_sent - sent,
+            bytes_received=server.bytes_received - received,
+        )
+
+
+def _check_manager(tasks: object) -> None:
+    if not isinstance(tasks, TaskManager):
+        raise UserError(
+            f"tasks is of type {type(tasks).__name__}, expected a TaskManager; for this process "
+            f"TaskManager(PilotManager(pilotcut.descriptions.embedded()))"
+        )
+
+
+def _checked_schedule(schedule: Schedule | None) -> Schedule:
+    schedule = Synchronous() if schedule is None else schedule
+    if isinstance(schedule, type) or not callable(getattr(schedule, "run", None)):
+        raise UserError(
+            f"schedule is {schedule!r}, expected Synchronous(), LocalSteps(steps) or "
+            f"BoundedStaleness(bound)"
+        )
+    return schedule
+
+
+def _checked_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    if unknown := sorted(set(options) - set(TASK_OPTIONS)):
+        raise UserError(
+            f"task_options has {', '.join(map(repr, unknown))}, expected only "
+            f"{', '.join(TASK_OPTIONS)}"
+        )
+    return dict(options)
