@@ -166,9 +166,9 @@ def test_a_study_is_not_continued_with_another_profile_or_other_pilots(tmp_path)
     study = StudyDirectory(tmp_path / "out")
     study.open(Request(["rq1"], TINY, embedded(1)).settings)
     study.open(Request(["rq2"], TINY, embedded(1)).settings)  # another question may join
-    with pytest.raises(RunDirectoryError, match="profile is"):
+    with pytest.raises(RunDirectoryError, match="profile is 'quick'"):
         study.open(Request(["rq1"], QUICK, embedded(1)).settings)
-    with pytest.raises(RunDirectoryError, match="pilots is"):
+    with pytest.raises(RunDirectoryError, match="pilots differ"):
         study.open(Request(["rq1"], TINY, embedded(2)).settings)
 
 

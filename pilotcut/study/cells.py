@@ -88,14 +88,14 @@ class StudyDirectory:
 
     def _check_same(self, settings: Mapping[str, Any]) -> None:
         old = self.settings()
-        faults = [
-            f"{name} is {value!r}, but the study in '{self.path}' was started with "
-            f"{old.get(name)!r}; keep to that, or give another --out"
-            for name, value in settings.items()
-            if old.get(name) != value
-        ]
-        if faults:
-            raise RunDirectoryError(faults)
+        for name, value in settings.items():
+            if old.get(name) != value:
+                found = f"is '{value}'" if isinstance(value, str) else "differ"
+                was = f" with '{old.get(name)}'" if isinstance(value, str) else " with others"
+                raise RunDirectoryError(
+                    f"{name} {found}, but the study in '{self.path}' was started{was}; keep to "
+                    f"those, or give another --out"
+                )
 
     def run_dir(self, cell: Cell) -> Path:
         """Return the run directory of a cell."""

@@ -49,8 +49,12 @@ class Request:
     @property
     def settings(self) -> dict[str, Any]:
         """What must be the same when a study is continued."""
-        pilots = [one.model_dump(mode="json") for one in self.descriptions]
-        return json.loads(json.dumps({"profile": asdict(self.profile), "pilots": pilots}))  # type: ignore[no-any-return]
+        settings = {
+            "profile": self.profile.name,
+            "settings of the profile": asdict(self.profile),
+            "pilots": [one.model_dump(mode="json") for one in self.descriptions],
+        }
+        return dict(json.loads(json.dumps(settings)))
 
 
 @dataclass(frozen=True)
