@@ -19,7 +19,7 @@ LEARNING_RATES: dict[str, float] = {
     "sgd": 0.1,
     "lbfgs": 1.0,
     "cobyla": 1.0,
-    "spsa": 0.3,
+    "spsa": 1.0,
 }
 
 #: Optimisers that see values of the loss and no gradient.
