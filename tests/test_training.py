@@ -362,20 +362,21 @@ def test_patience_keeps_the_epoch_that_validated_best(tmp_path):
         train(tmp_path / "other", replace(config, validation=0.0))
 
 
-DEEP = replace(SMALL, qubits=3, classes=3, reps=2, cuts=2, epochs=1, samples=40, shots=64)
+DEEP = replace(SMALL, qubits=3, classes=3, reps=2, cuts=2, epochs=1, samples=40, shots=128)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_three_classes_and_a_deeper_ansatz_are_cut_in_every_mode(tmp_path, mode):
-    """One pass trains what is cut as it trains what is not, up to shots."""
-    summary = train(tmp_path / "run", replace(DEEP, mode=mode))
+    """Its gradient, which is the one step of SGD, is that of the uncut network, up to shots."""
+    config = replace(DEEP, mode=mode, optimizer="sgd", learning_rate=1.0)
+    summary = train(tmp_path / "run", config)
     assert (summary["classes"], summary["reps"], summary["cuts"]) == (3, 2, 2)
-    whole = replace(DEEP, mode="exact", cuts=None)
-    train(tmp_path / "whole", whole)
+    train(tmp_path / "whole", replace(config, mode="exact", cuts=None))
+    before = TrainingRun(config, tmp_path / "none").network().weight.detach()
     cut, uncut = (weights(tmp_path / name)["weight"] for name in ("run", "whole"))
     assert len(cut) == 9
-    # One step of Adam: its size is the learning rate, its sign the gradient's.
-    np.testing.assert_allclose(cut, uncut, atol=1e-5 if mode == "exact" else 0.21)
+    assert float((uncut - before).abs().max()) > 1
+    np.testing.assert_allclose(cut, uncut, atol=1e-5 if mode == "exact" else 0.2)
     compiles = [r for r in read_jsonl(tmp_path / "run/trace.jsonl") if r["kind"] == "compile"]
     assert [(r["cuts"], r["terms"]) for r in compiles] == [(2, 3)]
 
