@@ -189,6 +189,22 @@ def test_pilots_are_shown(call, tmp_path):
         (["--seed", -1], "seed is -1, expected a whole number from 0"),
         (["--seed", 2**32], f"seed is {2**32}, expected a whole number from 0 to {2**32 - 1}"),
         (["--pilots", "/no/such.yaml"], "/no/such.yaml: does not exist"),
+        (["--classes", 1], "classes is 1, expected a whole number from 2 to 10"),
+        (["--classes", 3], "classes is 3 on 2 qubits, expected a qubit for each class"),
+        (["--classes", 4, "--qubits", 4], "classes: found 4, expected 2 to 3, the classes of"),
+        (["--reps", 0], "reps is 0, expected a whole number from 1"),
+        (["--reps", 2, "--cuts", 1], "cuts is 1, but no partition of the qubits cuts exactly 1"),
+        (["--samples", 9], "samples is 9, expected a whole number from 10"),
+        (["--optimizer", "Addam"], "optimizer is 'addam', expected one of adam, "),
+        (["--loss", "msse"], "loss is 'msse', expected one of auto, mse, "),
+        (["--loss", "cross_entropy"], "loss is 'cross_entropy' for 2 classes, expected mse, "),
+        (["--schedule", "steps"], "schedule is 'steps', expected one of constant, "),
+        (["--optimizer", "spsa", "--schedule", "step"], "schedule is 'step' with optimizer 'spsa'"),
+        (["--patience", 0, "--validation", 0.2], "patience is 0, expected a whole number from 1"),
+        (["--patience", 2], "patience is 2 and validation is 0, expected samples to watch"),
+        (["--validation", 1], "validation is 1.0, expected a share"),
+        (["--validation", "nan"], "validation is nan, expected a share"),
+        (["--validation", 0.001], "validation: found 0.001 of 80 samples, expected enough"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
@@ -352,6 +368,48 @@ def test_resume_takes_the_settings_of_the_run_and_refuses_others(call, refused, 
     assert [r["epoch"] for r in read_jsonl(run_copy / "metrics.jsonl")] == [1, 2]
     (line,) = refused("iris", "--resume", "--epochs", 1, run_dir=run_copy)
     assert "has trained 2" in line
+
+
+def test_early_stopping_is_told_and_resumed_with_more_patience(call, tmp_path):
+    run_dir = tmp_path / "run"
+    options = ["--mode", "exact", "--validation", 0.3, "--learning-rate", 1, "--epochs", 30]
+    start = ["train", "iris", "--qubits", 2, "--seed", 3, "--run-dir", run_dir, "--patience", 2]
+    code, out, err = call(*start, *options)
+    assert code == 0, err
+    epochs = len(read_jsonl(run_dir / "metrics.jsonl"))
+    assert epochs < 30
+    told = f"2 classes, adam, {epochs} epochs (stopped early), weights of epoch {epochs - 2};"
+    assert f"{told} validation accuracy" in out
+    more = ["train", "iris", "--run-dir", run_dir, "--resume", "--patience", 9, "--json"]
+    code, out, err = call(*more)
+    assert code == 0, err
+    summary = json.loads(out)
+    assert summary["epochs"] > epochs
+    assert (summary["optimizer"], summary["classes"], summary["reps"]) == ("adam", 2, 1)
+
+
+def test_what_would_change_the_numbers_is_refused_when_a_run_is_resumed(call, refused, tmp_path):
+    run_dir = tmp_path / "run"
+    start = ["train", "iris", *TINY, "--mode", "exact", "--schedule", "cosine"]
+    code, _, err = call(*start, "--run-dir", run_dir)
+    assert code == 0, err
+    changed = {
+        "--epochs": 5,  # the schedule was to end with the first
+        "--optimizer": "sgd",
+        "--learning-rate": 0.2,
+        "--loss": "hinge",
+        "--validation": 0.1,
+        "--samples": 50,
+        "--reps": 2,
+    }
+    options = [word for pair in changed.items() for word in pair]
+    lines = refused("iris", "--resume", *options, run_dir=run_dir)
+    assert {line.split(" is ")[0] for line in lines} == {
+        option[2:].replace("-", "_") for option in changed
+    }
+    same = ["--optimizer", "Adam", "--learning-rate", 0.1]  # which it had by default
+    code, _, err = call("train", "iris", "--resume", *same, "--run-dir", run_dir)
+    assert code == 0, err
 
 
 @pytest.mark.parametrize("damage", ["empty", "garbage", "cut short", "other weights", "a list"])

@@ -242,3 +242,67 @@ def test_a_digit_that_is_not_there_is_named(tmp_path: Path) -> None:
     write_idx(tmp_path)
     message = fault(name="mnist", data_dir=tmp_path, digits=(0, 9))
     assert message.startswith("digits: found 0 samples of class '9'")
+
+
+@pytest.mark.parametrize(("name", "classes"), [("iris", 3), ("wine", 3), ("digits", 4)])
+def test_more_classes_are_indices(name: str, classes: int) -> None:
+    data = load_dataset(name, 4, classes=classes)
+    for y in (data.y_train, data.y_test):
+        assert y.dtype == np.int64
+        assert set(y.tolist()) == set(range(classes))
+    assert len(data.class_names) == classes
+    assert len(data.x_train) == len(data.y_train)
+
+
+def test_chosen_digits_are_numbered_in_their_order() -> None:
+    """The same samples, under another number."""
+    ordered = load_dataset("digits", 4, classes=3, digits=(1, 5, 8), max_samples=None)
+    turned = load_dataset("digits", 4, classes=3, digits=(8, 1, 5), max_samples=None)
+    assert turned.class_names == ("8", "1", "5")
+    both = [np.concatenate([data.y_train, data.y_test]) for data in (ordered, turned)]
+    np.testing.assert_array_equal(np.bincount(both[0])[[2, 0, 1]], np.bincount(both[1]))
+
+
+def test_validation_is_stratified_and_taken_from_the_training_samples() -> None:
+    without, data = load_dataset("iris", 4), load_dataset("iris", 4, validation=0.25)
+    assert (len(data.y_train), len(data.y_val), len(data.y_test)) == (60, 20, 20)
+    assert data.y_train.sum() == data.y_val.sum() == 0
+    assert (without.x_val.shape, without.y_val.shape) == ((0, 4), (0,))
+    np.testing.assert_array_equal(without.y_test, data.y_test)
+
+
+def test_validation_samples_leave_the_preparation_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wild validation samples change no training feature, and are clipped like test samples."""
+    from pilotcut.training import data as module
+
+    before = load_dataset("wine", 3, validation=0.25)
+    split = module._split
+
+    def spoiled(features, labels, size, seed, option="test_fraction"):
+        x, held_out, *ys = split(features, labels, size, seed, option)
+        return x, 1e3 * held_out if option == "validation" else held_out, *ys
+
+    monkeypatch.setattr(module, "_split", spoiled)
+    after = load_dataset("wine", 3, validation=0.25)
+    np.testing.assert_array_equal(before.x_train, after.x_train)
+    np.testing.assert_array_equal(before.x_test, after.x_test)
+    assert not np.array_equal(before.x_val, after.x_val)
+    assert after.x_val.max() <= math.pi / 2 + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "start"),
+    [
+        ({"classes": 4}, "classes: found 4, expected 2 to 3, the classes of 'iris'"),
+        ({"classes": 1}, "classes: found 1, expected 2 to 3"),
+        ({"name": "digits", "classes": 11}, "classes: found 11, expected 2 to 10"),
+        ({"name": "digits", "classes": 3, "digits": (0, 1)}, "digits: found (0, 1), expected 3"),
+        ({"validation": 1.0}, "validation: found 1.0"),
+        ({"validation": math.nan}, "validation: found nan"),
+        ({"validation": 0.001}, "validation: found 0.001 of 80 samples"),
+    ],
+)
+def test_senseless_classes_and_validation_are_named(
+    arguments: dict[str, object], start: str
+) -> None:
+    assert fault(**arguments).startswith(start)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from qiskit.quantum_info import Pauli, Statevector
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 from qiskit_machine_learning.neural_networks import EstimatorQNN
@@ -18,8 +19,9 @@ from pilotcut.pilots import PilotManager
 from pilotcut.tasks import TaskManager
 from pilotcut.trace import STAGES, JsonLines, read_jsonl
 from pilotcut.training.config import TrainingConfig
+from pilotcut.training.losses import LOGIT_SCALE
 from pilotcut.training.model import classifier
-from pilotcut.training.run import TrainingRun, default_run_directory
+from pilotcut.training.run import TrainingRun, default_run_directory, trained
 from pilotcut.training.run_directory import RunDirectory
 
 SMALL = TrainingConfig("iris", qubits=2, cuts=1, shots=16, epochs=2, batch_size=40, seed=3)
@@ -265,6 +267,219 @@ def test_other_settings_are_refused_all_at_once(finished):
     with pytest.raises(RunDirectoryError) as refused:
         train(finished[0].path, replace(SMALL, shots=8, seed=5, pilots="other.yaml"), resume=True)
     assert [fault.split(" is ")[0] for fault in refused.value.faults] == ["shots", "seed"]
+
+
+# -- old runs --------------------------------------------------------------------------
+
+#: Weights, loss and accuracy that version 0.1 came to, before there was a `Trainer`.
+OLD = {
+    "exact": (
+        replace(SMALL, mode="exact"),
+        [-1.3045196533203125, -0.5992391705513, 1.1823092699050903, 0.6345023512840271],
+        (0.5516528487205505, 0.9),
+    ),
+    "sampled": (
+        replace(SMALL, mode="sampled"),
+        [-1.3249027729034424, -0.6089470386505127, 1.1487449407577515, 0.6378573179244995],
+        (0.5299385190010071, 0.8),
+    ),
+    "counts": (
+        SMALL,
+        [-1.2128753662109375, -0.5635316967964172, 1.1849002838134766, 0.6383968591690063],
+        (0.6633842289447784, 0.75),
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", OLD)
+def test_weights_are_those_of_version_0_1(tmp_path, mode):
+    config, expected, (loss, accuracy) = OLD[mode]
+    summary = train(tmp_path / "run", config)
+    np.testing.assert_allclose(weights(tmp_path / "run")["weight"], expected, atol=1e-5)
+    assert (summary["loss"], summary["accuracy"]) == pytest.approx((loss, accuracy), abs=1e-5)
+
+
+def as_version_0_1(path):
+    """Turn a run's directory into what version 0.1 would have left of it."""
+    run = RunDirectory(path)
+    new = ("classes", "reps", "samples", "validation", "optimizer", "loss", "schedule")
+    gone = {*new, "patience", "tensorboard"}
+    settings = {k: v for k, v in yaml.safe_load(run.config.read_text()).items() if k not in gone}
+    run.config.write_text(yaml.safe_dump(settings | {"learning_rate": 0.1}))
+    state = torch.load(run.checkpoint)
+    kept = ("epoch", "loss", "train_accuracy", "accuracy", "seconds")
+    old = {key: state[key] for key in ("epoch", "network", "optimizer", "seconds")}
+    old |= {"shuffle": state["generators"][0], "stages": state["estimators"][0]}
+    old |= {"last": {name: state["history"][name][-1] for name in kept}}
+    torch.save(old, run.checkpoint)
+    lines = [{k: r[k] for k in kept} for r in read_jsonl(run.metrics)]
+    with JsonLines(run.metrics, append=False) as metrics:
+        for line in lines:
+            metrics.write(line)
+    run.weights.unlink()
+
+
+@pytest.mark.parametrize("mode", OLD)
+def test_a_run_of_version_0_1_is_resumed(tmp_path, mode):
+    config, expected, _ = OLD[mode]
+    path = tmp_path / "run"
+    train(path, replace(config, epochs=1))
+    as_version_0_1(path)
+    summary = train(path, config, resume=True)
+    np.testing.assert_allclose(weights(path)["weight"], expected, atol=1e-5)
+    assert [r["epoch"] for r in read_jsonl(path / "metrics.jsonl")] == [1, 2]
+    assert (summary["epochs"], summary["stopped_early"]) == (2, False)
+
+
+# -- optimisers, validation, classes ---------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs", "cobyla", "spsa"])
+def test_a_run_with_any_optimiser_resumes_bit_for_bit(tmp_path, optimizer):
+    config = replace(SMALL, mode="sampled", optimizer=optimizer, validation=0.2, epochs=5)
+    whole = train(tmp_path / "whole", config)
+    with pytest.raises(StopError):
+        train(tmp_path / "run", config, progress=stop_at(4, 2))
+    assert results(train(tmp_path / "run", config, resume=True)) == results(whole)
+    assert_same_run(tmp_path / "run", RunDirectory(tmp_path / "whole"))
+    assert whole["optimizer"] == optimizer
+
+
+def test_patience_keeps_the_epoch_that_validated_best(tmp_path):
+    config = replace(SMALL, mode="exact", validation=0.3, learning_rate=1.0, epochs=30, patience=2)
+    summary = train(tmp_path / "run", config)
+    epochs = metrics(tmp_path / "run")
+    best = min(epochs, key=lambda record: record["val_loss"])
+    assert summary["stopped_early"]
+    assert summary["epochs"] == len(epochs) == best["epoch"] + 2 < 30
+    assert summary["best_epoch"] == best["epoch"]
+    for name in ("loss", "accuracy", "train_accuracy", "val_loss", "val_accuracy"):
+        assert summary[name] == best[name]
+    network = trained(tmp_path / "run")
+    scores = network.evaluate(network.data.x_val, network.data.y_val)
+    assert scores.loss == pytest.approx(best["val_loss"], abs=1e-6)
+    with pytest.raises(UserError, match="patience is 2 and validation is 0"):
+        train(tmp_path / "other", replace(config, validation=0.0))
+
+
+DEEP = replace(SMALL, qubits=3, classes=3, reps=2, cuts=2, epochs=1, samples=40, shots=128)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_three_classes_and_a_deeper_ansatz_are_cut_in_every_mode(tmp_path, mode):
+    """Its gradient, which is the one step of SGD, is that of the uncut network, up to shots."""
+    config = replace(DEEP, mode=mode, optimizer="sgd", learning_rate=1.0)
+    summary = train(tmp_path / "run", config)
+    assert (summary["classes"], summary["reps"], summary["cuts"]) == (3, 2, 2)
+    train(tmp_path / "whole", replace(config, mode="exact", cuts=None))
+    before = TrainingRun(config, tmp_path / "none").network().weight.detach()
+    cut, uncut = (weights(tmp_path / name)["weight"] for name in ("run", "whole"))
+    assert len(cut) == 9
+    assert float((uncut - before).abs().max()) > 1
+    np.testing.assert_allclose(cut, uncut, atol=1e-5 if mode == "exact" else 0.2)
+    compiles = [r for r in read_jsonl(tmp_path / "run/trace.jsonl") if r["kind"] == "compile"]
+    assert [(r["cuts"], r["terms"]) for r in compiles] == [(2, 3)]
+
+
+def test_outputs_of_classes_are_one_expectation_each(tmp_path):
+    """Exactly those of the uncut circuit: Z on qubit k for class k."""
+    train(tmp_path / "run", replace(DEEP, mode="exact"))
+    found = trained(tmp_path / "run")
+    model = classifier(3, reps=2, classes=3)
+    values = found.network.weight.detach().double().numpy()
+    x = found.data.x_test[:3]
+    outputs = found.network(torch.tensor(x, dtype=torch.float32)).detach().numpy()
+    for row, sample in zip(outputs, x, strict=True):
+        bound = dict(zip((*model.inputs, *model.weights), (*sample, *values), strict=True))
+        state = Statevector(model.circuit.assign_parameters(bound))
+        expected = [state.expectation_value(Pauli("Z"), [k]).real for k in range(3)]
+        np.testing.assert_allclose(row, expected, atol=1e-6)
+
+
+def test_cross_entropy_takes_expectations_times_a_scale_for_logits(tmp_path):
+    train(tmp_path / "run", replace(DEEP, mode="exact"))
+    found = trained(tmp_path / "run")
+    x, y = found.data.x_test, found.data.y_test
+    with torch.no_grad():
+        outputs = found.network(torch.tensor(x, dtype=torch.float32))
+    expected = torch.nn.functional.cross_entropy(LOGIT_SCALE * outputs, torch.tensor(y))
+    scores = found.evaluate(x, y)
+    assert scores.loss == pytest.approx(float(expected))
+    assert scores.accuracy == pytest.approx(np.mean(outputs.argmax(1).numpy() == y))
+
+
+@pytest.mark.parametrize("loss", ["mse", "hinge", "bce"])
+def test_losses_of_two_classes_train(tmp_path, loss):
+    config = replace(SMALL, mode="exact", loss=loss, epochs=3)
+    train(tmp_path / "run", config)
+    losses = [record["loss"] for record in metrics(tmp_path / "run")]
+    assert losses[-1] < losses[0]
+
+
+def test_samples_limit_what_is_trained_on(tmp_path):
+    config = replace(SMALL, samples=40, validation=0.25, mode="exact", epochs=1)
+    run = TrainingRun(config, tmp_path / "run")
+    data = run.data
+    assert [len(y) for y in (data.y_train, data.y_val, data.y_test)] == [24, 8, 8]
+    assert run.train()["queries"] == 24 + 24 + 8 + 8
+
+
+# -- trained networks ------------------------------------------------------------------
+
+
+def test_a_trained_network_scores_as_its_run_did(tmp_path):
+    config = replace(SMALL, mode="exact")
+    summary = train(tmp_path / "run", config)
+    found = trained(tmp_path / "run")
+    assert found.evaluate(found.data.x_test, found.data.y_test).accuracy == summary["accuracy"]
+    assert (found.config, found.data.name) == (config, "iris")
+
+
+def test_a_trained_network_with_shots_draws_anew_and_the_same_each_time(tmp_path):
+    """Its outputs are not those that the run has seen, but those of every other `trained`."""
+    train(tmp_path / "run", replace(SMALL, mode="sampled"))
+    x = torch.tensor(trained(tmp_path / "run").data.x_test, dtype=torch.float32)
+    one, again = (trained(tmp_path / "run").network(x) for _ in range(2))
+    assert torch.equal(one, again)
+    fresh = TrainingRun(replace(SMALL, mode="sampled"), tmp_path / "other").network()
+    fresh.load_state_dict(weights(tmp_path / "run"))
+    assert not torch.equal(one, fresh(x))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_backward_pass_reaches_the_inputs(tmp_path, classes):
+    """Against central differences of the network itself."""
+    config = replace(DEEP, classes=classes, mode="exact")
+    train(tmp_path / "run", config)
+    found = trained(tmp_path / "run", input_gradients=True)
+    x = torch.tensor(found.data.x_test[:2], dtype=torch.float32, requires_grad=True)
+    y = torch.tensor(found.data.y_test[:2])
+
+    def loss(inputs):
+        outputs = found.network(inputs)
+        return found.loss(outputs[:, 0] if classes == 2 else outputs, y)
+
+    loss(x).backward()
+    assert float(x.grad.abs().max()) > 0.01
+    step = 1e-2
+    with torch.no_grad():
+        for row, column in np.ndindex(*x.shape):
+            shift = torch.zeros_like(x)
+            shift[row, column] = step
+            slope = (loss(x + shift) - loss(x - shift)) / (2 * step)
+            assert float(x.grad[row, column]) == pytest.approx(float(slope), abs=2e-3)
+
+
+def test_there_must_be_a_trained_network(tmp_path, finished):
+    with pytest.raises(RunDirectoryError, match="holds no weights"):
+        trained(tmp_path)
+    train(path := tmp_path / "run", replace(SMALL, mode="exact", epochs=1))
+    torch.save({"weight": torch.zeros(3)}, path / "weights.pt")
+    with pytest.raises(RunDirectoryError, match=r"weights\.pt: cannot be read"):
+        trained(path)
+    (path / "weights.pt").write_bytes(b"nothing")
+    with pytest.raises(RunDirectoryError, match=r"weights\.pt: cannot be read"):
+        trained(path)
 
 
 # -- compiled once ---------------------------------------------------------------------

@@ -19,7 +19,7 @@ LEARNING_RATES: dict[str, float] = {
     "sgd": 0.1,
     "lbfgs": 1.0,
     "cobyla": 1.0,
-    "spsa": 0.3,
+    "spsa": 1.0,
 }
 
 #: Optimisers that see values of the loss and no gradient.
@@ -160,7 +160,7 @@ class TrainingConfig:
                 f"cuts is {self.cuts} and labels is '{self.labels}', expected one of the two; "
                 f"leave out cuts to cut as the labels say"
             )
-        if 1 <= self.qubits < self.classes and self.classes > 2:
+        if 2 < self.classes <= 10 and 1 <= self.qubits < self.classes:
             faults.append(
                 f"classes is {self.classes} on {self.qubits} qubits, expected a qubit for each "
                 f"class; give at least {self.classes} qubits"

@@ -107,9 +107,9 @@ def search(
     """Let a gradient-free optimiser ask for values until it is done, or `objective` raises.
 
     COBYLA's `rate` is the radius of its first trust region, in radians, and it ends by itself
-    where the radius has shrunk to 1e-4. SPSA's is the a of its steps a / k^0.602 (perturbations
-    are 0.2 / k^0.101, without its calibration, which takes 50 evaluations); it asks for three
-    values a step, two for the slope and one where the step has led.
+    where the radius has shrunk to 1e-4. SPSA's is the a of its steps, a / k^0.602 times the slope
+    or at most 1; perturbations are 0.2 / k^0.101, without its calibration, which takes 50
+    evaluations. It asks for three values a step, two for the slope and one where the step has led.
     """
     with _seeded(seed):
         _optimizer(name, rate).minimize(objective, start)  # type: ignore[arg-type]
@@ -123,6 +123,7 @@ def _optimizer(name: str, rate: float) -> Optimizer:
         maxiter=_NO_LIMIT,
         learning_rate=lambda: powerseries(rate, 0.602),
         perturbation=lambda: powerseries(0.2, 0.101),
+        trust_region=True,
         callback=lambda *_: None,  # with one it evaluates each step
     )
 

@@ -44,6 +44,7 @@ CHECKPOINT = frozenset(
         "history",
         "best",
         "network",
+        "asked",
         "optimizer",
         "schedule",
         "generators",
@@ -363,8 +364,9 @@ def _modern(state: Mapping[str, Any]) -> dict[str, Any]:
     last = {"learning_rate": None, "val_loss": None, "val_accuracy": None} | state["last"]
     return {
         "epoch": state["epoch"],
-        "history": [last],
+        "history": {name: [value] for name, value in last.items()},
         "best": None,
+        "asked": {},
         "network": state["network"],
         "optimizer": state["optimizer"],
         "schedule": None,

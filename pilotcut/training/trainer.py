@@ -2,16 +2,15 @@
 
 The loop is plain torch. Around it stand optimisers by name, a validation set that is watched,
 checkpoints from which a killed training goes on bit for bit, and callbacks. Nothing here knows
-of circuits, but for one thing: a model's cut estimators count the batches they have run, and so
-decide their seeds, and that count is a part of a checkpoint.
+of circuits.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
 from time import perf_counter
@@ -23,10 +22,9 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pilotcut.errors import RunDirectoryError, UserError
-from pilotcut.estimator import CutEstimator
-from pilotcut.stages import Stages
 from pilotcut.trace import JsonLines
 from pilotcut.training.callbacks import Callback, TensorBoard
+from pilotcut.training.checkpoint import Best, Epoch, Fit, Loader, restore, state_of
 from pilotcut.training.config import LEARNING_RATES
 from pilotcut.training.losses import Loss, Scores, Tally, aligned, find_loss
 from pilotcut.training.optimisers import (
@@ -38,37 +36,6 @@ from pilotcut.training.optimisers import (
     torch_schedule,
 )
 from pilotcut.training.run_directory import RunDirectory
-
-#: Batches of inputs and targets, such as a torch DataLoader.
-Loader = Iterable[Sequence[Tensor]]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to.
-
-    Attributes
-    ----------
-    epoch
-        Its number, from 1.
-    loss, train_accuracy
-        Means over its batches, each at the weights before its step.
-    accuracy
-        On the test samples, where there are any.
-    learning_rate
-        During this epoch; None where there is none.
-    val_loss, val_accuracy
-        On the validation samples at its end, where there are any.
-    """
-
-    epoch: int
-    loss: float
-    train_accuracy: float | None
-    accuracy: float | None
-    seconds: float
-    learning_rate: float | None = None
-    val_loss: float | None = None
-    val_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,37 +60,7 @@ class History:
     seconds: float
 
 
-@dataclass(frozen=True)
-class _Best:
-    """The lowest value so far of what is watched, with the weights it belongs to."""
-
-    epoch: int
-    value: float
-    weights: dict[str, Any]
-
-
-@dataclass
-class _Fit:
-    """What changes while a model is trained."""
-
-    loader: Loader
-    validation: Loader | None
-    test: Loader | None
-    optimizer: torch.optim.Optimizer | None
-    schedule: Schedule | None
-    #: Where a search began, (weights,): with the values on record it leads to where it is.
-    start: Tensor | None = None
-    history: list[Epoch] = field(default_factory=list)
-    best: _Best | None = None
-    #: Up to the end of the last epoch, and of that before this process.
-    seconds: float = 0.0
-    before: float = 0.0
-    since: float = field(default_factory=perf_counter)
-
-    @property
-    def done(self) -> int:
-        """Epochs so far."""
-        return self.history[-1].epoch if self.history else 0
+__all__ = ["Epoch", "History", "Loader", "Trainer"]
 
 
 class _Ended(Exception):  # noqa: N818  no error: the way out of an optimiser's own loop
@@ -141,8 +78,8 @@ class Trainer:
         "adam", "sgd", "lbfgs"; "cobyla", "spsa" (of Qiskit Machine Learning); or a torch
         optimiser of the model's parameters.
     learning_rate
-        None is 0.1 for adam and sgd, 0.3 for spsa, and 1 for lbfgs and cobyla, whose first trust
-        region it is; see `pilotcut.training.optimisers`.
+        None is 0.1 for adam and sgd, 1 for lbfgs, spsa and cobyla (the radius of its first trust
+        region); see `pilotcut.training.optimisers`.
     loss
         "mse", "hinge" and "bce" for one output and targets -1.0 or 1.0 ("bce" takes the output
         for a logit), "cross_entropy" for logits and class indices; or any function of outputs
@@ -165,7 +102,7 @@ class Trainer:
     Attributes
     ----------
     stop
-        Set it to end the training with the epoch that is going on.
+        Set it to end the training with the epoch that is going on, or the first.
     epochs
         The last one that was asked for.
 
@@ -231,7 +168,7 @@ class Trainer:
         self.callbacks = list(callbacks)
         if tensorboard and self._run is not None:
             self.callbacks.append(TensorBoard(self._run.tensorboard))
-        self._fit: _Fit | None = None
+        self._fit: Fit | None = None
         self._metrics = JsonLines()
 
     @property
@@ -317,7 +254,7 @@ class Trainer:
                 f"one; resume it, or give another directory"
             )
 
-    def _begin(self, loader: Loader, validation: Loader | None, test: Loader | None) -> _Fit:
+    def _begin(self, loader: Loader, validation: Loader | None, test: Loader | None) -> Fit:
         optimizer: torch.optim.Optimizer | None
         if isinstance(self._optimizer, torch.optim.Optimizer):
             optimizer = self._optimizer
@@ -329,13 +266,52 @@ class Trainer:
         if optimizer is not None:
             schedule = torch_schedule(self._schedule, optimizer, self.epochs)
         start = _point(self._trained()) if optimizer is None else None
-        return _Fit(loader, validation, test, optimizer, schedule, start)
+        name = self._name or type(optimizer).__name__
+        asked = {"optimizer": name, "learning_rate": self._rate, "seed": self._seed}
+        return Fit(loader, validation, test, optimizer, schedule, asked, start)
 
     def _trained(self) -> list[torch.nn.Parameter]:
         found = [p for p in self.model.parameters() if p.requires_grad]
         if not found:
             raise UserError("the model has no parameters to train, expected at least one")
         return found
+
+    def _restore(self, fit: Fit) -> None:
+        """Go to where the checkpoint was written, if there is one."""
+        assert self._run is not None
+        state = self._run.load_checkpoint()
+        if state is None:
+            return
+        if faults := self._other(state, fit):
+            raise RunDirectoryError(faults)
+        try:
+            restore(state, fit, self.model)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise self._run.damaged_checkpoint(f"{reason:.100}") from error
+
+    def _other(self, state: Mapping[str, Any], fit: Fit) -> list[str]:
+        """Return a line for each setting with which a checkpoint cannot be continued."""
+        assert self._run is not None
+        where = f"the training in '{self._run.path}'"
+        faults = [
+            f"{name} is {fit.asked[name]!r}, but {where} was started with {old!r}; keep to that, "
+            f"or give another directory"
+            for name, old in state["asked"].items()
+            if fit.asked[name] != old
+        ]
+        ends = (state["schedule"] or {}).get("T_max", self.epochs)
+        if state["epoch"] > self.epochs:
+            faults.append(
+                f"epochs is {self.epochs}, but {where} has done {state['epoch']}; give at least "
+                f"{state['epoch']}, or another directory"
+            )
+        elif self._schedule == "cosine" and ends != self.epochs:
+            faults.append(
+                f"epochs is {self.epochs}, but the cosine schedule of {where} ends with {ends}; "
+                f"keep to that, or give another directory"
+            )
+        return faults
 
     @contextmanager
     def _recording(self, resume: bool) -> Iterator[JsonLines]:
@@ -348,7 +324,7 @@ class Trainer:
         with JsonLines(self._run.metrics) as lines:
             yield lines
 
-    def _end(self, fit: _Fit) -> History:
+    def _end(self, fit: Fit) -> History:
         """Give the model the weights that are kept, and write them."""
         kept, best = fit.history[-1], fit.best
         if best is not None and (self._patience is not None or fit.optimizer is None):
@@ -361,12 +337,12 @@ class Trainer:
 
     # -- the loop ------------------------------------------------------------------
 
-    def _descend(self, fit: _Fit) -> None:
+    def _descend(self, fit: Fit) -> None:
         """Train by gradients."""
         while not self._is_over(fit):
             self._epoch(fit, self._pass)
 
-    def _search(self, fit: _Fit) -> None:
+    def _search(self, fit: Fit) -> None:
         """Train by values of the loss: those on record first, then one an epoch."""
         known = iter([epoch.loss for epoch in fit.history])
         weights = self._trained()
@@ -383,12 +359,12 @@ class Trainer:
         with suppress(_Ended):
             search(self._name, objective, fit.start.numpy(), self._rate, self._seed)
 
-    def _is_over(self, fit: _Fit) -> bool:
+    def _is_over(self, fit: Fit) -> bool:
         waited = fit.done - fit.best.epoch if fit.best else 0
         impatient = self._patience is not None and waited >= self._patience
-        return self.stop or impatient or fit.done >= self.epochs
+        return bool(fit.history) and (self.stop or impatient or fit.done >= self.epochs)
 
-    def _pass(self, fit: _Fit) -> Scores:
+    def _pass(self, fit: Fit) -> Scores:
         """Take a step for every batch."""
         assert fit.optimizer is not None
         self.model.train()
@@ -417,7 +393,7 @@ class Trainer:
         optimizer.step(closure)  # type: ignore[arg-type]
         return first[0]
 
-    def _scores(self, loader: Loader, fit: _Fit | None = None) -> Scores:
+    def _scores(self, loader: Loader, fit: Fit | None = None) -> Scores:
         """Return the scores of some samples; with `fit` callbacks are told of the batches."""
         training = self.model.training
         self.model.eval()
@@ -443,11 +419,11 @@ class Trainer:
         inputs, targets = batch
         return inputs.to(place), targets.to(place)
 
-    def _batch_ended(self, fit: _Fit, batch: int, batches: int, loss: float) -> None:
+    def _batch_ended(self, fit: Fit, batch: int, batches: int, loss: float) -> None:
         for callback in self.callbacks:
             callback.on_batch_end(self, fit.done + 1, batch, batches, loss)
 
-    def _epoch(self, fit: _Fit, train: Callable[[_Fit], Scores]) -> Epoch:
+    def _epoch(self, fit: Fit, train: Callable[[Fit], Scores]) -> Epoch:
         """Train for an epoch, record it, and tell everybody."""
         started, number, rate = perf_counter(), fit.done + 1, _rate_of(fit.optimizer)
         with _drawing(self._seed, number):
@@ -469,7 +445,7 @@ class Trainer:
             callback.on_epoch_end(self, epoch)
         return epoch
 
-    def _record(self, fit: _Fit, epoch: Epoch) -> None:
+    def _record(self, fit: Fit, epoch: Epoch) -> None:
         """Take a step of the schedule, remember the best weights, and write a checkpoint."""
         value = epoch.loss if epoch.val_loss is None else epoch.val_loss
         if isinstance(fit.schedule, ReduceLROnPlateau):
@@ -477,61 +453,12 @@ class Trainer:
         elif fit.schedule is not None:
             fit.schedule.step()
         if fit.best is None or value < fit.best.value or isnan(fit.best.value):
-            fit.best = _Best(epoch.epoch, value, copy.deepcopy(self.model.state_dict()))
+            fit.best = Best(epoch.epoch, value, copy.deepcopy(self.model.state_dict()))
         fit.history.append(epoch)
         fit.seconds = fit.before + perf_counter() - fit.since
         self._metrics.write(asdict(epoch))
         if self._run is not None:
-            self._run.save_checkpoint(self._state(fit))
-
-    # -- checkpoints ---------------------------------------------------------------
-
-    def _state(self, fit: _Fit) -> dict[str, Any]:
-        optimizer = {"start": fit.start} if fit.optimizer is None else fit.optimizer.state_dict()
-        best = fit.best and {
-            name: getattr(fit.best, name) for name in ("epoch", "value", "weights")
-        }
-        return {
-            "epoch": fit.done,
-            "history": [asdict(epoch) for epoch in fit.history],
-            "best": best,
-            "network": self.model.state_dict(),
-            "optimizer": optimizer,
-            "schedule": fit.schedule and fit.schedule.state_dict(),
-            "generators": [generator.get_state() for generator in _generators(fit.loader)],
-            "estimators": [stages.state_dict() for stages in _stages(self.model)],
-            "seconds": fit.seconds,
-        }
-
-    def _restore(self, fit: _Fit) -> None:
-        """Go to where the checkpoint was written, if there is one."""
-        assert self._run is not None
-        state = self._run.load_checkpoint()
-        if state is None:
-            return
-        try:
-            self.model.load_state_dict(state["network"])
-            if fit.optimizer is None:
-                fit.start = state["optimizer"]["start"].reshape(len(fit.start))  # type: ignore[arg-type]
-            else:
-                fit.optimizer.load_state_dict(state["optimizer"])
-            if fit.schedule is not None:
-                fit.schedule.load_state_dict(state["schedule"])
-            for generator, its in zip(_generators(fit.loader), state["generators"], strict=True):
-                generator.set_state(its)
-            for stages, its in zip(_stages(self.model), state["estimators"], strict=True):
-                stages.load_state_dict(its)
-            fit.history = [Epoch(**epoch) for epoch in state["history"]]
-            fit.best = _Best(**state["best"]) if state["best"] else None
-            fit.seconds = fit.before = float(state["seconds"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise self._run.damaged_checkpoint(f"{reason:.100}") from error
-        if fit.done > self.epochs:
-            raise RunDirectoryError(
-                f"epochs is {self.epochs}, but the training in '{self._run.path}' has done "
-                f"{fit.done}; give at least {fit.done}, or another directory"
-            )
+            self._run.save_checkpoint(state_of(fit, self.model))
 
 
 def _length(loader: Loader) -> int:
@@ -569,19 +496,3 @@ def _drawing(seed: int, epoch: int) -> Iterator[None]:
         (drawn,) = np.random.SeedSequence((seed, epoch)).generate_state(1)
         torch.default_generator.manual_seed(int(drawn))
         yield
-
-
-def _generators(loader: Loader) -> list[torch.Generator]:
-    """Return the generators that a loader draws from, each once."""
-    sampler, batches = (getattr(loader, name, None) for name in ("sampler", "batch_sampler"))
-    owners = (loader, sampler, batches, getattr(batches, "sampler", None))
-    found = [getattr(owner, "generator", None) for owner in owners]
-    return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
-
-
-def _stages(model: torch.nn.Module) -> list[Stages]:
-    """Return what counts the batches of a model's cut estimators, each once."""
-    owners = [o for m in model.modules() for o in (m, getattr(m, "neural_network", None))]
-    found = [getattr(owner, "estimator", None) for owner in owners]
-    stages = [one.stages for one in found if isinstance(one, CutEstimator)]
-    return list({id(one): one for one in stages}.values())

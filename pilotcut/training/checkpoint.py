@@ -1,0 +1,141 @@
+"""What a training is at some moment, and how it comes back to there from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pilotcut.estimator import CutEstimator
+from pilotcut.stages import Stages
+from pilotcut.training.optimisers import Schedule
+
+#: Batches of inputs and targets, such as a torch DataLoader.
+Loader = Iterable[Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to.
+
+    Attributes
+    ----------
+    epoch
+        Its number, from 1.
+    loss, train_accuracy
+        Means over its batches, each at the weights before its step.
+    accuracy
+        On the test samples, where there are any.
+    learning_rate
+        During this epoch; None where there is none.
+    val_loss, val_accuracy
+        On the validation samples at its end, where there are any.
+    """
+
+    epoch: int
+    loss: float
+    train_accuracy: float | None
+    accuracy: float | None
+    seconds: float
+    learning_rate: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The lowest value so far of what is watched, with the weights it belongs to."""
+
+    epoch: int
+    value: float
+    weights: dict[str, Any]
+
+
+@dataclass
+class Fit:
+    """What changes while a model is trained."""
+
+    loader: Loader
+    validation: Loader | None
+    test: Loader | None
+    optimizer: torch.optim.Optimizer | None
+    schedule: Schedule | None
+    #: Optimiser, learning rate and seed: what a resumed training must keep to.
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    #: Without gradients, the weights (weights,) that the search began with: together with the
+    #: values on record they lead to where it is.
+    start: Tensor | None = None
+    history: list[Epoch] = field(default_factory=list)
+    best: Best | None = None
+    #: Up to the end of the last epoch, and of that before this process.
+    seconds: float = 0.0
+    before: float = 0.0
+    since: float = field(default_factory=perf_counter)
+
+    @property
+    def done(self) -> int:
+        """Epochs so far."""
+        return self.history[-1].epoch if self.history else 0
+
+
+def state_of(fit: Fit, model: torch.nn.Module) -> dict[str, Any]:
+    """Return what a resumed training needs to go on bit for bit."""
+    best = fit.best
+    return {
+        "epoch": fit.done,
+        "history": {f.name: [getattr(e, f.name) for e in fit.history] for f in fields(Epoch)},
+        "best": None if best is None else {f.name: getattr(best, f.name) for f in fields(best)},
+        "network": model.state_dict(),
+        "asked": dict(fit.asked),
+        "optimizer": {"start": fit.start} if fit.optimizer is None else fit.optimizer.state_dict(),
+        "schedule": None if fit.schedule is None else fit.schedule.state_dict(),
+        "generators": [generator.get_state() for generator in _generators(fit.loader)],
+        "estimators": [stages.state_dict() for stages in _stages(model)],
+        "seconds": fit.seconds,
+    }
+
+
+def restore(state: Mapping[str, Any], fit: Fit, model: torch.nn.Module) -> None:
+    """Go to where the state was taken.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, RuntimeError, AttributeError
+        If it is the state of something else.
+    """
+    model.load_state_dict(state["network"])
+    if fit.optimizer is None:
+        fit.start = state["optimizer"]["start"]
+    else:
+        fit.optimizer.load_state_dict(state["optimizer"])
+    if fit.schedule is not None:
+        fit.schedule.load_state_dict(state["schedule"])
+    for generator, its in zip(_generators(fit.loader), state["generators"], strict=True):
+        generator.set_state(its)
+    for stages, its in zip(_stages(model), state["estimators"], strict=True):
+        stages.load_state_dict(its)
+    columns = state["history"]
+    rows = zip(*columns.values(), strict=True)
+    fit.history = [Epoch(**dict(zip(columns, row, strict=True))) for row in rows]
+    fit.best = None if state["best"] is None else Best(**state["best"])
+    fit.seconds = fit.before = float(state["seconds"])
+
+
+def _generators(loader: Loader) -> list[torch.Generator]:
+    """Return the generators that a loader draws from, each once."""
+    sampler, batches = (getattr(loader, name, None) for name in ("sampler", "batch_sampler"))
+    owners = (loader, sampler, batches, getattr(batches, "sampler", None))
+    found = [getattr(owner, "generator", None) for owner in owners]
+    return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
+
+
+def _stages(model: torch.nn.Module) -> list[Stages]:
+    """Return what counts the batches of a model's cut estimators, each once."""
+    owners = [o for m in model.modules() for o in (m, getattr(m, "neural_network", None))]
+    found = [getattr(owner, "estimator", None) for owner in owners]
+    stages = [one.stages for one in found if isinstance(one, CutEstimator)]
+    return list({id(one): one for one in stages}.values())
