@@ -35,20 +35,20 @@ from pilotcut.tasks import Policy, TaskFuture, TaskManager, launch_number
 from pilotcut.tasks.submission import name_of
 from pilotcut.training.model import Model, classifier
 
-#: The policies of the study by name. A batch of tasks is one for each of 8 slots, and waits
-#: half a task of 20 ms at most for company; fragments are a quarter of a task apart.
+#: The policies of the study by name. `batched` binds one task for each of the slots at a time and
+#: holds them half a task of 20 ms at most; fragments are a quarter of a task apart.
 POLICIES = {
     "eager": "eager",
-    "batched": "batched:size=8,delay_s=0.01",
+    "batched": "batched:size=6,delay_s=0.01",
     "staggered": "staggered:spacing_s=0.005",
     "cost-aware": "cost-aware",
 }
 
 PROBABILITIES = (0.0, 0.05, 0.1, 0.2)
 
-#: Slots of the study's pilot. Its tasks wait for a device that is not there, so that they may
-#: be more than cores.
-SLOTS = 8
+#: Slots of the study's pilot: a batch of the default setting, 12 tasks, fills them twice. Its
+#: tasks wait for a device that is not there, so that they may be more than cores.
+SLOTS = 6
 
 #: Resamples of the rounds for an interval, and the part of them that is inside.
 RESAMPLES, INSIDE = 2000, 0.95
@@ -79,7 +79,7 @@ class Injection:
     --------
     >>> injection = Injection(probability=0.2, delay_s=0.1, seed=7)
     >>> sum(injection.delays(task, 0) for task in range(1000))
-    201
+    195
     """
 
     probability: float = 0.0
@@ -243,7 +243,7 @@ class Setting:
     qubits: int = 4
     cuts: int = 2
     rows: int = 16
-    shots: int = 8192
+    shots: int = 3072
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
