@@ -28,7 +28,7 @@ SMALL = Setting(delay_s=0.02, device_s=0.002, rows=4, shots=4096)
 
 @pytest.fixture(scope="module")
 def workload():
-    return Workload(SMALL)
+    return Workload.of(SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_who_is_delayed_at_a_low_probability_is_so_at_a_higher_one():
 
 @pytest.mark.parametrize("mode", ["counts", "sampled", "exact"])
 def test_stragglers_and_their_duplicates_change_no_bit_of_the_results(pilots, mode):
-    workload = Workload(replace(SMALL, mode=mode, shots=256))
+    workload = Workload.of(replace(SMALL, mode=mode, shots=256))
     alone = workload.evaluate(workload.estimator(None))
     with Straggling(pilots, Injection(0.5, delay_s=0.02, seed=1)) as tasks:
         found = workload.evaluate(workload.estimator(tasks))
@@ -238,6 +238,20 @@ def test_a_cell_is_held_against_its_own_rounds():
     records.append(record(0.1, False, 0.1, seed=0, delayed=2))
     row = compare(records)[-1]
     assert (row.rounds, row.slowdown) == (1, pytest.approx(2.0))
+
+
+def test_pooled_rows_are_about_all_policies_each_against_itself():
+    records = []
+    for policy, slow in (("eager", 1.0), ("batched", 2.0)):
+        records.append(record(0.0, False, 0.05 * slow, policy=policy))
+        for duplicates, span_s in ((False, 0.1), (True, 0.08)):
+            own = {"policy": policy, "task_s": 0.02 * slow}
+            records.append(record(0.1, duplicates, span_s * slow, delayed=2, **own))
+    row = compare(records, pooled=True)[-1]
+    assert (row.policy, row.rounds) == ("all", 2)
+    assert row.slowdown == pytest.approx(1.6)
+    assert row.removed == pytest.approx(0.8)
+    assert compare(records)[-1].removed == pytest.approx(0.8)
 
 
 def test_records_that_cannot_be_compared_say_why():
