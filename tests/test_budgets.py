@@ -11,8 +11,8 @@ from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import TaskError
 from pilotcut.pilots.payload import Loss
 from pilotcut.pilots.pilot import Pilot, PilotState
-from pilotcut.tasks import wait
-from pilotcut.tasks.runtimes import FACTOR, LEAST_KNOWN, RunTimes
+from pilotcut.tasks import launch_number, wait
+from pilotcut.tasks.runtimes import FACTOR, LEAST_KNOWN, LEAST_S, RunTimes
 from pilotcut.trace import read_jsonl
 
 
@@ -120,6 +120,20 @@ def test_a_straggler_is_duplicated_and_the_first_result_wins(tasks, tmp_path, la
     (run_dir,) = {laptop.connection_file.parent}
     told = [e for e in read_jsonl(run_dir / "events.jsonl") if "straggles" in e.get("reason", "")]
     assert [e["id"] for e in told] == [slow.task.id]
+    assert (slow.task.launches, slow.task.launch) == (2, 1)
+
+
+def launched(path, times):
+    fail_until(path, times)
+    return launch_number()
+
+
+def test_a_task_knows_how_often_it_was_launched_before(tasks, tmp_path):
+    future = tasks.submit_task(launched, tmp_path / "b", 2, error_retries=2)
+    assert future.result(30) == 2
+    assert (future.task.launches, future.task.launch) == (3, 2)
+    assert tasks.submit_task(launch_number).result(30) == 0
+    assert launch_number() == 0
 
 
 def test_without_duplicates_a_straggler_is_waited_for(laptop, tmp_path):
@@ -127,6 +141,15 @@ def test_without_duplicates_a_straggler_is_waited_for(laptop, tmp_path):
         for k in range(LEAST_KNOWN):
             tasks.submit_task(straggle, tmp_path / f"{k}", 0.1).result(30)
         assert tasks.submit_task(straggle, tmp_path / "slow", 2.0).result(30) is True
+
+
+def test_nobody_is_a_straggler_after_so_short_a_time_that_a_duplicate_would_not_pay():
+    times = RunTimes()
+    for _ in range(LEAST_KNOWN):
+        times.add(("module", "quick"), 0.005)
+        times.add(("module", "slow"), 0.1)
+    assert times.straggles_after(("module", "quick")) == LEAST_S
+    assert times.straggles_after(("module", "slow")) == pytest.approx(FACTOR * 0.1)
 
 
 def test_the_mark_of_a_straggler_is_not_set_by_stragglers():

@@ -6,11 +6,13 @@ As in arXiv:2602.16233, every run of a task is delayed by `delay_s` with some pr
 cells of one round, so that a drift of the machine hits both sides.
 
 The *bound* of a slowdown is the work, delays included, over the work without: 1 + p delay / t,
-t being the seconds of a task that nothing delays. No schedule that runs every task once and
-keeps all slots busy does better. What a slowdown has over 1 is what stragglers cost in all;
-most of that nobody can take away, for a delayed run holds its slot until it ends. What it has
-over the bound is slots that idle while a batch waits for its last runs. That is what
-duplicates are for, and the excess of which they remove a share.
+t being the seconds of a task that nothing delays. No schedule that runs every task once does
+better, if slots were all busy at p = 0; where they were not, delays fill the gaps, and what
+is as if they had been *spread* evenly over all slots is the tighter bound. What a slowdown has
+over 1 is what stragglers cost in all; most of that nobody can take away, for a delayed run
+holds its slot until it ends. What it has over the bound is slots that idle while a batch waits
+for its last runs. That is what duplicates are for, and the excess of which they remove a share.
+It may be more than all: the rest of an outrun run can pass between batches, when slots are free.
 
 This module knows how to measure and to compare, not where records are kept.
 """
@@ -21,8 +23,9 @@ import hashlib
 import itertools
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -35,20 +38,20 @@ from pilotcut.tasks import Policy, TaskFuture, TaskManager, launch_number
 from pilotcut.tasks.submission import name_of
 from pilotcut.training.model import Model, classifier
 
-#: The policies of the study by name. A batch of tasks is one for each of 8 slots, and waits
-#: half a task of 20 ms at most for company; fragments are a quarter of a task apart.
+#: The policies of the study by name. `batched` binds one task for each of the slots at a time and
+#: holds them half a task of 20 ms at most; fragments are a quarter of a task apart.
 POLICIES = {
     "eager": "eager",
-    "batched": "batched:size=8,delay_s=0.01",
+    "batched": "batched:size=6,delay_s=0.01",
     "staggered": "staggered:spacing_s=0.005",
     "cost-aware": "cost-aware",
 }
 
 PROBABILITIES = (0.0, 0.05, 0.1, 0.2)
 
-#: Slots of the study's pilot. Its tasks wait for a device that is not there, so that they may
-#: be more than cores.
-SLOTS = 8
+#: Slots of the study's pilot: a batch of the default setting, 12 tasks, fills them twice. Its
+#: tasks wait for a device that is not there, so that they may be more than cores.
+SLOTS = 6
 
 #: Resamples of the rounds for an interval, and the part of them that is inside.
 RESAMPLES, INSIDE = 2000, 0.95
@@ -79,7 +82,7 @@ class Injection:
     --------
     >>> injection = Injection(probability=0.2, delay_s=0.1, seed=7)
     >>> sum(injection.delays(task, 0) for task in range(1000))
-    201
+    195
     """
 
     probability: float = 0.0
@@ -142,7 +145,7 @@ class Straggling(TaskManager):
     """A task manager some of whose tasks straggle; results are what they would be without.
 
     Tasks are numbered in the order of submission. Those of several ranks, which are no
-    subexperiments, are not delayed.
+    subexperiments, are not delayed. Futures are kept until `drain`.
 
     Parameters
     ----------
@@ -171,7 +174,7 @@ class Straggling(TaskManager):
         super().__init__(pilots, policy=policy, duplicates=duplicates)
         self.injection = injection
         self._numbered = itertools.count()
-        self._futures: list[tuple[int, TaskFuture]] = []
+        self._futures: deque[tuple[int, TaskFuture]] = deque()
 
     def submit_task(
         self, fn: Callable[..., Any] | Sequence[str], /, *args: Any, **options: Any
@@ -186,10 +189,15 @@ class Straggling(TaskManager):
         return future
 
     def drain(self) -> list[Ran]:
-        """Return what became of the tasks that have ended since the last time."""
-        ended = [entry for entry in self._futures if entry[1].done()]
-        self._futures = [entry for entry in self._futures if not entry[1].done()]
-        return [found for number, future in ended if (found := self._ran(number, future))]
+        """Return what became of the tasks that have ended since the last time; forget them."""
+        found = []
+        for _ in range(len(self._futures)):
+            number, future = self._futures.popleft()
+            if not future.done():
+                self._futures.append((number, future))
+            elif ran := self._ran(number, future):
+                found.append(ran)
+        return found
 
     def _ran(self, number: int, future: TaskFuture) -> Ran | None:
         task = future.task
@@ -243,30 +251,32 @@ class Setting:
     qubits: int = 4
     cuts: int = 2
     rows: int = 16
-    shots: int = 8192
+    shots: int = 3072
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise UserError(f"mode is {self.mode!r}, expected one of {', '.join(MODES)}")
+        if self.rows < 1:
+            raise UserError(f"rows is {self.rows!r}, expected a whole number from 1 up")
 
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """A setting, compiled: the batch that all cells run."""
+    """A setting, compiled: the batch that all cells run, `values` of (rows, parameters)."""
 
     setting: Setting
-    model: Model = field(init=False)
-    plan: CutPlan = field(init=False)
-    values: np.ndarray = field(init=False)
+    model: Model
+    plan: CutPlan
+    values: np.ndarray
 
-    def __post_init__(self) -> None:
-        model = classifier(self.setting.qubits)
-        shape = (self.setting.rows, len(model.circuit.parameters))
+    @classmethod
+    def of(cls, setting: Setting) -> Workload:
+        """Compile the plan, and draw the parameter sets, always the same."""
+        model = classifier(setting.qubits)
+        shape = (setting.rows, len(model.circuit.parameters))
         values = np.random.default_rng(0).uniform(0.0, 1.5, shape)
-        plan = compile_plan(model.circuit, model.observable, cuts=self.setting.cuts)
-        object.__setattr__(self, "model", model)
-        object.__setattr__(self, "plan", plan)
-        object.__setattr__(self, "values", values)
+        plan = compile_plan(model.circuit, model.observable, cuts=setting.cuts)
+        return cls(setting, model, plan, values)
 
     def estimator(self, tasks: TaskManager | None) -> CutEstimator:
         """Return an estimator; all give the same numbers."""
@@ -447,17 +457,22 @@ class Row:
 
 
 Record = Mapping[str, Any]
-#: The cells of one condition, by round.
-Cells = Mapping[int, Record]
+Round = tuple[str, int]
+#: The cells of one condition, by policy and seed.
+Cells = Mapping[Round, Record]
+
+#: The policy of rows over all policies.
+ALL = "all"
 
 #: What must be the same in all records.
 _SHARED = ("delay_s", "device_s", "mode", "qubits", "cuts", "rows", "shots", "slots", "batches")
 
 
-def compare(records: Iterable[Record]) -> list[Row]:
+def compare(records: Iterable[Record], *, pooled: bool = False) -> list[Row]:
     """Return one row for each condition in the records of `measure`.
 
-    A cell is compared with those of the same policy and seed alone. What is at p = 0 and
+    A cell is compared with those of the same policy and seed alone; with `pooled` a row is
+    about all policies together, whose rounds then count one by one. What is at p = 0 and
     without duplicates sets times and bounds, so duplicates that cost something where nothing
     straggles show as a slowdown over 1.
 
@@ -467,7 +482,7 @@ def compare(records: Iterable[Record]) -> list[Row]:
         If records are of several settings, or if a policy was not measured at p = 0 without
         duplicates in the same rounds.
     """
-    cells = _by_condition(records)
+    cells = _by_condition(records, pooled)
     rows = []
     for condition, cell in cells.items():
         base = cells.get(Condition(condition.policy, 0.0, False), {})
@@ -476,8 +491,8 @@ def compare(records: Iterable[Record]) -> list[Row]:
     return rows
 
 
-def _by_condition(records: Iterable[Record]) -> dict[Condition, dict[int, Record]]:
-    cells: dict[Condition, dict[int, Record]] = {}
+def _by_condition(records: Iterable[Record], pooled: bool) -> dict[Condition, dict[Round, Record]]:
+    cells: dict[Condition, dict[Round, Record]] = {}
     first: Record | None = None
     for record in records:
         first = record if first is None else first
@@ -487,42 +502,44 @@ def _by_condition(records: Iterable[Record]) -> dict[Condition, dict[int, Record
                     f"records have {name} {first[name]!r} and {record[name]!r}, expected one "
                     f"setting; compare them apart"
                 )
-        names = (record["policy"], record["probability"], record["duplicates"])
-        cells.setdefault(Condition(*names), {})[record["seed"]] = record
+        policy = ALL if pooled else record["policy"]
+        condition = Condition(policy, record["probability"], record["duplicates"])
+        cells.setdefault(condition, {})[record["policy"], record["seed"]] = record
     policies = list(dict.fromkeys(condition.policy for condition in cells))
     order = sorted(cells, key=lambda c: (policies.index(c.policy), c.probability, c.duplicates))
     return {condition: cells[condition] for condition in order}
 
 
 def _row(condition: Condition, cell: Cells, base: Cells, without: Cells) -> Row:
-    seeds = sorted(cell.keys() & base.keys())
-    if not seeds:
+    rounds = sorted(cell.keys() & base.keys())
+    if not rounds:
         raise UserError(
             f"records have no cell of policy '{condition.policy}' at probability 0 without "
-            f"duplicates in rounds {sorted(cell)}, expected one to compare with; measure it too"
+            f"duplicates with seed {', '.join(str(seed) for _, seed in sorted(cell))}, expected "
+            f"one to compare with; measure it too"
         )
-    found = _Compared.of(cell, base, seeds)
-    walls = [wall for seed in seeds for wall in cell[seed]["wall_s"]]
+    found = _Compared.of(cell, base, rounds)
+    walls = [wall for one in rounds for wall in cell[one]["wall_s"]]
     return Row(
         policy=condition.policy,
         probability=condition.probability,
         duplicates=condition.duplicates,
-        rounds=len(seeds),
-        tasks=_total(cell, seeds, "tasks") / _total(cell, seeds, "batches"),
+        rounds=len(rounds),
+        tasks=_total(cell, rounds, "tasks") / _total(cell, rounds, "batches"),
         median_s=statistics.median(walls),
         p95_s=float(np.quantile(walls, 0.95)),
         task_s=found.task_s,
         slowdown=found.slowdown,
         slowdown_of_wall=found.wall,
-        bound=1 + condition.probability * cell[seeds[0]]["delay_s"] / found.task_s,
+        bound=1 + condition.probability * cell[rounds[0]]["delay_s"] / found.task_s,
         drawn=found.drawn,
         spread=found.spread,
         over_one=found.slowdown - 1,
         over_bound=found.slowdown - found.drawn,
         over_spread=found.slowdown - found.spread,
-        delayed=_total(cell, seeds, "delayed"),
-        duplicated=_total(cell, seeds, "duplicated"),
-        won=_total(cell, seeds, "won"),
+        delayed=_total(cell, rounds, "delayed"),
+        duplicated=_total(cell, rounds, "duplicated"),
+        won=_total(cell, rounds, "won"),
         **_removed(condition, cell, base, without),
     )
 
@@ -538,48 +555,49 @@ class _Compared:
     spread: float
 
     @classmethod
-    def of(cls, cell: Cells, base: Cells, seeds: Sequence[int]) -> _Compared:
-        tasks, base_s = _total(base, seeds, "tasks"), _mean_s(base, seeds, "span_s")
-        task_s = sum(base[seed]["task_s"] * base[seed]["tasks"] for seed in seeds) / tasks
-        delay_s, slots = (cell[seeds[0]][name] for name in ("delay_s", "slots"))
-        delays_s = _total(cell, seeds, "delayed") * delay_s
+    def of(cls, cell: Cells, base: Cells, rounds: Sequence[Round]) -> _Compared:
+        tasks, base_s = _total(base, rounds, "tasks"), _mean_s(base, rounds, "span_s")
+        task_s = sum(base[one]["task_s"] * base[one]["tasks"] for one in rounds) / tasks
+        delay_s, slots = (cell[rounds[0]][name] for name in ("delay_s", "slots"))
+        delays_s = _total(cell, rounds, "delayed") * delay_s
         return cls(
             task_s=task_s,
-            slowdown=_mean_s(cell, seeds, "span_s") / base_s,
-            wall=_mean_s(cell, seeds, "wall_s") / _mean_s(base, seeds, "wall_s"),
-            drawn=1 + delays_s / (_total(cell, seeds, "tasks") * task_s),
-            spread=1 + delays_s / (_total(cell, seeds, "batches") * slots * base_s),
+            slowdown=_mean_s(cell, rounds, "span_s") / base_s,
+            wall=_mean_s(cell, rounds, "wall_s") / _mean_s(base, rounds, "wall_s"),
+            drawn=1 + delays_s / (_total(cell, rounds, "tasks") * task_s),
+            spread=1 + delays_s / (_total(cell, rounds, "batches") * slots * base_s),
         )
 
 
 def _removed(condition: Condition, cell: Cells, base: Cells, without: Cells) -> dict[str, Any]:
     """Return the shares of the excess that duplicates removed, as far as they are known."""
-    seeds = sorted(cell.keys() & base.keys() & without.keys())
-    if not condition.duplicates or condition.probability == 0 or not seeds:
+    rounds = sorted(cell.keys() & base.keys() & without.keys())
+    if not condition.duplicates or condition.probability == 0 or not rounds:
         return {}
 
-    def share(some: Sequence[int], over: str) -> float | None:
+    def share(some: Sequence[Round], over: str) -> float | None:
         one, other = _Compared.of(without, base, some), _Compared.of(cell, base, some)
         excess = one.slowdown - getattr(one, over)
         return (one.slowdown - other.slowdown) / excess if excess > 0 else None
 
-    low, high = _interval(lambda some: share(some, "drawn"), seeds)
+    low, high = _interval(lambda some: share(some, "drawn"), rounds)
     return {
-        "removed": share(seeds, "drawn"),
+        "removed": share(rounds, "drawn"),
         "removed_low": low,
         "removed_high": high,
-        "removed_of_spread": share(seeds, "spread"),
+        "removed_of_spread": share(rounds, "spread"),
     }
 
 
 def _interval(
-    share: Callable[[Sequence[int]], float | None], seeds: Sequence[int]
+    share: Callable[[Sequence[Round]], float | None], rounds: Sequence[Round]
 ) -> tuple[float | None, float | None]:
     """Return the interval of a share over resampled rounds; None if it has no end."""
-    if len(seeds) < LEAST_ROUNDS:
+    if len(rounds) < LEAST_ROUNDS:
         return None, None
-    draws = np.random.default_rng(0).choice(seeds, (RESAMPLES, len(seeds)))
-    found = [value for draw in draws.tolist() if (value := share(draw)) is not None]
+    draws = np.random.default_rng(0).integers(len(rounds), size=(RESAMPLES, len(rounds)))
+    drawn = (share([rounds[k] for k in draw]) for draw in draws.tolist())
+    found = [value for value in drawn if value is not None]
     outside = (1 - INSIDE) / 2
     if len(found) < (1 - outside) * RESAMPLES:  # some rounds have no excess to remove
         return None, None
@@ -587,13 +605,13 @@ def _interval(
     return float(low), float(high)
 
 
-def _total(cells: Cells, seeds: Sequence[int], name: str) -> int:
-    return sum(cells[seed][name] for seed in seeds)
+def _total(cells: Cells, rounds: Sequence[Round], name: str) -> int:
+    return sum(cells[one][name] for one in rounds)
 
 
-def _mean_s(cells: Cells, seeds: Sequence[int], name: str) -> float:
+def _mean_s(cells: Cells, rounds: Sequence[Round], name: str) -> float:
     """Return the seconds of a batch, the mean over all."""
-    return sum(sum(cells[seed][name]) for seed in seeds) / _total(cells, seeds, "batches")
+    return sum(sum(cells[one][name]) for one in rounds) / _total(cells, rounds, "batches")
 
 
 def _is_number(value: object) -> bool:

@@ -347,10 +347,12 @@ class TaskManager:
         return self._next_straggler_in() if self._duplicates and self._running else None
 
     def _next_straggler_in(self) -> float:
-        """Return when the next task becomes a straggler, in seconds, or a little earlier.
+        """Return when to look for stragglers again, in seconds: when the next task becomes one.
 
         Those that are stragglers already and still have no duplicate found no slot.
         """
+        if not any(room.active and room.view().free for room in self._rooms.values()):
+            return _STRAGGLER_TICK_S
         now = time.time()
         ages = [
             (now - ticket.running_since, record)
