@@ -15,7 +15,7 @@ from pilotcut.study.cells import Cell, StudyDirectory, unique
 from pilotcut.study.findings import Findings, Result
 from pilotcut.study.lab import Lab
 from pilotcut.study.profiles import Profile
-from pilotcut.tasks import as_completed
+from pilotcut.tasks import TaskManager, as_completed
 
 QUESTIONS = ("rq1", "rq2", "rq3", "rq4", "rq5")
 
@@ -140,24 +140,25 @@ def _side_by_side(
     notice(missing[0], done, len(cells))
     for cell in missing:
         study.run_dir(cell).parent.mkdir(parents=True, exist_ok=True)
-    tasks = lab.tasks()
-    futures = {
-        tasks.submit_task(
-            SIDE_BY_SIDE[name],
-            cell,
-            study.run_dir(cell).resolve(),
-            study.place(cell).resolve(),
-            name=f"{name}.{cell.name}",
-        ): cell
-        for cell in missing
-    }
-    for future in as_completed(futures):
-        error = future.exception()
-        if error is None:
-            done += 1
-        else:
-            failures.append(Failure(futures[future], _short(error)))
-        notice(futures[future], done, len(cells))
+    # No duplicates: two trainings must not share a run directory.
+    with TaskManager(lab.pilots(), duplicates=False) as tasks:
+        futures = {
+            tasks.submit_task(
+                SIDE_BY_SIDE[name],
+                cell,
+                study.run_dir(cell).resolve(),
+                study.place(cell).resolve(),
+                name=f"{name}.{cell.name}",
+            ): cell
+            for cell in missing
+        }
+        for future in as_completed(futures):
+            error = future.exception()
+            if error is None:
+                done += 1
+            else:
+                failures.append(Failure(futures[future], _short(error)))
+            notice(futures[future], done, len(cells))
     return failures
 
 
