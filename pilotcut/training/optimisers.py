@@ -107,8 +107,9 @@ def search(
 
     COBYLA's `rate` is the radius of its first trust region, in radians, and it ends by itself
     where the radius has shrunk to 1e-4. SPSA's is the a of its steps, a / k^0.602 times a slope
-    that is cut to length 1; perturbations are 0.2 / k^0.101, without its calibration, which takes 50
-    evaluations. It asks for three values a step, two for the slope and one where the step has led.
+    that is cut to length 1; perturbations are 0.2 / k^0.101, without its calibration, which takes
+    50 evaluations. It asks for three values a step, two for the slope and one where the step has
+    led.
     """
     with _seeded(seed):
         _optimizer(name, rate).minimize(objective, start)  # type: ignore[arg-type]
