@@ -463,6 +463,7 @@ def test_without_its_package_tensorboard_is_one_line(tmp_path, monkeypatch):
         ({"learning_rate": 0}, "learning_rate is 0, expected a number above 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"patience": 0}, "patience is 0, expected a whole number from 1"),
+        ({"seed": -1}, "seed is -1, expected a whole number from 0"),
         ({"optimizer": "SPSA", "schedule": "step"}, "schedule is 'step' with optimizer 'SPSA'"),
         ({"tensorboard": True}, "without a directory"),
     ],
@@ -490,7 +491,7 @@ def test_what_fit_is_given_is_checked_at_once():
     [
         ("hinge", torch.zeros(24), "hinge has .* expected one output and a target -1.0 or 1.0"),
         ("bce", torch.full((24,), 0.5), "bce has .* a target -1.0 or 1.0"),
-        ("mse", torch.ones(24, 3), "mse has outputs .*, expected targets of the outputs' shape"),
+        ("mse", torch.ones(24, 3), "mse has outputs .*, expected floating targets of the outputs'"),
         ("cross_entropy", torch.ones(24), "cross_entropy has .* expected class indices"),
         ("cross_entropy", torch.arange(24), "targets from 0 to 23, expected 0 to 0"),
     ],

@@ -271,7 +271,7 @@ def test_other_settings_are_refused_all_at_once(finished):
 
 # -- old runs --------------------------------------------------------------------------
 
-#: Weights, loss and accuracy that version 0.1 came to, before there was a `Trainer`.
+#: Weights, loss and accuracy that runs came to before there was a `Trainer`.
 OLD = {
     "exact": (
         replace(SMALL, mode="exact"),
@@ -292,15 +292,15 @@ OLD = {
 
 
 @pytest.mark.parametrize("mode", OLD)
-def test_weights_are_those_of_version_0_1(tmp_path, mode):
+def test_weights_are_those_of_old(tmp_path, mode):
     config, expected, (loss, accuracy) = OLD[mode]
     summary = train(tmp_path / "run", config)
     np.testing.assert_allclose(weights(tmp_path / "run")["weight"], expected, atol=1e-5)
     assert (summary["loss"], summary["accuracy"]) == pytest.approx((loss, accuracy), abs=1e-5)
 
 
-def as_version_0_1(path):
-    """Turn a run's directory into what version 0.1 would have left of it."""
+def as_it_was(path):
+    """Turn a run's directory into what there would have been before the `Trainer`."""
     run = RunDirectory(path)
     new = ("classes", "reps", "samples", "validation", "optimizer", "loss", "schedule")
     gone = {*new, "patience", "tensorboard"}
@@ -320,11 +320,11 @@ def as_version_0_1(path):
 
 
 @pytest.mark.parametrize("mode", OLD)
-def test_a_run_of_version_0_1_is_resumed(tmp_path, mode):
+def test_an_old_run_is_resumed(tmp_path, mode):
     config, expected, _ = OLD[mode]
     path = tmp_path / "run"
     train(path, replace(config, epochs=1))
-    as_version_0_1(path)
+    as_it_was(path)
     summary = train(path, config, resume=True)
     np.testing.assert_allclose(weights(path)["weight"], expected, atol=1e-5)
     assert [r["epoch"] for r in read_jsonl(path / "metrics.jsonl")] == [1, 2]

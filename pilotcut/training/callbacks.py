@@ -19,7 +19,8 @@ from rich.progress import (
 from pilotcut.errors import UserError
 
 if TYPE_CHECKING:
-    from pilotcut.training.trainer import Epoch, Trainer
+    from pilotcut.training.checkpoint import Epoch
+    from pilotcut.training.trainer import Trainer
 
 
 class Callback:

@@ -108,8 +108,8 @@ def scaled(loss: Loss, scale: float = LOGIT_SCALE) -> Loss:
 
 
 def _mse(outputs: Tensor, targets: Tensor) -> Tensor:
-    if outputs.shape != targets.shape:
-        raise _unfit("mse", "targets of the outputs' shape", outputs, targets)
+    if outputs.shape != targets.shape or not targets.is_floating_point():
+        raise _unfit("mse", "floating targets of the outputs' shape", outputs, targets)
     return functional.mse_loss(outputs, targets)
 
 

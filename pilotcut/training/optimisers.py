@@ -35,7 +35,6 @@ from pilotcut.training.config import (
 
 #: More evaluations than anybody waits for: it is the trainer who ends a search.
 _NO_LIMIT = 10**9
-_NO_LIMIT_COBYLA = 10**7  # scipy refuses more than 32 bits, counted in evaluations × variables
 
 Schedule = LRScheduler | ReduceLROnPlateau
 
@@ -107,9 +106,10 @@ def search(
     """Let a gradient-free optimiser ask for values until it is done, or `objective` raises.
 
     COBYLA's `rate` is the radius of its first trust region, in radians, and it ends by itself
-    where the radius has shrunk to 1e-4. SPSA's is the a of its steps, a / k^0.602 times the slope
-    or at most 1; perturbations are 0.2 / k^0.101, without its calibration, which takes 50
-    evaluations. It asks for three values a step, two for the slope and one where the step has led.
+    where the radius has shrunk to 1e-4. SPSA's is the a of its steps, a / k^0.602 times a slope
+    that is cut to length 1; perturbations are 0.2 / k^0.101, without its calibration, which takes
+    50 evaluations. It asks for three values a step, two for the slope and one where the step has
+    led.
     """
     with _seeded(seed):
         _optimizer(name, rate).minimize(objective, start)  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def search(
 
 def _optimizer(name: str, rate: float) -> Optimizer:
     if name == "cobyla":
-        return COBYLA(maxiter=_NO_LIMIT_COBYLA, rhobeg=rate)
+        return COBYLA(maxiter=_NO_LIMIT, rhobeg=rate)
     assert name == "spsa"
     return SPSA(
         maxiter=_NO_LIMIT,

@@ -336,8 +336,8 @@ def _data(config: TrainingConfig) -> Dataset:
 class _Shuffled(Sampler[int]):
     """Samples in an order of their own each epoch, from one generator and nothing else.
 
-    torch's own sampler draws twice an epoch: the weights of a seed would not be those of
-    version 0.1.
+    torch's own sampler draws twice an epoch: the weights of a seed would not be those that they
+    were before there was a `Trainer`.
     """
 
     def __init__(self, samples: int, seed: int) -> None:

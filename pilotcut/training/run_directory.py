@@ -53,8 +53,8 @@ CHECKPOINT = frozenset(
     }
 )
 
-#: What one of version 0.1 held.
-_CHECKPOINT_0_1 = frozenset(
+#: What one held before there was a `Trainer`.
+_OLD_CHECKPOINT = frozenset(
     {"epoch", "last", "network", "optimizer", "shuffle", "stages", "seconds"}
 )
 
@@ -288,7 +288,7 @@ class RunDirectory:
             state = torch.load(self.checkpoint, weights_only=True)
         except Exception:  # torch, pickle and zip raise half a dozen kinds, in many words
             raise self.damaged_checkpoint("it is damaged") from None
-        if isinstance(state, dict) and state.keys() >= _CHECKPOINT_0_1:
+        if isinstance(state, dict) and state.keys() >= _OLD_CHECKPOINT:
             state = _modern(state)
         if not isinstance(state, dict) or not state.keys() >= CHECKPOINT or not state["history"]:
             raise self.damaged_checkpoint("it holds something else")
@@ -360,7 +360,7 @@ class RunDirectory:
 
 
 def _modern(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint of version 0.1 as one of today; of its epochs the last is known."""
+    """Return an old checkpoint as one of today; of its epochs the last is known."""
     last = {"learning_rate": None, "val_loss": None, "val_accuracy": None} | state["last"]
     return {
         "epoch": state["epoch"],

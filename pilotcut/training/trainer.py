@@ -45,7 +45,7 @@ class History:
     Attributes
     ----------
     epochs
-        In order.
+        In order. Of what was trained before there was a `Trainer` only the last is known.
     kept
         The epoch whose weights the model has now.
     stopped_early
@@ -58,9 +58,6 @@ class History:
     kept: Epoch
     stopped_early: bool
     seconds: float
-
-
-__all__ = ["Epoch", "History", "Loader", "Trainer"]
 
 
 class _Ended(Exception):  # noqa: N818  no error: the way out of an optimiser's own loop
@@ -151,6 +148,8 @@ class Trainer:
                 f"patience is {patience}, expected a whole number from 1; leave it out to train "
                 f"all epochs"
             )
+        if seed < 0:
+            raise UserError(f"seed is {seed}, expected a whole number from 0; 0 is the default")
         if tensorboard and directory is None:
             raise UserError(
                 "tensorboard is asked for without a directory, expected one for its files; give "
