@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scaleout import local
 
 from pilotcut import PilotManager, TaskManager
 from pilotcut.descriptions import embedded
-from pilotcut.tasks import wait
+from pilotcut.tasks import launch_number, wait
 
 TASKS, SLOTS, TASK_S = 64, 8, 0.2
 #: How likely a delay is, and how long in times of the task's own time.
@@ -108,14 +106,9 @@ def compare(pilots: PilotManager, seed: int, probability: float) -> Both:
 
 def run(pilots: PilotManager, seed: int, probability: float, duplicates: bool) -> float:
     """Return the seconds from the first submission to the last result."""
-    with (
-        tempfile.TemporaryDirectory() as attempts,
-        TaskManager(pilots, duplicates=duplicates) as tasks,
-    ):
+    with TaskManager(pilots, duplicates=duplicates) as tasks:
         started = time.perf_counter()
-        futures = [
-            tasks.submit_task(work, attempts, seed, task, probability) for task in range(TASKS)
-        ]
+        futures = [tasks.submit_task(work, seed, task, probability) for task in range(TASKS)]
         wait(futures)
         seconds = time.perf_counter() - started
         # The manager forgets what was outrun, the slots do not; all must be free again.
@@ -123,21 +116,9 @@ def run(pilots: PilotManager, seed: int, probability: float, duplicates: bool) -
     return seconds
 
 
-def work(attempts: str, seed: int, task: int, probability: float) -> None:
+def work(seed: int, task: int, probability: float) -> None:
     """Sleep as long as this run of the task takes."""
-    time.sleep(duration(seed, task, attempt(Path(attempts), task), probability))
-
-
-def attempt(attempts: Path, task: int) -> int:
-    """Return how often the task was begun before, by files that only one run can create."""
-    number = 0
-    while True:
-        try:
-            (attempts / f"{task}-{number}").touch(exist_ok=False)
-        except FileExistsError:
-            number += 1
-        else:
-            return number
+    time.sleep(duration(seed, task, launch_number(), probability))
 
 
 def duration(seed: int, task: int, number: int, probability: float) -> float:
