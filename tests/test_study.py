@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import RunDirectoryError, UserError
-from pilotcut.study import baseline, rq1, rq2, rq4
+from pilotcut.study import baseline, rq1, rq2, rq3, rq4
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import Result, Table
 from pilotcut.study.lab import Lab, scaled, steps_to
@@ -245,6 +245,55 @@ def test_speed_up_compares_workers_within_a_round():
     assert row["published"] == 0.43
     assert not found.verdicts[0].met  # 5.5 % with one worker
     assert "3.0%" in found.answer
+
+
+def _delayed(policy, probability, duplicates, number, span_s):
+    record = {
+        "policy": policy,
+        "probability": probability,
+        "duplicates": duplicates,
+        "seed": number,
+        "delay_s": 0.1,
+        "device_s": 0.02,
+        "mode": "sampled",
+        "qubits": 4,
+        "cuts": 2,
+        "rows": 16,
+        "shots": 64,
+        "slots": 6,
+        "batches": 1,
+        "tasks": 12,
+        "task_s": 0.02,
+        "delayed": round(12 * probability),
+        "duplicated": 0,
+        "won": 0,
+        "wall_s": [span_s],
+        "span_s": [span_s],
+    }
+    return Result({}, record)
+
+
+def test_stragglers_are_judged_by_what_duplicates_remove_of_the_excess():
+    def cells(policy, with_duplicates):
+        times = {
+            (0.0, False): 0.1,
+            (0.0, True): 0.1,
+            (0.25, False): 0.4,
+            (0.25, True): with_duplicates,
+        }
+        return [_delayed(policy, *key, n, s) for n in range(4) for key, s in times.items()]
+
+    # The bound as drawn is 1 + 3 x 0.1 / (12 x 0.02) = 2.25, the excess 4 - 2.25.
+    found = rq3.findings(cells("eager", 0.3) + cells("cost-aware", 0.35))
+    met = {v.claim.split(",")[0]: (v.met, v.measured.split()[0]) for v in found.verdicts}
+    assert met == {
+        "all policies": (False, "43%"),
+        "eager": (True, "57%"),
+        "cost-aware": (False, "29%"),
+    }
+    assert "bound is 2.25" in found.answer
+    unpaired = [r for r in cells("eager", 0.3) if r["probability"] > 0]
+    assert "Not answered yet" in rq3.findings(unpaired).answer
 
 
 def _curve(dataset, cuts, seed, accuracy):

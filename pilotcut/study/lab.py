@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from pilotcut.descriptions import PilotDescription
+from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import UserError
 from pilotcut.pilots import PilotManager
 from pilotcut.tasks import TaskManager, wait
@@ -37,6 +37,7 @@ class Lab:
             )
         self._directory = directory
         self._open: dict[int, tuple[PilotManager, TaskManager]] = {}
+        self._threads: dict[int, PilotManager] = {}
         self._ends = ExitStack()
 
     @property
@@ -56,6 +57,14 @@ class Lab:
     def tasks(self, workers: int | None = None) -> TaskManager:
         """Return a task manager over them, of the eager policy."""
         return self._opened(workers)[1]
+
+    def threads(self, count: int) -> PilotManager:
+        """Return a pilot of so many slots in this process, for tasks that wait more than work."""
+        if count not in self._threads:
+            where = self._directory / f"threads-{count}"
+            manager = PilotManager(embedded(count), run_dir=where)
+            self._threads[count] = self._ends.enter_context(manager)
+        return self._threads[count]
 
     def _opened(self, workers: int | None) -> tuple[PilotManager, TaskManager]:
         count = workers or self.workers
@@ -79,6 +88,7 @@ class Lab:
         traceback: TracebackType | None,
     ) -> None:
         self._open.clear()
+        self._threads.clear()
         self._ends.close()
 
 

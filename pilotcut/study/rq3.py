@@ -1,8 +1,8 @@
 """RQ3: what stragglers cost under each dispatch policy, with and without duplicates.
 
 `stragglers` measures and compares; here stands how much of it the study asks for, and what is
-said of it. Its pilot has eight slots in this process, whatever the machine: each run waits for
-a simulated device, so what is measured is dispatch and not the speed of cores.
+said of it. It takes six slots of the pilots, or where they have fewer, six in this process: each
+run waits for a simulated device, so that slots may be more than cores.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from pilotcut.descriptions import embedded
 from pilotcut.pilots import PilotManager
 from pilotcut.study import published, stragglers
 from pilotcut.study.cells import Cell, StudyDirectory
@@ -21,6 +20,7 @@ from pilotcut.study.findings import Findings, Plot, Result, Series, Table, Verdi
 from pilotcut.study.lab import Lab
 from pilotcut.study.profiles import Profile
 from pilotcut.study.stragglers import Condition, Row, Setting, Workload
+from pilotcut.trace import JsonLines
 
 NAME, TITLE = "rq3", "RQ3: what do stragglers cost, and what brings them back?"
 
@@ -28,6 +28,7 @@ NAME, TITLE = "rq3", "RQ3: what do stragglers cost, and what brings them back?"
 REMOVED = 0.5
 
 _NAMES = {specification: name for name, specification in stragglers.POLICIES.items()}
+_NAMES[stragglers.ALL] = "all policies"
 
 
 def cells(profile: Profile) -> list[Cell]:
@@ -60,25 +61,44 @@ def run(cell: Cell, study: StudyDirectory, lab: Lab) -> dict[str, Any]:
     settings = cell.settings
     condition = Condition(settings["policy"], settings["probability"], settings["duplicates"])
     setting = Setting(delay_s=settings["delay_s"], qubits=settings["qubits"])
+    record = stragglers.measure(
+        _pilots(lab),
+        condition,
+        _workload(setting),
+        seed=settings["round"],
+        batches=settings["batches"],
+    )
     place = study.fresh_run_dir(cell)
-    with PilotManager(embedded(stragglers.SLOTS), run_dir=place) as pilots:
-        return stragglers.measure(
-            pilots,
-            condition,
-            _workload(setting),
-            seed=settings["round"],
-            batches=settings["batches"],
-        )
+    place.mkdir()
+    with JsonLines(place / "trace.jsonl") as trace:
+        trace.write(record)
+    return record
+
+
+def _pilots(lab: Lab) -> PilotManager:
+    """Return pilots of just the study's slots, warm."""
+    enough = lab.workers >= stragglers.SLOTS
+    pilots = lab.pilots(stragglers.SLOTS) if enough else lab.threads(stragglers.SLOTS)
+    _warm_up(pilots)
+    return pilots
+
+
+@cache
+def _warm_up(pilots: PilotManager) -> None:
+    """Measure once for nothing: the first batch of a process takes seconds."""
+    stragglers.measure(
+        pilots, Condition("eager", 0.0, False), _workload(Setting()), seed=0, batches=1
+    )
 
 
 @cache
 def _workload(setting: Setting) -> Workload:
-    return Workload(setting)
+    return Workload.of(setting)
 
 
 def findings(results: Sequence[Result]) -> Findings:
     """Return what the conditions say of stragglers and duplicates."""
-    rows = _rows(results)
+    rows, pooled = _rows(results), _rows(results, pooled=True)
     setting = results[0].values if results else {}
     where = (
         f"sampled mode on {setting['slots']} slots that wait {1e3 * setting['device_s']:.0f} ms a "
@@ -90,41 +110,38 @@ def findings(results: Sequence[Result]) -> Findings:
         question=NAME,
         title=TITLE,
         mode=where,
-        answer=_answer(rows),
+        answer=_answer(rows, pooled),
         published=published.STRAGGLERS,
-        verdicts=_verdicts(rows),
-        tables=[_table(rows)] if rows else [],
+        verdicts=_verdicts([*pooled, *rows]),
+        tables=[_table([*pooled, *rows])] if rows else [],
         plots=_plots(rows),
     )
 
 
-def _rows(results: Sequence[Result]) -> list[Row]:
+def _rows(results: Sequence[Result], *, pooled: bool = False) -> list[Row]:
     """Return the conditions that can be compared: those with a p = 0 in the same rounds."""
     records = [result.values for result in results]
     bases = {
         (r["policy"], r["seed"]) for r in records if r["probability"] == 0 and not r["duplicates"]
     }
-    return stragglers.compare([r for r in records if (r["policy"], r["seed"]) in bases])
+    kept = [r for r in records if (r["policy"], r["seed"]) in bases]
+    return stragglers.compare(kept, pooled=pooled)
 
 
-def _answer(rows: Sequence[Row]) -> str:
+def _answer(rows: Sequence[Row], pooled: Sequence[Row]) -> str:
     delayed = [row for row in rows if row.probability > 0]
     if not delayed:
         return "Not answered yet: measurements with stragglers are missing."
     worst = max(row.probability for row in delayed)
     alone = [row for row in delayed if row.probability == worst and not row.duplicates]
     paired = [row for row in delayed if row.probability == worst and row.duplicates]
-    removed = [row.removed for row in delayed if row.removed is not None]
-    parts = [f"At p = {worst:g} a batch takes {_range([r.slowdown for r in alone])} times as long"]
-    if paired:
-        parts.append(f"with duplicates {_range([r.slowdown for r in paired])} times")
-    parts.append(f"the work-conserving bound is {_range([r.bound for r in alone])}")
-    if removed:
-        parts.append(
-            f"duplicates remove {np.median(removed):.0%} of the excess over it (median over "
-            f"policies and p, least {min(removed):.0%})"
-        )
-    return "; ".join(parts) + "."
+    removed = [f"{row.removed:.0%} at p = {row.probability:g}" for row in pooled if row.removed]
+    return (
+        f"At p = {worst:g} a batch takes {_range([row.slowdown for row in alone])} times as long "
+        f"as without stragglers, with duplicates {_range([row.slowdown for row in paired])} times, "
+        f"where the work-conserving bound is {_range([row.bound for row in alone])}; over all "
+        f"policies duplicates remove {', '.join(removed) or 'nothing'} of the excess over it."
+    )
 
 
 def _range(values: Sequence[float]) -> str:
