@@ -30,7 +30,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from pilotcut import __version__, cli_dreamer, cli_pilots, cli_plan, cli_reconstruct
+from pilotcut import __version__, cli_dreamer, cli_pilots, cli_plan, cli_reconstruct, cli_report
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.training.config import TrainingConfig, default_of
 
@@ -55,6 +55,7 @@ app.command()(cli_dreamer.calibrate)
 app.command()(cli_dreamer.recommend)
 app.command()(cli_reconstruct.reconstruct)
 app.command()(cli_plan.plan)
+app.command()(cli_report.report)
 app.command("status")(cli_pilots.status_of_run)
 
 _out = Console()
