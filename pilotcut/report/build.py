@@ -562,10 +562,11 @@ def _cuts(run: RunRecord, plan_of: PlanOf, number: int) -> _Part | None:
     cuts = 0 if math.isnan(cuts) else int(cuts)
     overhead = number_in(run.plan, "sampling_overhead")
     variants = number_in(run.plan, "variants")
-    text = Markup("<b>{}</b>, the widest of {}; {} variants, sampling overhead γ² = {}.").format(
-        f"{_counted(cuts, 'cut')} into {_counted(len(widths), 'fragment')}",
+    cut = f"{_counted(cuts, 'cut')} into {_counted(len(widths), 'fragment')}"
+    text = Markup("<b>{}</b>, the widest of {}; {}, sampling overhead γ² = {}.").format(
+        cut if cuts or len(widths) > 1 else "Uncut",
         _counted(max(widths), "qubit"),
-        "unknown" if math.isnan(variants) else f"{variants:.0f}",
+        "variants unknown" if math.isnan(variants) else _counted(int(variants), "variant"),
         "unknown" if math.isnan(overhead) else f"{overhead:.4g}",
     )
     try:

@@ -24,6 +24,8 @@ COLOURS = 7
 
 _HEIGHT = 280
 _BETWEEN = "#7d8590"
+#: Letters of names below bars that fit on a phone.
+_MOST_LETTERS = 34
 _FONT = "system-ui, -apple-system, Roboto, Arial, sans-serif"
 
 
@@ -103,7 +105,8 @@ def lines(
         is_dashed = one.dashed or (one.colour is None and number >= COLOURS)
         drawn.append(replace(one, colour=colour, dashed=is_dashed))
     if all(float(x).is_integer() for one in drawn for x in one.x):
-        plot.xaxis.ticker.min_interval = 1.0  # no epoch 1.5
+        axis: Any = plot.xaxis
+        axis.ticker.min_interval = 1.0  # no epoch 1.5
     for one in drawn:
         _draw_line(plot, one, percent, markers)
     for reference in references:
@@ -190,6 +193,13 @@ def bars(
         draw_reference(plot, reference)
     if not log_y:
         set_range(plot.y_range, 0)
+    if errors:  # which Bokeh does not look at
+        highs = [high for ends in errors.values() for _, high in ends]
+        known = [v for values in groups.values() for v in values if v is not None]
+        top = _finite(_numbers([*highs, *known]), False).max(initial=0.0)
+        set_range(plot.y_range, end=1.05 * top or None)
+    if len(names) * max(map(len, names), default=0) > _MOST_LETTERS:
+        plot.xaxis.major_label_orientation = 0.7
     legend = [Key(name, colour) for name, colour in zip(groups, chosen, strict=False)]
     return figure(plot, caption, legend if len(legend) > 1 else (), half=half)
 
