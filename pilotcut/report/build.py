@@ -429,11 +429,8 @@ def _stragglers(run: RunRecord) -> _Part | None:
 def _ratios(runs: Any, found: Sequence[measures.Stragglers]) -> list[float]:
     """Return run times over the median of their group, of groups that have one."""
     medians = {one.group: one.median_s for one in found if one.median_s > 0}
-    return [
-        float(seconds) / medians[group]
-        for name, seconds in zip(runs.name, runs.run_s.tolist(), strict=True)
-        if (group := measures.group_of(name)) in medians
-    ]
+    pairs = zip(measures.groups_of(runs), runs.run_s.tolist(), strict=True)
+    return [seconds / medians[group] for group, seconds in pairs if group in medians]
 
 
 def _troubled(counts: Mapping[str, int]) -> str:

@@ -198,7 +198,7 @@ def _draw_runs(
 
 def _colours(runs: TaskRuns) -> dict[str, int]:
     """Return a colour for each of the groups with the most runs, in the order of their names."""
-    counts = Counter(map(measures.group_of, runs.name))
+    counts = Counter(measures.groups_of(runs))
     return {
         group: k for k, group in enumerate(sorted(g for g, _ in counts.most_common(MOST_GROUPS)))
     }

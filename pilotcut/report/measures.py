@@ -200,6 +200,12 @@ def group_of(name: str) -> str:
     return re.sub(r"[.-]\d+$", "", name) or name
 
 
+def groups_of(runs: TaskRuns) -> list[str]:
+    """Return the group of each run."""
+    known = {name: group_of(name) for name in set(runs.name)}  # few names, many runs
+    return [known[name] for name in runs.name]
+
+
 @dataclass(frozen=True)
 class Stragglers:
     """The tasks of a group that ran over `STRAGGLES` times its median.
@@ -232,8 +238,8 @@ def stragglers(runs: TaskRuns) -> list[Stragglers]:
 
 def _rows_by_group(runs: TaskRuns) -> dict[str, np.ndarray]:
     found: dict[str, list[int]] = {}
-    for row, name in enumerate(runs.name):
-        found.setdefault(group_of(name), []).append(row)
+    for row, group in enumerate(groups_of(runs)):
+        found.setdefault(group, []).append(row)
     return {group: np.array(rows) for group, rows in found.items() if len(rows) >= LEAST_RUNS}
 
 

@@ -380,6 +380,7 @@ def blank(
     **options: Any,
 ) -> Figure:
     """Return an empty figure of Bokeh in the looks of the page."""
+    from bokeh.models import CategoricalAxis
     from bokeh.plotting import figure as make
 
     plot = make(
@@ -414,7 +415,9 @@ def blank(
         axis.axis_label_text_font_style = "normal"
     plot.xgrid.grid_line_color = None
     plot.ygrid.grid_line_color = LIGHT["line"]
-    _format(plot.yaxis, percent)
+    for axis, is_share in ((plot.xaxis, False), (plot.yaxis, percent)):
+        if not isinstance(axis[0], CategoricalAxis):
+            _format(axis, is_share)
     return plot
 
 
@@ -476,11 +479,11 @@ def colour_of(number: int | str) -> str:
     return LIGHT[f"c{number % COLOURS}" if isinstance(number, int) else f"c{number}"]
 
 
-def _format(axis: Any, percent: bool) -> None:
+def _format(axis: Any, percent: bool = False) -> None:
+    """Tell numbers as people do: 20,000 and not 2.0e+4."""
     from bokeh.models import NumeralTickFormatter
 
-    if percent:
-        axis.formatter = NumeralTickFormatter(format="0%")
+    axis.formatter = NumeralTickFormatter(format="0%" if percent else "0,0.[0000]")
 
 
 def source_of(data: Mapping[str, Any]) -> Any:

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -175,15 +176,15 @@ class RunRecord:
     missing: Mapping[str, str] = field(default_factory=dict)
     torn: int = 0
 
-    @property
+    @cached_property
     def begins(self) -> float:
         """The first moment that the files know of, in seconds since the epoch; NaN if none."""
         found = [state.time for pilot in self.pilots for state in pilot.states]
-        if self.batches is not None:
-            found += self.batches.began.tolist()
-        if self.tasks is not None:
-            found += self.tasks.runs.started.tolist()
-        return min((t for t in found if not math.isnan(t)), default=math.nan)
+        columns = [] if self.batches is None else [self.batches.began]
+        columns += [] if self.tasks is None else [self.tasks.runs.started]
+        moments = np.concatenate([np.array(found, dtype=float), *columns])
+        known = moments[~np.isnan(moments)]
+        return float(known.min()) if len(known) else math.nan
 
 
 # -- reading ---------------------------------------------------------------------------
@@ -252,8 +253,8 @@ class _Reader:
             with (self._path / name).open("rb") as lines:
                 for line in lines:
                     try:
-                        record = json.loads(line)
-                    except ValueError:
+                        record = json.loads(line.decode())
+                    except ValueError:  # neither JSON, nor always text
                         self.torn += bool(line.strip())
                         continue
                     if isinstance(record, dict):
@@ -479,10 +480,11 @@ def _slots(about: Mapping[str, Any]) -> int | None:
 
 def number(value: object) -> float:
     """Return a finite number as it is, and NaN for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if type(value) is float:  # nearly all are, and there are millions
+        return value if math.isfinite(value) else math.nan
+    if isinstance(value, bool) or not isinstance(value, int):
         return math.nan
     try:
-        found = float(value)
+        return float(value)
     except OverflowError:
         return math.nan
-    return found if math.isfinite(found) else math.nan
