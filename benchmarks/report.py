@@ -94,9 +94,9 @@ def main() -> None:
         run = directory / "run"
         run.mkdir(parents=True, exist_ok=True)
         make_run(run, asked.records)
-        page, chrome = directory / "report.html", directory / "trace.json"
+        page, chrome = directory / "page.html", directory / "trace.json"
         for extra in ([], ["--chrome-trace", str(chrome)]):
-            command = [sys.executable, "-m", "pilotcut.cli", "report", str(run), "--out", str(page)]
+            command = [sys.executable, "-m", "pilotcut.cli", "report", str(run), f"--out={page}"]
             started = time.perf_counter()
             subprocess.run([*command, *extra], check=True)
             seconds = time.perf_counter() - started

@@ -88,18 +88,22 @@ class Status:
         return Follower(run_dir).look()
 
     @property
+    def have_ended(self) -> bool:
+        """Whether there are pilots, and all of them have ended."""
+        return bool(self.pilots) and all(entry.state.final for entry in self.pilots)
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more will happen, as far as files can tell.
 
         A training is over with its last epoch, or with its pilots; one without pilots that was
         killed looks as if it went on.
         """
-        have_ended = bool(self.pilots) and all(entry.state.final for entry in self.pilots)
         if self.epochs_asked is None:
-            return have_ended
+            return self.have_ended
         done = self.epochs[-1]["epoch"] if self.epochs else 0
         trained = self.is_trained and done >= self.epochs_asked
-        return have_ended or (trained and not self.pilots)
+        return self.have_ended or (trained and not self.pilots)
 
     @property
     def left_s(self) -> float | None:
@@ -125,7 +129,8 @@ class Status:
             counts = ", ".join(f"{count} {state}" for state, count in sorted(self.tasks.items()))
             rate = "" if self.rate is None else f" ({self.rate:.3g} a second)"
             parts.append(Text(f"tasks: {counts}{rate}"))
-        parts += [Text(f"  {one['task']}: {one['reason']}") for one in self.waiting[:SHOWN]]
+        if not self.have_ended:  # the file outlives its tasks
+            parts += [Text(f"  {one['task']}: {one['reason']}") for one in self.waiting[:SHOWN]]
         if self.latest:
             parts.append(Text("latest events:"))
             parts += [Text(f"  {_line(event)}") for event in self.latest]
@@ -138,7 +143,7 @@ class Status:
         left = self.left_s
         words = f" {done} of {self.epochs_asked} epochs"
         words += f", about {_duration(left)} left" if left else ""
-        bar = (("━" * full, "green"), ("━" * (_BAR - full), "bright_black"))
+        bar = (("━" * full, "green"), ("╌" * (_BAR - full), "bright_black"))
         return Text.assemble(f"{self.name} ", *bar, words)
 
     def _training(self) -> RenderableType:
@@ -351,8 +356,9 @@ class Follower:
         if is_other:
             self._stages = dict.fromkeys(STAGES, 0.0)
         for record in records:
-            seconds = record.get("stage_seconds")
-            for stage in STAGES if isinstance(seconds, dict) else ():
+            found = record.get("stage_seconds")
+            seconds = found if isinstance(found, dict) else {}
+            for stage in STAGES:
                 self._stages[stage] += _number(seconds, stage) or 0.0
             self._stages["partition"] += _number(record, "partition_s") or 0.0
 

@@ -110,8 +110,8 @@ def _lanes_plot(lanes: Sequence[_Lane]) -> Any:
     from bokeh.models import FixedTicker, Range1d
 
     names = [_shortened(lane.label) for lane in lanes]
-    height = 74 + _LANE * max(len(lanes), 3)
-    plot: Any = plots.blank("seconds since the run began", "", height=height)
+    height = 104 + _LANE * max(len(lanes), 3)
+    plot: Any = plots.blank("seconds since the run began", "", height=height, zoom=True)
     plot.y_range = Range1d(start=len(lanes) - 0.4, end=-0.6)
     plot.yaxis.ticker = FixedTicker(ticks=list(range(len(lanes))))
     plot.yaxis.major_label_overrides = dict(enumerate(names))

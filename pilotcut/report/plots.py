@@ -167,7 +167,7 @@ def bars(
     chosen = list(colours) if colours is not None else [k % COLOURS for k in range(len(groups))]
     floor = _floor(groups) if log_y else 0.0
     bottoms = np.full(len(names), floor)
-    width = 0.72 if stacked or len(groups) == 1 else 0.8 / len(groups)
+    width = 0.72 if stacked or len(groups) < 2 else 0.8 / len(groups)
     for number, (group, values) in enumerate(groups.items()):
         heights = _numbers(values)
         shift = 0.0 if stacked else (number - (len(groups) - 1) / 2) * width
@@ -377,9 +377,13 @@ def blank(
     log_x: bool = False,
     log_y: bool = False,
     percent: bool = False,
+    zoom: bool = False,
     **options: Any,
 ) -> Figure:
-    """Return an empty figure of Bokeh in the looks of the page."""
+    """Return an empty figure of Bokeh in the looks of the page.
+
+    With `zoom` it has buttons to look closer at a part of its length; other `options` are Bokeh's.
+    """
     from bokeh.models import CategoricalAxis
     from bokeh.plotting import figure as make
 
@@ -389,17 +393,15 @@ def blank(
         min_width=120,
         x_axis_type="log" if log_x else "auto",
         y_axis_type="log" if log_y else "auto",
-        tools="box_zoom,reset",
+        tools="xbox_zoom,xpan,reset" if zoom else "",
         active_drag=None,  # a finger on the figure scrolls the page
-        toolbar_location="above",
-        toolbar_inner=True,
+        toolbar_location="above" if zoom else None,
         background_fill_color=None,
         border_fill_color=None,
         outline_line_color=None,
         min_border_right=14,
         **options,
     )
-    plot.toolbar.autohide = True
     plot.toolbar.stylesheets = [
         ":host { background: none !important; --icon-color: var(--muted); }"
     ]
