@@ -100,8 +100,10 @@ def main() -> None:
             started = time.perf_counter()
             subprocess.run([*command, *extra], check=True)
             seconds = time.perf_counter() - started
-            print(f"{asked.records:,} batches, {asked.records:,} tasks{' with trace' * bool(extra)}: "
-                  f"{seconds:.1f} s, page {page.stat().st_size / 1e6:.2f} MB")  # fmt: skip
+            what = (
+                f"{asked.records:,} batches, {asked.records:,} tasks{', and trace' * bool(extra)}"
+            )
+            print(f"{what}: {seconds:.1f} s, page {page.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

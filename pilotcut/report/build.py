@@ -411,7 +411,7 @@ def _stragglers(run: RunRecord) -> _Part | None:
     elements = []
     if ratios:
         elements.append(plots.histogram(
-            {"runs": ratios}, "run time in medians of its group", "runs", log_x=True,
+            {"runs": ratios}, "medians of its group", "runs", log_x=True,
             references=[Reference(measures.STRAGGLES, "straggles", "x")], half=True,
         ))  # fmt: skip
     rows = [
