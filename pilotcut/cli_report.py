@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -92,22 +93,31 @@ def plan_of(run: RunRecord) -> CutPlan:
     from pilotcut.training.model import classifier
 
     qubits = run.config.get("qubits", TrainingConfig("").qubits)
-    if not run.config or not isinstance(qubits, int) or qubits < 1:
+    if not run.config or type(qubits) is not int or qubits < 1:
         raise CutError("config.yaml does not say what was trained")
     if qubits > _MOST_QUBITS:
         raise CutError(f"it has {qubits} qubits, and more than {_MOST_QUBITS} cannot be seen")
     model = classifier(qubits)
-    cuts, labels = run.config.get("cuts"), run.config.get("labels")
-    if cuts == "auto":
-        cuts, labels = None, _recommended(run)
-    plan = compile_plan(model.circuit, model.observable, cuts=cuts, labels=labels)
-    if plan.fingerprint != run.plan.get("plan"):
-        raise CutError("the plan of its settings is not the one that its trace names")
-    if len(plan.layout) > MOST_GATES:
-        raise CutError(
-            f"it has {len(plan.layout):,} gates, and more than {MOST_GATES:,} are a blur"
-        )
-    return plan
+    for choice in _choices(run, qubits):
+        plan = compile_plan(model.circuit, model.observable, **choice)
+        if plan.fingerprint != run.plan.get("plan"):
+            continue
+        if len(plan.layout) > MOST_GATES:
+            raise CutError(f"of {len(plan.layout):,} gates, over {MOST_GATES:,}, nothing is seen")
+        return plan
+    raise CutError("the plan of its settings is not the one that its trace names")
+
+
+def _choices(run: RunRecord, qubits: int) -> Iterator[dict[str, Any]]:
+    """Yield how the run may have been cut, what is quickly compiled first."""
+    if run.config.get("cuts") == "auto":
+        yield {"labels": _recommended(run)}
+        return
+    cuts, labels = run.config.get("cuts"), run.plan.get("labels")
+    if isinstance(labels, str) and len(labels) == qubits:  # else they are of several letters
+        yield {"labels": labels}
+    if type(cuts) is int:  # searched again, for it may cut wires
+        yield {"cuts": cuts}
 
 
 def _recommended(run: RunRecord) -> Placement:

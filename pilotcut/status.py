@@ -225,7 +225,8 @@ def _duration(seconds: float) -> str:
         return f"{max(whole, 1)} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _number(record: Mapping[str, Any], name: str) -> float | None:

@@ -63,7 +63,7 @@ def kinds(tmp_path_factory):
                     "x", "y", references=[Reference(0.5, "half")]),
         plots.bars(["a", "b"], {"g": [1, 2], "h": [2, 1]}, "y", errors={"g": [(0.5, 1.5), (1, 3)]}),
         plots.layers([0, 1, 2], {"g": [1, 2], "h": [2, 1]}, "x", "y"),
-        plots.rows(["first", "second"], [0.2, 0.9], "share", percent=True),
+        plots.rows(["<b>first", "second"], [0.2, 0.9], "share", percent=True),
         plots.histogram({"g": 1.1**x}, "x", "n", log_x=True),
         plots.points([Series("p", x, x * 1.1)], "x", "y", diagonal=True, log=True),
     )  # fmt: skip
@@ -160,7 +160,7 @@ def test_a_value_is_told_under_the_pointer(chromium, kinds):
           const shown = [...document.querySelectorAll(".bk-Tooltip")];
           return shown.map((t) => t.shadowRoot.textContent).join(" ");
         })()""")
-    assert "first" in told
+    assert "<b>first" in told  # as text
     assert "20.0%" in told
     tab.close()
 

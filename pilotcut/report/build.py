@@ -108,7 +108,9 @@ def _described(run: RunRecord) -> str:
     config = run.config
     words = []
     if config:
-        words.append(f"{config.get('dataset', 'a data set')} on {config.get('qubits', '?')} qubits")
+        qubits = config.get("qubits", "?")
+        noun = "qubit" if qubits == 1 else "qubits"
+        words.append(f"{config.get('dataset', 'a data set')} on {qubits} {noun}")
         mode = str(config.get("mode", "counts"))
         shots = f" with {config['shots']} shots" if "shots" in config and mode != "exact" else ""
         words.append(f"mode {mode}{shots}")
@@ -495,7 +497,7 @@ def _predictions(run: RunRecord) -> _Part | None:
         reason = str(told.get("reason") or "")
         text += f" The recommendation was: {reason}." if reason else ""
         elements += _candidates(told)
-    return _Part("Predictions against measurements", text, elements)
+    return _Part("Predictions against measurements", text.strip(), elements)
 
 
 def _scatter(run: RunRecord, found: measures.Predictions) -> Element:
@@ -548,7 +550,7 @@ def _candidates(told: Mapping[str, Any]) -> Iterator[Element]:
 
 def _widths(run: RunRecord) -> list[int]:
     found = run.plan.get("widths")
-    return [w for w in found if isinstance(w, int)] if isinstance(found, list) else []
+    return [w for w in found if type(w) is int and w > 0] if isinstance(found, list) else []
 
 
 def _cuts(run: RunRecord, plan_of: PlanOf, number: int) -> _Part | None:

@@ -71,7 +71,7 @@ def timeline(run: RunRecord, always: Sequence[int]) -> tuple[Element, list[str]]
     notes = []
     if step > 1:
         notes.append(
-            f"Of {len(runs):,} runs every {step}th is drawn, and all that straggled or failed."
+            f"Of {len(runs):,} runs every {step}th is drawn, and the worst stragglers and failures."
         )
     if len(lanes) > MOST_LANES:
         notes.append(f"Of {len(lanes):,} lanes the first {MOST_LANES} are drawn.")
@@ -306,10 +306,11 @@ def readable_s(seconds: float) -> str:
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 1:
-        return f"{seconds * 1000:.2g} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:.{1 if seconds < 0.00995 else 0}f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -260,8 +260,8 @@ def chosen_runs(runs: TaskRuns, most: int, always: Sequence[int] = ()) -> tuple[
     """
     if len(runs) <= most:
         return np.arange(len(runs)), 1
-    kept = np.union1d(np.array(always, dtype=int)[: most // 2], np.flatnonzero(runs.failed))
-    kept = kept[: most // 2]
+    wanted = np.array(always, dtype=int)[: most // 2]
+    kept = np.union1d(wanted, np.flatnonzero(runs.failed)[: most // 2 - len(wanted)])
     step = math.ceil(len(runs) / (most - len(kept)))
     return np.union1d(kept, np.arange(0, len(runs), step)), step
 

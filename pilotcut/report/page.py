@@ -233,8 +233,8 @@ class Page:
     title: str
     subtitle: str = ""
     kicker: str = "pilotcut"
-    _head: tuple[Tile, ...] = ()
-    _sections: list[_Section] = field(default_factory=list)
+    _head: tuple[Tile, ...] = field(default=(), init=False)
+    _sections: list[_Section] = field(default_factory=list, init=False)
 
     def tiles(self, *found: Tile) -> None:
         """Show headline numbers below the heading."""
