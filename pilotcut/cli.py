@@ -21,6 +21,7 @@ from pilotcut import (
     cli_pilots,
     cli_plan,
     cli_reconstruct,
+    cli_report,
     cli_study,
     cli_train,
 )
@@ -42,6 +43,7 @@ app.command()(cli_dreamer.recommend)
 app.command()(cli_reconstruct.reconstruct)
 app.command()(cli_plan.plan)
 app.command()(cli_study.study)
+app.command()(cli_report.report)
 app.command("status")(cli_pilots.status_of_run)
 
 _out = Console()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -212,20 +211,15 @@ def run(
 
 def status_of_run(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
-    watch: Annotated[bool, typer.Option("--watch", help="Until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Until it is over, or Ctrl-C.")] = False,
 ) -> None:
     """Show where a run stands: its pilots, tasks, training and latest events."""
-    from rich.live import Live
+    from pilotcut.status import Status, follow
 
-    from pilotcut.status import Status
-
-    if not watch:
+    if watch:
+        follow(run_dir, _WATCH_S)
+    else:
         _out.print(Status.of(run_dir).render(), soft_wrap=True)
-        return
-    with Live(Status.of(run_dir).render(), console=_out, auto_refresh=False) as live:
-        while True:
-            time.sleep(_WATCH_S)
-            live.update(Status.of(run_dir).render(), refresh=True)
 
 
 @tasks_app.command("explain")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any, TypeVar
 
 import numpy as np
@@ -63,6 +63,7 @@ class Stages:
         self.trace.write(
             {
                 "kind": "compile",
+                "time": time() - seconds,
                 "plan": plan.fingerprint,
                 "labels": "".join(plan.labels),
                 "cuts": plan.num_cuts,
@@ -94,14 +95,15 @@ class Stages:
         about
             Queries, subexperiments, and what else is to be recorded.
         """
-        started = perf_counter()
+        began, started = time(), perf_counter()
         stream = self.next_stream()
         measured, spent = execute(stream)
         executed = perf_counter()
         result = reconstruct(measured)
         ended = perf_counter()
         (batch,) = stream.spawn_key
-        self._record(plan, {"batch": batch} | about, spent, ended - executed, ended - started)
+        about = {"batch": batch, "time": began} | about
+        self._record(plan, about, spent, ended - executed, ended - started)
         return result
 
     def _record(

@@ -49,18 +49,27 @@ def _install():
         fcntl.flock(lock, fcntl.LOCK_EX)
         if find():
             return ""
-        wait = ["-o", "DPkg::Lock::Timeout=300", "-q", "-y"]  # another may install Slurm
-        for words in (["update"], ["install", "--no-install-recommends", "chromium"]):
-            done = subprocess.run(
-                ["apt-get", *wait, *words],
-                capture_output=True,
-                text=True,
-                timeout=INSTALL_S,
-                env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-            )
+        for words in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+            done = _apt_get(*words)
             if done.returncode:
                 return f"Chromium could not be installed: {' '.join(done.stderr.split())[-300:]}"
     return ""
+
+
+def _apt_get(*words):
+    """Run apt-get, again where somebody else, who installs Slurm, has its lists."""
+    limit = time.monotonic() + INSTALL_S
+    while True:
+        done = subprocess.run(
+            ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words],
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_S,
+            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+        )
+        if "get lock" not in done.stderr or time.monotonic() > limit:
+            return done
+        time.sleep(5)
 
 
 class Browser:
@@ -203,7 +212,7 @@ class Tab:
 
     @property
     def complaints(self):
-        """Exceptions, and errors and warnings of the console."""
+        """Exceptions, and errors and warnings of the console, but for those about our reading."""
         found = []
         for event in self._heard:
             what, about = event["method"], event["params"]
@@ -213,7 +222,7 @@ class Tab:
                 found.append(about["args"])
             elif what == "Log.entryAdded" and about["entry"]["level"] in ("error", "warning"):
                 found.append(about["entry"])
-        return found
+        return [one for one in found if "getImageData" not in str(one)]
 
     @property
     def requests(self):

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import browser
 import pytest
 
 #: Test modules that start workers, schedulers or commands, or look at all processes.
@@ -19,6 +20,7 @@ ALONE = {
     "test_parallel",
     "test_pilots",
     "test_readme",
+    "test_report_browser",
     "test_slurm_states",
     "test_status",
     "test_tasks",
@@ -41,6 +43,27 @@ def pytest_xdist_make_scheduler(config, log):
             return "processes" if alone else nodeid
 
     return Halves(config, log)
+
+
+_NO_BROWSER = pytest.StashKey[str]()
+
+
+def pytest_collection_finish(session):
+    """Install Chromium before the first test: its time limit is not for apt-get."""
+    wanted = any(item.get_closest_marker("browser") for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        if not browser.find():
+            session.config.get_terminal_writer().line("installing Chromium for its tests ...")
+        session.config.stash[_NO_BROWSER] = browser.why_not()
+
+
+@pytest.fixture(scope="module")
+def chromium(request):
+    """Start a headless Chromium; tests skip where there is none."""
+    if reason := request.config.stash[_NO_BROWSER]:
+        pytest.skip(reason)
+    with browser.Browser() as running:
+        yield running
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -196,9 +197,13 @@ def _said(value: object) -> object:
     return value if isinstance(value, str) else str(value)
 
 
+#: A number, and words behind it such as its unit; no list of numbers.
+_NUMBER = re.compile(r"[-−+±<]?\d[\d.,]*(e[+-]?\d+)?( ?[^\d\s,][^,]*)?")
+
+
 def _are_numbers(cells: Sequence[object]) -> bool:
     told = [str(cell) for cell in cells if cell != "–"]
-    return bool(told) and all(cell[:1].isdigit() or cell[:1] in "-−+±<" for cell in told if cell)
+    return bool(told) and all(_NUMBER.fullmatch(cell) for cell in told)
 
 
 # -- the page --------------------------------------------------------------------------
@@ -228,8 +233,8 @@ class Page:
     title: str
     subtitle: str = ""
     kicker: str = "pilotcut"
-    _head: tuple[Tile, ...] = ()
-    _sections: list[_Section] = field(default_factory=list)
+    _head: tuple[Tile, ...] = field(default=(), init=False)
+    _sections: list[_Section] = field(default_factory=list, init=False)
 
     def tiles(self, *found: Tile) -> None:
         """Show headline numbers below the heading."""

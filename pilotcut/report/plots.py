@@ -24,6 +24,8 @@ COLOURS = 7
 
 _HEIGHT = 280
 _BETWEEN = "#7d8590"
+#: Letters of names below bars that fit on a phone.
+_MOST_LETTERS = 34
 _FONT = "system-ui, -apple-system, Roboto, Arial, sans-serif"
 
 
@@ -102,6 +104,9 @@ def lines(
         colour = number % COLOURS if one.colour is None else one.colour
         is_dashed = one.dashed or (one.colour is None and number >= COLOURS)
         drawn.append(replace(one, colour=colour, dashed=is_dashed))
+    if all(float(x).is_integer() for one in drawn for x in one.x):
+        axis: Any = plot.xaxis
+        axis.ticker.min_interval = 1.0  # no epoch 1.5
     for one in drawn:
         _draw_line(plot, one, percent, markers)
     for reference in references:
@@ -114,10 +119,10 @@ def lines(
 def _draw_line(plot: Figure, one: Series, percent: bool, markers: bool | None) -> None:
     colour = colour_of(one.colour or 0)
     data = {"x": _numbers(one.x), "y": _numbers(one.y)}
-    source = _source(data | {"name": [one.name] * len(one.x)})
+    source = source_of(data | {"name": [one.name] * len(one.x)})
     if one.low is not None and one.high is not None:
         band = {"x": data["x"], "low": _numbers(one.low), "high": _numbers(one.high)}
-        plot.varea("x", "low", "high", source=_source(band), fill_color=colour, fill_alpha=0.18,
+        plot.varea("x", "low", "high", source=source_of(band), fill_color=colour, fill_alpha=0.18,
                    name=one.name)  # fmt: skip
     dash = "dashed" if one.dashed else "solid"
     drawn: Any = plot.line("x", "y", source=source, line_color=colour, line_width=2, line_dash=dash,
@@ -125,7 +130,7 @@ def _draw_line(plot: Figure, one: Series, percent: bool, markers: bool | None) -
     if markers or (markers is None and len(one.x) <= 60):
         drawn = plot.scatter("x", "y", source=source, size=6, fill_color=colour, name=one.name,
                              line_color=LIGHT["card"], line_width=1)  # fmt: skip
-    value = "@y{0.0 %}" if percent else "@y{0.[0000]a}"
+    value = "@y{0.0%}" if percent else "@y{0.[0000]a}"
     x_label, y_label = (str(axis[0].axis_label or "") for axis in (plot.xaxis, plot.yaxis))
     hover(plot, [drawn], [("", "@name"), (x_label, "@x{0.[000]a}"), (y_label, value)])
 
@@ -162,7 +167,7 @@ def bars(
     chosen = list(colours) if colours is not None else [k % COLOURS for k in range(len(groups))]
     floor = _floor(groups) if log_y else 0.0
     bottoms = np.full(len(names), floor)
-    width = 0.72 if stacked or len(groups) == 1 else 0.8 / len(groups)
+    width = 0.72 if stacked or len(groups) < 2 else 0.8 / len(groups)
     for number, (group, values) in enumerate(groups.items()):
         heights = _numbers(values)
         shift = 0.0 if stacked else (number - (len(groups) - 1) / 2) * width
@@ -176,9 +181,9 @@ def bars(
             "name": [group] * len(names),
         }
         drawn = plot.vbar("x", bottom="bottom", top="top", width=width * 0.94, name=group,
-                          source=_source(data), fill_color=colour_of(chosen[number]),
+                          source=source_of(data), fill_color=colour_of(chosen[number]),
                           line_color=LIGHT["card"], line_width=0.6)  # fmt: skip
-        value = "@value{0.0 %}" if percent else "@value{0.[0000]a}"
+        value = "@value{0.0%}" if percent else "@value{0.[0000]a}"
         hover(plot, [drawn], [("", "@category"), ("@name", value)])
         if errors and group in errors:
             _draw_errors(plot, data["x"], errors[group], group)
@@ -188,6 +193,13 @@ def bars(
         draw_reference(plot, reference)
     if not log_y:
         set_range(plot.y_range, 0)
+    if errors:  # which Bokeh does not look at
+        highs = [high for ends in errors.values() for _, high in ends]
+        known = [v for values in groups.values() for v in values if v is not None]
+        top = _finite(_numbers([*highs, *known]), False).max(initial=0.0)
+        set_range(plot.y_range, end=1.05 * top or None)
+    if len(names) * max(map(len, names), default=0) > _MOST_LETTERS:
+        plot.xaxis.major_label_orientation = 0.7
     legend = [Key(name, colour) for name, colour in zip(groups, chosen, strict=False)]
     return figure(plot, caption, legend if len(legend) > 1 else (), half=half)
 
@@ -196,7 +208,7 @@ def _draw_errors(plot: Figure, x: Any, ends: Sequence[tuple[float, float]], name
     from bokeh.models.annotations import TeeHead, Whisker
 
     low, high = zip(*ends, strict=True) if ends else ((), ())
-    source = _source({"x": x, "low": _numbers(low), "high": _numbers(high)})
+    source = source_of({"x": x, "low": _numbers(low), "high": _numbers(high)})
     # Bokeh does not draw heads anew when their colour changes: one that suits light and dark.
     style: dict[str, Any] = {"line_color": _BETWEEN, "line_width": 1.3}
     heads: dict[str, Any] = {
@@ -223,9 +235,9 @@ def rows(
     names = _unique(categories)
     plot = blank(x_label, "", height=70 + 26 * len(names), y_range=list(reversed(names)))
     data = {"y": names, "right": _numbers(values), "category": list(categories)}
-    drawn = plot.hbar("y", right="right", height=0.7, source=_source(data),
+    drawn = plot.hbar("y", right="right", height=0.7, source=source_of(data),
                       fill_color=colour_of(colour), line_color=None)  # fmt: skip
-    hover(plot, [drawn], [("@category", "@right{0.0 %}" if percent else "@right{0.[0000]a}")])
+    hover(plot, [drawn], [("@category", "@right{0.0%}" if percent else "@right{0.[0000]a}")])
     set_range(plot.x_range, 0)
     if x_range is not None:
         set_range(plot.x_range, *x_range)
@@ -247,29 +259,70 @@ def histogram(
     log_x: bool = False,
     percent: bool = False,
     references: Sequence[Reference] = (),
+    colours: Sequence[int | str] | None = None,
     height: int = _HEIGHT,
     half: bool = False,
 ) -> Element:
-    """Return how often values occur, those of several groups on each other."""
-    plot = blank(x_label, y_label, height=height, log_x=log_x)
+    """Return how often values occur, those of several groups on each other.
+
+    `percent` tells the values, which are shares, in percent.
+    """
     every = _finite(np.concatenate([_numbers(some) for some in values.values()]), log_x)
     edges = _edges(every, bins, log_x)
-    bottoms = np.zeros(len(edges) - 1)
-    for number, (name, some) in enumerate(values.items()):
-        counts, _ = np.histogram(_finite(_numbers(some), log_x), edges)
-        data = {"left": edges[:-1], "right": edges[1:], "bottom": bottoms,
-                "top": bottoms + counts, "count": counts, "name": [name] * len(counts)}  # fmt: skip
-        drawn = plot.quad("left", "right", "top", "bottom", source=_source(data), name=name,
-                          fill_color=colour_of(number % COLOURS), line_color=LIGHT["card"],
-                          line_width=0.5)  # fmt: skip
-        ends = "@left{0.0 %} to @right{0.0 %}" if percent else "@left{0.[000]a} to @right{0.[000]a}"
-        hover(plot, [drawn], [("@name", "@count{0,0}"), (x_label, ends)])
-        bottoms = bottoms + counts
-    _format(plot.xaxis, percent)
+    counts = {
+        name: np.histogram(_finite(_numbers(some), log_x), edges)[0].tolist()
+        for name, some in values.items()
+    }
+    return layers(edges.tolist(), counts, x_label, y_label, caption=caption, log_x=log_x,
+                  percent_x=percent, references=references, colours=colours, height=height,
+                  half=half)  # fmt: skip
+
+
+def layers(
+    edges: Sequence[float],
+    heights: Mapping[str, Sequence[float]],
+    x_label: str,
+    y_label: str,
+    *,
+    caption: str = "",
+    log_x: bool = False,
+    percent: bool = False,
+    percent_x: bool = False,
+    y_range: tuple[float | None, float | None] | None = None,
+    references: Sequence[Reference] = (),
+    colours: Sequence[int | str] | None = None,
+    height: int = _HEIGHT,
+    half: bool = False,
+) -> Element:
+    """Return bars from edge to edge, those of several groups on each other.
+
+    `heights` has one value less than there are edges; `percent` tells them, `percent_x` the
+    edges, in percent.
+    """
+    plot = blank(x_label, y_label, height=height, log_x=log_x, percent=percent)
+    ends = _numbers(edges)
+    chosen = list(colours) if colours is not None else [k % COLOURS for k in range(len(heights))]
+    bottoms = np.zeros(len(ends) - 1)
+    value = "@value{0.0%}" if percent else "@value{0,0.[000]a}"
+    between = "{0.0%}" if percent_x else "{0.[000]a}"
+    for colour, (name, some) in zip(chosen, heights.items(), strict=True):
+        values = np.nan_to_num(_numbers(some))
+        data = {"left": ends[:-1], "right": ends[1:], "bottom": bottoms, "top": bottoms + values,
+                "value": values, "name": [name] * len(values)}  # fmt: skip
+        # Bars without gaps where they are many: lines between them would cover them.
+        edge = LIGHT["card"] if len(values) <= 60 else None
+        style: dict[str, Any] = {"fill_color": colour_of(colour), "line_color": edge}
+        drawn = plot.quad("left", "right", "top", "bottom", source=source_of(data), name=name,
+                          line_width=0.5, **style)  # fmt: skip
+        where = f"@left{between} to @right{between}"
+        hover(plot, [drawn], [("@name", value), (x_label, where)])
+        bottoms = bottoms + values
+    _format(plot.xaxis, percent_x)
     set_range(plot.y_range, 0)
+    set_range(plot.y_range, *(y_range or (None, None)))
     for reference in references:
         draw_reference(plot, reference)
-    legend = [Key(name, number % COLOURS) for number, name in enumerate(values)]
+    legend = [Key(name, colour) for name, colour in zip(heights, chosen, strict=True)]
     return figure(plot, caption, legend if len(legend) > 1 else (), half=half)
 
 
@@ -300,7 +353,8 @@ def points(
     for number, one in enumerate(series):
         colour = number % COLOURS if one.colour is None else one.colour
         data = {"x": _numbers(one.x), "y": _numbers(one.y), "name": [one.name] * len(one.x)}
-        drawn = plot.scatter("x", "y", source=_source(data), size=7, fill_alpha=0.6, name=one.name,
+        source = source_of(data)
+        drawn = plot.scatter("x", "y", source=source, size=7, fill_alpha=0.6, name=one.name,
                              fill_color=colour_of(colour), line_color=None)  # fmt: skip
         hover(
             plot, [drawn], [("", "@name"), (x_label, "@x{0.[0000]a}"), (y_label, "@y{0.[0000]a}")]
@@ -323,9 +377,14 @@ def blank(
     log_x: bool = False,
     log_y: bool = False,
     percent: bool = False,
+    zoom: bool = False,
     **options: Any,
 ) -> Figure:
-    """Return an empty figure of Bokeh in the looks of the page."""
+    """Return an empty figure of Bokeh in the looks of the page.
+
+    With `zoom` it has buttons to look closer at a part of its length; other `options` are Bokeh's.
+    """
+    from bokeh.models import CategoricalAxis
     from bokeh.plotting import figure as make
 
     plot = make(
@@ -334,17 +393,15 @@ def blank(
         min_width=120,
         x_axis_type="log" if log_x else "auto",
         y_axis_type="log" if log_y else "auto",
-        tools="box_zoom,reset",
+        tools="xbox_zoom,xpan,reset" if zoom else "",
         active_drag=None,  # a finger on the figure scrolls the page
-        toolbar_location="above",
-        toolbar_inner=True,
+        toolbar_location="above" if zoom else None,
         background_fill_color=None,
         border_fill_color=None,
         outline_line_color=None,
         min_border_right=14,
         **options,
     )
-    plot.toolbar.autohide = True
     plot.toolbar.stylesheets = [
         ":host { background: none !important; --icon-color: var(--muted); }"
     ]
@@ -360,7 +417,9 @@ def blank(
         axis.axis_label_text_font_style = "normal"
     plot.xgrid.grid_line_color = None
     plot.ygrid.grid_line_color = LIGHT["line"]
-    _format(plot.yaxis, percent)
+    for axis, is_share in ((plot.xaxis, False), (plot.yaxis, percent)):
+        if not isinstance(axis[0], CategoricalAxis):
+            _format(axis, is_share)
     return plot
 
 
@@ -400,7 +459,10 @@ def draw_reference(plot: Figure, reference: Reference) -> None:
             line_width=1,
         )
     )
-    place: dict[str, Any] = {"x": reference.value, "y": 4, "y_units": "screen", "x_offset": 4}
+    from bokeh.models import Node
+
+    top: dict[str, Any] = {"y": Node.frame.top, "y_offset": 2, "text_baseline": "top"}
+    place: dict[str, Any] = {"x": reference.value, "x_offset": 4} | top
     if is_level:
         place = {"x": 6, "x_units": "screen", "y": reference.value, "y_offset": 2}
     plot.add_layout(
@@ -419,14 +481,15 @@ def colour_of(number: int | str) -> str:
     return LIGHT[f"c{number % COLOURS}" if isinstance(number, int) else f"c{number}"]
 
 
-def _format(axis: Any, percent: bool) -> None:
+def _format(axis: Any, percent: bool = False) -> None:
+    """Tell numbers as people do: 20,000 and not 2.0e+4."""
     from bokeh.models import NumeralTickFormatter
 
-    if percent:
-        axis.formatter = NumeralTickFormatter(format="0 %")
+    axis.formatter = NumeralTickFormatter(format="0%" if percent else "0,0.[0000]")
 
 
-def _source(data: Mapping[str, Any]) -> Any:
+def source_of(data: Mapping[str, Any]) -> Any:
+    """Return columns as Bokeh wants them."""
     from bokeh.models import ColumnDataSource
 
     return ColumnDataSource(dict(data))

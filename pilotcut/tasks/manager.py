@@ -627,6 +627,8 @@ class TaskManager:
         }
         if record.worker is not None:
             event["worker"] = record.worker
+        if record.started is not None:  # on that worker
+            event |= {"started": record.started, "finished": record.finished}
         if reason:
             event["reason"] = reason
         self._pilots.events.write(event)

@@ -96,6 +96,7 @@ class Record:
     def bind(self, pilot: str) -> None:
         """Give the task to a pilot."""
         self.state, self.pilot, self.bound = TaskState.BOUND, pilot, time.time()
+        self.worker = self.started = self.finished = None  # those of an attempt before
 
     def end(self, state: TaskState) -> TaskFuture:
         """Enter a final state; let go of arguments and future, which may be big."""
