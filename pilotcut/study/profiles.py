@@ -54,7 +54,7 @@ class Profile:
     probabilities: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2)
     delay_s: float = 0.1
     straggler_rounds: int = 8
-    straggler_batches: int = 4
+    straggler_batches: int = 8
     noise: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.3)
     attacks: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2, 0.3)
     draws: int = 3
@@ -79,7 +79,7 @@ FULL = Profile(
     rounds=9,
     batches=10,
     straggler_rounds=20,
-    straggler_batches=6,
+    straggler_batches=16,
     draws=10,
     extended_samples=400,
     extended_epochs=20,

@@ -1,7 +1,7 @@
 """RQ3: what stragglers cost under each dispatch policy, with and without duplicates.
 
 `stragglers` measures and compares; here stands how much of it the study asks for, and what is
-said of it. It takes six slots of the pilots, or where they have fewer, six in this process: each
+said of it. It takes four slots of the pilots, or where they have fewer, four in this process: each
 run waits for a simulated device, so that slots may be more than cores.
 """
 

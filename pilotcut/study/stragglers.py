@@ -42,16 +42,16 @@ from pilotcut.training.model import Model, classifier
 #: holds them half a task of 20 ms at most; fragments are a quarter of a task apart.
 POLICIES = {
     "eager": "eager",
-    "batched": "batched:size=6,delay_s=0.01",
+    "batched": "batched:size=4,delay_s=0.01",
     "staggered": "staggered:spacing_s=0.005",
     "cost-aware": "cost-aware",
 }
 
 PROBABILITIES = (0.0, 0.05, 0.1, 0.2)
 
-#: Slots of the study's pilot: a batch of the default setting, 12 tasks, fills them twice. Its
+#: Slots of the study's pilot: a batch of the default setting, 8 tasks, fills them twice. Its
 #: tasks wait for a device that is not there, so that they may be more than cores.
-SLOTS = 6
+SLOTS = 4
 
 #: Resamples of the rounds for an interval, and the part of them that is inside.
 RESAMPLES, INSIDE = 2000, 0.95
@@ -230,7 +230,7 @@ class Condition:
 class Setting:
     """What all cells of a study share.
 
-    By default outcomes are drawn from their exact law, which takes about 2 ms a task, and each
+    By default outcomes are drawn from their exact law, which takes a few ms of a core a task, and each
     run then waits until `device_s` are over, as for a device. With work for a core instead,
     slots beyond the cores would not be slots: others would be quicker while one straggles.
     For that, let ``mode="counts"``, ``device_s=0`` and as many slots as cores.
@@ -250,8 +250,8 @@ class Setting:
     mode: str = "sampled"
     qubits: int = 4
     cuts: int = 2
-    rows: int = 16
-    shots: int = 3072
+    rows: int = 10
+    shots: int = 3584
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
