@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
 #: Outcomes of up to this many bits are handled as machine integers.
 MACHINE_BITS = 63
+
+#: Outcomes whose numbers are kept; all that packed circuits can have, and some more.
+KEPT_OUTCOMES = 1 << 16
 
 
 def parities(counts: Sequence[Mapping[str, int]], masks: Sequence[int], shots: int) -> np.ndarray:
@@ -29,20 +33,41 @@ def parities(counts: Sequence[Mapping[str, int]], masks: Sequence[int], shots: i
     """
     sizes = np.array([len(c) for c in counts])
     total = int(sizes.sum())
-    weights = np.fromiter((n for c in counts for n in c.values()), dtype=float, count=total)
+    weights = np.fromiter(chain.from_iterable(c.values() for c in counts), float, total)
+    outcomes = map(_numbers.__getitem__, chain.from_iterable(counts))
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     means = np.empty((len(counts), len(masks)))
-    outcomes = [int(key, 16) for c in counts for key in c]
-    for k, odd in enumerate(_odd(outcomes, masks)):
+    for k, odd in enumerate(_odd(list(outcomes), masks)):
         means[:, k] = 1 - 2 * np.add.reduceat(weights * odd, starts) / shots
     return means
 
 
+class _Numbers(dict[str, int]):
+    """What hexadecimal outcomes are as numbers: reading them is most of the work on counts."""
+
+    def __missing__(self, key: str) -> int:
+        number = int(key, 16)
+        if len(self) < KEPT_OUTCOMES:
+            self[key] = number
+        return number
+
+
+_numbers = _Numbers()
+
+
 def _odd(outcomes: list[int], masks: Sequence[int]) -> list[np.ndarray]:
-    if max(masks, default=0) >> MACHINE_BITS or max(outcomes, default=0) >> MACHINE_BITS:
-        return [np.array([(o & mask).bit_count() & 1 for o in outcomes]) for mask in masks]
-    array = np.array(outcomes, dtype=np.uint64)
-    return [np.bitwise_count(array & np.uint64(mask)) & 1 for mask in masks]
+    if max(masks, default=0) >> MACHINE_BITS:
+        return _odd_of_any(outcomes, masks)
+    try:
+        array = np.array(outcomes, dtype=np.int64)
+    except OverflowError:
+        return _odd_of_any(outcomes, masks)
+    return [np.bitwise_count(array & mask) & 1 for mask in masks]
+
+
+def _odd_of_any(outcomes: list[int], masks: Sequence[int]) -> list[np.ndarray]:
+    """Return the same of numbers that no machine integer holds."""
+    return [np.array([(o & mask).bit_count() & 1 for o in outcomes]) for mask in masks]
 
 
 def bits_of(
