@@ -42,6 +42,7 @@ TINY = replace(
     epochs=2,
     timed_samples=20,
     timed_epochs=1,
+    timed_exact_epochs=1,
     rounds=1,
     batches=1,
     noise=(0.0, 0.2),

@@ -22,7 +22,7 @@ class Profile:
         Of the learning curves (RQ4, RQ5).
     samples, epochs
         Of the learning curves: samples before the split, and passes over them.
-    timed_seeds, timed_samples, timed_epochs
+    timed_seeds, timed_samples, timed_epochs, timed_exact_epochs
         Of the training times (RQ1), all in turn, so that a drift of the machine meets all cuts.
     rounds, batches
         Of the stage timings (RQ2): rounds over all conditions, batches of queries in each.
@@ -49,8 +49,9 @@ class Profile:
     timed_seeds: tuple[int, ...] = (0,)
     timed_samples: int = 60
     timed_epochs: int = 2
-    rounds: int = 3
-    batches: int = 3
+    timed_exact_epochs: int = 10
+    rounds: int = 5
+    batches: int = 4
     probabilities: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2)
     delay_s: float = 0.1
     straggler_rounds: int = 8
@@ -76,6 +77,7 @@ FULL = Profile(
     timed_seeds=(0, 1, 2, 3, 4),
     timed_samples=200,
     timed_epochs=5,
+    timed_exact_epochs=20,
     rounds=9,
     batches=10,
     straggler_rounds=20,

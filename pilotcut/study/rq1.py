@@ -54,7 +54,8 @@ def cells(profile: Profile) -> list[Cell]:
 
 def _settings(profile: Profile, dataset: str, mode: str, cuts: int, seed: int) -> dict[str, Any]:
     varied = {"mode": mode, "cuts": cuts, "seed": seed}
-    budget = {"samples": profile.timed_samples, "epochs": profile.timed_epochs}
+    epochs = profile.timed_exact_epochs if mode == "exact" else profile.timed_epochs
+    budget = {"samples": profile.timed_samples, "epochs": epochs}
     return common_settings(profile, dataset) | varied | budget
 
 
