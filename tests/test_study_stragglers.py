@@ -9,16 +9,15 @@ import pytest
 from pilotcut import PilotManager
 from pilotcut.descriptions import embedded
 from pilotcut.errors import UserError
+from pilotcut.study.slowdown import compare
 from pilotcut.study.stragglers import (
     Condition,
     Injection,
     Setting,
     Straggling,
     Workload,
-    compare,
     conditions,
     measure,
-    measure_round,
 )
 from pilotcut.tasks import TaskManager, eager, wait
 from pilotcut.tasks.runtimes import LEAST_KNOWN
@@ -143,7 +142,7 @@ def test_what_cannot_be_injected_is_told_at_once():
 
 def test_a_round_measures_every_condition_once_on_the_same_draws(pilots, workload):
     cells = conditions(["eager", "staggered:spacing_s=0.001"], [0.0, 0.5])
-    records = measure_round(pilots, workload, seed=4, batches=2, cells=cells)
+    records = [measure(pilots, cell, workload, seed=4, batches=2) for cell in cells]
     named = {Condition(r["policy"], r["probability"], r["duplicates"]): r for r in records}
     assert named.keys() == set(cells)
     assert len({record["results"] for record in records}) == 1

@@ -1,8 +1,8 @@
 """RQ3: what stragglers cost under each dispatch policy, with and without duplicates.
 
-`stragglers` measures and compares; here stands how much of it the study asks for, and what is
-said of it. It takes four slots of the pilots, or where they have fewer, four in this process: each
-run waits for a simulated device, so that slots may be more than cores.
+`stragglers` measures, `slowdown` compares; here stands how much of it the study asks for, and
+what is said of it. It takes four slots of the pilots, or where they have fewer, four in this
+process: each run waits for a simulated device, so that slots may be more than cores.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from pilotcut.pilots import PilotManager
-from pilotcut.study import published, stragglers
+from pilotcut.study import published, slowdown, stragglers
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import Findings, Plot, Result, Series, Table, Verdict
 from pilotcut.study.lab import Lab
 from pilotcut.study.profiles import Profile
-from pilotcut.study.stragglers import Condition, Row, Setting, Workload
+from pilotcut.study.slowdown import Row
+from pilotcut.study.stragglers import Condition, Setting, Workload
 from pilotcut.trace import JsonLines
 
 NAME, TITLE = "rq3", "RQ3: what do stragglers cost, and what brings them back?"
@@ -28,7 +29,7 @@ NAME, TITLE = "rq3", "RQ3: what do stragglers cost, and what brings them back?"
 REMOVED = 0.5
 
 _NAMES = {specification: name for name, specification in stragglers.POLICIES.items()}
-_NAMES[stragglers.ALL] = "all policies"
+_NAMES[slowdown.ALL] = "all policies"
 
 
 def cells(profile: Profile) -> list[Cell]:
@@ -125,7 +126,7 @@ def _rows(results: Sequence[Result], *, pooled: bool = False) -> list[Row]:
         (r["policy"], r["seed"]) for r in records if r["probability"] == 0 and not r["duplicates"]
     }
     kept = [r for r in records if (r["policy"], r["seed"]) in bases]
-    return stragglers.compare(kept, pooled=pooled)
+    return slowdown.compare(kept, pooled=pooled)
 
 
 def _answer(rows: Sequence[Row], pooled: Sequence[Row]) -> str:
