@@ -17,9 +17,10 @@ def example(name):
 
 def test_every_example_is_tested_here():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {
+        "data_parallel",
+        "hybrid_model",
         "plain_loop",
         "trainer",
-        "hybrid_model",
     }
 
 
@@ -37,3 +38,9 @@ def test_the_example_of_a_trainer_goes_on_where_it_was(tmp_path):
     both = main(epochs=3, directory=tmp_path, samples=40, resume=True)
     assert both.epochs[:1] == first.epochs
     assert both.epochs[-1].loss < first.epochs[0].loss
+
+
+def test_every_schedule_of_the_data_parallel_example_lowers_the_loss():
+    found = example("data_parallel").main(epochs=3, resource="inprocess")
+    assert len(found) == 3
+    assert all(losses[-1] < losses[0] for losses in found.values())

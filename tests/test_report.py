@@ -24,8 +24,7 @@ from pilotcut.report.chrome_trace import chrome_events
 from pilotcut.report.page import Page, figure, note, svg, table, text
 from pilotcut.report.read import FILES, Batches, RunRecord, TaskRuns, Told, read_run
 from pilotcut.training.config import TrainingConfig
-from pilotcut.training.run_directory import RunDirectory
-from pilotcut.training.trainer import Trainer
+from pilotcut.training.run import TrainingRun
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def trained(tmp_path_factory):
         PilotManager(embedded(2), run_dir=path) as pilots,
         TaskManager(pilots) as tasks,
     ):
-        Trainer(config, RunDirectory(path), tasks).train()
+        TrainingRun(config, path, tasks).train()
         keep_events(pilots, path)
     return path
 
