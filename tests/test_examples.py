@@ -20,6 +20,7 @@ def test_every_example_is_tested_here():
         "plain_loop",
         "trainer",
         "hybrid_model",
+        "data_parallel",
     }
 
 
@@ -29,6 +30,13 @@ def test_an_example_lowers_the_loss(name, capsys):
     assert len(losses) == 2
     assert losses[-1] < losses[0]
     assert "test accuracy" in capsys.readouterr().out
+
+
+def test_the_example_of_replicas_lowers_the_loss_under_every_schedule(capsys):
+    found = example("data_parallel").main(epochs=3, samples=60, resource="inprocess")
+    assert list(found) == ["Synchronous", "LocalSteps", "BoundedStaleness"]
+    assert all(losses[-1] < losses[0] for losses in found.values())
+    assert capsys.readouterr().out.count("test accuracy") == 3
 
 
 def test_the_example_of_a_trainer_goes_on_where_it_was(tmp_path):

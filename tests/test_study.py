@@ -163,6 +163,15 @@ def test_a_result_of_other_settings_is_refused_and_not_taken(tmp_path):
         study.result(Cell("rq1", "one", {"cuts": 2}))
 
 
+def test_a_result_without_its_values_is_measured_again_or_refused_in_words(tmp_path):
+    study, cell = StudyDirectory(tmp_path), Cell("rq1", "one", {"cuts": 1})
+    study.save(cell, {})
+    with pytest.raises(UserError, match="with {'cuts': 1} holds no 'epoch_s', expected"):
+        study.result(cell)["epoch_s"]
+    study.place(cell).write_text('{"settings": {"cuts": 1}, "values": null}')
+    assert study.missing([cell]) == [cell]
+
+
 def test_a_study_is_not_continued_with_another_profile_or_other_pilots(tmp_path):
     study = StudyDirectory(tmp_path / "out")
     study.open(Request(["rq1"], TINY, embedded(1)).settings)
