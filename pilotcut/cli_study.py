@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from pilotcut.errors import UserError
 
@@ -143,17 +150,22 @@ def _progress() -> Iterator[Notice]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[cell]}"),
     )
-    with Progress(*columns, console=_err) as bar:
-        bars: dict[str, int] = {}
+    bar = Progress(*columns, console=_err)
+    bars: dict[str, TaskID] = {}
 
-        def notice(cell: Cell, done: int, total: int) -> None:
-            if cell.question not in bars:
-                for other in bars.values():
-                    bar.stop_task(other)  # type: ignore[arg-type]
-                bars[cell.question] = bar.add_task(cell.question, total=total, cell="")
-            bar.update(bars[cell.question], completed=done, cell=cell.name)  # type: ignore[arg-type]
+    def notice(cell: Cell, done: int, total: int) -> None:
+        bar.start()  # not before: without bars it would leave an empty line
+        if cell.question not in bars:
+            for other in bars.values():
+                bar.stop_task(other)
+            bars[cell.question] = bar.add_task(cell.question, total=total, cell="")
+        bar.update(bars[cell.question], completed=done, cell=cell.name)
 
+    try:
         yield notice
+    finally:
+        if bars:
+            bar.stop()
 
 
 def _show(found: Sequence[Findings], failures: Sequence[Failure], out: Path) -> None:

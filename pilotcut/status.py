@@ -62,7 +62,7 @@ class Status:
     stages
         Seconds by stage of all batches.
     is_trained
-        Whether the weights are there.
+        Whether the weights are there, and not those of an earlier end: a run may be resumed.
     """
 
     name: str
@@ -96,19 +96,15 @@ class Status:
     def is_over(self) -> bool:
         """Whether nothing more will happen, as far as files can tell.
 
-        A training is over with its last epoch, or with its pilots; one without pilots that was
-        killed looks as if it went on.
+        A training is over with its weights, which may be before the last epoch that was asked for,
+        or with its pilots; one without pilots that was killed looks as if it went on.
         """
-        if self.epochs_asked is None:
-            return self.have_ended
-        done = self.epochs[-1]["epoch"] if self.epochs else 0
-        trained = self.is_trained and done >= self.epochs_asked
-        return self.have_ended or (trained and not self.pilots)
+        return self.have_ended or (self.is_trained and not self.pilots)
 
     @property
     def left_s(self) -> float | None:
         """Seconds to the last epoch if the next take as long as the latest five did."""
-        if self.epochs_asked is None or not self.epochs or self.is_over:
+        if self.epochs_asked is None or not self.epochs or self.is_over or self.is_trained:
             return None
         took = [s for epoch in self.epochs[-5:] if (s := _number(epoch, "seconds")) is not None]
         left = self.epochs_asked - self.epochs[-1]["epoch"]
@@ -143,6 +139,7 @@ class Status:
         left = self.left_s
         words = f" {done} of {self.epochs_asked} epochs"
         words += f", about {_duration(left)} left" if left else ""
+        words += ", ended early" if self.is_trained and done < self.epochs_asked else ""
         bar = (("━" * full, "green"), ("╌" * (_BAR - full), "bright_black"))
         return Text.assemble(f"{self.name} ", *bar, words)
 
@@ -321,6 +318,7 @@ class Follower:
         self._follow_events()
         self._follow_metrics()
         self._follow_trace()
+        epochs_asked = _epochs_asked(self._path)
         return Status(
             name=self._path.resolve().name,
             pilots=_pilots_of(self._path),
@@ -329,9 +327,20 @@ class Follower:
             rate=self._tasks.rate,
             latest=tuple(self._latest),
             epochs=tuple(self._epochs[epoch] for epoch in sorted(self._epochs)),
-            epochs_asked=_epochs_asked(self._path),
+            epochs_asked=epochs_asked,
             stages=dict(self._stages),
-            is_trained=(self._path / "weights.pt").exists(),
+            is_trained=self._is_trained(epochs_asked),
+        )
+
+    def _is_trained(self, epochs_asked: int | None) -> bool:
+        if not (self._path / "weights.pt").exists():
+            return False
+        if epochs_asked is not None and max(self._epochs, default=0) >= epochs_asked:
+            return True  # also of a copy, whose files have other times
+        # Settings are written again when a run is resumed, metrics with every epoch.
+        ended = _changed(self._path / "weights.pt")
+        return all(
+            _changed(self._path / name) <= ended for name in ("config.yaml", "metrics.jsonl")
         )
 
     def _follow_events(self) -> None:
@@ -410,6 +419,14 @@ def _pilots_of(run_dir: Path) -> list[roster.Entry]:
         return roster.read(run_dir / roster.FILE_NAME)
     except (OSError, ValueError, TypeError, KeyError):  # of another version, or torn
         return []
+
+
+def _changed(path: Path) -> int:
+    """Return when a file was last written, 0 if it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _epochs_asked(run_dir: Path) -> int | None:

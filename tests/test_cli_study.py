@@ -40,6 +40,7 @@ def test_a_place_with_something_else_in_it_is_refused(call, tmp_path):
     code, _, err = call("study", "rq1", "--out", str(tmp_path))
     assert code == 2
     assert "holds something else" in err
+    assert len(err.splitlines()) == 1  # no empty one of a progress bar
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

@@ -176,6 +176,21 @@ def test_watching_ends_with_the_run(unfinished):
     assert "4 of 4 epochs" in output
 
 
+def test_watching_ends_with_a_run_that_lost_its_patience(unfinished):
+    code, output = watching(unfinished, lambda _: (unfinished / "weights.pt").touch())
+    assert code == 0
+    assert "3 of 4 epochs, about" in output
+    assert "3 of 4 epochs, ended early" in output
+
+
+def test_weights_of_an_earlier_end_do_not_end_a_resumed_run(unfinished):
+    (unfinished / "weights.pt").touch()
+    assert Status.of(unfinished).is_over
+    later = (unfinished / "weights.pt").stat().st_mtime_ns + 10**9
+    os.utime(unfinished / "config.yaml", ns=(later, later))
+    assert not Status.of(unfinished).is_over
+
+
 def test_watching_ends_quietly_on_ctrl_c(unfinished):
     code, output = watching(unfinished, lambda process: process.send_signal(signal.SIGINT))
     assert code == 130

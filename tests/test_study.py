@@ -163,6 +163,15 @@ def test_a_result_of_other_settings_is_refused_and_not_taken(tmp_path):
         study.result(Cell("rq1", "one", {"cuts": 2}))
 
 
+def test_a_result_without_its_values_is_measured_again_or_refused_in_words(tmp_path):
+    study, cell = StudyDirectory(tmp_path), Cell("rq1", "one", {"cuts": 1})
+    study.save(cell, {})
+    with pytest.raises(UserError, match=r"with \{'cuts': 1\} holds no 'epoch_s', expected"):
+        study.result(cell)["epoch_s"]
+    study.place(cell).write_text('{"settings": {"cuts": 1}, "values": null}')
+    assert study.missing([cell]) == [cell]
+
+
 def test_a_study_is_not_continued_with_another_profile_or_other_pilots(tmp_path):
     study = StudyDirectory(tmp_path / "out")
     study.open(Request(["rq1"], TINY, embedded(1)).settings)
@@ -310,6 +319,20 @@ def test_iris_must_be_the_same_at_all_cuts_and_digits_without_a_trend():
     assert met == [("iris", True), ("iris", True), ("digits", False)]
     one_off = [*same[:-1], _curve("iris", 3, 1, 0.9)]
     assert not rq4.findings(one_off).verdicts[0].met
+
+
+def test_a_report_keeps_what_was_answered_before_another_question_joined(tmp_path):
+    study = StudyDirectory(tmp_path)
+    before, now = (Request([q], TINY, embedded(1)) for q in ("rq2", "rq1"))
+    batches = {"wall_s": [1.0], "shares": [0.02], "waits": [0.0]}
+    cells = cells_of(before)["rq2"]
+    for cell in cells:
+        study.save(cell, batches)
+    assert [one.question for one in conclude(now, study)] == ["rq1"]
+    assert "## RQ2" in (tmp_path / "report.md").read_text()
+    study.place(cells[0]).unlink()
+    conclude(now, study)
+    assert "## RQ2" not in (tmp_path / "report.md").read_text()
 
 
 def test_findings_of_nothing_say_so_and_do_not_fail(tmp_path):

@@ -144,6 +144,8 @@ def load_result(place: Path, cell: Cell) -> Result | None:
     found = read_json(place)
     if found is None or not found.keys() >= {"settings", "values"}:
         return None
+    if not isinstance(found["values"], dict):
+        return None
     plain = json.loads(json.dumps(dict(cell.settings)))
     if found["settings"] != plain:
         raise RunDirectoryError(

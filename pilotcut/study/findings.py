@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pilotcut.errors import UserError
+
 #: What a table shows: text, a number with its unit in the column's head, or nothing.
 Value = str | float | int | bool | None
 
@@ -94,7 +96,15 @@ class Result:
     values: Mapping[str, Any]
 
     def __getitem__(self, name: str) -> Any:
-        return self.settings[name] if name in self.settings else self.values[name]
+        if name in self.settings:
+            return self.settings[name]
+        if name not in self.values:  # a file of another version, or somebody's hand was in it
+            raise UserError(
+                f"the result of the cell with {dict(self.settings)} holds no '{name}', expected "
+                f"one of this version of pilotcut; remove its file to measure it again, or give "
+                f"another --out"
+            )
+        return self.values[name]
 
 
 def grouped(results: Iterable[Result], *names: str) -> dict[tuple[Any, ...], list[Result]]:

@@ -168,18 +168,33 @@ def _short(error: BaseException) -> str:
 
 
 def conclude(request: Request, study: StudyDirectory) -> list[Findings]:
-    """Return what the results that are there say, and write it beside them."""
-    groups = cells_of(request)
+    """Return what the results say that are there, and write it beside them.
+
+    Written is also what the study has answered before and is not asked now, so that a report loses
+    nothing when another question joins.
+    """
     addon = study.results(baseline.cells(request.profile))
     found = []
-    for name, cells in groups.items():
-        if name not in request.questions:
-            continue
-        results = study.results(cells)
-        one = _findings(name, results, addon)
-        found.append(replace(one, missing=len(cells) - len(results)))
+    for name, cells in cells_of(replace(request, questions=QUESTIONS)).items():
+        is_asked = name in request.questions
+        if is_asked or (name in QUESTIONS and _is_answered(cells, study)):
+            found.append(_answer(name, cells, study, addon))
     save(found, study.path, request.profile)
-    return found
+    return [one for one in found if one.question in request.questions]
+
+
+def _is_answered(cells: Sequence[Cell], study: StudyDirectory) -> bool:
+    try:
+        return not study.missing(cells)
+    except UserError:  # of another version, which is no fault of what is asked now
+        return False
+
+
+def _answer(
+    name: str, cells: Sequence[Cell], study: StudyDirectory, addon: Sequence[Result]
+) -> Findings:
+    results = study.results(cells)
+    return replace(_findings(name, results, addon), missing=len(cells) - len(results))
 
 
 def _findings(name: str, results: Sequence[Result], addon: Sequence[Result]) -> Findings:
