@@ -362,10 +362,10 @@ def test_the_baseline_estimates_the_same_value_as_the_uncut_circuit():
     circuit = classifier(3).circuit
     values = np.random.default_rng(2).uniform(0, 1.5, circuit.num_parameters)
     exact = Statevector(circuit.assign_parameters(values)).expectation_value(Pauli("ZZZ")).real
-    cut, stages, _ = baseline.addon_query(circuit, values, ["ZZZ"], "AAB", 20_000, 1)
-    whole, _, _ = baseline.uncut_query(circuit, values, ["ZZZ"], 20_000, 1)
-    assert cut[0] == pytest.approx(exact, abs=0.1)
-    assert whole[0] == pytest.approx(exact, abs=0.05)
+    cut, stages, _ = baseline.addon_query(circuit, values, ["ZZZ"], "AAB", 4000, 1)
+    whole, _, _ = baseline.uncut_query(circuit, values, ["ZZZ"], 4000, 1)
+    assert cut[0] == pytest.approx(exact, abs=0.2)
+    assert whole[0] == pytest.approx(exact, abs=0.06)
     assert set(stages) == {"generate", "execute", "reconstruct"}
 
 
@@ -431,7 +431,7 @@ def test_a_killed_study_repeats_no_finished_cell_and_loses_none(tmp_path, driver
         now = _finished(out)
         assert seen.items() <= now.items(), "a finished cell was measured again"
         seen = now
-    assert driver(out, QUESTIONS).wait() == 0
+    assert measure(request, StudyDirectory(out)) == []
     end = _finished(out)
     assert seen.items() <= end.items(), "a finished cell was measured again"
     assert len(end) == len(cells)
@@ -439,7 +439,7 @@ def test_a_killed_study_repeats_no_finished_cell_and_loses_none(tmp_path, driver
 
     # What was interrupted in the middle has come to what it would have come to.
     whole = tmp_path / "whole"
-    assert driver(whole, "rq4").wait() == 0
+    assert measure(replace(request, questions=["rq4"]), StudyDirectory(whole)) == []
     for cell in cells_of(request)["rq4"]:
         twice = [json.loads(StudyDirectory(o).place(cell).read_text()) for o in (out, whole)]
         for name in ("loss", "accuracy"):
