@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pilotcut.alone import alone_in
 from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.study import baseline, rq1, rq2, rq3, rq4
@@ -180,6 +181,13 @@ def test_a_study_is_not_continued_with_another_profile_or_other_pilots(tmp_path)
         study.open(Request(["rq1"], QUICK, embedded(1)).settings)
     with pytest.raises(RunDirectoryError, match="pilots differ"):
         study.open(Request(["rq1"], TINY, embedded(2)).settings)
+
+
+def test_two_processes_do_not_measure_one_study(tmp_path):
+    with alone_in(tmp_path), pytest.raises(RunDirectoryError, match="another process"):
+        measure(Request(["rq1"], TINY, embedded(1)), StudyDirectory(tmp_path))
+    with alone_in(tmp_path):
+        pass  # the lock went with the first
 
 
 def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path):
