@@ -233,6 +233,9 @@ def test_training_time_is_judged_by_the_ratio_of_circuits():
     assert [v.met for v in found.verdicts] == [True, False]
     assert "10.0 times as long" in found.answer
     assert "20.0 times as many" in found.answer
+    assert "the uncut circuit is the faster one" in found.answer
+    quick = rq1.findings(_trainings(times | {("exact", 3): [0.8]}, {0: 10, 3: 200}), [])
+    assert "faster" not in quick.answer
     slow = rq1.findings(_trainings(times, {0: 10, 3: 90}), [])
     assert not slow.verdicts[0].met
 
