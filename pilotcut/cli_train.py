@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pilotcut.alone import alone_in
 from pilotcut.errors import UserError
 from pilotcut.training.config import LEARNING_RATES, LOSSES, SCHEDULES, TrainingConfig, default_of
 
@@ -241,7 +242,7 @@ def _train_in(run: RunDirectory, config: TrainingConfig, resume: bool) -> dict[s
     training = TrainingRun(config, run)
     _err.print(escape(repr(training.plan)), style="dim", highlight=False, soft_wrap=True)
     run.make()  # the pilots' logs go there
-    with _tasks(manager) as tasks:
+    with alone_in(run.path), _tasks(manager) as tasks:
         training.use(tasks)
         return training.train(resume=resume, callbacks=[ProgressBar(_err)])
 

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 import pilotcut
+from pilotcut.alone import alone_in
 from pilotcut.trace import read_jsonl
 from pilotcut.training.config import TrainingConfig
 
@@ -350,6 +351,14 @@ def test_a_place_that_cannot_be_written_is_told(refused, tmp_path):
 def test_there_must_be_a_run_to_resume(refused, tmp_path):
     (line,) = refused("iris", "--resume", run_dir=tmp_path / "nothing")
     assert "holds no run to resume" in line
+
+
+def test_a_run_that_another_process_trains_is_not_resumed_beside_it(refused, run_copy):
+    before = (run_copy / "config.yaml").read_bytes()
+    with alone_in(run_copy):
+        (line,) = refused("iris", "--resume", "--epochs", 9, run_dir=run_copy)
+    assert "is being written by another process" in line
+    assert (run_copy / "config.yaml").read_bytes() == before
 
 
 def test_resume_takes_the_settings_of_the_run_and_refuses_others(call, refused, run_copy):

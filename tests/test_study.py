@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pilotcut.alone import alone_in
 from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.study import baseline, rq1, rq2, rq3, rq4
@@ -182,6 +183,13 @@ def test_a_study_is_not_continued_with_another_profile_or_other_pilots(tmp_path)
         study.open(Request(["rq1"], TINY, embedded(2)).settings)
 
 
+def test_two_processes_do_not_measure_one_study(tmp_path):
+    with alone_in(tmp_path), pytest.raises(RunDirectoryError, match="another process"):
+        measure(Request(["rq1"], TINY, embedded(1)), StudyDirectory(tmp_path))
+    with alone_in(tmp_path):
+        pass  # the lock went with the first
+
+
 def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(RunDirectoryError, match="holds something else"):
@@ -225,6 +233,9 @@ def test_training_time_is_judged_by_the_ratio_of_circuits():
     assert [v.met for v in found.verdicts] == [True, False]
     assert "10.0 times as long" in found.answer
     assert "20.0 times as many" in found.answer
+    assert "the uncut circuit is the faster one" in found.answer
+    quick = rq1.findings(_trainings(times | {("exact", 3): [0.8]}, {0: 10, 3: 200}), [])
+    assert "faster" not in quick.answer
     slow = rq1.findings(_trainings(times, {0: 10, 3: 90}), [])
     assert not slow.verdicts[0].met
 

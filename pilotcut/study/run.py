@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pilotcut.alone import alone_in
 from pilotcut.descriptions import PilotDescription
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.study import baseline, figures, rq1, rq2, rq3, rq4, rq5, tables
@@ -104,7 +105,7 @@ def measure(
     failures: list[Failure] = []
     if not any(study.missing(cells) for cells in groups.values()):
         return failures
-    with Lab(request.descriptions, study.path / "pilots") as lab:
+    with alone_in(study.path), Lab(request.descriptions, study.path / "pilots") as lab:
         for name, cells in groups.items():
             measure_all = _one_by_one if name in TIMED else _side_by_side
             failures += measure_all(name, cells, study, lab, notice)

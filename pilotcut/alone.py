@@ -1,0 +1,42 @@
+"""That one process at a time writes into a directory.
+
+Knows nothing of what is written. The lock is the kernel's: it goes with the process, however
+that ends, and leaves no file behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pilotcut.errors import RunDirectoryError
+
+
+@contextmanager
+def alone_in(directory: Path) -> Iterator[None]:
+    """Keep other processes out of a directory that exists.
+
+    File systems that lock no directories, such as NFS, keep nobody out.
+
+    Raises
+    ------
+    RunDirectoryError
+        If another process is there.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunDirectoryError(
+                f"'{directory}' is being written by another process, expected one at a time; wait "
+                f"until it has ended, or take another directory"
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
