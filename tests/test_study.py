@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pilotcut.alone import alone_in
 from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import RunDirectoryError, UserError
+from pilotcut.report.read import read_run
 from pilotcut.study import baseline, rq1, rq2, rq3, rq4
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import Result, Table
@@ -188,6 +189,20 @@ def test_two_processes_do_not_measure_one_study(tmp_path):
         measure(Request(["rq1"], TINY, embedded(1)), StudyDirectory(tmp_path))
     with alone_in(tmp_path):
         pass  # the lock went with the first
+
+
+@pytest.mark.parametrize("left", ["study.json.123.tmp", "study.json"])
+def test_what_a_kill_left_of_the_first_file_does_not_stand_in_the_way(tmp_path, left):
+    (tmp_path / left).write_text('{"profile": "ti')
+    request = Request(["rq1"], TINY, embedded(1))
+    StudyDirectory(tmp_path).open(request.settings)
+    assert json.loads((tmp_path / "study.json").read_text()) == request.settings
+
+
+def test_a_report_of_a_study_names_its_own_page(tmp_path):
+    StudyDirectory(tmp_path).open(Request(["rq1"], TINY, embedded(1)).settings)
+    with pytest.raises(RunDirectoryError, match=r"open report\.html in it"):
+        read_run(tmp_path)
 
 
 def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path):

@@ -201,6 +201,11 @@ def read_run(path: Path) -> RunRecord:
     if not path.is_dir():
         found = "is a file" if path.exists() else "does not exist"
         raise RunDirectoryError(f"run directory '{path}' {found}; look under runs/")
+    if (path / "study.json").exists():
+        raise RunDirectoryError(
+            f"run directory '{path}' is that of a study, expected one run; open report.html in it, "
+            f"or name a cell of it such as {path}/rq1/CELL"
+        )
     if not any((path / name).exists() for name in FILES):
         raise RunDirectoryError(
             f"run directory '{path}' holds none of {', '.join(FILES)}, expected what a training "

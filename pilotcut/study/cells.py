@@ -56,7 +56,7 @@ class StudyDirectory:
         place = self.path / FILE_NAME
         if place.exists():
             self._check_same(settings)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self._holds_something_else():
             raise RunDirectoryError(
                 f"out is '{self.path}', which holds something else, expected a new or empty "
                 f"directory or one of a study; give another --out"
@@ -70,24 +70,20 @@ class StudyDirectory:
                 f"place that can; give another --out"
             ) from None
 
-    def settings(self) -> dict[str, Any]:
-        """Return what the study was started with.
-
-        Raises
-        ------
-        RunDirectoryError
-            If there is no study here.
-        """
-        found = read_json(self.path / FILE_NAME)
-        if found is None:
-            raise RunDirectoryError(
-                f"'{self.path}' holds no readable {FILE_NAME}, expected the directory of a "
-                f"study; name one, or start it with pilotcut study --out DIR"
-            )
-        return found
+    def _holds_something_else(self) -> bool:
+        """Whether there is more than what a kill has left of the first file."""
+        if not self.path.exists():
+            return False
+        if not self.path.is_dir():
+            return True
+        return any(not one.name.startswith(FILE_NAME) for one in self.path.iterdir())
 
     def _check_same(self, settings: Mapping[str, Any]) -> None:
-        old = self.settings()
+        """Compare with what the study was started with; a torn file is written anew.
+
+        Results say themselves what they were measured with, so nothing is mixed by that.
+        """
+        old = read_json(self.path / FILE_NAME) or settings
         for name, value in settings.items():
             if old.get(name) != value:
                 found = f"is '{value}'" if isinstance(value, str) else "differ"

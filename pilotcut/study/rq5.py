@@ -138,8 +138,8 @@ def _answer(results: Sequence[Result]) -> str:
         cut = [_mean_loss(r, kind) for r in some if r["cuts"] == most]
         slope = f" (accuracy's slope {found.text()})" if found is not None else ""
         parts.append(
-            f"{dataset} under {KINDS[kind]} loses {100 * float(np.mean(uncut)):.1f} points uncut "
-            f"and {100 * float(np.mean(cut)):.1f} at {most} cuts{slope}"
+            f"{dataset} under {KINDS[kind]}: accuracy {-100 * float(np.mean(uncut)):+.1f} points "
+            f"uncut and {-100 * float(np.mean(cut)):+.1f} at {most} cuts{slope}"
         )
     return "; ".join(parts) + "." if parts else "Not answered yet: evaluations are missing."
 
