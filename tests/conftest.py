@@ -7,7 +7,8 @@ from pathlib import Path
 import browser
 import pytest
 
-#: Test modules that start workers, schedulers or commands, or look at all processes.
+#: Test modules whose tests start workers, schedulers or commands, nearly all of them, and
+#: would disturb each other; a few such tests in other modules do no harm.
 ALONE = {
     "test_budgets",
     "test_cli",
@@ -17,14 +18,11 @@ ALONE = {
     "test_job_script",
     "test_lending",
     "test_mpi_pilots",
-    "test_parallel",
     "test_pilots",
     "test_readme",
-    "test_report_browser",
     "test_slurm_states",
     "test_status",
     "test_tasks",
-    "test_training",
 }
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with all cores each would be far slower
