@@ -129,6 +129,13 @@ def test_a_task_runs_on_the_pilot_that_it_names(local_tasks):
     assert {future.task.pilot for future in futures} == {"right"}
 
 
+def test_a_pilot_may_be_named_before_the_binder_has_heard_of_it():
+    with PilotManager(embedded(1)) as pilots, TaskManager(pilots) as tasks:
+        (pilot,) = pilots.pilots
+        tasks._rooms.clear()  # as in the moment after it came
+        assert tasks.submit_task(max, 3, 7, pilot=pilot.name).result(timeout=10) == 7
+
+
 def test_short_tasks_after_each_other_use_all_workers(local_tasks):
     futures = [local_tasks.submit_task(os.getpid) for _ in range(600)]
     assert len({future.result(20) for future in futures}) == 2

@@ -225,7 +225,7 @@ class TaskManager:
             costs=None if costs is None else {name: float(s) for name, s in costs.items()},
             ranks=ranks,
         )
-        if faults := placement_faults(view, dict(self._rooms)):  # the binder's may grow
+        if faults := placement_faults(view, self._known_rooms()):
             raise UserError([f"task '{label}': {fault}" for fault in faults])
         budgets = (retries, error_retries, self._most_preemptions)
         record = Record(label, view, fn, args, kwargs, kind_of(fn, view), *budgets, ranks)
@@ -425,7 +425,25 @@ class TaskManager:
     def _on_newcomer(self, pilot: Pilot) -> None:
         """Make room on a pilot that came later, perhaps in place of one that has ended."""
         pilot.watch(lambda _: self._inbox.put(self._on_pilot))
-        self._inbox.put(lambda: self._rooms.update({pilot.name: Room(pilot, self._rates)}))
+        self._inbox.put(lambda: self._make_room(pilot))
+
+    def _make_room(self, pilot: Pilot) -> None:
+        room = self._rooms.get(pilot.name)
+        if room is None or room.pilot is not pilot:
+            self._rooms[pilot.name] = Room(pilot, self._rates)
+
+    def _known_rooms(self) -> dict[str, Room]:
+        """Return rooms of all pilots there are, also of one the binder has not heard of yet.
+
+        Whoever sees a pilot that came later may name it at once: the binder then learns of it
+        before it learns of the task.
+        """
+        rooms = dict(self._rooms)  # the binder's may grow
+        for pilot in self._pilots.pilots:
+            if pilot.name not in rooms:
+                rooms[pilot.name] = Room(pilot, self._rates)
+                self._inbox.put(partial(self._make_room, pilot))
+        return rooms
 
     def _on_pilot(self) -> None:
         for view in list(self._ready):
