@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from rich.progress import (
 )
 
 from pilotcut.errors import UserError
+from pilotcut.training.config import choice_fault
 
 if TYPE_CHECKING:
     from pilotcut.study.cells import Cell, StudyDirectory
@@ -116,11 +116,7 @@ def _request(
 
 
 def _fault(field: str, found: str, known: tuple[str, ...]) -> str | None:
-    if found in known:
-        return None
-    close = difflib.get_close_matches(found, known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"try '{known[-1]}'"
-    return f"{field} is '{found}', expected one of {', '.join(known)}; {hint}"
+    return None if found in known else choice_fault(field, found, known)
 
 
 def _check_mnist(data_dir: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -107,9 +107,13 @@ class Result:
         return self.values[name]
 
 
-def grouped(results: Iterable[Result], *names: str) -> dict[tuple[Any, ...], list[Result]]:
-    """Return results by the values of some settings, in the order of first appearance."""
-    groups: dict[tuple[Any, ...], list[Result]] = {}
+#: A result, or a row that was made of some.
+Row = TypeVar("Row", "Result", dict[str, Any])
+
+
+def grouped(results: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Return results, or rows of them, by some of their values, in the order of appearance."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
     for result in results:
         groups.setdefault(tuple(result[name] for name in names), []).append(result)
     return groups

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from pilotcut.errors import UserError
+from pilotcut.training.config import choice_fault
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,4 @@ def profile_of(name: str) -> Profile:
     """
     if name in PROFILES:
         return PROFILES[name]
-    close = difflib.get_close_matches(name, PROFILES, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else "try 'quick'"
-    raise UserError(f"profile is '{name}', expected one of {', '.join(PROFILES)}; {hint}")
+    raise UserError(choice_fault("profile", name, tuple(PROFILES)))

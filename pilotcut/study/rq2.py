@@ -220,7 +220,7 @@ def _plots(rows: Sequence[dict[str, Any]], addon: Sequence[Result], most: int) -
         values = [100 * row["addon_share"] for row in priced]
         shares.append(Series("addon", [f"{row['cuts']} cuts" for row in priced], values))
     speed = []
-    for (cuts,), some in _by_cuts(rows).items():
+    for (cuts,), some in grouped(rows, "cuts").items():
         speed.append(
             Series(
                 f"{cuts} cuts",
@@ -242,10 +242,3 @@ def _plots(rows: Sequence[dict[str, Any]], addon: Sequence[Result], most: int) -
         ),
         Plot("speed_up", "Speed-up over one worker", "workers", "times", speed),
     ]
-
-
-def _by_cuts(rows: Sequence[dict[str, Any]]) -> dict[tuple[int], list[dict[str, Any]]]:
-    groups: dict[tuple[int], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["cuts"],), []).append(row)
-    return groups
