@@ -60,7 +60,8 @@ def _cells(pilot: PilotDescription) -> list[str]:
         str(pilot.threads_per_worker),
         str(pilot.gpus),
         pilot.memory_per_node or "-",
-        f"{pilot.backend.kind} on {pilot.backend.device}",
+        f"{pilot.backend.kind} on {pilot.backend.device}"
+        + (f" as {pilot.backend.qpu}" if pilot.backend.qpu else ""),
     ]
 
 

@@ -260,7 +260,7 @@ def test_all_faults_of_a_pilot_description_are_told_by_both_commands(refused, ca
         (b"pilots: [", "not valid YAML"),
         (b"\xff\xfe\x00", "is not a text file"),
         (b"", "is empty"),
-        (b"pilots: [{name: a, resource: local, backend: {noise: x}}]", "backend noise is 'x'"),
+        (b"pilots: [{name: a, resource: local, backend: {noise: x}}]", "noise is an unknown key"),
     ],
 )
 def test_a_description_that_cannot_be_used_is_one_line(refused, tmp_path, content, said):

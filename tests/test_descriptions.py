@@ -65,10 +65,10 @@ def test_the_hybrid_description_fits_four_small_nodes_and_runs_without_a_real_gp
     assert (pretended.gpus, pretended.backend.device) == (1, "CPU")
 
 
-def test_the_fleet_is_of_qpus_with_a_noise_of_their_own():
-    fleet = load_descriptions(SHIPPED / "qpu_fleet.yaml")
-    assert {pilot.resource for pilot in fleet} == {"local"}
-    assert len({pilot.backend.noise for pilot in fleet}) == len(fleet) >= 3
+def test_the_fleet_is_of_ten_qpus_with_errors_and_times_of_their_own():
+    fleet = [pilot.backend.qpu for pilot in load_descriptions(SHIPPED / "qpu_fleet.yaml")]
+    assert len(set(fleet)) == len(fleet) == 10
+    assert {qpu.topology for qpu in fleet} == {"line", "ring", "star", "grid"}
 
 
 def test_workers_default_to_the_cores_divided_by_the_threads():

@@ -41,13 +41,29 @@ EXPECTED = {
     "backend.kind": "aer",
     "backend.device": "CPU or GPU",
     "backend.method": "a name: letters, digits and '_'",
-    "backend.noise": "a name, or a mapping of numbers",
+    "backend.qpu": "a mapping such as {like: FakeManilaV2}",
+    "backend.qpu.like": "a name such as FakeManilaV2, or module:attribute",
+    "backend.qpu.simulate": "true or false",
+    "backend.qpu.qubits": "a whole number from 1 to 64",
+    "backend.qpu.topology": "line, ring, star, grid or full",
+    "backend.qpu.basis_gates": "a list such as [rz, sx, x, cz]",
+    "backend.qpu.infidelity_1q": "a number from 0 to 0.5",
+    "backend.qpu.infidelity_2q": "a number from 0 to 0.75",
+    "backend.qpu.t1_us": "microseconds, a number above 0",
+    "backend.qpu.t2_us": "microseconds, a number above 0",
+    "backend.qpu.gate_1q_ns": "nanoseconds, a number from 0 up",
+    "backend.qpu.gate_2q_ns": "nanoseconds, a number from 0 up",
+    "backend.qpu.readout_us": "microseconds, a number from 0 up",
+    "backend.qpu.reset_us": "microseconds, a number from 0 up",
+    "backend.qpu.readout_error": "a probability from 0 to 0.5",
+    "backend.qpu.offline": "a list of pairs of epochs such as [[5, 10]]",
 }
 _COUNTS = {field for field, words in EXPECTED.items() if words.startswith("a whole number")}
 _CHOICES = {
     "resource": ("inprocess", "local", "slurm", "allocation"),
     "backend.kind": ("aer",),
     "backend.device": ("CPU", "GPU"),
+    "backend.qpu.topology": ("line", "ring", "star", "grid", "full"),
 }
 _LISTS = ("directives", "setup")
 #: The type of the faults whose message says what was expected.
@@ -73,9 +89,9 @@ def fault_line(
     names
         How the file calls fields that it calls otherwise, such as ``nodes``.
     """
-    location = fault["loc"]
-    part = str(location[0]) if location[0] in known and len(location) > 1 else ""
-    own = str(location[1 if part else 0])
+    location = [str(step) for step in fault["loc"]]
+    part, depth = _part(location, known)
+    own = location[depth]
     field = f"{part}.{own}" if part else own
     if fault["type"] == "extra_forbidden":
         choices = known[part]
@@ -84,14 +100,24 @@ def fault_line(
         )
     if fault["type"] == "missing":
         return f"{field} is missing, expected {EXPECTED.get(field, 'a text')}"
-    value: Any = (entry[part] if part else entry).get(own)
+    value: Any = entry
+    for step in location[: depth + 1]:
+        value = value.get(step)
     expected, suggestion = EXPECTED.get(field, "a text"), _suggest(field, value)
     if field in _LISTS and len(location) > 1:
-        value, expected, suggestion = value[location[1]], "a text", ""
+        value, expected, suggestion = value[int(location[1])], "a text", ""
         field = f"{field}[{location[1]}]"
     if fault["type"] == EXPECTATION:
         expected = fault["msg"]
     return f"{names.get(field, field)} is {show(value)}, expected {expected}{suggestion}"
+
+
+def _part(location: list[str], known: Collection[str]) -> tuple[str, int]:
+    """Return the innermost part that has the fault in it, and how deep it lies."""
+    depth = 0
+    while depth + 1 < len(location) and ".".join(location[: depth + 1]) in known:
+        depth += 1
+    return ".".join(location[:depth]), depth
 
 
 def _plain(key: str) -> str:
@@ -129,6 +155,8 @@ def _suggest(field: str, value: Any) -> str:
         return f"; did you mean {int(value)}?"
     if field in _COUNTS and isinstance(value, float) and value.is_integer():
         return f"; did you mean {int(value)}?"
+    if (number := _likely_number(field, value)) is not None:
+        return f"; did you mean {number:g}?"
     if EXPECTED.get(field) == slurm.NAME and is_count(value):
         return _did_you_mean(str(value))
     return hint(value, _CHOICES.get(field, ()))
@@ -163,6 +191,16 @@ def _likely_memory(value: Any) -> str | None:
         return f"{value}GiB" if value < 10_000 else f"{max(1, value // 2**20)}MiB"
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])?i?b?\s*", str(value).lower())
     return f"{match[1]}{(match[2] or 'g').upper()}iB" if match else None
+
+
+def _likely_number(field: str, value: Any) -> float | None:
+    """Read a text as a number: YAML takes 1e-3 for a text, and 1.0e-3 for a number."""
+    if not isinstance(value, str) or "number" not in EXPECTED.get(field, ""):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
 
 
 def _expanded(path: str) -> str | None:

@@ -37,6 +37,7 @@ from pydantic_core import PydanticCustomError
 from pilotcut.descriptions import slurm
 from pilotcut.descriptions.faults import EXPECTATION, EXPECTED, fault_line, is_count, show
 from pilotcut.descriptions.pilot_quantum import translate
+from pilotcut.descriptions.qpu import QpuDescription
 from pilotcut.descriptions.reading import read_entries
 from pilotcut.errors import DescriptionError
 
@@ -109,25 +110,20 @@ class BackendDescription(_Frozen):
         ``"CPU"`` or ``"GPU"``.
     method
         Simulation method of the backend; ``"automatic"`` leaves the choice to it.
-    noise
-        Name of a noise model, or its parameters, or None for an ideal device.
+    qpu
+        The QPU that the backend plays, with its couplings and errors; None for an ideal device
+        without either.
     """
 
     kind: Literal["aer"] = "aer"
     device: Literal["CPU", "GPU"] = "CPU"
     method: str = "automatic"
-    noise: str | dict[str, Any] | None = None
+    qpu: QpuDescription | None = None
 
     @field_validator("method")
     @classmethod
     def _check_method(cls, value: str) -> str:
         return _demand(value, bool(_METHOD.fullmatch(value)), EXPECTED["backend.method"])
-
-    @field_validator("noise")
-    @classmethod
-    def _check_noise(cls, value: Any) -> Any:
-        is_right = not isinstance(value, str) or bool(_NAME.fullmatch(value))
-        return _demand(value, is_right, EXPECTED["backend.noise"])
 
 
 class PilotDescription(_Frozen):
@@ -456,6 +452,7 @@ def _parse(entry: Any, index: int, faults: list[str]) -> list[PilotDescription]:
 _KNOWN = {
     "": tuple(PilotDescription.model_fields),
     "backend": tuple(BackendDescription.model_fields),
+    "backend.qpu": tuple(QpuDescription.model_fields),
 }
 
 

@@ -439,12 +439,6 @@ def _refuse_unavailable(descriptions: Sequence[PilotDescription]) -> None:
         raise UserError("no pilot is described, expected at least one")
     names = [description.name for description in descriptions]
     faults = [
-        f"pilot '{d.name}': backend noise is {d.backend.noise!r}, expected none: noisy backends "
-        "are not available in this version"
-        for d in descriptions
-        if d.backend.noise is not None
-    ]
-    faults += [
         f"pilot '{d.name}': backend is {d.backend.device} with method {d.backend.method}, expected "
         "CPU and automatic in this process; use resource: local"
         for d in descriptions

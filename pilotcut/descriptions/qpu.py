@@ -1,0 +1,145 @@
+"""What a description says of a QPU: its size, couplings, gates, errors, times and absences.
+
+This module owns the fields under ``backend.qpu`` and what counts as a fault in them. What they
+mean as a Qiskit target and as a noise model is known to `pilotcut.backends.device`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from pilotcut.descriptions.faults import EXPECTATION
+
+Topology = Literal["line", "ring", "star", "grid", "full"]
+
+#: Gates that a described QPU may have, by the number of qubits they act on.
+ONE_QUBIT = ("rz", "p", "sx", "sxdg", "x", "h", "rx", "ry", "u")
+TWO_QUBITS = ("cz", "cx", "ecr", "rzz", "iswap")
+
+#: Gates that only move the phase of the control electronics: no time, no error.
+VIRTUAL = ("rz", "p")
+
+#: What has to be said of a QPU that is not like a known one.
+_NEEDED = ("qubits", "infidelity_1q", "infidelity_2q", "t1_us", "t2_us")
+
+_LIKE = re.compile(r"[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?")
+
+
+class QpuDescription(BaseModel):
+    """A QPU, in numbers or by the name of one that Qiskit knows.
+
+    Attributes
+    ----------
+    like
+        A backend's name: a class of Qiskit's ``fake_provider`` such as ``FakeManilaV2``, or
+        ``module:attribute`` of a `BackendV2` or of what makes one. No numbers beside it, except
+        ``reset_us`` and ``offline``.
+    simulate
+        Whether Aer plays the backend of that name, from its target; otherwise it runs itself.
+    qubits, topology
+        How many, and how they are coupled.
+    basis_gates
+        Names of Qiskit's gates; ``rz`` and ``p`` take no time and make no error.
+    infidelity_1q, infidelity_2q
+        Average gate infidelity of one- and two-qubit gates.
+    t1_us, t2_us
+        Relaxation and decoherence time, in microseconds.
+    gate_1q_ns, gate_2q_ns
+        Duration of a gate, in nanoseconds.
+    readout_us, reset_us, readout_error
+        Duration of a measurement and of the reset after it, in microseconds, and the
+        probability that a measured bit is wrong.
+    offline
+        Pairs of epochs: from the first, up to and without the second, the QPU is away.
+
+    Examples
+    --------
+    >>> QpuDescription(like="FakeManilaV2").simulate
+    True
+    """
+
+    # strict: "2" is not 2 and true is not 1; YAML already has types.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    like: str | None = None
+    simulate: bool = True
+    qubits: int | None = Field(default=None, ge=1, le=64)
+    topology: Topology = "line"
+    basis_gates: tuple[str, ...] = ("rz", "sx", "x", "cz")
+    infidelity_1q: float | None = Field(default=None, ge=0.0, le=0.5)
+    infidelity_2q: float | None = Field(default=None, ge=0.0, le=0.75)
+    t1_us: float | None = Field(default=None, gt=0.0)
+    t2_us: float | None = Field(default=None, gt=0.0)
+    gate_1q_ns: float = Field(default=30.0, ge=0.0)
+    gate_2q_ns: float = Field(default=60.0, ge=0.0)
+    readout_us: float = Field(default=1.0, ge=0.0)
+    reset_us: float = Field(default=50.0, ge=0.0)
+    readout_error: float = Field(default=0.0, ge=0.0, le=0.5)
+    offline: tuple[tuple[int, int], ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        return {key: _frozen(value) for key, value in data.items()}
+
+    def __str__(self) -> str:
+        """Return what a table shows of it."""
+        return self.like or f"{self.qubits} qubits, {self.topology}"
+
+    @field_validator("like")
+    @classmethod
+    def _check_like(cls, value: str) -> str:
+        if not _LIKE.fullmatch(value):
+            raise _misfit("a name such as FakeManilaV2, or module:attribute")
+        return value
+
+    @field_validator("basis_gates")
+    @classmethod
+    def _check_gates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [gate for gate in value if gate not in (*ONE_QUBIT, *TWO_QUBITS)]
+        if unknown:
+            raise _misfit(f"gates out of {', '.join((*ONE_QUBIT, *TWO_QUBITS))}")
+        if not any(gate in TWO_QUBITS for gate in value):
+            raise _misfit(f"one of {', '.join(TWO_QUBITS)} among them")
+        return value
+
+    @field_validator("offline")
+    @classmethod
+    def _check_offline(cls, value: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        if any(not 0 <= first < last for first, last in value):
+            raise _misfit("pairs of epochs such as [[5, 10]], from 0 up, the second the larger")
+        return value
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> QpuDescription:
+        given = self.model_fields_set
+        if self.like is not None:
+            beside = sorted(given - {"like", "simulate", "reset_us", "offline"})
+            if beside:
+                raise _misfit(f"no {', '.join(beside)} beside like, which brings its own")
+            return self
+        if missing := [field for field in _NEEDED if field not in given]:
+            raise _misfit(f"{', '.join(missing)} too, or like: NAME of a backend")
+        assert self.t1_us is not None
+        assert self.t2_us is not None
+        if self.t2_us > 2 * self.t1_us:
+            raise _misfit(f"t2_us of at most 2 t1_us, which is {2 * self.t1_us:g}")
+        return self
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(_frozen(item) for item in value)
+    # YAML reads 20 as a whole number where a float is wanted; the fields sort that out.
+    return value
+
+
+def _misfit(expected: str) -> PydanticCustomError:
+    return PydanticCustomError(EXPECTATION, "{expected}", {"expected": expected})
