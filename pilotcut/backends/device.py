@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -15,7 +15,7 @@ from qiskit.circuit import Measure, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.providers import BackendV2, QubitProperties
 from qiskit.transpiler import CouplingMap, InstructionProperties, Target
-from qiskit_aer.noise import NoiseModel
+from qiskit_aer.noise import NoiseModel, QuantumError
 from qiskit_aer.noise.device import basic_device_gate_errors, basic_device_readout_errors
 
 from pilotcut.descriptions.faults import hint
@@ -63,15 +63,27 @@ class Device:
         What waits while others work does not relax. Where relaxation alone is worse than the
         infidelity that the target gives, the gate is that much worse.
         """
+        return self.noise_on(range(self.qubits))
+
+    def noise_on(self, qubits: Sequence[int]) -> NoiseModel:
+        """Return the noise of some qubits, which are numbered from 0 in their order here."""
+        place = {qubit: k for k, qubit in enumerate(qubits)}
         noise = NoiseModel(basis_gates=sorted(self._gates()))
+        for (name, where), error in self.gate_errors.items():
+            if place.keys() >= {*where}:
+                noise.add_quantum_error(error, name, [place[q] for q in where])
+        for where, readout in basic_device_readout_errors(target=self.target):
+            if place.keys() >= {*where}:
+                noise.add_readout_error(readout, [place[q] for q in where])
+        return noise
+
+    @cached_property
+    def gate_errors(self) -> dict[tuple[str, tuple[int, ...]], QuantumError]:
+        """What happens after each gate, by its name and qubits; see `noise_model`."""
         with warnings.catch_warnings():  # of Aer, where a device's T2 is above 2 T1
             warnings.simplefilter("ignore")
             errors = basic_device_gate_errors(target=self.target)
-        for name, qubits, error in errors:
-            noise.add_quantum_error(error, name, list(qubits))
-        for qubits, error in basic_device_readout_errors(target=self.target):
-            noise.add_readout_error(error, list(qubits))
-        return noise
+        return {(name, tuple(qubits)): error for name, qubits, error in errors}
 
     def _gates(self) -> Iterator[str]:
         known = get_standard_gate_name_mapping()

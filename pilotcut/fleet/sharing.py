@@ -1,0 +1,300 @@
+"""Whose gradients move whose weights: the strategies of training on a fleet, behind one interface.
+
+A strategy owns the weights of all devices and knows nothing of circuits, pilots or clocks: it is
+told that a device's gradient has arrived, that a device has left or has joined, and says whose
+turn is next. ArbiterQ (DAC 2025) and its rivals are such objects, so the same trainer runs them
+with the same data, seeds and budget.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pilotcut.errors import UserError
+from pilotcut.training.config import choice_fault
+
+
+def similarity(vectors: np.ndarray, kappa: float) -> np.ndarray:
+    """Return exp(−κ·dist), dist = ‖v_i − v_j‖₂ / len, of behavioural vectors (ArbiterQ).
+
+    Parameters
+    ----------
+    vectors
+        (devices, len).
+    kappa
+        κ, from 0 up: 0 makes all devices alike, infinity none.
+
+    Returns
+    -------
+    ndarray
+        (devices, devices), in [0, 1], 1 on the diagonal.
+
+    Examples
+    --------
+    >>> similarity(np.array([[0.0, 0.0], [0.0, 2e-4]]), 1e4)[0, 1].round(4)
+    np.float64(0.3679)
+    """
+    apart = np.linalg.norm(vectors[:, None] - vectors[None], axis=-1) / vectors.shape[1]
+    return np.exp(-kappa * apart)
+
+
+def groups(alike: np.ndarray, threshold: float) -> tuple[tuple[int, ...], ...]:
+    """Return the devices that share: those that a chain of similarities over a threshold joins.
+
+    Examples
+    --------
+    >>> groups(np.array([[1.0, 0.6, 0.1], [0.6, 1.0, 0.1], [0.1, 0.1, 1.0]]), 0.5)
+    ((0, 1), (2,))
+    """
+    left, found = set(range(len(alike))), []
+    while left:
+        group, edge = set[int](), {min(left)}
+        while edge:
+            group |= edge
+            edge = {j for i in edge for j in left if alike[i, j] >= threshold} - group
+        found.append(tuple(sorted(group)))
+        left -= group
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class FleetFacts:
+    """What a strategy may know of the devices.
+
+    Parameters
+    ----------
+    alike
+        (devices, devices), see `similarity`.
+    success
+        (devices,), the probability that a run of the model's circuit has no error.
+    """
+
+    alike: np.ndarray
+    success: np.ndarray
+
+    @property
+    def devices(self) -> int:
+        """Number of devices."""
+        return len(self.success)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers of the strategies.
+
+    Parameters
+    ----------
+    lr
+        Learning rate of plain gradient descent.
+    threshold
+        Least similarity of devices that share (arbiterq).
+    local_steps
+        Steps between averages (local-steps).
+    bounds
+        Weights of the gradients of the device with the lowest and with the highest probability
+        of success (eqc; arXiv:2111.14940 has 0.5 and 1.5 among its choices).
+    """
+
+    lr: float = 0.1
+    threshold: float = 0.1
+    local_steps: int = 5
+    bounds: tuple[float, float] = (0.5, 1.5)
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} is {value!r}, expected {expected}"
+            for name, value, expected, is_right in (
+                ("lr", self.lr, "a number above 0", 0 < self.lr < np.inf),
+                ("threshold", self.threshold, "from 0 to 1", 0 <= self.threshold <= 1),
+                ("local_steps", self.local_steps, "a whole number from 1", self.local_steps >= 1),
+            )
+            if not is_right
+        ]
+        if faults:
+            raise UserError(faults)
+
+
+class Strategy(ABC):
+    """Weights of all devices, and how gradients move them.
+
+    Parameters
+    ----------
+    start
+        (weights,), the same for all devices.
+    facts, settings
+        See there.
+    """
+
+    def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
+        self.facts, self.settings = facts, settings
+        self.online = set(range(facts.devices))
+        self._weights = np.tile(np.asarray(start, dtype=float), (facts.devices, 1))
+
+    def weights_of(self, device: int) -> np.ndarray:
+        """Return a copy of the weights that a device has now, (weights,)."""
+        return self._weights[device].copy()
+
+    @abstractmethod
+    def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:
+        """Take a device's gradient; return the devices whose turn is next."""
+
+    def left(self, device: int) -> Sequence[int]:
+        """Do without a device; return those that waited for it and may go on."""
+        self.online.discard(device)
+        return ()
+
+    def joined(self, device: int) -> None:
+        """Have a device back, with what was shared while it was away."""
+        self.online.add(device)
+
+
+class Single(Strategy):
+    """Every device trains a model of its own, alone."""
+
+    def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:
+        """Move the device's own weights."""
+        self._weights[device] -= self.settings.lr * gradient
+        return (device,)
+
+
+class _Together(Strategy):
+    """Devices that wait for each other: nobody goes on before all have reported."""
+
+    def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
+        super().__init__(start, facts, settings)
+        self._reported: dict[int, np.ndarray] = {}
+
+    def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:
+        """Keep the gradient until the others' are there."""
+        self._reported[device] = gradient
+        return self._go_on()
+
+    def left(self, device: int) -> Sequence[int]:
+        """Wait no longer for a device; what it has reported counts."""
+        super().left(device)
+        return self._go_on()
+
+    def _go_on(self) -> Sequence[int]:
+        if not self._reported or not self.online <= self._reported.keys():
+            return ()
+        reported, self._reported = self._reported, {}
+        self._step(reported)
+        return tuple(sorted(self.online & reported.keys()))
+
+    @abstractmethod
+    def _step(self, reported: dict[int, np.ndarray]) -> None: ...
+
+
+class AllSharing(_Together):
+    """One model for all: the mean of all gradients moves it."""
+
+    def _step(self, reported: dict[int, np.ndarray]) -> None:
+        mean = np.mean([reported[device] for device in sorted(reported)], axis=0)
+        self._weights -= self.settings.lr * mean
+
+
+class LocalSteps(_Together):
+    """Devices take some steps alone; then their weights are averaged (arXiv:1805.09767)."""
+
+    def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
+        super().__init__(start, facts, settings)
+        self._taken = np.zeros(facts.devices, dtype=int)
+
+    def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:
+        """Move the device's own weights; after enough steps it waits for the average."""
+        self._weights[device] -= self.settings.lr * gradient
+        self._taken[device] += 1
+        if self._taken[device] % self.settings.local_steps:
+            return (device,)
+        return super().received(device, gradient)
+
+    def _step(self, reported: dict[int, np.ndarray]) -> None:
+        self._weights[:] = self._weights[sorted(reported)].mean(axis=0)
+        self._taken[:] = 0
+
+
+class Eqc(Strategy):
+    """One model for all, moved by each gradient as it comes, by the device's quality (EQC).
+
+    Gradients are computed from weights that others have moved since. A device's weight grows
+    linearly with its probability of success, from the lower to the upper bound
+    (arXiv:2111.14940, which sends a parameter at a time to a device; here it is a gradient).
+    """
+
+    def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
+        super().__init__(start, facts, settings)
+        low, high = facts.success.min(), facts.success.max()
+        place = (facts.success - low) / (high - low) if high > low else np.full(facts.devices, 0.5)
+        first, last = settings.bounds
+        self.trust = first + (last - first) * place
+
+    def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:
+        """Move the model."""
+        self._weights -= self.settings.lr * self.trust[device] * gradient
+        return (device,)
+
+
+class ArbiterQ(Strategy):
+    """A model for every device, moved by its own gradients and by those of devices like it.
+
+    A device's step is the mean of its own gradient and its neighbours' latest ones, weighted by
+    similarity. Nobody waits: a gradient lies in the neighbours' buffers until their next step
+    and is used once by each. A device that is away has its buffer too: what its neighbours
+    learn meanwhile moves its weights, one step for each round of theirs.
+    """
+
+    def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
+        super().__init__(start, facts, settings)
+        self.groups = groups(facts.alike, settings.threshold)
+        self._group_of = {device: group for group in self.groups for device in group}
+        self._buffers: list[dict[int, np.ndarray]] = [{} for _ in range(facts.devices)]
+
+    def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:
+        """Share the gradient, and take the device's step."""
+        for other in self._group_of[device]:
+            if other not in self.online and device in self._buffers[other]:
+                self._move(other)  # a round of its neighbours is complete
+            self._buffers[other][device] = gradient
+        self._move(device)
+        return (device,)
+
+    def joined(self, device: int) -> None:
+        """Have a device back, moved by what is left in its buffer."""
+        self._move(device)
+        super().joined(device)
+
+    def _move(self, device: int) -> None:
+        """Take a step with what is in a device's buffer, and empty it."""
+        buffer, self._buffers[device] = self._buffers[device], {}
+        if not buffer:
+            return
+        others = sorted(buffer)
+        shares = self.facts.alike[device, others]
+        mean = shares @ np.stack([buffer[other] for other in others]) / shares.sum()
+        self._weights[device] -= self.settings.lr * mean
+
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "single": Single,
+    "all-sharing": AllSharing,
+    "eqc": Eqc,
+    "local-steps": LocalSteps,
+    "arbiterq": ArbiterQ,
+}
+
+
+def strategy(name: str, start: np.ndarray, facts: FleetFacts, settings: Settings) -> Strategy:
+    """Return a strategy by its name.
+
+    Raises
+    ------
+    UserError
+        For an unknown name.
+    """
+    if name not in STRATEGIES:
+        raise UserError(choice_fault("strategy", name, tuple(STRATEGIES)))
+    return STRATEGIES[name](start, facts, settings)
