@@ -1,0 +1,437 @@
+"""A model circuit on a device, gate by gate, with its provenance.
+
+Qiskit keeps no record through translation of which gate a basis gate came from, so the
+circuit is compiled in steps of our own: only its two-qubit gates, labelled, are laid out
+and routed; every SWAP that routing put in is charged to the gate it was put in for, the
+next two-qubit gate on the qubits it carries; and every gate and every SWAP is translated by
+itself. What a gate became is therefore exactly one `Step`, and no optimisation crosses the
+border between two gates. A SWAP that no two-qubit gate needs any more is not executed.
+
+The module knows nothing of noise: see `pilotcut.fleet.behaviour`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from qiskit.circuit import Gate, Parameter, QuantumCircuit
+from qiskit.circuit.library import CZGate, SwapGate, XGate
+from qiskit.converters import circuit_to_dag
+from qiskit.exceptions import QiskitError
+from qiskit.transpiler import InstructionProperties, Layout, Target
+from qiskit.transpiler.passes import SabreLayout, VF2Layout
+
+from pilotcut.errors import UserError
+from pilotcut.fleet.translation import STANDARD_GATES, Basis, Piece, Value, translate
+
+#: How many steps the search for a layout without SWAPs may take: at most 30 ms on a device
+#: of 100 qubits. A limit in seconds would make the layout depend on the machine's load.
+_PERFECT_LAYOUT_STEPS = 20_000
+
+#: Trials and rounds of Sabre; Qiskit's own defaults depend on the number of cores.
+_SABRE_TRIALS = 4
+_SABRE_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A basis gate on physical qubits.
+
+    Parameters
+    ----------
+    name
+        As in the device's target.
+    params
+        Angles in radians, or expressions of the model's parameters.
+    qubits
+        Physical, in a direction that the device has.
+    """
+
+    name: str
+    params: tuple[Value, ...]
+    qubits: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one gate, or one SWAP that routing put in for it, became.
+
+    Parameters
+    ----------
+    gate
+        Index of the gate in the model circuit; a SWAP's is the one it is charged to.
+    is_swap
+        Whether it is a SWAP of the routing.
+    qubits
+        Physical, in the gate's own order.
+    operations
+        Basis gates in order. A gate that does nothing (``id``) may have none.
+    """
+
+    gate: int
+    is_swap: bool
+    qubits: tuple[int, ...]
+    operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """A model circuit on a device.
+
+    Parameters
+    ----------
+    gates
+        Number of gates in the model circuit, barriers and global phases not counted.
+    steps
+        In order of execution.
+    initial_layout, final_layout
+        The physical qubit of every virtual one before and after.
+    qubits
+        Number of physical qubits.
+    """
+
+    gates: int
+    steps: tuple[Step, ...]
+    initial_layout: tuple[int, ...]
+    final_layout: tuple[int, ...]
+    qubits: int
+
+    @cached_property
+    def circuit(self) -> QuantumCircuit:
+        """The whole over physical qubits, in basis gates and with the model's parameters.
+
+        It equals the model circuit up to the layouts and a global phase.
+        """
+        circuit = QuantumCircuit(self.qubits)
+        for step in self.steps:
+            for each in step.operations:
+                gate = STANDARD_GATES[each.name].base_class(*each.params)
+                circuit.append(gate, each.qubits, copy=False)
+        return circuit
+
+
+def compile_on(circuit: QuantumCircuit, target: Target, *, seed: int = 0) -> Compilation:
+    """Return the circuit compiled for the device, with what each gate became.
+
+    A layout that needs no SWAPs is taken where a short search finds one (VF2, on the couplings
+    with the smallest errors), else Sabre chooses the layout and the SWAPs. The result depends
+    on the circuit, the target and the seed alone.
+
+    Parameters
+    ----------
+    circuit
+        Gates on one and two qubits, with or without unbound parameters and without
+        measurements. Barriers are ignored: gates are not moved across one another anyway.
+    target
+        The device. Of its operations those are used that are Qiskit's standard gates with
+        free angles.
+    seed
+        Of Sabre's trials.
+
+    Raises
+    ------
+    UserError
+        If the circuit holds anything else, does not fit on the device, or cannot be
+        written in its gates.
+
+    Examples
+    --------
+    >>> from qiskit.providers.fake_provider import GenericBackendV2
+    >>> device = GenericBackendV2(3, coupling_map=[[0, 1], [1, 2]], seed=1).target
+    >>> ring = QuantumCircuit(3)
+    >>> for k in range(3):
+    ...     _ = ring.cx(k, (k + 1) % 3)
+    >>> [(step.gate, step.is_swap) for step in compile_on(ring, device).steps]
+    [(0, False), (1, True), (1, False), (2, False)]
+    """
+    gates = _read(circuit)
+    device = _Device.of(target, circuit.num_qubits)
+    start, moves = _route(gates, circuit.num_qubits, device, seed)
+    visits, end = _schedule(gates, start, moves)
+    steps = tuple(_step(visit, gates, device) for visit in visits)
+    return Compilation(len(gates), steps, start, end, device.qubits)
+
+
+@dataclass(frozen=True)
+class _ModelGate:
+    operation: Gate
+    qubits: tuple[int, ...]
+
+
+def _read(circuit: QuantumCircuit) -> list[_ModelGate]:
+    index = {qubit: k for k, qubit in enumerate(circuit.qubits)}
+    gates: list[_ModelGate] = []
+    for instruction in circuit.data:
+        operation = instruction.operation
+        if operation.name in ("barrier", "global_phase"):
+            continue
+        if not isinstance(operation, Gate):
+            raise UserError(
+                f"circuit: instruction '{operation.name}' after gate {len(gates)} is no gate, "
+                "expected gates and barriers only; take measurements, resets and control flow out"
+            )
+        if operation.num_qubits not in (1, 2):
+            raise UserError(
+                f"circuit: gate {len(gates)} '{operation.name}' acts on {operation.num_qubits} "
+                "qubits, expected one or two; call circuit.decompose() first"
+            )
+        gates.append(_ModelGate(operation, tuple(index[q] for q in instruction.qubits)))
+    return gates
+
+
+@dataclass(frozen=True)
+class _Device:
+    """What can be done where.
+
+    Parameters
+    ----------
+    qubits
+        How many there are.
+    names
+        The usable gates on (q,) or (q, r).
+    everywhere
+        The usable gates on any one and on any two qubits.
+    couplings
+        The smallest error of a gate on (q, r), 0 where none is given. Calibrations give 1 for a
+        gate that does not work; such are left out.
+    """
+
+    qubits: int
+    names: Mapping[tuple[int, ...], tuple[str, ...]]
+    everywhere: Mapping[int, tuple[str, ...]]
+    couplings: Mapping[tuple[int, int], float]
+
+    @classmethod
+    def of(cls, target: Target, needed: int) -> _Device:
+        """Read the target, for a circuit of so many qubits."""
+        qubits = needed if target.num_qubits is None else target.num_qubits
+        if needed > qubits:
+            raise UserError(
+                f"circuit: it has {needed} qubits, expected at most {qubits}, the qubits of the "
+                "device; choose a larger device or cut the circuit"
+            )
+        names: dict[tuple[int, ...], tuple[str, ...]] = {}
+        everywhere: dict[int, tuple[str, ...]] = {1: (), 2: ()}
+        couplings: dict[tuple[int, int], float] = {}
+        for name, width in _usable_gates(target):
+            for where, properties in target[name].items():
+                if where is None:
+                    everywhere[width] += (name,)
+                    continue
+                names[where] = (*names.get(where, ()), name)
+                error = (properties and properties.error) or 0.0
+                if width == 2 and error < 1:
+                    couplings[where] = min(error, couplings.get(where, math.inf))
+        return cls(qubits, names, everywhere, couplings)
+
+    def basis(self, qubits: tuple[int, ...]) -> Basis:
+        """Return the names of the gates on the one or two qubits."""
+        wires = [(q,) for q in qubits]
+        pairs = [qubits, qubits[::-1]] if len(qubits) == 2 else []
+        return tuple(
+            tuple(sorted({*self.names.get(where, ()), *self.everywhere[len(where)]}))
+            for where in (*wires, *pairs)
+        )
+
+
+def _usable_gates(target: Target) -> Iterator[tuple[str, int]]:
+    """Yield name and width of the target's standard gates whose angles are free."""
+    for name in sorted(target.operation_names):
+        gate = target.operation_from_name(name)
+        if (
+            isinstance(gate, Gate)
+            and name in STANDARD_GATES
+            and gate.base_class is STANDARD_GATES[name].base_class
+            and gate.num_qubits in (1, 2)
+            and all(isinstance(p, Parameter) for p in gate.params)
+            and not _has_angle_bounds(target, name)
+        ):
+            yield name, gate.num_qubits
+
+
+def _has_angle_bounds(target: Target, name: str) -> bool:
+    asked = getattr(target, "gate_has_angle_bounds", None)  # from Qiskit 2.2
+    return asked is not None and asked(name)
+
+
+@dataclass(frozen=True)
+class _Swap:
+    """A SWAP that routing put in, on physical qubits."""
+
+    qubits: tuple[int, int]
+
+
+#: A two-qubit gate of the model by its index, or a SWAP.
+_Move = int | _Swap
+
+
+def _route(
+    gates: Sequence[_ModelGate], width: int, device: _Device, seed: int
+) -> tuple[tuple[int, ...], list[_Move]]:
+    """Return where each virtual qubit starts, and two-qubit gates and SWAPs in order."""
+    _check_seed(seed)
+    pairs = [k for k, gate in enumerate(gates) if len(gate.qubits) == 2]
+    if device.everywhere[2] or not pairs:  # then any layout will do
+        return tuple(range(width)), list(pairs)
+    if not device.couplings:
+        raise UserError(
+            f"target: it has no working two-qubit gate for the circuit's {len(pairs)}, expected "
+            "one of Qiskit's standard gates with free angles and an error below 1; add one"
+        )
+    skeleton = QuantumCircuit(width)
+    for k in pairs:
+        skeleton.append(CZGate(label=str(k)), gates[k].qubits, copy=False)
+    couplings = _couplings(device)
+    start = _perfect_layout(skeleton, couplings)
+    return (start, list(pairs)) if start else _sabre(skeleton, couplings, seed)
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}, expected a whole number from 0 to {2**32 - 1}")
+
+
+def _couplings(device: _Device) -> Target:
+    """Return a target with a CZ on every coupling, so that both passes ask one question."""
+    couplings = Target(num_qubits=device.qubits)
+    errors = {where: InstructionProperties(error=e) for where, e in device.couplings.items()}
+    couplings.add_instruction(CZGate(), errors)
+    # Sabre of Qiskit 2.6 takes the number of qubits from that of places with gates, and
+    # panics on a line if no qubit has a gate of its own.
+    couplings.add_instruction(XGate(), {(q,): None for q in range(device.qubits)})
+    return couplings
+
+
+def _perfect_layout(skeleton: QuantumCircuit, couplings: Target) -> tuple[int, ...] | None:
+    search = VF2Layout(target=couplings, seed=-1, call_limit=_PERFECT_LAYOUT_STEPS)
+    search.run(circuit_to_dag(skeleton))
+    layout = search.property_set["layout"]
+    return _places(skeleton, layout) if layout else None
+
+
+def _sabre(
+    skeleton: QuantumCircuit, couplings: Target, seed: int
+) -> tuple[tuple[int, ...], list[_Move]]:
+    router = SabreLayout(
+        couplings,
+        seed=seed,
+        max_iterations=_SABRE_ROUNDS,
+        swap_trials=_SABRE_TRIALS,
+        layout_trials=_SABRE_TRIALS,
+    )
+    try:
+        routed = router.run(circuit_to_dag(skeleton))
+    except QiskitError as error:
+        raise UserError(
+            f"target: the circuit's {skeleton.num_qubits} qubits cannot be routed on its "
+            f"couplings, expected as many that are connected ({error.message}); choose a device "
+            "whose couplings connect them"
+        ) from error
+    # In the order in which Sabre wrote them, where a SWAP stands before what it was for.
+    nodes = routed.topological_op_nodes(key=lambda node: f"{node._node_id:012}")
+    place = {qubit: k for k, qubit in enumerate(routed.qubits)}
+    moves: list[_Move] = []
+    for node in nodes:
+        if node.label is None:
+            a, b = node.qargs
+            moves.append(_Swap((place[a], place[b])))
+        else:
+            moves.append(int(node.label))
+    return _places(skeleton, router.property_set["layout"]), moves
+
+
+def _places(circuit: QuantumCircuit, layout: Layout) -> tuple[int, ...]:
+    return tuple(layout[qubit] for qubit in circuit.qubits)
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """A gate or a SWAP, where it happens."""
+
+    gate: int
+    is_swap: bool
+    qubits: tuple[int, ...]
+
+
+def _schedule(
+    gates: Sequence[_ModelGate], start: tuple[int, ...], moves: Sequence[_Move]
+) -> tuple[list[_Visit], tuple[int, ...]]:
+    """Return all gates and the SWAPs that are needed in order, and where qubits end.
+
+    A SWAP is charged to the first two-qubit gate still to come on either of the two virtual
+    qubits it carries, so through any further SWAPs on the way. Where there is none it is
+    left out: later SWAPs stay on their physical qubits and only find the two the other way
+    round, which moves no qubit that a two-qubit gate waits for.
+    """
+    place = list(start)
+    holder = {physical: virtual for virtual, physical in enumerate(start)}
+    waiting = [deque[int]() for _ in start]  # all gates of a virtual qubit
+    for k, gate in enumerate(gates):
+        for qubit in gate.qubits:
+            waiting[qubit].append(k)
+    due = [deque[tuple[int, int]]() for _ in start]  # its two-qubit gates, (turn, gate)
+    for turn, move in enumerate(moves):
+        if not isinstance(move, _Swap):
+            for qubit in gates[move].qubits:
+                due[qubit].append((turn, move))
+    visits: list[_Visit] = []
+
+    def visit_waiting(qubit: int, until: int) -> None:
+        while waiting[qubit] and waiting[qubit][0] != until:
+            visits.append(_Visit(waiting[qubit].popleft(), False, (place[qubit],)))
+
+    def visit_pair(gate: int) -> None:
+        qubits = gates[gate].qubits
+        for qubit in qubits:
+            visit_waiting(qubit, gate)
+        for qubit in qubits:
+            waiting[qubit].popleft()
+            due[qubit].popleft()
+        visits.append(_Visit(gate, False, tuple(place[q] for q in qubits)))
+
+    def visit_swap(a: int, b: int) -> None:
+        carried = [(holder.pop(p, None), to) for p, to in ((a, b), (b, a))]
+        charge = min((due[v][0] for v, _ in carried if v is not None and due[v]), default=None)
+        if charge is not None:
+            visits.append(_Visit(charge[1], True, (a, b)))
+        for virtual, to in carried:
+            if virtual is not None:
+                place[virtual] = to if charge is not None else place[virtual]
+                holder[place[virtual]] = virtual
+
+    for move in moves:
+        if isinstance(move, _Swap):
+            visit_swap(*move.qubits)
+        else:
+            visit_pair(move)
+    for qubit in range(len(start)):
+        visit_waiting(qubit, len(gates))
+    return visits, tuple(place)
+
+
+def _step(visit: _Visit, gates: Sequence[_ModelGate], device: _Device) -> Step:
+    if visit.is_swap:
+        qubits, pieces = _cheaper_swap(visit.qubits, device)
+    else:
+        qubits = visit.qubits
+        pieces = translate(gates[visit.gate].operation, device.basis(qubits))
+    operations = tuple(
+        Operation(piece.name, piece.params, tuple(qubits[w] for w in piece.wires))
+        for piece in pieces
+    )
+    return Step(visit.gate, visit.is_swap, visit.qubits, operations)
+
+
+def _cheaper_swap(
+    qubits: tuple[int, ...], device: _Device
+) -> tuple[tuple[int, ...], tuple[Piece, ...]]:
+    """Return the order of the two in which a SWAP takes fewer gates, and these."""
+    orders = (qubits, qubits[::-1])
+    return min(
+        ((order, translate(SwapGate(), device.basis(order))) for order in orders),
+        key=lambda choice: len(choice[1]),
+    )
