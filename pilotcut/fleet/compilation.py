@@ -21,8 +21,7 @@ from functools import cached_property
 from qiskit.circuit import Gate, Parameter, QuantumCircuit
 from qiskit.circuit.library import CZGate, SwapGate, XGate
 from qiskit.converters import circuit_to_dag
-from qiskit.exceptions import QiskitError
-from qiskit.transpiler import InstructionProperties, Layout, Target
+from qiskit.transpiler import CouplingMap, InstructionProperties, Layout, Target
 from qiskit.transpiler.passes import SabreLayout, VF2Layout
 
 from pilotcut.errors import UserError
@@ -285,9 +284,8 @@ def _route(
     skeleton = QuantumCircuit(width)
     for k in pairs:
         skeleton.append(CZGate(label=str(k)), gates[k].qubits, copy=False)
-    couplings = _couplings(device)
-    start = _perfect_layout(skeleton, couplings)
-    return (start, list(pairs)) if start else _sabre(skeleton, couplings, seed)
+    start = _perfect_layout(skeleton, device)
+    return (start, list(pairs)) if start else _sabre(skeleton, device, seed)
 
 
 def _check_seed(seed: int) -> None:
@@ -295,45 +293,45 @@ def _check_seed(seed: int) -> None:
         raise UserError(f"seed is {seed}, expected a whole number from 0 to {2**32 - 1}")
 
 
-def _couplings(device: _Device) -> Target:
-    """Return a target with a CZ on every coupling, so that both passes ask one question."""
-    couplings = Target(num_qubits=device.qubits)
-    errors = {where: InstructionProperties(error=e) for where, e in device.couplings.items()}
-    couplings.add_instruction(CZGate(), errors)
-    # Sabre of Qiskit 2.6 takes the number of qubits from that of places with gates, and
-    # panics on a line if no qubit has a gate of its own.
-    couplings.add_instruction(XGate(), {(q,): None for q in range(device.qubits)})
-    return couplings
-
-
-def _perfect_layout(skeleton: QuantumCircuit, couplings: Target) -> tuple[int, ...] | None:
+def _perfect_layout(skeleton: QuantumCircuit, device: _Device) -> tuple[int, ...] | None:
+    couplings = _couplings(range(device.qubits), device)
     search = VF2Layout(target=couplings, seed=-1, call_limit=_PERFECT_LAYOUT_STEPS)
     search.run(circuit_to_dag(skeleton))
     layout = search.property_set["layout"]
     return _places(skeleton, layout) if layout else None
 
 
+def _couplings(qubits: Sequence[int], device: _Device) -> Target:
+    """Return those qubits as a target with a CZ on every coupling, for layout and routing."""
+    place = {physical: k for k, physical in enumerate(qubits)}
+    couplings = Target(num_qubits=len(qubits))
+    errors = {
+        (place[a], place[b]): InstructionProperties(error=error)
+        for (a, b), error in device.couplings.items()
+        if a in place and b in place
+    }
+    couplings.add_instruction(CZGate(), errors)
+    # Sabre of Qiskit 2.6 counts the qubits by the places that have gates, and panics on a
+    # line if no qubit has a gate of its own.
+    couplings.add_instruction(XGate(), {(k,): None for k in range(len(qubits))})
+    return couplings
+
+
 def _sabre(
-    skeleton: QuantumCircuit, couplings: Target, seed: int
+    skeleton: QuantumCircuit, device: _Device, seed: int
 ) -> tuple[tuple[int, ...], list[_Move]]:
+    part = _connected_part(device, skeleton.num_qubits)
     router = SabreLayout(
-        couplings,
+        _couplings(part, device),
         seed=seed,
         max_iterations=_SABRE_ROUNDS,
         swap_trials=_SABRE_TRIALS,
         layout_trials=_SABRE_TRIALS,
     )
-    try:
-        routed = router.run(circuit_to_dag(skeleton))
-    except QiskitError as error:
-        raise UserError(
-            f"target: the circuit's {skeleton.num_qubits} qubits cannot be routed on its "
-            f"couplings, expected as many that are connected ({error.message}); choose a device "
-            "whose couplings connect them"
-        ) from error
+    routed = router.run(circuit_to_dag(skeleton))
     # In the order in which Sabre wrote them, where a SWAP stands before what it was for.
     nodes = routed.topological_op_nodes(key=lambda node: f"{node._node_id:012}")
-    place = {qubit: k for k, qubit in enumerate(routed.qubits)}
+    place = dict(zip(routed.qubits, part, strict=True))
     moves: list[_Move] = []
     for node in nodes:
         if node.label is None:
@@ -341,7 +339,20 @@ def _sabre(
             moves.append(_Swap((place[a], place[b])))
         else:
             moves.append(int(node.label))
-    return _places(skeleton, router.property_set["layout"]), moves
+    start = _places(skeleton, router.property_set["layout"])
+    return tuple(part[k] for k in start), moves
+
+
+def _connected_part(device: _Device, needed: int) -> list[int]:
+    """Return the device's largest connected part: Sabre of Qiskit 2.6 can panic on several."""
+    parts = CouplingMap(list(device.couplings)).connected_components()
+    largest = max((sorted(part.graph.nodes()) for part in parts), key=len)
+    if len(largest) < needed:
+        raise UserError(
+            f"target: its couplings connect at most {len(largest)} qubits, expected {needed}, the "
+            "circuit's; choose a device with a larger connected part"
+        )
+    return largest
 
 
 def _places(circuit: QuantumCircuit, layout: Layout) -> tuple[int, ...]:

@@ -93,8 +93,9 @@ def _value(param: Value) -> Value:
 def _quarter_turns(value: Value) -> int | None:
     """Return the angle in units of π/2 if it is a whole number of them.
 
-    Only at these angles does a gate become a shorter sequence than at all others, so that
-    one translation per kind of gate serves all other angles and all parameters.
+    At these angles a gate may become a shorter sequence than at others. One translation per
+    kind of gate serves all other angles and all parameters, and a model's vector does not
+    depend on its weights.
     """
     if isinstance(value, ParameterExpression) or not math.isfinite(value):
         return None
