@@ -343,9 +343,13 @@ def test_a_coupling_that_never_works_is_not_used():
     errors = {(0, 1): 1.0, (1, 2): 0.3}
     cz = {where: InstructionProperties(error=e) for where, e in errors.items()}
     target.add_instruction(STANDARD["cz"], cz)
+    target.add_instruction(STANDARD["cx"], {(1, 2): InstructionProperties(error=1.0)})
+    target.add_instruction(STANDARD["u"])
     circuit = QuantumCircuit(2)
-    circuit.cz(0, 1)
-    assert set(compile_on(circuit, target).initial_layout) == {1, 2}
+    circuit.cx(0, 1)
+    compilation = compile_on(circuit, target)
+    assert set(compilation.initial_layout) == {1, 2}
+    assert success(compilation, target) == pytest.approx(0.7)
 
 
 def test_the_vector_does_not_depend_on_the_weights():

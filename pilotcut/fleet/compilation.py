@@ -195,8 +195,7 @@ class _Device:
     everywhere
         The usable gates on any one and on any two qubits.
     couplings
-        The smallest error of a gate on (q, r), 0 where none is given. Calibrations give 1 for a
-        gate that does not work; such are left out.
+        The smallest error of a gate on (q, r), 0 where none is given.
     """
 
     qubits: int
@@ -221,9 +220,11 @@ class _Device:
                 if where is None:
                     everywhere[width] += (name,)
                     continue
-                names[where] = (*names.get(where, ()), name)
                 error = (properties and properties.error) or 0.0
-                if width == 2 and error < 1:
+                if width == 2 and error >= 1:  # so calibrations mark what does not work
+                    continue
+                names[where] = (*names.get(where, ()), name)
+                if width == 2:
                     couplings[where] = min(error, couplings.get(where, math.inf))
         return cls(qubits, names, everywhere, couplings)
 
@@ -371,57 +372,71 @@ class _Visit:
 def _schedule(
     gates: Sequence[_ModelGate], start: tuple[int, ...], moves: Sequence[_Move]
 ) -> tuple[list[_Visit], tuple[int, ...]]:
-    """Return all gates and the SWAPs that are needed in order, and where qubits end.
-
-    A SWAP is charged to the first two-qubit gate still to come on either of the two virtual
-    qubits it carries, so through any further SWAPs on the way. Where there is none it is
-    left out: later SWAPs stay on their physical qubits and only find the two the other way
-    round, which moves no qubit that a two-qubit gate waits for.
-    """
-    place = list(start)
-    holder = {physical: virtual for virtual, physical in enumerate(start)}
-    waiting = [deque[int]() for _ in start]  # all gates of a virtual qubit
-    for k, gate in enumerate(gates):
-        for qubit in gate.qubits:
-            waiting[qubit].append(k)
-    due = [deque[tuple[int, int]]() for _ in start]  # its two-qubit gates, (turn, gate)
-    for turn, move in enumerate(moves):
-        if not isinstance(move, _Swap):
-            for qubit in gates[move].qubits:
-                due[qubit].append((turn, move))
-    visits: list[_Visit] = []
-
-    def visit_waiting(qubit: int, until: int) -> None:
-        while waiting[qubit] and waiting[qubit][0] != until:
-            visits.append(_Visit(waiting[qubit].popleft(), False, (place[qubit],)))
-
-    def visit_pair(gate: int) -> None:
-        qubits = gates[gate].qubits
-        for qubit in qubits:
-            visit_waiting(qubit, gate)
-        for qubit in qubits:
-            waiting[qubit].popleft()
-            due[qubit].popleft()
-        visits.append(_Visit(gate, False, tuple(place[q] for q in qubits)))
-
-    def visit_swap(a: int, b: int) -> None:
-        carried = [(holder.pop(p, None), to) for p, to in ((a, b), (b, a))]
-        charge = min((due[v][0] for v, _ in carried if v is not None and due[v]), default=None)
-        if charge is not None:
-            visits.append(_Visit(charge[1], True, (a, b)))
-        for virtual, to in carried:
-            if virtual is not None:
-                place[virtual] = to if charge is not None else place[virtual]
-                holder[place[virtual]] = virtual
-
+    """Return all gates and the SWAPs that are needed in order, and where qubits end."""
+    schedule = _Schedule(gates, start, moves)
     for move in moves:
         if isinstance(move, _Swap):
-            visit_swap(*move.qubits)
+            schedule.swap(*move.qubits)
         else:
-            visit_pair(move)
+            schedule.pair(move)
     for qubit in range(len(start)):
-        visit_waiting(qubit, len(gates))
-    return visits, tuple(place)
+        schedule.singles(qubit, until=None)
+    return schedule.visits, tuple(schedule.place)
+
+
+class _Schedule:
+    """Puts the one-qubit gates back between the moves and charges the SWAPs."""
+
+    def __init__(
+        self, gates: Sequence[_ModelGate], start: tuple[int, ...], moves: Sequence[_Move]
+    ) -> None:
+        self.visits: list[_Visit] = []
+        self.place = list(start)  # virtual -> physical
+        self._gates = gates
+        self._holder = {physical: virtual for virtual, physical in enumerate(start)}
+        self._waiting = [deque[int]() for _ in start]  # all gates to come of a virtual qubit
+        self._due = [deque[tuple[int, int]]() for _ in start]  # the pairs of them, (turn, gate)
+        for k, gate in enumerate(gates):
+            for qubit in gate.qubits:
+                self._waiting[qubit].append(k)
+        for turn, move in enumerate(moves):
+            if not isinstance(move, _Swap):
+                for qubit in gates[move].qubits:
+                    self._due[qubit].append((turn, move))
+
+    def singles(self, qubit: int, until: int | None) -> None:
+        """Visit the one-qubit gates that wait before a gate, or all."""
+        waiting = self._waiting[qubit]
+        while waiting and waiting[0] != until:
+            self.visits.append(_Visit(waiting.popleft(), False, (self.place[qubit],)))
+
+    def pair(self, gate: int) -> None:
+        """Visit a two-qubit gate, after what its qubits wait for."""
+        qubits = self._gates[gate].qubits
+        for qubit in qubits:
+            self.singles(qubit, until=gate)
+            self._waiting[qubit].popleft()
+            self._due[qubit].popleft()
+        self.visits.append(_Visit(gate, False, tuple(self.place[q] for q in qubits)))
+
+    def swap(self, a: int, b: int) -> None:
+        """Visit a SWAP if a two-qubit gate is to come on a virtual qubit that it carries.
+
+        It is charged to the first such gate, so through any further SWAPs on the way. Where
+        there is none it is left out: later SWAPs stay on their physical qubits and only find
+        the two the other way round, which moves no qubit that a two-qubit gate waits for.
+        """
+        carried = [(self._holder[p], to) for p, to in ((a, b), (b, a)) if p in self._holder]
+        due = [self._due[virtual][0] for virtual, _ in carried if self._due[virtual]]
+        if not due:
+            return
+        _, gate = min(due)
+        self.visits.append(_Visit(gate, True, (a, b)))
+        for virtual, _ in carried:
+            del self._holder[self.place[virtual]]
+        for virtual, to in carried:
+            self.place[virtual] = to
+            self._holder[to] = virtual
 
 
 def _step(visit: _Visit, gates: Sequence[_ModelGate], device: _Device) -> Step:
