@@ -19,19 +19,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from qiskit.circuit import Gate, Parameter, QuantumCircuit
-from qiskit.circuit.library import CZGate, SwapGate, get_standard_gate_name_mapping
+from qiskit.circuit.library import CZGate, SwapGate, XGate
 from qiskit.converters import circuit_to_dag
-from qiskit.exceptions import QiskitError
-from qiskit.transpiler import InstructionProperties, Layout, Target
+from qiskit.transpiler import CouplingMap, InstructionProperties, Layout, Target
 from qiskit.transpiler.passes import SabreLayout, VF2Layout
 
 from pilotcut.errors import UserError
-from pilotcut.fleet.translation import Basis, Piece, Value, translate
+from pilotcut.fleet.translation import STANDARD_GATES, Basis, Piece, Value, translate
 
-#: How many steps the search for a layout without SWAPs may take: for the first one, and
-#: in all to better it. 10 ms on a device of 100 qubits; a limit in seconds would make the
-#: layout depend on the machine's load.
-_PERFECT_LAYOUT_STEPS = (50_000, 10_000)
+#: How many steps the search for a layout without SWAPs may take: at most 30 ms on a device
+#: of 100 qubits. A limit in seconds would make the layout depend on the machine's load.
+_PERFECT_LAYOUT_STEPS = 20_000
 
 #: Trials and rounds of Sabre; Qiskit's own defaults depend on the number of cores.
 _SABRE_TRIALS = 4
@@ -107,11 +105,10 @@ class Compilation:
 
         It equals the model circuit up to the layouts and a global phase.
         """
-        standard = get_standard_gate_name_mapping()
         circuit = QuantumCircuit(self.qubits)
         for step in self.steps:
             for each in step.operations:
-                gate = standard[each.name].base_class(*each.params)
+                gate = STANDARD_GATES[each.name].base_class(*each.params)
                 circuit.append(gate, each.qubits, copy=False)
         return circuit
 
@@ -148,7 +145,7 @@ def compile_on(circuit: QuantumCircuit, target: Target, *, seed: int = 0) -> Com
     >>> for k in range(3):
     ...     _ = ring.cx(k, (k + 1) % 3)
     >>> [(step.gate, step.is_swap) for step in compile_on(ring, device).steps]
-    [(0, False), (1, False), (2, True), (2, False)]
+    [(0, False), (1, True), (1, False), (2, False)]
     """
     gates = _read(circuit)
     device = _Device.of(target, circuit.num_qubits)
@@ -223,9 +220,11 @@ class _Device:
                 if where is None:
                     everywhere[width] += (name,)
                     continue
+                error = (properties and properties.error) or 0.0
+                if width == 2 and error >= 1:  # so calibrations mark what does not work
+                    continue
                 names[where] = (*names.get(where, ()), name)
                 if width == 2:
-                    error = (properties and properties.error) or 0.0
                     couplings[where] = min(error, couplings.get(where, math.inf))
         return cls(qubits, names, everywhere, couplings)
 
@@ -241,18 +240,22 @@ class _Device:
 
 def _usable_gates(target: Target) -> Iterator[tuple[str, int]]:
     """Yield name and width of the target's standard gates whose angles are free."""
-    standard = get_standard_gate_name_mapping()
     for name in sorted(target.operation_names):
         gate = target.operation_from_name(name)
         if (
             isinstance(gate, Gate)
-            and name in standard
-            and gate.base_class is standard[name].base_class
+            and name in STANDARD_GATES
+            and gate.base_class is STANDARD_GATES[name].base_class
             and gate.num_qubits in (1, 2)
             and all(isinstance(p, Parameter) for p in gate.params)
-            and not target.gate_has_angle_bounds(name)
+            and not _has_angle_bounds(target, name)
         ):
             yield name, gate.num_qubits
+
+
+def _has_angle_bounds(target: Target, name: str) -> bool:
+    asked = getattr(target, "gate_has_angle_bounds", None)  # from Qiskit 2.2
+    return asked is not None and asked(name)
 
 
 @dataclass(frozen=True)
@@ -276,15 +279,14 @@ def _route(
         return tuple(range(width)), list(pairs)
     if not device.couplings:
         raise UserError(
-            f"target: it has no two-qubit gate that can be used for the circuit's {len(pairs)}, "
-            "expected one of Qiskit's standard gates with free angles; add one to the target"
+            f"target: it has no working two-qubit gate for the circuit's {len(pairs)}, expected "
+            "one of Qiskit's standard gates with free angles and an error below 1; add one"
         )
     skeleton = QuantumCircuit(width)
     for k in pairs:
         skeleton.append(CZGate(label=str(k)), gates[k].qubits, copy=False)
-    couplings = _couplings(device)
-    start = _perfect_layout(skeleton, couplings)
-    return (start, list(pairs)) if start else _sabre(skeleton, couplings, seed)
+    start = _perfect_layout(skeleton, device)
+    return (start, list(pairs)) if start else _sabre(skeleton, device, seed)
 
 
 def _check_seed(seed: int) -> None:
@@ -292,42 +294,45 @@ def _check_seed(seed: int) -> None:
         raise UserError(f"seed is {seed}, expected a whole number from 0 to {2**32 - 1}")
 
 
-def _couplings(device: _Device) -> Target:
-    """Return a target with a CZ on every coupling, so that both passes ask one question."""
-    couplings = Target(num_qubits=device.qubits)
-    errors = {where: InstructionProperties(error=e) for where, e in device.couplings.items()}
-    couplings.add_instruction(CZGate(), errors)
-    return couplings
-
-
-def _perfect_layout(skeleton: QuantumCircuit, couplings: Target) -> tuple[int, ...] | None:
+def _perfect_layout(skeleton: QuantumCircuit, device: _Device) -> tuple[int, ...] | None:
+    couplings = _couplings(range(device.qubits), device)
     search = VF2Layout(target=couplings, seed=-1, call_limit=_PERFECT_LAYOUT_STEPS)
     search.run(circuit_to_dag(skeleton))
     layout = search.property_set["layout"]
     return _places(skeleton, layout) if layout else None
 
 
+def _couplings(qubits: Sequence[int], device: _Device) -> Target:
+    """Return those qubits as a target with a CZ on every coupling, for layout and routing."""
+    place = {physical: k for k, physical in enumerate(qubits)}
+    couplings = Target(num_qubits=len(qubits))
+    errors = {
+        (place[a], place[b]): InstructionProperties(error=error)
+        for (a, b), error in device.couplings.items()
+        if a in place and b in place
+    }
+    couplings.add_instruction(CZGate(), errors)
+    # Sabre of Qiskit 2.6 counts the qubits by the places that have gates, and panics on a
+    # line if no qubit has a gate of its own.
+    couplings.add_instruction(XGate(), {(k,): None for k in range(len(qubits))})
+    return couplings
+
+
 def _sabre(
-    skeleton: QuantumCircuit, couplings: Target, seed: int
+    skeleton: QuantumCircuit, device: _Device, seed: int
 ) -> tuple[tuple[int, ...], list[_Move]]:
+    part = _connected_part(device, skeleton.num_qubits)
     router = SabreLayout(
-        couplings,
+        _couplings(part, device),
         seed=seed,
         max_iterations=_SABRE_ROUNDS,
         swap_trials=_SABRE_TRIALS,
         layout_trials=_SABRE_TRIALS,
     )
-    try:
-        routed = router.run(circuit_to_dag(skeleton))
-    except QiskitError as error:
-        raise UserError(
-            f"target: the circuit's {skeleton.num_qubits} qubits cannot be routed on its "
-            f"couplings, expected as many that are connected ({error.message}); choose a device "
-            "whose couplings connect them"
-        ) from error
+    routed = router.run(circuit_to_dag(skeleton))
     # In the order in which Sabre wrote them, where a SWAP stands before what it was for.
     nodes = routed.topological_op_nodes(key=lambda node: f"{node._node_id:012}")
-    place = {qubit: k for k, qubit in enumerate(routed.qubits)}
+    place = dict(zip(routed.qubits, part, strict=True))
     moves: list[_Move] = []
     for node in nodes:
         if node.label is None:
@@ -335,7 +340,20 @@ def _sabre(
             moves.append(_Swap((place[a], place[b])))
         else:
             moves.append(int(node.label))
-    return _places(skeleton, router.property_set["layout"]), moves
+    start = _places(skeleton, router.property_set["layout"])
+    return tuple(part[k] for k in start), moves
+
+
+def _connected_part(device: _Device, needed: int) -> list[int]:
+    """Return the device's largest connected part: Sabre of Qiskit 2.6 can panic on several."""
+    parts = CouplingMap(list(device.couplings)).connected_components()
+    largest = max((sorted(part.graph.nodes()) for part in parts), key=len)
+    if len(largest) < needed:
+        raise UserError(
+            f"target: its couplings connect at most {len(largest)} qubits, expected {needed}, the "
+            "circuit's; choose a device with a larger connected part"
+        )
+    return largest
 
 
 def _places(circuit: QuantumCircuit, layout: Layout) -> tuple[int, ...]:
@@ -354,60 +372,71 @@ class _Visit:
 def _schedule(
     gates: Sequence[_ModelGate], start: tuple[int, ...], moves: Sequence[_Move]
 ) -> tuple[list[_Visit], tuple[int, ...]]:
-    """Return all gates and the SWAPs that are needed in order, and where qubits end.
-
-    A SWAP is charged to the first two-qubit gate still to come on either of the two virtual
-    qubits it carries, so through any further SWAPs on the way. Where there is none it is
-    left out: later SWAPs stay on their physical qubits and only find the two the other way
-    round, which moves no qubit that a two-qubit gate waits for.
-    """
-    place = list(start)
-    holder = {physical: virtual for virtual, physical in enumerate(start)}
-    waiting = [deque[int]() for _ in start]  # all gates of a virtual qubit
-    for k, gate in enumerate(gates):
-        for qubit in gate.qubits:
-            waiting[qubit].append(k)
-    due = [deque[tuple[int, int]]() for _ in start]  # its two-qubit gates, (turn, gate)
-    for turn, move in enumerate(moves):
-        if not isinstance(move, _Swap):
-            for qubit in gates[move].qubits:
-                due[qubit].append((turn, move))
-    visits: list[_Visit] = []
-
-    def visit_waiting(qubit: int, until: int) -> None:
-        while waiting[qubit] and waiting[qubit][0] != until:
-            visits.append(_Visit(waiting[qubit].popleft(), False, (place[qubit],)))
-
-    def visit_pair(gate: int) -> None:
-        qubits = gates[gate].qubits
-        for qubit in qubits:
-            visit_waiting(qubit, gate)
-        for qubit in qubits:
-            waiting[qubit].popleft()
-            due[qubit].popleft()
-        visits.append(_Visit(gate, False, tuple(place[q] for q in qubits)))
-
-    def visit_swap(a: int, b: int) -> None:
-        carried = [(holder.pop(p, None), to) for p, to in ((a, b), (b, a))]
-        for virtual, _ in carried:  # what a qubit can do before it moves, it does
-            if virtual is not None:
-                visit_waiting(virtual, due[virtual][0][1] if due[virtual] else len(gates))
-        charge = min((due[v][0] for v, _ in carried if v is not None and due[v]), default=None)
-        if charge is not None:
-            visits.append(_Visit(charge[1], True, (a, b)))
-        for virtual, to in carried:
-            if virtual is not None:
-                place[virtual] = to if charge is not None else place[virtual]
-                holder[place[virtual]] = virtual
-
+    """Return all gates and the SWAPs that are needed in order, and where qubits end."""
+    schedule = _Schedule(gates, start, moves)
     for move in moves:
         if isinstance(move, _Swap):
-            visit_swap(*move.qubits)
+            schedule.swap(*move.qubits)
         else:
-            visit_pair(move)
+            schedule.pair(move)
     for qubit in range(len(start)):
-        visit_waiting(qubit, len(gates))
-    return visits, tuple(place)
+        schedule.singles(qubit, until=None)
+    return schedule.visits, tuple(schedule.place)
+
+
+class _Schedule:
+    """Puts the one-qubit gates back between the moves and charges the SWAPs."""
+
+    def __init__(
+        self, gates: Sequence[_ModelGate], start: tuple[int, ...], moves: Sequence[_Move]
+    ) -> None:
+        self.visits: list[_Visit] = []
+        self.place = list(start)  # virtual -> physical
+        self._gates = gates
+        self._holder = {physical: virtual for virtual, physical in enumerate(start)}
+        self._waiting = [deque[int]() for _ in start]  # all gates to come of a virtual qubit
+        self._due = [deque[tuple[int, int]]() for _ in start]  # the pairs of them, (turn, gate)
+        for k, gate in enumerate(gates):
+            for qubit in gate.qubits:
+                self._waiting[qubit].append(k)
+        for turn, move in enumerate(moves):
+            if not isinstance(move, _Swap):
+                for qubit in gates[move].qubits:
+                    self._due[qubit].append((turn, move))
+
+    def singles(self, qubit: int, until: int | None) -> None:
+        """Visit the one-qubit gates that wait before a gate, or all."""
+        waiting = self._waiting[qubit]
+        while waiting and waiting[0] != until:
+            self.visits.append(_Visit(waiting.popleft(), False, (self.place[qubit],)))
+
+    def pair(self, gate: int) -> None:
+        """Visit a two-qubit gate, after what its qubits wait for."""
+        qubits = self._gates[gate].qubits
+        for qubit in qubits:
+            self.singles(qubit, until=gate)
+            self._waiting[qubit].popleft()
+            self._due[qubit].popleft()
+        self.visits.append(_Visit(gate, False, tuple(self.place[q] for q in qubits)))
+
+    def swap(self, a: int, b: int) -> None:
+        """Visit a SWAP if a two-qubit gate is to come on a virtual qubit that it carries.
+
+        It is charged to the first such gate, so through any further SWAPs on the way. Where
+        there is none it is left out: later SWAPs stay on their physical qubits and only find
+        the two the other way round, which moves no qubit that a two-qubit gate waits for.
+        """
+        carried = [(self._holder[p], to) for p, to in ((a, b), (b, a)) if p in self._holder]
+        due = [self._due[virtual][0] for virtual, _ in carried if self._due[virtual]]
+        if not due:
+            return
+        _, gate = min(due)
+        self.visits.append(_Visit(gate, True, (a, b)))
+        for virtual, _ in carried:
+            del self._holder[self.place[virtual]]
+        for virtual, to in carried:
+            self.place[virtual] = to
+            self._holder[to] = virtual
 
 
 def _step(visit: _Visit, gates: Sequence[_ModelGate], device: _Device) -> Step:

@@ -93,8 +93,9 @@ def _value(param: Value) -> Value:
 def _quarter_turns(value: Value) -> int | None:
     """Return the angle in units of π/2 if it is a whole number of them.
 
-    Only at these angles does a gate become a shorter sequence than at all others, so that
-    one translation per kind of gate serves all other angles and all parameters.
+    At these angles a gate may become a shorter sequence than at others. One translation per
+    kind of gate serves all other angles and all parameters, and a model's vector does not
+    depend on its weights.
     """
     if isinstance(value, ParameterExpression) or not math.isfinite(value):
         return None
@@ -168,6 +169,8 @@ def _little_target(basis: Basis) -> Target:
 
 
 def _fill(piece: Piece, slots: Mapping[Parameter, Value]) -> Piece:
+    if not any(isinstance(p, ParameterExpression) for p in piece.params):
+        return piece
     return Piece(piece.name, tuple(_filled(p, slots) for p in piece.params), piece.wires)
 
 
