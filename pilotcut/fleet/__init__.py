@@ -1,0 +1,1 @@
+"""Training and inference on a fleet of unlike devices."""
