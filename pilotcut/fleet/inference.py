@@ -22,6 +22,9 @@ from pilotcut.fleet.torus import Torus
 #: Halvings until the scale of a schedule is as fine as a floating-point number.
 HALVINGS = 60
 
+#: Shots that are nothing but the rounding of a product.
+ROUNDING = 1e-9
+
 Online = Sequence[int] | Sequence[bool] | np.ndarray
 
 
@@ -221,7 +224,9 @@ def equal_time(schedule: Schedule, shot_s: np.ndarray, makespan_s: float) -> Sch
 
     def scaled(factor: float) -> Schedule:
         fewest = (schedule.shots > 0).astype(np.int64)
-        return Schedule(np.maximum(fewest, np.floor(schedule.shots * factor).astype(np.int64)))
+        # A little more, lest seven times 47 shots are 328 by rounding; the time is checked.
+        shots = np.floor(schedule.shots * factor + ROUNDING).astype(np.int64)
+        return Schedule(np.maximum(fewest, shots))
 
     now_s = schedule.makespan_s(shot_s)
     if now_s == 0:

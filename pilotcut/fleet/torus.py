@@ -52,8 +52,8 @@ def tori(behaviour: np.ndarray, models: np.ndarray, count: int | None = None) ->
 
     A ring has no beginning, and the paper says neither how many tori there should be nor
     where to cut. Here their sizes differ by one device at most, and of all ways to cut the
-    ring so, the cuts go through the widest gaps in total. Equal phases are in the order of the
-    devices' numbers.
+    ring so, the cuts go through the widest gaps in total. Equal phases are in the order of their
+    positions on the line, equal positions in that of the devices' numbers.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def tori(behaviour: np.ndarray, models: np.ndarray, count: int | None = None) ->
     count = max(1, math.isqrt(devices)) if count is None else _checked_count(count, devices)
     positions = one_dimension(behaviour)
     turns = phases(positions, period(positions, one_dimension(models)))
-    return tuple(Torus(tuple(sorted(arc.tolist()))) for arc in _arcs(turns, count))
+    return tuple(Torus(tuple(sorted(arc.tolist()))) for arc in _arcs(turns, positions, count))
 
 
 def one_dimension(vectors: np.ndarray) -> np.ndarray:
@@ -206,9 +206,10 @@ def phases(positions: np.ndarray, ring: float) -> np.ndarray:
     return np.round(np.mod(turns, 1.0), 9) % 1.0
 
 
-def _arcs(turns: np.ndarray, count: int) -> list[np.ndarray]:
+def _arcs(turns: np.ndarray, positions: np.ndarray, count: int) -> list[np.ndarray]:
     """Return the devices of `count` arcs of the ring, which is cut at its widest gaps."""
-    order = np.argsort(turns, kind="stable")
+    # Both ends of the line have phase 0 whenever its span is a whole number of turns.
+    order = np.lexsort((positions, turns))
     ring = turns[order]
     gaps = np.diff(ring, prepend=ring[-1] - 1.0)  # before each device, round the ring
     sizes = np.full(count, len(order) // count)
