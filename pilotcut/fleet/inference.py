@@ -131,10 +131,10 @@ def shot_oriented(
 ) -> Schedule:
     """Return the schedule of tori: the hardest tasks on the most accurate torus, shots shared.
 
-    The paper leaves open what the accuracy of a torus is and how many tasks it has. Here
-    its accuracy is the mean over its online devices weighted by throughput, as are its shots,
-    and it has tasks in proportion to its online throughput. Proportions are rounded by
-    largest remainder. A torus with nobody online has no tasks; of equally accurate tori the
+    What the accuracy of a torus is and how many tasks it has is our choice, not taken from
+    the paper: its accuracy is the mean over its online devices weighted by throughput, as are
+    its shots, and it has tasks in proportion to its online throughput. Proportions are rounded
+    by largest remainder. A torus with nobody online has no tasks; of equally accurate tori the
     first named has the harder tasks, and of equally hard tasks the first.
 
     Each device of a torus has its proportion of every task's shots to less than one shot. So
@@ -259,7 +259,7 @@ def equal_time(schedule: Schedule, shot_s: np.ndarray, makespan_s: float) -> Sch
 def difficulty(expectations: np.ndarray) -> np.ndarray:
     """Return how hard tasks are, ``1 - |f|`` from 0 to 1: near the decision boundary is hard.
 
-    The paper ranks tasks after a warm-up without a formula; this one is of a classifier that
+    The formula is our choice, not taken from the paper: it is that of a classifier that
     decides by the sign of f. Estimates beyond 1, which cut circuits have at few shots, count
     as 1.
 

@@ -4,8 +4,8 @@ The construction of ArbiterQ (Chu et al., "ArbiterQ: improving QNN convergency a
 applying personalized model on heterogeneous quantum devices", DAC 2025; no public code):
 behavioural and model vectors are each laid on a line, the models as a sequence over the
 behaviour have a strongest frequency, the line of behaviour is wound on a ring of that period,
-and the ring is cut into arcs. Devices of one arc come from different turns. Where the paper
-leaves a choice open, the docstring of the function says what was chosen.
+and the ring is cut into arcs. Devices of one arc come from different turns. What is our choice
+and not the paper's, the docstring of the function says.
 
 Pure functions of arrays, one row a device. What the vectors mean, and what is run on a torus,
 is not known here.
@@ -50,9 +50,9 @@ class Torus:
 def tori(behaviour: np.ndarray, models: np.ndarray, count: int | None = None) -> tuple[Torus, ...]:
     """Return the tori of a fleet, every device in exactly one, in their order on the ring.
 
-    A ring has no beginning, and the paper says neither how many tori there should be nor
-    where to cut. Here their sizes differ by one device at most, and of all ways to cut the
-    ring so, the cuts go through the widest gaps in total. Equal phases are in the order of their
+    A ring has no beginning; where it is cut, and into how many tori, is our choice and not
+    taken from the paper: sizes differ by one device at most, and of all ways to cut the ring
+    so, the cuts go through the widest gaps in total. Equal phases are in the order of their
     positions on the line, equal positions in that of the devices' numbers.
 
     Parameters
@@ -154,7 +154,7 @@ def spectrum(positions: np.ndarray, values: np.ndarray, frequencies: np.ndarray)
 def period(positions: np.ndarray, values: np.ndarray, least_turns: float = LEAST_TURNS) -> float:
     """Return the period T = 1/f of the strongest frequency f of values over positions.
 
-    The paper is silent about the frequencies tried. Here they go from `least_turns` / span to
+    The frequencies tried are our choice, the paper is silent about them. They go from `least_turns` / span to
     the mean Nyquist frequency (devices - 1) / (2 span), two mean spacings, in steps of at most
     0.1 / span; the lowest of equals is taken. A trend of the models over the whole
     span is strongest below that range and leaves its mark at the low end, T = span / 2.
