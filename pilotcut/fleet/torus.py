@@ -154,10 +154,11 @@ def spectrum(positions: np.ndarray, values: np.ndarray, frequencies: np.ndarray)
 def period(positions: np.ndarray, values: np.ndarray, least_turns: float = LEAST_TURNS) -> float:
     """Return the period T = 1/f of the strongest frequency f of values over positions.
 
-    The frequencies tried are our choice, the paper is silent about them. They go from `least_turns` / span to
-    the mean Nyquist frequency (devices - 1) / (2 span), two mean spacings, in steps of at most
-    0.1 / span; the lowest of equals is taken. A trend of the models over the whole
-    span is strongest below that range and leaves its mark at the low end, T = span / 2.
+    The frequencies tried are our choice, the paper is silent about them: from `least_turns` /
+    span to the mean Nyquist frequency (devices - 1) / (2 span), whose period is two mean
+    spacings, in steps of at most 0.1 / span; the lowest of equals is taken. A trend of the
+    models over the whole span is strongest below that range and shows at its low end,
+    T = span / least_turns, half the span by default.
 
     Parameters
     ----------
