@@ -427,10 +427,13 @@ class _Schedule:
         the two the other way round, which moves no qubit that a two-qubit gate waits for.
         """
         carried = [(self._holder[p], to) for p, to in ((a, b), (b, a)) if p in self._holder]
-        due = [self._due[virtual][0] for virtual, _ in carried if self._due[virtual]]
-        if not due:
+        for virtual, _ in carried:  # what a qubit can do before it moves, it does
+            due = self._due[virtual]
+            self.singles(virtual, until=due[0][1] if due else None)
+        pairs = [self._due[virtual][0] for virtual, _ in carried if self._due[virtual]]
+        if not pairs:
             return
-        _, gate = min(due)
+        _, gate = min(pairs)
         self.visits.append(_Visit(gate, True, (a, b)))
         for virtual, _ in carried:
             del self._holder[self.place[virtual]]
