@@ -18,6 +18,7 @@ from rich.markup import escape
 from pilotcut import (
     __version__,
     cli_dreamer,
+    cli_fleet,
     cli_pilots,
     cli_plan,
     cli_reconstruct,
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command()(cli_train.train)
 app.add_typer(cli_pilots.app, name="pilots")
 app.add_typer(cli_pilots.tasks_app, name="tasks")
+app.add_typer(cli_fleet.app, name="fleet")
 app.command()(cli_pilots.run)
 app.command()(cli_dreamer.calibrate)
 app.command()(cli_dreamer.recommend)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
@@ -17,6 +17,9 @@ from pilotcut.training.model import Model
 
 NAMES = ("law", "counts")
 
+#: One number for all samples, or an integer array (samples,).
+Shots: TypeAlias = int | np.ndarray
+
 
 class Engine(Protocol):
     """Estimates expectations of a model on a device."""
@@ -27,8 +30,10 @@ class Engine(Protocol):
         """Return all circuits of a gradient, (circuits, samples), in the order of `Shifts`."""
         ...
 
-    def values(self, weights: np.ndarray, samples: np.ndarray, shots: int, seed: int) -> np.ndarray:
-        """Return the expectations at the weights, (samples,)."""
+    def values(
+        self, weights: np.ndarray, samples: np.ndarray, shots: Shots, seed: int
+    ) -> np.ndarray:
+        """Return the expectations at the weights, (samples,); shots of all or of each sample."""
         ...
 
 
@@ -44,13 +49,15 @@ class DrawnFromLaw:
         """Return all circuits of a gradient; see `Engine.shifted`."""
         return _drawn(self._law.shifted(weights, samples), shots, seed)
 
-    def values(self, weights: np.ndarray, samples: np.ndarray, shots: int, seed: int) -> np.ndarray:
+    def values(
+        self, weights: np.ndarray, samples: np.ndarray, shots: Shots, seed: int
+    ) -> np.ndarray:
         """Return the expectations at the weights; see `Engine.values`."""
         return _drawn(self._law.values(weights, samples), shots, seed)
 
 
-def _drawn(expectations: np.ndarray, shots: int, seed: int) -> np.ndarray:
-    if not shots:
+def _drawn(expectations: np.ndarray, shots: Shots, seed: int) -> np.ndarray:
+    if not np.any(shots):
         return expectations
     probabilities = np.clip((1.0 + expectations) / 2.0, 0.0, 1.0)  # rounding
     return 2.0 * np.random.default_rng(seed).binomial(shots, probabilities) / shots - 1.0
@@ -81,9 +88,18 @@ class CountedCircuits:
         """Return all circuits of a gradient; see `Engine.shifted`."""
         return self._run(weights + self._shifts.offsets, samples, shots, seed)
 
-    def values(self, weights: np.ndarray, samples: np.ndarray, shots: int, seed: int) -> np.ndarray:
+    def values(
+        self, weights: np.ndarray, samples: np.ndarray, shots: Shots, seed: int
+    ) -> np.ndarray:
         """Return the expectations at the weights; see `Engine.values`."""
-        return self._run(weights[None], samples, shots, seed)[0]
+        each = np.broadcast_to(shots, len(samples))
+        found = np.empty(len(samples))
+        for number, some in enumerate(np.unique(each)):
+            own = np.random.SeedSequence([seed, number]).generate_state(1)[0]
+            found[each == some] = self._run(
+                weights[None], samples[each == some], int(some), int(own)
+            )[0]
+        return found
 
     def _run(self, weights: np.ndarray, samples: np.ndarray, shots: int, seed: int) -> np.ndarray:
         """Return expectations (rows of weights, samples)."""

@@ -95,3 +95,6 @@ _ANSATZE: dict[str, Callable[[QuantumCircuit], ParameterVector]] = {
     "crx": lambda circuit: _ring(circuit, "crx"),
     "crz-all": _all_to_all,
 }
+
+#: Names of the models.
+MODELS = tuple(_ANSATZE)

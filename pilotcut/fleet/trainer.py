@@ -40,7 +40,7 @@ Submit = Callable[..., Result]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how finely to train.
+    """How long and how finely to train; what it may be is checked by `pilotcut.fleet.config`.
 
     Parameters
     ----------
@@ -52,26 +52,16 @@ class Plan:
         Of every circuit; 0 for none, exact.
     seed
         Decides batches and shots.
+    dealt
+        Deal the training samples to the devices, so that the fleet goes through them once an
+        epoch, as EQC counts epochs (arXiv:2111.14940); otherwise every device does.
     """
 
     epochs: int = 30
     batch_size: int = 16
     shots: int = 1024
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        faults = [
-            f"{name} is {value!r}, expected a whole number from {least} up"
-            for name, value, least in (
-                ("epochs", self.epochs, 1),
-                ("batch_size", self.batch_size, 1),
-                ("shots", self.shots, 0),
-                ("seed", self.seed, 0),
-            )
-            if not isinstance(value, int) or value < least
-        ]
-        if faults:
-            raise UserError(faults)
+    dealt: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +152,8 @@ class FleetTrainer:
         How long and how finely.
     submit
         Starts work on a device's pilot; None does it here.
+    present
+        Returns the names of the devices whose pilots are there; None for all.
     """
 
     def __init__(
@@ -171,41 +163,67 @@ class FleetTrainer:
         data: Dataset,
         plan: Plan,
         submit: Submit | None = None,
+        present: Callable[[], set[str]] | None = None,
     ) -> None:
         self.strategy, self.data, self.plan = strategy, data, plan
         self._devices = [_Device(job) for job in jobs]
-        self._submit = submit or _here
+        self._submit = submit or here
+        self._present = present or (lambda: {job.device for job in jobs})
         self._circuits = 0
+        self._done = 0
         self._events: list[Event] = []
 
     def run(self) -> Iterator[Epoch]:
-        """Yield what is known before the first epoch, and after each.
+        """Yield what is known before the first epoch, and after each; or after the one before.
 
         Raises
         ------
         UserError
             If no device is left.
         """
-        yield self._known(0)
-        for number in range(1, self.plan.epochs + 1):
+        if not self._done:
+            self._call_roll(0)
+            yield self._known(0)
+        for number in range(self._done + 1, self.plan.epochs + 1):
             self._events = []
             self._call_roll(number)
             self._go_through(number)
-            yield self._known(number)
+            known = self._known(number)
+            self._done = number
+            yield known
+
+    def state(self) -> dict[str, Any]:
+        """Return what a trainer that goes on after this epoch needs; it can be pickled."""
+        return {
+            "done": self._done,
+            "circuits": self._circuits,
+            "strategy": self.strategy,
+            "devices": [(d.clock_s, d.step, d.fenced) for d in self._devices],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where another trainer was."""
+        self._done, self._circuits = state["done"], state["circuits"]
+        self.strategy = state["strategy"]
+        for device, known in zip(self._devices, state["devices"], strict=True):
+            device.clock_s, device.step, device.fenced = known
 
     # -- one epoch ---------------------------------------------------------------------
 
     def _call_roll(self, epoch: int) -> None:
         """Have devices leave and come back as their schedules say."""
+        present = self._present()
         for k, device in enumerate(self._devices):
-            is_there, was_there = device.is_online(epoch), k in self.strategy.online
-            if is_there and not was_there:
+            scheduled, has_pilot = device.is_online(epoch), device.job.device in present
+            was_there = k in self.strategy.online
+            if scheduled and has_pilot and not was_there:
                 device.clock_s = self._now()
                 self.strategy.joined(k)
-                self._tell(epoch, device, "came back", "its schedule, or its pilot")
-            elif was_there and not is_there:
+                self._tell(epoch, device, "came back", "it is online again")
+            elif was_there and not (scheduled and has_pilot):
                 self.strategy.left(k)
-                self._tell(epoch, device, "left", "its schedule")
+                why = "its pilot is not active" if scheduled else "it is offline by its schedule"
+                self._tell(epoch, device, "left", why)
         if not self.strategy.online:
             reasons = [f"'{d.job.device}' {d.fenced or 'is offline'}" for d in self._devices]
             raise UserError(
@@ -223,7 +241,8 @@ class FleetTrainer:
             device = self._devices[k]
             device.clock_s, device.batches = now, self._batches(epoch, k)
             device.todo = len(device.batches)
-            self._start(k, flight)
+            if device.todo:
+                self._start(k, flight)
         while flight:
             ready_s, k, pending = heapq.heappop(flight)
             for other in self._take(epoch, k, pending):
@@ -233,9 +252,15 @@ class FleetTrainer:
 
     def _batches(self, epoch: int, device: int) -> list[np.ndarray]:
         """Return the rows of a device's batches, in an order of its own."""
-        rng = np.random.default_rng([self.plan.seed, epoch, device])
+        dealt = self.plan.dealt
+        rng = np.random.default_rng([self.plan.seed, epoch, 0 if dealt else device])
         rows = rng.permutation(len(self.data.x_train))
-        return np.array_split(rows, -(-len(rows) // self.plan.batch_size))
+        batches = np.array_split(rows, -(-len(rows) // self.plan.batch_size))
+        if not dealt:
+            return batches
+        online = sorted(self.strategy.online)
+        turn = (online.index(device) + epoch) % len(online)
+        return batches[turn :: len(online)]
 
     def _start(self, k: int, flight: list[tuple[float, int, Result]]) -> None:
         """Ask a device for its next gradient, at the weights that it has now."""
@@ -334,5 +359,6 @@ class _Done:
         return self.value
 
 
-def _here(device: str, fn: Callable[..., Any], *arguments: Any) -> Result:
+def here(device: str, fn: Callable[..., Any], *arguments: Any) -> Result:
+    """Do the work of any device in this process, at once."""
     return _Done(fn(*arguments))

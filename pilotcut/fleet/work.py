@@ -15,7 +15,7 @@ from pilotcut.backends.device import Device, device_of
 from pilotcut.descriptions.qpu import QpuDescription
 from pilotcut.fleet.behaviour import behaviour, success
 from pilotcut.fleet.compilation import Compilation, compile_on
-from pilotcut.fleet.engines import CountedCircuits, DrawnFromLaw, Engine
+from pilotcut.fleet.engines import CountedCircuits, DrawnFromLaw, Engine, Shots
 from pilotcut.fleet.law import Law
 from pilotcut.fleet.models import model
 from pilotcut.fleet.shifts import Shifts
@@ -138,6 +138,8 @@ def gradient(
     )
 
 
-def values(job: Job, weights: np.ndarray, samples: np.ndarray, shots: int, seed: int) -> np.ndarray:
+def values(
+    job: Job, weights: np.ndarray, samples: np.ndarray, shots: Shots, seed: int
+) -> np.ndarray:
     """Return a device's estimates of the samples' expectations, (samples,); see `gradient`."""
     return job.prepared.engine.values(weights, samples, shots, seed)

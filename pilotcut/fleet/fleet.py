@@ -1,0 +1,102 @@
+"""A fleet: the QPUs that a description names, what they are to a model, and where their work runs.
+
+The seam between devices and pilots: everything else in this package works on `Job`s and on a
+function that starts work on a device.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pilotcut.descriptions import PilotDescription, load_descriptions
+from pilotcut.errors import DescriptionError, UserError
+from pilotcut.fleet.sharing import FleetFacts, similarity
+from pilotcut.fleet.trainer import Result
+from pilotcut.fleet.work import Job
+from pilotcut.pilots.pilot import PilotState
+from pilotcut.tasks import TaskManager
+
+#: Seconds between two looks at pilots that are waited for.
+_LOOK_S = 0.2
+
+
+def load_fleet(path: str | Path) -> tuple[PilotDescription, ...]:
+    """Return the pilots of a description, each of which has a QPU.
+
+    Raises
+    ------
+    DescriptionError
+        With one line for every fault.
+    """
+    descriptions = load_descriptions(path)
+    faults = [
+        f"{path}: pilot '{d.name}': backend.qpu is missing, expected a QPU on every pilot of a "
+        f"fleet; describe one as pilot_descriptions/qpu_fleet.yaml does"
+        for d in descriptions
+        if d.backend.qpu is None
+    ]
+    if faults:
+        raise DescriptionError(faults)
+    return descriptions
+
+
+def jobs_of(
+    descriptions: Sequence[PilotDescription], model: str, qubits: int, engine: str
+) -> list[Job]:
+    """Return what each device has to do, compiled.
+
+    Raises
+    ------
+    UserError
+        With one line for every device that cannot run the model.
+    """
+    jobs, faults = [], []
+    for description in descriptions:
+        assert description.backend.qpu is not None
+        job = Job(description.name, description.backend.qpu, model, qubits, engine)
+        try:
+            job.prepared.engine  # noqa: B018 - compiles
+            jobs.append(job)
+        except UserError as error:
+            faults += [f"device '{description.name}': {fault}" for fault in error.faults]
+    if faults:
+        raise UserError(list(dict.fromkeys(faults)))
+    return jobs
+
+
+def facts_of(jobs: Sequence[Job], kappa: float) -> FleetFacts:
+    """Return what strategies may know of the devices."""
+    vectors = np.stack([job.prepared.vector for job in jobs])
+    success = np.array([job.prepared.success for job in jobs])
+    return FleetFacts(similarity(vectors, kappa), success)
+
+
+class OnPilots:
+    """Starts work on the pilots of the devices, and knows which of them are there.
+
+    Parameters
+    ----------
+    tasks
+        The task manager of the fleet's pilots.
+    """
+
+    def __init__(self, tasks: TaskManager) -> None:
+        self._tasks = tasks
+
+    def submit(self, device: str, fn: Callable[..., Any], *arguments: Any) -> Result:
+        """Start a function on the pilot of that name."""
+        return self._tasks.submit_task(fn, *arguments, pilot=device, name=f"{device}.{fn.__name__}")
+
+    def present(self) -> set[str]:
+        """Return the devices whose pilots are active; waits while none is and one may come."""
+        while True:
+            states = {pilot.name: pilot.state for pilot in self._tasks.pilots.pilots}
+            active = {name for name, state in states.items() if state is PilotState.ACTIVE}
+            if active or all(state.final for state in states.values()):
+                return active
+            time.sleep(_LOOK_S)
