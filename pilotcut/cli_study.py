@@ -32,13 +32,17 @@ if TYPE_CHECKING:
 _out = Console()
 _err = Console(stderr=True)
 
-_QUESTIONS = ("rq1", "rq2", "rq3", "rq4", "rq5", "all")
+_QUESTIONS = ("rq1", "rq2", "rq3", "rq4", "rq5", "fleet", "all")
+
+#: The fleet that the question of that name is asked of, from the root of the repository.
+_FLEET = Path("pilot_descriptions/qpu_fleet.yaml")
 _BASELINES = ("none", "addon")
 
 
 def study(
     questions: Annotated[
-        list[str] | None, typer.Argument(help="rq1 to rq5, or all.", show_default="all")
+        list[str] | None,
+        typer.Argument(help="rq1 to rq5, all of them, or fleet.", show_default="all"),
     ] = None,
     profile: Annotated[
         str, typer.Option(help="quick: minutes on two cores; full: five seeds and more.")
@@ -55,6 +59,9 @@ def study(
     data_dir: Annotated[
         Path | None, typer.Option(help="MNIST files; without them, scikit-learn's digits.")
     ] = None,
+    fleet: Annotated[
+        Path, typer.Option(help="QPUs of the question fleet, a pilot description.")
+    ] = _FLEET,
     show_cells: Annotated[
         bool, typer.Option("--list", help="Show what would be measured, and measure nothing.")
     ] = False,
@@ -62,13 +69,14 @@ def study(
     """Repeat the study of arXiv:2602.16233 on these pilots, and write a report.
 
     RQ1 training time over cuts, RQ2 reconstruction and speed-up, RQ3 stragglers and dispatch
-    policies, RQ4 accuracy, RQ5 robustness. Started again with the same --out, it measures only
+    policies, RQ4 accuracy, RQ5 robustness; fleet: the strategies of ArbiterQ (DAC 2025). Started
+    again with the same --out, it measures only
     what is missing.
     """
     from pilotcut.study.cells import StudyDirectory
     from pilotcut.study.run import conclude, measure
 
-    request = _request(questions or ["all"], profile, pilots, baseline, data_dir)
+    request = _request(questions or ["all"], profile, pilots, baseline, data_dir, fleet)
     place = StudyDirectory(out or Path("runs") / f"study-{datetime.now():%Y%m%d-%H%M%S}")
     if show_cells:
         _show_cells(request, place)
@@ -92,11 +100,13 @@ def _request(
     pilots: Path | None,
     baseline: str,
     data_dir: Path | None,
+    fleet: Path,
 ) -> Request:
     """Return what is asked for, after every mistake in it was looked for."""
     from pilotcut.descriptions import embedded, load_descriptions
+    from pilotcut.fleet.fleet import load_fleet
     from pilotcut.study.profiles import PROFILES, profile_of
-    from pilotcut.study.run import QUESTIONS, Request
+    from pilotcut.study.run import PAPER, QUESTIONS, Request
 
     faults = [fault for name in questions if (fault := _fault("question", name, _QUESTIONS))]
     faults += [fault for fault in [_fault("baseline", baseline, _BASELINES)] if fault]
@@ -108,10 +118,11 @@ def _request(
         _check_mnist(data_dir)
         chosen = replace(chosen, datasets=("iris", "mnist"), data_dir=str(data_dir.resolve()))
     return Request(
-        questions=[name for name in QUESTIONS if name in questions or "all" in questions],
+        questions=[n for n in QUESTIONS if n in questions or ("all" in questions and n in PAPER)],
         profile=chosen,
         descriptions=embedded(1) if pilots is None else load_descriptions(pilots),
         addon=baseline == "addon",
+        fleet=load_fleet(fleet) if "fleet" in questions or fleet.exists() else (),
     )
 
 

@@ -34,6 +34,11 @@ class Profile:
     extended_samples, extended_epochs, extended_seeds, extended_reps, extended_qubits,
     extended_batches
         Of what the paper leaves open (RQ4).
+    fleet_datasets, fleet_models, fleet_seeds, fleet_epochs, fleet_shots, fleet_rates
+        Of the trainings on a fleet: shots of every circuit, and learning rates of which each
+        strategy is shown with its best.
+    fleet_inference_shots, fleet_draws
+        Of the inference on a fleet: shots of every sample, and repetitions.
     """
 
     name: str
@@ -65,6 +70,14 @@ class Profile:
     extended_reps: tuple[int, ...] = (1, 2, 4)
     extended_qubits: tuple[int, ...] = (6, 8, 12)
     extended_batches: tuple[int, ...] = (8, 32)
+    fleet_datasets: tuple[str, ...] = ("iris",)
+    fleet_models: tuple[str, ...] = ("crx",)
+    fleet_seeds: tuple[int, ...] = (0, 1)
+    fleet_epochs: int = 12
+    fleet_shots: int = 1024
+    fleet_rates: tuple[float, ...] = (0.3, 1.0, 3.0)
+    fleet_inference_shots: int = 64
+    fleet_draws: int = 20
 
 
 QUICK = Profile("quick")
@@ -88,6 +101,10 @@ FULL = Profile(
     extended_seeds=(0, 1, 2, 3, 4),
     extended_reps=(1, 2, 3, 4),
     extended_batches=(4, 8, 32, 64),
+    fleet_datasets=("iris", "wine"),
+    fleet_models=("crz", "crx"),
+    fleet_seeds=(0, 1, 2, 3, 4),
+    fleet_epochs=30,
 )
 
 PROFILES = {profile.name: profile for profile in (QUICK, FULL)}

@@ -11,19 +11,21 @@ from typing import Any
 from pilotcut.alone import alone_in
 from pilotcut.descriptions import PilotDescription
 from pilotcut.errors import PilotError, TaskError, UserError
-from pilotcut.study import baseline, figures, rq1, rq2, rq3, rq4, rq5, tables
+from pilotcut.study import baseline, figures, fleet, rq1, rq2, rq3, rq4, rq5, tables
 from pilotcut.study.cells import Cell, StudyDirectory, unique
 from pilotcut.study.findings import Findings, Result
 from pilotcut.study.lab import Lab
 from pilotcut.study.profiles import Profile
 from pilotcut.tasks import TaskManager, as_completed
 
-QUESTIONS = ("rq1", "rq2", "rq3", "rq4", "rq5")
+#: Those of arXiv:2602.16233, and beside them that of ArbiterQ.
+PAPER = ("rq1", "rq2", "rq3", "rq4", "rq5")
+QUESTIONS = (*PAPER, fleet.NAME)
 
 #: Measured alone, one after the other, since they are timed.
 TIMED = {module.NAME: module.run for module in (rq1, rq2, rq3, baseline)}
 #: One task on a pilot each, as many at a time as there are workers.
-SIDE_BY_SIDE = {module.NAME: module.work for module in (rq4, rq5)}
+SIDE_BY_SIDE = {module.NAME: module.work for module in (rq4, rq5, fleet)}
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,15 @@ class Request:
         The pilots.
     addon
         Whether the addon's pipeline is measured beside ours.
+    fleet
+        The QPUs of the question of that name.
     """
 
     questions: Sequence[str]
     profile: Profile
     descriptions: Sequence[PilotDescription]
     addon: bool = False
+    fleet: Sequence[PilotDescription] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -79,6 +84,7 @@ def cells_of(request: Request) -> dict[str, list[Cell]]:
         "rq3": rq3.cells(profile),
         "rq4": rq4.cells(profile),
         "rq5": rq5.cells(profile),
+        fleet.NAME: fleet.cells(profile, request.fleet) if request.fleet else [],
     }
     wanted = {name: cells for name, cells in made.items() if name in request.questions}
     if "rq5" in wanted and "rq4" not in wanted:  # which evaluates the networks of that one
@@ -178,7 +184,7 @@ def conclude(request: Request, study: StudyDirectory) -> list[Findings]:
     found = []
     for name, cells in cells_of(replace(request, questions=QUESTIONS)).items():
         is_asked = name in request.questions
-        if is_asked or (name in QUESTIONS and _is_answered(cells, study)):
+        if is_asked or (cells and name in QUESTIONS and _is_answered(cells, study)):
             found.append(_answer(name, cells, study, addon))
     save(found, study.path, request.profile)
     return [one for one in found if one.question in request.questions]
@@ -203,7 +209,8 @@ def _findings(name: str, results: Sequence[Result], addon: Sequence[Result]) -> 
         return rq1.findings(results, addon)
     if name == rq2.NAME:
         return rq2.findings(results, addon)
-    return {rq3.NAME: rq3, rq4.NAME: rq4, rq5.NAME: rq5}[name].findings(results)
+    others = {module.NAME: module for module in (rq3, rq4, rq5, fleet)}
+    return others[name].findings(results)  # type: ignore[attr-defined, no-any-return]
 
 
 def save(found: Iterable[Findings], out: Path, profile: Profile) -> None:

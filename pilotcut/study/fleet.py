@@ -1,0 +1,406 @@
+"""The fleet: strategies of training, and schedules of inference, as in tables I and IV of ArbiterQ.
+
+Every strategy has the same data, start, seeds and circuits. How fast one is depends on its step
+size more than on anything else, so each is trained with several and shown with its best; the same
+numbers at one step size for all, and with epochs counted as EQC counts them, stand beside.
+Gate errors come in two kinds: the paper says how large they are and not of what kind, so the
+table has both ends, all incoherent and all coherent (see `QpuDescription.coherent_1q`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pilotcut.descriptions import PilotDescription
+from pilotcut.study import published
+from pilotcut.study.cells import Cell, save_result
+from pilotcut.study.findings import Findings, Plot, Result, Series, Table, Verdict, grouped
+from pilotcut.study.profiles import Profile
+
+NAME, TITLE = "fleet", "Fleet: does a model for every device pay off?"
+
+#: How a strategy is run: its name, and what is not as by default. The first five are table I.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "single": {"strategy": "single"},
+    "all-sharing": {"strategy": "all-sharing"},
+    "eqc": {"strategy": "eqc"},
+    "local-steps": {"strategy": "local-steps"},
+    "arbiterq": {"strategy": "arbiterq"},
+    "arbiterq, sum": {"strategy": "arbiterq", "combine": "sum"},
+    "eqc, dealt": {"strategy": "eqc", "dealt": True},
+}
+TABLE_I = tuple(VARIANTS)[:5]
+
+#: Gate errors: shares of the infidelity that are coherent.
+ERRORS = {"incoherent": 0.0, "coherent": 1.0}
+
+#: Converged is what has come so close to the lowest loss of all strategies, as a share of the way
+#: from the start.
+CLOSE = 0.05
+
+#: Epochs at the end whose mean is the converged loss.
+LAST = 5
+
+
+def cells(profile: Profile, fleet: Sequence[PilotDescription]) -> list[Cell]:
+    """Return a cell for every training; that of arbiterq has the inference too."""
+    return [
+        Cell(
+            NAME,
+            f"{dataset}-{model}-{errors}-{variant.replace(', ', '-')}-seed{seed}",
+            {
+                "dataset": dataset,
+                "model": model,
+                "errors": errors,
+                "variant": variant,
+                "seed": seed,
+                "rates": list(profile.fleet_rates),
+                "epochs": profile.fleet_epochs,
+                "shots": profile.fleet_shots,
+                "inference_shots": profile.fleet_inference_shots,
+                "draws": profile.fleet_draws,
+                "fleet": _described(fleet, ERRORS[errors]),
+            },
+        )
+        for dataset in profile.fleet_datasets
+        for model in profile.fleet_models
+        for errors in ERRORS
+        for seed in profile.fleet_seeds
+        for variant in VARIANTS
+    ]
+
+
+def _described(fleet: Sequence[PilotDescription], coherent: float) -> dict[str, Any]:
+    """Return the QPUs as they stand in a file, each turning too far or not far enough."""
+    described = {}
+    for k, pilot in enumerate(fleet):
+        assert pilot.backend.qpu is not None
+        qpu = pilot.backend.qpu.model_dump(mode="json", exclude_unset=True)
+        if coherent and pilot.backend.qpu.like is None:
+            signs = np.random.default_rng(k).choice([-1.0, 1.0], 2)
+            qpu |= {"coherent_1q": coherent * signs[0], "coherent_2q": coherent * signs[1]}
+        described[pilot.name] = qpu
+    return described
+
+
+def work(cell: Cell, run_dir: Path, place: Path) -> None:
+    """Train at every rate, infer where the cell has that too, and write the result."""
+    save_result(place, cell, evaluate(cell))
+
+
+def evaluate(cell: Cell) -> dict[str, Any]:
+    """Return losses by epoch, one list for each rate, and losses of inference."""
+    from pilotcut.descriptions.qpu import QpuDescription
+    from pilotcut.fleet.config import FleetConfig
+    from pilotcut.fleet.run import dataset_of, trainer_of
+    from pilotcut.fleet.work import Job
+
+    settings = cell.settings
+    config = FleetConfig.of(
+        {
+            "fleet": "",
+            **{name: settings[name] for name in ("dataset", "model", "seed", "epochs", "shots")},
+            **VARIANTS[settings["variant"]],
+        }
+    )
+    jobs = [
+        Job(name, QpuDescription(**qpu), config.model, config.qubits)
+        for name, qpu in settings["fleet"].items()
+    ]
+    data = dataset_of(config)
+    found: dict[str, Any] = {"train": [], "test": [], "accuracy": [], "modelled_s": []}
+    for rate in settings["rates"]:
+        trainer = trainer_of(replace(config, learning_rate=rate), jobs, data)
+        epochs = list(trainer.run())
+        found["train"].append([float(np.nanmean(e.train_losses)) for e in epochs])
+        found["test"].append([float(np.nanmean(e.losses)) for e in epochs])
+        found["accuracy"].append([float(np.nanmean(e.accuracies)) for e in epochs])
+        found["modelled_s"].append([e.modelled_s for e in epochs])
+        found["circuits"] = epochs[-1].circuits
+        if settings["variant"] == "arbiterq":
+            found.setdefault("inference", []).append(_inference(settings, jobs, trainer, data))
+    return found
+
+
+def _inference(settings: Mapping[str, Any], jobs: Any, trainer: Any, data: Any) -> dict[str, Any]:
+    """Return mean losses over the test samples, and modelled seconds, over several draws."""
+    from pilotcut.fleet.infer import Fleet
+    from pilotcut.fleet.work import mean_loss
+
+    weights = np.stack([trainer.strategy.weights_of(k) for k in range(len(jobs))])
+    fleet, shots = Fleet(jobs, weights), settings["inference_shots"]
+    found: dict[str, list[float]] = {}
+    for draw in range(settings["draws"]):
+        seed = int(np.random.SeedSequence([settings["seed"], draw]).generate_state(1)[0])
+        batch = fleet.batch_based(data.x_test, shots, seed)
+        ways = {
+            "batch": batch,
+            "same shots": fleet.shot_oriented(data.x_test, shots, seed),
+            "same time": fleet.shot_oriented(data.x_test, shots, seed, makespan_s=batch.makespan_s),
+        }
+        for name, one in ways.items():
+            found.setdefault(name, []).append(mean_loss(one.values, data.y_test))
+            found.setdefault(f"{name}, s", []).append(one.makespan_s)
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+# -- what the cells say together -------------------------------------------------------
+
+
+def findings(results: Sequence[Result]) -> Findings:
+    """Return what the trainings say of the strategies."""
+    rows = list(_rows(results))
+    best = list(_best(rows))
+    return Findings(
+        question=NAME,
+        title=TITLE,
+        mode="shots drawn from the exact law of noisy devices, distributed as Aer's counts",
+        answer=_answer(best, results),
+        published=published.FLEET,
+        verdicts=_verdicts(best, results),
+        tables=_tables(rows, best, results) if results else [],
+        plots=_plots(results),
+    )
+
+
+def _rows(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+    """Yield what each training came to: one row for each seed, variant and rate."""
+    for key, some in grouped(results, "dataset", "model", "errors", "seed").items():
+        start = float(np.mean([r["train"][0][0] for r in some]))
+        reached = [np.mean(curve[-LAST:]) for r in some for curve in r["train"]]
+        lowest = float(np.min(reached))
+        target = lowest + CLOSE * (start - lowest)
+        for r in some:
+            for k, rate in enumerate(r["rates"]):
+                yield {
+                    **dict(zip(("dataset", "model", "errors", "seed"), key, strict=True)),
+                    "variant": r["variant"],
+                    "rate": rate,
+                    "epochs": crossing(r["train"][k], target),
+                    "most": r["epochs"],
+                    "seconds": _at(r["modelled_s"][k], crossing(r["train"][k], target)),
+                    "train": float(np.mean(r["train"][k][-LAST:])),
+                    "test": float(np.mean(r["test"][k][-LAST:])),
+                    "accuracy": float(np.mean(r["accuracy"][k][-LAST:])),
+                    "inference": r["inference"][k] if r["variant"] == "arbiterq" else None,
+                }
+
+
+def crossing(curve: Sequence[float], target: float) -> float:
+    """Return when a curve first falls to a target, in epochs, linear between them; else infinity.
+
+    Examples
+    --------
+    >>> crossing([1.0, 0.5, 0.1], 0.3)
+    1.5
+    """
+    below = np.flatnonzero(np.asarray(curve) <= target)
+    if not len(below):
+        return float("inf")
+    last = int(below[0])
+    if last == 0:
+        return 0.0
+    high, low = curve[last - 1], curve[last]
+    return last - 1 + (high - target) / (high - low)
+
+
+def _at(seconds: Sequence[float], epochs: float) -> float:
+    """Return the modelled seconds at a fraction of epochs."""
+    if not np.isfinite(epochs):
+        return float("inf")
+    return float(np.interp(epochs, range(len(seconds)), seconds))
+
+
+def _summed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one row for all seeds: who has not arrived counts as one epoch late."""
+    late = [min(row["epochs"], row["most"] + 1) for row in rows]
+    return {
+        **{name: rows[0][name] for name in ("dataset", "model", "errors", "variant", "rate")},
+        "seeds": len(rows),
+        "arrived": sum(np.isfinite(row["epochs"]) for row in rows),
+        "epochs": float(np.mean(late)),
+        "seconds": float(np.median([row["seconds"] for row in rows])),
+        "train": float(np.mean([row["train"] for row in rows])),
+        "test": float(np.mean([row["test"] for row in rows])),
+        "spread": float(np.std([row["test"] for row in rows])),
+        "accuracy": float(np.mean([row["accuracy"] for row in rows])),
+        "inference": [row["inference"] for row in rows],
+    }
+
+
+_CASE = ("dataset", "model", "errors")
+
+
+def _best(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield for every case and variant its sum over seeds, at the rate with the fewest epochs."""
+    for some in grouped(rows, *_CASE, "variant").values():
+        rates = [_summed(same) for same in grouped(some, "rate").values()]
+        yield min(rates, key=lambda row: (row["epochs"], row["train"]))
+
+
+def _ratios(best: Sequence[dict[str, Any]], errors: str, value: str) -> list[float]:
+    """Return eqc over arbiterq of a value, one for each data set and model."""
+    found = []
+    for some in grouped([row for row in best if row["errors"] == errors], *_CASE).values():
+        by_name = {row["variant"]: row for row in some}
+        if {"eqc", "arbiterq"} <= by_name.keys():
+            found.append(by_name["eqc"][value] / by_name["arbiterq"][value])
+    return found
+
+
+def _gains(best: Sequence[dict[str, Any]], errors: str, way: str) -> list[float]:
+    """Return by how much of the batch-based loss a schedule is lower, one for each training."""
+    return [
+        1.0 - one[way] / one["batch"]
+        for row in best
+        if row["variant"] == "arbiterq" and row["errors"] == errors
+        for one in row["inference"]
+    ]
+
+
+def _answer(best: Sequence[dict[str, Any]], results: Sequence[Result]) -> str:
+    if not results:
+        return "Not answered yet: trainings are missing."
+    parts = []
+    for errors in ERRORS:
+        speed, loss = _ratios(best, errors, "epochs"), _ratios(best, errors, "test")
+        if speed:
+            parts.append(
+                f"with {errors} errors arbiterq converges {np.mean(speed):.2f} times as fast as "
+                f"eqc and to {100 * (1 - 1 / np.mean(loss)):+.1f} % less loss, and shot-oriented "
+                f"inference has {100 * np.mean(_gains(best, errors, 'same shots')):+.1f} % less "
+                f"loss at the same shots, {100 * np.mean(_gains(best, errors, 'same time')):+.1f} "
+                f"% at the same time"
+            )
+    return "; ".join(parts) + "."
+
+
+def _verdicts(best: Sequence[dict[str, Any]], results: Sequence[Result]) -> list[Verdict]:
+    verdicts = []
+    for errors in ERRORS:
+        speed, loss = _ratios(best, errors, "epochs"), _ratios(best, errors, "test")
+        if not speed:
+            continue
+        gain = float(np.mean(_gains(best, errors, "same time")))
+        verdicts += [
+            Verdict(
+                f"{errors} errors: arbiterq converges at least 2 times as fast as eqc",
+                f"{np.mean(speed):.2f} times ({min(speed):.2f} to {max(speed):.2f})",
+                float(np.mean(speed)) >= 2.0,
+            ),
+            Verdict(
+                f"{errors} errors: arbiterq has a lower converged loss than eqc",
+                f"{100 * (1 - 1 / np.mean(loss)):+.1f} % lower",
+                float(np.mean(loss)) > 1.0,
+            ),
+            Verdict(
+                f"{errors} errors: shot-oriented inference has at least 10 % less loss",
+                f"{100 * gain:+.1f} % at the same time",
+                gain >= 0.10,
+            ),
+        ]
+    return verdicts
+
+
+def _tables(
+    rows: Sequence[dict[str, Any]], best: Sequence[dict[str, Any]], results: Sequence[Result]
+) -> list[Table]:
+    by_rate = [_summed(same) for same in grouped(rows, *_CASE, "variant", "rate").values()]
+    return [
+        _training_table([row for row in best if row["variant"] in TABLE_I]),
+        _rates_table(by_rate),
+        _inference_table(best),
+    ]
+
+
+def _training_table(best: Sequence[dict[str, Any]]) -> Table:
+    columns = ["data set", "model", "errors", "strategy", "rate", "epochs", "arrived", "device s"]
+    columns += ["train loss", "test loss", "± seeds", "accuracy"]
+    shown = [
+        [
+            *(row[name] for name in (*_CASE, "variant", "rate", "epochs")),
+            f"{row['arrived']} of {row['seeds']}",
+            *(row[name] for name in ("seconds", "train", "test", "spread", "accuracy")),
+        ]
+        for row in best
+    ]
+    formats = {"epochs": ".1f", "device s": ".0f", "train loss": ".4f", "test loss": ".4f"}
+    formats |= {"± seeds": ".4f", "accuracy": ".1%", "rate": "g"}
+    note = (
+        f"Means over seeds and devices, each strategy at its best rate. Epochs: until the training "
+        f"loss has come within {CLOSE:.0%} of the way to the lowest converged one of all "
+        f"strategies of the same seed; who has not arrived counts as one epoch more than were "
+        f"trained. Every device runs the same circuits under every strategy. Losses: the last "
+        f"{LAST} epochs."
+    )
+    return Table("table_i", "Training (table I), same circuits", columns, shown, formats, note)
+
+
+def _rates_table(by_rate: Sequence[dict[str, Any]]) -> Table:
+    """Return epochs at every rate, of the variants too: one row for each case and variant."""
+    rates = sorted({row["rate"] for row in by_rate})
+    shown: list[list[Any]] = []
+    for key, some in grouped(by_rate, *_CASE, "variant").items():
+        of_rate = {row["rate"]: row["epochs"] for row in some}
+        shown.append([*key, *(of_rate.get(rate) for rate in rates)])
+    columns = ["data set", "model", "errors", "strategy", *(f"rate {rate:g}" for rate in rates)]
+    note = (
+        "Epochs until the same target. 'eqc, dealt' counts epochs as EQC does: the fleet goes "
+        "through the samples once, a tenth of the circuits of the other rows on ten devices. "
+        "'arbiterq, sum' adds the neighbours' weighted gradients and does not average."
+    )
+    formats = dict.fromkeys(columns[4:], ".1f")
+    return Table("rates", "Epochs at one rate for all", columns, shown, formats, note)
+
+
+def _inference_table(best: Sequence[dict[str, Any]]) -> Table:
+    columns = ["data set", "model", "errors", "batch-based", "shot-oriented, same shots", "less"]
+    columns += ["shot-oriented, same time", "less ", "s batch-based", "s shot-oriented"]
+    shown = []
+    for row in best:
+        if row["variant"] != "arbiterq":
+            continue
+        mean = {
+            name: float(np.mean([one[name] for one in row["inference"]]))
+            for name in row["inference"][0]
+        }
+        shown.append(
+            [
+                *(row[name] for name in _CASE),
+                mean["batch"],
+                mean["same shots"],
+                1.0 - mean["same shots"] / mean["batch"],
+                mean["same time"],
+                1.0 - mean["same time"] / mean["batch"],
+                mean["batch, s"],
+                mean["same shots, s"],
+            ]
+        )
+    formats = dict.fromkeys(columns[3:7], ".4f") | {"less": "+.1%", "less ": "+.1%"}
+    formats |= {"s batch-based": ".3f", "s shot-oriented": ".3f"}
+    note = (
+        "Losses of the test samples with arbiterq's models. Shots and seconds include the "
+        "warm-up; seconds are modelled, until the last device has ended."
+    )
+    return Table("table_iv", "Inference (table IV)", columns, shown, formats, note)
+
+
+def _plots(results: Sequence[Result]) -> list[Plot]:
+    plots = []
+    for (dataset, model, errors), some in grouped(results, *_CASE).items():
+        series = []
+        for (variant,), same in grouped(some, "variant").items():
+            if variant in TABLE_I:
+                curves = np.array([r["train"] for r in same])  # (seeds, rates, epochs)
+                rate = int(curves.mean(axis=(0, 2)).argmin())
+                mean = curves[:, rate].mean(axis=0).tolist()
+                series.append(Series(variant, list(range(len(mean))), mean))
+        title = f"{dataset}, model {model}, {errors} errors"
+        name = f"{dataset}_{model}_{errors}".replace("-", "_")
+        plots.append(Plot(name, title, "epoch", "training loss", series, log_y=True))
+    return plots
