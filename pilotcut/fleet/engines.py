@@ -11,7 +11,7 @@ from qiskit_aer import AerSimulator
 
 from pilotcut.backends.device import Device
 from pilotcut.fleet.compilation import Compilation
-from pilotcut.fleet.law import Law
+from pilotcut.fleet.law import Law, observed_qubits, touched
 from pilotcut.fleet.shifts import Shifts
 from pilotcut.training.model import Model
 
@@ -61,18 +61,16 @@ class CountedCircuits:
 
     def __init__(self, model: Model, compilation: Compilation, device: Device) -> None:
         self._shifts = Shifts.of(model)
-        used = {q for step in compilation.steps for q in step.qubits}
-        used |= {*compilation.initial_layout, *compilation.final_layout}
-        qubits = range(device.qubits) if device.direct else sorted(used)
+        qubits = list(range(device.qubits)) if device.direct else touched(compilation)
         place = {qubit: k for k, qubit in enumerate(qubits)}
-        read = [compilation.final_layout[q] for q in _observed(model)]
+        read = [compilation.final_layout[q] for q in observed_qubits(model)]
         self._circuit = _measured(compilation.circuit, place, [place[q] for q in read])
         self._order = [*model.inputs, *model.weights]
         if device.direct:
             self._backend = device.direct
         else:
             self._backend = AerSimulator(
-                noise_model=device.noise_on(list(qubits)), method="density_matrix"
+                noise_model=device.noise_on(qubits), method="density_matrix"
             )
 
     def shifted(
@@ -95,11 +93,6 @@ class CountedCircuits:
         result = sampler.run([(self._circuit, values)], shots=shots).result()[0]
         found = 1.0 - 2.0 * _odd(result.data.read.array).mean(axis=-1)
         return found.reshape(len(weights), len(samples))
-
-
-def _observed(model: Model) -> list[int]:
-    (label,) = model.observable.paulis.to_labels()
-    return [q for q, letter in enumerate(reversed(label)) if letter == "Z"]
 
 
 def _measured(circuit: QuantumCircuit, place: dict[int, int], read: list[int]) -> QuantumCircuit:
