@@ -47,7 +47,8 @@ class QpuDescription(BaseModel):
         ``module:attribute`` of a `BackendV2` or of what makes one. No numbers beside it, except
         ``reset_us`` and ``offline``.
     simulate
-        Whether Aer plays the backend of that name, from its target; otherwise it runs itself.
+        Whether Aer plays the backend of that name, from its target; otherwise it runs itself,
+        with the errors that it has: Qiskit's fake backends know more than their target says.
     qubits, topology
         How many, and how they are coupled.
     basis_gates
