@@ -6,17 +6,17 @@ Knows descriptions and Qiskit; refuses to know what runs on the device, and wher
 from __future__ import annotations
 
 import importlib
-import warnings
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-from qiskit.circuit import Measure, QuantumCircuit
+from qiskit.circuit import Gate, Measure, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.providers import BackendV2, QubitProperties
 from qiskit.transpiler import CouplingMap, InstructionProperties, Target
-from qiskit_aer.noise import NoiseModel, QuantumError
-from qiskit_aer.noise.device import basic_device_gate_errors, basic_device_readout_errors
+from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError
+from qiskit_aer.noise.device import basic_device_gate_errors
 
 from pilotcut.descriptions.faults import hint
 from pilotcut.descriptions.qpu import TWO_QUBITS, VIRTUAL, QpuDescription
@@ -69,21 +69,36 @@ class Device:
         """Return the noise of some qubits, which are numbered from 0 in their order here."""
         place = {qubit: k for k, qubit in enumerate(qubits)}
         noise = NoiseModel(basis_gates=sorted(self._gates()))
-        for (name, where), error in self.gate_errors.items():
-            if place.keys() >= {*where}:
-                noise.add_quantum_error(error, name, [place[q] for q in where])
-        for where, readout in basic_device_readout_errors(target=self.target):
-            if place.keys() >= {*where}:
-                noise.add_readout_error(readout, [place[q] for q in where])
+        for name, places in self.target.items():
+            for where in places or ():
+                if where is None or not place.keys() >= {*where} or name == "measure":
+                    continue
+                error = self.gate_noise(name, where).error
+                if error is not None:
+                    noise.add_quantum_error(error, name, [place[q] for q in where])
+        for qubit, k in place.items():
+            ones, zeros = self.readout_errors(qubit)
+            if ones or zeros:
+                flips = ReadoutError([[1 - ones, ones], [zeros, 1 - zeros]])
+                noise.add_readout_error(flips, [k])
         return noise
 
-    @cached_property
-    def gate_errors(self) -> dict[tuple[str, tuple[int, ...]], QuantumError]:
-        """What happens after each gate, by its name and qubits; see `noise_model`."""
-        with warnings.catch_warnings():  # of Aer, where a device's T2 is above 2 T1
-            warnings.simplefilter("ignore")
-            errors = basic_device_gate_errors(target=self.target)
-        return {(name, tuple(qubits)): error for name, qubits, error in errors}
+    def gate_noise(self, name: str, qubits: tuple[int, ...]) -> GateNoise:
+        """Return the noise of a gate of the device; what the target does not give is none."""
+        about, times = self._about(name, qubits), self.target.qubit_properties
+        is_gate = isinstance(self.target.operation_from_name(name), Gate)
+        return GateNoise(
+            _number(about, "duration"),
+            _number(about, "error") if is_gate else 0.0,
+            tuple(_relaxation_s(times[q] if times else None) for q in qubits),
+        )
+
+    def readout_errors(self, qubit: int) -> tuple[float, float]:
+        """Return the probabilities that 0 is read as 1, and 1 as 0."""
+        about = self._about("measure", (qubit,))
+        if hasattr(about, "prob_meas1_prep0") and hasattr(about, "prob_meas0_prep1"):
+            return _number(about, "prob_meas1_prep0"), _number(about, "prob_meas0_prep1")
+        return (_number(about, "error"),) * 2
 
     def _gates(self) -> Iterator[str]:
         known = get_standard_gate_name_mapping()
@@ -109,8 +124,57 @@ class Device:
         return max(clock, default=0.0) + readout + self.reset_s
 
     def _duration_s(self, name: str, qubits: tuple[int, ...]) -> float:
-        properties = self.target[name].get(qubits) if name in self.target else None
-        return (properties and properties.duration) or 0.0
+        return _number(self._about(name, qubits), "duration")
+
+    def _about(self, name: str, qubits: tuple[int, ...]) -> object:
+        """Return what the target gives of an operation, None if it gives nothing."""
+        return (self.target.get(name) or {}).get(qubits)
+
+
+@dataclass(frozen=True)
+class GateNoise:
+    """What decides the noise of a gate: gates with the same numbers have the same.
+
+    Parameters
+    ----------
+    duration_s
+        In seconds.
+    infidelity
+        Average gate infidelity, with the relaxation during the gate.
+    relaxation_s
+        T1 and T2 of each qubit in seconds, T2 at most 2 T1.
+    """
+
+    duration_s: float
+    infidelity: float
+    relaxation_s: tuple[tuple[float, float], ...]
+
+    @property
+    def error(self) -> QuantumError | None:
+        """It as Aer's device models have it, None if there is none."""
+        return _quantum_error(self)
+
+
+@lru_cache(maxsize=1024)
+def _quantum_error(noise: GateNoise) -> QuantumError | None:
+    n = len(noise.relaxation_s)
+    qubits = [QubitProperties(t1=t1, t2=t2) for t1, t2 in noise.relaxation_s]
+    alone = Target(num_qubits=n, qubit_properties=qubits)
+    about = InstructionProperties(duration=noise.duration_s, error=noise.infidelity)
+    alone.add_instruction(Gate("any", n, []), {tuple(range(n)): about})
+    return next((error for _, _, error in basic_device_gate_errors(target=alone)), None)
+
+
+def _number(about: object, name: str) -> float:
+    """Return what a target says about something, 0 where it says nothing or NaN."""
+    value = getattr(about, name, None)
+    return 0.0 if value is None or math.isnan(value) else float(value)
+
+
+def _relaxation_s(about: object) -> tuple[float, float]:
+    """Return T1 and T2; a time that the target does not give is as long as the other lets it."""
+    t1 = _number(about, "t1") or math.inf
+    return t1, min(_number(about, "t2") or math.inf, 2 * t1)
 
 
 def device_of(name: str, description: QpuDescription) -> Device:

@@ -24,6 +24,13 @@ TWO_QUBITS = ("cz", "cx", "ecr", "rzz", "iswap")
 #: Gates that only move the phase of the control electronics: no time, no error.
 VIRTUAL = ("rz", "p")
 
+#: One-qubit gates into which Qiskit translates any other: all of one of these.
+_COMPLETE = (
+    {"u"},
+    *({phase, turn} for phase in VIRTUAL for turn in ("sx", "sxdg", "h", "rx")),
+    *({"rx", turn} for turn in ("ry", "h")),
+)
+
 #: What has to be said of a QPU that is not like a known one.
 _NEEDED = ("qubits", "infidelity_1q", "infidelity_2q", "t1_us", "t2_us")
 
@@ -40,7 +47,8 @@ class QpuDescription(BaseModel):
         ``module:attribute`` of a `BackendV2` or of what makes one. No numbers beside it, except
         ``reset_us`` and ``offline``.
     simulate
-        Whether Aer plays the backend of that name, from its target; otherwise it runs itself.
+        Whether Aer plays the backend of that name, from its target; otherwise it runs itself,
+        with the errors that it has: Qiskit's fake backends know more than their target says.
     qubits, topology
         How many, and how they are coupled.
     basis_gates
@@ -108,6 +116,8 @@ class QpuDescription(BaseModel):
             raise _misfit(f"gates out of {', '.join((*ONE_QUBIT, *TWO_QUBITS))}")
         if not any(gate in TWO_QUBITS for gate in value):
             raise _misfit(f"one of {', '.join(TWO_QUBITS)} among them")
+        if not any(gates <= {*value} for gates in _COMPLETE):
+            raise _misfit("u, rz and sx, or rx and ry among them, to make any one-qubit gate of")
         return value
 
     @field_validator("offline")

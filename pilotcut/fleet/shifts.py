@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from qiskit.circuit import Operation
 
 from pilotcut.errors import UserError
 from pilotcut.training.model import Model
@@ -70,9 +71,13 @@ def _rule(model: Model, weight: int) -> tuple[tuple[float, float], ...]:
         if any(parameter in getattr(p, "parameters", ()) for p in instruction.operation.params)
     ]
     if len(places) != 1 or list(places[0].params) != [parameter] or places[0].name not in _RULES:
-        names = ", ".join(f"{gate.name}({gate.params})" for gate in places) or "no gate"
+        names = ", ".join(_written(gate) for gate in places) or "no gate"
         raise UserError(
             f"weight '{parameter.name}' stands in {names}, expected as the plain angle of one gate "
             f"out of {', '.join(_RULES)}"
         )
     return _RULES[places[0].name]
+
+
+def _written(gate: Operation) -> str:
+    return f"{gate.name}({', '.join(map(str, gate.params))})"
