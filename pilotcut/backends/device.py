@@ -8,14 +8,15 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
+import numpy as np
 from qiskit.circuit import Gate, Measure, QuantumCircuit
-from qiskit.circuit.library import get_standard_gate_name_mapping
+from qiskit.circuit.library import RXGate, RZZGate, get_standard_gate_name_mapping
 from qiskit.providers import BackendV2, QubitProperties
 from qiskit.transpiler import CouplingMap, InstructionProperties, Target
-from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError
+from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError, coherent_unitary_error
 from qiskit_aer.noise.device import basic_device_gate_errors
 
 from pilotcut.descriptions.faults import hint
@@ -39,6 +40,9 @@ class Device:
         Epochs, from the first up to and without the second, in which it is away.
     direct
         The backend that runs circuits itself; None where Aer plays it.
+    coherent
+        For one- and for two-qubit gates how much of the infidelity is a turn too far, from -1 to
+        1; see `QpuDescription`.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Device:
     reset_s: float = 0.0
     offline: tuple[tuple[int, int], ...] = ()
     direct: BackendV2 | None = field(default=None, repr=False)
+    coherent: tuple[float, float] = (0.0, 0.0)
 
     @property
     def qubits(self) -> int:
@@ -87,11 +92,11 @@ class Device:
         """Return the noise of a gate of the device; what the target does not give is none."""
         about, times = self._about(name, qubits), self.target.qubit_properties
         is_gate = isinstance(self.target.operation_from_name(name), Gate)
-        return GateNoise(
-            _number(about, "duration"),
-            _number(about, "error") if is_gate else 0.0,
-            tuple(_relaxation_s(times[q] if times else None) for q in qubits),
-        )
+        infidelity = _number(about, "error") if is_gate else 0.0
+        coherent = self.coherent[len(qubits) - 1] if is_gate else 0.0
+        relaxation_s = tuple(_relaxation_s(times[q] if times else None) for q in qubits)
+        noise = GateNoise(_number(about, "duration"), infidelity, relaxation_s)
+        return noise.turning(coherent) if coherent else noise
 
     def readout_errors(self, qubit: int) -> tuple[float, float]:
         """Return the probabilities that 0 is read as 1, and 1 as 0."""
@@ -140,14 +145,39 @@ class GateNoise:
     duration_s
         In seconds.
     infidelity
-        Average gate infidelity, with the relaxation during the gate.
+        Average gate infidelity, with the relaxation during the gate and without the turn.
     relaxation_s
         T1 and T2 of each qubit in seconds, T2 at most 2 T1.
+    turn
+        Angle θ in radians by which the gate turns too far, about X or about ZZ, before all else;
+        its average infidelity is sin²(θ/2) d / (d + 1), d = 2 or 4, on top.
     """
 
     duration_s: float
     infidelity: float
     relaxation_s: tuple[tuple[float, float], ...]
+    turn: float = 0.0
+
+    def turning(self, coherent: float) -> GateNoise:
+        """Return it with a share of what is not relaxation as a turn, from -1 to 1."""
+        kept = [
+            (1.0 + 2.0 * math.exp(-self.duration_s / t2) + math.exp(-self.duration_s / t1)) / 4.0
+            for t1, t2 in self.relaxation_s
+        ]
+        dim = 2.0 ** len(kept)
+        beyond = max(self.infidelity - (1.0 - math.prod(kept)) * dim / (dim + 1.0), 0.0)
+        angle = 2.0 * math.asin(math.sqrt(abs(coherent) * beyond * (dim + 1.0) / dim))
+        return replace(
+            self,
+            infidelity=self.infidelity - abs(coherent) * beyond,
+            turn=math.copysign(angle, coherent),
+        )
+
+    @property
+    def unitary(self) -> np.ndarray:
+        """The turn, (2, 2) or (4, 4)."""
+        gate = RXGate(self.turn) if len(self.relaxation_s) == 1 else RZZGate(self.turn)
+        return np.asarray(gate.to_matrix())
 
     @property
     def error(self) -> QuantumError | None:
@@ -162,7 +192,11 @@ def _quantum_error(noise: GateNoise) -> QuantumError | None:
     alone = Target(num_qubits=n, qubit_properties=qubits)
     about = InstructionProperties(duration=noise.duration_s, error=noise.infidelity)
     alone.add_instruction(Gate("any", n, []), {tuple(range(n)): about})
-    return next((error for _, _, error in basic_device_gate_errors(target=alone)), None)
+    error = next((error for _, _, error in basic_device_gate_errors(target=alone)), None)
+    if not noise.turn:
+        return error
+    turned = coherent_unitary_error(noise.unitary)
+    return turned if error is None else turned.compose(error)
 
 
 def _number(about: object, name: str) -> float:
@@ -187,7 +221,8 @@ def device_of(name: str, description: QpuDescription) -> Device:
     """
     reset_s, offline = description.reset_us * 1e-6, description.offline
     if description.like is None:
-        return Device(name, target_of(description), reset_s, offline)
+        coherent = (description.coherent_1q, description.coherent_2q)
+        return Device(name, target_of(description), reset_s, offline, coherent=coherent)
     backend = _known_backend(name, description.like)
     direct = None if description.simulate else backend
     return Device(name, backend.target, reset_s, offline, direct)

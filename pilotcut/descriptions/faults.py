@@ -49,6 +49,8 @@ EXPECTED = {
     "backend.qpu.basis_gates": "a list such as [rz, sx, x, cz]",
     "backend.qpu.infidelity_1q": "a number from 0 to 0.5",
     "backend.qpu.infidelity_2q": "a number from 0 to 0.75",
+    "backend.qpu.coherent_1q": "a number from -1 to 1",
+    "backend.qpu.coherent_2q": "a number from -1 to 1",
     "backend.qpu.t1_us": "microseconds, a number above 0",
     "backend.qpu.t2_us": "microseconds, a number above 0",
     "backend.qpu.gate_1q_ns": "nanoseconds, a number from 0 up",

@@ -55,6 +55,10 @@ class QpuDescription(BaseModel):
         Names of Qiskit's gates; ``rz`` and ``p`` take no time and make no error.
     infidelity_1q, infidelity_2q
         Average gate infidelity of one- and two-qubit gates.
+    coherent_1q, coherent_2q
+        How much of what is not relaxation in the infidelity is a turn too far, always by the same
+        angle about X on one qubit and about ZZ on two: from 0, all of it is depolarisation, to
+        1; with a minus sign the gate does not turn far enough.
     t1_us, t2_us
         Relaxation and decoherence time, in microseconds.
     gate_1q_ns, gate_2q_ns
@@ -81,6 +85,8 @@ class QpuDescription(BaseModel):
     basis_gates: tuple[str, ...] = ("rz", "sx", "x", "cz")
     infidelity_1q: float | None = Field(default=None, ge=0.0, le=0.5)
     infidelity_2q: float | None = Field(default=None, ge=0.0, le=0.75)
+    coherent_1q: float = Field(default=0.0, ge=-1.0, le=1.0)
+    coherent_2q: float = Field(default=0.0, ge=-1.0, le=1.0)
     t1_us: float | None = Field(default=None, gt=0.0)
     t2_us: float | None = Field(default=None, gt=0.0)
     gate_1q_ns: float = Field(default=30.0, ge=0.0)
