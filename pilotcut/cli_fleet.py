@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pilotcut.fleet.infer import Inference
     from pilotcut.fleet.run import FleetRun
     from pilotcut.fleet.trainer import Epoch
+    from pilotcut.fleet.work import Job
+    from pilotcut.training.data import Dataset
 
 app = typer.Typer(help="Train and infer on a fleet of unlike QPUs.", no_args_is_help=True)
 
@@ -41,6 +43,7 @@ _Threshold = Annotated[
     float | None,
     typer.Option(help="Least similarity of devices that share.", show_default="0.01"),
 ]
+_Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 
 @app.command()
@@ -50,41 +53,58 @@ def show(
     model: _Model = None,
     kappa: _Kappa = None,
     threshold: _Threshold = None,
+    as_json: _Json = False,
 ) -> None:
     """Show what the devices are to a model: SWAPs, success, speed, and who is like whom."""
-    from pilotcut.fleet.behaviour import behaviour
     from pilotcut.fleet.config import FleetConfig
-    from pilotcut.fleet.fleet import facts_of, jobs_of, load_fleet
-    from pilotcut.fleet.sharing import groups
+    from pilotcut.fleet.fleet import jobs_of, load_fleet
 
     given = {"dataset": dataset, "fleet": str(fleet), "model": model, "kappa": kappa}
     config = FleetConfig.of(given | {"threshold": threshold})
-    jobs = jobs_of(load_fleet(fleet), config.model, config.qubits, config.engine)
-    facts = facts_of(jobs, config.kappa)
-    group_of = {
-        device: number
-        for number, group in enumerate(groups(facts.alike, config.threshold), start=1)
-        for device in group
-    }
+    jobs = jobs_of(load_fleet(fleet), config.model, config.qubits, config.engine, runs=False)
+    shown = _shown(config, jobs)
+    if as_json:
+        print(json.dumps(shown))
+        return
     table = Table()
     for name in ("device", "SWAPs", "success", "shots/s", "group", "most like"):
         table.add_column(name, justify="left" if name in ("device", "most like") else "right")
-    for k, job in enumerate(jobs):
-        prepared = job.prepared
-        swaps = behaviour(prepared.compilation, prepared.device.target).swaps.sum()
-        others = facts.alike[k].copy()
-        others[k] = -1.0
-        nearest = int(others.argmax())
-        like = f"{jobs[nearest].device} ({others[nearest]:.2g})" if len(jobs) > 1 else "-"
+    for one in shown:
+        like = one["most_like"]
         table.add_row(
-            escape(job.device),
-            str(swaps),
-            f"{prepared.success:.3f}",
-            f"{1 / prepared.shot_s:,.0f}" if prepared.shot_s else "-",
-            str(group_of[k]),
-            escape(like),
+            escape(one["device"]),
+            str(one["swaps"]),
+            f"{one['success']:.3f}",
+            f"{1 / one['shot_s']:,.0f}" if one["shot_s"] else "-",
+            str(one["group"]),
+            f"{escape(like)} ({one['similarity'][like]:.2g})" if like else "-",
         )
     _out.print(table)
+
+
+def _shown(config: FleetConfig, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Return what there is to show of each device."""
+    from pilotcut.fleet.behaviour import behaviour
+    from pilotcut.fleet.fleet import facts_of
+    from pilotcut.fleet.sharing import groups
+
+    facts, found = facts_of(jobs, config.kappa), []
+    shared = groups(facts.alike, config.threshold)
+    for k, job in enumerate(jobs):
+        prepared = job.prepared
+        alike = {o.device: float(facts.alike[k, i]) for i, o in enumerate(jobs) if i != k}
+        found.append(
+            {
+                "device": job.device,
+                "swaps": int(behaviour(prepared.compilation, prepared.device.target).swaps.sum()),
+                "success": prepared.success,
+                "shot_s": prepared.shot_s,
+                "group": next(n for n, group in enumerate(shared, start=1) if k in group),
+                "most_like": max(alike, key=lambda device: alike[device], default=None),
+                "similarity": alike,
+            }
+        )
+    return found
 
 
 @app.command()
@@ -140,7 +160,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --run-dir.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: _Json = False,
 ) -> None:
     """Train a model on every device of a fleet, by one strategy."""
     from pilotcut.fleet.config import FleetConfig
@@ -175,9 +195,8 @@ def train(
     try:
         summary = _train(run, config, resume)
     except KeyboardInterrupt:
-        again = ["pilotcut", "fleet", "train", config.dataset, "--fleet", config.fleet]
-        command = shlex.join([*again, "--run-dir", str(run.path), "--resume"])
-        _err.print(f"[bold red]interrupted:[/] continue with: {escape(command)}", soft_wrap=True)
+        said = f"[bold red]interrupted:[/] {escape(_advice(run, config))}"
+        _err.print(said, soft_wrap=True, highlight=False)
         raise
     if as_json:
         print(json.dumps(summary))
@@ -185,11 +204,18 @@ def train(
         _print_training(summary)
 
 
+def _advice(run: FleetRun, config: FleetConfig) -> str:
+    if not run.config_file.exists():
+        return "nothing was trained"
+    command = ["pilotcut", "fleet", "train", config.dataset, "--fleet", config.fleet]
+    return f"continue with: {shlex.join([*command, '--run-dir', str(run.path), '--resume'])}"
+
+
 def _train(run: FleetRun, config: FleetConfig, resume: bool) -> dict[str, Any]:
     from pilotcut.fleet.fleet import load_fleet
 
     load_fleet(config.fleet)  # faults come before anything is made
-    run.path.mkdir(parents=True, exist_ok=True)
+    run.make()
     with alone_in(run.path), _on_pilots(config.fleet, run.path) as on:
         return run.train(config, on, _tell(config), resume=resume)
 
@@ -201,11 +227,15 @@ def _on_pilots(fleet: str, run_dir: Path | None) -> Iterator[OnPilots]:
     from pilotcut.pilots import PilotManager
     from pilotcut.tasks import TaskManager
 
-    with (
-        PilotManager.from_yaml(fleet, run_dir=run_dir) as manager,
-        TaskManager(manager) as tasks,
-    ):
+    manager = PilotManager.from_yaml(fleet, run_dir=run_dir)
+    for note in manager.notes:
+        _note(note)
+    with manager, TaskManager(manager) as tasks:
         yield OnPilots(tasks)
+
+
+def _note(text: str) -> None:
+    _err.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def _tell(config: FleetConfig) -> Any:
@@ -213,8 +243,7 @@ def _tell(config: FleetConfig) -> Any:
         import numpy as np
 
         for event in epoch.events:
-            text = escape(f"epoch {event.epoch}: device '{event.device}' {event.what}: {event.why}")
-            _err.print(f"[yellow]note:[/] {text}", soft_wrap=True, highlight=False)
+            _note(f"epoch {event.epoch}: device '{event.device}' {event.what}: {event.why}")
         if _err.is_terminal or epoch.number in (0, config.epochs):
             _err.print(
                 f"epoch {epoch.number}/{config.epochs}: loss {np.nanmean(epoch.losses):.4f}, "
@@ -228,9 +257,6 @@ def _tell(config: FleetConfig) -> Any:
 
 
 def _print_training(summary: dict[str, Any]) -> None:
-    if "loss" not in summary:
-        _out.print("nothing was left to train")
-        return
     _out.print(
         f"{summary['dataset']}, model {summary['model']}, {summary['strategy']}: test accuracy "
         f"[bold]{summary['accuracy']:.1%}[/], loss {summary['loss']:.4f}, means over "
@@ -258,46 +284,62 @@ def infer(
     ] = "both",
     shots: Annotated[int, typer.Option(help="Of every sample.")] = 128,
     seed: Annotated[int, typer.Option(help="Same seed, same values.")] = 7,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: _Json = False,
 ) -> None:
     """Classify the test samples with the models of a training on a fleet."""
-    import numpy as np
-
     from pilotcut.fleet.fleet import jobs_of, load_fleet
     from pilotcut.fleet.infer import SCHEDULES, Fleet
     from pilotcut.fleet.run import FleetRun, dataset_of
-    from pilotcut.fleet.work import mean_loss
 
-    if strategy not in (*SCHEDULES, "both"):
-        raise UserError(choice_fault("strategy", strategy, (*SCHEDULES, "both")))
-    if shots < 2:
-        raise UserError(f"shots is {shots}, expected a whole number from 2 up")
+    _check_inference(strategy, (*SCHEDULES, "both"), shots, seed)
     run = FleetRun(run_dir)
     config = run.config()
     if config.dataset != dataset:
         raise UserError(
             f"dataset is {dataset} and the models of '{run_dir}' learnt {config.dataset}, expected "
-            f"the same"
+            f"the same; give {config.dataset}, or the --run-dir of another training"
         )
     jobs = jobs_of(load_fleet(fleet), config.model, config.qubits, config.engine)
     weights, data = run.weights(jobs), dataset_of(config)
-    found: dict[str, Any] = {}
     with _on_pilots(str(fleet), None) as on:
         present = on.present()
         ready = Fleet(jobs, weights, on.submit, [job.device in present for job in jobs])
         ways = {"shot-oriented": ready.shot_oriented, "batch": ready.batch_based}
-        for name in SCHEDULES if strategy == "both" else (strategy,):
-            result: Inference = ways[name](data.x_test, shots, seed)
-            found[name] = {
-                "loss": mean_loss(result.values, data.y_test),
-                "accuracy": float(np.mean((result.values > 0) == (data.y_test > 0))),
-                "makespan_s": result.makespan_s,
-                "values": result.values.tolist(),
-            }
+        wanted = SCHEDULES if strategy == "both" else (strategy,)
+        found = {name: _scored(ways[name](data.x_test, shots, seed), data) for name in wanted}
+    for device, why in ready.lost.items():
+        _note(f"device '{device}' was left out, others ran its shots: {why}")
     if as_json:
         print(json.dumps(found))
-        return
-    table = Table(title=f"{len(data.y_test)} samples of {shots} shots", title_justify="left")
+    else:
+        _print_inference(found, f"{len(data.y_test)} samples of {shots} shots")
+
+
+def _check_inference(strategy: str, known: tuple[str, ...], shots: int, seed: int) -> None:
+    faults = []
+    if strategy not in known:
+        faults.append(choice_fault("strategy", strategy, known))
+    if not 2 <= shots <= 10**8:
+        faults.append(f"shots is {shots}, expected a whole number from 2 to {10**8:,}")
+    if not 0 <= seed < 2**32:
+        faults.append(f"seed is {seed}, expected a whole number from 0 to {2**32 - 1:,}")
+    if faults:
+        raise UserError(faults)
+
+
+def _scored(result: Inference, data: Dataset) -> dict[str, Any]:
+    from pilotcut.fleet.work import mean_loss
+
+    return {
+        "loss": mean_loss(result.values, data.y_test),
+        "accuracy": float(((result.values > 0) == (data.y_test > 0)).mean()),
+        "makespan_s": result.makespan_s,
+        "values": result.values.tolist(),
+    }
+
+
+def _print_inference(found: dict[str, Any], title: str) -> None:
+    table = Table(title=title, title_justify="left")
     for name in ("schedule", "loss", "accuracy", "s on the devices"):
         table.add_column(name, justify="left" if name == "schedule" else "right")
     for name, one in found.items():

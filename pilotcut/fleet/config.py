@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pilotcut.errors import UserError
@@ -68,17 +69,18 @@ class FleetConfig:
     def _faults(self) -> Iterator[str]:
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
-                yield choice_fault(field, getattr(self, field), tuple(choices))
-        for field, least in _WHOLE.items():
+                yield choice_fault(field, str(getattr(self, field)), tuple(choices))
+        for field, (least, most) in _WHOLE.items():
             value = getattr(self, field)
-            if value < least:
-                yield f"{field} is {value}, expected a whole number from {least} up"
-        if not 0 < self.learning_rate < float("inf"):
-            yield f"learning_rate is {self.learning_rate}, expected a number above 0; try 0.5"
-        if not 0 <= self.kappa < float("inf"):
-            yield f"kappa is {self.kappa}, expected a number from 0 up; the paper has 20000"
-        if not 0 <= self.threshold <= 1:
-            yield f"threshold is {self.threshold}, expected a similarity from 0 to 1; try 0.01"
+            if type(value) is not int or not least <= value <= most:
+                yield f"{field} is {value}, expected a whole number from {least} to {most:,}"
+        for field, (low, high, expected) in _NUMBERS.items():
+            value = getattr(self, field)
+            if type(value) not in (int, float) or not low <= value <= high:
+                yield f"{field} is {value}, expected {expected}"
+        for field, (kind, expected) in _KINDS.items():
+            if type(getattr(self, field)) is not kind:
+                yield f"{field} is {getattr(self, field)}, expected {expected}"
         if self.engine == "counts" and self.shots == 0:
             yield "shots is 0 with engine counts, expected 1 or more; engine law has exact values"
 
@@ -99,9 +101,16 @@ _CHOICES = {
     "engine": engines.NAMES,
     "combine": COMBINE,
 }
-_WHOLE = {"epochs": 1, "batch_size": 1, "shots": 0, "local_steps": 1, "seed": 0}
-
-
-def default_of(name: str) -> Any:
-    """Return the default of a setting."""
-    return next(field.default for field in fields(FleetConfig) if field.name == name)
+_WHOLE = {
+    "epochs": (1, 10**6),
+    "batch_size": (1, 10**6),
+    "shots": (0, 10**8),
+    "local_steps": (1, 10**6),
+    "seed": (0, 2**32 - 1),
+}
+_KINDS = {"dealt": (bool, "true or false"), "fleet": (str, "the path of a pilot description")}
+_NUMBERS = {
+    "learning_rate": (sys.float_info.min, 1e6, "a number above 0, up to 1e6; try 0.5"),
+    "kappa": (0.0, sys.float_info.max, "a number from 0 up; the paper has 20000"),
+    "threshold": (0.0, 1.0, "a similarity from 0 to 1; try 0.01"),
+}

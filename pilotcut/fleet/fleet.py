@@ -7,19 +7,21 @@ function that starts work on a device.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pilotcut.descriptions import PilotDescription, load_descriptions
-from pilotcut.errors import DescriptionError, UserError
+from pilotcut.errors import DescriptionError, PilotError, UserError
 from pilotcut.fleet.sharing import FleetFacts, similarity
 from pilotcut.fleet.trainer import Result
 from pilotcut.fleet.work import Job
-from pilotcut.pilots.pilot import PilotState
-from pilotcut.tasks import TaskManager
+from pilotcut.pilots.pilot import Pilot, PilotState
+from pilotcut.tasks import TaskFuture, TaskManager
 
 #: Seconds between two looks at pilots that are waited for.
 _LOOK_S = 0.2
@@ -46,9 +48,23 @@ def load_fleet(path: str | Path) -> tuple[PilotDescription, ...]:
 
 
 def jobs_of(
-    descriptions: Sequence[PilotDescription], model: str, qubits: int, engine: str
+    descriptions: Sequence[PilotDescription],
+    model: str,
+    qubits: int,
+    engine: str,
+    *,
+    runs: bool = True,
 ) -> list[Job]:
     """Return what each device has to do, compiled.
+
+    Parameters
+    ----------
+    descriptions
+        The pilots of the devices.
+    model, qubits, engine
+        See `pilotcut.fleet.work.Job`.
+    runs
+        Whether it will run: then its engine is made too, which takes a second or so.
 
     Raises
     ------
@@ -60,7 +76,9 @@ def jobs_of(
         assert description.backend.qpu is not None
         job = Job(description.name, description.backend.qpu, model, qubits, engine)
         try:
-            job.prepared.engine  # noqa: B018 - compiles
+            prepared = job.prepared
+            if runs:
+                prepared.engine  # noqa: B018 - makes it
             jobs.append(job)
         except UserError as error:
             faults += [f"device '{description.name}': {fault}" for fault in error.faults]
@@ -90,13 +108,47 @@ class OnPilots:
 
     def submit(self, device: str, fn: Callable[..., Any], *arguments: Any) -> Result:
         """Start a function on the pilot of that name."""
-        return self._tasks.submit_task(fn, *arguments, pilot=device, name=f"{device}.{fn.__name__}")
+        name = f"{device}.{fn.__name__}"
+        return _Task(self, device, self._tasks.submit_task(fn, *arguments, pilot=device, name=name))
 
     def present(self) -> set[str]:
         """Return the devices whose pilots are active; waits while none is and one may come."""
         while True:
-            states = {pilot.name: pilot.state for pilot in self._tasks.pilots.pilots}
-            active = {name for name, state in states.items() if state is PilotState.ACTIVE}
-            if active or all(state.final for state in states.values()):
+            pilots = self.pilots
+            active = {name for name, pilot in pilots.items() if pilot.state is PilotState.ACTIVE}
+            if active or not any(map(self._may_come, pilots.values())):
                 return active
             time.sleep(_LOOK_S)
+
+    @property
+    def pilots(self) -> Mapping[str, Pilot]:
+        """The pilots by device; one that was replaced is its successor."""
+        return {pilot.name: pilot for pilot in self._tasks.pilots.pilots}
+
+    def _may_come(self, pilot: Pilot) -> bool:
+        return not pilot.state.final or self._tasks.pilots.is_replacing(pilot)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Work on a device that is not waited for while its pilot is queued, or comes up, again."""
+
+    on: OnPilots
+    device: str
+    future: TaskFuture
+
+    def result(self) -> Any:
+        """Return the result.
+
+        Raises
+        ------
+        PilotError
+            If the pilot is lost, even if it is being replaced.
+        """
+        while not wait([self.future], _LOOK_S).done:
+            pilot = self.on.pilots[self.device]
+            if pilot.state not in (PilotState.ACTIVE, PilotState.DRAINING):
+                self.future.cancel()
+                why = f": {pilot.reason}" if pilot.reason else ""
+                raise PilotError(f"its pilot is {pilot.state.value}{why}")
+        return self.future.result()

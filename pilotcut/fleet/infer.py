@@ -2,6 +2,8 @@
 
 warm-up (few shots of every sample) ─► difficulty ─┐
 behavioural vectors, weights ─► tori ──────────────┴─► schedule ─► shots on devices ─► values
+
+The shots of a device that fails, or returns garbage, are run again by the others.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pilotcut.fleet.inference import (
     shot_oriented,
 )
 from pilotcut.fleet.torus import Torus, tori
-from pilotcut.fleet.trainer import Submit, here
+from pilotcut.fleet.trainer import Result, Submit, asked, checked_values, here, one_line
 from pilotcut.fleet.work import Job
 
 SCHEDULES = ("shot-oriented", "batch")
@@ -37,7 +39,7 @@ class Inference:
     values
         Expectations, (samples,).
     schedule
-        Who ran how many shots.
+        Who was to run how many shots.
     makespan_s
         Modelled seconds until the last device has ended, the warm-up included.
     warm_up
@@ -63,6 +65,11 @@ class Fleet:
         Starts work on a device's pilot; None does it here.
     online
         True for the devices that are there; None for all.
+
+    Attributes
+    ----------
+    lost
+        Why a device was left out, by its name.
     """
 
     def __init__(
@@ -73,7 +80,8 @@ class Fleet:
         online: Sequence[bool] | None = None,
     ) -> None:
         self.jobs, self.weights = jobs, weights
-        self.online = np.array([True] * len(jobs) if online is None else online)
+        self.online = np.array([True] * len(jobs) if online is None else online, dtype=bool)
+        self.lost: dict[str, str] = {}
         self._submit = submit or here
 
     @property
@@ -136,24 +144,55 @@ class Fleet:
         main = self._run(schedule, samples, seed + 1)
         return Inference(main.values, schedule, found.makespan_s + main.makespan_s, probe)
 
-    def _run(self, schedule: Schedule, samples: np.ndarray, seed: int) -> Inference:
-        """Run a schedule, a task for each device, and pool what comes back."""
+    def _run(
+        self, schedule: Schedule, samples: np.ndarray, seed: int, attempt: int = 0
+    ) -> Inference:
+        """Run a schedule and pool what comes back; the shots of who fails are run by others."""
+        means = self._means(schedule, samples, seed, attempt)
+        seconds = schedule.makespan_s(self.shot_s)
+        ran = np.where(np.isnan(means), 0, schedule.shots)
+        lost = (schedule.shots - ran).sum(axis=1)
+        again = lost > 0
+        if not again.any():
+            return Inference(combine(schedule, means), schedule, seconds)
+        repeat = self._run(self._dealt(lost[again]), samples[again], seed, attempt + 1)
+        others = np.full(len(samples), np.nan)
+        others[again] = repeat.values
+        pooled = Schedule(np.column_stack([ran, lost]))
+        values = combine(pooled, np.column_stack([means, others]))
+        return Inference(values, schedule, seconds + repeat.makespan_s)
+
+    def _means(
+        self, schedule: Schedule, samples: np.ndarray, seed: int, attempt: int
+    ) -> np.ndarray:
+        """Return the means of a task for each device, (samples, devices); NaN where none are."""
         shots = schedule.shots
-        asked = {
-            k: self._submit(
-                job.device,
-                work.values,
-                job,
-                self.weights[k],
-                samples[shots[:, k] > 0],
-                shots[shots[:, k] > 0, k],
-                int(np.random.SeedSequence([seed, k]).generate_state(1)[0]),
-            )
-            for k, job in enumerate(self.jobs)
-            if shots[:, k].any()
-        }
+        pending: dict[int, Result] = {}
+        for k in np.flatnonzero(shots.any(axis=0)).tolist():
+            own = np.random.SeedSequence([seed, k, attempt]).generate_state(1)[0]
+            pending[k] = self._ask(k, samples[shots[:, k] > 0], shots[shots[:, k] > 0, k], int(own))
         means = np.full(shots.shape, np.nan)
-        for k, pending in asked.items():
-            means[shots[:, k] > 0, k] = pending.result()
-        values = combine(schedule, means)
-        return Inference(values, schedule, schedule.makespan_s(self.shot_s))
+        for k, result in pending.items():
+            rows = shots[:, k] > 0
+            try:
+                means[rows, k] = checked_values(result.result(), rows.sum())
+            except Exception as error:
+                self._lose(k, error)
+        return means
+
+    def _ask(self, k: int, samples: np.ndarray, shots: np.ndarray, seed: int) -> Result:
+        job = self.jobs[k]
+        arguments = (job, self.weights[k], samples, shots, seed)
+        return asked(self._submit, job.device, work.values, *arguments)
+
+    def _lose(self, k: int, error: Exception) -> None:
+        self.online[k] = False
+        self.lost[self.jobs[k].device] = one_line(error)
+
+    def _dealt(self, shots: np.ndarray) -> Schedule:
+        """Return the schedule of tasks, each with shots of its own, on one device each."""
+        if not self.online.any():
+            reasons = "; ".join(f"'{device}': {why}" for device, why in self.lost.items())
+            raise UserError(f"no device is left, expected one at least ({reasons}); bring one back")
+        whole = batch_based(len(shots), 1, self.online, len(self.jobs))
+        return Schedule(whole.shots * shots[:, None])

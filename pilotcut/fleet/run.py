@@ -9,24 +9,28 @@ weights.npz      the weights of every device, with behavioural vectors, once it 
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import yaml
 
-from pilotcut.errors import RunDirectoryError
+from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.fleet.config import FleetConfig
 from pilotcut.fleet.fleet import OnPilots, facts_of, jobs_of, load_fleet
 from pilotcut.fleet.sharing import Settings, strategy
-from pilotcut.fleet.trainer import Epoch, FleetTrainer, Plan
+from pilotcut.fleet.trainer import Epoch, FleetTrainer, Plan, one_line
 from pilotcut.fleet.work import Job
-from pilotcut.trace import JsonLines, mend
+from pilotcut.trace import JsonLines, read_jsonl
 from pilotcut.training.data import Dataset, load_dataset
+
+CHECKPOINT, RECORDS = "checkpoint.pkl", "fleet.jsonl"
 
 #: Settings that may differ when a run is resumed.
 FREE_ON_RESUME = frozenset({"epochs", "fleet"})
@@ -80,25 +84,48 @@ class FleetRun:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config_file = path / "config.yaml"
-        self.records = path / "fleet.jsonl"
-        self.checkpoint = path / "checkpoint.pkl"
+        self.records = path / RECORDS
+        self.checkpoint = path / CHECKPOINT
         self.weights_file = path / "weights.npz"
 
     def check_new(self) -> None:
         """Raise RunDirectoryError if something is there already."""
         if self.config_file.exists():
-            raise RunDirectoryError(
-                f"run directory '{self.path}' already holds a run, expected a new or empty one; "
-                f"add --resume to continue it, or give another --run-dir"
+            raise self._fault(
+                "already holds a run, expected a new or empty one; add --resume to continue it, or "
+                "give another --run-dir"
             )
         if self.path.exists() and not self.path.is_dir():
-            raise RunDirectoryError(
-                f"run directory '{self.path}' is a file, expected a new or empty directory; give "
-                f"another --run-dir"
+            raise self._fault(
+                "is a file, expected a new or empty directory; give another --run-dir"
             )
 
+    def make(self) -> None:
+        """Make the directory, where it does not exist.
+
+        Raises
+        ------
+        RunDirectoryError
+            If it cannot be written.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise PermissionError(0, "Permission denied")
+        except OSError as error:
+            raise self._fault(
+                f"cannot be used ({error.strerror}), expected a place that can be written; give "
+                f"another --run-dir"
+            ) from None
+
     def resumed(self, given: Mapping[str, Any]) -> FleetConfig:
-        """Return the settings of the run that is here, with those that may differ as given."""
+        """Return the settings of the run that is here, with those that may differ as given.
+
+        Raises
+        ------
+        UserError
+            If there is no run, or others are given that differ.
+        """
         config = self.config()
         for name, value in given.items():
             if value is not None and name not in FREE_ON_RESUME and getattr(config, name) != value:
@@ -106,8 +133,7 @@ class FleetRun:
                     f"{name} is {value} and the run in '{self.path}' has {getattr(config, name)}, "
                     f"expected the same when it is resumed; leave it out"
                 )
-        free = {k: v for k, v in given.items() if v is not None and k in FREE_ON_RESUME}
-        return replace(config, **free)
+        return FleetConfig.of(config.record() | {k: v for k, v in given.items() if v is not None})
 
     def config(self) -> FleetConfig:
         """Return the settings of the run that is here.
@@ -119,10 +145,10 @@ class FleetRun:
         """
         try:
             return FleetConfig.of(yaml.safe_load(self.config_file.read_text(encoding="utf-8")))
-        except (OSError, TypeError, AttributeError, yaml.YAMLError) as error:
-            raise RunDirectoryError(
-                f"run directory '{self.path}' holds no training on a fleet ({error}), expected the "
-                f"--run-dir of pilotcut fleet train"
+        except (OSError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
+            raise self._fault(
+                f"holds no training on a fleet ({one_line(error)}), expected the --run-dir of "
+                f"pilotcut fleet train; give that"
             ) from None
 
     def train(
@@ -145,23 +171,50 @@ class FleetRun:
             Called after every epoch.
         resume
             Go on after the last epoch that was finished here.
+
+        Raises
+        ------
+        UserError
+            If the directory cannot be used, or no device is left.
         """
         jobs = jobs_of(load_fleet(config.fleet), config.model, config.qubits, config.engine)
         trainer = trainer_of(config, jobs, dataset_of(config), on)
-        if resume and self.checkpoint.exists():
-            trainer.restore(pickle.loads(self.checkpoint.read_bytes()))
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.make()
+        records = self._restore(trainer, config) if resume else []
         self._write(self.config_file, yaml.safe_dump(config.record()).encode())
-        mend(self.records)
-        epoch = None
-        with JsonLines(self.records, append=resume) as records:
+        self._write(self.records, "".join(f"{json.dumps(r)}\n" for r in records).encode())
+        with JsonLines(self.records) as kept:
             for epoch in trainer.run():
+                records.append(_record(epoch, jobs))
+                kept.write(records[-1])
                 self._write(self.checkpoint, pickle.dumps(trainer.state()))
-                records.write(_record(epoch, jobs))
                 if tell is not None:
                     tell(epoch)
         self._write_weights(trainer, jobs)
-        return summary_of(config, epoch, jobs) | {"run_dir": str(self.path)}
+        return summary_of(config, records[-1]) | {"run_dir": str(self.path)}
+
+    def _restore(self, trainer: FleetTrainer, config: FleetConfig) -> list[dict[str, Any]]:
+        """Have a trainer go on from the checkpoint; return the records of its epochs."""
+        if not self.checkpoint.exists():
+            return []
+        try:
+            state = pickle.loads(self.checkpoint.read_bytes())
+            known = {record["epoch"]: record for record in read_jsonl(self.records)}
+            records = [known[epoch] for epoch in range(state["done"] + 1)]
+            trainer.restore(state)
+        except UserError:
+            raise
+        except Exception as error:  # whatever bytes that are no pickle may raise
+            raise self._fault(
+                f"cannot be resumed: {CHECKPOINT} or {RECORDS} is damaged ({one_line(error)}), "
+                f"expected what pilotcut wrote; start again with another --run-dir"
+            ) from None
+        if config.epochs < trainer.done:
+            raise self._fault(
+                f"has {trainer.done} epochs, and epochs is {config.epochs}, expected "
+                f"{trainer.done} or more; leave it out"
+            )
+        return records
 
     def _write_weights(self, trainer: FleetTrainer, jobs: Sequence[Job]) -> None:
         draft = self.weights_file.with_name("weights.tmp.npz")
@@ -186,20 +239,29 @@ class FleetRun:
         RunDirectoryError
             If the training has not ended, or had other devices.
         """
-        if not self.weights_file.exists():
-            raise RunDirectoryError(
-                f"run directory '{self.path}' has no weights yet, expected a finished training; "
-                f"continue it with pilotcut fleet train --resume"
-            )
-        with np.load(self.weights_file) as kept:
-            known = dict(zip(kept["devices"].tolist(), kept["weights"], strict=True))
+        try:
+            with np.load(self.weights_file, allow_pickle=False) as kept:
+                known = dict(zip(kept["devices"].tolist(), kept["weights"], strict=True))
+        except FileNotFoundError:
+            raise self._fault(
+                "has no weights yet, expected a finished training; continue it with pilotcut fleet "
+                "train --resume"
+            ) from None
+        except (OSError, EOFError, KeyError, ValueError, zlib.error, BadZipFile) as error:
+            raise self._fault(
+                f"has damaged weights ({one_line(error)}), expected those that pilotcut wrote; "
+                f"write them again with pilotcut fleet train --resume"
+            ) from None
         missing = [job.device for job in jobs if job.device not in known]
         if missing:
-            raise RunDirectoryError(
-                f"run directory '{self.path}' has no weights of device {', '.join(missing)}, "
-                f"expected the fleet that it was trained on: {', '.join(known)}"
+            raise self._fault(
+                f"has no weights of device {', '.join(missing)}, expected the fleet that it was "
+                f"trained on: {', '.join(known)}"
             )
         return np.stack([known[job.device] for job in jobs])
+
+    def _fault(self, text: str) -> RunDirectoryError:
+        return RunDirectoryError(f"run directory '{self.path}' {text}")
 
 
 def _record(epoch: Epoch, jobs: Sequence[Job]) -> dict[str, Any]:
@@ -223,11 +285,8 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def summary_of(config: FleetConfig, epoch: Epoch | None, jobs: Sequence[Job]) -> dict[str, Any]:
-    """Return what is worth printing of a training that has ended."""
-    about = {name: getattr(config, name) for name in ("dataset", "model", "strategy", "epochs")}
-    if epoch is None:  # nothing was left to train
-        return about
-    record = _record(epoch, jobs)
+def summary_of(config: FleetConfig, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is worth printing of a training, from the record of its last epoch."""
+    about = {name: getattr(config, name) for name in ("dataset", "model", "strategy")}
     kept = ("loss", "accuracy", "train_loss", "losses", "modelled_s", "circuits", "online")
-    return about | {name: record[name] for name in kept}
+    return about | {"epochs": record["epoch"]} | {name: record[name] for name in kept}

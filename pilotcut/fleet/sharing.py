@@ -97,8 +97,9 @@ class Settings:
     threshold
         Least similarity of devices that share (arbiterq).
     combine
-        ``"mean"`` weights gradients by similarity and divides by the sum of the weights;
-        ``"sum"`` does not divide, so that more neighbours mean longer steps (arbiterq).
+        ``"mean"`` weights gradients by similarity and divides by the sum of the weights where
+        that is above 1; ``"sum"`` does not divide, so that more neighbours mean longer steps
+        (arbiterq).
     local_steps
         Steps between averages (local-steps).
     bounds
@@ -135,7 +136,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:
-        """Take a device's gradient; return the devices whose turn is next."""
+        """Take a gradient of a device that is online; return the devices whose turn is next."""
 
     def left(self, device: int) -> Sequence[int]:
         """Do without a device; return those that waited for it and may go on."""
@@ -161,39 +162,46 @@ class _Together(Strategy):
 
     def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
         super().__init__(start, facts, settings)
-        self._reported: dict[int, np.ndarray] = {}
+        self._reports: list[tuple[int, np.ndarray]] = []
+        self._waiting: set[int] = set()
 
     def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:
         """Keep the gradient until the others' are there."""
-        self._reported[device] = gradient
+        self._reports.append((device, gradient))
+        self._waiting.add(device)
         return self._go_on()
 
     def left(self, device: int) -> Sequence[int]:
         """Wait no longer for a device; what it has reported counts."""
         super().left(device)
+        self._waiting.discard(device)
         return self._go_on()
 
     def _go_on(self) -> Sequence[int]:
-        if not self._reported or not self.online <= self._reported.keys():
+        if not self._reports or self._waiting != self.online:
             return ()
-        reported, self._reported = self._reported, {}
-        self._step(reported)
-        return tuple(sorted(self.online & reported.keys()))
+        released, reports = tuple(sorted(self._waiting)), self._reports
+        self._waiting, self._reports = set(), []
+        self._step(sorted(reports, key=lambda report: report[0]))
+        return released
 
     @abstractmethod
-    def _step(self, reported: dict[int, np.ndarray]) -> None: ...
+    def _step(self, reports: list[tuple[int, np.ndarray]]) -> None: ...
 
 
 class AllSharing(_Together):
     """One model for all: the mean of all gradients moves it."""
 
-    def _step(self, reported: dict[int, np.ndarray]) -> None:
-        mean = np.mean([reported[device] for device in sorted(reported)], axis=0)
-        self._weights -= self.settings.lr * mean
+    def _step(self, reports: list[tuple[int, np.ndarray]]) -> None:
+        self._weights -= self.settings.lr * np.mean([gradient for _, gradient in reports], axis=0)
 
 
 class LocalSteps(_Together):
-    """Devices take some steps alone; then their weights are averaged (arXiv:1805.09767)."""
+    """Devices take some steps alone; then their weights are averaged (arXiv:1805.09767).
+
+    The average goes to devices that are away, too. Steps that a device took alone before it
+    left are in no average: they were not shared yet.
+    """
 
     def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
         super().__init__(start, facts, settings)
@@ -203,18 +211,18 @@ class LocalSteps(_Together):
         """Move the device's own weights; after enough steps it waits for the average."""
         self._weights[device] -= self.settings.lr * gradient
         self._taken[device] += 1
-        if self._taken[device] % self.settings.local_steps:
+        if self._taken[device] < self.settings.local_steps:
             return (device,)
         return super().received(device, gradient)
 
     def joined(self, device: int) -> None:
-        """Have a device back, in step with the others."""
-        others = sorted(self.online)
-        self._taken[device] = self._taken[others].max(initial=0)
+        """Have a device back, in step with the others, who do not wait for more than a step."""
+        furthest = self._taken[sorted(self.online)].max(initial=0)
+        self._taken[device] = min(furthest, self.settings.local_steps - 1)
         super().joined(device)
 
-    def _step(self, reported: dict[int, np.ndarray]) -> None:
-        self._weights[:] = self._weights[sorted(reported)].mean(axis=0)
+    def _step(self, reports: list[tuple[int, np.ndarray]]) -> None:
+        self._weights[:] = self._weights[sorted({device for device, _ in reports})].mean(axis=0)
         self._taken[:] = 0
 
 
@@ -242,24 +250,25 @@ class Eqc(Strategy):
 class ArbiterQ(Strategy):
     """A model for every device, moved by its own gradients and by those of devices like it.
 
-    A device's step is the mean of its own gradient and its neighbours' latest ones, weighted by
-    similarity. Nobody waits: a gradient lies in the neighbours' buffers until their next step
-    and is used once by each. A device that is away has its buffer too: what its neighbours
-    learn meanwhile moves its weights, one step for each round of theirs.
+    A device's step is the mean of its own gradient and its neighbours', weighted by similarity.
+    Nobody waits: gradients lie in the neighbours' buffers until their next step, and each is used
+    once by each; of a neighbour that has sent several by then it is their mean. A device that is
+    away has its buffer too: what its neighbours learn meanwhile moves its weights, one step for
+    each round of theirs.
     """
 
     def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
         super().__init__(start, facts, settings)
         self.groups = groups(facts.alike, settings.threshold)
         self._group_of = {device: group for group in self.groups for device in group}
-        self._buffers: list[dict[int, np.ndarray]] = [{} for _ in range(facts.devices)]
+        self._buffers: list[dict[int, list[np.ndarray]]] = [{} for _ in range(facts.devices)]
 
     def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:
         """Share the gradient, and take the device's step."""
         for other in self._group_of[device]:
             if other not in self.online and device in self._buffers[other]:
                 self._move(other)  # a round of its neighbours is complete
-            self._buffers[other][device] = gradient
+            self._buffers[other].setdefault(device, []).append(gradient)
         self._move(device)
         return (device,)
 
@@ -271,13 +280,15 @@ class ArbiterQ(Strategy):
     def _move(self, device: int) -> None:
         """Take a step with what is in a device's buffer, and empty it."""
         buffer, self._buffers[device] = self._buffers[device], {}
-        if not buffer:
-            return
         others = sorted(buffer)
+        if not others:
+            return
         shares = self.facts.alike[device, others]
         if self.settings.combine == "mean":
-            shares = shares / shares.sum()
-        self._weights[device] -= self.settings.lr * shares @ np.stack([buffer[o] for o in others])
+            # Below 1 the device itself is away, and nobody there is much like it.
+            shares = shares / max(1.0, shares.sum())
+        means = np.stack([np.mean(buffer[other], axis=0) for other in others])
+        self._weights[device] -= self.settings.lr * shares @ means
 
 
 STRATEGIES: dict[str, type[Strategy]] = {

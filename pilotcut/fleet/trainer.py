@@ -6,8 +6,9 @@ them does. So a run has the same numbers on any pilots, while all devices' tasks
 the same time. An epoch is over when every device that is online has gone through the training
 samples once: that is every strategy's budget.
 
-A device whose pilot is lost, or that is away by its schedule, is left out until it is back; one
-that returns garbage is fenced off, and named, for the rest of the run.
+A device whose work fails, with its pilot or without, is left out until the next epoch in which its
+pilot is there; so is one that is away by its schedule. One that returns garbage is fenced off, and
+named, for the rest of the run.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from pilotcut.fleet import work
 from pilotcut.fleet.sharing import Strategy
 from pilotcut.fleet.work import Gradient, Job
 from pilotcut.training.data import Dataset
+
+#: What an expectation may be beyond 1 by rounding.
+_ROUNDING = 1e-9
 
 
 class Result(Protocol):
@@ -53,8 +57,8 @@ class Plan:
     seed
         Decides batches and shots.
     dealt
-        Deal the training samples to the devices, so that the fleet goes through them once an
-        epoch, as EQC counts epochs (arXiv:2111.14940); otherwise every device does.
+        Deal the training samples evenly to the devices, so that the fleet goes through them once
+        an epoch, as EQC counts epochs (arXiv:2111.14940); otherwise every device does.
     """
 
     epochs: int = 30
@@ -84,17 +88,19 @@ class Epoch:
         From 1.
     losses, accuracies
         Of each device's model on that device, over the test samples, without shots where the
-        engine can do without; (devices,).
+        engine can do without; NaN of a device that is away; (devices,).
     train_losses
         The same over the training samples.
     modelled_s
         Seconds that the fleet would have taken since the start.
     circuits
-        Circuits that were run since the start, by all devices.
+        Circuits that were run since the start, by all devices, without those of these losses.
     online
-        Names of the devices that took part.
+        Names of the devices that are there at its end.
     events
         What happened in the epoch.
+    clocks_s
+        When each device's last step was done, in modelled seconds since the start, (devices,).
     """
 
     number: int
@@ -105,6 +111,7 @@ class Epoch:
     circuits: int
     online: tuple[str, ...]
     events: tuple[Event, ...] = ()
+    clocks_s: tuple[float, ...] = ()
 
 
 @dataclass
@@ -118,23 +125,32 @@ class _Device:
     clock_s
         When it is ready for more, in modelled seconds.
     todo
-        Gradients left in this epoch.
+        Rows of the samples of each gradient that is left in this epoch.
+    under_way
+        Those of the gradient that was asked for last.
     step
         Gradients asked for so far, over all epochs.
     fenced
-        Why it is fenced off, None while it is not.
+        Whether it is fenced off.
+    away
+        Why it is not there, in words, while it is not.
     """
 
     job: Job
     clock_s: float = 0.0
-    todo: int = 0
+    todo: list[np.ndarray] = field(default_factory=list)
+    under_way: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
     step: int = 0
-    fenced: str | None = None
-    batches: list[np.ndarray] = field(default_factory=list)
+    fenced: bool = False
+    away: str = ""
 
-    def is_online(self, epoch: int) -> bool:
-        """Return whether it takes part in an epoch."""
-        return self.fenced is None and self.job.prepared.device.is_online(epoch)
+    def absence(self, epoch: int, present: set[str]) -> str:
+        """Return why it takes no part in an epoch; empty if it does."""
+        if self.fenced:
+            return self.away
+        if not self.job.prepared.device.is_online(epoch):
+            return "it is offline by its schedule"
+        return "" if self.job.device in present else "its pilot is not active"
 
 
 class FleetTrainer:
@@ -154,6 +170,11 @@ class FleetTrainer:
         Starts work on a device's pilot; None does it here.
     present
         Returns the names of the devices whose pilots are there; None for all.
+
+    Attributes
+    ----------
+    done
+        Epochs that are finished; -1 before the first weights have been evaluated.
     """
 
     def __init__(
@@ -170,8 +191,13 @@ class FleetTrainer:
         self._submit = submit or here
         self._present = present or (lambda: {job.device for job in jobs})
         self._circuits = 0
-        self._done = 0
+        self.done = -1
         self._events: list[Event] = []
+        if plan.dealt and len(data.x_train) < len(jobs):
+            raise UserError(
+                f"dealt is true with {len(data.x_train)} samples for {len(jobs)} devices, expected "
+                f"one at least for each; leave it out, or take fewer devices"
+            )
 
     def run(self) -> Iterator[Epoch]:
         """Yield what is known before the first epoch, and after each; or after the one before.
@@ -179,55 +205,80 @@ class FleetTrainer:
         Raises
         ------
         UserError
-            If no device is left.
+            If no device is left. The epoch in which that happens does not count.
         """
-        if not self._done:
-            self._call_roll(0)
-            yield self._known(0)
-        for number in range(self._done + 1, self.plan.epochs + 1):
+        for number in range(self.done + 1, self.plan.epochs + 1):
             self._events = []
             self._call_roll(number)
-            self._go_through(number)
+            if number:
+                self._go_through(number)
             known = self._known(number)
-            self._done = number
+            self.done = number
             yield known
 
     def state(self) -> dict[str, Any]:
         """Return what a trainer that goes on after this epoch needs; it can be pickled."""
         return {
-            "done": self._done,
+            "done": self.done,
             "circuits": self._circuits,
             "strategy": self.strategy,
-            "devices": [(d.clock_s, d.step, d.fenced) for d in self._devices],
+            "names": [d.job.device for d in self._devices],
+            "devices": [(d.clock_s, d.step, d.fenced, d.away) for d in self._devices],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where another trainer was."""
-        self._done, self._circuits = state["done"], state["circuits"]
+        """Go on where another trainer was, with what its strategy knew of the devices.
+
+        Raises
+        ------
+        UserError
+            If that one had other devices.
+        """
+        names = [device.job.device for device in self._devices]
+        if state["names"] != names:
+            raise UserError(
+                f"devices are {', '.join(names)} and were {', '.join(state['names'])}, expected "
+                f"the same in the same order; give the fleet that the run began with"
+            )
+        self.done, self._circuits = state["done"], state["circuits"]
         self.strategy = state["strategy"]
         for device, known in zip(self._devices, state["devices"], strict=True):
-            device.clock_s, device.step, device.fenced = known
+            device.clock_s, device.step, device.fenced, device.away = known
 
     # -- one epoch ---------------------------------------------------------------------
 
     def _call_roll(self, epoch: int) -> None:
-        """Have devices leave and come back as their schedules say."""
+        """Have devices leave and come back as their schedules and pilots say."""
         present = self._present()
         for k, device in enumerate(self._devices):
-            scheduled, has_pilot = device.is_online(epoch), device.job.device in present
-            was_there = k in self.strategy.online
-            if scheduled and has_pilot and not was_there:
-                device.clock_s = self._now()
-                self.strategy.joined(k)
-                self._tell(epoch, device, "came back", "it is online again")
-            elif was_there and not (scheduled and has_pilot):
-                self.strategy.left(k)
-                why = "its pilot is not active" if scheduled else "it is offline by its schedule"
-                self._tell(epoch, device, "left", why)
+            absence = device.absence(epoch, present)
+            if absence and k in self.strategy.online:
+                self._leave(epoch, k, "left", absence)
+            elif absence:
+                device.away = absence
+            elif k not in self.strategy.online:
+                self._join(epoch, k)
+        self._check_left(epoch)
+
+    def _join(self, epoch: int, k: int) -> None:
+        device = self._devices[k]
+        device.clock_s, device.away = self._now(), ""
+        self.strategy.joined(k)
+        self._events.append(Event(epoch, device.job.device, "came back", "it is online again"))
+
+    def _leave(self, epoch: int, k: int, what: str, why: str) -> Sequence[int]:
+        """Do without a device; return those that may go on without it."""
+        device = self._devices[k]
+        device.away = why
+        self._events.append(Event(epoch, device.job.device, what, why))
+        return self.strategy.left(k)
+
+    def _check_left(self, epoch: int) -> None:
         if not self.strategy.online:
-            reasons = [f"'{d.job.device}' {d.fenced or 'is offline'}" for d in self._devices]
+            reasons = "; ".join(f"'{d.job.device}': {d.away}" for d in self._devices)
             raise UserError(
-                f"no device is left in epoch {epoch}, expected at least one: {'; '.join(reasons)}"
+                f"no device is left in epoch {epoch}, expected one at least ({reasons}); bring one "
+                f"back and resume the run"
             )
 
     def _now(self) -> float:
@@ -239,70 +290,65 @@ class FleetTrainer:
         flight: list[tuple[float, int, Result]] = []
         for k in sorted(self.strategy.online):
             device = self._devices[k]
-            device.clock_s, device.batches = now, self._batches(epoch, k)
-            device.todo = len(device.batches)
-            if device.todo:
-                self._start(k, flight)
+            device.clock_s, device.todo = now, self._batches(epoch, k)
+            self._start(k, flight)
         while flight:
             ready_s, k, pending = heapq.heappop(flight)
             for other in self._take(epoch, k, pending):
                 self._devices[other].clock_s = max(self._devices[other].clock_s, ready_s)
                 if self._devices[other].todo:
                     self._start(other, flight)
+        self._check_left(epoch)
 
     def _batches(self, epoch: int, device: int) -> list[np.ndarray]:
         """Return the rows of a device's batches, in an order of its own."""
-        dealt = self.plan.dealt
-        rng = np.random.default_rng([self.plan.seed, epoch, 0 if dealt else device])
-        rows = rng.permutation(len(self.data.x_train))
-        batches = np.array_split(rows, -(-len(rows) // self.plan.batch_size))
-        if not dealt:
-            return batches
+        size = self.plan.batch_size
+        if not self.plan.dealt:
+            rows = self._shuffled(epoch, device)
+            return np.array_split(rows, -(-len(rows) // size))
+        # The same number of batches for all, lest a device waits for one that has no more.
         online = sorted(self.strategy.online)
-        turn = (online.index(device) + epoch) % len(online)
-        return batches[turn :: len(online)]
+        shares = np.array_split(self._shuffled(epoch, 0), len(online))
+        batches = -(-len(shares[-1]) // size)
+        return np.array_split(shares[online.index(device)], batches)
+
+    def _shuffled(self, epoch: int, order: int) -> np.ndarray:
+        rng = np.random.default_rng([self.plan.seed, epoch, order])
+        return rng.permutation(len(self.data.x_train))
 
     def _start(self, k: int, flight: list[tuple[float, int, Result]]) -> None:
         """Ask a device for its next gradient, at the weights that it has now."""
-        device, plan = self._devices[k], self.plan
-        rows = device.batches[len(device.batches) - device.todo]
-        device.todo -= 1
-        seed = np.random.SeedSequence([plan.seed, k, device.step]).generate_state(1)[0]
+        device, shots = self._devices[k], self.plan.shots
+        rows = device.under_way = device.todo.pop(0)
+        samples, labels = self.data.x_train[rows], self.data.y_train[rows]
+        arguments = (self.strategy.weights_of(k), samples, labels, shots)
+        pending = self._ask(k, work.gradient, *arguments, _seed(self.plan.seed, k, device.step))
         device.step += 1
         circuits = device.job.prepared.shifts.circuits * len(rows)
         self._circuits += circuits
-        pending = self._submit(
-            device.job.device,
-            work.gradient,
-            device.job,
-            self.strategy.weights_of(k),
-            self.data.x_train[rows],
-            self.data.y_train[rows],
-            plan.shots,
-            int(seed),
-        )
-        device.clock_s += circuits * max(plan.shots, 1) * device.job.prepared.shot_s
+        device.clock_s += circuits * max(shots, 1) * device.job.prepared.shot_s
         heapq.heappush(flight, (device.clock_s, k, pending))
+
+    def _ask(self, k: int, fn: Callable[..., Any], *arguments: Any) -> Result:
+        """Start a device's work."""
+        job = self._devices[k].job
+        return asked(self._submit, job.device, fn, job, *arguments)
 
     def _take(self, epoch: int, k: int, pending: Result) -> Sequence[int]:
         """Take a gradient; return the devices whose turn is next."""
-        device = self._devices[k]
+        weights, samples = len(self.strategy.weights_of(k)), len(self._devices[k].under_way)
         try:
-            found = pending.result()
-        except (PilotError, TaskError) as error:
-            self._tell(epoch, device, "left", str(error).splitlines()[0])
-            return self.strategy.left(k)
-        if k not in self.strategy.online:
-            return ()
-        fault = fault_of(found, len(self.strategy.weights_of(k)))
-        if fault is not None:
-            device.fenced = f"is fenced off: {fault}"
-            self._tell(epoch, device, "was fenced off", fault)
-            return self.strategy.left(k)
+            found = checked_gradient(pending.result(), weights, samples)
+        except Exception as error:
+            return self._lose(epoch, k, error)
         return self.strategy.received(k, found.gradient)
 
-    def _tell(self, epoch: int, device: _Device, what: str, why: str) -> None:
-        self._events.append(Event(epoch, device.job.device, what, why))
+    def _lose(self, epoch: int, k: int, error: Exception) -> Sequence[int]:
+        """Do without a device whose work has failed; return those that may go on without it."""
+        if isinstance(error, GarbageError):
+            self._devices[k].fenced = True
+            return self._leave(epoch, k, "was fenced off", str(error))
+        return self._leave(epoch, k, "left", one_line(error))
 
     # -- what is known -----------------------------------------------------------------
 
@@ -310,45 +356,94 @@ class FleetTrainer:
         data = self.data
         test = self._values(data.x_test, number)
         train = self._values(data.x_train, number)
+        self._check_left(number)
         return Epoch(
             number=number,
             losses=np.array([work.mean_loss(v, data.y_test) for v in test]),
-            accuracies=np.array([np.mean((v > 0) == (data.y_test > 0)) for v in test]),
+            accuracies=np.array([_accuracy(v, data.y_test) for v in test]),
             train_losses=np.array([work.mean_loss(v, data.y_train) for v in train]),
             modelled_s=self._now(),
             circuits=self._circuits,
             online=tuple(self._devices[k].job.device for k in sorted(self.strategy.online)),
             events=tuple(self._events),
+            clocks_s=tuple(device.clock_s for device in self._devices),
         )
 
     def _values(self, samples: np.ndarray, number: int) -> list[np.ndarray]:
         """Return the expectations of each device's model there, (samples,); NaN if it is away."""
         shots = 0 if self._devices[0].job.engine == "law" else self.plan.shots
-        asked: Mapping[int, Result] = {
-            k: self._submit(
-                self._devices[k].job.device,
-                work.values,
-                self._devices[k].job,
-                self.strategy.weights_of(k),
-                samples,
-                shots,
-                int(np.random.SeedSequence([self.plan.seed, k, number, 1]).generate_state(1)[0]),
-            )
-            for k in sorted(self.strategy.online)
-        }
-        nothing = np.full(len(samples), np.nan)
-        return [asked[k].result() if k in asked else nothing for k in range(len(self._devices))]
+        asked = {}
+        for k in sorted(self.strategy.online):
+            arguments = (self.strategy.weights_of(k), samples, shots)
+            asked[k] = self._ask(k, work.values, *arguments, _seed(self.plan.seed, k, number, 1))
+        found = [np.full(len(samples), np.nan) for _ in self._devices]
+        for k, pending in asked.items():
+            try:
+                found[k] = checked_values(pending.result(), len(samples))
+            except Exception as error:
+                self._lose(number, k, error)
+        return found
 
 
-def fault_of(found: Any, weights: int) -> str | None:
-    """Return what is wrong with a device's gradient, None if nothing is."""
+def _seed(*place: int) -> int:
+    return int(np.random.SeedSequence(place).generate_state(1)[0])
+
+
+def _accuracy(values: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of samples that are told right; NaN if there are no values."""
+    return float("nan") if np.isnan(values).any() else float(np.mean((values > 0) == (labels > 0)))
+
+
+# -- what devices return -------------------------------------------------------------
+
+
+class GarbageError(ValueError):
+    """A device has returned what no device that works would."""
+
+
+def checked_gradient(found: Any, weights: int, samples: int) -> Gradient:
+    """Return a device's gradient if it is one.
+
+    Raises
+    ------
+    GarbageError
+        If it is not; the text says why.
+    """
     if not isinstance(found, Gradient) or np.shape(found.gradient) != (weights,):
-        return f"it returned no gradient of {weights} weights"
+        raise GarbageError(f"it returned no gradient of {weights} weights")
+    checked_values(found.values, samples)
     if not (np.isfinite(found.loss) and np.isfinite(found.gradient).all()):
-        return "its gradient is not finite"
-    if not (np.abs(found.values) <= 1.0 + 1e-9).all():
-        return "its expectations are not between -1 and 1"
-    return None
+        raise GarbageError("its gradient is not finite")
+    return found
+
+
+def checked_values(found: Any, samples: int) -> np.ndarray:
+    """Return a device's expectations if that is what they are; see `checked_gradient`."""
+    values = np.asarray(found)
+    if values.shape != (samples,) or values.dtype.kind not in "fiu":
+        raise GarbageError(f"it returned no expectations of {samples} samples")
+    if not (np.abs(values) <= 1.0 + _ROUNDING).all():  # not of NaN, either
+        raise GarbageError("its expectations are not between -1 and 1")
+    return values
+
+
+def one_line(error: Exception) -> str:
+    """Return what has failed, without the lines of a traceback."""
+    (first, *_) = str(error).splitlines() or [""]
+    if isinstance(error, (PilotError, TaskError, UserError)):
+        return first
+    return f"{type(error).__name__}: {first}"
+
+
+# -- starting work -------------------------------------------------------------------
+
+
+def asked(submit: Submit, device: str, fn: Callable[..., Any], *arguments: Any) -> Result:
+    """Start a device's work; what goes wrong even then is raised by the result."""
+    try:
+        return submit(device, fn, *arguments)
+    except Exception as error:
+        return _Failed(error)
 
 
 @dataclass(frozen=True)
@@ -357,6 +452,14 @@ class _Done:
 
     def result(self) -> Any:
         return self.value
+
+
+@dataclass(frozen=True)
+class _Failed:
+    error: Exception
+
+    def result(self) -> Any:
+        raise self.error
 
 
 def here(device: str, fn: Callable[..., Any], *arguments: Any) -> Result:
