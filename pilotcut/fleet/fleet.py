@@ -64,7 +64,7 @@ def jobs_of(
     model, qubits, engine
         See `pilotcut.fleet.work.Job`.
     runs
-        Whether it will run: then its engine is made too, which takes a second or so.
+        Whether it will run here: then its engine is made too.
 
     Raises
     ------

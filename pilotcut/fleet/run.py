@@ -237,11 +237,12 @@ class FleetRun:
         Raises
         ------
         RunDirectoryError
-            If the training has not ended, or had other devices.
+            If the training has not ended, or had other devices, or the file is damaged.
         """
         try:
             with np.load(self.weights_file, allow_pickle=False) as kept:
                 known = dict(zip(kept["devices"].tolist(), kept["weights"], strict=True))
+            _check_weights(known, len(jobs[0].prepared.model.weights))
         except FileNotFoundError:
             raise self._fault(
                 "has no weights yet, expected a finished training; continue it with pilotcut fleet "
@@ -262,6 +263,12 @@ class FleetRun:
 
     def _fault(self, text: str) -> RunDirectoryError:
         return RunDirectoryError(f"run directory '{self.path}' {text}")
+
+
+def _check_weights(known: Mapping[str, np.ndarray], weights: int) -> None:
+    for device, own in known.items():
+        if own.shape != (weights,) or not np.isfinite(own).all():
+            raise ValueError(f"those of device {device} are not {weights} numbers")
 
 
 def _record(epoch: Epoch, jobs: Sequence[Job]) -> dict[str, Any]:

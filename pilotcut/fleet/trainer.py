@@ -23,11 +23,8 @@ import numpy as np
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.fleet import work
 from pilotcut.fleet.sharing import Strategy
-from pilotcut.fleet.work import Gradient, Job
+from pilotcut.fleet.work import GarbageError, Job
 from pilotcut.training.data import Dataset
-
-#: What an expectation may be beyond 1 by rounding.
-_ROUNDING = 1e-9
 
 
 class Result(Protocol):
@@ -126,8 +123,6 @@ class _Device:
         When it is ready for more, in modelled seconds.
     todo
         Rows of the samples of each gradient that is left in this epoch.
-    under_way
-        Those of the gradient that was asked for last.
     step
         Gradients asked for so far, over all epochs.
     fenced
@@ -139,7 +134,6 @@ class _Device:
     job: Job
     clock_s: float = 0.0
     todo: list[np.ndarray] = field(default_factory=list)
-    under_way: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
     step: int = 0
     fenced: bool = False
     away: str = ""
@@ -319,7 +313,7 @@ class FleetTrainer:
     def _start(self, k: int, flight: list[tuple[float, int, Result]]) -> None:
         """Ask a device for its next gradient, at the weights that it has now."""
         device, shots = self._devices[k], self.plan.shots
-        rows = device.under_way = device.todo.pop(0)
+        rows = device.todo.pop(0)
         samples, labels = self.data.x_train[rows], self.data.y_train[rows]
         arguments = (self.strategy.weights_of(k), samples, labels, shots)
         pending = self._ask(k, work.gradient, *arguments, _seed(self.plan.seed, k, device.step))
@@ -336,19 +330,17 @@ class FleetTrainer:
 
     def _take(self, epoch: int, k: int, pending: Result) -> Sequence[int]:
         """Take a gradient; return the devices whose turn is next."""
-        weights, samples = len(self.strategy.weights_of(k)), len(self._devices[k].under_way)
         try:
-            found = checked_gradient(pending.result(), weights, samples)
+            found = pending.result()
         except Exception as error:
             return self._lose(epoch, k, error)
         return self.strategy.received(k, found.gradient)
 
     def _lose(self, epoch: int, k: int, error: Exception) -> Sequence[int]:
         """Do without a device whose work has failed; return those that may go on without it."""
-        if isinstance(error, GarbageError):
-            self._devices[k].fenced = True
-            return self._leave(epoch, k, "was fenced off", str(error))
-        return self._leave(epoch, k, "left", one_line(error))
+        fenced = isinstance(error, GarbageError)
+        self._devices[k].fenced = fenced
+        return self._leave(epoch, k, "was fenced off" if fenced else "left", one_line(error))
 
     # -- what is known -----------------------------------------------------------------
 
@@ -379,7 +371,7 @@ class FleetTrainer:
         found = [np.full(len(samples), np.nan) for _ in self._devices]
         for k, pending in asked.items():
             try:
-                found[k] = checked_values(pending.result(), len(samples))
+                found[k] = pending.result()
             except Exception as error:
                 self._lose(number, k, error)
         return found
@@ -394,43 +386,10 @@ def _accuracy(values: np.ndarray, labels: np.ndarray) -> float:
     return float("nan") if np.isnan(values).any() else float(np.mean((values > 0) == (labels > 0)))
 
 
-# -- what devices return -------------------------------------------------------------
-
-
-class GarbageError(ValueError):
-    """A device has returned what no device that works would."""
-
-
-def checked_gradient(found: Any, weights: int, samples: int) -> Gradient:
-    """Return a device's gradient if it is one.
-
-    Raises
-    ------
-    GarbageError
-        If it is not; the text says why.
-    """
-    if not isinstance(found, Gradient) or np.shape(found.gradient) != (weights,):
-        raise GarbageError(f"it returned no gradient of {weights} weights")
-    checked_values(found.values, samples)
-    if not (np.isfinite(found.loss) and np.isfinite(found.gradient).all()):
-        raise GarbageError("its gradient is not finite")
-    return found
-
-
-def checked_values(found: Any, samples: int) -> np.ndarray:
-    """Return a device's expectations if that is what they are; see `checked_gradient`."""
-    values = np.asarray(found)
-    if values.shape != (samples,) or values.dtype.kind not in "fiu":
-        raise GarbageError(f"it returned no expectations of {samples} samples")
-    if not (np.abs(values) <= 1.0 + _ROUNDING).all():  # not of NaN, either
-        raise GarbageError("its expectations are not between -1 and 1")
-    return values
-
-
 def one_line(error: Exception) -> str:
     """Return what has failed, without the lines of a traceback."""
     (first, *_) = str(error).splitlines() or [""]
-    if isinstance(error, (PilotError, TaskError, UserError)):
+    if isinstance(error, (PilotError, TaskError, UserError, GarbageError)):
         return first
     return f"{type(error).__name__}: {first}"
 

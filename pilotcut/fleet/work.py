@@ -21,6 +21,13 @@ from pilotcut.fleet.models import model
 from pilotcut.fleet.shifts import Shifts
 from pilotcut.training.model import Model
 
+#: What an expectation may be beyond 1 by rounding.
+_ROUNDING = 1e-9
+
+
+class GarbageError(ValueError):
+    """A device has returned what no device that works would."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -128,9 +135,15 @@ def gradient(
         Of every circuit; 0 with engine ``law`` for none, exact.
     seed
         The same seed gives the same numbers.
+
+    Raises
+    ------
+    GarbageError
+        If what the device returns cannot be expectations.
     """
     prepared = job.prepared
-    estimates = prepared.engine.shifted(weights, samples, shots, seed)
+    found = prepared.engine.shifted(weights, samples, shots, seed)
+    estimates = _checked(found, (prepared.shifts.circuits, len(samples)))
     values = estimates[0]
     slopes = prepared.shifts.coefficients.T @ estimates
     return Gradient(
@@ -142,4 +155,13 @@ def values(
     job: Job, weights: np.ndarray, samples: np.ndarray, shots: Shots, seed: int
 ) -> np.ndarray:
     """Return a device's estimates of the samples' expectations, (samples,); see `gradient`."""
-    return job.prepared.engine.values(weights, samples, shots, seed)
+    return _checked(job.prepared.engine.values(weights, samples, shots, seed), (len(samples),))
+
+
+def _checked(found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return what a device has found if it can be expectations."""
+    if np.shape(found) != shape:
+        raise GarbageError(f"its expectations have shape {np.shape(found)}, expected {shape}")
+    if not (np.abs(found) <= 1.0 + _ROUNDING).all():  # nor is NaN
+        raise GarbageError("its expectations are not between -1 and 1")
+    return found
