@@ -92,7 +92,9 @@ class Binding:
     def errors(self) -> dict[str, float]:
         """Predicted error of each fragment, averaged over its shots on several devices."""
         labels = dict.fromkeys(share.fragment for share in self.shares)
-        return {label: self._error([s for s in self.shares if s.fragment == label]) for label in labels}
+        return {
+            label: self._error([s for s in self.shares if s.fragment == label]) for label in labels
+        }
 
     @staticmethod
     def _error(shares: Sequence[Share]) -> float:
@@ -174,14 +176,20 @@ def _least_s(part: Part, fits: Mapping[str, Fit]) -> float:
 
 
 def _nowhere(label: str, fits: Mapping[str, Fit]) -> str:
-    return f"fragment {label} {lack_of(fits)}; cut it narrower (more cuts, or max_width), or " + (
-        "describe a device that can run it"
+    return (
+        f"fragment {label} {lack_of(fits)}; cut it narrower (more cuts, or max_width), or describe "
+        f"a pilot whose backend.qpu can run it"
     )
 
 
 def lack_of(fits: Mapping[str, Fit]) -> str:
-    """Return why no device can run a fragment, each reason once."""
-    return "; ".join(dict.fromkeys(fit.lack for fit in fits.values()))
+    """Return why no device can run a fragment, each reason once with the first device's name."""
+    first: dict[str, str] = {}
+    for name, fit in fits.items():
+        first.setdefault(fit.lack, name)
+    some = "; ".join(f"{lack} of '{name}'" for lack, name in first.items())
+    others = len(fits) - len(first)
+    return f"{some}, and {others} more pilots are like it" if others else some
 
 
 def _shares(

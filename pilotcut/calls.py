@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from pilotcut import backends
-from pilotcut.backends.base import Measurement, Shots
+from pilotcut.backends.base import Backend, Measurement, Shots
 from pilotcut.bundles import Request, exact_row_s, row_bundles, seed_of, split
 from pilotcut.cutting.fragment import Block, Fragment
-from pilotcut.devices import DEVICE_CIRCUITS, DevicePilot, Assignment
+from pilotcut.devices import DEVICE_CIRCUITS, Assignment, DevicePilot
 from pilotcut.reconstruction.blocks import BlockStore
 
 
@@ -154,7 +154,7 @@ class ExactCall(Call):
         return (None if self.cotangent is None else self.cotangent.tobytes(),)
 
 
-def backend_for(name: str, device: DevicePilot | None) -> backends.Backend:
+def backend_for(name: str, device: DevicePilot | None) -> Backend:
     """Return this process's backend of a name, or the one that is or plays a device."""
     if device is None:
         return backends.backend(name)

@@ -51,7 +51,9 @@ from pilotcut.trace import JsonLines
 
 if TYPE_CHECKING:
     from pilotcut.backends.branch import Linearised
-    from pilotcut.dreamer.forecast import Forecaster, PilotView
+    from pilotcut.dreamer.devices import DeviceForecaster
+    from pilotcut.dreamer.forecast import Forecaster
+    from pilotcut.dreamer.known import Views
     from pilotcut.dreamer.recommend import Options, Recommendation
 
 MODES = ("counts", "sampled", "exact")
@@ -189,7 +191,7 @@ class CutEstimator(BaseEstimatorV2):
         self.stages = Stages(trace if trace is not None else JsonLines(), seed)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
         self._auto = dict(auto or {}) if automatic else None
-        self._forecasts: dict[tuple[str, int], Forecaster] = {}
+        self._forecasts: dict[tuple[str, int], Forecaster | DeviceForecaster] = {}
         self.recommendation: Recommendation | None = None
         self._joint_cuts = not self.exact and (joint_cuts if plan is None else plan.joint_cuts)
         if shot_allocation not in ALLOCATIONS:
@@ -395,7 +397,7 @@ class CutEstimator(BaseEstimatorV2):
         self.stages.compiled(plan, perf_counter() - started)
         return compiled
 
-    def _known_pilots(self) -> Sequence[PilotView]:
+    def _known_pilots(self) -> Views:
         """Return the pilots with what is known of them; those that are not are measured."""
         from pilotcut.dreamer.auto import known_pilots
 
@@ -403,7 +405,7 @@ class CutEstimator(BaseEstimatorV2):
         return known_pilots(self._tasks, self._auto.get("pilots"), self.mode)
 
     def _recommended(
-        self, program: Program, binding: Binding, terms: PauliList, pilots: Sequence[PilotView]
+        self, program: Program, binding: Binding, terms: PauliList, pilots: Views
     ) -> CutPlan:
         """Return the plan that is predicted to be fastest, and keep what predicts its batches."""
         from pilotcut.dreamer.recommend import recommend_for
@@ -531,9 +533,8 @@ class CutEstimator(BaseEstimatorV2):
         (batch,) = seed.spawn_key
         asked = outputs or (None, None)
         drawn = (seed.entropy, seed.spawn_key)
-        query = Query(
-            compiled, requests, matrices, self.exact, drawn, self._backend, *asked, assigned
-        )
+        query = Query(compiled, requests, matrices, self.exact, drawn, self._backend, *asked)
+        query = replace(query, assignment=assigned)
         return write_query(self._store, batch, query)
 
     def evaluate_terms(

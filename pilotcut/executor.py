@@ -272,21 +272,18 @@ class Executor:
             found = Assignment.bound(requests, parts, left, self._tolerance)
         except UserError as error:
             raise PilotError(f"{error}: the pilots {gone} have ended") from error
-        moved = [
-            replace(call, device=found.device(call.request, call.number)) for call in calls
-        ]
+        moved = [replace(call, device=found.device(call.request, call.number)) for call in calls]
         for old, new in zip(calls, moved, strict=True):
             assert old.device is not None
             assert new.device is not None
             label = requests[old.request].fragment.label
-            error = new.device.fit(requests[old.request].fragment).error
             where.moved.append(
                 {
                     "fragment": label,
                     "part": old.block,
                     "from": old.device.name,
                     "to": new.device.name,
-                    "error": error,
+                    "error": new.device.fit(requests[old.request].fragment).error,
                 }
             )
         return list(moved)

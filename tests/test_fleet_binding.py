@@ -1,23 +1,29 @@
 """Cut models on devices: their noise, who gets which fragment, and recommendations by error."""
 
+import json
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import DensityMatrix, Operator, SparsePauliOp, SuperOp
 from test_plan import entangled, exact_tensor
+from typer.testing import CliRunner
 
-from pilotcut import CutEstimator, CutGradient, compile_plan
+from pilotcut import CutEstimator, CutGradient, compile_plan, recommend
 from pilotcut.backends.base import Fit
 from pilotcut.backends.device import Device, device_of
 from pilotcut.backends.qpu import DeviceCompiler, QpuBackend, deferred
 from pilotcut.binding import Part, bind
+from pilotcut.cli import app
 from pilotcut.cutting.fragment import Fragment, FragmentTensor
 from pilotcut.descriptions import BackendDescription, PilotDescription
 from pilotcut.descriptions.qpu import QpuDescription
-from pilotcut.errors import CutError
+from pilotcut.distribution import Distribution
+from pilotcut.errors import CutError, PilotError, UserError
 from pilotcut.pilots import PilotManager
+from pilotcut.stored import load
 from pilotcut.tasks import TaskManager
 
 SHOTS = 2000
@@ -56,14 +62,25 @@ def scores(values: np.ndarray, expected: np.ndarray, shots: int) -> np.ndarray:
     return (values - expected)[~certain] / spread[~certain]
 
 
+@lru_cache
+def channels_of(dev: Device):
+    """Superoperators by gate and qubits, and readout probabilities by qubit."""
+    noise = dev.noise_model.to_dict()["errors"]
+    readout = {e["gate_qubits"][0][0]: e["probabilities"] for e in noise if e["type"] == "roerror"}
+    channels = {
+        (name, qubits): SuperOp(error.to_quantumchannel())
+        for name, some in dev.noise_model._local_quantum_errors.items()
+        for qubits, error in some.items()
+    }
+    return channels, readout
+
+
 def noisy_mean(dev: Device, circuit: QuantumCircuit, mask: int) -> float:
     """The mean sign of bits of a device's circuit, from gates and channels one by one.
 
     Signs that are measured midway are projections; nothing here is Aer's simulation.
     """
-    noise = dev.noise_model.to_dict()["errors"]
-    readout = {e["gate_qubits"][0][0]: e["probabilities"] for e in noise if e["type"] == "roerror"}
-    errors = dev.noise_model._local_quantum_errors
+    channels, readout = channels_of(dev)
     rho = DensityMatrix.from_int(0, 2**circuit.num_qubits)
     z, one = np.diag([1.0, -1.0]), np.eye(2)
     for step in circuit.data:
@@ -73,8 +90,8 @@ def noisy_mean(dev: Device, circuit: QuantumCircuit, mask: int) -> float:
             continue
         if name != "measure":
             rho = rho.evolve(Operator(step.operation), qubits)
-            if error := errors.get(name, {}).get(tuple(qubits)):
-                rho = rho.evolve(SuperOp(error.to_quantumchannel()), qubits)
+            if (name, tuple(qubits)) in channels:
+                rho = rho.evolve(channels[name, tuple(qubits)], qubits)
             continue
         if not mask >> circuit.find_bit(step.clbits[0]).index & 1:
             continue  # summed over: what is measured for another member of the group
@@ -116,23 +133,25 @@ def test_a_noisy_device_gives_what_its_channels_give_one_by_one():
     angles = np.array([[0.7, -1.9]])
     dev = device(3, 0.02, 0.06, 0.04)
     compiler = DeviceCompiler(dev)
-    values = measured(QpuBackend(compiler), fragment, angles, 4 * SHOTS, 3)
+    values = measured(QpuBackend(compiler), fragment, angles, SHOTS, 3)
     exact = exact_tensor(fragment, angles[0])
     expected, found, ideal = [], [], []
     for template in fragment.templates:
         built = compiler.template(fragment, template)
-        for k in range(0, len(template.variants), 13):
+        for k in range(0, len(template.variants), 5):
             numbers = built.values(angles, template.choices[k : k + 1])[0]
-            bound = built.circuit.assign_parameters(dict(zip(built.parameters, numbers)))
+            bound = built.circuit.assign_parameters(
+                dict(zip(built.parameters, numbers, strict=True))
+            )
             where = np.unravel_index(template.variants[k], fragment.site_shape)
             for mask, member in zip(built.masks, fragment.groups[template.group], strict=True):
                 expected.append(noisy_mean(dev, bound, mask))
                 found.append(values[(0, member, *where)])
                 ideal.append(exact[(member, *where)])
-    z = scores(np.array(found), np.array(expected), 4 * SHOTS)
+    z = scores(np.array(found), np.array(expected), SHOTS)
     assert len(z) > 20
     assert np.abs(z).max() < 4.5
-    assert np.abs(scores(np.array(found), np.array(ideal), 4 * SHOTS)).max() > 10
+    assert np.abs(scores(np.array(found), np.array(ideal), SHOTS)).max() > 10
 
 
 def test_deferred_copies_are_read_as_wrongly_as_the_qubit_and_without_gate_error():
@@ -157,7 +176,8 @@ def test_a_fragment_too_wide_is_one_line_with_all_numbers():
     with pytest.raises(CutError) as caught:
         measured(backend, fragment, np.zeros((1, 0)), 10, 1)
     assert str(caught.value) == (
-        "fragment A needs 3 qubits, 'tiny' has 2; cut it narrower: more cuts, or max_width=2"
+        "fragment A needs 3 qubits, more than the 2 of 'tiny'; cut it narrower: more cuts, or "
+        "max_width=2"
     )
 
 
@@ -220,7 +240,7 @@ def test_a_slow_device_gets_fewer_parts():
 def test_a_fragment_goes_only_where_it_fits():
     """The wide fragment has the large device to itself as far as the narrow one can help it."""
     large, small = fit(0.05), fit(0.05)
-    wide = {"large": large, "small": fit(1.0, 0.0, "needs 5 qubits, 'small' has 3")}
+    wide = {"large": large, "small": fit(1.0, 0.0, "needs 5 qubits, more than the 3")}
     found = bind(
         [*some_parts(0, 3), *some_parts(1, 3)],
         ["wide", "narrow"],
@@ -240,12 +260,14 @@ def test_binding_does_not_depend_on_the_order_of_the_parts():
 
 def test_what_fits_nowhere_is_said_with_every_reason():
     """One line for the fragment, with what each device lacks."""
-    fits = {"p": fit(1, 0, "needs 5 qubits, 'p' has 3"), "q": fit(1, 0, "needs 5 qubits, 'q' has 4")}
+    wide = [f"needs 5 qubits, more than the {room}" for room in (3, 4)]
+    fits = {"p": fit(1, 0, wide[0]), "q": fit(1, 0, wide[1]), "r": fit(1, 0, wide[0])}
     with pytest.raises(CutError) as caught:
         bind(some_parts(0, 2), ["A"], [fits])
     assert caught.value.faults == (
-        "fragment A needs 5 qubits, 'p' has 3; needs 5 qubits, 'q' has 4; cut it narrower (more "
-        "cuts, or max_width), or describe a device that can run it",
+        "fragment A needs 5 qubits, more than the 3 of 'p'; needs 5 qubits, more than the 4 of "
+        "'q', and 1 more pilots are like it; cut it narrower (more cuts, or max_width), or "
+        "describe a pilot whose backend.qpu can run it",
     )
 
 
@@ -342,3 +364,221 @@ def test_gradients_run_on_devices_too():
     shifts = CutGradient(CutEstimator(labels="AAABB", mode="exact"))
     exact = shifts.run([circuit], [SparsePauliOp(observable)], [[1.2]]).result()
     assert found.gradients[0] == pytest.approx(exact.gradients[0], abs=0.25)
+
+
+def test_a_batch_goes_on_without_a_device_that_has_gone():
+    """Parts bound to a pilot that ends are bound to what is left, and the record says so."""
+    twin = pilot("twin", 3, 0.0005, 0.004, 0.005)
+    with tasks_on(FLEET[0], twin, FLEET[1]) as tasks:
+        ends = next(one for one in tasks.pilots.pilots if one.name == "twin")
+        submit = tasks.submit_task
+
+        def submit_and_lose(*args, **kwargs):
+            ends.close()  # after the binding, before its first part is there
+            return submit(*args, **kwargs)
+
+        tasks.submit_task = submit_and_lose
+        values, estimator = estimate(tasks)
+        tasks.submit_task = submit
+        (record,) = [r for r in estimator.trace.records if r["kind"] == "query_batch"]
+        assert {m["from"] for m in record["moved"]} == {"twin"}
+        assert {m["to"] for m in record["moved"]} <= {"fine", "small"}
+        assert values == pytest.approx(np.ones(2), abs=0.3)
+        again = estimate(tasks)[1].trace.records[-1]  # which never counts on it
+        assert {d["pilot"] for d in again["devices"]} == {"fine", "small"}
+        assert "moved" not in again
+
+
+def test_no_device_left_says_which_have_gone():
+    """When the last device ends, the error names the pilots."""
+    with tasks_on(FLEET[0]) as tasks:
+        tasks.pilots.pilots[0].close()
+        with pytest.raises(PilotError, match="no device is left: the pilots 'fine' have ended"):
+            estimate(tasks)
+
+
+@pytest.mark.parametrize("mode", ["exact", "sampled"])
+def test_modes_without_noise_refuse_a_fleet_of_devices(mode):
+    """One line says that the mode simulates no noise, and what to do."""
+    with tasks_on(*FLEET) as tasks, pytest.raises(UserError) as caught:
+        CutEstimator(tasks, mode=mode)
+    assert str(caught.value) == (
+        f"mode is {mode}, which simulates no noise, and all 3 pilots ('fine', ...) have a "
+        f"backend.qpu; expected mode counts, or a pilot without backend.qpu"
+    )
+
+
+def test_modes_without_noise_leave_devices_alone_where_there_are_others():
+    """On a mixed fleet exact fragments run on the pilots without a device only."""
+    plain = PilotDescription(name="plain", resource="inprocess")
+    with tasks_on(*FLEET, plain) as tasks:
+        value, _ = estimate(tasks, mode="exact")
+        events = [e for e in tasks.pilots.events.records if e["event"] == "task"]
+        assert value == pytest.approx(np.ones(2))
+        assert {e["pilot"] for e in events if e["state"] == "done"} == {"plain"}
+        with pytest.raises(UserError, match=r"pilot 'fine' has a backend.qpu while pilot 'plain'"):
+            CutEstimator(tasks)
+
+
+def test_blocks_in_a_store_belong_to_their_device(tmp_path):
+    """What one fleet measured is reread by the same fleet, and not by another."""
+    plan = compile_plan(*ghz(), labels="AAABB")
+    ran = []
+    for fleet in (FLEET, FLEET, FLEET[2:]):
+        with tasks_on(*fleet) as tasks:
+            estimator = CutEstimator(tasks, plan=plan, shots=64, seed=1, store=tmp_path)
+            estimator.run([(*ghz(), [[0.3]])]).result()
+            events = [e for e in tasks.pilots.events.records if e["event"] == "task"]
+        ran.append(sum(e["state"] == "done" for e in events))
+    assert ran[0] > 0
+    assert ran[1] == 0
+    assert ran[2] == ran[0]
+    stored = load(tmp_path, 0)
+    assert not stored.missing()
+
+
+def test_distributions_are_noisy_on_a_fleet():
+    """Outcomes that a GHZ state never has appear on devices, and only there."""
+    plan = compile_plan(ghz()[0], labels="AAABB")
+    never = [k for k in range(32) if k not in (0, 31)]
+    with tasks_on(FLEET[2]) as tasks:
+        law = Distribution(plan, [0.1], mode="counts", shots=256, seed=1, tasks=tasks)
+        noisy = law.probabilities()[never].sum()
+    assert noisy > 0.2
+    ideal = Distribution(plan, [0.1], mode="counts", shots=256, seed=1)
+    assert abs(ideal.probabilities()[never].sum()) < 0.1
+
+
+# -- recommendations ----------------------------------------------------------------------
+
+
+def ladder() -> QuantumCircuit:
+    """Five qubits with one weak link, and much to do on either side of it."""
+    circuit = QuantumCircuit(5)
+    for _ in range(4):
+        for a, b in ((0, 1), (1, 2), (3, 4)):
+            circuit.cx(a, b)
+            circuit.ry(0.3, b)
+    circuit.cx(2, 3)
+    return circuit
+
+
+def test_by_error_another_number_of_cuts_is_best_than_by_time():
+    """A large noisy device is quickest; two cuts less noise, though shots cost more."""
+    fleet = [pilot("wide", 5, 0.002, 0.03, 0.01), pilot("good", 3, 2e-4, 0.001, 0.001)]
+    options = {"max_cuts": 2, "shots": 20_000, "queries": 10, "batch": 2}
+    quick = recommend(ladder(), "ZZZZZ", fleet, **options)
+    right = recommend(ladder(), "ZZZZZ", fleet, objective="error", **options)
+    assert quick.chosen.cuts == 0
+    assert right.chosen.cuts == 1
+    assert quick.chosen.seconds < right.chosen.seconds
+    for line in right.lines:
+        assert line.value_error == pytest.approx(np.hypot(line.noise, line.error))
+    uncut, cut = right.lines[0], right.lines[1]
+    assert {share.pilot for share in uncut.shares} == {"wide"}
+    assert {share.pilot for share in cut.shares} == {"good"}
+    kept = np.prod([1 - share.error for share in cut.shares])
+    assert cut.noise == pytest.approx(1 - kept)
+    assert cut.noise < uncut.noise
+    assert "values are predicted to be wrong by" in right.reason
+
+
+def test_lines_that_no_device_can_run_say_why():
+    """Few cuts leave fragments that are too wide; the recommendation is the first that fits."""
+    fleet = [pilot("good", 3, 2e-4, 0.001, 0.001)]
+    found = recommend(ladder(), "ZZZZZ", fleet, max_cuts=1, objective="error", queries=2)
+    assert not found.lines[0].feasible
+    assert found.lines[0].lacks == (
+        "has a fragment A that needs 5 qubits, more than the 3 of 'good'",
+    )
+    assert found.chosen.cuts == 1
+    with pytest.raises(CutError, match="give --max-cuts 1"):
+        recommend(ladder(), "ZZZZZ", fleet, max_cuts=0, queries=2)
+
+
+def test_the_modelled_time_is_that_of_the_devices():
+    """Seconds are shots times seconds of a shot, halved by a second device; nothing is measured."""
+    one = [pilot("one", 5, 0.002, 0.03, 0.01)]
+    two = [*one, pilot("two", 5, 0.002, 0.03, 0.01)]
+    first, second = (
+        recommend(ladder(), "ZZZZZ", f, max_cuts=0, shots=100, queries=64, batch=64)
+        for f in (one, two)
+    )
+    (share,) = first.chosen.shares
+    assert first.chosen.seconds == pytest.approx(share.device_s)
+    assert share.shots == 6400
+    assert share.device_s > 6400 * 51e-6  # readout and reset
+    assert second.chosen.seconds == pytest.approx(first.chosen.seconds / 2)
+
+
+FLEET_YAML = """
+pilots:
+  - name: wide
+    resource: inprocess
+    backend: {kind: aer, qpu: {qubits: 5, infidelity_1q: 0.002, infidelity_2q: 0.03,
+              t1_us: 500, t2_us: 500, readout_error: 0.01}}
+  - name: good
+    resource: inprocess
+    backend: {kind: aer, qpu: {qubits: 3, infidelity_1q: 0.0002, infidelity_2q: 0.001,
+              t1_us: 500, t2_us: 500, readout_error: 0.001}}
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    from qiskit import qasm2
+
+    fleet, circuit = tmp_path / "fleet.yaml", tmp_path / "circuit.qasm"
+    fleet.write_text(FLEET_YAML)
+    circuit.write_text(qasm2.dumps(ladder()))
+    return str(circuit), str(fleet)
+
+
+def command(*words: str):
+    return CliRunner().invoke(app, list(words))
+
+
+def test_the_command_recommends_by_error_without_a_calibration(files):
+    """`recommend --objective error` on devices asks for no calibration and prints both errors."""
+    circuit, fleet = files
+    asked = ["recommend", circuit, "--pilots", fleet, "--observable", "ZZZZZ", "--max-cuts", "1"]
+    asked += ["--shots", "20000", "--queries", "10", "--json"]
+    by_time, by_error = command(*asked), command(*asked, "--objective", "error")
+    assert by_time.exit_code == 0, by_time.output
+    first, second = json.loads(by_time.stdout), json.loads(by_error.stdout)
+    assert (first["chosen"]["cuts"], second["chosen"]["cuts"]) == (0, 1)
+    assert second["time"] == "modelled device time"
+    assert {d["pilot"] for d in second["chosen"]["devices"]} == {"good"}
+    shown = command(*asked[:-1], "--objective", "error")
+    assert "noise" in shown.stdout
+    assert "time modelled" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--objective", "speed"], "objective is 'speed', expected one of time, error"),
+        (["--objective", "error", "--mode", "exact"], "objective is error with mode exact"),
+        (["--mode", "exact"], "mode is exact, which simulates no noise, and all 2 pilots"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_line(files, options, line):
+    """Exit code 2, and the fault in one line."""
+    circuit, fleet = files
+    with pytest.raises(UserError) as caught:
+        command_raises("recommend", circuit, "--pilots", fleet, *options)
+    assert len(caught.value.faults) == 1
+    assert line in caught.value.faults[0]
+
+
+def command_raises(*words: str) -> None:
+    found = command(*words)
+    assert found.exit_code != 0
+    assert found.exception is not None
+    raise found.exception
+
+
+def test_a_device_is_not_calibrated(files):
+    """`calibrate` says that a device's time is modelled."""
+    with pytest.raises(UserError, match=r"has a backend.qpu, expected none: a device's time"):
+        command_raises("calibrate", "--pilots", files[1], "--seconds", "2")

@@ -81,18 +81,17 @@ class DeviceCompiler:
     def _transpiled(self, fragment: Fragment, template: Template) -> TemplateCircuit:
         if lack := self._too_wide(fragment):
             raise CutError(
-                f"fragment {fragment.label} {lack}; cut it narrower: more cuts, or "
-                f"max_width={self.device.qubits}"
+                f"fragment {fragment.label} {lack} of '{self.device.name}'; cut it narrower: more "
+                f"cuts, or max_width={self.device.qubits}"
             )
         draft = build(fragment, template, mid_circuit=True)
         try:
             circuit = self._passes.run(draft.circuit)
         except TranspilerError as error:
-            gates = ", ".join(sorted(self.device.target.operation_names))
             raise CutError(
-                f"fragment {fragment.label} cannot be said in the gates of '{self.device.name}' "
-                f"({gates}): {str(error).strip(chr(34)):.120}; expected gates, and couplings "
-                f"between all qubits, that make up any circuit"
+                f"fragment {fragment.label} {self._in_vain} of '{self.device.name}'; expected "
+                f"gates that make up any circuit, such as rz, sx, x, cz, and qubits that are all "
+                f"connected"
             ) from error
         used = circuit.parameters  # transpilation may find that an angle does not matter
         return replace(
@@ -102,6 +101,11 @@ class DeviceCompiler:
             choices={p: choice for p, choice in draft.choices.items() if p in used},
         )
 
+    @property
+    def _in_vain(self) -> str:
+        gates = ", ".join(sorted(set(self.device.target.operation_names) - {"measure"}))
+        return f"cannot be translated to the gates and couplings ({gates})"
+
     def _too_wide(self, fragment: Fragment) -> str:
         """Return that a fragment has too many qubits, '' if it has not."""
         needed, room = qubits_of(fragment), self.device.qubits
@@ -109,7 +113,7 @@ class DeviceCompiler:
             return ""
         parities = needed - fragment.width
         beside = f" ({parities} of them for the parities of joint cuts)" if parities else ""
-        return f"needs {needed} qubits{beside}, '{self.device.name}' has {room}"
+        return f"needs {needed} qubits{beside}, more than the {room}"
 
     def fit(self, fragment: Fragment) -> Fit:
         """Return how well a fragment does on the device, by one of its circuits.
@@ -128,8 +132,8 @@ class DeviceCompiler:
             return Fit(1.0, 0.0, lack)
         try:
             circuit = self.template(fragment, representative(fragment)).circuit
-        except CutError as error:
-            return Fit(1.0, 0.0, str(error).removeprefix(f"fragment {fragment.label} "))
+        except CutError:
+            return Fit(1.0, 0.0, self._in_vain)
         return Fit(self._error(circuit), self.device.shot_s(circuit))
 
     def _error(self, circuit: QuantumCircuit) -> float:

@@ -75,9 +75,7 @@ class TemplateCircuit:
         return np.stack(columns, axis=1) if columns else np.zeros((len(angles), 0))
 
 
-def build(
-    fragment: Fragment, template: Template, *, mid_circuit: bool = False
-) -> TemplateCircuit:
+def build(fragment: Fragment, template: Template, *, mid_circuit: bool = False) -> TemplateCircuit:
     """Return the circuit of a template's group and pattern of measurements.
 
     It takes any choice of operations with that pattern, not only the template's own. With
@@ -117,9 +115,7 @@ class _Draft:
         self._sign_qubits: dict[int, int] = {}  # by bit, of those measured at the end
         self._in_place = measured_in_place(fragment, self._support)
         copied = zip(template.measured, self._in_place, fragment.sites, strict=True)
-        ancillas = sum(
-            bool(m) and not p and not self._at_once(site.wires) for m, p, site in copied
-        )
+        ancillas = sum(bool(m) and not p and not self._at_once(site.wires) for m, p, site in copied)
         bits = self.outputs + sum(map(bool, template.measured))
         self.circuit = QuantumCircuit(fragment.width + ancillas, bits)
         self._ancillas = 0
