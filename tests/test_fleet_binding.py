@@ -181,6 +181,7 @@ def test_a_fragment_too_wide_is_one_line_with_all_numbers():
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*has no QubitProperties")
 def test_a_backend_that_runs_itself_gets_mid_circuit_measurements():
     """With simulate: false circuits go to the backend's own run, bound and as measured."""
     fragment = middle()

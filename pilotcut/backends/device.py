@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -15,7 +15,7 @@ from qiskit.circuit import Measure, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.providers import BackendV2, QubitProperties
 from qiskit.transpiler import CouplingMap, InstructionProperties, Target
-from qiskit_aer.noise import NoiseModel
+from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError
 from qiskit_aer.noise.device import basic_device_gate_errors, basic_device_readout_errors
 
 from pilotcut.descriptions.faults import hint
@@ -63,15 +63,35 @@ class Device:
         What waits while others work does not relax. Where relaxation alone is worse than the
         infidelity that the target gives, the gate is that much worse.
         """
+        return self.noise_on(range(self.qubits))
+
+    def noise_on(self, qubits: Iterable[int]) -> NoiseModel:
+        """Return the noise of some qubits: Aer reads the whole model with every job.
+
+        Numbers that the device does not have stand for copies of its qubits, q + n of n for q,
+        that meet no noise but are read as wrongly.
+        """
+        some = set(qubits)
         noise = NoiseModel(basis_gates=sorted(self._gates()))
+        for name, where, error in self._gate_errors:
+            if some.issuperset(where):
+                noise.add_quantum_error(error, name, list(where))
+        for qubit in sorted(some):
+            if (error := self._readout_errors.get(qubit % self.qubits)) is not None:
+                noise.add_readout_error(error, [qubit])
+        return noise
+
+    @cached_property
+    def _gate_errors(self) -> list[tuple[str, tuple[int, ...], QuantumError]]:
         with warnings.catch_warnings():  # of Aer, where a device's T2 is above 2 T1
             warnings.simplefilter("ignore")
             errors = basic_device_gate_errors(target=self.target)
-        for name, qubits, error in errors:
-            noise.add_quantum_error(error, name, list(qubits))
-        for qubits, error in basic_device_readout_errors(target=self.target):
-            noise.add_readout_error(error, list(qubits))
-        return noise
+        return [(name, tuple(qubits), error) for name, qubits, error in errors]
+
+    @cached_property
+    def _readout_errors(self) -> dict[int, ReadoutError]:
+        found = basic_device_readout_errors(target=self.target)
+        return {qubit: error for (qubit,), error in found}
 
     def _gates(self) -> Iterator[str]:
         known = get_standard_gate_name_mapping()
