@@ -268,7 +268,7 @@ def _print_recommendation(found: Recommendation) -> None:
     names = ["cuts", "widths", "variants", "gamma^2"]
     names += ["shots", "error"] if shots else []
     noisy = found.on_devices
-    names += ["noise", "both", "device s"] if noisy else ["memory", "seconds", "between"]
+    names += ["noise", "total", "seconds"] if noisy else ["memory", "seconds", "between"]
     for name in (*names, ""):
         table.add_column(name, justify="left" if name in ("widths", "") else "right")
     for line in found.lines:
@@ -292,8 +292,8 @@ def _title(found: Recommendation) -> str:
     if found.on_devices:
         return (
             f"{options.queries} parameter sets in batches of {options.batch} on "
-            f"{slots} device{'' if slots == 1 else 's'}: errors predicted from infidelities, "
-            f"time modelled"
+            f"{slots} device{'' if slots == 1 else 's'}: noise predicted from infidelities, "
+            f"time modelled, of the devices alone"
         )
     return (
         f"{options.queries} parameter sets in batches of {options.batch}, mode {options.mode}, on "

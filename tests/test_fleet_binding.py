@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from calibrations import install
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import DensityMatrix, Operator, SparsePauliOp, SuperOp
 from test_plan import entangled, exact_tensor
@@ -489,9 +490,7 @@ def test_lines_that_no_device_can_run_say_why():
     fleet = [pilot("good", 3, 2e-4, 0.001, 0.001)]
     found = recommend(ladder(), "ZZZZZ", fleet, max_cuts=1, objective="error", queries=2)
     assert not found.lines[0].feasible
-    assert found.lines[0].lacks == (
-        "has a fragment A that needs 5 qubits, more than the 3 of 'good'",
-    )
+    assert found.lines[0].lacks == ("needs 5 qubits, more than the 3 of 'good'",)
     assert found.chosen.cuts == 1
     with pytest.raises(CutError, match="give --max-cuts 1"):
         recommend(ladder(), "ZZZZZ", fleet, max_cuts=0, queries=2)
@@ -583,3 +582,13 @@ def test_a_device_is_not_calibrated(files):
     """`calibrate` says that a device's time is modelled."""
     with pytest.raises(UserError, match=r"has a backend.qpu, expected none: a device's time"):
         command_raises("calibrate", "--pilots", files[1], "--seconds", "2")
+
+
+def test_without_devices_the_error_is_that_of_shots_alone(tmp_path, monkeypatch):
+    """On pilots without a backend.qpu fewer cuts are less wrong, and the reason says what it is."""
+    monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(tmp_path))
+    install(None)
+    found = recommend(ladder(), "ZZZZZ", objective="error", max_cuts=1)
+    assert found.chosen.cuts == 0
+    assert found.chosen.value_error == found.chosen.error > 0
+    assert "the standard error alone, for no pilot has a backend.qpu" in found.reason

@@ -86,6 +86,8 @@ class DeviceForecaster:
         fits = [fits_of(fragment, devices) for fragment in plan.fragments]
         lacks = tuple(
             f"has a fragment {fragment.label} that {lack_of(some)}"
+            if len(fits) > 1
+            else lack_of(some)
             for fragment, some in zip(plan.fragments, fits, strict=True)
             if all(fit.lack for fit in some.values())
         )
