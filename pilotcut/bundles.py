@@ -4,7 +4,8 @@ A bundle is some parameter sets of one fragment with some of its subexperiments,
 `TARGET_S` of work. How a batch is split depends on the plan and the shots alone, never
 on the workers, and every bundle's seed derives from (query, fragment, bundle): results
 are the same on one worker or sixteen, under any policy, and with workers dying in
-between. A task carries arrays and returns the reduced tensor block.
+between. What runs on devices is split by the number of circuits (`pilotcut.devices`) and bound
+to them beforehand. A task carries arrays and returns the reduced tensor block.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def circuit_calls(
 ) -> list[Call]:
     """Return the calls of all requests; calls for the first rows come first.
 
-    With a `assignment` every call is bound to a device.
+    With an `assignment` every call is bound to a device.
     """
     most = None if assignment is None else DEVICE_CIRCUITS
     calls: list[Call] = [

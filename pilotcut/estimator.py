@@ -107,7 +107,8 @@ class CutEstimator(BaseEstimatorV2):
         Shots of each subexperiment. A PUB's or call's `precision` wins over it. Without
         meaning in exact mode.
     seed
-        The same seed gives the same numbers, wherever they are computed.
+        The same seed gives the same numbers, wherever they are computed; on pilots with devices
+        of their own, on the same fleet, unless a device goes or has no use for a seed.
     backend
         Name of the backend that workers use in counts mode, except on pilots with a
         ``backend.qpu``: there every part of a fragment runs on a device that is chosen by

@@ -100,8 +100,7 @@ class Executor:
         UserError
             If no device can run a fragment, or the pilots' kinds do not go together.
         """
-        mode = "sampled" if self._backend == "sampled" else "counts"
-        return Assignment.of(requests, fleet_of(self._tasks, mode), self._tolerance)
+        return Assignment.of(requests, fleet_of(self._tasks, self._mode), self._tolerance)
 
     def evaluate(
         self,
@@ -128,7 +127,7 @@ class Executor:
         """
         started = perf_counter()
         tensors = [FragmentTensor.empty(r.fragment, len(r.angles)) for r in requests]
-        where = self._where("counts", assignment or self.assign(requests))
+        where = self._where(self._mode, assignment or self.assign(requests))
         calls = circuit_calls(requests, seed, self._backend, where.assignment)
         stream = Stream([call.rows for call in calls], len(requests[0].angles), tensors, ready)
         spent = Spent(generate_s=perf_counter() - started, bundles=len(calls))
@@ -147,9 +146,12 @@ class Executor:
             spent.moved = where.moved
         return tensors, spent
 
+    @property
+    def _mode(self) -> str:
+        """What circuits with shots are run in."""
+        return "sampled" if self._backend == "sampled" else "counts"
+
     def _where(self, mode: str, assignment: Assignment | None) -> _Where:
-        if self._backend == "sampled":
-            mode = "sampled"
         return _Where(assignment, fleet_of(self._tasks, mode).ideal)
 
     def linearised(self, requests: Sequence[Request]) -> tuple[list[Linearised], Spent] | None:
@@ -258,34 +260,23 @@ class Executor:
         self, lost: Sequence[Call], requests: Sequence[Request], where: _Where
     ) -> list[Call]:
         """Return calls whose device has gone, bound to those that are left."""
-        calls = [call for call in lost if isinstance(call, CircuitCall) and call.device]
+        calls = [call for call in lost if isinstance(call, CircuitCall)]
         if not calls:
             return []
-        where.gone |= {call.device.name for call in calls if call.device}
-        gone = ", ".join(f"'{name}'" for name in sorted(where.gone))
-        left = fleet_of(self._tasks, "counts").without(where.gone)
-        if not left.devices:
-            raise PilotError(f"no device is left: the pilots {gone} have ended")
         calls.sort(key=lambda call: (call.request, call.number))  # whatever failed first
+        where.gone |= {call.device.name for call in calls if call.device is not None}
+        left = fleet_of(self._tasks, self._mode).without(where.gone)
+        because = f"these pilots have ended: {', '.join(map(repr, sorted(where.gone)))}"
+        if not left.devices:
+            raise PilotError(f"no device is left, for {because}")
         parts = [_part_of(call) for call in calls]
         try:
             found = Assignment.bound(requests, parts, left, self._tolerance)
         except UserError as error:
-            raise PilotError(f"{error}: the pilots {gone} have ended") from error
+            raise PilotError(f"{error}; {because}") from error
         moved = [replace(call, device=found.device(call.request, call.number)) for call in calls]
         for old, new in zip(calls, moved, strict=True):
-            assert old.device is not None
-            assert new.device is not None
-            label = requests[old.request].fragment.label
-            where.moved.append(
-                {
-                    "fragment": label,
-                    "part": old.block,
-                    "from": old.device.name,
-                    "to": new.device.name,
-                    "error": new.device.fit(requests[old.request].fragment).error,
-                }
-            )
+            where.moved.append(_move(old, new, requests[old.request].fragment))
         return list(moved)
 
     def _submit_all(
@@ -333,10 +324,19 @@ def _has_lost_device(call: Call, future: TaskFuture) -> bool:
     return bound and isinstance(future.exception(), PilotError)
 
 
+def _move(old: CircuitCall, new: CircuitCall, fragment: Fragment) -> dict[str, Any]:
+    """Return what is recorded of a part that went to another device."""
+    assert old.device is not None
+    assert new.device is not None
+    about = {"fragment": fragment.label, "part": old.block, "error": new.device.fit(fragment).error}
+    return about | {"from": old.device.name, "to": new.device.name}
+
+
 def _part_of(call: CircuitCall) -> Part:
     rows = call.rows.stop - call.rows.start
     circuits = rows * (call.part.stop - call.part.start)
     if isinstance(call.shots, np.ndarray):
+        circuits = int(np.count_nonzero(call.shots))
         return Part(call.request, call.number, circuits, int(call.shots.sum()))
     return Part(call.request, call.number, circuits, circuits * call.shots)
 

@@ -7,6 +7,8 @@ from functools import lru_cache
 import numpy as np
 import pytest
 from calibrations import install
+from hypothesis import given
+from hypothesis import strategies as st
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import DensityMatrix, Operator, SparsePauliOp, SuperOp
 from test_plan import entangled, exact_tensor
@@ -205,6 +207,18 @@ def aer_of_four():
     )
 
 
+def test_the_predicted_error_is_one_minus_what_every_gate_leaves():
+    """Gates, of the target's infidelities, and readouts multiply; rz is free; a shot adds up."""
+    circuit = QuantumCircuit(2)
+    circuit.x(0)
+    circuit.rz(0.3, 0)
+    circuit.cz(0, 1)
+    fragment = compile_plan(circuit, ["ZZ"]).fragments[0]
+    found = DeviceCompiler(device(2, 0.01, 0.05, 0.02)).fit(fragment)
+    assert found.error == pytest.approx(1 - 0.99 * 0.95 * 0.98**2)
+    assert found.shot_s == pytest.approx(30e-9 + 60e-9 + 1e-6 + 50e-6)
+
+
 # -- binding rules, pure ------------------------------------------------------------------
 
 
@@ -258,6 +272,29 @@ def test_binding_does_not_depend_on_the_order_of_the_parts():
     parts = [*some_parts(0, 5), *some_parts(1, 4, shots=700)]
     one = bind(parts, ["A", "B"], [fits, fits])
     assert dict(bind(parts[::-1], ["A", "B"], [fits, fits]).pilots) == dict(one.pilots)
+
+
+ERRORS = st.floats(0.0, 0.3)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5000)), min_size=1, max_size=12),
+    st.lists(st.tuples(ERRORS, ERRORS, ERRORS, st.floats(1e-5, 1e-3)), min_size=1, max_size=5),
+    st.floats(0.0, 0.1),
+)
+def test_every_part_has_a_device_within_the_tolerance(some, devices, tolerance):
+    """Any parts on any devices: all bound, none beyond the tolerance, and no circuit is lost."""
+    parts = [Part(request, number, 1, shots) for number, (request, shots) in enumerate(some)]
+    fits = [{f"d{k}": fit(d[f], d[3]) for k, d in enumerate(devices)} for f in range(3)]
+    found = bind(parts, ["A", "B", "C"], fits, tolerance)
+    assert set(found.pilots) == {part.place for part in parts}
+    for (request, _), name in found.pilots.items():
+        best = min(one.error for one in fits[request].values())
+        assert fits[request][name].error <= best + tolerance
+    assert sum(share.circuits for share in found.shares) == len(parts)
+    assert sum(share.shots for share in found.shares) == sum(part.shots for part in parts)
+    alone = bind(parts, ["A", "B", "C"], fits, 0.0)
+    assert alone.infidelity <= found.infidelity + 1e-12
 
 
 def test_what_fits_nowhere_is_said_with_every_reason():
@@ -395,7 +432,9 @@ def test_no_device_left_says_which_have_gone():
     """When the last device ends, the error names the pilots."""
     with tasks_on(FLEET[0]) as tasks:
         tasks.pilots.pilots[0].close()
-        with pytest.raises(PilotError, match="no device is left: the pilots 'fine' have ended"):
+        with pytest.raises(
+            PilotError, match="no device is left, for these pilots have ended: 'fine'"
+        ):
             estimate(tasks)
 
 

@@ -534,14 +534,14 @@ class _Recommender:
 
     def _widest(self) -> int:
         """Return the most qubits whose bare state fits all pilots, or the largest device."""
+        limit = min(self._options.max_width or MOST, self._program.num_qubits - 1)
         if isinstance(self._forecaster, DeviceForecaster):
-            return min(self._program.num_qubits - 1, self._forecaster.most_qubits)
+            return min(limit, self._forecaster.most_qubits)
         sizes = [view.resources.slot_bytes for view in self._pilots]
         known = [size for size in sizes if size is not None]
         exact = [] if self._options.mode == "counts" else [MEMORY_BYTES]
         room = min([*known, *exact, 16.0 * 2.0**40])
-        limit = self._options.max_width or self._program.num_qubits
-        return min(limit, self._program.num_qubits - 1, int(log2(max(room, 32.0) / 16.0)))
+        return min(limit, int(log2(max(room, 32.0) / 16.0)))
 
 
 def _forecaster(pilots: Views, options: Options) -> Forecaster | DeviceForecaster:
