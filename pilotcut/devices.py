@@ -113,11 +113,11 @@ def _all(devices: Sequence[DevicePilot]) -> str:
     return f"all {len(devices)} pilots ('{devices[0].name}', ...) have a"
 
 
-def parts_of(requests: Sequence[Request]) -> list[Part]:
+def parts_of(requests: Sequence[Request], most_circuits: int = DEVICE_CIRCUITS) -> list[Part]:
     """Return the parts of requests that devices run one by one."""
     parts = []
     for number, request in enumerate(requests):
-        for bundle in split(number, request, DEVICE_CIRCUITS):
+        for bundle in split(number, request, most_circuits):
             circuits, shots = bundle.size(request)
             parts.append(Part(number, bundle.number, circuits, shots))
     return parts

@@ -433,7 +433,7 @@ def test_no_device_left_says_which_have_gone():
     with tasks_on(FLEET[0]) as tasks:
         tasks.pilots.pilots[0].close()
         with pytest.raises(
-            PilotError, match="no device is left, for these pilots have ended: 'fine'"
+            PilotError, match=r"no device is left, for these pilots have ended: 'fine'"
         ):
             estimate(tasks)
 

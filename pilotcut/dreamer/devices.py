@@ -1,7 +1,8 @@
 """What a plan takes on devices, and how wrong their noise makes it: modelled, not measured.
 
 Seconds are those of the devices, shots times the seconds of a shot, with parts bound as the
-estimator binds them; queues, transfer and the process that puts values together are not in them.
+estimator binds them (of very many, several at once); queues, transfer and the process that puts
+values together are not in them.
 """
 
 from __future__ import annotations
@@ -14,13 +15,20 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 
 from pilotcut import backends
-from pilotcut.binding import lack_of
+from pilotcut.binding import ERROR_TOLERANCE, lack_of
 from pilotcut.bundles import Request
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import FragmentShape
 from pilotcut.descriptions import PilotDescription
-from pilotcut.devices import Assignment, DevicePilot, Fleet, fits_of
-from pilotcut.dreamer.costmodel import Prediction
+from pilotcut.devices import (
+    DEVICE_CIRCUITS,
+    Assignment,
+    DevicePilot,
+    Fleet,
+    fits_of,
+    parts_of,
+)
+from pilotcut.dreamer.costmodel import MOST_DEALT, Prediction
 from pilotcut.dreamer.forecast import Outlook
 from pilotcut.dreamer.resources import Resources
 from pilotcut.dreamer.workload import Work
@@ -103,9 +111,9 @@ class DeviceForecaster:
             Request(fragment, np.zeros((rows, len(fragment.angles))), shots)
             for fragment in plan.fragments
         ]
-        found = Assignment.of(requests, self.fleet)
-        assert found is not None
-        return found
+        circuits = sum(request.subexperiments for request in requests)
+        parts = parts_of(requests, max(DEVICE_CIRCUITS, circuits // MOST_DEALT))
+        return Assignment.bound(requests, parts, self.fleet, ERROR_TOLERANCE)
 
     def record(self, plan: CutPlan, rows: int) -> dict[str, Any]:
         """Return what is modelled of a batch, for its record."""

@@ -157,9 +157,10 @@ class Line:
     lacks
         For each pilot that cannot run it, why; () if it is feasible.
     noise
-        How far the noise of the pilots' devices moves a value, at most: the probability that
+        How far the noise of the pilots' devices moves a value of size 1: the probability that
         something goes wrong in a shot of all fragments, ``1 - prod(1 - error of each)``, times
-        the observable's norm. 0 without devices.
+        the observable's norm. Approximate: what went wrong is taken to leave a random outcome, so
+        that a value shrinks by this share, and errors to come one by one. 0 without devices.
     shares
         What each device runs of a batch.
     """
