@@ -52,16 +52,17 @@ class DrawnFromLaw:
         self, weights: np.ndarray, samples: np.ndarray, shots: int, seed: int
     ) -> np.ndarray:
         """Return all circuits of a gradient; see `Engine.shifted`."""
-        return _drawn(self._law.shifted(weights, samples), shots, seed)
+        return drawn(self._law.shifted(weights, samples), shots, seed)
 
     def values(
         self, weights: np.ndarray, samples: np.ndarray, shots: Shots, seed: int
     ) -> np.ndarray:
         """Return the expectations at the weights; see `Engine.values`."""
-        return _drawn(self._law.values(weights, samples), shots, seed)
+        return drawn(self._law.values(weights, samples), shots, seed)
 
 
-def _drawn(expectations: np.ndarray, shots: Shots, seed: int) -> np.ndarray:
+def drawn(expectations: np.ndarray, shots: Shots, seed: int) -> np.ndarray:
+    """Return means of so many draws of -1 and +1 with these expectations; without shots those."""
     if not np.any(shots):
         return expectations
     probabilities = np.clip((1.0 + expectations) / 2.0, 0.0, 1.0)  # rounding

@@ -352,13 +352,16 @@ def fault_of(found: Any, weights: int) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Done:
+class Done:
+    """A result that is there."""
+
     value: Any
 
     def result(self) -> Any:
+        """Return it."""
         return self.value
 
 
 def here(device: str, fn: Callable[..., Any], *arguments: Any) -> Result:
     """Do the work of any device in this process, at once."""
-    return _Done(fn(*arguments))
+    return Done(fn(*arguments))

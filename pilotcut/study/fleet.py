@@ -17,6 +17,14 @@ from typing import Any
 import numpy as np
 
 from pilotcut.descriptions import PilotDescription
+from pilotcut.descriptions.qpu import QpuDescription
+from pilotcut.fleet import work
+from pilotcut.fleet.config import FleetConfig
+from pilotcut.fleet.engines import drawn
+from pilotcut.fleet.infer import Fleet
+from pilotcut.fleet.run import dataset_of, trainer_of
+from pilotcut.fleet.trainer import Done, Submit
+from pilotcut.fleet.work import Job, mean_loss
 from pilotcut.study import published
 from pilotcut.study.cells import Cell, save_result
 from pilotcut.study.findings import Findings, Plot, Result, Series, Table, Verdict, grouped
@@ -88,18 +96,13 @@ def _described(fleet: Sequence[PilotDescription], coherent: float) -> dict[str, 
     return described
 
 
-def work(cell: Cell, run_dir: Path, place: Path) -> None:
+def measure(cell: Cell, run_dir: Path, place: Path) -> None:
     """Train at every rate, infer where the cell has that too, and write the result."""
     save_result(place, cell, evaluate(cell))
 
 
 def evaluate(cell: Cell) -> dict[str, Any]:
     """Return losses by epoch, one list for each rate, and losses of inference."""
-    from pilotcut.descriptions.qpu import QpuDescription
-    from pilotcut.fleet.config import FleetConfig
-    from pilotcut.fleet.run import dataset_of, trainer_of
-    from pilotcut.fleet.work import Job
-
     settings = cell.settings
     config = FleetConfig.of(
         {
@@ -129,11 +132,8 @@ def evaluate(cell: Cell) -> dict[str, Any]:
 
 def _inference(settings: Mapping[str, Any], jobs: Any, trainer: Any, data: Any) -> dict[str, Any]:
     """Return mean losses over the test samples, and modelled seconds, over several draws."""
-    from pilotcut.fleet.infer import Fleet
-    from pilotcut.fleet.work import mean_loss
-
     weights = np.stack([trainer.strategy.weights_of(k) for k in range(len(jobs))])
-    fleet = Fleet(jobs, weights)
+    fleet = Fleet(jobs, weights, _drawing(jobs, weights, data.x_test))
     found: dict[str, dict[str, list[float]]] = {}
     for shots in settings["inference_shots"]:
         of_shots = found.setdefault(str(shots), {})
@@ -153,6 +153,22 @@ def _inference(settings: Mapping[str, Any], jobs: Any, trainer: Any, data: Any) 
         shots: {name: float(np.mean(values)) for name, values in ways.items()}
         for shots, ways in found.items()
     }
+
+
+def _drawing(jobs: Sequence[Job], weights: np.ndarray, samples: np.ndarray) -> Submit:
+    """Return what draws inferences from expectations that are computed once a device."""
+    known = {
+        job.device: dict(
+            zip(map(np.ndarray.tobytes, samples), work.values(job, w, samples, 0, 0), strict=True)
+        )
+        for job, w in zip(jobs, weights, strict=True)
+    }
+
+    def submit(device: str, fn: Any, job: Job, own: Any, rows: Any, shots: Any, seed: int) -> Done:
+        exact = np.array([known[device][row.tobytes()] for row in rows])
+        return Done(drawn(exact, shots, seed))
+
+    return submit
 
 
 # -- what the cells say together -------------------------------------------------------
