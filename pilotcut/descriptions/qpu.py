@@ -72,7 +72,7 @@ class QpuDescription(BaseModel):
     """
 
     # strict: "2" is not 2 and true is not 1; YAML already has types.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     like: str | None = None
     simulate: bool = True
@@ -135,6 +135,8 @@ class QpuDescription(BaseModel):
             if beside:
                 raise _misfit(f"no {', '.join(beside)} beside like, which brings its own")
             return self
+        if not self.simulate:
+            raise _misfit("like: NAME of a backend beside simulate: false, which runs that itself")
         if missing := [field for field in _NEEDED if field not in given]:
             raise _misfit(f"{', '.join(missing)} too, or like: NAME of a backend")
         assert self.t1_us is not None
