@@ -17,9 +17,9 @@ from pilotcut.descriptions.faults import EXPECTATION
 
 Topology = Literal["line", "ring", "star", "grid", "full"]
 
-#: Gates that a described QPU may have, by the number of qubits they act on.
+#: Gates that a described QPU may have, by the number of qubits they act on; Aer has them all.
 ONE_QUBIT = ("rz", "p", "sx", "sxdg", "x", "h", "rx", "ry", "u")
-TWO_QUBITS = ("cz", "cx", "ecr", "rzz", "iswap")
+TWO_QUBITS = ("cz", "cx", "ecr", "rzz")
 
 #: Gates that only move the phase of the control electronics: no time, no error.
 VIRTUAL = ("rz", "p")
