@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from qiskit import QuantumCircuit
 from qiskit.circuit.library import CRXGate, CRZGate, RXGate, RYGate, RZGate, SwapGate
@@ -88,8 +88,9 @@ FAULTS = [
         in_yaml(t1u=3),
         "backend.qpu.t1u is an unknown key; did you mean 't1_us'?",
     ),
-    (in_yaml(t2_us=201), "t2_us of at most 2 t1_us, which is 200"),
+    (in_yaml(t2_us=201), "backend.qpu.t2_us is 201, expected at most 2 t1_us, which is 200"),
     (in_yaml(t1_us=None, t2_us=None), "expected t1_us, t2_us too, or like: NAME of a backend"),
+    (in_yaml(qubits="null"), "expected qubits too, or like: NAME of a backend"),
     ("{}", "expected qubits, infidelity_1q, infidelity_2q, t1_us, t2_us too, or like:"),
     ("{like: FakeManilaV2, t1_us: 3, qubits: 2}", "no qubits, t1_us beside like, which brings"),
     ("{like: 'Fake Manila'}", "expected a name such as FakeManilaV2, or module:attribute"),
@@ -124,6 +125,10 @@ def test_all_faults_of_a_qpu_are_said_at_once(tmp_path):
         "backend.qpu.t1_us",
         "backend.qpu.offline",
     ]
+
+
+def test_an_empty_like_is_none():
+    assert QpuDescription(like=None, **NUMBERS) == QpuDescription(**NUMBERS)
 
 
 COMPLETE = [
@@ -284,7 +289,8 @@ def test_where_relaxation_alone_is_worse_a_gate_is_that_much_worse():
 times = st.floats(1e-6, 1e-3)
 
 
-@settings(max_examples=15, deadline=None)
+# Aer takes long for two qubits: an example that fails is not made smaller.
+@settings(max_examples=15, deadline=None, phases=[Phase.generate])
 @given(
     st.sampled_from([0.0, 1e-9, 5e-8, 1e-6]),
     st.floats(0, 0.7),

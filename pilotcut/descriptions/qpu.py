@@ -10,7 +10,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from pilotcut.descriptions.faults import EXPECTATION
@@ -103,8 +110,8 @@ class QpuDescription(BaseModel):
 
     @field_validator("like")
     @classmethod
-    def _check_like(cls, value: str) -> str:
-        if not _LIKE.fullmatch(value):
+    def _check_like(cls, value: str | None) -> str | None:
+        if value is not None and not _LIKE.fullmatch(value):
             raise _misfit("a name such as FakeManilaV2, or module:attribute")
         return value
 
@@ -118,6 +125,14 @@ class QpuDescription(BaseModel):
             raise _misfit(f"one of {', '.join(TWO_QUBITS)} among them")
         if not any(gates <= {*value} for gates in _COMPLETE):
             raise _misfit("u, rz and sx, or rx and ry among them, to make any one-qubit gate of")
+        return value
+
+    @field_validator("t2_us")
+    @classmethod
+    def _check_t2(cls, value: float | None, info: ValidationInfo) -> float | None:
+        t1_us = info.data.get("t1_us")
+        if value and t1_us and value > 2 * t1_us:
+            raise _misfit(f"at most 2 t1_us, which is {2 * t1_us:g}")
         return value
 
     @field_validator("offline")
@@ -137,12 +152,8 @@ class QpuDescription(BaseModel):
             return self
         if not self.simulate:
             raise _misfit("like: NAME of a backend beside simulate: false, which runs that itself")
-        if missing := [field for field in _NEEDED if field not in given]:
+        if missing := [field for field in _NEEDED if getattr(self, field) is None]:
             raise _misfit(f"{', '.join(missing)} too, or like: NAME of a backend")
-        assert self.t1_us is not None
-        assert self.t2_us is not None
-        if self.t2_us > 2 * self.t1_us:
-            raise _misfit(f"t2_us of at most 2 t1_us, which is {2 * self.t1_us:g}")
         return self
 
 
