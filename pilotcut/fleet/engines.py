@@ -125,6 +125,12 @@ class _OnAer:
         self._circuit, self._order = circuit, order
         # Fusion costs more than it saves on so few qubits: 13 ms a circuit of 4, and 5 without.
         self._aer = AerSimulator(noise_model=noise, method="density_matrix", fusion_enable=False)
+        has = {*self._aer.configuration().basis_gates, "measure"}
+        if lacking := sorted({str(i.operation.name) for i in circuit.data} - has):
+            raise UserError(
+                f"the device has gates {', '.join(lacking)}, expected gates that Aer has too for "
+                "engine counts; use engine law, or simulate: false"
+            )
 
     def __call__(self, rows: np.ndarray, shots: int, seed: int) -> np.ndarray:
         bound = {p: values.tolist() for p, values in zip(self._order, rows.T, strict=True)}
