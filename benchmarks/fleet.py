@@ -2,9 +2,11 @@
 
 Iris and Wine, models CRz and CRx, five seeds, all strategies at several step sizes, gate errors
 incoherent and coherent; about half an hour on two cores. The vectors: a model of 10 qubits and
-200 weights, compiled and read, on four devices.
+200 weights, compiled and read, on four devices. Transfer: what a device's own weights are worth
+on the other devices, without shots, which bounds what a model for every device can gain.
 
-python benchmarks/fleet.py [--out DIR] [--fleet FILE] [--profile quick] [--only vectors]
+python benchmarks/fleet.py [--out DIR] [--fleet FILE] [--profile quick]
+                           [--only vectors|transfer|tables]
 """
 
 from __future__ import annotations
@@ -13,18 +15,25 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 
 from pilotcut.backends.device import target_of
-from pilotcut.descriptions import load_descriptions
+from pilotcut.descriptions import PilotDescription, load_descriptions
 from pilotcut.descriptions.qpu import QpuDescription
 from pilotcut.fleet.behaviour import behaviour
 from pilotcut.fleet.compilation import compile_on
+from pilotcut.fleet.config import FleetConfig
 from pilotcut.fleet.fleet import load_fleet
+from pilotcut.fleet.run import dataset_of, trainer_of
+from pilotcut.fleet.work import Job, mean_loss, values
 from pilotcut.study import tables
 from pilotcut.study.cells import Cell, StudyDirectory
+from pilotcut.study.fleet import ERRORS, described
 from pilotcut.study.profiles import profile_of
 from pilotcut.study.run import Request, conclude, measure
 
@@ -37,11 +46,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where results are kept; a temporary place")
     parser.add_argument("--fleet", type=Path, default=HERE / "qpu_fleet.yaml")
     parser.add_argument("--profile", default="full")
-    parser.add_argument("--only", choices=["vectors", "tables"])
+    parser.add_argument("--only", choices=["vectors", "transfer", "tables"])
     options = parser.parse_args()
-    if options.only != "tables":
+    if options.only in (None, "vectors"):
         print_vectors()
-    if options.only == "vectors":
+    if options.only in (None, "transfer"):
+        print_transfer(load_fleet(options.fleet))
+    if options.only not in (None, "tables"):
         return
     with tempfile.TemporaryDirectory() as scratch:
         print_tables(options.out or Path(scratch) / "study", options)
@@ -84,6 +95,41 @@ def layered(qubits: int, weights: int) -> QuantumCircuit:
         for qubit in range(qubits):
             circuit.crx(next(angles), qubit, (qubit + 1) % qubits)
     return circuit
+
+
+def print_transfer(fleet: Sequence[PilotDescription]) -> None:
+    """Print the training loss with foreign weights beside that with own ones, without shots."""
+    print("\ntraining loss with own weights, and with those of the other devices (mean, worst)")
+    for dataset, model in (("iris", "crx"), ("wine", "crx")):
+        config = FleetConfig(dataset, "", "single", model, epochs=60, shots=0, learning_rate=3.0)
+        data = dataset_of(config)
+        for errors, coherent in ERRORS.items():
+            jobs = [
+                Job(name, QpuDescription(**qpu), model, config.qubits)
+                for name, qpu in described(fleet, coherent).items()
+            ]
+            trainer = trainer_of(replace(config, batch_size=len(data.x_train)), jobs, data)
+            list(trainer.run())
+            losses = np.array(
+                [
+                    [
+                        mean_loss(
+                            values(job, trainer.strategy.weights_of(k), data.x_train, 0, 0),
+                            data.y_train,
+                        )
+                        for k in range(len(jobs))
+                    ]
+                    for job in jobs
+                ]
+            )  # (device, whose weights)
+            own = np.diag(losses)
+            excess = losses / own[:, None] - 1.0
+            foreign = excess[~np.eye(len(jobs), dtype=bool)]
+            print(
+                f"  {dataset} {model} {errors:10}: {own.mean():.4f}, {foreign.mean():+.2%}, "
+                f"{foreign.max():+.2%}",
+                flush=True,
+            )
 
 
 def print_tables(out: Path, options: argparse.Namespace) -> None:

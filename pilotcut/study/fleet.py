@@ -72,7 +72,7 @@ def cells(profile: Profile, fleet: Sequence[PilotDescription]) -> list[Cell]:
                 "shots": profile.fleet_shots,
                 "inference_shots": list(profile.fleet_inference_shots),
                 "draws": profile.fleet_draws,
-                "fleet": _described(fleet, ERRORS[errors]),
+                "fleet": described(fleet, ERRORS[errors]),
             },
         )
         for dataset in profile.fleet_datasets
@@ -83,7 +83,7 @@ def cells(profile: Profile, fleet: Sequence[PilotDescription]) -> list[Cell]:
     ]
 
 
-def _described(fleet: Sequence[PilotDescription], coherent: float) -> dict[str, Any]:
+def described(fleet: Sequence[PilotDescription], coherent: float) -> dict[str, Any]:
     """Return the QPUs as they stand in a file, each turning too far or not far enough."""
     described = {}
     for k, pilot in enumerate(fleet):
@@ -104,17 +104,7 @@ def measure(cell: Cell, run_dir: Path, place: Path) -> None:
 def evaluate(cell: Cell) -> dict[str, Any]:
     """Return losses by epoch, one list for each rate, and losses of inference."""
     settings = cell.settings
-    config = FleetConfig.of(
-        {
-            "fleet": "",
-            **{name: settings[name] for name in ("dataset", "model", "seed", "epochs", "shots")},
-            **VARIANTS[settings["variant"]],
-        }
-    )
-    jobs = [
-        Job(name, QpuDescription(**qpu), config.model, config.qubits)
-        for name, qpu in settings["fleet"].items()
-    ]
+    jobs, config = jobs_of(cell)
     data = dataset_of(config)
     found: dict[str, Any] = {"train": [], "test": [], "accuracy": [], "modelled_s": []}
     for rate in settings["rates"]:
@@ -130,10 +120,24 @@ def evaluate(cell: Cell) -> dict[str, Any]:
     return found
 
 
+def jobs_of(cell: Cell) -> tuple[list[Job], FleetConfig]:
+    """Return the devices' work, and the settings of the training."""
+    settings = cell.settings
+    config = FleetConfig.of(
+        {
+            "fleet": "",
+            **{name: settings[name] for name in ("dataset", "model", "seed", "epochs", "shots")},
+            **VARIANTS[settings["variant"]],
+        }
+    )
+    fleet = settings["fleet"].items()
+    return [Job(n, QpuDescription(**q), config.model, config.qubits) for n, q in fleet], config
+
+
 def _inference(settings: Mapping[str, Any], jobs: Any, trainer: Any, data: Any) -> dict[str, Any]:
     """Return mean losses over the test samples, and modelled seconds, over several draws."""
     weights = np.stack([trainer.strategy.weights_of(k) for k in range(len(jobs))])
-    fleet = Fleet(jobs, weights, _drawing(jobs, weights, data.x_test))
+    fleet = Fleet(jobs, weights, drawing(jobs, weights, data.x_test))
     found: dict[str, dict[str, list[float]]] = {}
     for shots in settings["inference_shots"]:
         of_shots = found.setdefault(str(shots), {})
@@ -155,7 +159,7 @@ def _inference(settings: Mapping[str, Any], jobs: Any, trainer: Any, data: Any) 
     }
 
 
-def _drawing(jobs: Sequence[Job], weights: np.ndarray, samples: np.ndarray) -> Submit:
+def drawing(jobs: Sequence[Job], weights: np.ndarray, samples: np.ndarray) -> Submit:
     """Return what draws inferences from expectations that are computed once a device."""
     known = {
         job.device: dict(
@@ -260,10 +264,17 @@ _CASE = ("dataset", "model", "errors")
 
 
 def _best(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield for every case and variant its sum over seeds, at the rate with the fewest epochs."""
+    """Yield for every case and variant its sum over seeds, at its best rates.
+
+    Epochs at the rate with the fewest; losses and inference at that with the lowest converged
+    training loss, `calm`.
+    """
     for some in grouped(rows, *_CASE, "variant").values():
         rates = [_summed(same) for same in grouped(some, "rate").values()]
-        yield min(rates, key=lambda row: (row["epochs"], row["train"]))
+        fast = min(rates, key=lambda row: (row["epochs"], row["train"]))
+        calm = min(rates, key=lambda row: row["train"])
+        losses = {name: calm[name] for name in ("train", "test", "spread", "accuracy", "inference")}
+        yield fast | losses | {"calm": calm["rate"]}
 
 
 def _at_common_rate(
@@ -303,19 +314,28 @@ def _gains(best: Sequence[dict[str, Any]], errors: str, way: str) -> dict[int, f
 
 
 def _answer(best: Sequence[dict[str, Any]], common: Sequence[dict[str, Any]]) -> str:
-    parts = []
-    for errors in ERRORS:
-        speed, loss = _ratios(best, errors, "epochs"), _ratios(best, errors, "test")
-        if speed:
-            gains = _gains(best, errors, "same time")
-            parts.append(
-                f"with {errors} errors arbiterq converges {np.mean(speed):.2f} times as fast as "
-                f"eqc where each has its best step size, to {_less(loss)} loss, and "
-                f"{np.mean(_ratios(common, errors, 'epochs')):.1f} times as fast where both have "
-                f"that of a single device; shot-oriented inference has {_by_shots(gains)} less "
-                f"loss at the same time"
-            )
-    return "; ".join(parts) + "." if parts else "Not answered yet: trainings are missing."
+    parts = [_answer_of(errors, best, common) for errors in ERRORS]
+    return (
+        "; ".join(filter(None, parts)) + "."
+        if any(parts)
+        else ("Not answered yet: trainings are missing.")
+    )
+
+
+def _answer_of(
+    errors: str, best: Sequence[dict[str, Any]], common: Sequence[dict[str, Any]]
+) -> str:
+    speed, loss = _ratios(best, errors, "epochs"), _ratios(best, errors, "test")
+    if not speed:
+        return ""
+    text = (
+        f"with {errors} errors arbiterq converges {np.mean(speed):.2f} times as fast as eqc where "
+        f"each has its best step size, to {_less(loss)} loss"
+    )
+    if same := _ratios(common, errors, "epochs"):
+        text += f", and {np.mean(same):.1f} times as fast where both have that of a single device"
+    gains = _by_shots(_gains(best, errors, "same time"))
+    return f"{text}; shot-oriented inference has {gains} less loss at the same time"
 
 
 def _less(ratios: Sequence[float]) -> str:
@@ -371,24 +391,25 @@ def _tables(rows: Sequence[dict[str, Any]], best: Sequence[dict[str, Any]]) -> l
 
 
 def _training_table(best: Sequence[dict[str, Any]]) -> Table:
-    columns = ["data set", "model", "errors", "strategy", "rate", "epochs", "arrived", "device s"]
-    columns += ["train loss", "test loss", "± seeds", "accuracy"]
+    columns = ["data set", "model", "errors", "strategy", "epochs", "arrived", "device s", "rate"]
+    columns += ["train loss", "test loss", "± seeds", "accuracy", "rate "]
     shown = [
         [
-            *(row[name] for name in (*_CASE, "variant", "rate", "epochs")),
+            *(row[name] for name in (*_CASE, "variant", "epochs")),
             f"{row['arrived']} of {row['seeds']}",
-            *(row[name] for name in ("seconds", "train", "test", "spread", "accuracy")),
+            *(row[name] for name in ("seconds", "rate", "train", "test", "spread", "accuracy")),
+            row["calm"],
         ]
         for row in best
     ]
     formats = {"epochs": ".1f", "device s": ".0f", "train loss": ".4f", "test loss": ".4f"}
-    formats |= {"± seeds": ".4f", "accuracy": ".1%", "rate": "g"}
+    formats |= {"± seeds": ".4f", "accuracy": ".1%", "rate": "g", "rate ": "g"}
     note = (
-        f"Means over seeds and devices, each strategy at its best rate. Epochs: until the training "
-        f"loss has come within {CLOSE:.0%} of the way to the lowest converged one of all "
-        f"strategies of the same seed; who has not arrived counts as one epoch more than were "
-        f"trained. Every device runs the same circuits under every strategy. Losses: the last "
-        f"{LAST} epochs."
+        f"Means over seeds and devices; epochs at the rate where a strategy is fastest, losses at "
+        f"that where its training loss ends lowest. Epochs: until the training loss has come "
+        f"within {CLOSE:.0%} of the way to the lowest converged one of all strategies and rates "
+        f"of the same seed; who has not arrived counts as one epoch more than were trained. Every "
+        f"device runs the same circuits under every strategy. Losses: the last {LAST} epochs."
     )
     return Table("table_i", "Training (table I), same circuits", columns, shown, formats, note)
 

@@ -77,7 +77,7 @@ class Profile:
     fleet_shots: int = 1024
     fleet_rates: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
     fleet_inference_shots: tuple[int, ...] = (4, 16, 64, 256)
-    fleet_draws: int = 50
+    fleet_draws: int = 100
 
 
 QUICK = Profile("quick")
