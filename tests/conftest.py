@@ -64,6 +64,17 @@ def chromium(request):
         yield running
 
 
+@pytest.fixture(scope="session")
+def workers():
+    """Return tasks on a local pilot of two workers, for tests of numbers and not of pilots."""
+    from pilotcut import PilotManager, TaskManager
+    from pilotcut.descriptions import PilotDescription
+
+    pilot = PilotDescription(name="laptop", resource="local", cores_per_node=2, workers_per_node=2)
+    with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
+        yield tasks
+
+
 @pytest.fixture
 def call(monkeypatch, capfd):
     """Return a function that runs the command line here and returns code, stdout, stderr."""
