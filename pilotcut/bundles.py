@@ -4,7 +4,8 @@ A bundle is some parameter sets of one fragment with some of its subexperiments,
 `TARGET_S` of work. How a batch is split depends on the plan and the shots alone, never
 on the workers, and every bundle's seed derives from (query, fragment, bundle): results
 are the same on one worker or sixteen, under any policy, and with workers dying in
-between. A task carries arrays and returns the reduced tensor block.
+between. What runs on devices is split by the number of circuits (`pilotcut.devices`) and bound
+to them beforehand. A task carries arrays and returns the reduced tensor block.
 """
 
 from __future__ import annotations
@@ -48,16 +49,18 @@ class Bundle:
             return request.shots[self.rows, self.part]
         return request.shots
 
+    def size(self, request: Request) -> tuple[int, int]:
+        """Return how many circuits have shots, and the shots of all of them."""
+        shots = self.shots(request)
+        if isinstance(shots, np.ndarray):
+            return int(np.count_nonzero(shots)), int(shots.sum())
+        count = (self.rows.stop - self.rows.start) * (self.part.stop - self.part.start)
+        return count, count * shots
+
     def predicted_s(self, request: Request) -> float:
         """Return the rough cost in seconds."""
-        shots = self.shots(request)
-        count = (self.rows.stop - self.rows.start) * (self.part.stop - self.part.start)
-        if isinstance(shots, np.ndarray):
-            count = int(np.count_nonzero(shots))
-            mean = float(shots.sum()) / max(count, 1)
-        else:
-            mean = float(shots)
-        return count * predicted_s(request.fragment, mean)
+        count, shots = self.size(request)
+        return count * predicted_s(request.fragment, shots / max(count, 1))
 
 
 @dataclass(frozen=True)
@@ -106,17 +109,20 @@ def exact_row_s(fragment: Fragment) -> float:
     return max(1, len(fragment.steps)) * amplitudes * _EXACT_AMPLITUDE_S
 
 
-def split(index: int, request: Request) -> Iterator[Bundle]:
-    """Yield the bundles of one request, each about `TARGET_S` of work."""
+def split(index: int, request: Request, most_circuits: int | None = None) -> Iterator[Bundle]:
+    """Yield the bundles of one request, each about `TARGET_S` of work, or of so many circuits."""
     circuits = request.fragment.num_subexperiments
     rows = len(request.angles)
     run = request.subexperiments
     if not run:
         return
-    shots = request.total_shots / run
     # Of a batch's grid of parameter sets and subexperiments only those with shots take time.
-    cell_s = predicted_s(request.fragment, shots) * run / (rows * circuits)
-    most = max(1, round(TARGET_S / cell_s))
+    filled = run / (rows * circuits)
+    if most_circuits is None:
+        cell_s = predicted_s(request.fragment, request.total_shots / run) * filled
+        most = max(1, round(TARGET_S / cell_s))
+    else:
+        most = max(1, round(most_circuits / filled))
     # Even pieces: a small last bundle would only wait for its dispatch.
     row_blocks = _even(rows, max(1, most // circuits))
     part_blocks = _even(circuits, most)

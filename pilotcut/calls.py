@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from pilotcut import backends
-from pilotcut.backends.base import Measurement, Shots
+from pilotcut.backends.base import Backend, Measurement, Shots
 from pilotcut.bundles import Request, exact_row_s, row_bundles, seed_of, split
 from pilotcut.cutting.fragment import Block, Fragment
+from pilotcut.devices import DEVICE_CIRCUITS, Assignment, DevicePilot
 from pilotcut.reconstruction.blocks import BlockStore
 
 
@@ -72,16 +73,27 @@ class Call(ABC):
 
 @dataclass(frozen=True, eq=False)
 class CircuitCall(Call):
-    """Circuits with shots: a part of a fragment's subexperiments."""
+    """Circuits with shots: a part of a fragment's subexperiments.
+
+    Parameters
+    ----------
+    part, shots, seed
+        As in `Backend.run`.
+    backend
+        Name of the backend, which a device takes the place of.
+    device
+        The device that the part is bound to, if there are devices.
+    """
 
     part: slice
     shots: Shots
     seed: int
     backend: str
+    device: DevicePilot | None = None
 
     def run(self, fragment: Fragment) -> Measurement:
-        """Run the circuits on this process's backend."""
-        backend = backends.backend(self.backend)
+        """Run the circuits on this process's backend, or on what is or plays the device."""
+        backend = backend_for(self.backend, self.device)
         return backend.run(fragment, self.angles, self.part, self.shots, self.seed)
 
     def write(self, store: BlockStore, fragment: Fragment, found: Measurement) -> Measurement:
@@ -112,7 +124,8 @@ class CircuitCall(Call):
 
     def _depends_on(self) -> tuple[object, ...]:
         shots = self.shots.tobytes() if isinstance(self.shots, np.ndarray) else self.shots
-        return (self.part, shots, self.seed, self.backend)
+        found = (self.part, shots, self.seed, self.backend)
+        return found if self.device is None else (*found, self.device.key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,10 +154,24 @@ class ExactCall(Call):
         return (None if self.cotangent is None else self.cotangent.tobytes(),)
 
 
+def backend_for(name: str, device: DevicePilot | None) -> Backend:
+    """Return this process's backend of a name, or the one that is or plays a device."""
+    if device is None:
+        return backends.backend(name)
+    return backends.device_backend(device.name, device.qpu)
+
+
 def circuit_calls(
-    requests: Sequence[Request], seed: np.random.SeedSequence, backend: str
+    requests: Sequence[Request],
+    seed: np.random.SeedSequence,
+    backend: str,
+    assignment: Assignment | None = None,
 ) -> list[Call]:
-    """Return the calls of all requests; calls for the first rows come first."""
+    """Return the calls of all requests; calls for the first rows come first.
+
+    With an `assignment` every call is bound to a device.
+    """
+    most = None if assignment is None else DEVICE_CIRCUITS
     calls: list[Call] = [
         CircuitCall(
             request=bundle.fragment,
@@ -156,9 +183,10 @@ def circuit_calls(
             shots=bundle.shots(request),
             seed=seed_of(seed, bundle),
             backend=backend,
+            device=None if assignment is None else assignment.device(number, bundle.number),
         )
         for number, request in enumerate(requests)
-        for bundle in split(number, request)
+        for bundle in split(number, request, most)
     ]
     return sorted(calls, key=lambda call: call.rows.start)
 

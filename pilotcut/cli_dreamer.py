@@ -164,6 +164,9 @@ def recommend(
     target_error: Annotated[
         float | None, typer.Option(help="Standard error to reach, in place of shots.")
     ] = None,
+    objective: Annotated[
+        str, typer.Option(help="time, or error: how wrong values are, by noise and by shots.")
+    ] = "time",
     joint_cuts: Annotated[
         bool, typer.Option("--joint-cuts", help="Cut parallel gates between two labels as one.")
     ] = False,
@@ -206,6 +209,7 @@ def recommend(
         queries=queries,
         batch=batch,
         seed=seed,
+        objective=objective,
         **given,
     )
     options.check()
@@ -225,14 +229,16 @@ def recommend(
 def _need_calibrations(pilots: Path | None, mode: str, now: bool) -> None:
     """Calibrate what has no calibration if asked to, by the option or by an answer."""
     from pilotcut.dreamer.calibrate import BUDGET_S
-    from pilotcut.dreamer.known import descriptions_of, views_of
+    from pilotcut.dreamer.forecast import PilotView
+    from pilotcut.dreamer.known import descriptions_of, taking_part, views_of
 
     missing: list[PilotDescription | None] = []
     faults: list[str] = []
-    for pilot in kinds_of(descriptions_of(pilots)):
+    for pilot in kinds_of(taking_part(descriptions_of(pilots), mode)):
         try:
-            (view,) = views_of(None if pilot is None else [pilot])
-            view.calibration.costs(mode)
+            (view,) = views_of(None if pilot is None else [pilot], mode)
+            if isinstance(view, PilotView):
+                view.calibration.costs(mode)
         except UserError as error:
             missing.append(pilot)
             faults += error.faults
@@ -261,13 +267,14 @@ def _print_recommendation(found: Recommendation) -> None:
     table = Table(title=_title(found), title_justify="left")
     names = ["cuts", "widths", "variants", "gamma^2"]
     names += ["shots", "error"] if shots else []
-    for name in (*names, "memory", "seconds", "between", ""):
+    noisy = found.on_devices
+    names += ["noise", "total", "seconds"] if noisy else ["memory", "seconds", "between"]
+    for name in (*names, ""):
         table.add_column(name, justify="left" if name in ("widths", "") else "right")
     for line in found.lines:
         row = [str(line.cuts), _widths(line), f"{line.variants}", f"{line.overhead:.4g}"]
         row += [f"{line.shots}", f"{line.error:.2g}"] if shots else []
-        row.append(readable(line.memory_bytes))
-        row += _times(line)
+        row += _on_devices(line) if noisy else [readable(line.memory_bytes), *_times(line)]
         row.append("recommended" if line is found.chosen else "" if line.feasible else "cannot run")
         table.add_row(*row, style="bold" if line is found.chosen else None)
     _out.print(table)
@@ -282,6 +289,12 @@ def _print_recommendation(found: Recommendation) -> None:
 def _title(found: Recommendation) -> str:
     options = found.options
     slots = found.forecaster.slots
+    if found.on_devices:
+        return (
+            f"{options.queries} parameter sets in batches of {options.batch} on "
+            f"{slots} device{'' if slots == 1 else 's'}: noise predicted from infidelities, "
+            f"time modelled, of the devices alone"
+        )
     return (
         f"{options.queries} parameter sets in batches of {options.batch}, mode {options.mode}, on "
         f"{', '.join(found.pilots)} ({slots} slot{'' if slots == 1 else 's'})"
@@ -300,6 +313,13 @@ def _times(line: Line) -> list[str]:
         return ["-", "-"]
     p = line.prediction
     return [f"{p.seconds:.3g}", f"{p.low_s:.3g}-{p.high_s:.3g}"]
+
+
+def _on_devices(line: Line) -> list[str]:
+    """Return the noise, the error with that of the shots, and the devices' time."""
+    if line.prediction is None:
+        return ["-", "-", "-"]
+    return [f"{line.noise:.2g}", f"{line.value_error:.2g}", f"{line.prediction.seconds:.3g}"]
 
 
 def _how(found: Recommendation) -> str:

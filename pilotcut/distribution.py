@@ -30,8 +30,10 @@ from pilotcut.backends.outcomes import (
     outcome_wires,
 )
 from pilotcut.bundles import Request, split
+from pilotcut.calls import backend_for
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.plan import CutPlan, build_plan, check_size
+from pilotcut.devices import DEVICE_CIRCUITS, Assignment, DevicePilot, fleet_of
 from pilotcut.errors import ParameterValueError, UserError
 from pilotcut.estimator import MODES, MOST_SHOTS, checked_shots
 from pilotcut.reconstruction.outcomes import MOST_ENTRIES, Node, OpenNetwork
@@ -445,16 +447,29 @@ class _Runs:
         if self.tasks is None:
             return _run_states(fragment, angles)
         return self.tasks.submit_task(
-            run_states, self._share(fragment), angles, name=fragment.label
+            run_states,
+            self._share(fragment),
+            angles,
+            name=fragment.label,
+            pilot=fleet_of(self.tasks, "exact").ideal,
         )
 
     def counted(self, plan: CutPlan, slots: np.ndarray) -> list[Node]:
         """Return a node for each fragment, of what its subexperiments ended in."""
         requests = [Request(f, f.angle_values(slots), self.shots) for f in plan.fragments]
+        fleet = fleet_of(self.tasks, "sampled" if self.backend == "sampled" else "counts")
+        assigned = Assignment.of(requests, fleet)
+        most = None if assigned is None else DEVICE_CIRCUITS
         parts = [
             [
-                self._tally(request, bundle.part, self._seed_of(number, bundle.number))
-                for bundle in split(number, request)
+                self._tally(
+                    request,
+                    bundle.part,
+                    self._seed_of(number, bundle.number),
+                    None if assigned is None else assigned.device(number, bundle.number),
+                    fleet.ideal,
+                )
+                for bundle in split(number, request, most)
             ]
             for number, request in enumerate(requests)
         ]
@@ -463,13 +478,28 @@ class _Runs:
             for f, some in zip(plan.fragments, parts, strict=True)
         ]
 
-    def _tally(self, request: Request, part: slice, seed: int) -> _Part[Tally]:
+    def _tally(
+        self,
+        request: Request,
+        part: slice,
+        seed: int,
+        device: DevicePilot | None,
+        ideal: tuple[str, ...] | None,
+    ) -> _Part[Tally]:
         call = (request.angles, part, self.shots, seed)
         if self.tasks is None:
             return backends.backend(self.backend).tally(request.fragment, *call)
         fragment = self._share(request.fragment)
         name = f"{request.fragment.label}.{part.start}"
-        return self.tasks.submit_task(run_tally, fragment, self.backend, *call, name=name)
+        return self.tasks.submit_task(
+            run_tally,
+            fragment,
+            self.backend,
+            device,
+            *call,
+            name=name,
+            pilot=ideal if device is None else device.name,
+        )
 
     def _seed_of(self, fragment: int, bundle: int) -> int:
         child = np.random.SeedSequence(self.seed, spawn_key=(_RUN, fragment, bundle))
@@ -481,10 +511,16 @@ class _Runs:
 
 
 def run_tally(
-    fragment: Shared[Fragment], backend: str, angles: np.ndarray, part: slice, shots: int, seed: int
+    fragment: Shared[Fragment],
+    backend: str,
+    device: DevicePilot | None,
+    angles: np.ndarray,
+    part: slice,
+    shots: int,
+    seed: int,
 ) -> Tally:
     """Run one bundle on a worker."""
-    return backends.backend(backend).tally(fragment.get(), angles, part, shots, seed)
+    return backend_for(backend, device).tally(fragment.get(), angles, part, shots, seed)
 
 
 def run_states(fragment: Shared[Fragment], angles: np.ndarray) -> list[StateOutcomes]:

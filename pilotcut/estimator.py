@@ -27,12 +27,14 @@ from qiskit.quantum_info import PauliList
 from pilotcut import allocation
 from pilotcut.backends import check_backend
 from pilotcut.backends.base import Shots
+from pilotcut.binding import ERROR_TOLERANCE
 from pilotcut.bundles import Request
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import CutPlan, Observables, build_plan, check_size, pauli_terms
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
+from pilotcut.devices import Assignment, fleet_of
 from pilotcut.errors import CutError, UserError
 from pilotcut.evaluation import Compiled, Contracting, Evaluation, RowEvaluations
 from pilotcut.executor import Executor
@@ -49,7 +51,9 @@ from pilotcut.trace import JsonLines
 
 if TYPE_CHECKING:
     from pilotcut.backends.branch import Linearised
-    from pilotcut.dreamer.forecast import Forecaster, PilotView
+    from pilotcut.dreamer.devices import DeviceForecaster
+    from pilotcut.dreamer.forecast import Forecaster
+    from pilotcut.dreamer.known import Views
     from pilotcut.dreamer.recommend import Options, Recommendation
 
 MODES = ("counts", "sampled", "exact")
@@ -103,9 +107,16 @@ class CutEstimator(BaseEstimatorV2):
         Shots of each subexperiment. A PUB's or call's `precision` wins over it. Without
         meaning in exact mode.
     seed
-        The same seed gives the same numbers, wherever they are computed.
+        The same seed gives the same numbers, wherever they are computed; on pilots with devices
+        of their own, on the same fleet, unless a device goes or has no use for a seed.
     backend
-        Name of the backend that workers use in counts mode.
+        Name of the backend that workers use in counts mode, except on pilots with a
+        ``backend.qpu``: there every part of a fragment runs on a device that is chosen by
+        predicted error and load, with that device's noise, and the records say where. The modes
+        "sampled" and "exact" know no noise and leave such pilots alone.
+    error_tolerance
+        How much larger a fragment's predicted error may be on a device than on the best one,
+        for the sake of load; without meaning on pilots without devices. 0 is error alone.
     shot_allocation
         "uniform", or "optimal": an eighth of the shots measures where errors come from, and
         the rest is dealt accordingly, 30 % evenly and the other 70 % in proportion to
@@ -163,6 +174,7 @@ class CutEstimator(BaseEstimatorV2):
         shots: int = 1024,
         seed: int | None = None,
         backend: str = "aer",
+        error_tolerance: float = ERROR_TOLERANCE,
         shot_allocation: str = "uniform",
         num_samples: int | None = None,
         reconstruction: str = "auto",
@@ -180,7 +192,7 @@ class CutEstimator(BaseEstimatorV2):
         self.stages = Stages(trace if trace is not None else JsonLines(), seed)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
         self._auto = dict(auto or {}) if automatic else None
-        self._forecasts: dict[tuple[str, int], Forecaster] = {}
+        self._forecasts: dict[tuple[str, int], Forecaster | DeviceForecaster] = {}
         self.recommendation: Recommendation | None = None
         self._joint_cuts = not self.exact and (joint_cuts if plan is None else plan.joint_cuts)
         if shot_allocation not in ALLOCATIONS:
@@ -207,8 +219,8 @@ class CutEstimator(BaseEstimatorV2):
             )
         self._store = None if store is None else Path(store)
         self._backend = "sampled" if mode == "sampled" else check_backend(backend)
-        self._tasks = tasks
-        self.executor = Executor(tasks, self._backend)
+        self._error_tolerance = _checked_tolerance(error_tolerance)
+        self.use(tasks)
         self._compiled: dict[tuple[object, ...], Compiled] = {}
         self._lock = threading.RLock()
         if automatic:
@@ -386,7 +398,7 @@ class CutEstimator(BaseEstimatorV2):
         self.stages.compiled(plan, perf_counter() - started)
         return compiled
 
-    def _known_pilots(self) -> Sequence[PilotView]:
+    def _known_pilots(self) -> Views:
         """Return the pilots with what is known of them; those that are not are measured."""
         from pilotcut.dreamer.auto import known_pilots
 
@@ -394,7 +406,7 @@ class CutEstimator(BaseEstimatorV2):
         return known_pilots(self._tasks, self._auto.get("pilots"), self.mode)
 
     def _recommended(
-        self, program: Program, binding: Binding, terms: PauliList, pilots: Sequence[PilotView]
+        self, program: Program, binding: Binding, terms: PauliList, pilots: Views
     ) -> CutPlan:
         """Return the plan that is predicted to be fastest, and keep what predicts its batches."""
         from pilotcut.dreamer.recommend import recommend_for
@@ -492,10 +504,11 @@ class CutEstimator(BaseEstimatorV2):
                 tensors = [FragmentTensor(one.values, ()) for one in kept]
                 contracting.add(slice(0, len(slots)), tensors)
                 return tensors, found[1]
-            store = self._keep(compiled, requests, matrices, seed, outputs)
+            assigned = None if self.exact else self.executor.assign(requests)
+            store = self._keep(compiled, requests, matrices, seed, outputs, assigned)
             if self.exact:
                 return self.executor.exact(requests, contracting.add, store)
-            return self.executor.evaluate(requests, seed, contracting.add, store)
+            return self.executor.evaluate(requests, seed, contracting.add, store, assigned)
 
         def contract(tensors: list[FragmentTensor]) -> Evaluation:
             number = shots if isinstance(shots, int) else 0
@@ -513,6 +526,7 @@ class CutEstimator(BaseEstimatorV2):
         matrices: Sequence[np.ndarray],
         seed: np.random.SeedSequence,
         outputs: Outputs | None,
+        assigned: Assignment | None,
     ) -> BlockStore | None:
         """Return where the blocks of a batch go, None where nothing is kept."""
         if self._store is None:
@@ -521,6 +535,7 @@ class CutEstimator(BaseEstimatorV2):
         asked = outputs or (None, None)
         drawn = (seed.entropy, seed.spawn_key)
         query = Query(compiled, requests, matrices, self.exact, drawn, self._backend, *asked)
+        query = replace(query, assignment=assigned)
         return write_query(self._store, batch, query)
 
     def evaluate_terms(
@@ -596,9 +611,16 @@ class CutEstimator(BaseEstimatorV2):
         return self.compile(program, binding, sorted(t for t in terms if t.strip("I")))
 
     def use(self, tasks: TaskManager | None) -> None:
-        """Run circuits through `tasks` from now on, or in this process."""
+        """Run circuits through `tasks` from now on, or in this process.
+
+        Raises
+        ------
+        UserError
+            If its pilots cannot run what this estimator runs, see `pilotcut.devices.fleet_among`.
+        """
+        fleet_of(tasks, self.mode)
         self._tasks = tasks
-        self.executor = Executor(tasks, self._backend)
+        self.executor = Executor(tasks, self._backend, self._error_tolerance)
 
     def _checked_samples(self, number: int) -> int:
         """Return `num_samples` if it is a number that this estimator can draw."""
@@ -636,6 +658,16 @@ def _checked_mode(mode: str) -> str:
     if mode not in MODES:
         raise UserError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
     return mode
+
+
+def _checked_tolerance(tolerance: float) -> float:
+    number = isinstance(tolerance, (int, float, np.number)) and not isinstance(tolerance, bool)
+    if not number or not 0 <= tolerance <= 1:
+        raise UserError(
+            f"error_tolerance is {tolerance!r}, expected a number from 0 to 1; "
+            f"{ERROR_TOLERANCE} is usual"
+        )
+    return float(tolerance)
 
 
 def checked_shots(shots: int) -> int:

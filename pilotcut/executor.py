@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pilotcut import backends
+from pilotcut.binding import ERROR_TOLERANCE, Part
 from pilotcut.bundles import Request
-from pilotcut.calls import Call, circuit_calls, exact_calls
+from pilotcut.calls import Call, CircuitCall, circuit_calls, exact_calls
 from pilotcut.cutting.fragment import Fragment, FragmentTensor
-from pilotcut.errors import TaskError, UserError
+from pilotcut.devices import Assignment, fleet_of
+from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.reconstruction.blocks import BlockStore, TornBlockError
 from pilotcut.streaming import Busy, RowsReady, Spent, Stream, idle, unfinished
 from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
@@ -27,6 +30,34 @@ MOST_TORN = 3
 _NOTHING = FragmentTensor(np.empty(0), ())
 
 
+@dataclass
+class _Where:
+    """Where the calls of a batch may run.
+
+    Parameters
+    ----------
+    assignment
+        The devices of its parts, None without devices.
+    ideal
+        Pilots that calls without a device may run on, None for any.
+    gone
+        Devices that ended while the batch ran.
+    moved
+        What went elsewhere since its device had gone, for the record.
+    """
+
+    assignment: Assignment | None = None
+    ideal: tuple[str, ...] | None = None
+    gone: set[str] = field(default_factory=set)
+    moved: list[dict[str, Any]] = field(default_factory=list)
+
+    def pilot(self, call: Call) -> str | tuple[str, ...] | None:
+        """Return which pilot, or pilots, a call may run on."""
+        if isinstance(call, CircuitCall) and call.device is not None:
+            return call.device.name
+        return self.ideal
+
+
 class Executor:
     """Evaluates fragments through a task manager, or in this process without one.
 
@@ -35,12 +66,20 @@ class Executor:
     tasks
         The task manager, or None.
     backend
-        Name of the backend that workers use.
+        Name of the backend that workers use, where pilots have no devices of their own.
+    error_tolerance
+        See `pilotcut.binding.bind`.
     """
 
-    def __init__(self, tasks: TaskManager | None, backend: str) -> None:
+    def __init__(
+        self,
+        tasks: TaskManager | None,
+        backend: str,
+        error_tolerance: float = ERROR_TOLERANCE,
+    ) -> None:
         self._tasks = tasks
         self._backend = backends.check_backend(backend)
+        self._tolerance = error_tolerance
         self._shared: dict[str, Shared] = {}
 
     @property
@@ -53,12 +92,23 @@ class Executor:
         """Name of the dispatch policy."""
         return self._tasks.policy if self._tasks else "in-process"
 
+    def assign(self, requests: Sequence[Request]) -> Assignment | None:
+        """Return the devices that the parts of requests are bound to, None without devices.
+
+        Raises
+        ------
+        UserError
+            If no device can run a fragment, or the pilots' kinds do not go together.
+        """
+        return Assignment.of(requests, fleet_of(self._tasks, self._mode), self._tolerance)
+
     def evaluate(
         self,
         requests: Sequence[Request],
         seed: np.random.SeedSequence,
         ready: RowsReady | None = None,
         store: BlockStore | None = None,
+        assignment: Assignment | None = None,
     ) -> tuple[list[FragmentTensor], Spent]:
         """Return the tensors of all requests, and where the time went.
 
@@ -72,14 +122,17 @@ class Executor:
             Called for chunks of rows as soon as they are complete.
         store
             Where workers put what they measure; what is there already is not run again.
+        assignment
+            What `assign` returned, if somebody has asked already.
         """
         started = perf_counter()
         tensors = [FragmentTensor.empty(r.fragment, len(r.angles)) for r in requests]
-        calls = circuit_calls(requests, seed, self._backend)
+        where = self._where(self._mode, assignment or self.assign(requests))
+        calls = circuit_calls(requests, seed, self._backend, where.assignment)
         stream = Stream([call.rows for call in calls], len(requests[0].angles), tensors, ready)
         spent = Spent(generate_s=perf_counter() - started, bundles=len(calls))
         stream.begin()
-        for call, measured, busy in self._run(requests, calls, store):
+        for call, measured, busy in self._run(requests, calls, store, where):
             filling = perf_counter()
             for block in measured.blocks:
                 tensors[call.request].fill(requests[call.request].fragment, call.rows, block)
@@ -88,7 +141,18 @@ class Executor:
             spent.run_s += measured.run_s
             spent.reduce_s += measured.reduce_s
         stream.account(spent, perf_counter() - started)
+        if where.assignment is not None:
+            spent.devices = [asdict(share) for share in where.assignment.binding.shares]
+            spent.moved = where.moved
         return tensors, spent
+
+    @property
+    def _mode(self) -> str:
+        """What circuits with shots are run in."""
+        return "sampled" if self._backend == "sampled" else "counts"
+
+    def _where(self, mode: str, assignment: Assignment | None) -> _Where:
+        return _Where(assignment, fleet_of(self._tasks, mode).ideal)
 
     def linearised(self, requests: Sequence[Request]) -> tuple[list[Linearised], Spent] | None:
         """Return exact tensors with what their derivatives need, if this process can keep that."""
@@ -132,7 +196,8 @@ class Executor:
         tensors = [_NOTHING] * len(requests)
         stream = Stream([call.rows for call in calls], len(requests[0].angles), tensors, ready)
         spent = Spent(bundles=len(calls))
-        for call, found, busy in self._run(requests, calls, store):
+        where = self._where("exact", None)
+        for call, found, busy in self._run(requests, calls, store, where):
             filling = perf_counter()
             if tensors[call.request] is _NOTHING:  # its shape is the engine's affair
                 values = np.empty(
@@ -147,7 +212,11 @@ class Executor:
         return tensors, spent
 
     def _run(
-        self, requests: Sequence[Request], calls: Sequence[Call], store: BlockStore | None
+        self,
+        requests: Sequence[Request],
+        calls: Sequence[Call],
+        store: BlockStore | None,
+        where: _Where,
     ) -> Iterator[tuple[Call, Any, Busy]]:
         """Yield every call with its result, in any order, and what tells if others still run."""
         fragments = [request.fragment for request in requests]
@@ -157,31 +226,78 @@ class Executor:
             return
         stored = {call: _stored(call, fragments[call.request], store) for call in calls}
         missing = [call for call in calls if stored[call] is None]
-        futures = {self._submit(c, fragments[c.request], store): c for c in missing}
+        futures = self._submit_all(missing, fragments, store, where)
         for call, found in stored.items():
             if found is not None:
                 yield call, found, unfinished(futures)
-        for _ in range(MOST_TORN):
-            torn = []
+        rounds = 0
+        while futures:
+            torn, lost = [], []
             for future in as_completed(futures):
-                call, found = futures[future], future.result()
+                call = futures[future]
+                if _has_lost_device(call, future):
+                    lost.append(call)
+                    continue
+                found = future.result()
                 if store is not None:
                     found = _stored(call, fragments[call.request], store, found)
                 if found is None:
                     torn.append(call)
                 else:
                     yield call, found, unfinished(futures)
-            futures = {self._submit(c, fragments[c.request], store): c for c in torn}
-            if not futures:
-                return
-        assert store is not None
-        raise TaskError(
-            f"block {torn[0].block} was torn all {MOST_TORN} times that a worker wrote it to "
-            f"{store.directory}; expected a file system that workers and this process share, "
-            f"with space left"
-        )
+            rounds += bool(torn)
+            if rounds == MOST_TORN:
+                assert store is not None
+                raise TaskError(
+                    f"block {torn[0].block} was torn all {MOST_TORN} times that a worker wrote it "
+                    f"to {store.directory}; expected a file system that workers and this process "
+                    f"share, with space left"
+                )
+            again = [*torn, *self._elsewhere(lost, requests, where)]
+            futures = self._submit_all(again, fragments, store, where)
 
-    def _submit(self, call: Call, fragment: Fragment, store: BlockStore | None) -> TaskFuture:
+    def _elsewhere(
+        self, lost: Sequence[Call], requests: Sequence[Request], where: _Where
+    ) -> list[Call]:
+        """Return calls whose device has gone, bound to those that are left."""
+        calls = [call for call in lost if isinstance(call, CircuitCall)]
+        if not calls:
+            return []
+        calls.sort(key=lambda call: (call.request, call.number))  # whatever failed first
+        where.gone |= {call.device.name for call in calls if call.device is not None}
+        left = fleet_of(self._tasks, self._mode).without(where.gone)
+        because = f"these pilots have ended: {', '.join(map(repr, sorted(where.gone)))}"
+        if not left.devices:
+            raise PilotError(f"no device is left, for {because}")
+        parts = [_part_of(call) for call in calls]
+        try:
+            found = Assignment.bound(requests, parts, left, self._tolerance)
+        except UserError as error:
+            raise PilotError(f"{error}; {because}") from error
+        moved = [replace(call, device=found.device(call.request, call.number)) for call in calls]
+        for old, new in zip(calls, moved, strict=True):
+            where.moved.append(_move(old, new, requests[old.request].fragment))
+        return list(moved)
+
+    def _submit_all(
+        self,
+        calls: Sequence[Call],
+        fragments: Sequence[Fragment],
+        store: BlockStore | None,
+        where: _Where,
+    ) -> Mapping[TaskFuture, Call]:
+        return {
+            self._submit(call, fragments[call.request], store, where.pilot(call)): call
+            for call in calls
+        }
+
+    def _submit(
+        self,
+        call: Call,
+        fragment: Fragment,
+        store: BlockStore | None,
+        pilot: str | tuple[str, ...] | None,
+    ) -> TaskFuture:
         assert self._tasks is not None
         return self._tasks.submit_task(
             run_call,
@@ -191,6 +307,7 @@ class Executor:
             store,
             name=f"{fragment.label}.{call.number}",
             cost_s=call.cost_s,
+            pilot=pilot,
         )
 
     def _share(self, fragment: Fragment) -> Shared:
@@ -199,6 +316,29 @@ class Executor:
         if key not in self._shared:
             self._shared[key] = self._tasks.share(fragment.listing(None), key=key)
         return self._shared[key]
+
+
+def _has_lost_device(call: Call, future: TaskFuture) -> bool:
+    """Return whether a task has failed because the pilot of its device has ended."""
+    bound = isinstance(call, CircuitCall) and call.device is not None
+    return bound and isinstance(future.exception(), PilotError)
+
+
+def _move(old: CircuitCall, new: CircuitCall, fragment: Fragment) -> dict[str, Any]:
+    """Return what is recorded of a part that went to another device."""
+    assert old.device is not None
+    assert new.device is not None
+    about = {"fragment": fragment.label, "part": old.block, "error": new.device.fit(fragment).error}
+    return about | {"from": old.device.name, "to": new.device.name}
+
+
+def _part_of(call: CircuitCall) -> Part:
+    rows = call.rows.stop - call.rows.start
+    circuits = rows * (call.part.stop - call.part.start)
+    if isinstance(call.shots, np.ndarray):
+        circuits = int(np.count_nonzero(call.shots))
+        return Part(call.request, call.number, circuits, int(call.shots.sum()))
+    return Part(call.request, call.number, circuits, circuits * call.shots)
 
 
 def run_call(

@@ -129,10 +129,14 @@ class Stages:
                 self.seconds[stage] += seconds[stage]
             self.queries += about["queries"]
             self.subexperiments += about["subexperiments"]
+        devices = {"devices": spent.devices} if spent.devices else {}
+        moved = {"moved": spent.moved} if spent.moved else {}
         self.trace.write(
             {
                 "kind": "query_batch",
                 **about,
+                **devices,
+                **moved,
                 "plan": plan.fingerprint,
                 "labels": "".join(plan.labels),
                 "cuts": plan.num_cuts,

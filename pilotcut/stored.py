@@ -24,6 +24,7 @@ import numpy as np
 from pilotcut.bundles import Request
 from pilotcut.calls import Call, circuit_calls, exact_calls
 from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.devices import Assignment
 from pilotcut.errors import UserError
 from pilotcut.evaluation import Compiled, Evaluation
 from pilotcut.reconstruction.blocks import BlockStore, write_whole
@@ -67,6 +68,8 @@ class Query:
         (observables, terms): what is asked for; None for the terms themselves.
     constant
         (observables,): what identities add.
+    assignment
+        The devices that the parts are bound to, None without devices.
     """
 
     compiled: Compiled
@@ -77,6 +80,7 @@ class Query:
     backend: str
     coefficients: np.ndarray | None = None
     constant: np.ndarray | None = None
+    assignment: Assignment | None = None
 
     @cached_property
     def calls(self) -> list[Call]:
@@ -85,7 +89,7 @@ class Query:
             return exact_calls(self.requests)
         entropy, key = self.seed
         stream = np.random.SeedSequence(entropy, spawn_key=key)
-        return circuit_calls(self.requests, stream, self.backend)
+        return circuit_calls(self.requests, stream, self.backend, self.assignment)
 
     @property
     def rows(self) -> int:

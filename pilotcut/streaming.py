@@ -38,7 +38,9 @@ class Spent:
 
     `run_s` and `reduce_s` are summed over workers, the others are wall time; `fill_s` is
     spent here on writing blocks into tensors, and `stream_s` on contracting rows that are
-    complete, both between results. `hidden_s` of them passed while bundles still ran.
+    complete, both between results. `hidden_s` of them passed while bundles still ran. `devices`
+    says which device ran what of which fragment, and with which predicted error, and `moved` what
+    went elsewhere since its device had gone.
     """
 
     generate_s: float = 0.0
@@ -49,6 +51,8 @@ class Spent:
     run_s: float = 0.0
     reduce_s: float = 0.0
     bundles: int = 0
+    devices: list[dict[str, Any]] = field(default_factory=list)
+    moved: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass

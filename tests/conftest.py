@@ -25,6 +25,17 @@ ALONE = {
     "test_tasks",
 }
 
+#: Modules whose tests share processes that take long to start: each stays on one worker, and,
+#: being long, comes first.
+TOGETHER = {
+    "test_joint",
+    "test_mpi_contraction",
+    "test_parallel",
+    "test_stored",
+    "test_terms",
+    "test_training",
+}
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with all cores each would be far slower
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -38,7 +49,9 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             path = Path(nodeid.partition("::")[0])
             alone = path.parent.name in ("chaos", "slurm") or path.stem in ALONE
-            return "processes" if alone else nodeid
+            if alone:
+                return "processes"
+            return path.stem if path.stem in TOGETHER else nodeid
 
     return Halves(config, log)
 
@@ -62,6 +75,17 @@ def chromium(request):
         pytest.skip(reason)
     with browser.Browser() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def workers():
+    """Return tasks on a local pilot of two workers, for tests of numbers and not of pilots."""
+    from pilotcut import PilotManager, TaskManager
+    from pilotcut.descriptions import PilotDescription
+
+    pilot = PilotDescription(name="laptop", resource="local", cores_per_node=2, workers_per_node=2)
+    with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
+        yield tasks
 
 
 @pytest.fixture

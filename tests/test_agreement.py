@@ -15,7 +15,7 @@ from test_exactness import CIRCUITS, exact
 from pilotcut import CutEstimator
 from pilotcut.training.model import classifier
 
-SEEDS, PERMUTATIONS, SIGNIFICANCE = 500, 999, 0.01
+REPETITIONS, SEEDS, PERMUTATIONS, SIGNIFICANCE = 500, 5, 999, 0.01
 
 
 def iris() -> QuantumCircuit:
@@ -58,20 +58,19 @@ def truth(name: str) -> np.ndarray:
 
 @cache
 def estimates(name: str, first_seed: int, **options) -> tuple[np.ndarray, np.ndarray]:
-    """Values and stds (seeds, Paulis and their sum) of one estimator for each seed.
+    """Values and stds (repetitions, Paulis and their sum), by some seeds and many rows of each.
 
-    One plan serves all: an estimator that is given a seed as a checkpoint's draws what a
-    new one with that seed does.
+    The rows of one batch have shots of their own (test_exactness.py), and cost far less than as
+    many estimators.
     """
     circuit, labels, paulis = CASES[name]
-    estimator = CutEstimator(labels=labels, **options)
-    fresh = estimator.stages.state_dict()
+    rows = np.zeros((REPETITIONS // SEEDS, 1, 0))
     found = []
     for seed in range(first_seed, first_seed + SEEDS):
-        estimator.stages.load_state_dict(fresh | {"seed": seed})
-        data = estimator.run([(circuit, [*paulis, SparsePauliOp(paulis)])]).result()[0].data
+        estimator = CutEstimator(labels=labels, seed=seed, **options)
+        data = estimator.run([(circuit, [*paulis, SparsePauliOp(paulis)], rows)]).result()[0].data
         found.append((data.evs, data.stds))
-    evs, stds = np.array(found).transpose(1, 0, 2)
+    evs, stds = np.concatenate(found, axis=1)
     return evs, stds
 
 
@@ -89,7 +88,7 @@ def coverage(name: str, evs: np.ndarray, stds: np.ndarray, reach=1.96) -> np.nda
 
 
 def p_value(first: np.ndarray, second: np.ndarray) -> float:
-    """Chance under one law that some column of (seeds, columns) differs as much as seen.
+    """Chance under one law that some column of (repetitions, columns) differs as much as seen.
 
     The statistic is the largest of the Anderson-Darling statistics of all columns and, which
     shows a different spread best, of their distances from the common mean. Estimates from few
@@ -124,12 +123,18 @@ def anderson_darling(pooled: np.ndarray, ways: np.ndarray) -> np.ndarray:
 
 
 def test_a_seed_from_a_checkpoint_is_a_new_estimators():
+    """An estimator that is given the seed of another's state draws what a new one does."""
     circuit, labels, paulis = CASES["iris"]
+
+    def drawn(estimator):
+        return estimator.run([(circuit, paulis)]).result()[0].data.evs
+
+    options = {"labels": labels, "mode": "sampled", "shots": 128}
+    used = CutEstimator(**options)
+    fresh = used.stages.state_dict()
     for seed in (0, 3):
-        data = CutEstimator(labels=labels, mode="sampled", seed=seed, shots=128).run(
-            [(circuit, paulis)]
-        )
-        np.testing.assert_allclose(data.result()[0].data.evs, sampled("iris")[0][seed, :-1])
+        used.stages.load_state_dict(fresh | {"seed": seed})
+        np.testing.assert_array_equal(drawn(used), drawn(CutEstimator(seed=seed, **options)))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -26,8 +26,9 @@ def values(model):
 def estimated(model, values, mode, **options):
     """Values and stds of many repetitions, (repetitions, rows)."""
     estimator = CutEstimator(labels="ABCD", seed=1, mode=mode, **options)
-    runs = estimator.run([(model.circuit, model.observable, values)] * 30).result()
-    return np.array([r.data.evs for r in runs]), np.array([r.data.stds for r in runs]), estimator
+    rows = np.tile(values, (30, 1, 1))
+    data = estimator.run([(model.circuit, model.observable, rows)]).result()[0].data
+    return data.evs, data.stds, estimator
 
 
 @pytest.mark.parametrize("mode", ["sampled", "counts"])

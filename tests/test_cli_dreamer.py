@@ -213,7 +213,7 @@ def test_pilots_of_ranks_only_are_one_line(refused, file, tmp_path):
 
 def test_this_process_is_measured_and_then_recommended_for(call, file):
     """In a second; with --calibrate it happens on the way."""
-    code, out, err = call("calibrate", "--mode", "exact", "--seconds", 2, "--json")
+    code, out, err = call("calibrate", "--mode", "exact", "--seconds", 1, "--json")
     assert code == 0, err
     (made,) = json.loads(out)
     assert (made["pilot"], made["slots"], list(made["modes"])) == ("here", 1, ["exact"])
@@ -231,7 +231,7 @@ def test_local_pilots_are_started_and_measured(call, tmp_path):
     path.write_text("pilots: [{name: laptop, resource: local, count: 2}]\n")
     (one, _) = load_descriptions(path)
     install(one, modes=("counts",))
-    code, out, err = call("calibrate", "--pilots", path, "--mode", "exact", "--seconds", 2)
+    code, out, err = call("calibrate", "--pilots", path, "--mode", "exact", "--seconds", 1)
     assert code == 0, err
     assert "laptop: one slot of " in " ".join(out.split())
     assert set(load(path_of(one)).modes) == {"counts", "exact"}
@@ -240,7 +240,7 @@ def test_local_pilots_are_started_and_measured(call, tmp_path):
 def test_a_pilot_that_does_not_start_leaves_no_calibration(call, tmp_path):
     path = tmp_path / "broken.yaml"
     path.write_text("pilots: [{name: a, resource: local, setup: ['false']}]\n")
-    code, out, err = call("calibrate", "--pilots", path, "--mode", "exact", "--seconds", 2)
+    code, out, err = call("calibrate", "--pilots", path, "--mode", "exact", "--seconds", 1)
     assert (code, out) == (1, "")
     assert "failed: a ended before it was ready" in err
     assert "Traceback" not in err
@@ -275,7 +275,7 @@ def test_a_calibration_that_makes_no_sense_is_one_line(
 def test_a_place_that_cannot_be_written_is_one_line(refused, monkeypatch, tmp_path):
     (tmp_path / "taken").touch()
     monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(tmp_path / "taken"))
-    (line,) = refused("calibrate", "--mode", "exact", "--seconds", 2)
+    (line,) = refused("calibrate", "--mode", "exact", "--seconds", 1)
     assert line.startswith("calibrations cannot be kept in ")
 
 

@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["rq9"], "question is 'rq9', expected one of rq1, rq2, rq3, rq4, rq5, all"),
+        (["rq9"], "question is 'rq9', expected one of rq1, rq2, rq3, rq4, rq5, fleet, all"),
         (["--profile", "fulll"], "profile is 'fulll', expected one of quick, full; did you mean"),
         (["--baseline", "adon"], "baseline is 'adon', expected one of none, addon; did you mean"),
         (["--pilots", "nowhere.yaml"], "nowhere.yaml"),

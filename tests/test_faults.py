@@ -21,7 +21,8 @@ from pilotcut.training.config import TrainingConfig
 from pilotcut.training.run import TrainingRun
 from pilotcut.training.run_directory import RunDirectory
 
-CONFIG = TrainingConfig("iris", qubits=2, cuts=1, shots=16, batch_size=16, seed=5)
+# Modes that draw without Aer spare five processes its import, here and in the trainings below.
+CONFIG = TrainingConfig("iris", qubits=2, cuts=1, mode="sampled", shots=16, batch_size=16, seed=5)
 PATIENCE_S = 60
 
 
@@ -70,6 +71,7 @@ def start(run_dir, *options):
     """Start a training that would go on for very long, so that no test can be too late."""
     settings = "--qubits 2 --cuts 1 --shots 16 --batch-size 16 --seed 5 --epochs 10000"
     command = [sys.executable, "-m", "pilotcut.cli", "train", "iris", *settings.split()]
+    command += ["--mode", CONFIG.mode]
     return subprocess.Popen(
         [*command, "--run-dir", str(run_dir), *map(str, options)],
         stdout=subprocess.PIPE,

@@ -18,14 +18,13 @@ from test_gradient import derivative
 from test_plan import acted, entangled, rotated, uncut
 from test_templates import law, sign
 
-from pilotcut import CutEstimator, CutGradient, PilotManager, TaskManager, compile_plan, cut_qnn
+from pilotcut import CutEstimator, CutGradient, compile_plan, cut_qnn
 from pilotcut.backends.templates import build
 from pilotcut.cutting.basis import JointOperation, LocalOperation, basis_of_gate, u_matrix
 from pilotcut.cutting.fragment import Bond, Fragment, FragmentTensor, Site, SiteStep
 from pilotcut.cutting.joint import MOST_JOINT, joint_basis, parallel_groups
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.program import Angle, read_circuit
-from pilotcut.descriptions import PilotDescription
 from pilotcut.reconstruction.contract import Contraction
 
 # -- the maps, written independently ---------------------------------------------------
@@ -848,7 +847,7 @@ def test_the_overhead_is_in_the_plan_and_in_the_record():
     assert plan.sampling_overhead == pytest.approx(15**2)
 
 
-def test_one_seed_gives_the_same_bits_in_other_processes():
+def test_one_seed_gives_the_same_bits_in_other_processes(workers):
     """Counts and draws of joint cuts, and sampled terms of them, on a local pilot."""
     circuit, values = trained()
 
@@ -862,9 +861,7 @@ def test_one_seed_gives_the_same_bits_in_other_processes():
             results.append([data.evs, data.stds])
         return results
 
-    pilot = PilotDescription(name="laptop", resource="local", cores_per_node=1)
-    with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
-        np.testing.assert_array_equal(found(None), found(tasks))
+    np.testing.assert_array_equal(found(None), found(workers))
 
 
 def test_sampled_terms_of_joint_cuts_are_unbiased():

@@ -28,6 +28,7 @@ if __name__ == "__main__":
     with PilotManager.from_environment() as pilots, TaskManager(pilots) as tasks:
         print([p.name for p in pilots.pilots], tasks.submit_task(pow, 2, 5).result(30))
         print(tasks.submit_task(os.getpid).result(30) != os.getpid())
+    exit(int(os.environ.get("ENDS_WITH", 0)))
 """
 
 
@@ -42,29 +43,40 @@ def command(*words):
     return [sys.executable, "-m", "pilotcut.cli", *map(str, words)]
 
 
-def call(*words, **options):
+def run(*words, **options):
     return subprocess.run(command(*words), capture_output=True, text=True, timeout=100, **options)
 
 
-def test_run_gives_a_script_its_pilots_and_returns_its_exit_status(tmp_path):
+def test_run_gives_a_script_its_pilots_and_returns_its_exit_status(tmp_path, monkeypatch):
     (tmp_path / "pilots.yaml").write_text(LAPTOP)
     (tmp_path / "script.py").write_text(SCRIPT)
-    words = ["run", "pilots.yaml", "--", sys.executable, "script.py"]
-    done = call(*words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("ENDS_WITH", "7")
+    done = run("run", "pilots.yaml", "--", sys.executable, "script.py", cwd=tmp_path)
+    assert done.returncode == 7, done.stderr
     assert done.stdout == "['laptop'] 32\nTrue\n"
-    failing = call("run", "pilots.yaml", "--", sys.executable, "-c", "exit(7)", cwd=tmp_path)
-    assert failing.returncode == 7
-    nothing = call("run", "pilots.yaml", "--", "no-such-program", cwd=tmp_path)
-    assert nothing.returncode == 2
-    assert "command is 'no-such-program', which cannot be run" in nothing.stderr
 
 
-def test_pilots_stay_up_between_commands_until_down(tmp_path):
+def test_run_ends_well_with_its_command(tmp_path, monkeypatch, call):
+    """`true` needs no pilots, which therefore need not be waited for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pilots.yaml").write_text(LAPTOP)
+    assert call("run", "pilots.yaml", "--", "true")[0] == 0
+
+
+def test_run_says_what_cannot_be_run(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pilots.yaml").write_text(LAPTOP)
+    code, _, err = call("run", "pilots.yaml", "--", "no-such-program")
+    assert code == 2
+    assert "command is 'no-such-program', which cannot be run" in err
+
+
+def test_pilots_stay_up_between_commands_until_down(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "pilots.yaml").write_text(LAPTOP)
     run_dir = tmp_path / "runs" / "mine"
     try:
-        done = call("pilots", "up", "pilots.yaml", "--run-dir", run_dir, cwd=tmp_path)
+        done = run("pilots", "up", "pilots.yaml", "--run-dir", run_dir, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert f"export PILOTCUT_CONNECTION={run_dir}/connection.json" in done.stdout
         environment = os.environ | {"PILOTCUT_CONNECTION": str(run_dir / "connection.json")}
@@ -77,30 +89,31 @@ def test_pilots_stay_up_between_commands_until_down(tmp_path):
                 timeout=60,
             )
             assert used.stdout == "['laptop'] 32\nTrue\n", used.stderr
-        shown = call("pilots", "status", cwd=tmp_path)
-        assert "laptop" in shown.stdout
-        assert "active" in shown.stdout
-        twice = call("pilots", "up", "pilots.yaml", "--run-dir", run_dir, cwd=tmp_path)
-        assert twice.returncode == 2
-        assert "already has running pilots" in twice.stderr
+        _, shown, _ = call("pilots", "status")
+        assert "laptop" in shown
+        assert "active" in shown
+        code, _, err = call("pilots", "up", "pilots.yaml", "--run-dir", run_dir)
+        assert code == 2
+        assert "already has running pilots" in err
     finally:
-        ended = call("pilots", "down", cwd=tmp_path)
-    assert ended.returncode == 0, ended.stderr
+        code, _, err = call("pilots", "down")
+    assert code == 0, err
     assert not keeper.is_up(run_dir)
     assert [entry.state for entry in roster.read(run_dir / "pilots.json")] == [PilotState.DONE]
-    again = call("pilots", "down", cwd=tmp_path)
-    assert again.returncode == 2
-    assert "no pilots are up" in again.stderr
+    code, _, err = call("pilots", "down")
+    assert code == 2
+    assert "no pilots are up" in err
 
 
-def test_pilots_that_do_not_come_up_say_why(tmp_path):
+def test_pilots_that_do_not_come_up_say_why(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "pilots.yaml").write_text(
         "pilots: [{name: a, resource: local, setup: ['echo oh no >&2', 'false']}]\n"
     )
-    done = call("pilots", "up", "pilots.yaml", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "oh no" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, _, err = call("pilots", "up", "pilots.yaml")
+    assert code == 1
+    assert "oh no" in err
+    assert "Traceback" not in err
 
 
 def test_workers_attach_by_the_connection_file_and_leave_again(lender, monkeypatch):
@@ -167,7 +180,7 @@ def test_workers_of_other_versions_are_refused_unless_allowed(lender, tmp_path):
     file = tmp_path / "connection.json"
     file.write_text(json.dumps(record))
     words = ("pilots", "attach", "--connection", file, "--name", "odd")
-    refused = call(*words)
+    refused = run(*words)
     assert refused.returncode == 1
     assert "qiskit is 2" in refused.stderr
     assert "here and 1.0.0 at the manager" in refused.stderr
@@ -188,14 +201,14 @@ def test_workers_of_other_versions_are_refused_unless_allowed(lender, tmp_path):
     ("content", "said"),
     [(None, "does not exist, expected the connection file"), ("{}", "is no connection file")],
 )
-def test_a_wrong_connection_file_is_one_line(tmp_path, content, said):
+def test_a_wrong_connection_file_is_one_line(tmp_path, call, content, said):
     file = tmp_path / "connection.json"
     if content is not None:
         file.write_text(content)
-    done = call("pilots", "attach", "--connection", file)
-    assert done.returncode == 1
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    code, _, err = call("pilots", "attach", "--connection", file)
+    assert code == 1
+    assert said in err
+    assert "Traceback" not in err
 
 
 def test_a_manager_that_is_gone_is_said_to_be(tmp_path):
@@ -213,9 +226,9 @@ def test_without_the_variable_a_script_is_told_how_to_start(monkeypatch):
         PilotManager.from_environment()
 
 
-def test_pilots_of_this_process_cannot_be_lent(tmp_path):
+def test_pilots_of_this_process_cannot_be_lent(tmp_path, call):
     file = tmp_path / "pilots.yaml"
     file.write_text("pilots: [{name: here, resource: inprocess}]\n")
-    done = call("run", file, "--", "true", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "resource inprocess cannot be lent" in done.stderr
+    code, _, err = call("run", file, "--", "true")
+    assert code == 2
+    assert "resource inprocess cannot be lent" in err

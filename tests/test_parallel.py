@@ -15,7 +15,7 @@ from qiskit_machine_learning.neural_networks import EstimatorQNN
 from torch.utils.data import Dataset
 
 from pilotcut import CutEstimator, CutGradient, UserError, cut_qnn
-from pilotcut.descriptions import PilotDescription, embedded
+from pilotcut.descriptions import embedded
 from pilotcut.pilots import PilotManager
 from pilotcut.tasks import TaskManager
 from pilotcut.training.model import classifier
@@ -38,13 +38,6 @@ def here():
 @pytest.fixture(scope="module")
 def one():
     with PilotManager(embedded(1)) as pilots, TaskManager(pilots) as manager:
-        yield manager
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    description = PilotDescription(name="pair", resource="local", workers_per_node=2)
-    with PilotManager([description]) as pilots, TaskManager(pilots) as manager:
         yield manager
 
 
@@ -187,11 +180,11 @@ class Deadly(torch.nn.Module):
         return self.inner(x)
 
 
-def test_a_worker_that_dies_in_between_changes_no_bit(cluster, one, tmp_path):
+def test_a_worker_that_dies_in_between_changes_no_bit(workers, one, tmp_path):
     """Two local workers, one killed inside a gradient, give the bits of one undisturbed thread."""
     marker = tmp_path / "died"
     calm, _ = train(quantum, one, epochs=3, replicas=2)
-    stormy, _ = train(lambda: Deadly(str(marker)), cluster, epochs=3, replicas=2)
+    stormy, _ = train(lambda: Deadly(str(marker)), workers, epochs=3, replicas=2)
     assert marker.exists()
     assert torch.equal(calm, stormy)
 
@@ -218,10 +211,10 @@ def test_random_numbers_follow_step_and_replica_and_not_the_worker(here, one, bu
     assert not torch.equal(alone, other)
 
 
-def test_shots_are_the_same_on_workers_of_their_own(cluster, one):
+def test_shots_are_the_same_on_workers_of_their_own(workers, one):
     build = functools.partial(quantum, "sampled")
     assert torch.equal(
-        train(build, one, replicas=2, epochs=1)[0], train(build, cluster, replicas=2, epochs=1)[0]
+        train(build, one, replicas=2, epochs=1)[0], train(build, workers, replicas=2, epochs=1)[0]
     )
 
 
@@ -383,9 +376,9 @@ class Pairs(Dataset):
         return X[row], Y[row]
 
 
-def test_a_dataset_and_its_arrays_give_the_same(cluster, one):
+def test_a_dataset_and_its_arrays_give_the_same(workers, one):
     """Read by workers sample by sample, in processes of their own."""
-    there, _ = train(quantum, cluster, data=Pairs(), replicas=2, epochs=1)
+    there, _ = train(quantum, workers, data=Pairs(), replicas=2, epochs=1)
     arrays, _ = train(quantum, one, data=(X.numpy(), Y.numpy()), replicas=2, epochs=1)
     assert torch.equal(there, arrays)
 

@@ -11,12 +11,9 @@ from qiskit_addon_cutting.instructions import Move
 from test_exactness import exact, moved
 from test_plan import uncut
 
-from pilotcut import CutEstimator, CutGradient, PilotManager, TaskManager, UserError, cut_qnn
+from pilotcut import CutEstimator, CutGradient, UserError, cut_qnn
 from pilotcut.cutting.plan import compile_plan
-from pilotcut.descriptions import PilotDescription
 from pilotcut.reconstruction.terms import TermSample
-
-ROWS = 300
 
 
 def halves(size, angles, layers=1, seed=0):
@@ -45,9 +42,15 @@ def standardised(circuit, observables, rows, seed, **options):
     return (data.evs - exact(circuit, observables)) / data.stds
 
 
-@pytest.mark.parametrize(("mode", "shots"), [("sampled", 64), ("sampled", 2000), ("counts", 64)])
-def test_unbiased_with_an_error_bar_that_holds(mode, shots):
-    """Two strong cuts, a rank-4 cut and a wire cut; noise by terms and by shots."""
+@pytest.mark.parametrize(
+    ("mode", "shots", "rows"), [("sampled", 64, 300), ("sampled", 2000, 300), ("counts", 64, 100)]
+)
+def test_unbiased_with_an_error_bar_that_holds(mode, shots, rows):
+    """Two strong cuts, a rank-4 cut and a wire cut; noise by terms and by shots.
+
+    Means within 4 standard errors of 0; deviations of at most 3.7 above 1 and 4.9 below.
+    """
+    least, most = (1 + many / np.sqrt(2 * rows) for many in (-4.9, 3.7))
     circuit = QuantumCircuit(4)
     for qubit in range(4):
         circuit.ry(0.4 + 0.3 * qubit, qubit)
@@ -56,16 +59,16 @@ def test_unbiased_with_an_error_bar_that_holds(mode, shots):
     circuit.iswap(2, 3)
     circuit.rx(0.7, 2)
     z = standardised(
-        circuit, ["ZZZZ", "IXII"], ROWS, 3, mode=mode, labels="AABC", shots=shots, num_samples=300
+        circuit, ["ZZZZ", "IXII"], rows, 3, mode=mode, labels="AABC", shots=shots, num_samples=300
     )
-    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(ROWS)
-    assert np.all(z.std(axis=0) < 1.15)
-    assert np.all(z.std(axis=0) > 0.8)
+    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(rows)
+    assert np.all(z.std(axis=0) < most)
+    assert np.all(z.std(axis=0) > least)
     wire = standardised(
-        moved(5), ["ZIX", "IIZ"], ROWS, 4, mode=mode, labels="AAB", shots=shots, num_samples=300
+        moved(5), ["ZIX", "IIZ"], rows, 4, mode=mode, labels="AAB", shots=shots, num_samples=300
     )
-    assert np.abs(wire.mean(axis=0)).max() < 4 / np.sqrt(ROWS)
-    assert np.all(wire.std(axis=0) < 1.15)
+    assert np.abs(wire.mean(axis=0)).max() < 4 / np.sqrt(rows)
+    assert np.all(wire.std(axis=0) < most)
 
 
 def test_the_error_falls_with_the_square_root_of_the_terms():
@@ -73,7 +76,7 @@ def test_the_error_falls_with_the_square_root_of_the_terms():
     stds = []
     for number in (50, 200):
         estimator = CutEstimator(
-            labels="AABB", mode="sampled", num_samples=number, shots=10**5, seed=1
+            labels="AABB", mode="sampled", num_samples=number, shots=10**4, seed=1
         )
         data = estimator.run([(circuit, "ZIIZ", np.zeros((20, 0)))]).result()[0].data
         stds.append(data.stds.mean())
@@ -116,7 +119,7 @@ def test_gradients_of_sampled_terms_are_unbiased_also_where_a_weight_vanishes():
     assert found.std(axis=0).max() < 1
 
 
-def test_one_seed_gives_the_same_bits_in_other_processes():
+def test_one_seed_gives_the_same_bits_in_other_processes(workers):
     circuit = halves(3, [0.5, 0.4, 0.3])
     values = np.zeros((3, 0))
 
@@ -124,9 +127,7 @@ def test_one_seed_gives_the_same_bits_in_other_processes():
         options = {"labels": "AAABBB", "shots": 64, "num_samples": 100, "seed": 5}
         return CutEstimator(tasks, **options).run([(circuit, "ZIIIIZ", values)]).result()[0].data
 
-    pilot = PilotDescription(name="laptop", resource="local", cores_per_node=1)
-    with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
-        here, there = found(None), found(tasks)
+    here, there = found(None), found(workers)
     np.testing.assert_array_equal(here.evs, there.evs)
     np.testing.assert_array_equal(here.stds, there.stds)
     assert len(set(here.evs)) == 3  # rows draw their own terms

@@ -11,7 +11,7 @@ from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 from qiskit_machine_learning.neural_networks import EstimatorQNN
 
-from pilotcut.descriptions import PilotDescription, embedded
+from pilotcut.descriptions import embedded
 from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.estimator import MODES, CutEstimator
 from pilotcut.gradient import CutGradient
@@ -52,13 +52,6 @@ METRICS = {
 
 class StopError(Exception):
     """Stands for whatever ends a training run."""
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    laptop = PilotDescription(name="laptop", resource="local", cores_per_node=2, workers_per_node=2)
-    with PilotManager([laptop]) as pilots, TaskManager(pilots) as tasks:
-        yield tasks
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +177,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, 
     assert not torch.equal(weights(tmp_path / "other")["weight"], weights(run.path)["weight"])
 
 
-def test_two_local_workers_come_to_the_weights_of_one_process(tmp_path, finished, cluster):
-    summary = train(tmp_path / "run", tasks=cluster)
+def test_two_local_workers_come_to_the_weights_of_one_process(tmp_path, finished, workers):
+    summary = train(tmp_path / "run", tasks=workers)
     assert results(summary) == results(finished[1])
     assert_same_run(tmp_path / "run", finished[0])
     last = read_jsonl(tmp_path / "run" / "trace.jsonl")[-1]
@@ -336,10 +329,10 @@ def test_an_old_run_is_resumed(tmp_path, mode):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs", "cobyla", "spsa"])
 def test_a_run_with_any_optimiser_resumes_bit_for_bit(tmp_path, optimizer):
-    config = replace(SMALL, mode="sampled", optimizer=optimizer, validation=0.2, epochs=5)
+    config = replace(SMALL, mode="sampled", optimizer=optimizer, validation=0.2, epochs=3)
     whole = train(tmp_path / "whole", config)
     with pytest.raises(StopError):
-        train(tmp_path / "run", config, progress=stop_at(4, 2))
+        train(tmp_path / "run", config, progress=stop_at(3, 2))
     assert results(train(tmp_path / "run", config, resume=True)) == results(whole)
     assert_same_run(tmp_path / "run", RunDirectory(tmp_path / "whole"))
     assert whole["optimizer"] == optimizer
@@ -531,10 +524,11 @@ def test_a_plan_is_compiled_once_also_by_the_parameter_shift_of_qiskit(tmp_path,
 
 
 def test_without_a_gradient_the_network_takes_qiskits_and_they_agree():
-    estimator = CutEstimator(labels="AB", shots=20_000, seed=1)
+    options = {"mode": "sampled", "shots": 20_000}
+    estimator = CutEstimator(labels="AB", seed=1, **options)
     ours = gradients_of(SMALL, estimator, CutGradient(estimator), steps=1)
-    theirs = gradients_of(SMALL, CutEstimator(labels="AB", shots=20_000, seed=2), None, steps=1)
-    uncut = CutEstimator(shots=20_000, seed=3)
+    theirs = gradients_of(SMALL, CutEstimator(labels="AB", seed=2, **options), None, steps=1)
+    uncut = CutEstimator(seed=3, **options)
     whole = gradients_of(SMALL, uncut, CutGradient(uncut), steps=1)
     # Sums over 4 samples of about 0.01 each.
     np.testing.assert_allclose(ours, whole, atol=0.25)

@@ -7,10 +7,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pilotcut.backends.base import Backend
+from pilotcut.descriptions.qpu import QpuDescription
 from pilotcut.errors import UserError
 
 if TYPE_CHECKING:
     from pilotcut.backends.branch import BranchEngine
+    from pilotcut.backends.qpu import DeviceCompiler
 
 NAMES = ("aer", "sampled")
 
@@ -42,6 +44,27 @@ def backend(name: str) -> Backend:
     from pilotcut.backends.aer import AerBackend
 
     return AerBackend(
+        device=os.environ.get("PILOTCUT_DEVICE", "CPU"),
+        method=os.environ.get("PILOTCUT_METHOD", "automatic"),
+    )
+
+
+@lru_cache(maxsize=64)
+def compiler(pilot: str, qpu: QpuDescription) -> DeviceCompiler:
+    """Return what this process knows of a pilot's device, and of fragments in its gates."""
+    from pilotcut.backends.device import device_of
+    from pilotcut.backends.qpu import DeviceCompiler
+
+    return DeviceCompiler(device_of(pilot, qpu))
+
+
+@lru_cache(maxsize=64)
+def device_backend(pilot: str, qpu: QpuDescription) -> Backend:
+    """Return this process's backend that is, or plays, a pilot's device; see `backend`."""
+    from pilotcut.backends.qpu import QpuBackend
+
+    return QpuBackend(
+        compiler(pilot, qpu),
         device=os.environ.get("PILOTCUT_DEVICE", "CPU"),
         method=os.environ.get("PILOTCUT_METHOD", "automatic"),
     )

@@ -18,6 +18,7 @@ from time import perf_counter
 
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.result import Result
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 
@@ -82,7 +83,7 @@ class AerBackend:
         # One pass manager for all: building it anew takes 400 times as long as using it.
         self._translate = generate_preset_pass_manager(0, target=self._simulator.target)
         self._pack_qubits = pack_qubits
-        self._cache: OrderedDict[tuple[object, ...], _Packable] = OrderedDict()
+        self._cache: OrderedDict[tuple[object, ...], Packable] = OrderedDict()
         self._lock = threading.Lock()
 
     def run(
@@ -125,7 +126,7 @@ class AerBackend:
             found.append(piece.tally(some, [next(counts) for _ in some], shots))
         return Tally.joined(found)
 
-    def _compiled(self, fragment: Fragment, template: Template) -> _Packable:
+    def _compiled(self, fragment: Fragment, template: Template) -> Packable:
         with self._lock:
             key = (fragment.fingerprint, template.group, template.measured)
             if key not in self._cache:
@@ -135,7 +136,7 @@ class AerBackend:
             self._cache.move_to_end(key)
             return self._cache[key]
 
-    def _compile(self, fragment: Fragment, template: Template) -> _Packable:
+    def _compile(self, fragment: Fragment, template: Template) -> Packable:
         draft = build(fragment, template)
         most = self._simulator.target.num_qubits
         if draft.circuit.num_qubits > most:
@@ -144,15 +145,13 @@ class AerBackend:
                 f"ancillas, but Aer on this machine simulates at most {most}; cut it narrower: "
                 f"more cuts, or max_width={most - np.count_nonzero(template.measured)}"
             )
-        return _Packable(replace(draft, circuit=self._translate.run(draft.circuit)))
+        return Packable(replace(draft, circuit=self._translate.run(draft.circuit)))
 
-    def _counts(self, packs: Sequence[_Pack], shots: int, seed: int) -> list[list[dict[str, int]]]:
+    def _counts(self, packs: Sequence[Pack], shots: int, seed: int) -> list[list[dict[str, int]]]:
         """Run all packs as one job and return the counts of each pack's circuits."""
         circuits = [circuit for pack in packs for circuit in pack.circuits]
         binds = [bind for pack in packs for bind in pack.binds]
-        result = self._simulator.run(
-            circuits, parameter_binds=binds, shots=shots, seed_simulator=seed
-        ).result()
+        result = self._simulated(circuits, binds, shots, seed)
         if not result.success:
             raise RuntimeError(f"Aer failed: {result.status}")
         if len(result.results) != sum(pack.runs for pack in packs):
@@ -163,9 +162,20 @@ class AerBackend:
         counts = iter([r.data.counts for r in result.results])
         return [[next(counts) for _ in range(pack.runs)] for pack in packs]
 
+    def _simulated(
+        self,
+        circuits: list[QuantumCircuit],
+        binds: list[dict[Parameter, list[float]]],
+        shots: int,
+        seed: int,
+    ) -> Result:
+        return self._simulator.run(
+            circuits, parameter_binds=binds, shots=shots, seed_simulator=seed
+        ).result()
+
 
 @dataclass(frozen=True)
-class _Pack:
+class Pack:
     """Runs of one circuit that holds several subexperiments side by side.
 
     Parameters
@@ -185,7 +195,7 @@ class _Pack:
     binds: list[dict[Parameter, list[float]]]
 
 
-class _Packable:
+class Packable:
     """A transpiled template, and its packed forms as they are needed."""
 
     def __init__(self, template: TemplateCircuit) -> None:
@@ -217,18 +227,18 @@ class _Packable:
             whole.compose(renamed, qubits=qubits, clbits=clbits, inplace=True)
         return whole, parameters
 
-    def pack(self, values: np.ndarray, copies: int) -> _Pack:
+    def pack(self, values: np.ndarray, copies: int) -> Pack:
         """Return the pack for values (runs * copies, parameters)."""
         circuit, parameters = self.packed(copies)
         runs = len(values) // copies
         if not self.template.parameters:
-            return _Pack(copies, runs, [circuit] * runs, [{}] * runs)
+            return Pack(copies, runs, [circuit] * runs, [{}] * runs)
         bind = {
             parameter: values[copy::copies, k].tolist()
             for copy, own in enumerate(parameters)
             for k, parameter in enumerate(own)
         }
-        return _Pack(copies, runs, [circuit], [bind])
+        return Pack(copies, runs, [circuit], [bind])
 
 
 @dataclass(frozen=True)
@@ -264,7 +274,7 @@ def _seed(seed: int, number: int) -> int:
 class _Piece:
     """Some variants of one template, for all rows of a bundle."""
 
-    def __init__(self, compiled: _Packable, piece: Piece, shots: np.ndarray) -> None:
+    def __init__(self, compiled: Packable, piece: Piece, shots: np.ndarray) -> None:
         self._compiled, self._piece, self._shots = compiled, piece, shots
         masks = compiled.template.masks
         self._members = len(masks)
@@ -275,7 +285,7 @@ class _Piece:
     def _pairs(self) -> list[tuple[int, int]]:
         return list(combinations(range(self._members), 2))
 
-    def packs(self, angles: np.ndarray, one: _Round, qubits: int) -> list[_Pack]:
+    def packs(self, angles: np.ndarray, one: _Round, qubits: int) -> list[Pack]:
         """Return the packs that run a round's (row, variant) pairs, the fullest first."""
         rows, chosen = np.divmod(one.of(self._shots), self._shots.shape[1])
         values = self._compiled.template.values(angles[rows], self._piece.choices[chosen])
@@ -289,21 +299,21 @@ class _Piece:
         return packs
 
     def add(
-        self, packs: Sequence[_Pack], counts: Sequence[list[dict[str, int]]], one: _Round
+        self, packs: Sequence[Pack], counts: Sequence[list[dict[str, int]]], one: _Round
     ) -> None:
         """Add the signs of a round's packs, summed over shots."""
         if packs:
             signs = [self._signs(p, c, one.shots) for p, c in zip(packs, counts, strict=True)]
             self._sums[one.of(self._shots)] += one.shots * np.concatenate(signs)
 
-    def _signs(self, pack: _Pack, counts: list[dict[str, int]], shots: int) -> np.ndarray:
+    def _signs(self, pack: Pack, counts: list[dict[str, int]], shots: int) -> np.ndarray:
         """Return mean signs (subexperiments, wanted), each copy read from its own bits."""
         bits = self._compiled.template.circuit.num_clbits
         shifted = [mask << (bits * copy) for copy in range(pack.copies) for mask in self._wanted]
         return parities(counts, shifted, shots).reshape(-1, len(self._wanted))
 
     def tally(
-        self, packs: Sequence[_Pack], counts: Sequence[list[dict[str, int]]], shots: int
+        self, packs: Sequence[Pack], counts: Sequence[list[dict[str, int]]], shots: int
     ) -> Tally:
         """Return final bits, with the parity of the bits that are behind them as their sign."""
         first, found = 0, []

@@ -35,6 +35,26 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """How well a fragment's circuits do on a device.
+
+    Parameters
+    ----------
+    error
+        Probability that something goes wrong in a shot: 1 minus the product of what all gates
+        and measurements of the circuit leave.
+    shot_s
+        Seconds of a shot.
+    lack
+        Why the device cannot run them, "" if it can.
+    """
+
+    error: float
+    shot_s: float
+    lack: str = ""
+
+
+@dataclass(frozen=True)
 class Piece:
     """Some variants of one template within a part of a fragment's subexperiments.
 

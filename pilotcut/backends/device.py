@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
@@ -73,6 +73,20 @@ class Device:
     def noise_on(self, qubits: Sequence[int]) -> NoiseModel:
         """Return the noise of some qubits, which are numbered from 0 in their order here."""
         place = {qubit: k for k, qubit in enumerate(qubits)}
+        return self._noise(place, place.items())
+
+    def noise_among(self, qubits: Iterable[int]) -> NoiseModel:
+        """Return the noise of some qubits by their own numbers: Aer reads it with every job.
+
+        Numbers that the device does not have stand for copies of its qubits, q + n of n for q,
+        that meet no noise but are read as wrongly.
+        """
+        some = sorted(set(qubits))
+        own = {qubit: qubit for qubit in some if qubit < self.qubits}
+        return self._noise(own, [(qubit % self.qubits, qubit) for qubit in some])
+
+    def _noise(self, place: Mapping[int, int], read: Iterable[tuple[int, int]]) -> NoiseModel:
+        """Return the noise of qubits by their new numbers, and of what is read as they are."""
         noise = NoiseModel(basis_gates=sorted(self._gates()))
         for name, places in self.target.items():
             for where in places or ():
@@ -81,7 +95,7 @@ class Device:
                 error = self.gate_noise(name, where).error
                 if error is not None:
                     noise.add_quantum_error(error, name, [place[q] for q in where])
-        for qubit, k in place.items():
+        for qubit, k in read:
             ones, zeros = self.readout_errors(qubit)
             if ones or zeros:
                 flips = ReadoutError([[1 - ones, ones], [zeros, 1 - zeros]])

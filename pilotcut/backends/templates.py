@@ -3,7 +3,8 @@
 A mid-circuit measurement makes Aer simulate shot by shot (20 to 160 times slower), so
 the signed measurement of a cut is deferred: a CX copies the bit to an ancilla that is
 measured at the end with all the others. Where nothing follows on the wire, the wire
-itself is measured at the end and no ancilla is needed.
+itself is measured at the end and no ancilla is needed. A device measures where the sign is
+read instead; only the parity of a joint cut needs an ancilla there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from qiskit.circuit import (
-    ClassicalRegister,
     Instruction,
     Parameter,
     ParameterExpression,
@@ -22,7 +22,7 @@ from qiskit.circuit import (
 from qiskit.circuit.library import UGate
 from qiskit.quantum_info import PauliList
 
-from pilotcut.cutting.fragment import Fragment, SiteStep, Template
+from pilotcut.cutting.fragment import Fragment, Site, SiteStep, Template
 from pilotcut.cutting.program import Angle, Step
 
 #: Gates that Aer 0.18 leaves at angle zero under `parameter_binds`, in silence; they are
@@ -37,7 +37,7 @@ class TemplateCircuit:
     Parameters
     ----------
     circuit
-        All its bits are measured at the end.
+        All its bits are measured at the end, or those of signs where they are read.
     angles
         Its parameters for the fragment's angles, by column.
     choices
@@ -75,12 +75,13 @@ class TemplateCircuit:
         return np.stack(columns, axis=1) if columns else np.zeros((len(angles), 0))
 
 
-def build(fragment: Fragment, template: Template) -> TemplateCircuit:
+def build(fragment: Fragment, template: Template, *, mid_circuit: bool = False) -> TemplateCircuit:
     """Return the circuit of a template's group and pattern of measurements.
 
-    It takes any choice of operations with that pattern, not only the template's own.
+    It takes any choice of operations with that pattern, not only the template's own. With
+    `mid_circuit` a wire's sign is measured where it is read.
     """
-    draft = _Draft(fragment, template)
+    draft = _Draft(fragment, template, mid_circuit)
     return TemplateCircuit(draft.circuit, draft.angles, draft.choices, draft.masks, draft.outputs)
 
 
@@ -98,9 +99,9 @@ def measured_in_place(fragment: Fragment, support: np.ndarray) -> list[bool]:
 
 
 class _Draft:
-    """Builds one template: gates, sites with deferred measurements, final measurements."""
+    """Builds one template: gates, sites with their measurements, final measurements."""
 
-    def __init__(self, fragment: Fragment, template: Template) -> None:
+    def __init__(self, fragment: Fragment, template: Template, mid_circuit: bool) -> None:
         self._fragment = fragment
         self._template = template
         members = fragment.observables[list(fragment.groups[template.group])]
@@ -109,10 +110,14 @@ class _Draft:
         self.angles: dict[Parameter, int] = {}
         self.choices: dict[Parameter, tuple[int, np.ndarray]] = {}
         self._columns = [Parameter(f"a{k}") for k in range(len(fragment.angles))]
-        self._sign_qubits: list[int] = []
+        self._mid_circuit = mid_circuit
+        self._signs = 0  # that have a bit so far
+        self._sign_qubits: dict[int, int] = {}  # by bit, of those measured at the end
         self._in_place = measured_in_place(fragment, self._support)
-        copied = zip(template.measured, self._in_place, strict=True)
-        self.circuit = QuantumCircuit(fragment.width + sum(m and not p for m, p in copied))
+        copied = zip(template.measured, self._in_place, fragment.sites, strict=True)
+        ancillas = sum(bool(m) and not p and not self._at_once(site.wires) for m, p, site in copied)
+        bits = self.outputs + sum(map(bool, template.measured))
+        self.circuit = QuantumCircuit(fragment.width + ancillas, bits)
         self._ancillas = 0
         for step in fragment.steps:
             if isinstance(step, SiteStep):
@@ -148,7 +153,7 @@ class _Draft:
             return
         self._local(index, [op.before for op in site.local_operations], possible, "b")
         if measured:
-            self._sign([site.wire], in_place=self._in_place[index])
+            self._sign([site.wire], site, in_place=self._in_place[index])
             if not self._in_place[index]:
                 self._local(index, [op.after for op in site.local_operations], possible, "a")
 
@@ -167,7 +172,8 @@ class _Draft:
             elif column[0]:
                 self._rotate(column[0], wires)
         if measured:
-            self._sign([w for k, w in enumerate(site.wires) if measured >> k & 1], in_place=False)
+            read = [w for k, w in enumerate(site.wires) if measured >> k & 1]
+            self._sign(read, site, in_place=False)
 
     def _rotate(self, angle: Parameter | float, wires: Sequence[int]) -> None:
         """Append ``exp(-i angle/2 Z...Z)``."""
@@ -195,16 +201,24 @@ class _Draft:
         elif used[0].any():
             self.circuit.append(UGate(*used[0]), [wire])
 
-    def _sign(self, wires: Sequence[int], *, in_place: bool) -> None:
-        """Measure the parity of the wires' bits, at the end."""
+    def _at_once(self, wires: Sequence[int]) -> bool:
+        """Return whether a site's sign is measured where it is read."""
+        return self._mid_circuit and len(wires) == 1
+
+    def _sign(self, wires: Sequence[int], site: Site, *, in_place: bool) -> None:
+        """Measure the parity of the wires' bits, here or at the end."""
+        bit = self.outputs + self._signs
+        self._signs += 1
         if in_place:
-            self._sign_qubits += wires
-            return
-        ancilla = self._fragment.width + self._ancillas
-        self._ancillas += 1
-        for wire in wires:
-            self.circuit.cx(wire, ancilla)
-        self._sign_qubits.append(ancilla)
+            (self._sign_qubits[bit],) = wires
+        elif self._at_once(site.wires):
+            self.circuit.measure(wires, [bit])
+        else:
+            ancilla = self._fragment.width + self._ancillas
+            self._ancillas += 1
+            for wire in wires:
+                self.circuit.cx(wire, ancilla)
+            self._sign_qubits[bit] = ancilla
 
     def _measure(self, members: PauliList) -> tuple[int, ...]:
         """Measure the group's Paulis and the signs; return each member's parity mask."""
@@ -215,10 +229,9 @@ class _Draft:
                 if z[wire]:
                     self.circuit.sdg(wire)
                 self.circuit.h(wire)
-        measured = [*map(int, observed), *self._sign_qubits]
-        self.circuit.add_register(ClassicalRegister(len(measured)))
-        self.circuit.measure(measured, range(len(measured)))
-        signs = sum(1 << k for k in range(len(observed), len(measured)))
+        measured = [*map(int, observed), *self._sign_qubits.values()]
+        self.circuit.measure(measured, [*range(len(observed)), *self._sign_qubits])
+        signs = sum(1 << k for k in range(len(observed), self.circuit.num_clbits))
         letters = members.x | members.z
         return tuple(
             signs | sum(1 << k for k, wire in enumerate(observed) if row[wire]) for row in letters

@@ -13,14 +13,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import sympy
 from qiskit.circuit import Instruction, Parameter, ParameterExpression, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.exceptions import QiskitError
 
 from pilotcut.errors import CutError, ParameterValueError
+
+if TYPE_CHECKING:  # a third of what a worker imports, and few circuits have curved angles
+    import sympy
 
 _STANDARD = {
     name: gate.base_class
@@ -119,6 +122,8 @@ class _Curved:
         parameters: Sequence[Parameter],
         expression: ParameterExpression,
     ) -> _Curved:
+        import sympy
+
         # Real symbols, since sympy cannot evaluate the derivative of a complex abs(). Qiskit's
         # own derivatives are no way out: sympify() of one may print another (Qiskit 2.6).
         names = [p.sympify() for p in parameters]
@@ -134,6 +139,8 @@ def _functions(
     formula: sympy.Expr, symbols: tuple[sympy.Symbol, ...]
 ) -> tuple[Callable[..., np.ndarray], ...]:
     """Return a formula and its derivatives by each symbol as functions of arrays."""
+    import sympy
+
     wanted = (formula, *(formula.diff(symbol) for symbol in symbols))
     return tuple(sympy.lambdify(symbols, one, "numpy") for one in wanted)
 

@@ -10,16 +10,23 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from pilotcut.descriptions.faults import EXPECTATION
 
 Topology = Literal["line", "ring", "star", "grid", "full"]
 
-#: Gates that a described QPU may have, by the number of qubits they act on.
+#: Gates that a described QPU may have, by the number of qubits they act on; Aer has them all.
 ONE_QUBIT = ("rz", "p", "sx", "sxdg", "x", "h", "rx", "ry", "u")
-TWO_QUBITS = ("cz", "cx", "ecr", "rzz", "iswap")
+TWO_QUBITS = ("cz", "cx", "ecr", "rzz")
 
 #: Gates that only move the phase of the control electronics: no time, no error.
 VIRTUAL = ("rz", "p")
@@ -76,7 +83,7 @@ class QpuDescription(BaseModel):
     """
 
     # strict: "2" is not 2 and true is not 1; YAML already has types.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     like: str | None = None
     simulate: bool = True
@@ -109,8 +116,8 @@ class QpuDescription(BaseModel):
 
     @field_validator("like")
     @classmethod
-    def _check_like(cls, value: str) -> str:
-        if not _LIKE.fullmatch(value):
+    def _check_like(cls, value: str | None) -> str | None:
+        if value is not None and not _LIKE.fullmatch(value):
             raise _misfit("a name such as FakeManilaV2, or module:attribute")
         return value
 
@@ -124,6 +131,14 @@ class QpuDescription(BaseModel):
             raise _misfit(f"one of {', '.join(TWO_QUBITS)} among them")
         if not any(gates <= {*value} for gates in _COMPLETE):
             raise _misfit("u, rz and sx, or rx and ry among them, to make any one-qubit gate of")
+        return value
+
+    @field_validator("t2_us")
+    @classmethod
+    def _check_t2(cls, value: float | None, info: ValidationInfo) -> float | None:
+        t1_us = info.data.get("t1_us")
+        if value and t1_us and value > 2 * t1_us:
+            raise _misfit(f"at most 2 t1_us, which is {2 * t1_us:g}")
         return value
 
     @field_validator("offline")
@@ -141,12 +156,10 @@ class QpuDescription(BaseModel):
             if beside:
                 raise _misfit(f"no {', '.join(beside)} beside like, which brings its own")
             return self
-        if missing := [field for field in _NEEDED if field not in given]:
+        if not self.simulate:
+            raise _misfit("like: NAME of a backend beside simulate: false, which runs that itself")
+        if missing := [field for field in _NEEDED if getattr(self, field) is None]:
             raise _misfit(f"{', '.join(missing)} too, or like: NAME of a backend")
-        assert self.t1_us is not None
-        assert self.t2_us is not None
-        if self.t2_us > 2 * self.t1_us:
-            raise _misfit(f"t2_us of at most 2 t1_us, which is {2 * self.t1_us:g}")
         return self
 
 

@@ -13,7 +13,7 @@ from pilotcut.descriptions import PilotDescription
 from pilotcut.dreamer.calibrate import BUDGET_S, calibrate, calibrate_through
 from pilotcut.dreamer.calibration import Calibration, key_of, merged, path_of, save
 from pilotcut.dreamer.forecast import PilotView
-from pilotcut.dreamer.known import Pilots, descriptions_of, views_of
+from pilotcut.dreamer.known import Pilots, Views, descriptions_of, devices_in, taking_part, views_of
 from pilotcut.dreamer.recommend import Options
 from pilotcut.errors import UserError
 from pilotcut.tasks import TaskManager
@@ -38,25 +38,32 @@ def options_of(asked: Mapping[str, Any]) -> Options:
     return options
 
 
-def known_pilots(tasks: TaskManager | None, pilots: Pilots, mode: str) -> list[PilotView]:
+def known_pilots(tasks: TaskManager | None, pilots: Pilots, mode: str) -> Views:
     """Return the pilots of `tasks`, or where these are yet to come those that are described.
 
     Pilots that have no calibration for the mode, or a stale one, are measured first.
     """
-    described = descriptions_of(tasks.pilots if tasks is not None else pilots)
+    described = taking_part(descriptions_of(tasks.pilots if tasks is not None else pilots), mode)
+    if devices := devices_in(described):
+        return views_of(devices, mode)
     kinds = {key_of(pilot): pilot for pilot in described}
     slots = sum(pilot.slots for pilot in described if pilot is not None)
     alike = tasks is not None and len(kinds) == 1 and tasks.slots == slots
     for pilot in kinds.values():
         if not _is_known(pilot, mode):
             measure(pilot, tasks if alike else None, [mode])
-    return [view for pilot in described for view in views_of(None if pilot is None else [pilot])]
+    return [_view_of(pilot, mode) for pilot in described]
+
+
+def _view_of(pilot: PilotDescription | None, mode: str) -> PilotView:
+    (view,) = views_of(None if pilot is None else [pilot], mode)
+    assert isinstance(view, PilotView)
+    return view
 
 
 def _is_known(pilot: PilotDescription | None, mode: str) -> bool:
     try:
-        (view,) = views_of(None if pilot is None else [pilot])
-        view.calibration.costs(mode)
+        _view_of(pilot, mode).calibration.costs(mode)
     except UserError as error:
         _log.warning("%s: measuring it now, for about %.0f s", error, BUDGET_S[mode])
         return False

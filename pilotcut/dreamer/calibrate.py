@@ -35,7 +35,7 @@ from pilotcut.dreamer.calibration import (
 )
 from pilotcut.dreamer.samples import FAMILIES
 from pilotcut.dreamer.workload import BranchCounter, CircuitCounter, DrawCounter, work_of
-from pilotcut.errors import CutError
+from pilotcut.errors import CutError, UserError
 from pilotcut.evaluation import Compiled, Contracting
 from pilotcut.executor import Executor
 from pilotcut.pilots import PilotManager
@@ -117,7 +117,18 @@ def calibrate_through(
     modes: Sequence[str] = MODES,
     budget_s: Mapping[str, float] = BUDGET_S,
 ) -> Calibration:
-    """Return what is measured on pilots that are running, all as `pilot` describes them."""
+    """Return what is measured on pilots that are running, all as `pilot` describes them.
+
+    Raises
+    ------
+    UserError
+        For a pilot with a device, whose time is modelled from its description.
+    """
+    if pilot is not None and pilot.backend.qpu is not None:
+        raise UserError(
+            f"pilot '{pilot.kind}' has a backend.qpu, expected none: a device's time follows from "
+            f"its description and is not measured; recommend needs no calibration of it"
+        )
     seen = tasks.submit_task(resources.detect).result() if tasks else resources.detect()
     return Calibration(
         pilot="here" if pilot is None else pilot.kind,

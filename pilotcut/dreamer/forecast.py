@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pilotcut.backends.branch import MEMORY_BYTES
+from pilotcut.binding import Share
 from pilotcut.cutting.fragment import Bond
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import FragmentShape
@@ -58,6 +59,28 @@ class PilotView:
         return None
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What is predicted of a plan on pilots.
+
+    Parameters
+    ----------
+    prediction
+        Seconds of all batches, None where it cannot run.
+    lacks
+        Why it cannot run; () if it can.
+    noise
+        Probability that something goes wrong in a shot of all fragments; 0 without devices.
+    shares
+        What each device runs of a batch; () without devices.
+    """
+
+    prediction: Prediction | None
+    lacks: tuple[str, ...]
+    noise: float = 0.0
+    shares: tuple[Share, ...] = ()
+
+
 @dataclass
 class Forecaster:
     """Predicts what plans take on pilots together, as the task manager would use them.
@@ -93,9 +116,10 @@ class Forecaster:
         mean = tuple(np.average(calls, axis=0, weights=slots).tolist())
         return Costs(mean, costs.batch, costs.compile_step_s, costs.compile_gate_s, spread)
 
-    def predict(self, work: Work, batches: float) -> Prediction:
-        """Return what so many batches take."""
-        return predict(work, self.costs, self.slots, batches)
+    def outlook(self, plan: CutPlan, work: Work, batches: float) -> Outlook:
+        """Return what so many batches of a plan take."""
+        lacks = tuple(lack for view in self.pilots if (lack := view.lack(work)))
+        return Outlook(predict(work, self.costs, self.slots, batches), lacks)
 
     def batch_s(self, work: Work) -> float:
         """Return what one batch takes, compilation apart."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pilotcut.descriptions import PilotDescription, load_descriptions
+from pilotcut.devices import fleet_among
 from pilotcut.dreamer import resources
 from pilotcut.dreamer.calibration import Calibration, load, path_of
+from pilotcut.dreamer.devices import DeviceView
 from pilotcut.dreamer.forecast import PilotView
 from pilotcut.errors import UserError
 from pilotcut.pilots import PilotManager
@@ -17,18 +19,27 @@ from pilotcut.pilots import PilotManager
 #: What pilots may be given as.
 Pilots = str | os.PathLike[str] | PilotManager | Iterable[PilotDescription] | None
 
+#: What is known of pilots: all with calibrations, or all with devices.
+Views = Sequence[PilotView] | Sequence[DeviceView]
 
-def views_of(pilots: Pilots) -> list[PilotView]:
+
+def views_of(pilots: Pilots, mode: str) -> Views:
     """Return pilots with their resources and calibrations, without starting any.
+
+    Pilots with a device need no calibration: what a device takes is in its description.
 
     Raises
     ------
     UserError
-        With a line for each kind of pilot that has no calibration, or a stale one.
+        With a line for each kind of pilot that has no calibration, or a stale one, or where the
+        pilots' kinds do not go together in that mode (`pilotcut.devices.fleet_among`).
     """
+    taking = taking_part(descriptions_of(pilots), mode)
+    if devices := devices_in(taking):
+        return [DeviceView(one, resources.described(one)) for one in devices]
     faults: list[str] = []
     views = []
-    for one in descriptions_of(pilots):
+    for one in taking:
         promised = resources.here() if one is None else resources.described(one)
         try:
             calibration = known(one, promised.machine)
@@ -39,6 +50,21 @@ def views_of(pilots: Pilots) -> list[PilotView]:
     if faults:
         raise UserError(list(dict.fromkeys(faults)))
     return views
+
+
+def taking_part(
+    pilots: Sequence[PilotDescription | None], mode: str
+) -> Sequence[PilotDescription | None]:
+    """Return the pilots that circuits of a mode run on; None stands for this process."""
+    fleet = fleet_among([one for one in pilots if one is not None], mode)
+    if fleet.ideal is None:
+        return pilots
+    return [one for one in pilots if one is not None and one.name in fleet.ideal]
+
+
+def devices_in(pilots: Iterable[PilotDescription | None]) -> list[PilotDescription]:
+    """Return the pilots that have a device."""
+    return [one for one in pilots if one is not None and one.backend.qpu is not None]
 
 
 def known(pilot: PilotDescription | None, machine: str) -> Calibration:

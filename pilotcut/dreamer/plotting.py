@@ -54,7 +54,8 @@ def figure_of(found: Recommendation) -> Figure:
     axes.margins(x=0.15)
     axes.set_xlabel("cuts")
     options = found.options
-    axes.set_ylabel(f"predicted seconds for {options.queries} parameter sets")
+    what = "modelled device seconds" if found.on_devices else "predicted seconds"
+    axes.set_ylabel(f"{what} for {options.queries} parameter sets")
     axes.set_title(
         f"mode {options.mode} on {', '.join(found.pilots)}: circled is recommended,\n"
         f"hollow is not feasible; bars hold 90 %",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import ceil, isfinite, log2, sqrt
+from dataclasses import asdict, dataclass
+from math import ceil, hypot, isfinite, log2, sqrt
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,15 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import PauliList, SparsePauliOp
 
 from pilotcut.backends.branch import MEMORY_BYTES
+from pilotcut.binding import Share
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, Observables, build_plan, pauli_terms
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import Candidate, FragmentShape, search
 from pilotcut.dreamer.costmodel import Prediction
+from pilotcut.dreamer.devices import DeviceForecaster, DeviceView
 from pilotcut.dreamer.forecast import Forecaster, PilotView, predicted_error, readable
-from pilotcut.dreamer.known import Pilots, views_of
+from pilotcut.dreamer.known import Pilots, Views, views_of
 from pilotcut.dreamer.workload import KINDS, Work, work_of
 from pilotcut.errors import CutError, ObservableError, UserError
 from pilotcut.reconstruction.contract import Contraction
@@ -41,6 +43,9 @@ MOST_BUILT = 500
 
 #: Bytes that putting together one parameter set may take.
 MOST_CONTRACTED = 4 * 2**30
+
+#: What a recommendation may be for.
+OBJECTIVES = ("time", "error")
 
 #: Options that are whole numbers, with the least of each, and the most of all.
 _LEAST = {"max_cuts": 0, "max_width": 1, "shots": 1, "queries": 1, "batch": 1, "seed": 0}
@@ -71,6 +76,9 @@ class Options:
         Parameter sets in all, and of one batch.
     seed
         Of the search.
+    objective
+        "time": the fastest is recommended; "error": the one whose values are predicted to be
+        least wrong, by the noise of the pilots' devices and the standard error together.
     """
 
     max_cuts: int = MAX_CUTS
@@ -82,6 +90,7 @@ class Options:
     queries: int = QUERIES
     batch: int = BATCH
     seed: int = 0
+    objective: str = "time"
 
     def check(self) -> None:
         """Raise one `UserError` with every option that makes no sense."""
@@ -93,6 +102,15 @@ class Options:
         ]
         if self.mode not in KINDS:
             faults.append(f"mode is '{self.mode}', expected one of {', '.join(KINDS)}")
+        if self.objective not in OBJECTIVES:
+            faults.append(
+                f"objective is '{self.objective}', expected one of {', '.join(OBJECTIVES)}"
+            )
+        if self.objective == "error" and self.mode == "exact":
+            faults.append(
+                "objective is error with mode exact, expected time: values are exact there; leave "
+                "it out, or use --mode counts"
+            )
         if self.target_error is not None and not _is_error(self.target_error):
             faults.append(f"target_error is {self.target_error!r}, expected a number in (0, 1)")
         if self.target_error is not None and self.mode == "exact":
@@ -138,6 +156,13 @@ class Line:
         Of one batch, None likewise.
     lacks
         For each pilot that cannot run it, why; () if it is feasible.
+    noise
+        How far the noise of the pilots' devices moves a value of size 1: the probability that
+        something goes wrong in a shot of all fragments, ``1 - prod(1 - error of each)``, times
+        the observable's norm. Approximate: what went wrong is taken to leave a random outcome, so
+        that a value shrinks by this share, and errors to come one by one. 0 without devices.
+    shares
+        What each device runs of a batch.
     """
 
     cuts: int
@@ -151,6 +176,17 @@ class Line:
     prediction: Prediction | None
     work: Work | None
     lacks: tuple[str, ...] = ()
+    noise: float = 0.0
+    shares: tuple[Share, ...] = ()
+
+    @property
+    def value_error(self) -> float:
+        """Predicted error of a value, ``sqrt(noise^2 + error^2)``; infinite if not feasible."""
+        return hypot(self.noise, self.error) if self.feasible else float("inf")
+
+    def target(self, objective: str) -> float:
+        """Return what an objective wants to be small."""
+        return self.value_error if objective == "error" else self.seconds
 
     @property
     def feasible(self) -> bool:
@@ -177,6 +213,9 @@ class Line:
             "sampling_overhead": self.overhead if isfinite(self.overhead) else None,
             "shots": self.shots,
             "standard_error": self.error,
+            "noise": self.noise,
+            "value_error": self.value_error if self.feasible else None,
+            "devices": [asdict(share) for share in self.shares],
             "memory_bytes": self.memory_bytes,
             "seconds": prediction.seconds if prediction else None,
             "low_s": prediction.low_s if prediction else None,
@@ -215,12 +254,19 @@ class Recommendation:
     pilots: tuple[str, ...]
     plan: CutPlan
     options: Options
-    forecaster: Forecaster
+    forecaster: Forecaster | DeviceForecaster
+
+    @property
+    def on_devices(self) -> bool:
+        """Whether it is for pilots with devices: seconds are then those of the devices alone."""
+        return isinstance(self.forecaster, DeviceForecaster)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in the words of JSON."""
         return {
             "mode": self.options.mode,
+            "objective": self.options.objective,
+            "time": "modelled device time" if self.on_devices else "predicted wall time",
             "queries": self.options.queries,
             "batch": self.options.batch,
             "pilots": [
@@ -265,14 +311,15 @@ def recommend(
     program, binding = read_circuit(circuit)
     wanted = "Z" * circuit.num_qubits if observables is None else observables
     terms = pauli_terms(wanted, circuit.num_qubits)
-    return recommend_for(program, binding, terms, views_of(pilots), asked, _norm(wanted))
+    views = views_of(pilots, asked.mode)
+    return recommend_for(program, binding, terms, views, asked, _norm(wanted))
 
 
 def recommend_for(
     program: Program,
     binding: Binding,
     terms: PauliList,
-    pilots: Sequence[PilotView],
+    pilots: Views,
     options: Options,
     norm: float = 1.0,
 ) -> Recommendation:
@@ -310,13 +357,13 @@ class _Recommender:
         program: Program,
         binding: Binding,
         terms: PauliList,
-        pilots: Sequence[PilotView],
+        pilots: Views,
         options: Options,
         norm: float,
     ) -> None:
         self._program, self._binding, self._terms = program, binding, terms
         self._pilots, self._options, self._norm = pilots, options, norm
-        self._forecaster = Forecaster(pilots, options.mode, options.shots)
+        self._forecaster = _forecaster(pilots, options)
         self._plans: dict[int, CutPlan] = {}
 
     def recommend(self) -> Recommendation:
@@ -330,11 +377,13 @@ class _Recommender:
         )
         if not any(line.feasible for line in lines):
             raise CutError(self._nothing_feasible(lines))
-        chosen = _choose(lines)
+        chosen = _choose(lines, self._options.objective)
+        by_error = self._options.objective == "error"
+        noisy = isinstance(self._forecaster, DeviceForecaster)
         return Recommendation(
             lines=lines,
             chosen=chosen,
-            reason=_reason(chosen, lines),
+            reason=_reason_of_error(chosen, lines, noisy) if by_error else _reason(chosen, lines),
             pilots=tuple(view.name for view in self._pilots),
             plan=self._plans[id(chosen)],
             options=self._options,
@@ -361,15 +410,16 @@ class _Recommender:
         return min(self._options.batch, self._options.queries)
 
     def _best(self, candidates: Iterable[Candidate]) -> Line:
-        """Return the fastest feasible candidate, or the one that needs least memory.
+        """Return the best feasible candidate, or the one that needs least memory.
 
-        Of those as good as the fastest, the one of least overhead.
+        Of those as good as the best, the one of least overhead.
         """
         lines = [self._line(candidate) for candidate in candidates]
-        fastest = min(line.seconds for line in lines)
-        if not isfinite(fastest):
+        objective = self._options.objective
+        best = min(line.target(objective) for line in lines)
+        if not isfinite(best):
             return min(lines, key=lambda line: (line.memory_bytes, line.overhead))
-        good = [line for line in lines if WORTH * line.seconds <= fastest]
+        good = [line for line in lines if WORTH * line.target(objective) <= best]
         return min(good, key=lambda line: (line.overhead, line.seconds, line.memory_bytes))
 
     def _line(self, candidate: Candidate) -> Line:
@@ -396,10 +446,11 @@ class _Recommender:
             return self._unbuilt(candidate, widths, size, knotted)
         shots, error = self._shots(plan, whole)
         work = work_of(plan, self._options.mode, self._rows, shots, whole)
-        lacks = tuple(lack for view in self._pilots if (lack := view.lack(work)))
+        batches = self._options.queries / self._rows
+        outlook = self._forecaster.outlook(plan, work, batches)
+        lacks = outlook.lacks
         if shots > MOST_SHOTS:
             lacks += (f"needs {shots:.3g} shots, more than {MOST_SHOTS:.0e} are not run",)
-        batches = self._options.queries / self._rows
         line = Line(
             cuts=candidate.cuts,
             placement=candidate.placement,
@@ -409,9 +460,11 @@ class _Recommender:
             shots=shots,
             error=error,
             memory_bytes=work.memory_bytes,
-            prediction=self._forecaster.predict(work, batches),
+            prediction=outlook.prediction,
             work=work,
             lacks=lacks,
+            noise=min(1.0, outlook.noise) * self._norm,
+            shares=outlook.shares,
         )
         self._plans[id(line)] = plan
         return line
@@ -481,22 +534,50 @@ class _Recommender:
         return None
 
     def _widest(self) -> int:
-        """Return the most qubits whose bare state fits all pilots."""
+        """Return the most qubits whose bare state fits all pilots, or the largest device."""
+        limit = min(self._options.max_width or MOST, self._program.num_qubits - 1)
+        if isinstance(self._forecaster, DeviceForecaster):
+            return min(limit, self._forecaster.most_qubits)
         sizes = [view.resources.slot_bytes for view in self._pilots]
         known = [size for size in sizes if size is not None]
         exact = [] if self._options.mode == "counts" else [MEMORY_BYTES]
         room = min([*known, *exact, 16.0 * 2.0**40])
-        limit = self._options.max_width or self._program.num_qubits
-        return min(limit, self._program.num_qubits - 1, int(log2(max(room, 32.0) / 16.0)))
+        return min(limit, int(log2(max(room, 32.0) / 16.0)))
 
 
-def _choose(lines: Sequence[Line]) -> Line:
-    """Return the fastest line; one with more cuts must be faster by more than `WORTH`."""
+def _forecaster(pilots: Views, options: Options) -> Forecaster | DeviceForecaster:
+    devices = [view for view in pilots if isinstance(view, DeviceView)]
+    if devices:
+        return DeviceForecaster(devices, options.mode, options.shots)
+    measured = [view for view in pilots if isinstance(view, PilotView)]
+    return Forecaster(measured, options.mode, options.shots)
+
+
+def _choose(lines: Sequence[Line], objective: str) -> Line:
+    """Return the best line; one with more cuts must be faster by more than `WORTH`.
+
+    Errors differ less than times: there the least is chosen, whatever the cuts.
+    """
     chosen = next(line for line in lines if line.feasible)
+    worth = WORTH if objective == "time" else 1.0
     for line in lines:
-        if line.feasible and line.seconds < WORTH * chosen.seconds:
+        if line.feasible and line.target(objective) < worth * chosen.target(objective):
             chosen = line
     return chosen
+
+
+def _reason_of_error(chosen: Line, lines: Sequence[Line], noisy: bool) -> str:
+    widths = "+".join(map(str, chosen.widths))
+    what = f"{_cuts(chosen.cuts)} into {widths} qubits" if chosen.cuts else "do not cut"
+    parts = f"noise {chosen.noise:.2g}, standard error {chosen.error:.2g}"
+    if not noisy:
+        parts = "the standard error alone, for no pilot has a backend.qpu that says its noise"
+    text = f"{what}: values are predicted to be wrong by {chosen.value_error:.2g} ({parts})"
+    others = [line for line in lines if line is not chosen and line.feasible]
+    if not others:
+        return f"{text}; no other candidate is feasible"
+    next_best = min(others, key=lambda line: line.value_error)
+    return f"{text}, with {_cuts(next_best.cuts)} by {next_best.value_error:.2g}"
 
 
 def _reason(chosen: Line, lines: Sequence[Line]) -> str:

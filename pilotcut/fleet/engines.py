@@ -52,16 +52,17 @@ class DrawnFromLaw:
         self, weights: np.ndarray, samples: np.ndarray, shots: int, seed: int
     ) -> np.ndarray:
         """Return all circuits of a gradient; see `Engine.shifted`."""
-        return _drawn(self._law.shifted(weights, samples), shots, seed)
+        return drawn(self._law.shifted(weights, samples), shots, seed)
 
     def values(
         self, weights: np.ndarray, samples: np.ndarray, shots: Shots, seed: int
     ) -> np.ndarray:
         """Return the expectations at the weights; see `Engine.values`."""
-        return _drawn(self._law.values(weights, samples), shots, seed)
+        return drawn(self._law.values(weights, samples), shots, seed)
 
 
-def _drawn(expectations: np.ndarray, shots: Shots, seed: int) -> np.ndarray:
+def drawn(expectations: np.ndarray, shots: Shots, seed: int) -> np.ndarray:
+    """Return means of so many draws of -1 and +1 with these expectations; without shots those."""
     if not np.any(shots):
         return expectations
     probabilities = np.clip((1.0 + expectations) / 2.0, 0.0, 1.0)  # rounding
@@ -124,6 +125,12 @@ class _OnAer:
         self._circuit, self._order = circuit, order
         # Fusion costs more than it saves on so few qubits: 13 ms a circuit of 4, and 5 without.
         self._aer = AerSimulator(noise_model=noise, method="density_matrix", fusion_enable=False)
+        has = {*self._aer.configuration().basis_gates, "measure"}
+        if lacking := sorted({str(i.operation.name) for i in circuit.data} - has):
+            raise UserError(
+                f"the device has gates {', '.join(lacking)}, expected gates that Aer has too for "
+                "engine counts; use engine law, or simulate: false"
+            )
 
     def __call__(self, rows: np.ndarray, shots: int, seed: int) -> np.ndarray:
         bound = {p: values.tolist() for p, values in zip(self._order, rows.T, strict=True)}

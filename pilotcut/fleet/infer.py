@@ -39,17 +39,14 @@ class Inference:
     values
         Expectations, (samples,).
     schedule
-        Who was to run how many shots.
+        Who was to run how many shots, the warm-up included.
     makespan_s
         Modelled seconds until the last device has ended, the warm-up included.
-    warm_up
-        The shots of the warm-up, (samples, devices); they are not part of the values.
     """
 
     values: np.ndarray
     schedule: Schedule
     makespan_s: float
-    warm_up: Schedule | None = None
 
 
 class Fleet:
@@ -109,7 +106,9 @@ class Fleet:
         warm_up: float = 0.1,
         makespan_s: float | None = None,
     ) -> Inference:
-        """Return the values of samples whose shots are shared by tori.
+        """Return the values of samples whose shots are shared by tori, after a warm-up.
+
+        The shots of the warm-up count in the values too.
 
         Parameters
         ----------
@@ -142,7 +141,12 @@ class Fleet:
         if makespan_s is not None:
             schedule = equal_time(schedule, self.shot_s, makespan_s - found.makespan_s)
         main = self._run(schedule, samples, seed + 1)
-        return Inference(main.values, schedule, found.makespan_s + main.makespan_s, probe)
+        shares = schedule.shots_of_task / (schedule.shots_of_task + first)
+        return Inference(
+            shares * main.values + (1.0 - shares) * found.values,
+            Schedule(probe.shots + schedule.shots),
+            found.makespan_s + main.makespan_s,
+        )
 
     def _run(
         self, schedule: Schedule, samples: np.ndarray, seed: int, attempt: int = 0

@@ -289,11 +289,16 @@ def observed_qubits(model: Model) -> list[int]:
     strings = [string for observable in model.observables for string in observable.to_list()]
     label = strings[0][0]
     if len(strings) > 1 or set(label) - {"I", "Z"} or "Z" not in label or strings[0][1] != 1.0:
+        found = ", ".join(f"{_plain(c):g} {string}" for string, c in strings)
         raise UserError(
-            f"observable is {', '.join(f'{c:g} {string}' for string, c in strings)}, expected one "
-            f"string of I and Z, such as {'Z' * len(label)}, with coefficient 1"
+            f"observable is {found}, expected one string of I and Z, such as {'Z' * len(label)}, "
+            "with coefficient 1"
         )
     return [qubit for qubit, letter in enumerate(reversed(label)) if letter == "Z"]
+
+
+def _plain(coefficient: complex) -> complex:
+    return coefficient if coefficient.imag else coefficient.real
 
 
 def _read(

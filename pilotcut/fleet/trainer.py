@@ -406,10 +406,13 @@ def asked(submit: Submit, device: str, fn: Callable[..., Any], *arguments: Any) 
 
 
 @dataclass(frozen=True)
-class _Done:
+class Done:
+    """A result that is there."""
+
     value: Any
 
     def result(self) -> Any:
+        """Return it."""
         return self.value
 
 
@@ -423,4 +426,4 @@ class _Failed:
 
 def here(device: str, fn: Callable[..., Any], *arguments: Any) -> Result:
     """Do the work of any device in this process, at once."""
-    return _Done(fn(*arguments))
+    return Done(fn(*arguments))

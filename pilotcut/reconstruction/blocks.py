@@ -20,6 +20,9 @@ from typing import Any
 
 import numpy as np
 
+#: How often a block is written whose directory is taken away meanwhile.
+_TRIES = 5
+
 
 class TornBlockError(Exception):
     """A block is not there, or not what it says; the message tells which and why."""
@@ -71,10 +74,13 @@ class BlockStore:
             "crc32": zlib.crc32(content),
             "about": about,
         }
-        try:
-            self._put(name, content, head)
-        except FileNotFoundError:  # its query has just made room for others
-            self._put(name, content, head)
+        for again in reversed(range(_TRIES)):
+            try:
+                self._put(name, content, head)
+                break
+            except FileNotFoundError:  # its query has just made room for others
+                if not again:
+                    raise
 
     def _put(self, name: str, content: bytes, head: Mapping[str, Any]) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ class Profile:
         Of the trainings on a fleet: shots of every circuit, and learning rates of which each
         strategy is shown with its best.
     fleet_inference_shots, fleet_draws
-        Of the inference on a fleet: shots of every sample, and repetitions.
+        Of the inference on a fleet: numbers of shots of every sample, and repetitions.
     """
 
     name: str
@@ -75,9 +75,9 @@ class Profile:
     fleet_seeds: tuple[int, ...] = (0, 1)
     fleet_epochs: int = 12
     fleet_shots: int = 1024
-    fleet_rates: tuple[float, ...] = (0.3, 1.0, 3.0)
-    fleet_inference_shots: int = 64
-    fleet_draws: int = 20
+    fleet_rates: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
+    fleet_inference_shots: tuple[int, ...] = (4, 16, 64, 256)
+    fleet_draws: int = 100
 
 
 QUICK = Profile("quick")
@@ -104,7 +104,7 @@ FULL = Profile(
     fleet_datasets=("iris", "wine"),
     fleet_models=("crz", "crx"),
     fleet_seeds=(0, 1, 2, 3, 4),
-    fleet_epochs=30,
+    fleet_epochs=20,
 )
 
 PROFILES = {profile.name: profile for profile in (QUICK, FULL)}

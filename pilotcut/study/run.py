@@ -25,7 +25,11 @@ QUESTIONS = (*PAPER, fleet.NAME)
 #: Measured alone, one after the other, since they are timed.
 TIMED = {module.NAME: module.run for module in (rq1, rq2, rq3, baseline)}
 #: One task on a pilot each, as many at a time as there are workers.
-SIDE_BY_SIDE = {module.NAME: module.work for module in (rq4, rq5, fleet)}
+SIDE_BY_SIDE = {
+    rq4.NAME: rq4.work,
+    rq5.NAME: rq5.work,
+    fleet.NAME: fleet.measure,
+}
 
 
 @dataclass(frozen=True)
