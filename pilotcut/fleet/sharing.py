@@ -216,9 +216,8 @@ class LocalSteps(_Together):
         return super().received(device, gradient)
 
     def joined(self, device: int) -> None:
-        """Have a device back, in step with the others, who do not wait for more than a step."""
-        furthest = self._taken[sorted(self.online)].max(initial=0)
-        self._taken[device] = min(furthest, self.settings.local_steps - 1)
+        """Have a device back, in step with the others: who waits does so for a step at most."""
+        self._taken[device] = self._taken[sorted(self.online)].max(initial=0)
         super().joined(device)
 
     def _step(self, reports: list[tuple[int, np.ndarray]]) -> None:

@@ -256,7 +256,7 @@ class FleetTrainer:
 
     def _join(self, epoch: int, k: int) -> None:
         device = self._devices[k]
-        device.clock_s, device.away = self._now(), ""
+        device.away = ""
         self.strategy.joined(k)
         self._events.append(Event(epoch, device.job.device, "came back", "it is online again"))
 
