@@ -108,7 +108,8 @@ class Fleet:
     ) -> Inference:
         """Return the values of samples whose shots are shared by tori, after a warm-up.
 
-        The shots of the warm-up count in the values too.
+        The warm-up is shared by tori too, when no sample is known to be hard yet, and its shots
+        count in the values.
 
         Parameters
         ----------
@@ -128,16 +129,9 @@ class Fleet:
             raise UserError(
                 f"shots is {shots}, of which the warm-up takes {first}, expected more than that"
             )
-        probe = batch_based(len(samples), first, self.online, len(self.jobs))
+        probe = self._by_tori(np.zeros(len(samples)), first)
         found = self._run(probe, samples, seed)
-        schedule = shot_oriented(
-            self.tori,
-            difficulty(found.values),
-            np.array([job.prepared.success for job in self.jobs]),
-            1.0 / self.shot_s,
-            shots - first,
-            self.online,
-        )
+        schedule = self._by_tori(difficulty(found.values), shots - first)
         if makespan_s is not None:
             schedule = equal_time(schedule, self.shot_s, makespan_s - found.makespan_s)
         main = self._run(schedule, samples, seed + 1)
@@ -147,6 +141,10 @@ class Fleet:
             Schedule(probe.shots + schedule.shots),
             found.makespan_s + main.makespan_s,
         )
+
+    def _by_tori(self, difficulty: np.ndarray, shots: int) -> Schedule:
+        accuracy = np.array([job.prepared.success for job in self.jobs])
+        return shot_oriented(self.tori, difficulty, accuracy, 1.0 / self.shot_s, shots, self.online)
 
     def _run(
         self, schedule: Schedule, samples: np.ndarray, seed: int, attempt: int = 0
