@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -81,12 +82,12 @@ class Fleet:
         self.lost: dict[str, str] = {}
         self._submit = submit or here
 
-    @property
+    @cached_property
     def shot_s(self) -> np.ndarray:
         """Seconds of a shot on each device, (devices,)."""
         return np.array([job.prepared.shot_s for job in self.jobs])
 
-    @property
+    @cached_property
     def tori(self) -> tuple[Torus, ...]:
         """The tori of the devices."""
         vectors = np.stack([job.prepared.vector for job in self.jobs])

@@ -77,7 +77,7 @@ class Profile:
     fleet_shots: int = 1024
     fleet_rates: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
     fleet_inference_shots: tuple[int, ...] = (4, 16, 64, 256)
-    fleet_draws: int = 100
+    fleet_draws: int = 50
 
 
 QUICK = Profile("quick")
@@ -104,7 +104,7 @@ FULL = Profile(
     fleet_datasets=("iris", "wine"),
     fleet_models=("crz", "crx"),
     fleet_seeds=(0, 1, 2, 3, 4),
-    fleet_epochs=20,
+    fleet_epochs=16,
 )
 
 PROFILES = {profile.name: profile for profile in (QUICK, FULL)}
