@@ -286,7 +286,7 @@ def test_a_name_that_is_more_than_a_name_is_refused(tmp_path, value):
         ("setup", ["a\0b"]),
         ("resource", "slurm; touch pwned"),
         ("backend", {"method": "statevector; touch pwned"}),
-        ("backend", {"noise": "loud\ntouch pwned"}),
+        ("backend", {"qpu": {"like": "FakeManilaV2\ntouch pwned"}}),
     ],
 )
 def test_no_other_field_carries_more_than_its_value(tmp_path, field, value):
