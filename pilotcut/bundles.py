@@ -34,6 +34,14 @@ _EXACT_AMPLITUDE_S = 2e-9
 _SHARED_WIDTH = 8
 
 
+def size_of(rows: slice, part: slice, shots: Shots) -> tuple[int, int]:
+    """Return how many circuits have shots, and the shots of all of them."""
+    if isinstance(shots, np.ndarray):
+        return int(np.count_nonzero(shots)), int(shots.sum())
+    count = (rows.stop - rows.start) * (part.stop - part.start)
+    return count, count * shots
+
+
 @dataclass(frozen=True)
 class Bundle:
     """Some rows of a batch, and some subexperiments of one fragment."""
@@ -51,11 +59,7 @@ class Bundle:
 
     def size(self, request: Request) -> tuple[int, int]:
         """Return how many circuits have shots, and the shots of all of them."""
-        shots = self.shots(request)
-        if isinstance(shots, np.ndarray):
-            return int(np.count_nonzero(shots)), int(shots.sum())
-        count = (self.rows.stop - self.rows.start) * (self.part.stop - self.part.start)
-        return count, count * shots
+        return size_of(self.rows, self.part, self.shots(request))
 
     def predicted_s(self, request: Request) -> float:
         """Return the rough cost in seconds."""

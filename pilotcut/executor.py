@@ -11,7 +11,7 @@ import numpy as np
 
 from pilotcut import backends
 from pilotcut.binding import ERROR_TOLERANCE, Part
-from pilotcut.bundles import Request
+from pilotcut.bundles import Request, size_of
 from pilotcut.calls import Call, CircuitCall, circuit_calls, exact_calls
 from pilotcut.cutting.fragment import Fragment, FragmentTensor
 from pilotcut.devices import Assignment, fleet_of
@@ -333,12 +333,7 @@ def _move(old: CircuitCall, new: CircuitCall, fragment: Fragment) -> dict[str, A
 
 
 def _part_of(call: CircuitCall) -> Part:
-    rows = call.rows.stop - call.rows.start
-    circuits = rows * (call.part.stop - call.part.start)
-    if isinstance(call.shots, np.ndarray):
-        circuits = int(np.count_nonzero(call.shots))
-        return Part(call.request, call.number, circuits, int(call.shots.sum()))
-    return Part(call.request, call.number, circuits, circuits * call.shots)
+    return Part(call.request, call.number, *size_of(call.rows, call.part, call.shots))
 
 
 def run_call(

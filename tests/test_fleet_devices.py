@@ -18,7 +18,7 @@ from pilotcut.backends.device import Device, GateNoise, couplings, device_of
 from pilotcut.descriptions import load_descriptions
 from pilotcut.descriptions.qpu import TWO_QUBITS, QpuDescription
 from pilotcut.errors import DescriptionError
-from pilotcut.fleet.law import _noise_matrix
+from pilotcut.fleet.transfer import noise_matrix
 from pilotcut.fleet.translation import translate
 
 FLEET = Path(__file__).parent.parent / "pilot_descriptions" / "qpu_fleet.yaml"
@@ -300,7 +300,7 @@ def test_the_law_s_matrix_of_a_gate_s_noise_is_that_of_aer_s(duration_s, infidel
     noise = GateNoise(duration_s, infidelity, tuple((t1, t1 * ratio) for t1, ratio in about))
     error = noise.error
     by_aer = np.eye(4 ** len(about)) if error is None else np.real(PTM(SuperOp(error)).data)
-    np.testing.assert_allclose(_noise_matrix(noise), by_aer, atol=1e-8)
+    np.testing.assert_allclose(noise_matrix(noise), by_aer, atol=1e-8)
 
 
 # Other backends.

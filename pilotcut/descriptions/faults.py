@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from pydantic_core import PydanticCustomError
+
 from pilotcut.descriptions import slurm
 
 #: What each field wants, in the words of the messages.
@@ -70,6 +72,11 @@ _CHOICES = {
 _LISTS = ("directives", "setup")
 #: The type of the faults whose message says what was expected.
 EXPECTATION = "expected"
+
+
+def misfit(expected: str) -> PydanticCustomError:
+    """Return the fault of a value that is not what was expected, to be raised in a validator."""
+    return PydanticCustomError(EXPECTATION, "{expected}", {"expected": expected})
 
 
 def fault_line(

@@ -32,10 +32,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from pilotcut.descriptions import slurm
-from pilotcut.descriptions.faults import EXPECTATION, EXPECTED, fault_line, is_count, show
+from pilotcut.descriptions.faults import EXPECTED, fault_line, is_count, misfit, show
 from pilotcut.descriptions.pilot_quantum import translate
 from pilotcut.descriptions.qpu import QpuDescription
 from pilotcut.descriptions.reading import read_entries
@@ -62,13 +61,9 @@ _WITHOUT_EFFECT = {
 }
 
 
-def _misfit(expected: str) -> PydanticCustomError:
-    return PydanticCustomError(EXPECTATION, "{expected}", {"expected": expected})
-
-
 def _demand(value: _T, is_right: bool, expected: str) -> _T:
     if not is_right:
-        raise _misfit(expected)
+        raise misfit(expected)
     return value
 
 
@@ -80,7 +75,7 @@ def _directive(value: str, info: ValidationInfo) -> str:
     try:
         return slurm.check_directive(value, info.data.get("gpus_per_node"))
     except ValueError as error:
-        raise _misfit(str(error)) from None
+        raise misfit(str(error)) from None
 
 
 def _shell(value: str) -> str:
@@ -224,7 +219,7 @@ class PilotDescription(_Frozen):
     def _one_node_here(cls, value: int, info: ValidationInfo) -> int:
         resource = info.data.get("resource")
         if value > 1 and resource in ("inprocess", "local"):
-            raise _misfit(f"1, for resource {resource} is this machine")
+            raise misfit(f"1, for resource {resource} is this machine")
         return value
 
     @field_validator("threads_per_worker")
@@ -232,7 +227,7 @@ class PilotDescription(_Frozen):
     def _worker_fits(cls, value: int, info: ValidationInfo) -> int:
         cores = info.data.get("cores_per_node", value)
         if value > cores:
-            raise _misfit(f"at most cores_per_node, which is {cores}")
+            raise misfit(f"at most cores_per_node, which is {cores}")
         return value
 
     @field_validator("workers_per_node")
@@ -240,7 +235,7 @@ class PilotDescription(_Frozen):
     def _workers_fit(cls, value: int, info: ValidationInfo) -> int:
         cores, threads = info.data.get("cores_per_node"), info.data.get("threads_per_worker")
         if cores and threads and value * threads > cores:
-            raise _misfit(
+            raise misfit(
                 f"at most {cores // threads}: cores_per_node is {cores} "
                 f"and threads_per_worker is {threads}"
             )
@@ -253,15 +248,15 @@ class PilotDescription(_Frozen):
         if value == 1 or not {"resource", "nodes", *_LAYOUT} <= given.keys():
             return value
         if given["resource"] == "inprocess":
-            raise _misfit("1, for resource inprocess starts no processes; use local")
+            raise misfit("1, for resource inprocess starts no processes; use local")
         if given["workers_per_node"] > 1:
             workers = given["workers_per_node"]
-            raise _misfit(f"1 beside workers_per_node {workers}: all ranks are one worker")
+            raise misfit(f"1 beside workers_per_node {workers}: all ranks are one worker")
         nodes, cores, threads = given["nodes"], given["cores_per_node"], given["threads_per_worker"]
         if value < nodes:
-            raise _misfit(f"at least nodes, which is {nodes}")
+            raise misfit(f"at least nodes, which is {nodes}")
         if -(-value // nodes) * threads > cores:
-            raise _misfit(
+            raise misfit(
                 f"at most {cores // threads * nodes}: nodes is {nodes}, cores_per_node is {cores} "
                 f"and threads_per_worker is {threads}"
             )
@@ -271,7 +266,7 @@ class PilotDescription(_Frozen):
     @classmethod
     def _gpu_exists(cls, value: BackendDescription, info: ValidationInfo) -> BackendDescription:
         if value.device == "GPU" and info.data.get("gpus_per_node") == 0:
-            raise _misfit("gpus_per_node of at least 1 beside device GPU")
+            raise misfit("gpus_per_node of at least 1 beside device GPU")
         return value
 
     def __eq__(self, other: object) -> bool:

@@ -18,9 +18,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
-from pilotcut.descriptions.faults import EXPECTATION
+from pilotcut.descriptions.faults import misfit
 
 Topology = Literal["line", "ring", "star", "grid", "full"]
 
@@ -118,7 +117,7 @@ class QpuDescription(BaseModel):
     @classmethod
     def _check_like(cls, value: str | None) -> str | None:
         if value is not None and not _LIKE.fullmatch(value):
-            raise _misfit("a name such as FakeManilaV2, or module:attribute")
+            raise misfit("a name such as FakeManilaV2, or module:attribute")
         return value
 
     @field_validator("basis_gates")
@@ -126,11 +125,11 @@ class QpuDescription(BaseModel):
     def _check_gates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [gate for gate in value if gate not in (*ONE_QUBIT, *TWO_QUBITS)]
         if unknown:
-            raise _misfit(f"gates out of {', '.join((*ONE_QUBIT, *TWO_QUBITS))}")
+            raise misfit(f"gates out of {', '.join((*ONE_QUBIT, *TWO_QUBITS))}")
         if not any(gate in TWO_QUBITS for gate in value):
-            raise _misfit(f"one of {', '.join(TWO_QUBITS)} among them")
+            raise misfit(f"one of {', '.join(TWO_QUBITS)} among them")
         if not any(gates <= {*value} for gates in _COMPLETE):
-            raise _misfit("u, rz and sx, or rx and ry among them, to make any one-qubit gate of")
+            raise misfit("u, rz and sx, or rx and ry among them, to make any one-qubit gate of")
         return value
 
     @field_validator("t2_us")
@@ -138,14 +137,14 @@ class QpuDescription(BaseModel):
     def _check_t2(cls, value: float | None, info: ValidationInfo) -> float | None:
         t1_us = info.data.get("t1_us")
         if value and t1_us and value > 2 * t1_us:
-            raise _misfit(f"at most 2 t1_us, which is {2 * t1_us:g}")
+            raise misfit(f"at most 2 t1_us, which is {2 * t1_us:g}")
         return value
 
     @field_validator("offline")
     @classmethod
     def _check_offline(cls, value: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
         if any(not 0 <= first < last for first, last in value):
-            raise _misfit("pairs of epochs such as [[5, 10]], from 0 up, the second the larger")
+            raise misfit("pairs of epochs such as [[5, 10]], from 0 up, the second the larger")
         return value
 
     @model_validator(mode="after")
@@ -154,12 +153,12 @@ class QpuDescription(BaseModel):
         if self.like is not None:
             beside = sorted(given - {"like", "simulate", "reset_us", "offline"})
             if beside:
-                raise _misfit(f"no {', '.join(beside)} beside like, which brings its own")
+                raise misfit(f"no {', '.join(beside)} beside like, which brings its own")
             return self
         if not self.simulate:
-            raise _misfit("like: NAME of a backend beside simulate: false, which runs that itself")
+            raise misfit("like: NAME of a backend beside simulate: false, which runs that itself")
         if missing := [field for field in _NEEDED if getattr(self, field) is None]:
-            raise _misfit(f"{', '.join(missing)} too, or like: NAME of a backend")
+            raise misfit(f"{', '.join(missing)} too, or like: NAME of a backend")
         return self
 
 
@@ -168,7 +167,3 @@ def _frozen(value: Any) -> Any:
         return tuple(_frozen(item) for item in value)
     # YAML reads 20 as a whole number where a float is wanted; the fields sort that out.
     return value
-
-
-def _misfit(expected: str) -> PydanticCustomError:
-    return PydanticCustomError(EXPECTATION, "{expected}", {"expected": expected})

@@ -26,6 +26,11 @@ NAMES = ("law", "counts")
 Shots: TypeAlias = int | np.ndarray
 
 
+def seed_of(*place: int) -> int:
+    """Return the seed of what has these numbers: seed of the run, device, step, ..."""
+    return int(np.random.SeedSequence(place).generate_state(1)[0])
+
+
 class Engine(Protocol):
     """Estimates expectations of a model on a device."""
 
@@ -97,10 +102,8 @@ class CountedCircuits:
         each = np.broadcast_to(shots, len(samples))
         found = np.empty(len(samples))
         for number, some in enumerate(np.unique(each)):
-            own = np.random.SeedSequence([seed, number]).generate_state(1)[0]
-            found[each == some] = self._run(
-                weights[None], samples[each == some], int(some), int(own)
-            )[0]
+            own = seed_of(seed, number)
+            found[each == some] = self._run(weights[None], samples[each == some], int(some), own)[0]
         return found
 
     def _run(self, weights: np.ndarray, samples: np.ndarray, shots: int, seed: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 
 from pilotcut.errors import UserError
 from pilotcut.fleet import work
+from pilotcut.fleet.engines import seed_of
 from pilotcut.fleet.inference import (
     Schedule,
     batch_based,
@@ -172,8 +173,8 @@ class Fleet:
         shots = schedule.shots
         pending: dict[int, Result] = {}
         for k in np.flatnonzero(shots.any(axis=0)).tolist():
-            own = np.random.SeedSequence([seed, k, attempt]).generate_state(1)[0]
-            pending[k] = self._ask(k, samples[shots[:, k] > 0], shots[shots[:, k] > 0, k], int(own))
+            own = seed_of(seed, k, attempt)
+            pending[k] = self._ask(k, samples[shots[:, k] > 0], shots[shots[:, k] > 0, k], own)
         means = np.full(shots.shape, np.nan)
         for k, result in pending.items():
             rows = shots[:, k] > 0

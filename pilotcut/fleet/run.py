@@ -9,6 +9,7 @@ weights.npz      the weights of every device, with behavioural vectors, once it 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -27,6 +28,7 @@ from pilotcut.fleet.fleet import OnPilots, facts_of, jobs_of, load_fleet
 from pilotcut.fleet.sharing import Settings, strategy
 from pilotcut.fleet.trainer import Epoch, FleetTrainer, Plan, one_line
 from pilotcut.fleet.work import Job
+from pilotcut.reconstruction.blocks import write_whole
 from pilotcut.trace import JsonLines, read_jsonl
 from pilotcut.training.data import Dataset, load_dataset
 
@@ -181,13 +183,13 @@ class FleetRun:
         trainer = trainer_of(config, jobs, dataset_of(config), on)
         self.make()
         records = self._restore(trainer, config) if resume else []
-        self._write(self.config_file, yaml.safe_dump(config.record()).encode())
-        self._write(self.records, "".join(f"{json.dumps(r)}\n" for r in records).encode())
+        write_whole(self.config_file, yaml.safe_dump(config.record()).encode())
+        write_whole(self.records, "".join(f"{json.dumps(r)}\n" for r in records).encode())
         with JsonLines(self.records) as kept:
             for epoch in trainer.run():
                 records.append(_record(epoch, jobs))
                 kept.write(records[-1])
-                self._write(self.checkpoint, pickle.dumps(trainer.state()))
+                write_whole(self.checkpoint, pickle.dumps(trainer.state()))
                 if tell is not None:
                     tell(epoch)
         self._write_weights(trainer, jobs)
@@ -217,19 +219,14 @@ class FleetRun:
         return records
 
     def _write_weights(self, trainer: FleetTrainer, jobs: Sequence[Job]) -> None:
-        draft = self.weights_file.with_name("weights.tmp.npz")
+        content = io.BytesIO()
         np.savez(
-            draft,
+            content,
             devices=[job.device for job in jobs],
             weights=[trainer.strategy.weights_of(k) for k in range(len(jobs))],
             vectors=[job.prepared.vector for job in jobs],
         )
-        draft.replace(self.weights_file)
-
-    def _write(self, path: Path, content: bytes) -> None:
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        draft.write_bytes(content)
-        draft.replace(path)
+        write_whole(self.weights_file, content.getvalue())
 
     def weights(self, jobs: Sequence[Job]) -> np.ndarray:
         """Return the trained weights of each device, (devices, weights).

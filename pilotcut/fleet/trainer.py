@@ -22,6 +22,7 @@ import numpy as np
 
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.fleet import work
+from pilotcut.fleet.engines import seed_of
 from pilotcut.fleet.sharing import Strategy
 from pilotcut.fleet.work import GarbageError, Job
 from pilotcut.training.data import Dataset
@@ -316,7 +317,7 @@ class FleetTrainer:
         rows = device.todo.pop(0)
         samples, labels = self.data.x_train[rows], self.data.y_train[rows]
         arguments = (self.strategy.weights_of(k), samples, labels, shots)
-        pending = self._ask(k, work.gradient, *arguments, _seed(self.plan.seed, k, device.step))
+        pending = self._ask(k, work.gradient, *arguments, seed_of(self.plan.seed, k, device.step))
         device.step += 1
         circuits = device.job.prepared.shifts.circuits * len(rows)
         self._circuits += circuits
@@ -367,7 +368,7 @@ class FleetTrainer:
         asked = {}
         for k in sorted(self.strategy.online):
             arguments = (self.strategy.weights_of(k), samples, shots)
-            asked[k] = self._ask(k, work.values, *arguments, _seed(self.plan.seed, k, number, 1))
+            asked[k] = self._ask(k, work.values, *arguments, seed_of(self.plan.seed, k, number, 1))
         found = [np.full(len(samples), np.nan) for _ in self._devices]
         for k, pending in asked.items():
             try:
@@ -375,10 +376,6 @@ class FleetTrainer:
             except Exception as error:
                 self._lose(number, k, error)
         return found
-
-
-def _seed(*place: int) -> int:
-    return int(np.random.SeedSequence(place).generate_state(1)[0])
 
 
 def _accuracy(values: np.ndarray, labels: np.ndarray) -> float:
