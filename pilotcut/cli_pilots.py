@@ -87,10 +87,9 @@ def up(
     run_dir: Annotated[Path | None, typer.Option(help="Where their files go.")] = None,
 ) -> None:
     """Start pilots that stay until `pilots down`."""
-    from pilotcut.descriptions import load_descriptions
     from pilotcut.pilots import keeper
 
-    _print_notes(load_descriptions(file))  # faults before anything is written
+    _lendable(file)  # faults before anything is written
     where = (run_dir or Path("runs") / f"pilots-{datetime.now():%Y%m%d-%H%M%S}").resolve()
     with _err.status("starting pilots"):
         keeper.up(where, file.resolve())
@@ -185,17 +184,10 @@ def run(
 
     A script gets them with PilotManager.from_environment().
     """
-    from pilotcut.descriptions import load_descriptions
     from pilotcut.pilots import PilotManager
     from pilotcut.pilots.manager import CONNECTION_VARIABLE
 
-    described = load_descriptions(file)
-    _print_notes(described)
-    if any(pilot.resource == "inprocess" for pilot in described):
-        raise UserError(
-            f"{file}: resource inprocess cannot be lent to another process, expected local, slurm "
-            f"or allocation"
-        )
+    described = _lendable(file)
     where = (run_dir or Path("runs") / f"pilots-{datetime.now():%Y%m%d-%H%M%S}").resolve()
     with PilotManager(described, run_dir=where) as manager:
         environment = os.environ | {CONNECTION_VARIABLE: str(manager.connection_file)}
@@ -208,6 +200,20 @@ def run(
             ) from None
     sys.stdout.flush()
     raise typer.Exit(done.returncode)
+
+
+def _lendable(file: Path) -> tuple[PilotDescription, ...]:
+    """Return the described pilots, which another process can use, and print what to know."""
+    from pilotcut.descriptions import load_descriptions
+
+    described = load_descriptions(file)
+    _print_notes(described)
+    if any(pilot.resource == "inprocess" for pilot in described):
+        raise UserError(
+            f"{file}: resource inprocess cannot be lent to another process, expected local, slurm "
+            f"or allocation"
+        )
+    return described
 
 
 def status_of_run(

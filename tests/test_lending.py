@@ -107,8 +107,10 @@ def test_pilots_stay_up_between_commands_until_down(tmp_path, monkeypatch, call)
 
 def test_pilots_that_do_not_come_up_say_why(tmp_path, monkeypatch, call):
     monkeypatch.chdir(tmp_path)
+    # Ending the first takes a while, in which the files already say what came of both.
     (tmp_path / "pilots.yaml").write_text(
-        "pilots: [{name: a, resource: local, setup: ['echo oh no >&2', 'false']}]\n"
+        "pilots: [{name: a, resource: local},"
+        " {name: b, resource: local, setup: ['echo oh no >&2', 'false']}]\n"
     )
     code, _, err = call("pilots", "up", "pilots.yaml")
     assert code == 1
@@ -226,9 +228,12 @@ def test_without_the_variable_a_script_is_told_how_to_start(monkeypatch):
         PilotManager.from_environment()
 
 
-def test_pilots_of_this_process_cannot_be_lent(tmp_path, call):
-    file = tmp_path / "pilots.yaml"
-    file.write_text("pilots: [{name: here, resource: inprocess}]\n")
-    code, _, err = call("run", file, "--", "true")
+@pytest.mark.parametrize(
+    "words", [("run", "pilots.yaml", "--", "true"), ("pilots", "up", "pilots.yaml")]
+)
+def test_pilots_of_this_process_cannot_be_lent(tmp_path, monkeypatch, call, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pilots.yaml").write_text("pilots: [{name: here, resource: inprocess}]\n")
+    code, _, err = call(*words)
     assert code == 2
     assert "resource inprocess cannot be lent" in err

@@ -2,8 +2,8 @@
 
     python -m pilotcut.pilots.keeper RUN_DIR PILOTS.yaml
 
-``pilotcut pilots up`` starts it and ``pilots down`` ends it. It says in ``keeper.json``
-which process it is.
+``pilotcut pilots up`` starts it and ``pilots down`` ends it. ``keeper.json`` says which
+process it is, and it makes ``keeper.ready`` once its pilots are up.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pathlib import Path
 import psutil
 
 from pilotcut.errors import PilotError, UserError
-from pilotcut.pilots.connection import FILE_NAME as CONNECTION
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.process import log_tail
 
 FILE_NAME = "keeper.json"
+_READY = "keeper.ready"
 _POLL_S = 0.1
 _START_S, _STOP_S = 90.0, 30.0
 
@@ -37,10 +37,11 @@ def serve(run_dir: Path, pilots_file: Path) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
     with PilotManager.from_yaml(pilots_file, run_dir=run_dir) as manager:
+        (run_dir / _READY).touch()
         while not stopping.wait(_POLL_S):
             if all(pilot.state.final for pilot in manager.pilots):
                 break
-    (run_dir / FILE_NAME).unlink(missing_ok=True)
+    _forget(run_dir)
 
 
 def up(run_dir: Path, pilots_file: Path) -> None:
@@ -58,6 +59,7 @@ def up(run_dir: Path, pilots_file: Path) -> None:
         )
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
     run_dir.chmod(0o700)
+    _forget(run_dir)  # what a killed keeper has left
     log = run_dir / "logs" / "keeper.log"
     command = [sys.executable, "-m", "pilotcut.pilots.keeper", str(run_dir), str(pilots_file)]
     with log.open("wb") as out:
@@ -70,9 +72,9 @@ def up(run_dir: Path, pilots_file: Path) -> None:
         )
     _remember(run_dir, process.pid)
     deadline = time.monotonic() + _START_S
-    while not (run_dir / CONNECTION).exists() or not _settled(run_dir):
+    while not (run_dir / _READY).exists():
         if process.poll() is not None:
-            (run_dir / FILE_NAME).unlink(missing_ok=True)
+            _forget(run_dir)
             raise PilotError(f"the pilots did not start; {log} ends with:{log_tail(log)}")
         if time.monotonic() > deadline:
             raise PilotError(f"the pilots were not ready in time; see {log}")
@@ -105,19 +107,14 @@ def is_up(run_dir: Path) -> bool:
     return _alive(run_dir) is not None
 
 
-def _settled(run_dir: Path) -> bool:
-    from pilotcut.pilots import roster
-
-    entries = roster.read(run_dir / roster.FILE_NAME)
-    waiting = ("new", "starting")
-    return bool(entries) and all(
-        e.state.value not in waiting or e.description.resource != "local" for e in entries
-    ) and all(e.state.value != "new" for e in entries)  # fmt: skip
-
-
 def _remember(run_dir: Path, pid: int) -> None:
     record = {"pid": pid, "started": psutil.Process(pid).create_time()}
     (run_dir / FILE_NAME).write_text(json.dumps(record), encoding="utf-8")
+
+
+def _forget(run_dir: Path) -> None:
+    for name in (FILE_NAME, _READY):
+        (run_dir / name).unlink(missing_ok=True)
 
 
 def _alive(run_dir: Path) -> psutil.Process | None:
