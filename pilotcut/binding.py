@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 from pilotcut.backends.base import Fit
 from pilotcut.errors import CutError
-
-#: How much more than on the best device a fragment's predicted error may be, by default.
-ERROR_TOLERANCE = 0.02
+from pilotcut.options import ERROR_TOLERANCE
 
 #: A fragment's parts, by the number of its request and its own.
 Place = tuple[int, int]

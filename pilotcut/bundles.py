@@ -51,6 +51,11 @@ class Bundle:
     rows: slice
     part: slice
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """What tells it from all others of a batch."""
+        return self.fragment, self.number
+
     def shots(self, request: Request) -> Shots:
         """Return the bundle's share of its request's shots."""
         if isinstance(request.shots, np.ndarray):

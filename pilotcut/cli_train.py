@@ -136,6 +136,13 @@ def train(
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the run's files go.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the MNIST files lie.")] = None,
+    error_tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Error above the best QPU's that a fragment may have for the sake of load.",
+            show_default=_default("error_tolerance"),
+        ),
+    ] = None,
     reconstruction: Annotated[
         str | None,
         typer.Option(
@@ -181,6 +188,7 @@ def train(
         "seed": seed,
         "data_dir": str(data_dir) if data_dir else None,
         "pilots": str(pilots) if pilots else None,
+        "error_tolerance": error_tolerance,
         "reconstruction": reconstruction,
         "store": store or None,
         "tensorboard": tensorboard or None,

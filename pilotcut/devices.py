@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from pilotcut import backends
 from pilotcut.backends.base import Fit
-from pilotcut.binding import ERROR_TOLERANCE, Binding, Part, bind
+from pilotcut.binding import Binding, Part, bind
 from pilotcut.bundles import Request, split
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.descriptions import PilotDescription
 from pilotcut.descriptions.qpu import QpuDescription
 from pilotcut.errors import UserError
+from pilotcut.options import ERROR_TOLERANCE
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.tasks import TaskManager
 

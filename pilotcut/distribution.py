@@ -13,9 +13,8 @@ Tang et al., CutQC, arXiv:2012.02333 (dynamic definition: recursive refinement o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from numbers import Integral
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from qiskit.circuit import Parameter
@@ -23,20 +22,17 @@ from qiskit.quantum_info import PauliList
 from qiskit.result import Counts
 
 from pilotcut import backends
-from pilotcut.backends.outcomes import (
-    CountedOutcomes,
-    StateOutcomes,
-    Tally,
-    outcome_wires,
-)
-from pilotcut.bundles import Request, split
-from pilotcut.calls import backend_for
-from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.plan import CutPlan, build_plan, check_size
-from pilotcut.devices import DEVICE_CIRCUITS, Assignment, DevicePilot, fleet_of
 from pilotcut.errors import ParameterValueError, UserError
-from pilotcut.estimator import MODES, MOST_SHOTS, checked_shots
-from pilotcut.reconstruction.outcomes import MOST_ENTRIES, Node, OpenNetwork
+from pilotcut.options import (
+    ERROR_TOLERANCE,
+    MOST_SHOTS,
+    checked_mode,
+    checked_shots,
+    checked_tolerance,
+)
+from pilotcut.outcome_runs import OutcomeRuns
+from pilotcut.reconstruction.outcomes import MOST_ENTRIES, OpenNetwork
 from pilotcut.reconstruction.refine import (
     MOST_QUERIES,
     RESOLVE,
@@ -44,13 +40,13 @@ from pilotcut.reconstruction.refine import (
     Search,
     sampled,
 )
-from pilotcut.tasks import Shared, TaskFuture, TaskManager
+from pilotcut.tasks import TaskManager
 
 #: Values of a circuit's parameters: in Qiskit's order, or by parameter or name.
 ParameterValues: TypeAlias = Sequence[float] | np.ndarray | Mapping[Parameter | str, float]
 
-# First numbers of the keys that streams of random numbers are spawned with.
-_RUN, _SAMPLE = 0, 1
+# First number of the keys that streams of random numbers are spawned with; runs have another.
+_SAMPLE = 1
 
 
 def reconstruct_probabilities(
@@ -63,6 +59,7 @@ def reconstruct_probabilities(
     seed: int | None = None,
     backend: str = "aer",
     tasks: TaskManager | None = None,
+    error_tolerance: float = ERROR_TOLERANCE,
 ) -> np.ndarray:
     """Return the probabilities of all outcomes of a cut circuit, or of some of its qubits.
 
@@ -75,7 +72,7 @@ def reconstruct_probabilities(
     qubits
         The qubits of a marginal, in the order of the outcome's bits, lowest first; None for
         all, qubit 0 lowest.
-    mode, shots, seed, backend, tasks
+    mode, shots, seed, backend, tasks, error_tolerance
         See `Distribution`.
 
     Returns
@@ -99,7 +96,14 @@ def reconstruct_probabilities(
     [0.5, 0.0, 0.0, 0.5]
     """
     distribution = Distribution(
-        plan, parameter_values, mode=mode, shots=shots, seed=seed, backend=backend, tasks=tasks
+        plan,
+        parameter_values,
+        mode=mode,
+        shots=shots,
+        seed=seed,
+        backend=backend,
+        tasks=tasks,
+        error_tolerance=error_tolerance,
     )
     return distribution.probabilities(qubits)
 
@@ -115,6 +119,7 @@ def most_probable(
     seed: int | None = None,
     backend: str = "aer",
     tasks: TaskManager | None = None,
+    error_tolerance: float = ERROR_TOLERANCE,
 ) -> MostProbable:
     """Return the most probable outcomes of a cut circuit, however wide it is.
 
@@ -126,7 +131,7 @@ def most_probable(
         How many outcomes to find.
     qubits
         The qubits that are looked at, the rightmost bit first; None for all.
-    mode, shots, seed, backend, tasks
+    mode, shots, seed, backend, tasks, error_tolerance
         See `Distribution`; for more control use its method.
 
     Raises
@@ -151,7 +156,14 @@ def most_probable(
     True
     """
     distribution = Distribution(
-        plan, parameter_values, mode=mode, shots=shots, seed=seed, backend=backend, tasks=tasks
+        plan,
+        parameter_values,
+        mode=mode,
+        shots=shots,
+        seed=seed,
+        backend=backend,
+        tasks=tasks,
+        error_tolerance=error_tolerance,
     )
     return distribution.most_probable(count, qubits=qubits)
 
@@ -167,6 +179,7 @@ def sample(
     subexperiment_shots: int = 1024,
     backend: str = "aer",
     tasks: TaskManager | None = None,
+    error_tolerance: float = ERROR_TOLERANCE,
 ) -> Counts:
     """Return counts as if the uncut circuit had been measured.
 
@@ -180,7 +193,7 @@ def sample(
         The same seed gives the same counts.
     qubits
         The qubits that are measured, the rightmost bit first; None for all.
-    mode, backend, tasks
+    mode, backend, tasks, error_tolerance
         See `Distribution`.
     subexperiment_shots
         Shots of each subexperiment, without meaning in exact mode.
@@ -212,6 +225,7 @@ def sample(
         seed=seed,
         backend=backend,
         tasks=tasks,
+        error_tolerance=error_tolerance,
     )
     return distribution.sample(shots, seed, qubits=qubits)
 
@@ -237,6 +251,8 @@ class Distribution:
         Name of the backend that runs circuits in counts mode.
     tasks
         Where fragments run; None runs in this process. Queries are always answered here.
+    error_tolerance
+        See `CutEstimator`.
 
     Notes
     -----
@@ -267,24 +283,25 @@ class Distribution:
         seed: int | None = None,
         backend: str = "aer",
         tasks: TaskManager | None = None,
+        error_tolerance: float = ERROR_TOLERANCE,
     ) -> None:
-        if mode not in MODES:
-            raise UserError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
+        self.mode = checked_mode(mode)
         if not isinstance(plan, CutPlan):
             raise UserError(
                 f"plan is a {type(plan).__name__}, expected a CutPlan; compile one: "
                 f"compile_plan(circuit, max_width=20)"
             )
-        self.mode, exact = mode, mode == "exact"
+        exact = mode == "exact"
         self.plan = _observing_all(plan, joint_cuts=plan.joint_cuts and not exact)
         if not exact:
             check_size(self.plan, coherent=False)
         self.shots = 0 if exact else checked_shots(shots)
+        tolerance = checked_tolerance(error_tolerance)
         self._seed = int(np.random.SeedSequence(_checked_seed(seed)).entropy)  # type: ignore[arg-type]
         self._draws = 0
         slots = self.plan.binding.slots(_row(self.plan, parameter_values))
         runner = "sampled" if mode == "sampled" else backends.check_backend(backend)
-        runs = _Runs(self.shots, self._seed, runner, tasks)
+        runs = OutcomeRuns(self.shots, self._seed, runner, tasks, tolerance)
         found = runs.exact(self.plan, slots) if exact else runs.counted(self.plan, slots)
         matrices = [(b.coherent_matrix if exact else b.matrix)(slots)[0] for b in self.plan.bonds]
         self._network = OpenNetwork(found, self.plan.bonds, matrices, coherent=exact)
@@ -420,120 +437,6 @@ class Distribution:
         if not len(qubits):
             raise UserError("qubits are empty, expected at least one; leave them out for all")
         return _checked_qubits(qubits, self.num_qubits, {})
-
-
-# -- running the fragments ---------------------------------------------------------------
-
-_T = TypeVar("_T")
-# What a task will return, or has returned where there are no tasks.
-_Part: TypeAlias = _T | TaskFuture
-
-
-@dataclass(frozen=True)
-class _Runs:
-    """Runs a plan's fragments, here or as tasks."""
-
-    shots: int
-    seed: int
-    backend: str
-    tasks: TaskManager | None
-
-    def exact(self, plan: CutPlan, slots: np.ndarray) -> list[Node]:
-        """Return a node for each group of entangled wires of each fragment."""
-        parts = [(f, self._states(f, f.angle_values(slots))) for f in plan.fragments]
-        return [Node.of(f, one) for f, part in parts for one in _result(part)]
-
-    def _states(self, fragment: Fragment, angles: np.ndarray) -> _Part[list[StateOutcomes]]:
-        if self.tasks is None:
-            return _run_states(fragment, angles)
-        return self.tasks.submit_task(
-            run_states,
-            self._share(fragment),
-            angles,
-            name=fragment.label,
-            pilot=fleet_of(self.tasks, "exact").ideal,
-        )
-
-    def counted(self, plan: CutPlan, slots: np.ndarray) -> list[Node]:
-        """Return a node for each fragment, of what its subexperiments ended in."""
-        requests = [Request(f, f.angle_values(slots), self.shots) for f in plan.fragments]
-        fleet = fleet_of(self.tasks, "sampled" if self.backend == "sampled" else "counts")
-        assigned = Assignment.of(requests, fleet)
-        most = None if assigned is None else DEVICE_CIRCUITS
-        parts = [
-            [
-                self._tally(
-                    request,
-                    bundle.part,
-                    self._seed_of(number, bundle.number),
-                    None if assigned is None else assigned.device(number, bundle.number),
-                    fleet.ideal,
-                )
-                for bundle in split(number, request, most)
-            ]
-            for number, request in enumerate(requests)
-        ]
-        return [
-            Node.of(f, CountedOutcomes.of(f, [_result(part) for part in some], self.shots))
-            for f, some in zip(plan.fragments, parts, strict=True)
-        ]
-
-    def _tally(
-        self,
-        request: Request,
-        part: slice,
-        seed: int,
-        device: DevicePilot | None,
-        ideal: tuple[str, ...] | None,
-    ) -> _Part[Tally]:
-        call = (request.angles, part, self.shots, seed)
-        if self.tasks is None:
-            return backends.backend(self.backend).tally(request.fragment, *call)
-        fragment = self._share(request.fragment)
-        name = f"{request.fragment.label}.{part.start}"
-        return self.tasks.submit_task(
-            run_tally,
-            fragment,
-            self.backend,
-            device,
-            *call,
-            name=name,
-            pilot=ideal if device is None else device.name,
-        )
-
-    def _seed_of(self, fragment: int, bundle: int) -> int:
-        child = np.random.SeedSequence(self.seed, spawn_key=(_RUN, fragment, bundle))
-        return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))
-
-    def _share(self, fragment: Fragment) -> Shared[Fragment]:
-        assert self.tasks is not None
-        return self.tasks.share(fragment, key=fragment.fingerprint)
-
-
-def run_tally(
-    fragment: Shared[Fragment],
-    backend: str,
-    device: DevicePilot | None,
-    angles: np.ndarray,
-    part: slice,
-    shots: int,
-    seed: int,
-) -> Tally:
-    """Run one bundle on a worker."""
-    return backend_for(backend, device).tally(fragment.get(), angles, part, shots, seed)
-
-
-def run_states(fragment: Shared[Fragment], angles: np.ndarray) -> list[StateOutcomes]:
-    """Run one fragment's branches on a worker."""
-    return _run_states(fragment.get(), angles)
-
-
-def _run_states(fragment: Fragment, angles: np.ndarray) -> list[StateOutcomes]:
-    return backends.branch_engine().outcomes(fragment, angles, outcome_wires(fragment))
-
-
-def _result(part: _Part[_T]) -> _T:
-    return part.result() if isinstance(part, TaskFuture) else part
 
 
 # -- what callers give -------------------------------------------------------------------

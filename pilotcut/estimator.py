@@ -27,7 +27,6 @@ from qiskit.quantum_info import PauliList
 from pilotcut import allocation
 from pilotcut.backends import check_backend
 from pilotcut.backends.base import Shots
-from pilotcut.binding import ERROR_TOLERANCE
 from pilotcut.bundles import Request
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.cutting.placement import Placement
@@ -38,6 +37,16 @@ from pilotcut.devices import Assignment, fleet_of
 from pilotcut.errors import CutError, UserError
 from pilotcut.evaluation import Compiled, Contracting, Evaluation, RowEvaluations
 from pilotcut.executor import Executor
+from pilotcut.options import (
+    ALLOCATIONS,
+    ERROR_TOLERANCE,
+    MOST_SHOTS,
+    checked_auto,
+    checked_mode,
+    checked_samples,
+    checked_shots,
+    checked_tolerance,
+)
 from pilotcut.pubs import Batch, batches_of, coerce_pubs
 from pilotcut.reconstructing import RECONSTRUCTIONS, choose
 from pilotcut.reconstruction.blocks import BlockStore
@@ -56,21 +65,8 @@ if TYPE_CHECKING:
     from pilotcut.dreamer.known import Views
     from pilotcut.dreamer.recommend import Options, Recommendation
 
-MODES = ("counts", "sampled", "exact")
-
-ALLOCATIONS = ("uniform", "optimal")
-
-#: Options of a recommendation that follow from the estimator's.
-OWN_OPTIONS = ("mode", "shots", "max_width", "joint_cuts")
-
 #: With fewer shots a pilot round says too little to deal by.
 LEAST_OPTIMAL = 256
-
-#: Shots of one subexperiment that a target precision may ask for.
-MOST_SHOTS = 10**8
-
-#: Terms that may be drawn for a parameter set.
-MOST_SAMPLES = 10**6
 
 #: Shots of the round that measures how many shots a precision needs, and the margin on
 #: its error, which is itself known to a few percent only.
@@ -181,13 +177,13 @@ class CutEstimator(BaseEstimatorV2):
         store: str | os.PathLike[str] | None = None,
         trace: JsonLines | None = None,
     ) -> None:
-        automatic = _checked_auto(cuts, auto)
+        automatic = checked_auto(cuts, auto)
         limit = None if automatic else max_width
         if sum(option is not None for option in (cuts, labels, limit, plan)) > 1:
             raise CutError(
                 "cuts, labels, max_width and plan are given together, expected at most one"
             )
-        self.mode = _checked_mode(mode)
+        self.mode = checked_mode(mode)
         self.shots = 0 if self.exact else checked_shots(shots)
         self.stages = Stages(trace if trace is not None else JsonLines(), seed)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
@@ -200,7 +196,7 @@ class CutEstimator(BaseEstimatorV2):
                 f"shot_allocation is '{shot_allocation}', expected one of {', '.join(ALLOCATIONS)}"
             )
         self._optimal = shot_allocation == "optimal"
-        self._num_samples = None if num_samples is None else self._checked_samples(num_samples)
+        self._num_samples = checked_samples(num_samples, exact=self.exact, optimal=self._optimal)
         if reconstruction not in RECONSTRUCTIONS:
             raise UserError(
                 f"reconstruction is '{reconstruction}', expected one of "
@@ -219,7 +215,7 @@ class CutEstimator(BaseEstimatorV2):
             )
         self._store = None if store is None else Path(store)
         self._backend = "sampled" if mode == "sampled" else check_backend(backend)
-        self._error_tolerance = _checked_tolerance(error_tolerance)
+        self._error_tolerance = checked_tolerance(error_tolerance)
         self.use(tasks)
         self._compiled: dict[tuple[object, ...], Compiled] = {}
         self._lock = threading.RLock()
@@ -621,61 +617,3 @@ class CutEstimator(BaseEstimatorV2):
         fleet_of(tasks, self.mode)
         self._tasks = tasks
         self.executor = Executor(tasks, self._backend, self._error_tolerance)
-
-    def _checked_samples(self, number: int) -> int:
-        """Return `num_samples` if it is a number that this estimator can draw."""
-        whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
-        if not whole or not 2 <= number <= MOST_SAMPLES:
-            raise UserError(
-                f"num_samples is {number!r}, expected a whole number from 2 to {MOST_SAMPLES}, or "
-                f"None to run all variants; 1000 is a usual choice"
-            )
-        if self.exact or self._optimal:
-            option = "mode='exact'" if self.exact else "shot_allocation='optimal'"
-            raise UserError(
-                f"num_samples is {number} with {option}, expected None: terms are drawn in the "
-                f"modes with shots, the same for each subexperiment; leave one of the two out"
-            )
-        return int(number)
-
-
-def _checked_auto(cuts: int | str | None, auto: Mapping[str, Any] | None) -> bool:
-    """Return whether cuts are to be chosen here."""
-    if isinstance(cuts, bool) or (isinstance(cuts, str) and cuts != "auto"):
-        raise CutError(f"cuts is {cuts!r}, expected a whole number from 0, or 'auto'")
-    if auto is not None and cuts != "auto":
-        raise CutError(
-            f"auto is given and cuts is {cuts}, expected cuts 'auto' beside it; leave one out"
-        )
-    if own := [name for name in OWN_OPTIONS if name in (auto or {})]:
-        raise CutError(
-            f"auto has {own[0]!r}, expected it beside auto: CutEstimator has a {own[0]} of its own"
-        )
-    return cuts == "auto"
-
-
-def _checked_mode(mode: str) -> str:
-    if mode not in MODES:
-        raise UserError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
-    return mode
-
-
-def _checked_tolerance(tolerance: float) -> float:
-    number = isinstance(tolerance, (int, float, np.number)) and not isinstance(tolerance, bool)
-    if not number or not 0 <= tolerance <= 1:
-        raise UserError(
-            f"error_tolerance is {tolerance!r}, expected a number from 0 to 1; "
-            f"{ERROR_TOLERANCE} is usual"
-        )
-    return float(tolerance)
-
-
-def checked_shots(shots: int) -> int:
-    """Return `shots` if it is a whole number from 1 to `MOST_SHOTS`."""
-    whole = isinstance(shots, (int, np.integer)) and not isinstance(shots, bool)
-    if not whole or not 1 <= shots <= MOST_SHOTS:
-        raise UserError(
-            f"shots is {shots!r}, expected a whole number from 1 to {MOST_SHOTS}; 1024 is a "
-            f"usual choice"
-        )
-    return int(shots)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pilotcut import backends
-from pilotcut.binding import ERROR_TOLERANCE, Part
-from pilotcut.bundles import Request, size_of
+from pilotcut.bundles import Request
 from pilotcut.calls import Call, CircuitCall, circuit_calls, exact_calls
 from pilotcut.cutting.fragment import Fragment, FragmentTensor
-from pilotcut.devices import Assignment, fleet_of
-from pilotcut.errors import PilotError, TaskError, UserError
+from pilotcut.devices import Assignment, DevicePilot, fleet_of
+from pilotcut.errors import TaskError, UserError
+from pilotcut.options import ERROR_TOLERANCE
 from pilotcut.reconstruction.blocks import BlockStore, TornBlockError
 from pilotcut.streaming import Busy, RowsReady, Spent, Stream, idle, unfinished
 from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
+from pilotcut.whereabouts import Whereabouts, device_ended
 
 if TYPE_CHECKING:
     from pilotcut.backends.branch import Linearised
@@ -28,34 +29,6 @@ MOST_TORN = 3
 
 
 _NOTHING = FragmentTensor(np.empty(0), ())
-
-
-@dataclass
-class _Where:
-    """Where the calls of a batch may run.
-
-    Parameters
-    ----------
-    assignment
-        The devices of its parts, None without devices.
-    ideal
-        Pilots that calls without a device may run on, None for any.
-    gone
-        Devices that ended while the batch ran.
-    moved
-        What went elsewhere since its device had gone, for the record.
-    """
-
-    assignment: Assignment | None = None
-    ideal: tuple[str, ...] | None = None
-    gone: set[str] = field(default_factory=set)
-    moved: list[dict[str, Any]] = field(default_factory=list)
-
-    def pilot(self, call: Call) -> str | tuple[str, ...] | None:
-        """Return which pilot, or pilots, a call may run on."""
-        if isinstance(call, CircuitCall) and call.device is not None:
-            return call.device.name
-        return self.ideal
 
 
 class Executor:
@@ -127,12 +100,12 @@ class Executor:
         """
         started = perf_counter()
         tensors = [FragmentTensor.empty(r.fragment, len(r.angles)) for r in requests]
-        where = self._where(self._mode, assignment or self.assign(requests))
+        where = self._where(requests, self._mode, assignment)
         calls = circuit_calls(requests, seed, self._backend, where.assignment)
         stream = Stream([call.rows for call in calls], len(requests[0].angles), tensors, ready)
         spent = Spent(generate_s=perf_counter() - started, bundles=len(calls))
         stream.begin()
-        for call, measured, busy in self._run(requests, calls, store, where):
+        for call, measured, busy in self._run(calls, store, where):
             filling = perf_counter()
             for block in measured.blocks:
                 tensors[call.request].fill(requests[call.request].fragment, call.rows, block)
@@ -151,8 +124,10 @@ class Executor:
         """What circuits with shots are run in."""
         return "sampled" if self._backend == "sampled" else "counts"
 
-    def _where(self, mode: str, assignment: Assignment | None) -> _Where:
-        return _Where(assignment, fleet_of(self._tasks, mode).ideal)
+    def _where(
+        self, requests: Sequence[Request], mode: str, assignment: Assignment | None = None
+    ) -> Whereabouts:
+        return Whereabouts.of(requests, self._tasks, mode, self._tolerance, assignment)
 
     def linearised(self, requests: Sequence[Request]) -> tuple[list[Linearised], Spent] | None:
         """Return exact tensors with what their derivatives need, if this process can keep that."""
@@ -196,8 +171,8 @@ class Executor:
         tensors = [_NOTHING] * len(requests)
         stream = Stream([call.rows for call in calls], len(requests[0].angles), tensors, ready)
         spent = Spent(bundles=len(calls))
-        where = self._where("exact", None)
-        for call, found, busy in self._run(requests, calls, store, where):
+        where = self._where(requests, "exact")
+        for call, found, busy in self._run(calls, store, where):
             filling = perf_counter()
             if tensors[call.request] is _NOTHING:  # its shape is the engine's affair
                 values = np.empty(
@@ -213,13 +188,12 @@ class Executor:
 
     def _run(
         self,
-        requests: Sequence[Request],
         calls: Sequence[Call],
         store: BlockStore | None,
-        where: _Where,
+        where: Whereabouts,
     ) -> Iterator[tuple[Call, Any, Busy]]:
         """Yield every call with its result, in any order, and what tells if others still run."""
-        fragments = [request.fragment for request in requests]
+        fragments = [request.fragment for request in where.requests]
         if self._tasks is None:
             for call in calls:
                 yield call, _run_here(call, fragments[call.request], store), idle
@@ -232,10 +206,11 @@ class Executor:
                 yield call, found, unfinished(futures)
         rounds = 0
         while futures:
-            torn, lost = [], []
+            torn: list[Call] = []
+            lost: list[Call] = []
             for future in as_completed(futures):
                 call = futures[future]
-                if _has_lost_device(call, future):
+                if _device_of(call) is not None and device_ended(future):
                     lost.append(call)
                     continue
                 found = future.result()
@@ -253,41 +228,18 @@ class Executor:
                     f"to {store.directory}; expected a file system that workers and this process "
                     f"share, with space left"
                 )
-            again = [*torn, *self._elsewhere(lost, requests, where)]
+            again = [*torn, *_elsewhere(lost, where)]
             futures = self._submit_all(again, fragments, store, where)
-
-    def _elsewhere(
-        self, lost: Sequence[Call], requests: Sequence[Request], where: _Where
-    ) -> list[Call]:
-        """Return calls whose device has gone, bound to those that are left."""
-        calls = [call for call in lost if isinstance(call, CircuitCall)]
-        if not calls:
-            return []
-        calls.sort(key=lambda call: (call.request, call.number))  # whatever failed first
-        where.gone |= {call.device.name for call in calls if call.device is not None}
-        left = fleet_of(self._tasks, self._mode).without(where.gone)
-        because = f"these pilots have ended: {', '.join(map(repr, sorted(where.gone)))}"
-        if not left.devices:
-            raise PilotError(f"no device is left, for {because}")
-        parts = [_part_of(call) for call in calls]
-        try:
-            found = Assignment.bound(requests, parts, left, self._tolerance)
-        except UserError as error:
-            raise PilotError(f"{error}; {because}") from error
-        moved = [replace(call, device=found.device(call.request, call.number)) for call in calls]
-        for old, new in zip(calls, moved, strict=True):
-            where.moved.append(_move(old, new, requests[old.request].fragment))
-        return list(moved)
 
     def _submit_all(
         self,
         calls: Sequence[Call],
         fragments: Sequence[Fragment],
         store: BlockStore | None,
-        where: _Where,
+        where: Whereabouts,
     ) -> Mapping[TaskFuture, Call]:
         return {
-            self._submit(call, fragments[call.request], store, where.pilot(call)): call
+            self._submit(call, fragments[call.request], store, where.pilot(_device_of(call))): call
             for call in calls
         }
 
@@ -318,22 +270,17 @@ class Executor:
         return self._shared[key]
 
 
-def _has_lost_device(call: Call, future: TaskFuture) -> bool:
-    """Return whether a task has failed because the pilot of its device has ended."""
-    bound = isinstance(call, CircuitCall) and call.device is not None
-    return bound and isinstance(future.exception(), PilotError)
+def _device_of(call: Call) -> DevicePilot | None:
+    return call.device if isinstance(call, CircuitCall) else None
 
 
-def _move(old: CircuitCall, new: CircuitCall, fragment: Fragment) -> dict[str, Any]:
-    """Return what is recorded of a part that went to another device."""
-    assert old.device is not None
-    assert new.device is not None
-    about = {"fragment": fragment.label, "part": old.block, "error": new.device.fit(fragment).error}
-    return about | {"from": old.device.name, "to": new.device.name}
-
-
-def _part_of(call: CircuitCall) -> Part:
-    return Part(call.request, call.number, *size_of(call.rows, call.part, call.shots))
+def _elsewhere(lost: Sequence[Call], where: Whereabouts) -> list[Call]:
+    """Return calls whose devices have ended, bound to others."""
+    calls = {(c.request, c.number): c for c in lost if isinstance(c, CircuitCall)}
+    if not calls:
+        return []
+    now = where.elsewhere({p: c.device for p, c in calls.items() if c.device is not None})
+    return [replace(calls[place], device=device) for place, device in now.items()]
 
 
 def run_call(

@@ -206,6 +206,7 @@ def test_pilots_are_shown(call, tmp_path):
         (["--patience", 2], "patience is 2 and validation is 0, expected samples to watch"),
         (["--validation", 1], "validation is 1.0, expected a share"),
         (["--validation", "nan"], "validation is nan, expected a share"),
+        (["--error-tolerance", 2], "error_tolerance is 2.0, expected a number from 0 to 1"),
         (["--validation", 0.001], "validation: found 0.001 of 80 samples, expected enough"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",

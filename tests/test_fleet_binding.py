@@ -405,20 +405,27 @@ def test_gradients_run_on_devices_too():
     assert found.gradients[0] == pytest.approx(exact.gradients[0], abs=0.25)
 
 
+@contextmanager
+def losing(name: str, tasks: TaskManager):
+    """End a pilot once parts are bound to it, before its first one is there."""
+    ends = next(one for one in tasks.pilots.pilots if one.name == name)
+    submit = tasks.submit_task
+
+    def submit_and_lose(*args, **kwargs):
+        ends.close()
+        return submit(*args, **kwargs)
+
+    tasks.submit_task = submit_and_lose
+    yield
+    tasks.submit_task = submit
+
+
 def test_a_batch_goes_on_without_a_device_that_has_gone():
     """Parts bound to a pilot that ends are bound to what is left, and the record says so."""
     twin = pilot("twin", 3, 0.0005, 0.004, 0.005)
     with tasks_on(FLEET[0], twin, FLEET[1]) as tasks:
-        ends = next(one for one in tasks.pilots.pilots if one.name == "twin")
-        submit = tasks.submit_task
-
-        def submit_and_lose(*args, **kwargs):
-            ends.close()  # after the binding, before its first part is there
-            return submit(*args, **kwargs)
-
-        tasks.submit_task = submit_and_lose
-        values, estimator = estimate(tasks)
-        tasks.submit_task = submit
+        with losing("twin", tasks):
+            values, estimator = estimate(tasks)
         (record,) = [r for r in estimator.trace.records if r["kind"] == "query_batch"]
         assert {m["from"] for m in record["moved"]} == {"twin"}
         assert {m["to"] for m in record["moved"]} <= {"fine", "small"}
@@ -488,6 +495,36 @@ def test_distributions_are_noisy_on_a_fleet():
     assert noisy > 0.2
     ideal = Distribution(plan, [0.1], mode="counts", shots=256, seed=1)
     assert abs(ideal.probabilities()[never].sum()) < 0.1
+
+
+def test_distributions_go_on_without_a_device_that_has_gone():
+    """What was bound to it is done by the others; with none left the error names the pilots."""
+    plan = compile_plan(ghz()[0], labels="AAABB")
+    wide, twin = FLEET[0], pilot("twin", 3, 0.0005, 0.004, 0.005)
+    more = {"mode": "counts", "shots": 512, "seed": 1}
+    with tasks_on(wide, twin) as tasks:
+        with losing("twin", tasks):
+            law = Distribution(plan, [0.1], tasks=tasks, **more)
+        done = [e for e in tasks.pilots.events.records if e.get("state") == "done"]
+        assert {e["pilot"] for e in done if e["event"] == "task"} == {"fine"}
+        assert law.probabilities()[[0, 31]] == pytest.approx([0.5, 0.5], abs=0.1)
+        with losing("fine", tasks), pytest.raises(PilotError, match="no device is left, for these"):
+            Distribution(plan, [0.1], tasks=tasks, **more)
+
+
+def test_the_tolerance_of_a_distribution_decides_between_error_and_load():
+    """With 1 the noisy device takes parts too, with 0 never."""
+    plan = compile_plan(ghz()[0], labels="AAABB")
+    with tasks_on(FLEET[0], FLEET[2]) as tasks:
+        pilots = {}
+        for tolerance in (0.0, 1.0):
+            seen = len(tasks.pilots.events.records)
+            more = {"mode": "counts", "shots": 64, "error_tolerance": tolerance}
+            Distribution(plan, [0.1], tasks=tasks, **more)
+            new = tasks.pilots.events.records[seen:]
+            pilots[tolerance] = {e["pilot"] for e in new if e["event"] == "task"} - {""}
+    assert pilots[0.0] == {"fine"}
+    assert pilots[1.0] == {"fine", "noisy"}
 
 
 # -- recommendations ----------------------------------------------------------------------

@@ -20,9 +20,10 @@ from pilotcut.dreamer import auto
 from pilotcut.dreamer.calibration import path_of, save
 from pilotcut.dreamer.known import descriptions_of
 from pilotcut.dreamer.plotting import draw_recommendation
-from pilotcut.dreamer.recommend import MOST_SHOTS, _Recommender, recommend
+from pilotcut.dreamer.recommend import _Recommender, recommend
 from pilotcut.dreamer.samples import brickwork, network, qaoa_ring
 from pilotcut.errors import CutError, DrawingError, ObservableError, UserError
+from pilotcut.options import MOST_SHOTS
 from pilotcut.pilots import PilotManager
 from pilotcut.tasks import TaskManager
 

@@ -13,8 +13,9 @@ from qiskit_machine_learning.neural_networks import EstimatorQNN
 
 from pilotcut.descriptions import embedded
 from pilotcut.errors import RunDirectoryError, UserError
-from pilotcut.estimator import MODES, CutEstimator
+from pilotcut.estimator import CutEstimator
 from pilotcut.gradient import CutGradient
+from pilotcut.options import MODES
 from pilotcut.pilots import PilotManager
 from pilotcut.tasks import TaskManager
 from pilotcut.trace import STAGES, JsonLines, read_jsonl

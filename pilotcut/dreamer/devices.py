@@ -15,7 +15,7 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 
 from pilotcut import backends
-from pilotcut.binding import ERROR_TOLERANCE, lack_of
+from pilotcut.binding import lack_of
 from pilotcut.bundles import Request
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import FragmentShape
@@ -32,6 +32,7 @@ from pilotcut.dreamer.costmodel import MOST_DEALT, Prediction
 from pilotcut.dreamer.forecast import Outlook
 from pilotcut.dreamer.resources import Resources
 from pilotcut.dreamer.workload import Work
+from pilotcut.options import ERROR_TOLERANCE
 
 
 @dataclass(frozen=True)

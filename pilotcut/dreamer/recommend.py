@@ -23,6 +23,7 @@ from pilotcut.dreamer.forecast import Forecaster, PilotView, predicted_error, re
 from pilotcut.dreamer.known import Pilots, Views, views_of
 from pilotcut.dreamer.workload import KINDS, Work, work_of
 from pilotcut.errors import CutError, ObservableError, UserError
+from pilotcut.options import MOST_SHOTS
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.slices import predicted
 
@@ -50,9 +51,6 @@ OBJECTIVES = ("time", "error")
 #: Options that are whole numbers, with the least of each, and the most of all.
 _LEAST = {"max_cuts": 0, "max_width": 1, "shots": 1, "queries": 1, "batch": 1, "seed": 0}
 MOST = 10**15
-
-#: Shots of one subexperiment that `pilotcut.estimator.CutEstimator` takes.
-MOST_SHOTS = 10**8
 
 
 @dataclass(frozen=True)

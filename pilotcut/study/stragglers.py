@@ -22,7 +22,8 @@ import numpy as np
 
 from pilotcut.cutting.plan import CutPlan, compile_plan
 from pilotcut.errors import UserError
-from pilotcut.estimator import MODES, CutEstimator
+from pilotcut.estimator import CutEstimator
+from pilotcut.options import MODES
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.tasks import Policy, TaskFuture, TaskManager, launch_number
 from pilotcut.tasks.submission import name_of

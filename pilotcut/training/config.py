@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any
 
 from pilotcut.errors import UserError
+from pilotcut.options import ERROR_TOLERANCE, MODES, checked_tolerance
 
 #: Optimisers by name, and the learning rate of each unless another is asked for.
 LEARNING_RATES: dict[str, float] = {
@@ -63,6 +64,8 @@ class TrainingConfig:
         None is the optimiser's own (`LEARNING_RATES`).
     loss
         "auto" is "mse" for two classes and "cross_entropy" for more.
+    error_tolerance
+        On pilots with a ``backend.qpu``, see `pilotcut.CutEstimator`.
     patience
         End after this many epochs without a lower validation loss, with the best weights.
     """
@@ -87,6 +90,7 @@ class TrainingConfig:
     seed: int = 0
     data_dir: str | None = None
     pilots: str | None = None
+    error_tolerance: float = ERROR_TOLERANCE
     reconstruction: str = "auto"
     store: bool = False
     tensorboard: bool = False
@@ -121,7 +125,6 @@ class TrainingConfig:
         return f"{name} is {value}, expected a whole number {limit}; {advice}"
 
     def _choice_faults(self) -> list[str]:
-        from pilotcut.estimator import MODES
         from pilotcut.reconstructing import RECONSTRUCTIONS
 
         known = {
@@ -137,7 +140,11 @@ class TrainingConfig:
         return [choice_fault(n, found[n], k) for n, k in known.items() if found[n] not in k]
 
     def _number_faults(self) -> list[str]:
-        faults = []
+        faults: list[str] = []
+        try:
+            checked_tolerance(self.error_tolerance)
+        except UserError as error:
+            faults += error.faults
         if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
             faults.append(rate_fault(self.learning_rate))
         if not (isfinite(self.validation) and 0 <= self.validation < 1):

@@ -76,6 +76,7 @@ class TrainingRun:
             mode=config.mode,
             shots=config.shots,
             seed=config.seed,
+            error_tolerance=config.error_tolerance,
             reconstruction=config.reconstruction,
             store=self.run.path / FOLDER if config.store else None,
         )

@@ -1,0 +1,90 @@
+"""What options of an estimator may be, and what is said of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from pilotcut.errors import CutError, UserError
+
+MODES = ("counts", "sampled", "exact")
+
+ALLOCATIONS = ("uniform", "optimal")
+
+#: Options of a recommendation that follow from the estimator's.
+OWN_OPTIONS = ("mode", "shots", "max_width", "joint_cuts")
+
+#: Shots of one subexperiment that a target precision may ask for.
+MOST_SHOTS = 10**8
+
+#: How much more than on the best device a fragment's predicted error may be, by default.
+ERROR_TOLERANCE = 0.02
+
+#: Terms that may be drawn for a parameter set.
+MOST_SAMPLES = 10**6
+
+
+def checked_auto(cuts: int | str | None, auto: Mapping[str, Any] | None) -> bool:
+    """Return whether cuts are to be chosen here."""
+    if isinstance(cuts, bool) or (isinstance(cuts, str) and cuts != "auto"):
+        raise CutError(f"cuts is {cuts!r}, expected a whole number from 0, or 'auto'")
+    if auto is not None and cuts != "auto":
+        raise CutError(
+            f"auto is given and cuts is {cuts}, expected cuts 'auto' beside it; leave one out"
+        )
+    if own := [name for name in OWN_OPTIONS if name in (auto or {})]:
+        raise CutError(
+            f"auto has {own[0]!r}, expected it beside auto: CutEstimator has a {own[0]} of its own"
+        )
+    return cuts == "auto"
+
+
+def checked_mode(mode: str) -> str:
+    """Return `mode` if there is such a one."""
+    if mode not in MODES:
+        raise UserError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
+    return mode
+
+
+def checked_tolerance(tolerance: float) -> float:
+    """Return `error_tolerance` if it is a number from 0 to 1."""
+    if not _is_a(Real, tolerance) or not 0 <= tolerance <= 1:
+        raise UserError(
+            f"error_tolerance is {tolerance!r}, expected a number from 0 to 1; "
+            f"{ERROR_TOLERANCE} is usual"
+        )
+    return float(tolerance)
+
+
+def checked_shots(shots: int) -> int:
+    """Return `shots` if it is a whole number from 1 to `MOST_SHOTS`."""
+    if not _is_a(Integral, shots) or not 1 <= shots <= MOST_SHOTS:
+        raise UserError(
+            f"shots is {shots!r}, expected a whole number from 1 to {MOST_SHOTS}; 1024 is a "
+            f"usual choice"
+        )
+    return int(shots)
+
+
+def checked_samples(number: int | None, *, exact: bool, optimal: bool) -> int | None:
+    """Return `num_samples` if it is None or a number of terms that can be drawn."""
+    if number is None:
+        return None
+    if not _is_a(Integral, number) or not 2 <= number <= MOST_SAMPLES:
+        raise UserError(
+            f"num_samples is {number!r}, expected a whole number from 2 to {MOST_SAMPLES}, or "
+            f"None to run all variants; 1000 is a usual choice"
+        )
+    if exact or optimal:
+        option = "mode='exact'" if exact else "shot_allocation='optimal'"
+        raise UserError(
+            f"num_samples is {number} with {option}, expected None: terms are drawn in the "
+            f"modes with shots, the same for each subexperiment; leave one of the two out"
+        )
+    return int(number)
+
+
+def _is_a(kind: type, value: object) -> bool:
+    """Return whether a value is a number of some kind, Python's or numpy's, and no truth value."""
+    return isinstance(value, kind) and not isinstance(value, bool)
