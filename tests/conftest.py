@@ -39,6 +39,9 @@ TOGETHER = {
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with all cores each would be far slower
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Drawing what nobody looks at would cost each scheduler a second.
+os.environ.setdefault("PILOTCUT_DASHBOARD", "off")
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):

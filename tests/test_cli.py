@@ -92,7 +92,7 @@ def test_json_is_one_object_on_stdout_with_local_pilots_too(tmp_path):
     pilots.write_text("pilots: [{name: laptop, resource: local, cores_per_node: 2}]\n")
     run_dir = tmp_path / "[red]run"  # is no markup
     command = [sys.executable, "-m", "pilotcut.cli", "train", "iris", *TINY, "--labels", "AB"]
-    command += ["--mode", "sampled"]  # no Aer to be imported by three processes
+    command += ["--mode", "counts"]  # Aer comes sooner than torch in workers
     done = subprocess.run(
         [*command, "--json", "--pilots", str(pilots), "--run-dir", str(run_dir)],
         capture_output=True,
@@ -106,7 +106,7 @@ def test_json_is_one_object_on_stdout_with_local_pilots_too(tmp_path):
     assert list(summary["stage_seconds"]) == ["partition", "generate", "execute", "reconstruct"]
     assert summary["run_dir"] == str(run_dir)
     fixed = ("dataset", "qubits", "cuts", "fragments", "mode", "shots")
-    assert [summary[key] for key in fixed] == ["iris", 2, 1, 2, "sampled", 16]
+    assert [summary[key] for key in fixed] == ["iris", 2, 1, 2, "counts", 16]
     assert 0 <= summary["accuracy"] <= 1
     assert "CutPlan(2 qubits, labels AB" in done.stderr
     assert "epoch 1/1" in done.stderr

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,8 @@ def test_an_in_process_pilot_goes_through_its_states():
     assert isinstance(run_calls(pilot, Call(os.getpid)), Loss)
 
 
-def test_two_local_pilots_share_a_scheduler_and_leave_no_process_behind(tmp_path):
+def test_two_local_pilots_share_a_scheduler_and_leave_no_process_behind(tmp_path, monkeypatch):
+    monkeypatch.delenv("PILOTCUT_DASHBOARD")
     descriptions = [
         local("one", threads_per_worker=3),
         local("two", setup=("echo chatter", "export SETUP=yes")),
@@ -129,6 +131,8 @@ def test_two_local_pilots_share_a_scheduler_and_leave_no_process_behind(tmp_path
         (second,) = run_calls(two, Call(os.getenv, ("SETUP",)))
         (pid,) = run_calls(one, Call(os.getpid))
         assert pid.value in pids
+        with urllib.request.urlopen(manager.dashboard, timeout=20) as dashboard:
+            assert b"Dask" in dashboard.read()
         lost, arrived = [], threading.Event()
         one.launch([Call(time.sleep, (60,))], lambda report: (lost.append(report), arrived.set()))
     assert (first.value, first.worker) == ("3", "one-0")
@@ -215,6 +219,8 @@ def test_a_local_pilot_whose_agent_dies_is_replaced_within_its_cap(tmp_path):
         PilotManager([described], run_dir=tmp_path) as pilots,
         TaskManager(pilots) as tasks,
     ):
+        assert os.environ["PILOTCUT_DASHBOARD"] == "off"  # as in nearly all tests
+        assert pilots.dashboard == ""
         for generation in (0, 1):
             (pilot,) = pilots.pilots
             assert pilot.generation == generation

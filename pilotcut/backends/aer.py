@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.result import Result
-from qiskit.transpiler import generate_preset_pass_manager
+from qiskit.transpiler.preset_passmanagers.common import generate_translation_passmanager
 from qiskit_aer import AerSimulator
 
 from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
@@ -80,8 +80,11 @@ class AerBackend:
             max_parallel_threads=threads,
             max_parallel_experiments=1,
         )
-        # One pass manager for all: building it anew takes 400 times as long as using it.
-        self._translate = generate_preset_pass_manager(0, target=self._simulator.target)
+        # One pass manager for all: building it anew takes 400 times as long as using it. A preset
+        # one would load all plugins that are installed, which takes a second, to route nothing.
+        self._translate = generate_translation_passmanager(
+            self._simulator.target, approximation_degree=1.0
+        )
         self._pack_qubits = pack_qubits
         self._cache: OrderedDict[tuple[object, ...], Packable] = OrderedDict()
         self._lock = threading.Lock()

@@ -131,11 +131,12 @@ async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[
         security=connection.security(),
         host=config["host"],
         port=0,
-        dashboard=True,
+        dashboard=config["dashboard"],
         dashboard_address=f"{_LOOPBACK}:0",  # plain HTTP: for this machine only
     ) as scheduler:
         scheduler.add_plugin(Prompt(), name="prompt")
-        print(scheduler.address, _dashboard(scheduler), file=answers, flush=True)
+        link = _dashboard(scheduler) if config["dashboard"] else "-"
+        print(scheduler.address, link, file=answers, flush=True)
         await _parent_ends(orders).wait()
 
 

@@ -25,6 +25,9 @@ _CLOSE_S = 5.0
 #: Where schedulers listen that serve this machine only.
 LOOPBACK = "127.0.0.1"
 
+#: With "off" there is no dashboard, and no bokeh to be imported.
+DASHBOARD_VARIABLE = "PILOTCUT_DASHBOARD"
+
 
 class SchedulerLink:
     """A client of a scheduler that somebody runs.
@@ -139,7 +142,11 @@ class DaskScheduler(SchedulerLink):
 
     def launch_process(self) -> None:
         """Start the process; `connect` waits for it."""
-        config = {"local_directory": str(self._scratch), "host": self._host}
+        config = {
+            "local_directory": str(self._scratch),
+            "host": self._host,
+            "dashboard": os.environ.get(DASHBOARD_VARIABLE) != "off",
+        }
         self._agent = Agent(
             agent_command("scheduler", config, sys.executable),
             self.home / "logs" / "scheduler.log",
