@@ -78,8 +78,9 @@ def painted(tab, seconds=20):
     return counts
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("device", [PHONE, DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize(
+    ("device", "dark"), [(PHONE, True), (DESKTOP, False)], ids=["phone dark", "desktop light"]
+)
 def test_a_report_is_drawn_whole_without_complaint_or_request(chromium, comparison, device, dark):
     tab = chromium.open(comparison, device, dark)
     counts = painted(tab)

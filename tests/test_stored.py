@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from failing import fail_on_ranks
 from qiskit.circuit import QuantumCircuit
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
@@ -337,7 +338,7 @@ def command(*words, ranks=0):
 def finished_run(tmp_path_factory):
     """A training run that keeps its tensors."""
     run_dir = tmp_path_factory.mktemp("run") / "r"
-    config = TrainingConfig("iris", qubits=2, cuts=1, epochs=1, mode="sampled", store=True)
+    config = TrainingConfig("iris", qubits=2, cuts=1, epochs=1, mode="counts", shots=64, store=True)
     TrainingRun(config, RunDirectory(run_dir)).train()
     return run_dir
 
@@ -428,10 +429,6 @@ def test_auto_uses_ranks_for_large_ones(team, monkeypatch):
     assert record["reconstruction"].startswith("mpi on 2 ranks")
     here = estimated(mode="sampled")
     np.testing.assert_allclose(found.evs, here.evs, rtol=0, atol=1e-12)
-
-
-def fail_on_ranks(directory, contraction):
-    raise TaskError("not today")
 
 
 @pytest.mark.mpi
