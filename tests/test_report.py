@@ -353,6 +353,35 @@ def test_sections_begin_with_an_answer(run):
     assert "Recorded: 3 duplicates and 2 losses of workers or pilots." in page
 
 
+def test_devices_are_told_with_what_they_ran_and_what_moved(tmp_path):
+    """Two batches on two devices, whose parts of A went to the other when it had ended."""
+    path = made_up(tmp_path / "run", batches=0)
+    share = {"error": 0.031, "circuits": 10, "shots": 640, "device_s": 1.5}
+    devices = [{"fragment": f, "pilot": p, **share} for f, p in (("A", "fine"), ("B", "<small>"))]
+    moves = [{"fragment": "A", "part": f"0-{k}", "from": "fine", "to": "<small>"} for k in (0, 1)]
+    records = [
+        {"kind": "query_batch", "devices": devices},
+        {"kind": "query_batch", "devices": devices, "moved": moves},
+        {"kind": "query_batch", "devices": [3, {}, {"pilot": "odd", "shots": "many"}], "moved": 5},
+    ]
+    run_directories.write(path / "trace.jsonl", [run_directories.compiled(), *records])
+    run = read_run(path)
+    assert {(s.fragment, s.pilot): (s.circuits, s.shots, s.device_s) for s in run.shares} == {
+        ("A", "fine"): (20, 1280, 3.0),
+        ("B", "<small>"): (20, 1280, 3.0),
+        ("?", "?"): (0, 0, 0),
+        ("?", "odd"): (0, 0, 0),
+    }
+    assert [(m.fragment, m.start, m.end, m.parts) for m in run.moved] == [
+        ("A", "fine", "<small>", 2)
+    ]
+    page = re.sub("</?b>", "", page_of(run))
+    assert "2,560 shots ran on 4 devices" in page
+    assert "2 parts went to another device, for theirs had ended." in page
+    assert "3.10%" in page
+    assert "<small>" not in page
+
+
 def test_several_runs_are_compared_under_names_that_differ(tmp_path):
     paths = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
     runs = [read_run(made_up(path, seed=k)) for k, path in enumerate(paths)]

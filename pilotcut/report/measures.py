@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pilotcut.report.read import Batches, RunRecord, TaskRuns, number
+from pilotcut.report.numbers import number_in
+from pilotcut.report.read import Batches, RunRecord, TaskRuns
 from pilotcut.trace import STAGES
 
 #: A task that runs longer than this many medians of its group straggles.
@@ -353,8 +354,3 @@ def seconds_of(run: RunRecord) -> float:
     if told := [s for s in epochs if not math.isnan(s)]:
         return sum(told)
     return math.nan if run.batches is None else float(np.nansum(run.batches.wall_s))
-
-
-def number_in(record: Mapping[str, object], name: str) -> float:
-    """Return a number of a record, NaN if it holds none of that name."""
-    return number(record.get(name))

@@ -19,6 +19,8 @@ import numpy as np
 import yaml
 
 from pilotcut.errors import RunDirectoryError
+from pilotcut.report.devices import DeviceRecords, DeviceShare, Moved
+from pilotcut.report.numbers import number
 from pilotcut.trace import STAGES
 
 #: What a run directory may hold; one of them makes it one.
@@ -153,6 +155,8 @@ class RunRecord:
         Settings, as they stand in config.yaml.
     plan
         The last record of a compilation, empty if there is none.
+    shares, moved
+        What devices ran of which fragment, and what went to another device.
     epochs
         What metrics.jsonl holds, with an "epoch" each.
     missing
@@ -167,6 +171,8 @@ class RunRecord:
     plan: Mapping[str, Any] = field(default_factory=dict)
     compile_s: float = 0.0
     batches: Batches | None = None
+    shares: tuple[DeviceShare, ...] = ()
+    moved: tuple[Moved, ...] = ()
     epochs: tuple[Mapping[str, Any], ...] = ()
     tasks: Told | None = None
     pilots: tuple[PilotRecord, ...] = ()
@@ -222,6 +228,8 @@ def read_run(path: Path) -> RunRecord:
         plan=plan,
         compile_s=compile_s,
         batches=batches,
+        shares=reader.devices.shares,
+        moved=reader.devices.moved,
         epochs=epochs,
         tasks=tasks,
         pilots=reader.pilots(states),
@@ -240,6 +248,7 @@ class _Reader:
         self._path = path
         self.missing: dict[str, str] = {}
         self.torn = 0
+        self.devices = DeviceRecords()
 
     # -- files ---------------------------------------------------------------------
 
@@ -325,6 +334,7 @@ class _Reader:
             kind = record.get("kind")
             if kind == "query_batch":
                 rows.append(_batch_row(record))
+                self.devices.add(record)
                 sources.append(str(record.get("source", "forward")))
             elif kind == "compile":
                 plan = record
@@ -481,15 +491,3 @@ def _slots(about: Mapping[str, Any]) -> int | None:
     nodes, each = number(about.get("nodes", 1)), number(about.get("workers_per_node"))
     total = nodes * each
     return None if math.isnan(total) else int(total)
-
-
-def number(value: object) -> float:
-    """Return a finite number as it is, and NaN for anything else."""
-    if type(value) is float:  # nearly all are, and there are millions
-        return value if math.isfinite(value) else math.nan
-    if isinstance(value, bool) or not isinstance(value, int):
-        return math.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return math.nan

@@ -1,0 +1,23 @@
+"""Numbers out of files that may hold anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+
+def number(value: object) -> float:
+    """Return a finite number as it is, and NaN for anything else."""
+    if type(value) is float:  # nearly all are, and there are millions
+        return value if math.isfinite(value) else math.nan
+    if isinstance(value, bool) or not isinstance(value, int):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
+def number_in(record: Mapping[str, object], name: str) -> float:
+    """Return a number of a record, NaN if it holds none of that name."""
+    return number(record.get(name))
