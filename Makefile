@@ -16,13 +16,14 @@ DEMO_FLAGS  ?= --epochs 10 --batch-size 16 --seed 7
 TEST_FLAGS  ?=
 BENCH       ?= benchmarks/query.py
 
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test fuzz lint bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make venv    create $(VENV) and install pilotcut with the versions of constraints.txt"
 	@echo "make demo    train a 4-qubit network on Iris with 2 cuts, on this machine"
 	@echo "make test    run the whole test suite"
+	@echo "make fuzz    every property on ten times as many examples, drawn at random"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   ours against qiskit-addon-cutting, side by side"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
@@ -39,6 +40,10 @@ demo: $(VENV)/.installed
 # As root on Debian it also installs Slurm, for tests that skip where there is none.
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadscope $(TEST_FLAGS)
+
+fuzz: $(VENV)/.installed-test
+	PILOTCUT_FUZZ=$(or $(FUZZ),10) $(BIN)/python -m pytest -n 2 -m "hypothesis" --timeout 3600 \
+	    $(TEST_FLAGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -33,6 +33,9 @@ app = typer.Typer(help="Train and infer on a fleet of unlike QPUs.", no_args_is_
 _out = Console()
 _err = Console(stderr=True)
 
+#: What Slurm may take to start the jobs of a fleet where there is room for them.
+_WAIT_S = 300.0
+
 _Dataset = Annotated[str, typer.Argument(help="iris, wine or digits.")]
 _Fleet = Annotated[Path, typer.Option(help="Pilot description with a QPU on every pilot.")]
 _Model = Annotated[str | None, typer.Option(help="crz, crx or crz-all.", show_default="crx")]
@@ -42,6 +45,9 @@ _Kappa = Annotated[
 _Threshold = Annotated[
     float | None,
     typer.Option(help="Least similarity of devices that share.", show_default="0.01"),
+]
+_Wait = Annotated[
+    float, typer.Option(help="Seconds to wait for all devices before it begins with some.")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -157,6 +163,7 @@ def train(
         int | None, typer.Option(help="Same seed, same weights.", show_default="7")
     ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the run's files go.")] = None,
+    wait: _Wait = _WAIT_S,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --run-dir.")
     ] = False,
@@ -166,6 +173,7 @@ def train(
     from pilotcut.fleet.config import FleetConfig
     from pilotcut.fleet.run import FleetRun
 
+    _check_wait(wait)
     given = {
         "dataset": dataset,
         "fleet": str(fleet),
@@ -193,7 +201,7 @@ def train(
         run.check_new()
     config = run.resumed(given) if resume else FleetConfig.of(given)
     try:
-        summary = _train(run, config, resume)
+        summary = _train(run, config, wait, resume)
     except KeyboardInterrupt:
         said = f"[bold red]interrupted:[/] {escape(_advice(run, config))}"
         _err.print(said, soft_wrap=True, highlight=False)
@@ -211,18 +219,18 @@ def _advice(run: FleetRun, config: FleetConfig) -> str:
     return f"continue with: {shlex.join([*command, '--run-dir', str(run.path), '--resume'])}"
 
 
-def _train(run: FleetRun, config: FleetConfig, resume: bool) -> dict[str, Any]:
+def _train(run: FleetRun, config: FleetConfig, wait: float, resume: bool) -> dict[str, Any]:
     from pilotcut.fleet.fleet import load_fleet
 
     load_fleet(config.fleet)  # faults come before anything is made
     run.make()
-    with alone_in(run.path), _on_pilots(config.fleet, run.path) as on:
+    with alone_in(run.path), _on_pilots(config.fleet, run.path, wait) as on:
         return run.train(config, on, _tell(config), resume=resume)
 
 
 @contextmanager
-def _on_pilots(fleet: str, run_dir: Path | None) -> Iterator[OnPilots]:
-    """Start the pilots of a fleet."""
+def _on_pilots(fleet: str, run_dir: Path | None, wait: float) -> Iterator[OnPilots]:
+    """Start the pilots of a fleet, and wait for them."""
     from pilotcut.fleet.fleet import OnPilots
     from pilotcut.pilots import PilotManager
     from pilotcut.tasks import TaskManager
@@ -231,7 +239,10 @@ def _on_pilots(fleet: str, run_dir: Path | None) -> Iterator[OnPilots]:
     for note in manager.notes:
         _note(note)
     with manager, TaskManager(manager) as tasks:
-        yield OnPilots(tasks)
+        on = OnPilots(tasks)
+        if late := on.gather(wait):
+            _note(f"begins without {', '.join(sorted(late))}, whose pilots may come later")
+        yield on
 
 
 def _note(text: str) -> None:
@@ -284,6 +295,7 @@ def infer(
     ] = "both",
     shots: Annotated[int, typer.Option(help="Of every sample.")] = 128,
     seed: Annotated[int, typer.Option(help="Same seed, same values.")] = 7,
+    wait: _Wait = _WAIT_S,
     as_json: _Json = False,
 ) -> None:
     """Classify the test samples with the models of a training on a fleet."""
@@ -291,6 +303,7 @@ def infer(
     from pilotcut.fleet.infer import SCHEDULES, Fleet
     from pilotcut.fleet.run import FleetRun, dataset_of
 
+    _check_wait(wait)
     _check_inference(strategy, (*SCHEDULES, "both"), shots, seed)
     run = FleetRun(run_dir)
     config = run.config()
@@ -301,7 +314,7 @@ def infer(
         )
     jobs = jobs_of(load_fleet(fleet), config.model, config.qubits, config.engine)
     weights, data = run.weights(jobs), dataset_of(config)
-    with _on_pilots(str(fleet), None) as on:
+    with _on_pilots(str(fleet), None, wait) as on:
         present = on.present()
         ready = Fleet(jobs, weights, on.submit, [job.device in present for job in jobs])
         ways = {"shot-oriented": ready.shot_oriented, "batch": ready.batch_based}
@@ -313,6 +326,11 @@ def infer(
         print(json.dumps(found))
     else:
         _print_inference(found, f"{len(data.y_test)} samples of {shots} shots")
+
+
+def _check_wait(seconds: float) -> None:
+    if not 0 <= seconds < float("inf"):
+        raise UserError(f"wait is {seconds}, expected seconds from 0; leave it out for {_WAIT_S:g}")
 
 
 def _check_inference(strategy: str, known: tuple[str, ...], shots: int, seed: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import browser
 import pytest
+from hypothesis import settings
 
 #: Test modules whose tests start workers, schedulers or commands, nearly all of them, and
 #: would disturb each other; a few such tests in other modules do no harm.
@@ -39,6 +40,12 @@ TOGETHER = {
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with all cores each would be far slower
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+#: How many times as many examples of each property are drawn, at random: `make fuzz`. Otherwise
+#: they are the same ones every time, and a change is never refused for what it did not touch.
+FUZZ = int(os.environ.get("PILOTCUT_FUZZ", "0"))
+settings.register_profile("same", derandomize=True)
+settings.load_profile("default" if FUZZ else "same")
+
 # Drawing what nobody looks at would cost each scheduler a second.
 os.environ.setdefault("PILOTCUT_DASHBOARD", "off")
 
@@ -57,6 +64,15 @@ def pytest_xdist_make_scheduler(config, log):
             return path.stem if path.stem in TOGETHER else nodeid
 
     return Halves(config, log)
+
+
+def pytest_itemcollected(item):
+    """Draw more examples where that is asked for."""
+    function = getattr(item, "obj", None)
+    if FUZZ and hasattr(function, "hypothesis"):
+        drawn = function._hypothesis_internal_use_settings
+        more = settings(drawn, max_examples=FUZZ * drawn.max_examples)
+        function._hypothesis_internal_use_settings = more
 
 
 _NO_BROWSER = pytest.StashKey[str]()

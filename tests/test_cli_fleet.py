@@ -194,6 +194,8 @@ def test_ctrl_c_is_one_line_and_the_run_goes_on_to_the_same_bits(call, train, fl
         (("--kappa", "-1"), "kappa is -1.0, expected a number from 0 up"),
         (("--kappa", "inf"), "kappa is inf"),
         (("--threshold", "2"), "threshold is 2.0, expected a similarity from 0 to 1"),
+        (("--wait", "-1"), "wait is -1.0, expected seconds from 0"),
+        (("--wait", "nan"), "wait is nan"),
         (("--fleet", "nowhere.yaml"), "nowhere.yaml"),
         (("--fleet", "pilot_descriptions/laptop.yaml"), "backend.qpu is missing, expected a QPU"),
         (("--epochs", "many"), "--epochs"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import run_directories
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 from run_directories import BEGAN, made_up
@@ -284,7 +284,7 @@ JSON = st.recursive(
         st.sampled_from(
             ["kind", "time", "event", "state", "task", "id", "pilot", "worker", "started", "reason",
              "finished", "stage_seconds", "wall_s", "epoch", "loss", "widths", "cuts", "source",
-             "description", "name", "since", "candidates", "chosen", "epochs", "qubits"]
+             "description", "name", "since", "fragment", "shots", "candidates", "chosen", "epochs", "qubits"]
         ),
         inner, max_size=6,
     ),
@@ -294,7 +294,7 @@ KIND = st.fixed_dictionaries({}, optional={
     "kind": st.sampled_from(["query_batch", "compile", "resume"]), "event": st.just("task"),
     "state": st.sampled_from(["bound", "done", "failed"]), "time": st.floats(0, 1e9),
     "stage_seconds": JSON, "epoch": JSON, "started": st.floats(0, 1e9), "widths": JSON,
-    "cuts": JSON, "loss": JSON, "accuracy": JSON, "seconds": JSON, "source": JSON, "task": JSON,
+    "devices": JSON, "moved": JSON, "cuts": JSON, "loss": JSON, "accuracy": JSON, "seconds": JSON, "source": JSON, "task": JSON,
     "pilot": JSON, "wall_s": JSON, "predicted_s": JSON, "finished": JSON, "id": JSON,
 })  # fmt: skip
 
@@ -303,6 +303,7 @@ KIND = st.fixed_dictionaries({}, optional={
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(JSON | KIND, max_size=6), JSON, JSON)
+@example([{"kind": "compile", "cuts": None, "widths": [1]}], None, None)
 def test_no_content_of_files_stops_a_report(tmp_path, records, config, other):
     for name in ("trace.jsonl", "events.jsonl", "metrics.jsonl"):
         run_directories.write(tmp_path / name, records)

@@ -120,6 +120,20 @@ class OnPilots:
                 return active
             time.sleep(_LOOK_S)
 
+    def gather(self, seconds: float) -> set[str]:
+        """Wait for the pilots of all devices, at most so long; return the devices that may come."""
+        limit = time.monotonic() + seconds
+        while True:
+            pilots = self.pilots.items()
+            coming = {
+                name
+                for name, pilot in pilots
+                if pilot.state is not PilotState.ACTIVE and self._may_come(pilot)
+            }
+            if not coming or time.monotonic() >= limit:
+                return coming
+            time.sleep(min(_LOOK_S, max(0.0, limit - time.monotonic())))
+
     @property
     def pilots(self) -> Mapping[str, Pilot]:
         """The pilots by device; one that was replaced is its successor."""

@@ -25,6 +25,7 @@ from pilotcut.report.parts import (
     STAGE_COLOURS,
     Part,
     counted,
+    cuts_of,
     listed,
     setting,
     widths_of,
@@ -114,7 +115,8 @@ def _described(run: RunRecord) -> str:
         shots = f" with {config['shots']} shots" if "shots" in config and mode != "exact" else ""
         words.append(f"mode {mode}{shots}")
     if widths := widths_of(run):
-        cuts = int(number_in(run.plan, "cuts")) if "cuts" in run.plan else len(widths) - 1
+        told = cuts_of(run)
+        cuts = len(widths) - 1 if told is None else told
         pieces = f"{counted(len(widths), 'fragment')} of {listed(widths)} qubits"
         words.append(f"{counted(cuts, 'cut')} into {pieces}" if cuts else "uncut")
     if run.pilots:
@@ -261,8 +263,7 @@ def _cuts(run: RunRecord, plan_of: PlanOf, number: int) -> Part | None:
     widths = widths_of(run)
     if not widths:
         return None
-    cuts = number_in(run.plan, "cuts")
-    cuts = 0 if math.isnan(cuts) else int(cuts)
+    cuts = cuts_of(run) or 0
     overhead = number_in(run.plan, "sampling_overhead")
     variants = number_in(run.plan, "variants")
     cut = f"{counted(cuts, 'cut')} into {counted(len(widths), 'fragment')}"

@@ -10,11 +10,11 @@ from markupsafe import Markup
 from pilotcut.report import measures, plots
 from pilotcut.report.figures import readable_s
 from pilotcut.report.learning import curves
-from pilotcut.report.numbers import number_in
 from pilotcut.report.page import Element, table
 from pilotcut.report.parts import (
     STAGE_COLOURS,
     Part,
+    cuts_of,
     joined,
     listed,
     sentence,
@@ -31,12 +31,11 @@ def comparison(runs: Sequence[RunRecord], names: Sequence[str]) -> Iterator[Part
     rows = []
     for run, name, head in zip(runs, names, heads, strict=True):
         widths = widths_of(run)
-        cuts = number_in(run.plan, "cuts")
         rate = head.queries / head.seconds if head.seconds and head.queries else math.nan
         asked = "" if head.epochs_asked is None else f" of {head.epochs_asked}"
         rows.append([
             name, setting(run.config.get("dataset")), setting(run.config.get("mode")),
-            None if math.isnan(cuts) else int(cuts), listed(widths) or "–",
+            cuts_of(run), listed(widths) or "–",
             f"{head.epochs}{asked}", head.loss,
             None if math.isnan(head.accuracy) else f"{head.accuracy:.1%}",
             readable_s(head.seconds), rate,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from pilotcut.report.numbers import number_in
 from pilotcut.report.page import Element
 from pilotcut.report.read import RunRecord
 
@@ -30,6 +32,12 @@ def widths_of(run: RunRecord) -> list[int]:
     """Return the qubits of each fragment, () where the plan does not say."""
     found = run.plan.get("widths")
     return [w for w in found if type(w) is int and w > 0] if isinstance(found, list) else []
+
+
+def cuts_of(run: RunRecord) -> int | None:
+    """Return the number of cuts, None where the plan does not say."""
+    cuts = number_in(run.plan, "cuts")
+    return None if math.isnan(cuts) else int(cuts)
 
 
 def setting(value: object) -> str:
