@@ -284,7 +284,8 @@ JSON = st.recursive(
         st.sampled_from(
             ["kind", "time", "event", "state", "task", "id", "pilot", "worker", "started", "reason",
              "finished", "stage_seconds", "wall_s", "epoch", "loss", "widths", "cuts", "source",
-             "description", "name", "since", "fragment", "shots", "candidates", "chosen", "epochs", "qubits"]
+             "description", "name", "since", "fragment", "shots", "candidates", "chosen",
+             "epochs", "qubits"]
         ),
         inner, max_size=6,
     ),
@@ -294,7 +295,8 @@ KIND = st.fixed_dictionaries({}, optional={
     "kind": st.sampled_from(["query_batch", "compile", "resume"]), "event": st.just("task"),
     "state": st.sampled_from(["bound", "done", "failed"]), "time": st.floats(0, 1e9),
     "stage_seconds": JSON, "epoch": JSON, "started": st.floats(0, 1e9), "widths": JSON,
-    "devices": JSON, "moved": JSON, "cuts": JSON, "loss": JSON, "accuracy": JSON, "seconds": JSON, "source": JSON, "task": JSON,
+    "devices": JSON, "moved": JSON, "cuts": JSON, "loss": JSON, "accuracy": JSON,
+    "seconds": JSON, "source": JSON, "task": JSON,
     "pilot": JSON, "wall_s": JSON, "predicted_s": JSON, "finished": JSON, "id": JSON,
 })  # fmt: skip
 
