@@ -60,12 +60,13 @@ def some_pilots(slots, rates, prefetch=0):
     ],
 )
 def test_cost_aware_is_within_5_percent_of_the_lower_bound(slots, rates, tasks, seed, prefetch):
-    many, pilots = tasks(seed), some_pilots(slots, rates, prefetch)
+    count = TASKS if slots > 64 else TASKS // 4
+    many, pilots = tasks(seed, count), some_pilots(slots, rates, prefetch)
     played = simulate(many, pilots, "cost_aware")
-    assert sorted(run.task.id for run in played.runs) == list(range(TASKS))
+    assert sorted(run.task.id for run in played.runs) == list(range(count))
     assert played.makespan_s <= 1.05 * lower_bound_s(many, pilots)
-    # A decision that sorts all that is ready takes 40 ms, and this 0.05 ms.
-    assert played.policy_s / TASKS < 1e-3
+    # A decision that sorts all that is ready takes 10 to 40 ms, and this 0.05 ms.
+    assert played.policy_s / count < 1e-3
 
 
 @pytest.mark.parametrize("policy", ["eager", "longest_first"])

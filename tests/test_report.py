@@ -56,6 +56,12 @@ def page_of(*runs):
     return report(runs, plan_of).html()
 
 
+@pytest.fixture(scope="module")
+def page(run):
+    """Return the page about the run that is made up."""
+    return page_of(run)
+
+
 class Seen(HTMLParser):
     """What a browser would make of a page: headings, and what it would load or run."""
 
@@ -332,23 +338,22 @@ def test_names_and_reasons_are_text_wherever_they_come_from(tmp_path):
 # -- pages -----------------------------------------------------------------------------
 
 
-def test_a_page_loads_nothing_and_forbids_the_network(run):
-    page = page_of(run)
+def test_a_page_loads_nothing_and_forbids_the_network(page):
     assert Seen(page).loaded == []
     assert "default-src 'none'" in page
     assert not re.search(r"@import|url\(\s*['\"]?http", page.split("<script>")[0])
 
 
-def test_every_question_has_its_section(run):
-    assert Seen(page_of(run)).headings == [
+def test_every_question_has_its_section(page):
+    assert Seen(page).headings == [
         "made-up", "Loss and accuracy", "Where the time went", "Reconstruction share",
         "Pilots and slots", "Worker utilisation", "Stragglers, duplicates and retries",
         "Predictions against measurements", "Fragments and cuts", "Settings and files",
     ]  # fmt: skip
 
 
-def test_sections_begin_with_an_answer(run):
-    page = re.sub("</?b>", "", page_of(run))
+def test_sections_begin_with_an_answer(page):
+    page = re.sub("</?b>", "", page)
     assert "The training loss fell from 1.000 to 0.250" in page
     assert "Reconstruction took 10.0% of the query time, median; p95 10.0%" in page
     assert "60 tasks ran on 2 workers" in page
