@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pilotcut.alone import alone_in
+from pilotcut.cli_running import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.training.config import choice_fault
 
@@ -233,12 +234,8 @@ def _on_pilots(fleet: str, run_dir: Path | None, wait: float) -> Iterator[OnPilo
     """Start the pilots of a fleet, and wait for them."""
     from pilotcut.fleet.fleet import OnPilots
     from pilotcut.pilots import PilotManager
-    from pilotcut.tasks import TaskManager
 
-    manager = PilotManager.from_yaml(fleet, run_dir=run_dir)
-    for note in manager.notes:
-        _note(note)
-    with manager, TaskManager(manager) as tasks:
+    with tasks_on(PilotManager.from_yaml(fleet, run_dir=run_dir), _err) as tasks:
         on = OnPilots(tasks)
         if late := on.gather(wait):
             _note(f"begins without {', '.join(sorted(late))}, whose pilots may come later")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -17,12 +17,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from pilotcut.alone import alone_in
+from pilotcut.cli_running import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.training.config import LEARNING_RATES, LOSSES, SCHEDULES, TrainingConfig, default_of
 
 if TYPE_CHECKING:
-    from pilotcut.pilots import PilotManager
-    from pilotcut.tasks import TaskManager
     from pilotcut.training.run_directory import RunDirectory
 
 _out = Console()
@@ -250,27 +249,10 @@ def _train_in(run: RunDirectory, config: TrainingConfig, resume: bool) -> dict[s
     training = TrainingRun(config, run)
     _err.print(escape(repr(training.plan)), style="dim", highlight=False, soft_wrap=True)
     run.make()  # the pilots' logs go there
-    with alone_in(run.path), _tasks(manager) as tasks:
+    pilots = nullcontext() if manager is None else tasks_on(manager, _err)
+    with alone_in(run.path), pilots as tasks:
         training.use(tasks)
         return training.train(resume=resume, callbacks=[ProgressBar(_err)])
-
-
-@contextmanager
-def _tasks(manager: PilotManager | None) -> Iterator[TaskManager | None]:
-    """Start the pilots and yield their task manager; None without pilots."""
-    if manager is None:
-        yield None
-        return
-    from pilotcut.tasks import TaskManager
-
-    for note in manager.notes:
-        _err.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
-    with _err.status("starting pilots"):
-        manager.start()
-    if manager.dashboard:
-        _err.print(f"dask's dashboard: {manager.dashboard}", style="dim", soft_wrap=True)
-    with manager, TaskManager(manager) as tasks:
-        yield tasks
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
