@@ -98,7 +98,7 @@ def test_train_prints_a_summary_and_leaves_a_run(train, tmp_path):
     assert f"run directory: {tmp_path / 'run'}" in out
     assert "epoch 1/1" in err
     left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left == {"config.yaml", "fleet.jsonl", "checkpoint.pkl", "weights.npz"}
+    assert left == {"config.yaml", "fleet.jsonl", "checkpoint.npz", "weights.npz"}
 
 
 def test_json_is_all_that_stands_on_stdout(train, tmp_path):
@@ -266,8 +266,8 @@ def test_a_damaged_configuration_is_one_line(call, trained, fleet, damage):
 
 @pytest.mark.parametrize("damage", [b"", b"junk", b"\x80\x04N.", b"\x80\x04}."])
 def test_a_damaged_checkpoint_is_one_line(train, trained, damage):
-    (trained / "checkpoint.pkl").write_bytes(damage)
-    assert "checkpoint.pkl or fleet.jsonl is damaged" in fault(train(trained, "--resume"))
+    (trained / "checkpoint.npz").write_bytes(damage)
+    assert "checkpoint.npz or fleet.jsonl is damaged" in fault(train(trained, "--resume"))
 
 
 def test_damaged_weights_are_one_line_and_written_again_by_resume(call, train, trained, fleet):

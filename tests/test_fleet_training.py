@@ -682,12 +682,43 @@ def test_a_run_is_not_resumed_with_other_settings_or_on_other_devices(quick, tmp
         run.train(run.resumed({"fleet": str(other)}), resume=True)
 
 
-@pytest.mark.parametrize("damage", [b"", b"junk", pickle.dumps({"done": 1}), pickle.dumps([1, 2])])
+@pytest.mark.parametrize("damage", [b"", b"junk", b"PK\x03\x04", pickle.dumps({"done": 1})])
 def test_a_damaged_checkpoint_is_one_line(damage, quick, tmp_path):
     run = FleetRun(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         run.train(config("eqc", **quick), tell=stop_at(1))
     run.checkpoint.write_bytes(damage)
+    with pytest.raises(RunDirectoryError, match="is damaged") as told:
+        run.train(run.resumed({}), resume=True)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "value"),
+    [
+        ("eqc", "done", None),
+        ("eqc", "strategy.weights", None),
+        ("eqc", "strategy.weights", np.zeros((3, 7))),
+        ("eqc", "strategy.weights", np.full((3, 8), np.nan)),
+        ("eqc", "strategy.online", np.array([0, 3])),
+        ("eqc", "clock_s", np.zeros(2)),
+        ("eqc", "away", np.array([len, len, len], dtype=object)),
+        ("local-steps", "strategy.taken", np.array(["a", "b", "c"])),
+        ("all-sharing", "strategy.reporters", np.array([1])),
+        ("arbiterq", "strategy.buffers", np.array([[0, 9]])),
+    ],
+)
+def test_a_checkpoint_that_lacks_or_twists_an_array_is_one_line(
+    name, array, value, quick, tmp_path
+):
+    run = FleetRun(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run.train(config(name, **quick), tell=stop_at(1))
+    with np.load(run.checkpoint) as kept:
+        arrays = dict(kept)
+    assert array in arrays
+    arrays |= {array: value}
+    np.savez(run.checkpoint, **{k: found for k, found in arrays.items() if found is not None})
     with pytest.raises(RunDirectoryError, match="is damaged") as told:
         run.train(run.resumed({}), resume=True)
     assert "\n" not in str(told.value)

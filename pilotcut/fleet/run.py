@@ -3,7 +3,7 @@
 config.yaml      what was asked
 fleet.jsonl      one record an epoch: loss of every device, who was there, what happened
 events.jsonl     what pilots and tasks did
-checkpoint.pkl   what a resumed run goes on from
+checkpoint.npz   what a resumed run goes on from
 weights.npz      the weights of every device, with behavioural vectors, once it is done
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from pilotcut.reconstruction.blocks import write_whole
 from pilotcut.trace import JsonLines, read_jsonl
 from pilotcut.training.data import Dataset, load_dataset
 
-CHECKPOINT, RECORDS = "checkpoint.pkl", "fleet.jsonl"
+CHECKPOINT, RECORDS = "checkpoint.npz", "fleet.jsonl"
 
 #: Settings that may differ when a run is resumed.
 FREE_ON_RESUME = frozenset({"epochs", "fleet"})
@@ -189,7 +188,7 @@ class FleetRun:
             for epoch in trainer.run():
                 records.append(_record(epoch, jobs))
                 kept.write(records[-1])
-                write_whole(self.checkpoint, pickle.dumps(trainer.state()))
+                write_whole(self.checkpoint, _archive(trainer.state()))
                 if tell is not None:
                     tell(epoch)
         self._write_weights(trainer, jobs)
@@ -200,13 +199,14 @@ class FleetRun:
         if not self.checkpoint.exists():
             return []
         try:
-            state = pickle.loads(self.checkpoint.read_bytes())
+            with np.load(self.checkpoint, allow_pickle=False) as kept:
+                state = dict(kept)
             known = {record["epoch"]: record for record in read_jsonl(self.records)}
-            records = [known[epoch] for epoch in range(state["done"] + 1)]
+            records = [known[epoch] for epoch in range(int(state["done"]) + 1)]
             trainer.restore(state)
         except UserError:
             raise
-        except Exception as error:  # whatever bytes that are no pickle may raise
+        except Exception as error:  # whatever bytes that are no archive may raise
             raise self._fault(
                 f"cannot be resumed: {CHECKPOINT} or {RECORDS} is damaged ({one_line(error)}), "
                 f"expected what pilotcut wrote; start again with another --run-dir"
@@ -219,14 +219,12 @@ class FleetRun:
         return records
 
     def _write_weights(self, trainer: FleetTrainer, jobs: Sequence[Job]) -> None:
-        content = io.BytesIO()
-        np.savez(
-            content,
-            devices=[job.device for job in jobs],
-            weights=[trainer.strategy.weights_of(k) for k in range(len(jobs))],
-            vectors=[job.prepared.vector for job in jobs],
-        )
-        write_whole(self.weights_file, content.getvalue())
+        arrays = {
+            "devices": np.array([job.device for job in jobs]),
+            "weights": np.stack([trainer.strategy.weights_of(k) for k in range(len(jobs))]),
+            "vectors": np.stack([job.prepared.vector for job in jobs]),
+        }
+        write_whole(self.weights_file, _archive(arrays))
 
     def weights(self, jobs: Sequence[Job]) -> np.ndarray:
         """Return the trained weights of each device, (devices, weights).
@@ -260,6 +258,12 @@ class FleetRun:
 
     def _fault(self, text: str) -> RunDirectoryError:
         return RunDirectoryError(f"run directory '{self.path}' {text}")
+
+
+def _archive(arrays: Mapping[str, np.ndarray]) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    return content.getvalue()
 
 
 def _check_weights(known: Mapping[str, np.ndarray], weights: int) -> None:

@@ -9,7 +9,7 @@ with the same data, seeds and budget.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,6 +130,10 @@ class Strategy(ABC):
         self.online = set(range(facts.devices))
         self._weights = np.tile(np.asarray(start, dtype=float), (facts.devices, 1))
 
+    def _stacked(self, gradients: Sequence[np.ndarray]) -> np.ndarray:
+        """Return gradients as one array, (gradients, weights)."""
+        return np.array(gradients, dtype=float).reshape(-1, self._weights.shape[1])
+
     def weights_of(self, device: int) -> np.ndarray:
         """Return a copy of the weights that a device has now, (weights,)."""
         return self._weights[device].copy()
@@ -146,6 +150,21 @@ class Strategy(ABC):
     def joined(self, device: int) -> None:
         """Have a device back, with what was shared while it was away."""
         self.online.add(device)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what has come of the gradients so far, as arrays."""
+        return {"weights": self._weights.copy(), "online": _devices(self.online)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on where another of its kind was.
+
+        Raises
+        ------
+        ValueError
+            If that one had other devices or weights.
+        """
+        self._weights[:] = _shaped(state["weights"], self._weights.shape)
+        self.online = set(_known(state["online"], self.facts.devices))
 
 
 class Single(Strategy):
@@ -176,6 +195,22 @@ class _Together(Strategy):
         super().left(device)
         self._waiting.discard(device)
         return self._go_on()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return also who waits, and what has been reported."""
+        return super().state() | {
+            "waiting": _devices(self._waiting),
+            "reporters": np.array([device for device, _ in self._reports], dtype=int),
+            "reports": self._stacked([gradient for _, gradient in self._reports]),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on where another of its kind was."""
+        super().restore(state)
+        self._waiting = set(_known(state["waiting"], self.facts.devices))
+        reporters = _known(state["reporters"], self.facts.devices)
+        reports = _shaped(state["reports"], (len(reporters), self._weights.shape[1]))
+        self._reports = list(zip(reporters, reports, strict=True))
 
     def _go_on(self) -> Sequence[int]:
         if not self._reports or self._waiting != self.online:
@@ -219,6 +254,15 @@ class LocalSteps(_Together):
         """Have a device back, in step with the others: who waits does so for a step at most."""
         self._taken[device] = self._taken[sorted(self.online)].max(initial=0)
         super().joined(device)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return also how many steps each has taken alone."""
+        return super().state() | {"taken": self._taken.copy()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on where another of its kind was."""
+        super().restore(state)
+        self._taken[:] = _shaped(state["taken"], self._taken.shape)
 
     def _step(self, reports: list[tuple[int, np.ndarray]]) -> None:
         self._weights[:] = self._weights[sorted({device for device, _ in reports})].mean(axis=0)
@@ -276,6 +320,29 @@ class ArbiterQ(Strategy):
         self._move(device)
         super().joined(device)
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Return also the gradients in the buffers: of whom, from whom, in order."""
+        lying = [
+            (device, sender, gradient)
+            for device, buffer in enumerate(self._buffers)
+            for sender, gradients in buffer.items()
+            for gradient in gradients
+        ]
+        return super().state() | {
+            "buffers": np.array([one[:2] for one in lying], dtype=int).reshape(-1, 2),
+            "gradients": self._stacked([gradient for *_, gradient in lying]),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on where another of its kind was."""
+        super().restore(state)
+        places = _shaped(state["buffers"], (len(state["buffers"]), 2))
+        gradients = _shaped(state["gradients"], (len(places), self._weights.shape[1]))
+        self._buffers = [{} for _ in range(self.facts.devices)]
+        for place, gradient in zip(places, gradients, strict=True):
+            device, sender = _known(place, self.facts.devices)
+            self._buffers[device].setdefault(sender, []).append(gradient)
+
     def _move(self, device: int) -> None:
         """Take a step with what is in a device's buffer, and empty it."""
         buffer, self._buffers[device] = self._buffers[device], {}
@@ -288,6 +355,25 @@ class ArbiterQ(Strategy):
             shares = shares / max(1.0, shares.sum())
         means = np.stack([np.mean(buffer[other], axis=0) for other in others])
         self._weights[device] -= self.settings.lr * shares @ means
+
+
+def _devices(some: Iterable[int]) -> np.ndarray:
+    return np.array(sorted(some), dtype=int)
+
+
+def _known(found: np.ndarray, devices: int) -> list[int]:
+    """Return numbers of devices, if they are."""
+    numbers = _shaped(found, (len(found),)).tolist()
+    if any(type(number) is not int or not 0 <= number < devices for number in numbers):
+        raise ValueError(f"devices are {numbers}, expected numbers below {devices}")
+    return numbers
+
+
+def _shaped(found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return finite numbers, if they have a shape."""
+    if found.shape != shape or found.dtype.kind not in "if" or not np.isfinite(found).all():
+        raise ValueError(f"{found.dtype} of shape {found.shape}, expected numbers of shape {shape}")
+    return found
 
 
 STRATEGIES: dict[str, type[Strategy]] = {

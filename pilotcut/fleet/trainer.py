@@ -36,6 +36,9 @@ class Result(Protocol):
         ...
 
 
+# What in a trainer's state is its strategy's.
+_SHARED = "strategy."
+
 #: Starts a function of a job on the pilot of a device: (device, function, *arguments).
 Submit = Callable[..., Result]
 
@@ -211,34 +214,44 @@ class FleetTrainer:
             self.done = number
             yield known
 
-    def state(self) -> dict[str, Any]:
-        """Return what a trainer that goes on after this epoch needs; it can be pickled."""
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what a trainer that goes on after this epoch needs, as arrays."""
+        devices = self._devices
         return {
-            "done": self.done,
-            "circuits": self._circuits,
-            "strategy": self.strategy,
-            "names": [d.job.device for d in self._devices],
-            "devices": [(d.clock_s, d.step, d.fenced, d.away) for d in self._devices],
+            "done": np.array(self.done),
+            "circuits": np.array(self._circuits),
+            "names": np.array([device.job.device for device in devices]),
+            "clock_s": np.array([device.clock_s for device in devices]),
+            "step": np.array([device.step for device in devices]),
+            "fenced": np.array([device.fenced for device in devices]),
+            "away": np.array([device.away for device in devices]),
+            **{f"{_SHARED}{name}": found for name, found in self.strategy.state().items()},
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where another trainer was, with what its strategy knew of the devices.
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on where another trainer was.
 
         Raises
         ------
         UserError
             If that one had other devices.
+        ValueError, KeyError
+            If it is no state of a trainer.
         """
         names = [device.job.device for device in self._devices]
-        if state["names"] != names:
+        known = state["names"].tolist()
+        if known != names:
             raise UserError(
-                f"devices are {', '.join(names)} and were {', '.join(state['names'])}, expected "
+                f"devices are {', '.join(names)} and were {', '.join(known)}, expected "
                 f"the same in the same order; give the fleet that the run began with"
             )
-        self.done, self._circuits = state["done"], state["circuits"]
-        self.strategy = state["strategy"]
-        for device, known in zip(self._devices, state["devices"], strict=True):
-            device.clock_s, device.step, device.fenced, device.away = known
+        self.strategy.restore(
+            {k.removeprefix(_SHARED): found for k, found in state.items() if k.startswith(_SHARED)}
+        )
+        columns = [state[name].tolist() for name in ("clock_s", "step", "fenced", "away")]
+        for device, *values in zip(self._devices, *columns, strict=True):
+            device.clock_s, device.step, device.fenced, device.away = values
+        self.done, self._circuits = int(state["done"]), int(state["circuits"])
 
     # -- one epoch ---------------------------------------------------------------------
 
