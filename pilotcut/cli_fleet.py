@@ -18,7 +18,7 @@ from rich.table import Table
 from pilotcut.alone import alone_in
 from pilotcut.cli_running import tasks_on
 from pilotcut.errors import UserError
-from pilotcut.training.config import choice_fault
+from pilotcut.options import choice_fault
 
 if TYPE_CHECKING:
     from pilotcut.fleet.config import FleetConfig

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 
 from pilotcut.errors import UserError
-from pilotcut.training.config import choice_fault
+from pilotcut.options import choice_fault
 
 if TYPE_CHECKING:
     from pilotcut.study.cells import Cell, StudyDirectory

@@ -1,7 +1,8 @@
-"""What options of an estimator may be, and what is said of others."""
+"""What options may be, those of an estimator first of all, and what is said of others."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -23,6 +24,13 @@ ERROR_TOLERANCE = 0.02
 
 #: Terms that may be drawn for a parameter set.
 MOST_SAMPLES = 10**6
+
+
+def choice_fault(name: str, value: str, known: tuple[str, ...]) -> str:
+    """Return the line that says which names there are."""
+    close = difflib.get_close_matches(value.lower(), known, n=1)
+    advice = f"did you mean '{close[0]}'?" if close else f"try '{known[0]}'"
+    return f"{name} is '{value}', expected one of {', '.join(known)}; {advice}"
 
 
 def checked_auto(cuts: int | str | None, auto: Mapping[str, Any] | None) -> bool:

@@ -11,7 +11,7 @@ from pilotcut.errors import UserError
 from pilotcut.fleet import engines
 from pilotcut.fleet.models import MODELS, QUBITS
 from pilotcut.fleet.sharing import COMBINE, STRATEGIES
-from pilotcut.training.config import choice_fault
+from pilotcut.options import choice_fault
 
 
 @dataclass(frozen=True)

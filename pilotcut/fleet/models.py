@@ -14,7 +14,7 @@ from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from pilotcut.errors import UserError
-from pilotcut.training.config import choice_fault
+from pilotcut.options import choice_fault
 from pilotcut.training.model import Model
 
 #: Qubits of each data set in the paper; digits stand for MNIST.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pilotcut.errors import UserError
-from pilotcut.training.config import choice_fault
+from pilotcut.options import choice_fault
 
 
 def similarity(vectors: np.ndarray, kappa: float) -> np.ndarray:

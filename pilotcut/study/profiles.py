@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pilotcut.errors import UserError
-from pilotcut.training.config import choice_fault
+from pilotcut.options import choice_fault
 
 
 @dataclass(frozen=True)

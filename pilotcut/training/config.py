@@ -5,14 +5,13 @@ Light to import: the command line shows the defaults in its help without loading
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any
 
 from pilotcut.errors import UserError
-from pilotcut.options import ERROR_TOLERANCE, MODES, checked_tolerance
+from pilotcut.options import ERROR_TOLERANCE, MODES, checked_tolerance, choice_fault
 
 #: Optimisers by name, and the learning rate of each unless another is asked for.
 LEARNING_RATES: dict[str, float] = {
@@ -186,13 +185,6 @@ class TrainingConfig:
         if self.schedule in SCHEDULES and (fault := schedule_fault(self.optimizer, self.schedule)):
             faults.append(fault)
         return faults
-
-
-def choice_fault(name: str, value: str, known: tuple[str, ...]) -> str:
-    """Return the line that says which names there are."""
-    close = difflib.get_close_matches(value.lower(), known, n=1)
-    advice = f"did you mean '{close[0]}'?" if close else f"try '{known[0]}'"
-    return f"{name} is '{value}', expected one of {', '.join(known)}; {advice}"
 
 
 def rate_fault(rate: float) -> str:

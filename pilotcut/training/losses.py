@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pilotcut.errors import UserError
-from pilotcut.training.config import LOSSES, choice_fault
+from pilotcut.options import choice_fault
+from pilotcut.training.config import LOSSES
 
 #: A loss: outputs and targets of a batch to a mean over its samples.
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -24,11 +24,11 @@ from torch.optim.lr_scheduler import (
 )
 
 from pilotcut.errors import UserError
+from pilotcut.options import choice_fault
 from pilotcut.training.config import (
     GRADIENT_FREE,
     LEARNING_RATES,
     SCHEDULES,
-    choice_fault,
     rate_fault,
     schedule_fault,
 )
