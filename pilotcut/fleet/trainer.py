@@ -360,8 +360,8 @@ class FleetTrainer:
 
     def _known(self, number: int) -> Epoch:
         data = self.data
-        test = self._values(data.x_test, number)
-        train = self._values(data.x_train, number)
+        both = self._values(np.concatenate([data.x_test, data.x_train]), number)
+        test, train = zip(*(np.split(v, [len(data.x_test)]) for v in both), strict=True)
         self._check_left(number)
         return Epoch(
             number=number,
