@@ -89,7 +89,7 @@ def run_copy(finished, tmp_path):
 def test_json_is_one_object_on_stdout_with_local_pilots_too(tmp_path):
     # A process of its own: what libraries and workers print counts as well.
     pilots = tmp_path / "laptop.yaml"
-    pilots.write_text("pilots: [{name: laptop, resource: local, cores_per_node: 1}]\n")
+    pilots.write_text("pilots: [{name: laptop, resource: local, cores_per_node: 2}]\n")
     run_dir = tmp_path / "[red]run"  # is no markup
     command = [sys.executable, "-m", "pilotcut.cli", "train", "iris", *TINY, "--labels", "AB"]
     command += ["--mode", "counts"]  # Aer comes sooner than torch in workers
