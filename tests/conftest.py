@@ -1,5 +1,6 @@
 """Two halves for `pytest -n 2`: what starts processes runs one by one, the rest beside it."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -45,6 +46,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with all cores each wou
 FUZZ = int(os.environ.get("PILOTCUT_FUZZ", "0"))
 settings.register_profile("same", derandomize=True)
 settings.load_profile("default" if FUZZ else "same")
+
+# Qiskit's circuits and hypothesis' examples are many small objects: the collector would look at
+# them after each 700, for a fifteenth of the time.
+gc.set_threshold(50_000, 20, 20)
 
 # Drawing what nobody looks at would cost each scheduler a second.
 os.environ.setdefault("PILOTCUT_DASHBOARD", "off")
