@@ -206,6 +206,15 @@ def test_slurm_where_there_is_none_is_refused_in_one_line(
     assert not (tmp_path / "connection.json").exists()
 
 
+def test_a_dashboard_is_wanted_or_not(tmp_path, monkeypatch):
+    """Who wants none does not get one for a misspelling."""
+    monkeypatch.setenv("PILOTCUT_DASHBOARD", "no")
+    manager = PilotManager([local()], run_dir=tmp_path)
+    with pytest.raises(UserError, match="PILOTCUT_DASHBOARD is 'no', expected on or off"):
+        manager.start()
+    assert manager.pilots[0].state is PilotState.FAILED
+
+
 def test_pilots_without_name_of_their_own_or_none_at_all_are_refused():
     with pytest.raises(UserError, match="name is given 2 times"):
         PilotManager([*embedded(), *embedded()])

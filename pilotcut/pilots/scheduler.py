@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pilotcut.errors import PilotError
+from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots.connection import Connection
 from pilotcut.pilots.process import Agent, agent_command, environment
 
@@ -145,7 +145,7 @@ class DaskScheduler(SchedulerLink):
         config = {
             "local_directory": str(self._scratch),
             "host": self._host,
-            "dashboard": os.environ.get(DASHBOARD_VARIABLE) != "off",
+            "dashboard": has_dashboard(),
         }
         self._agent = Agent(
             agent_command("scheduler", config, sys.executable),
@@ -196,3 +196,17 @@ def _silence_dask() -> None:
     """Keep dask's account of lost connections off the terminal; errors reach us anyway."""
     for name in ("distributed.client", "distributed.core", "distributed.comm.tcp"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def has_dashboard() -> bool:
+    """Return whether dask's dashboard is wanted, as the environment says.
+
+    Raises
+    ------
+    UserError
+        If it says neither "on" nor "off": who wants none must not get one for a misspelling.
+    """
+    said = os.environ.get(DASHBOARD_VARIABLE) or "on"
+    if said not in ("on", "off"):
+        raise UserError(f"{DASHBOARD_VARIABLE} is '{said}', expected on or off; set it to off")
+    return said == "on"
