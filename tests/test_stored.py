@@ -233,6 +233,21 @@ def test_queries_of_an_older_run_make_room_for_a_new_one_and_nothing_else_does(
     assert {p.name for p in tmp_path.iterdir()} >= {"query-notes", "query-old", "query-1"}
 
 
+def test_a_directory_that_goes_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    """`Path.mkdir` raises FileExistsError if the directory goes before it is looked at."""
+    make, calls = Path.mkdir, iter(range(100))
+
+    def mkdir(path, *args, **kwargs):
+        if next(calls) == 0:
+            raise FileExistsError(17, "File exists", str(path))
+        make(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    store = BlockStore(tmp_path / "blocks")
+    store.write("0-0", [np.arange(3.0)], key="k")
+    assert store.has("0-0", key="k")
+
+
 def test_more_queries_at_a_time_than_are_kept_all_end_and_leave_no_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "MOST_QUERIES", 2)
     estimator = CutEstimator(labels="AABB", mode="sampled", seed=1, shots=50, store=tmp_path)

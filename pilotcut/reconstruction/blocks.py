@@ -78,7 +78,9 @@ class BlockStore:
             try:
                 self._put(name, content, head)
                 break
-            except FileNotFoundError:  # its query has just made room for others
+            # Its query has just made room for others: before a block could be written, or between
+            # mkdir's finding that the directory exists and its looking at what it is.
+            except (FileNotFoundError, FileExistsError):
                 if not again:
                     raise
 
