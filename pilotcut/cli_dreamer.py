@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pilotcut.cli_running import note
 from pilotcut.errors import UserError
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def recommend(
         **given,
     )
     options.check()
-    loaded = load_circuit(circuit, tell=_note)
+    loaded = load_circuit(circuit, tell=note)
     _need_calibrations(pilots, mode, calibrate_now)
     found = run(loaded, observable, pilots, **asdict(options))
     if plot is not None:
@@ -254,10 +255,6 @@ def _agrees(fault: str) -> bool:
         return False
     _err.print(escape(fault), soft_wrap=True, highlight=False)
     return typer.confirm("measure it now?", err=True)
-
-
-def _note(text: str) -> None:
-    _err.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def _print_recommendation(found: Recommendation) -> None:

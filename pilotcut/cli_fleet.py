@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pilotcut.alone import alone_in
-from pilotcut.cli_running import tasks_on
+from pilotcut.cli_running import note, tasks_on
 from pilotcut.errors import UserError
 from pilotcut.options import choice_fault
 
@@ -235,15 +235,11 @@ def _on_pilots(fleet: str, run_dir: Path | None, wait: float) -> Iterator[OnPilo
     from pilotcut.fleet.fleet import OnPilots
     from pilotcut.pilots import PilotManager
 
-    with tasks_on(PilotManager.from_yaml(fleet, run_dir=run_dir), _err) as tasks:
+    with tasks_on(PilotManager.from_yaml(fleet, run_dir=run_dir)) as tasks:
         on = OnPilots(tasks)
         if late := on.gather(wait):
-            _note(f"begins without {', '.join(sorted(late))}, whose pilots may come later")
+            note(f"begins without {', '.join(sorted(late))}, whose pilots may come later")
         yield on
-
-
-def _note(text: str) -> None:
-    _err.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def _tell(config: FleetConfig) -> Any:
@@ -251,7 +247,7 @@ def _tell(config: FleetConfig) -> Any:
         import numpy as np
 
         for event in epoch.events:
-            _note(f"epoch {event.epoch}: device '{event.device}' {event.what}: {event.why}")
+            note(f"epoch {event.epoch}: device '{event.device}' {event.what}: {event.why}")
         if _err.is_terminal or epoch.number in (0, config.epochs):
             _err.print(
                 f"epoch {epoch.number}/{config.epochs}: loss {np.nanmean(epoch.losses):.4f}, "
@@ -318,7 +314,7 @@ def infer(
         wanted = SCHEDULES if strategy == "both" else (strategy,)
         found = {name: _scored(ways[name](data.x_test, shots, seed), data) for name in wanted}
     for device, why in ready.lost.items():
-        _note(f"device '{device}' was left out, others ran its shots: {why}")
+        note(f"device '{device}' was left out, others ran its shots: {why}")
     if as_json:
         print(json.dumps(found))
     else:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pilotcut.cli_running import note
 from pilotcut.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def _cells(pilot: PilotDescription) -> list[str]:
 def _print_notes(described: tuple[PilotDescription, ...]) -> None:
     from pilotcut.descriptions import notes
 
-    for note in notes(described):
-        _err.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    for text in notes(described):
+        note(text)
 
 
 def _print_script(pilot: PilotDescription) -> None:

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pilotcut.cli_running import note
+
 if TYPE_CHECKING:
     from pilotcut.cutting.fragment import Bond, Fragment
     from pilotcut.cutting.plan import CutPlan
@@ -53,7 +55,7 @@ def plan(
     if draw is not None:
         check_path(draw)
     compiled = compile_plan(
-        load_circuit(circuit, tell=_note),
+        load_circuit(circuit, tell=note),
         observable,
         cuts=cuts,
         labels=labels,
@@ -69,10 +71,6 @@ def plan(
         print(json.dumps(summary))
     else:
         _print(summary)
-
-
-def _note(text: str) -> None:
-    _err.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def summary_of(compiled: CutPlan) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pilots for as long as a command runs, with what its user should know of them."""
+"""What commands have in common: notes to their user, and pilots for as long as they run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,24 @@ if TYPE_CHECKING:
     from pilotcut.tasks import TaskManager
 
 
+_err = Console(stderr=True)
+
+
+def note(text: str) -> None:
+    """Tell what a user should know, and may pass over."""
+    _err.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)
+
+
 @contextmanager
-def tasks_on(manager: PilotManager, console: Console) -> Iterator[TaskManager]:
+def tasks_on(manager: PilotManager) -> Iterator[TaskManager]:
     """Start the pilots, yield their task manager, and end them."""
     from pilotcut.tasks import TaskManager
 
-    for note in manager.notes:
-        console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True, highlight=False)
-    with console.status("starting pilots"):
+    for text in manager.notes:
+        note(text)
+    with _err.status("starting pilots"):
         manager.start()
     if manager.dashboard:
-        console.print(f"dask's dashboard: {manager.dashboard}", style="dim", soft_wrap=True)
+        _err.print(f"dask's dashboard: {manager.dashboard}", style="dim", soft_wrap=True)
     with manager, TaskManager(manager) as tasks:
         yield tasks

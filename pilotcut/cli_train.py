@@ -249,7 +249,7 @@ def _train_in(run: RunDirectory, config: TrainingConfig, resume: bool) -> dict[s
     training = TrainingRun(config, run)
     _err.print(escape(repr(training.plan)), style="dim", highlight=False, soft_wrap=True)
     run.make()  # the pilots' logs go there
-    pilots = nullcontext() if manager is None else tasks_on(manager, _err)
+    pilots = nullcontext() if manager is None else tasks_on(manager)
     with alone_in(run.path), pilots as tasks:
         training.use(tasks)
         return training.train(resume=resume, callbacks=[ProgressBar(_err)])

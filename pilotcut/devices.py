@@ -24,6 +24,11 @@ from pilotcut.tasks import TaskManager
 DEVICE_CIRCUITS = 16
 
 
+def mode_of(backend: str) -> str:
+    """Return the mode that circuits with shots are run in by a backend of that name."""
+    return "sampled" if backend == "sampled" else "counts"
+
+
 @dataclass(frozen=True)
 class DevicePilot:
     """A pilot that has a device, or plays one."""

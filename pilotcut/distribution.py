@@ -13,7 +13,6 @@ Tang et al., CutQC, arXiv:2012.02333 (dynamic definition: recursive refinement o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import TypeAlias
 
 import numpy as np
@@ -27,6 +26,7 @@ from pilotcut.errors import ParameterValueError, UserError
 from pilotcut.options import (
     ERROR_TOLERANCE,
     MOST_SHOTS,
+    check_number,
     checked_mode,
     checked_shots,
     checked_tolerance,
@@ -397,9 +397,9 @@ class Distribution:
             Steps before the search stops looking for the best and follows the deepest bins to
             their ends; then `MostProbable.proven` says whether the best were found all the same.
         """
-        _check_number("count", count, 1, 2**20)
-        _check_number("resolve", resolve, 1, 20)
-        _check_number("most_queries", most_queries, 1, 10**9)
+        check_number("count", count, 1, 2**20)
+        check_number("resolve", resolve, 1, 20)
+        check_number("most_queries", most_queries, 1, 10**9)
         search = Search(self._network, self._measured(qubits), resolve, most_queries)
         return search.most_probable(count, exact=self.mode == "exact")
 
@@ -423,7 +423,7 @@ class Distribution:
         qiskit.result.Counts
             A dict of bitstrings, qubit 0 rightmost.
         """
-        _check_number("shots", shots, 1, MOST_SHOTS)
+        check_number("shots", shots, 1, MOST_SHOTS)
         entropy = self._seed if seed is None else _checked_seed(seed)
         stream = np.random.SeedSequence(entropy, spawn_key=(_SAMPLE, self._draws))
         self._draws += seed is None
@@ -470,21 +470,14 @@ def _row(plan: CutPlan, values: ParameterValues | None) -> np.ndarray:
 
 def _checked_seed(seed: int | None) -> int | None:
     if seed is not None:
-        _check_number("seed", seed, 0, None)
+        check_number("seed", seed, 0, None)
     return seed
-
-
-def _check_number(name: str, value: object, least: int, most: int | None) -> None:
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
-        upper = "" if most is None else f" to {most}"
-        raise UserError(f"{name} is {value!r}, expected a whole number from {least}{upper}")
 
 
 def _checked_qubits(qubits: Sequence[int], num_qubits: int, given: Mapping[int, int]) -> list[int]:
     """Return the qubits as ints if each is in the circuit, once, and not given."""
     for qubit in qubits:
-        _check_number("qubit", qubit, 0, num_qubits - 1)
+        check_number("qubit", qubit, 0, num_qubits - 1)
     found = [int(q) for q in qubits]
     for qubit in found:
         if found.count(qubit) > 1 or qubit in given:
@@ -497,6 +490,6 @@ def _checked_qubits(qubits: Sequence[int], num_qubits: int, given: Mapping[int, 
 
 def _checked_bits(given: Mapping[int, int], num_qubits: int) -> dict[int, int]:
     for qubit, bit in given.items():
-        _check_number("given qubit", qubit, 0, num_qubits - 1)
-        _check_number(f"bit of qubit {qubit}", bit, 0, 1)
+        check_number("given qubit", qubit, 0, num_qubits - 1)
+        check_number(f"bit of qubit {qubit}", bit, 0, 1)
     return {int(qubit): int(bit) for qubit, bit in given.items()}

@@ -13,7 +13,7 @@ from pilotcut import backends
 from pilotcut.bundles import Request
 from pilotcut.calls import Call, CircuitCall, circuit_calls, exact_calls
 from pilotcut.cutting.fragment import Fragment, FragmentTensor
-from pilotcut.devices import Assignment, DevicePilot, fleet_of
+from pilotcut.devices import Assignment, DevicePilot, fleet_of, mode_of
 from pilotcut.errors import TaskError, UserError
 from pilotcut.options import ERROR_TOLERANCE
 from pilotcut.reconstruction.blocks import BlockStore, TornBlockError
@@ -122,7 +122,7 @@ class Executor:
     @property
     def _mode(self) -> str:
         """What circuits with shots are run in."""
-        return "sampled" if self._backend == "sampled" else "counts"
+        return mode_of(self._backend)
 
     def _where(
         self, requests: Sequence[Request], mode: str, assignment: Assignment | None = None

@@ -93,6 +93,14 @@ def checked_samples(number: int | None, *, exact: bool, optimal: bool) -> int | 
     return int(number)
 
 
+def check_number(name: str, value: object, least: int, most: int | None) -> None:
+    """Raise UserError unless a value is a whole number in a range, open above if `most` is None."""
+    fits = _is_a(Integral, value) and least <= value  # type: ignore[operator]
+    if not fits or (most is not None and value > most):  # type: ignore[operator]
+        upper = "" if most is None else f" to {most}"
+        raise UserError(f"{name} is {value!r}, expected a whole number from {least}{upper}")
+
+
 def _is_a(kind: type, value: object) -> bool:
     """Return whether a value is a number of some kind, Python's or numpy's, and no truth value."""
     return isinstance(value, kind) and not isinstance(value, bool)

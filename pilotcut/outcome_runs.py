@@ -15,7 +15,7 @@ from pilotcut.bundles import Bundle, Request, split
 from pilotcut.calls import backend_for
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.devices import DEVICE_CIRCUITS, DevicePilot, fleet_of
+from pilotcut.devices import DEVICE_CIRCUITS, DevicePilot, fleet_of, mode_of
 from pilotcut.reconstruction.outcomes import Node
 from pilotcut.tasks import Shared, TaskFuture, TaskManager
 from pilotcut.whereabouts import Whereabouts, device_ended
@@ -71,8 +71,7 @@ class OutcomeRuns:
     def counted(self, plan: CutPlan, slots: np.ndarray) -> list[Node]:
         """Return a node for each fragment, of what its subexperiments ended in."""
         requests = [Request(f, f.angle_values(slots), self.shots) for f in plan.fragments]
-        mode = "sampled" if self.backend == "sampled" else "counts"
-        where = Whereabouts.of(requests, self.tasks, mode, self.tolerance)
+        where = Whereabouts.of(requests, self.tasks, mode_of(self.backend), self.tolerance)
         most = None if where.assignment is None else DEVICE_CIRCUITS
         bundles = [b for number, r in enumerate(requests) for b in split(number, r, most)]
         tallies = self._tallies(bundles, where)

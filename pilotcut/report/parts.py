@@ -29,7 +29,7 @@ class Part:
 
 
 def widths_of(run: RunRecord) -> list[int]:
-    """Return the qubits of each fragment, () where the plan does not say."""
+    """Return the qubits of each fragment, [] where the plan does not say."""
     found = run.plan.get("widths")
     return [w for w in found if type(w) is int and w > 0] if isinstance(found, list) else []
 
