@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,8 +30,9 @@ from pilotcut.backends import check_backend
 from pilotcut.backends.base import Shots
 from pilotcut.bundles import Request
 from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.observables import Observables, pauli_terms
 from pilotcut.cutting.placement import Placement
-from pilotcut.cutting.plan import CutPlan, Observables, build_plan, check_size, pauli_terms
+from pilotcut.cutting.plan import CutPlan, build_plan, check_size
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
 from pilotcut.devices import Assignment, fleet_of
@@ -147,6 +149,10 @@ class CutEstimator(BaseEstimatorV2):
     `precision` is turned into shots by a small pilot round that measures the error.
     ``EstimatorQNN`` always passes its `default_precision`: set it to None to use `shots`.
 
+    A copy, by `copy` or `pickle`, has the same seed and draws on from the same place, so it
+    answers what the original would answer next. It runs on the same pilots; with `tasks` it
+    cannot be pickled. It keeps its records in memory, and has no store, which is for one.
+
     Examples
     --------
     >>> from qiskit.circuit import QuantumCircuit
@@ -221,6 +227,16 @@ class CutEstimator(BaseEstimatorV2):
         self._lock = threading.RLock()
         if automatic:
             self._options()  # mistakes in them show now and not with the first circuit
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            state = self.__dict__ | {"_compiled": dict(self._compiled)}
+        del state["_lock"]
+        return state | {"stages": copy.copy(self.stages), "_store": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
 
     @property
     def exact(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ class Compiled:
 
     plan: CutPlan
     contraction: Contraction | TermSample
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        return self  # nothing in it ever changes, and it is large
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,16 @@ class Stages:
         self._batches = 0
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            state = self.__dict__ | {"seconds": dict(self.seconds)}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
     def attach(self, trace: JsonLines) -> None:
         """Write to `trace` from now on, first what was recorded so far."""
         for record in self.trace.records:

@@ -32,6 +32,10 @@ class JsonLines:
         The file, or None to keep the records in memory only (`records`).
     append
         Keep what the file holds already.
+
+    Notes
+    -----
+    A copy keeps its records in memory: a file is for one to write.
     """
 
     def __init__(self, path: Path | None = None, *, append: bool = True) -> None:
@@ -39,6 +43,14 @@ class JsonLines:
         self._kept: deque[dict[str, Any]] = deque(maxlen=KEPT_RECORDS)
         self._lock = threading.Lock()
         self._file = path.open("a" if append else "w", encoding="utf-8") if path else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {"kept": list(self._kept)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        JsonLines.__init__(self)
+        self._kept.extend(state["kept"])
 
     @property
     def records(self) -> list[dict[str, Any]]:

@@ -16,12 +16,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pilotcut.descriptions import PilotDescription, load_descriptions, notes
 from pilotcut.errors import PilotError, UserError
+from pilotcut.live import Live
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
 from pilotcut.trace import JsonLines
 
@@ -41,7 +43,7 @@ LOOK_S, SLURM_S = 0.5, 1.0
 MOST_FAILURES = 3
 
 
-class PilotManager:
+class PilotManager(Live):
     """Starts the described pilots, watches them, and ends them again.
 
     Parameters
@@ -60,6 +62,11 @@ class PilotManager:
     ...     pilots.slots
     2
     """
+
+    _instead = (
+        "pickle the descriptions, and make a PilotManager of them where they are loaded, or use "
+        "these pilots there by PilotManager.from_environment()"
+    )
 
     def __init__(
         self,
@@ -88,6 +95,12 @@ class PilotManager:
 
     def _check(self, descriptions: Sequence[PilotDescription]) -> None:
         _refuse_unavailable(descriptions)
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        if type(self) is PilotManager and all(p.state is PilotState.NEW for p in self._pilots):
+            make = partial(PilotManager, run_dir=self._run_dir)
+            return make, (tuple(pilot.description for pilot in self._pilots),)
+        return super().__reduce_ex__(protocol)
 
     @classmethod
     def from_yaml(
@@ -302,16 +315,17 @@ class PilotManager:
     def _look(self, workers: Mapping[str, Mapping[str, Any]], now: float) -> None:
         from pilotcut.pilots.attached import AllocationPilot, AttachedPilot
         from pilotcut.pilots.dask_pilot import DaskPilot
-        from pilotcut.pilots.slurm import SlurmPilot, joined_by_pilot, query_jobs
+        from pilotcut.pilots.jobs import query_jobs
+        from pilotcut.pilots.slurm import SlurmPilot, joined_by_pilot
 
         joined = joined_by_pilot(workers)
         alive = [p for p in self._pilots if isinstance(p, DaskPilot) and not p.state.final]
-        jobs = [p for p in alive if isinstance(p, SlurmPilot) and p.job_id is not None]
+        jobs = {p: p.job for p in alive if isinstance(p, SlurmPilot) and p.job is not None}
         if jobs and now - self._asked_slurm >= SLURM_S:
             self._asked_slurm = now
-            known = query_jobs(p.job_id for p in jobs if p.job_id is not None)
-            for job in jobs:
-                job.observe(len(joined.get(job.key, ())), known.get(job.job_id or ""), now)
+            known = query_jobs(jobs.values())
+            for pilot, job in jobs.items():
+                pilot.observe(len(joined.get(pilot.key, ())), known.get(job), now)
         for pilot in alive:
             here = joined.get(pilot.key, [])
             if isinstance(pilot, AllocationPilot):

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from pilotcut.errors import PilotError, TaskError, UserError
+from pilotcut.live import Live
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.payload import Loss, Outcome, Report, drop_shared, keep_object
 from pilotcut.pilots.pilot import Pilot
@@ -72,7 +73,7 @@ class Sent:
     numbers: Sequence[int]
 
 
-class TaskManager:
+class TaskManager(Live):
     """Runs functions on pilots, each bound to a pilot only when that has room.
 
     Parameters
@@ -96,6 +97,10 @@ class TaskManager:
     ...     tasks.submit_task(max, 3, 7).result()
     7
     """
+
+    _instead = (
+        "of a model save its state_dict(), or let its estimator run here first: estimator.use(None)"
+    )
 
     def __init__(
         self,

@@ -66,6 +66,9 @@ class ProgressBar(Callback):
         self._bar = Progress(*columns, console=console or Console(stderr=True))
         self._task = self._bar.add_task("training", total=None, loss=0.0)
 
+    def __reduce__(self) -> tuple[type[ProgressBar], tuple[()]]:
+        return type(self), ()  # a copy shows a bar of its own, on standard error
+
     def on_batch_end(
         self, trainer: Trainer, epoch: int, batch: int, batches: int, loss: float
     ) -> None:
@@ -106,6 +109,9 @@ class TensorBoard(Callback):
         self._directory = Path(directory)
         self._writer: Any = None
         self._make = _summary_writer()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_writer": None}  # a copy opens a file of its own
 
     def on_epoch_end(self, trainer: Trainer, epoch: Epoch) -> None:
         """Write one point of each curve."""

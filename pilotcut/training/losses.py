@@ -99,13 +99,20 @@ def find_loss(loss: str | Loss) -> Loss:
     return _LOSSES[name]
 
 
+@dataclass(frozen=True)
+class _Scaled:
+    """A loss of outputs that are multiplied first; unlike a function in a function it pickles."""
+
+    loss: Loss
+    scale: float
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.loss(self.scale * outputs, targets)
+
+
 def scaled(loss: Loss, scale: float = LOGIT_SCALE) -> Loss:
     """Return a loss of outputs that are multiplied first, from expectations to logits."""
-
-    def of_logits(outputs: Tensor, targets: Tensor) -> Tensor:
-        return loss(scale * outputs, targets)
-
-    return of_logits
+    return _Scaled(loss, scale)
 
 
 def _mse(outputs: Tensor, targets: Tensor) -> Tensor:

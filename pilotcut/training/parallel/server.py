@@ -110,6 +110,9 @@ class Server:
         self._steps = 0
         self._open: set[TaskFuture] = set()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": set()}  # what was asked is answered to the original
+
     def use(self, data: Any) -> int:
         """Take rows from `data` from now on; return how many there are."""
         dataset = as_dataset(data)
