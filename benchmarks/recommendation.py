@@ -39,7 +39,7 @@ from families import FAMILIES
 from scaleout import local
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
-from pilotcut.cutting.plan import pauli_terms
+from pilotcut.cutting.observables import pauli_terms
 from pilotcut.cutting.program import read_circuit
 from pilotcut.descriptions import embedded
 from pilotcut.dreamer import resources, samples

@@ -15,8 +15,10 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers import EstimatorPubLike
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
-from qiskit.quantum_info import SparseObservable, SparsePauliOp
+from qiskit.primitives.containers.object_array import object_array
+from qiskit.quantum_info import PauliList, SparseObservable
 
+from pilotcut.cutting.observables import check_real, of_sparse, pauli_sum
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.errors import ObservableError, ParameterValueError, UserError
 
@@ -92,6 +94,7 @@ def coerce_pubs(pubs: Iterable[EstimatorPubLike], precision: float | None) -> li
         except UserError:
             raise
         except (ValueError, TypeError, KeyError) as error:
+            _check_observables(number, pub)
             kind = (
                 ParameterValueError
                 if any(word in str(error).lower() for word in ("parameter", "length of"))
@@ -107,6 +110,22 @@ def coerce_pubs(pubs: Iterable[EstimatorPubLike], precision: float | None) -> li
                 f"pub {number}: precision is {value}, expected a standard error above 0"
             )
     return coerced
+
+
+def _check_observables(number: int, pub: EstimatorPubLike) -> None:
+    """Raise ObservableError if it is the observables that a PUB was refused for.
+
+    Qiskit calls a coefficient that is infinite or not a number an imaginary part.
+    """
+    if not isinstance(pub, (tuple, list)) or len(pub) < 2:
+        return
+    circuit, observables = pub[:2]
+    if isinstance(circuit, QuantumCircuit):
+        for one in np.ravel(object_array(observables, list_types=(PauliList,))):
+            try:
+                pauli_sum(one, circuit.num_qubits)
+            except ObservableError as error:
+                raise ObservableError(f"pub {number}: {error}") from error
 
 
 @dataclass
@@ -190,12 +209,8 @@ class _PauliSums:
 
 
 def _pauli_sum(observable: SparseObservable) -> PauliSum:
-    operator = SparsePauliOp.from_sparse_observable(observable.as_paulis()).simplify()
-    if np.abs(operator.coeffs.imag).max(initial=0) > 1e-12:
-        raise ObservableError(
-            f"observable has the complex coefficient {operator.coeffs[0]}, expected real ones; "
-            f"estimate its Hermitian parts one by one"
-        )
+    operator = of_sparse(observable).simplify()
+    check_real(operator)
     labels, coefficients = operator.paulis.to_labels(), operator.coeffs.real
     return tuple(sorted(zip(labels, map(float, coefficients), strict=True)))
 

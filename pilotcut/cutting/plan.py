@@ -12,24 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import TypeAlias
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
-from qiskit.quantum_info import Pauli, PauliList, SparsePauliOp
+from qiskit.quantum_info import PauliList
 
 from pilotcut.cutting.builder import Builder
 from pilotcut.cutting.fragment import Bond, Fragment, Placed
+from pilotcut.cutting.observables import Observables, pauli_terms
 from pilotcut.cutting.placement import Placement, placement_of
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import choose_labels
-from pilotcut.errors import CutError, ObservableError
-
-#: Observables as users give them: Pauli strings, or sums of them, over all qubits.
-Observables: TypeAlias = (
-    str | Pauli | PauliList | SparsePauliOp | Sequence[str | Pauli | SparsePauliOp]
-)
-
+from pilotcut.errors import CutError
 
 #: Plans with more variants are not run: they would not end, and often not fit in memory.
 MOST_VARIANTS = 10**6
@@ -231,41 +225,3 @@ def check_size(plan: CutPlan, *, coherent: bool) -> None:
             f"{what}, expected at most {MOST_VARIANTS:.3g}; choose labels with fewer gates "
             f"between them, or a larger max_width{drawn}"
         )
-
-
-def pauli_terms(observables: Observables, num_qubits: int) -> PauliList:
-    """Return the distinct Pauli strings in `observables`, in order of first appearance.
-
-    Raises
-    ------
-    ObservableError
-        For the wrong number of qubits or something that is no Pauli.
-    """
-    many = isinstance(observables, Sequence) and not isinstance(observables, str)
-    labels: dict[str, None] = {}
-    for one in observables if many else [observables]:
-        labels.update(dict.fromkeys(_pauli_labels(one)))
-    wrong = [label for label in labels if len(label) != num_qubits]
-    if wrong:
-        raise ObservableError(
-            f"observable '{wrong[0]}' acts on {len(wrong[0])} qubits, expected {num_qubits} as in "
-            f"the circuit; give one letter a qubit"
-        )
-    if not labels:
-        raise ObservableError("observables are empty, expected at least one Pauli string")
-    return PauliList(list(labels))
-
-
-def _pauli_labels(observable: str | Pauli | PauliList | SparsePauliOp) -> list[str]:
-    try:
-        if isinstance(observable, str):
-            observable = Pauli(observable)
-        if isinstance(observable, Pauli):
-            observable = PauliList([observable])
-        paulis = observable.paulis if isinstance(observable, SparsePauliOp) else observable
-        return list(PauliList.from_symplectic(paulis.z, paulis.x).to_labels())
-    except Exception as error:
-        raise ObservableError(
-            f"observable {observable!r} is not a Pauli string or a SparsePauliOp ({error}); "
-            f"write for example 'ZZII' or SparsePauliOp(['ZZ', 'XX'], [1.0, 0.5])"
-        ) from error

@@ -13,8 +13,9 @@ from qiskit.quantum_info import PauliList, SparsePauliOp
 
 from pilotcut.backends.branch import MEMORY_BYTES
 from pilotcut.binding import Share
+from pilotcut.cutting.observables import Observables, pauli_sums, terms_of
 from pilotcut.cutting.placement import Placement
-from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, Observables, build_plan, pauli_terms
+from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, build_plan
 from pilotcut.cutting.program import Binding, Program, read_circuit
 from pilotcut.cutting.search import Candidate, FragmentShape, search
 from pilotcut.dreamer.costmodel import Prediction
@@ -22,7 +23,7 @@ from pilotcut.dreamer.devices import DeviceForecaster, DeviceView
 from pilotcut.dreamer.forecast import Forecaster, PilotView, predicted_error, readable
 from pilotcut.dreamer.known import Pilots, Views, views_of
 from pilotcut.dreamer.workload import KINDS, Work, work_of
-from pilotcut.errors import CutError, ObservableError, UserError
+from pilotcut.errors import CutError, UserError
 from pilotcut.options import MOST_SHOTS
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.slices import predicted
@@ -308,9 +309,9 @@ def recommend(
         raise CutError("the circuit has no qubits, expected at least one; there is nothing to cut")
     program, binding = read_circuit(circuit)
     wanted = "Z" * circuit.num_qubits if observables is None else observables
-    terms = pauli_terms(wanted, circuit.num_qubits)
+    sums = pauli_sums(wanted, circuit.num_qubits)
     views = views_of(pilots, asked.mode)
-    return recommend_for(program, binding, terms, views, asked, _norm(wanted))
+    return recommend_for(program, binding, terms_of(sums), views, asked, _norm(sums))
 
 
 def recommend_for(
@@ -329,22 +330,11 @@ def recommend_for(
     return _Recommender(program, binding, terms, pilots, options, norm).recommend()
 
 
-def _norm(observables: Observables) -> float:
-    many = isinstance(observables, Sequence) and not isinstance(observables, str)
-    return max(map(_norm_of, observables if many else [observables]))
-
-
-def _norm_of(observable: Any) -> float:
-    """Return the sum of the coefficients' magnitudes, identities apart: these are exact."""
-    if not isinstance(observable, SparsePauliOp):
-        return 1.0
-    if observable.coeffs.dtype == object:
-        raise ObservableError(
-            f"observable {observable.coeffs.tolist()!s:.60} has free coefficients, expected "
-            f"numbers; bind them first"
-        )
-    measured = (observable.paulis.x | observable.paulis.z).any(axis=1)
-    return float(np.abs(observable.coeffs[measured]).sum())
+def _norm(observables: Sequence[SparsePauliOp]) -> float:
+    """Return the largest sum of coefficients' magnitudes, identities apart: these are exact."""
+    measured = [(o.paulis.x | o.paulis.z).any(axis=1) for o in observables]
+    sums = (np.abs(o.coeffs[some]).sum() for o, some in zip(observables, measured, strict=True))
+    return float(max(sums))
 
 
 class _Recommender:
