@@ -10,7 +10,6 @@ import os
 import pickle
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +17,18 @@ from typing import Any
 import cloudpickle
 
 from pilotcut.errors import TaskError
+from pilotcut.pilots.failures import (
+    pack_error,
+    traceback_of,
+    unpack_error,
+    words_of,
+)
 
 #: Environment variables that hold the number of threads of a numerical library.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+#: An outcome is the length of its head, the head, and the value.
+_LENGTH_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ def run_call(call: Call, worker: str) -> Outcome:
 
 
 def _failure(error: BaseException, worker: str, started: float) -> Outcome:
-    text = "".join(traceback.format_exception(error))
+    text = traceback_of(error)
     return Outcome(
         error=error, traceback=text, worker=worker, started=started, finished=time.time()
     )
@@ -109,9 +117,11 @@ def pack_call(call: Call) -> bytes:
     try:
         packed = (call.fn, call.args, dict(call.kwargs), call.launch)
         return cloudpickle.dumps(packed, protocol=5)
-    except Exception as error:
+    except BaseException as error:  # of a __reduce__, whatever that raises
         # Sent all the same: a task fails in one place, whatever the reason.
-        reason = TaskError(f"the function or an argument cannot travel to a worker: {error!r}")
+        reason = TaskError(
+            f"the function or an argument cannot travel to a worker: {words_of(error)}"
+        )
         return pickle.dumps((_raise, (reason,), {}, call.launch), protocol=5)
 
 
@@ -136,41 +146,43 @@ def run_blob(blob: bytes, worker: str) -> Outcome:
 
 def pack_outcome(outcome: Outcome) -> bytes:
     """Return an outcome as bytes; a value that cannot travel becomes an error that says so."""
+    error, text, value = outcome.error, outcome.traceback, b""
+    if error is None:
+        try:
+            value = _pack_value(outcome.value)
+        except BaseException as reason:  # of a __reduce__, whatever that raises
+            kind = type(outcome.value).__qualname__
+            error = TaskError(f"the result, a {kind}, cannot travel back: {words_of(reason)}")
+            text = traceback_of(reason)
+    packed = None if error is None else pack_error(error)
+    head = pickle.dumps((packed, text, outcome.worker, outcome.started, outcome.finished), 5)
+    # The value behind it, and not in it, so that a big one is not copied once more.
+    return b"".join((len(head).to_bytes(_LENGTH_BYTES, "big"), head, value))
+
+
+def _pack_value(value: Any) -> bytes:
     try:
         # Plain pickle is several times faster than cloudpickle on small results.
-        return pickle.dumps(outcome, protocol=5)
+        return pickle.dumps(value, protocol=5)
     except Exception:
-        pass
-    try:
-        return cloudpickle.dumps(outcome, protocol=5)
-    except Exception as error:
-        return pickle.dumps(_unpicklable(outcome, error), protocol=5)
-
-
-def _unpicklable(outcome: Outcome, error: Exception) -> Outcome:
-    if outcome.error is not None:
-        substitute = TaskError(f"{type(outcome.error).__qualname__}: {outcome.error}")
-        text = outcome.traceback
-    else:
-        kind = type(outcome.value).__qualname__
-        substitute = TaskError(f"the result, a {kind}, cannot travel back: {error}")
-        text = "".join(traceback.format_exception(error))
-    return Outcome(
-        error=substitute,
-        traceback=text,
-        worker=outcome.worker,
-        started=outcome.started,
-        finished=outcome.finished,
-    )
+        packed: bytes = cloudpickle.dumps(value, protocol=5)
+        return packed
 
 
 def unpack_outcome(blob: bytes) -> Outcome:
     """Return the outcome packed by a worker; one that cannot be read is a failure."""
+    worker, started, finished = "", time.time(), time.time()
     try:
-        outcome: Outcome = pickle.loads(blob)
-    except Exception as error:
-        return _failure(TaskError(f"the result cannot be read here: {error!r}"), "", time.time())
-    return outcome
+        end = _LENGTH_BYTES + int.from_bytes(blob[:_LENGTH_BYTES], "big")
+        packed, text, worker, started, finished = pickle.loads(blob[_LENGTH_BYTES:end])
+        if packed is None:
+            value = pickle.loads(memoryview(blob)[end:])
+            return Outcome(value=value, worker=worker, started=started, finished=finished)
+        error = unpack_error(packed)
+    except BaseException as reason:  # of what makes the value anew, whatever that raises
+        error = TaskError(f"the result cannot be read here: {words_of(reason)}")
+        text = traceback_of(reason)
+    return Outcome(error=error, traceback=text, worker=worker, started=started, finished=finished)
 
 
 # -- shared objects --------------------------------------------------------------------

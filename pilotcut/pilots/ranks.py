@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import TaskError
+from pilotcut.pilots.failures import note
 from pilotcut.pilots.payload import run_packed, unpack_outcome
 
 #: Names another launcher, such as ``srun --mpi=pmix``; ``-n RANKS`` is added to it.
@@ -56,7 +57,7 @@ def run_ranks(what: bytes | Sequence[str], ranks: int) -> Any:
                 raise
         outcome = unpack_outcome(result.read_bytes())
     if outcome.error is not None:
-        outcome.error.add_note(outcome.traceback.rstrip())
+        note(outcome.error, outcome.traceback.rstrip())
         raise outcome.error
     return outcome.value
 

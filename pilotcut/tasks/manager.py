@@ -26,6 +26,7 @@ import cloudpickle
 
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.live import Live
+from pilotcut.pilots.failures import MOST_LINE, note, shortened, shown, words_of
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.payload import Loss, Outcome, Report, drop_shared, keep_object
 from pilotcut.pilots.pilot import Pilot
@@ -402,10 +403,9 @@ class TaskManager(Live):
         cause = CancelledError("it was canceled") if done.cancelled() else done.exception()
         if cause is not None:
             assert isinstance(done, TaskFuture)
-            kind = type(cause).__name__
             self._fail(record, TaskError(
                 f"task '{record.name}' did not run, for it depends on task "
-                f"'{done.task.name}', which failed: {kind}: {cause}"
+                f"'{done.task.name}', which failed: {words_of(cause)}"
             ), cause)  # fmt: skip
             return
         record.missing -= 1
@@ -485,7 +485,7 @@ class TaskManager(Live):
             for view in list(self._ready):
                 record = self._unfinished[view.id]
                 self._fail(record, TaskError(
-                    f"task '{record.name}': policy '{self.policy}' failed: {error!r}"
+                    f"task '{record.name}': policy '{self.policy}' failed: {shown(error)}"
                 ), error)  # fmt: skip
             return
         for name, records in accepted.items():
@@ -615,7 +615,7 @@ class TaskManager(Live):
             self._settle(record, TaskState.DONE).set_result(outcome.value)
         elif record.errors < record.most_errors:
             record.errors += 1
-            self._tell(record, repr(outcome.error))
+            self._tell(record, shortened(shown(outcome.error), MOST_LINE))
             self._make_ready(record, alone=True)
         else:
             self._fail(record, _told(outcome, record))
@@ -662,7 +662,7 @@ class TaskManager(Live):
     ) -> None:
         if cause is not None:
             error.__cause__ = cause
-        future = self._settle(record, TaskState.FAILED, f"{type(error).__name__}: {error}")
+        future = self._settle(record, TaskState.FAILED, words_of(error, MOST_LINE))
         if future.running() or future.set_running_or_notify_cancel():
             future.set_exception(error)
 
@@ -750,8 +750,11 @@ class TaskManager(Live):
 def _told(outcome: Outcome, record: Record) -> Exception:
     """Return the task's exception with the worker's traceback as a note."""
     error = outcome.error
-    if not isinstance(error, Exception):  # SystemExit must not end the caller
-        error = TaskError(f"task '{record.name}' raised {error!r}")
+    assert error is not None
+    # SystemExit must not end the caller, nor StopIteration the loop that it waits in.
+    if not isinstance(error, Exception) or isinstance(error, StopIteration):
+        told = TaskError(f"task '{record.name}' raised {shown(error)}")
+        told.__cause__, error = error, told
     where = f"worker {outcome.worker} of pilot '{record.pilot}'"
-    error.add_note(f"task '{record.name}' failed on {where}:\n{outcome.traceback.rstrip()}")
+    note(error, f"task '{record.name}' failed on {where}:\n{outcome.traceback.rstrip()}")
     return error
