@@ -3,13 +3,13 @@
 import subprocess
 import sys
 import textwrap
-from types import SimpleNamespace
 
 import pytest
 
 from pilotcut.descriptions import PilotDescription
 from pilotcut.pilots import PilotState
-from pilotcut.pilots.slurm import JobInfo, SlurmPilot, parse_jobs
+from pilotcut.pilots.jobs import JobInfo, OwnJob, parse_jobs
+from pilotcut.pilots.slurm import SlurmPilot
 
 RUNNING = JobInfo("RUNNING", ends=10_000.0)
 
@@ -21,7 +21,7 @@ def pilot(monkeypatch):
         name="p", resource="slurm", workers_per_node=2, walltime="00:10:00"
     )
     pilot = SlurmPilot(description)
-    pilot._job = SimpleNamespace(job_id="7")
+    pilot._job = OwnJob("7", "pilotcut-p-0a1b2c3d")
     pilot.canceled = []
     monkeypatch.setattr(pilot, "_cancel", lambda: pilot.canceled.append("7"))
     return pilot
@@ -133,15 +133,14 @@ def test_a_job_that_slurm_does_not_mention_is_not_over(pilot):
     ],
 )
 def test_why_a_job_waits_is_said_in_words(reason, words):
-    job = parse_jobs(f"7|PENDING|{reason}|N/A|N/A|")["7"]
+    job = parse_jobs(f"7|PENDING|{reason}|N/A|N/A||0|a-name")["7"]
     assert job.pending
     assert job.in_words.startswith(words)
 
 
 def test_lines_that_squeue_has_torn_are_passed_over():
-    assert set(parse_jobs("7|RUNNING|None|2026\nslurm_load_jobs error\n8|RUNNING|None|a|b|n1")) == {
-        "8"
-    }
+    torn = "7|RUNNING|None|2026\nslurm_load_jobs error\n8|RUNNING|None|a|b|n1|0|name|of|it"
+    assert {number: job.name for number, job in parse_jobs(torn).items()} == {"8": "name|of|it"}
 
 
 def test_to_ask_for_a_job_leaves_signals_alone_and_can_be_done_in_a_thread():

@@ -324,8 +324,8 @@ class PilotManager(Live):
         if jobs and now - self._asked_slurm >= SLURM_S:
             self._asked_slurm = now
             known = query_jobs(jobs.values())
-            for pilot, job in jobs.items():
-                pilot.observe(len(joined.get(pilot.key, ())), known.get(job), now)
+            for asked, job in jobs.items():
+                asked.observe(len(joined.get(asked.key, ())), known.get(job), now)
         for pilot in alive:
             here = joined.get(pilot.key, [])
             if isinstance(pilot, AllocationPilot):

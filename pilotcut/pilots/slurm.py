@@ -14,12 +14,9 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +24,7 @@ from pilotcut.descriptions import PilotDescription
 from pilotcut.errors import PilotError
 from pilotcut.pilots.attached import srun_agent
 from pilotcut.pilots.dask_pilot import DaskPilot
+from pilotcut.pilots.jobs import COMMAND_S, JobInfo, OwnJob, cancel
 from pilotcut.pilots.layout import node_layout
 from pilotcut.pilots.payload import THREAD_VARIABLES
 from pilotcut.pilots.pilot import PilotState
@@ -34,9 +32,8 @@ from pilotcut.pilots.process import log_tail, python_path
 from pilotcut.pilots.scheduler import SchedulerLink
 
 if TYPE_CHECKING:
-    from dask_jobqueue.slurm import SLURMJob
+    from pilotcut.pilots.slurm_job import PilotJob
 
-_COMMAND_S = 30.0
 _IMPORTING = threading.Lock()
 #: A job that runs must have workers after this time, and again if it loses them all.
 JOIN_S, EMPTY_S = 90.0, 15.0
@@ -47,126 +44,20 @@ UNKNOWN_S = 60.0
 #: No task is bound to a pilot this shortly before its job's time limit.
 DRAIN_S = 20.0
 
-_FORMAT = "%i|%T|%r|%S|%e|%N"
-_ENDED = {
-    "COMPLETED": "its job has completed",
-    "CANCELLED": "its job was canceled",
-    "FAILED": "its job failed",
-    "TIMEOUT": "its job reached its time limit",
-    "NODE_FAIL": "a node of its job failed",
-    "PREEMPTED": "its job was preempted",
-    "OUT_OF_MEMORY": "its job ran out of memory",
-    "BOOT_FAIL": "a node of its job did not boot",
-    "DEADLINE": "its job reached its deadline",
-    "REVOKED": "its job was revoked",
-}
-_WAITING = {
-    "None": "Slurm has not looked at the job yet",
-    "Resources": "waiting for nodes to become free",
-    "Priority": "waiting behind jobs of higher priority",
-    "Dependency": "waiting for another job",
-    "BeginTime": "waiting for its begin time",
-    "JobHeldUser": "held by its user; release it with scontrol release",
-    "JobHeldAdmin": "held by an administrator",
-    "PartitionConfig": "asks for more than its queue allows; check nodes and walltime",
-    "PartitionNodeLimit": "asks for more nodes than its queue has; check nodes",
-    "PartitionTimeLimit": "asks for more time than its queue allows; check walltime",
-    "PartitionDown": "its queue is down",
-    "PartitionInactive": "its queue is inactive",
-    "ReqNodeNotAvail": "the nodes it needs are down, drained or reserved",
-    "Licenses": "waiting for a license",
-    "Reservation": "waiting for its reservation",
-    "BadConstraints": "no node satisfies its constraint",
-}
-
-
-@dataclass(frozen=True)
-class JobInfo:
-    """What Slurm says of a job; times are seconds since the epoch."""
-
-    state: str
-    reason: str = ""
-    ends: float | None = None
-    nodes: str = ""
-
-    @property
-    def pending(self) -> bool:
-        """Whether it has not started."""
-        return self.state in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is over."""
-        return self.state in _ENDED
-
-    @property
-    def in_words(self) -> str:
-        """Why it waits, or how it ended."""
-        if self.ended:
-            return _ENDED[self.state]
-        known = next((k for k in _WAITING if self.reason.split(",")[0].strip("() ") == k), None)
-        if known:
-            return _WAITING[known]
-        if self.reason.startswith(("QOS", "Assoc")):
-            return f"a limit of its account or qos is reached ({self.reason})"
-        return f"waiting ({self.reason})" if self.reason else "waiting"
-
-
-def query_jobs(numbers: Iterable[str]) -> dict[str, JobInfo]:
-    """Return what Slurm knows of some jobs, from one query; the others are missing."""
-    wanted = sorted(set(numbers))
-    if not wanted:
-        return {}
-    command = ["squeue", "--noheader", "--states=all", f"--format={_FORMAT}"]
-    try:
-        done = subprocess.run(
-            [*command, f"--jobs={','.join(wanted)}"],
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_S,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    return parse_jobs(done.stdout)
-
-
-def parse_jobs(text: str) -> dict[str, JobInfo]:
-    """Read the lines of squeue; see `query_jobs`.
-
-    Examples
-    --------
-    >>> parse_jobs("7|PENDING|Resources|N/A|N/A|")["7"].in_words
-    'waiting for nodes to become free'
-    """
-    found = {}
-    for line in text.splitlines():
-        parts = line.strip().split("|")
-        if len(parts) == 6:
-            number, state, reason, _, ends, nodes = parts
-            found[number] = JobInfo(state.split()[0], reason, _time(ends), nodes)
-    return found
-
-
-def _time(text: str) -> float | None:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
-
 
 # -- the job script --------------------------------------------------------------------
 
 
 def make_job(
     description: PilotDescription, key: str, connection_file: Path, logs: Path
-) -> SLURMJob:
+) -> PilotJob:
     """Return the job of a pilot, not yet submitted.
 
     Every value of the description is checked (see `pilotcut.descriptions`) or quoted; only
     the lines of `setup` are the user's own shell.
     """
     try:
-        job_class = _slurm_job()
+        job_class = _pilot_job()
     except ImportError as error:
         raise PilotError(
             f"pilot '{description.name}': resource slurm needs dask-jobqueue, which is not "
@@ -194,7 +85,7 @@ def make_job(
     return job
 
 
-def _slurm_job() -> type[SLURMJob]:
+def _pilot_job() -> type[PilotJob]:
     """Import dask-jobqueue's job without the handler of SIGINT that it would install.
 
     With that Ctrl-C would end us with status 0, and in a thread the import would fail.
@@ -203,11 +94,10 @@ def _slurm_job() -> type[SLURMJob]:
         kept = signal.signal
         signal.signal = lambda *_: None  # type: ignore[assignment]
         try:
-            from dask_jobqueue.slurm import SLURMJob
+            from pilotcut.pilots.slurm_job import PilotJob
         finally:
             signal.signal = kept
-    found: type[SLURMJob] = SLURMJob
-    return found
+    return PilotJob
 
 
 def _directives(d: PilotDescription, key: str, logs: Path) -> list[str]:
@@ -275,7 +165,7 @@ class SlurmPilot(DaskPilot):
 
     def __init__(self, description: PilotDescription, generation: int = 0) -> None:
         super().__init__(description, generation)
-        self._job: SLURMJob | None = None
+        self._job: OwnJob | None = None
         self._logs = Path()
         self._first_joined: float | None = None
         self._empty_since: float | None = None
@@ -287,7 +177,12 @@ class SlurmPilot(DaskPilot):
     @property
     def job_id(self) -> str | None:
         """The number of the Slurm job, once it is submitted."""
-        return self._job.job_id if self._job is not None else None
+        return self._job.number if self._job is not None else None
+
+    @property
+    def job(self) -> OwnJob | None:
+        """The Slurm job, once it is submitted, by all that tells it from others."""
+        return self._job
 
     @property
     def is_ending(self) -> bool:
@@ -313,19 +208,21 @@ class SlurmPilot(DaskPilot):
         Raises
         ------
         PilotError
-            With what sbatch says, if it refuses.
+            With what sbatch says, if it refuses or cannot be understood.
         """
         self._scheduler, self._logs = scheduler, logs
         self.check_possible()
-        self._job = make_job(self.description, self.key, connection_file.resolve(), logs.resolve())
+        job = make_job(self.description, self.key, connection_file.resolve(), logs.resolve())
         try:
-            self._await(self._job.start())
-        except (RuntimeError, ValueError) as error:
-            raise PilotError(f"pilot '{self.name}': sbatch refused it: {_said(error)}") from error
+            self._await(job.start())
+        except PilotError as error:
+            raise PilotError(f"pilot '{self.name}': {error}") from error
+        self._job = job.own
         self.move(PilotState.PENDING, f"job {self.job_id}: waiting for Slurm")
 
     def _await(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_COMMAND_S)
+        # sbatch has a time limit of its own, and says more when that is over.
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(COMMAND_S + 10)
 
     def observe(self, joined: int, job: JobInfo | None, now: float) -> None:
         """Take note of how many workers there are and of what Slurm says."""
@@ -337,6 +234,9 @@ class SlurmPilot(DaskPilot):
             self._observe_unknown(joined, now)
             return
         self._unknown_since = None
+        if job.stranger:
+            self._disown(job)
+            return
         self.ends = job.ends
         self._job_ends = job.ended or job.state == "COMPLETING"
         if job.ended:
@@ -347,6 +247,16 @@ class SlurmPilot(DaskPilot):
             self.note(PilotState.PENDING, f"job {self.job_id}: {job.in_words}")
         else:
             self._observe_running(joined, now)
+
+    def _disown(self, job: JobInfo) -> None:
+        """Let go of a number that is another job's; `cancel` would find out as well."""
+        assert self._job is not None
+        own, self._job = self._job, None
+        self.move(
+            PilotState.FAILED,
+            f"job {own.number} is {job.name!r} of the user with uid {job.uid}, expected "
+            f"{own.name!r} of uid {os.geteuid()}, so it is left alone; {own.hint}",
+        )
 
     def _observe_unknown(self, joined: int, now: float) -> None:
         if joined:
@@ -403,8 +313,8 @@ class SlurmPilot(DaskPilot):
         self._cancel()
 
     def _cancel(self) -> None:
-        if self._job is not None and self._job.job_id:
-            subprocess.run(["scancel", self._job.job_id], capture_output=True, timeout=_COMMAND_S)
+        if self._job is not None:
+            cancel(self._job)
 
     def close(self) -> None:
         """Cancel the job."""
@@ -418,14 +328,6 @@ class SlurmPilot(DaskPilot):
         self._cancel()
         done = was_submitted and self._was_active
         self.move(PilotState.DONE if done else PilotState.CANCELED)
-
-
-def _said(error: Exception) -> str:
-    """Return what sbatch wrote to stderr, out of dask-jobqueue's account of it."""
-    text = str(error)
-    if "stderr:" in text:
-        text = text.split("stderr:")[1]
-    return " ".join(text.replace("sbatch: error:", "").split()) or "no reason given"
 
 
 def joined_by_pilot(workers: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -1,5 +1,7 @@
 """The time limit of a job: what is under way then goes elsewhere."""
 
+import re
+
 import pytest
 
 from pilotcut.pilots import PilotState
@@ -13,7 +15,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(180)]
 
 def test_a_task_that_its_time_limit_cuts_off_is_finished_by_another_pilot(short_lived):
     pilot = short_lived.pilots.pilots[0]
-    assert short_lived.future.result(150) == "pilotcut-brief, then steady"
+    result = short_lived.future.result(150)
+    assert re.fullmatch(r"pilotcut-brief-[0-9a-f]{8}, then steady", result)
     wait_until(lambda: pilot.state.final)  # dask is quicker than Slurm
     assert pilot.state is PilotState.DONE
     assert "reached its time limit" in pilot.reason
