@@ -37,7 +37,8 @@ demo: $(VENV)/.installed
 	    --pilots pilot_descriptions/laptop.yaml --run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 # What starts processes runs on one of the two (tests/conftest.py).
-# As root on Debian it also installs Slurm, for tests that skip where there is none.
+# As root on Debian it also installs Slurm and Chromium, for tests that skip where there is none;
+# with PILOTCUT_MUST_RUN=1 what can be installed must be (tests/kinds.py).
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadscope $(TEST_FLAGS)
 

@@ -1,11 +1,11 @@
 """A headless Chromium for tests: pages as a phone or a desktop shows them, in light and dark.
 
 Spoken to by the DevTools protocol over a pair of pipes, so no port is open and no driver needed.
-Installed like Slurm (`tests/slurm/testbed.py`): by root on Debian, else tests skip and say why.
+Installed like Slurm (`tests/slurm/testbed.py`): by root on Debian, else tests skip and say why;
+`kinds.py` says when they must not.
 """
 
 import base64
-import fcntl
 import json
 import os
 import select
@@ -15,11 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import apt
+
 #: What a page is looked at with: width, height, and pixels of the device for each of ours.
 PHONE = (390, 844, 2)
 DESKTOP = (1280, 900, 1)
 
-INSTALL_S = 600
 _ANSWER_S = 60
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -33,43 +34,11 @@ def why_not():
     """Return why there can be no browser here, after installing what is missing; or ''."""
     if find():
         return ""
-    if os.geteuid() != 0:
-        return "Chromium is not installed, and only root may: apt-get install chromium"
-    if shutil.which("apt-get") is None:
-        return "Chromium is not installed, and there is no apt-get to install it with"
-    try:
-        return _install()
-    except subprocess.TimeoutExpired:
-        return f"Chromium is not installed, and apt-get did not do it within {INSTALL_S} s"
-
-
-def _install():
-    """Install it, one process at a time; the others find it there."""
-    with (Path(tempfile.gettempdir()) / "pilotcut-apt-chromium.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if find():
-            return ""
-        for words in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-            done = _apt_get(*words)
-            if done.returncode:
-                return f"Chromium could not be installed: {' '.join(done.stderr.split())[-300:]}"
-    return ""
-
-
-def _apt_get(*words):
-    """Run apt-get, again where somebody else, who installs Slurm, has its lists."""
-    limit = time.monotonic() + INSTALL_S
-    while True:
-        done = subprocess.run(
-            ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words],
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_S,
-            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-        )
-        if "get lock" not in done.stderr or time.monotonic() > limit:
-            return done
-        time.sleep(5)
+    problem = apt.why_not()
+    if not problem:
+        with apt.alone():  # or another process of the tests has just done it
+            problem = "" if find() else apt.install("chromium")
+    return f"Chromium is not installed, and {problem}" if problem else ""
 
 
 class Browser:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import browser
+import kinds
 import pytest
 from hypothesis import settings
 
@@ -53,6 +54,11 @@ gc.set_threshold(50_000, 20, 20)
 
 # Drawing what nobody looks at would cost each scheduler a second.
 os.environ.setdefault("PILOTCUT_DASHBOARD", "off")
+
+
+def pytest_configure(config):
+    """Count tests by kind, and let them skip only where this machine cannot run them."""
+    config.pluginmanager.register(kinds)
 
 
 @pytest.hookimpl(optionalhook=True)

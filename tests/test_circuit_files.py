@@ -259,7 +259,7 @@ def test_a_path_that_is_no_circuit_file_is_one_line(tmp_path, name, said):
     assert str(error.value).startswith(f"{tmp_path / name}: {said}")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.unprivileged
 def test_a_file_without_rights_is_one_line(tmp_path):
     (tmp_path / "locked.qasm").touch(mode=0)
     with pytest.raises(CircuitFileError, match="cannot be read \\(Permission denied\\)"):

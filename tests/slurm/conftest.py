@@ -1,4 +1,4 @@
-"""One cluster for all tests here; without Slurm they skip, and say why."""
+"""One cluster for all tests here; without Slurm they skip, and say why (see `kinds.py`)."""
 
 import os
 import time
