@@ -35,7 +35,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
 from pilotcut.descriptions import PilotDescription
 from pilotcut.errors import PilotError
-from pilotcut.pilots import payload, team, versions
+from pilotcut.pilots import lineage, payload, team, versions
 from pilotcut.pilots.connection import Connection
 from pilotcut.pilots.layout import gpu_environment, node_layout
 from pilotcut.pilots.mpi_agent import take_streams
@@ -60,6 +60,11 @@ _SCHEDULER_CONFIG = {
     "distributed.comm.timeouts.tcp": "12s",
 }
 
+
+_WORKER_CONFIG = {
+    # A daemonic process may have no children, and tasks may start some.
+    "distributed.worker.daemon": False,
+}
 
 #: Least seconds between two messages of a client or a scheduler.
 SEND_S = 0.001
@@ -147,13 +152,39 @@ def _dashboard(scheduler: Scheduler) -> str:
     return f"http://{_LOOPBACK}:{scheduler.services['dashboard'].port}/status"
 
 
+class _Nurse(Nanny):
+    """A nanny that ends what the processes of its worker have left behind.
+
+    Attributes
+    ----------
+    mark
+        What all lives of the worker have above their own mark.
+    """
+
+    mark = ""
+    _life = ""
+
+    async def instantiate(self) -> Status:
+        """Start the worker's process, once nothing is left of the one before."""
+        if self.process is None or not self.process.is_alive():
+            if self._life:
+                await asyncio.to_thread(lineage.end_all, self._life)
+                if self.status in (Status.closing, Status.closed):
+                    return self.status
+            self._life = lineage.new_mark(self.mark)
+            for variables in (self.pre_spawn_env, self.env):
+                variables.update(lineage.marked(self._life))
+        return await super().instantiate()
+
+
 class _NannySet:
     """The workers of a node, each nursed by a nanny, which starts it again when it dies."""
 
     failure = ""
 
     def __init__(self, connection: Connection, config: dict[str, Any]) -> None:
-        self._nannies = _nannies(connection, config)
+        self._mark = lineage.new_mark()
+        self._nannies = _nannies(connection, config, self._mark)
 
     @property
     def is_running(self) -> bool:
@@ -175,7 +206,10 @@ class _NannySet:
     async def close(self) -> None:
         """End all workers."""
         closing = (nanny.close(timeout=_CLOSE_S) for nanny in self._nannies)
-        await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), 2 * _CLOSE_S)
+        try:
+            await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), 2 * _CLOSE_S)
+        finally:
+            await asyncio.to_thread(lineage.end_all, self._mark)
 
 
 def _workers_of(
@@ -188,7 +222,7 @@ def _workers_of(
             f"pilot '{config['pilot']}' is refused: {'; '.join(different)}; install the same "
             f"versions, or allow it with allow_version_mismatch"
         )
-    dask_settings(config)
+    dask_settings(config, **_WORKER_CONFIG)
     return RankSet(config, in_job) if config["ranks"] > 1 else _NannySet(connection, config)
 
 
@@ -245,11 +279,11 @@ async def _outlive(
             silent += 1
 
 
-def _nannies(connection: Connection, config: dict[str, Any]) -> list[Nanny]:
+def _nannies(connection: Connection, config: dict[str, Any], mark: str) -> list[_Nurse]:
     """Return the workers of this node, to be started."""
     first = int(os.environ.get("SLURM_PROCID", 0)) * len(config["resources"])
     nannies = [
-        Nanny(
+        _Nurse(
             connection.address,
             name=f"{config['pilot']}-{first + index}",
             resources=resources,
@@ -261,6 +295,7 @@ def _nannies(connection: Connection, config: dict[str, Any]) -> list[Nanny]:
     for index, nanny in enumerate(nannies):
         # What the process is started with: before numpy asks for threads, and Aer for GPUs.
         # dask's own setting would give way to variables that we happen to have.
+        nanny.mark = mark
         own = threads | config["env"] | gpu_environment(config, index)
         nanny.pre_spawn_env.update(own)
         nanny.env.update(own)
@@ -301,16 +336,18 @@ def _parent_ends(orders: IO[str]) -> asyncio.Event:
     return ended
 
 
-def _die_with(parent: int, scratch: str) -> None:
+def _die_with(parent: int, scratch: str, mark: str) -> None:
     """End the group if the parent died although something else holds our stdin open."""
     tick = threading.Event()
     while os.getppid() == parent:
         tick.wait(_PARENT_POLL_S)
-    _end(parent, scratch)
+    _end(parent, scratch, mark)
 
 
-def _end(parent: int, scratch: str) -> None:
-    """End the group of processes; a parent that died cannot remove its scratch itself."""
+def _end(parent: int, scratch: str, mark: str) -> None:
+    """End all that we started; a parent that died cannot remove its scratch itself."""
+    if mark:
+        lineage.end_all(mark)
     if os.getppid() != parent:
         shutil.rmtree(scratch, ignore_errors=True)
     if os.getpgrp() == os.getpid():  # a group of our own, see local.py
@@ -350,7 +387,8 @@ def main(argv: list[str]) -> None:
         _run_node(config)
         return
     serve = {"scheduler": _serve_scheduler, "workers": _serve_workers}[role]
-    ending = (os.getppid(), config["local_directory"])
+    # The mark that our parent gave us: nannies put others into our environment.
+    ending = (os.getppid(), config["local_directory"], os.environ.get(lineage.VARIABLE, ""))
     threading.Thread(target=_die_with, args=ending, daemon=True).start()
     try:
         asyncio.run(serve(config, *take_streams()))

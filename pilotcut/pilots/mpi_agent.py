@@ -3,8 +3,9 @@
     python -m mpi4py -m pilotcut.pilots.mpi_agent '{"pilot": ..., "connection": ..., ...}'
 
 Rank 0 is a worker of the manager's scheduler. It says ``ready`` on stdout once it has joined,
-and ``left`` when it leaves: when its stdin ends, or when the scheduler is gone. The others go
-with it. Everything else that is written goes to stderr, which is the pilot's log.
+with the process ids of all ranks, and ``left`` when it leaves: when its stdin ends, or when the
+scheduler is gone. The others go with it. Everything else that is written goes to stderr, which
+is the pilot's log.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,11 +42,12 @@ def main(argv: list[str]) -> None:
     if MPI.Query_thread() < MPI.THREAD_SERIALIZED:
         sys.exit("pilotcut: this MPI is not for threads, expected MPI_THREAD_SERIALIZED at least")
     team = Team(MPI.COMM_WORLD, config["pilot"])
+    pids = MPI.COMM_WORLD.allgather(os.getpid())
     if MPI.COMM_WORLD.Get_rank():
         answers.close()
         team.follow()
     else:
-        in_peace = asyncio.run(_lead(team, config, orders, answers))
+        in_peace = asyncio.run(_lead(team, config, orders, answers, pids))
         threading.Timer(_LEAVE_S, os._exit, args=(1,)).start()
         if not in_peace:  # the others were told as well, and have gone
             os._exit(1)
@@ -55,7 +58,9 @@ def main(argv: list[str]) -> None:
         os._exit(0)  # threads of tasks, if any are left, would be waited for
 
 
-async def _lead(team: Team, config: dict[str, Any], orders: IO[str], answers: IO[str]) -> bool:
+async def _lead(
+    team: Team, config: dict[str, Any], orders: IO[str], answers: IO[str], pids: Sequence[int]
+) -> bool:
     """Be a worker; return whether the other ranks are there still."""
     from distributed import Worker
 
@@ -65,6 +70,7 @@ async def _lead(team: Team, config: dict[str, Any], orders: IO[str], answers: IO
     loop, stop, signaled = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, signaled.set)
+    os.register_at_fork(after_in_child=_let_go_of_signals)
     threading.Thread(
         target=_hear, args=(orders, lambda: loop.call_soon_threadsafe(stop.set)), daemon=True
     ).start()
@@ -79,7 +85,7 @@ async def _lead(team: Team, config: dict[str, Any], orders: IO[str], answers: IO
     )
     try:
         await worker
-        print("ready", file=answers, flush=True)
+        print("ready", *pids, file=answers, flush=True)
         reasons = (stop.wait(), signaled.wait(), worker.finished())
         ends = [asyncio.ensure_future(reason) for reason in reasons]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -88,6 +94,13 @@ async def _lead(team: Team, config: dict[str, Any], orders: IO[str], answers: IO
             closing = worker.close(timeout=_CLOSE_S, executor_wait=False)
             await asyncio.wait_for(closing, 2 * _CLOSE_S)
     return not signaled.is_set()
+
+
+def _let_go_of_signals() -> None:
+    """Make a forked process end by SIGTERM, of which it would tell our loop instead."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _hear(orders: IO[str], on_end: Any) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import PilotError
+from pilotcut.pilots import lineage
 from pilotcut.pilots.payload import THREAD_VARIABLES
 
 _CLOSE_S = 5.0
@@ -30,6 +31,7 @@ class Agent:
         self.log = log
         self.on_exit: Callable[[str], None] = lambda reason: None
         self._is_ready = False
+        self._mark = lineage.new_mark()
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         with log.open("ab") as stderr:
             self.process = subprocess.Popen(
@@ -37,7 +39,7 @@ class Agent:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=env,
+                env=env | lineage.marked(self._mark),
                 text=True,
                 # A group of its own: the agent can end its workers at one blow, and
                 # Ctrl-C in the terminal reaches us only.
@@ -54,6 +56,7 @@ class Agent:
         self._kill_group()  # of an agent that was killed, workers may be left
         code = self.process.wait()
         self.on_exit(f"{self.log.stem} ended by itself (exit status {code}), log in {self.log}")
+        lineage.end_all(self._mark)  # what tasks have started outside of the group
 
     def say(self, line: str) -> None:
         """Send a line; an agent that is gone is noticed by `hear`."""
@@ -95,6 +98,7 @@ class Agent:
         except subprocess.TimeoutExpired:
             self._kill_group()
             self.process.wait()
+            lineage.end_all(self._mark)
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):

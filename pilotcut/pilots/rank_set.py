@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import PilotError, TaskError
+from pilotcut.pilots import lineage
 from pilotcut.pilots.payload import THREAD_VARIABLES
 from pilotcut.pilots.ranks import DIRECTORY_VARIABLE, launcher
 from pilotcut.pilots.team import failure_mark
@@ -32,6 +33,8 @@ _LEAVE_S, _TERM_S = 3.0, 1.0
 #: before the pilot is given up. What a failed task ends counts as neither.
 MOST_FAILED_STARTS, MOST_SHORT_LIVES, _SHORT_S = 3, 10, 60.0
 _PAUSE_S = 1.0
+#: How often ranks on this machine are looked at.
+_LOOK_S = 0.5
 
 
 class RankSet:
@@ -58,6 +61,8 @@ class RankSet:
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._is_closing = False
+        self._lineage = lineage.new_mark()
+        self._pids: list[int] = []
 
     @property
     def is_running(self) -> bool:
@@ -87,11 +92,12 @@ class RankSet:
             *command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=rank_environment(self._config, self._in_job),
+            env=rank_environment(self._config, self._in_job) | lineage.marked(self._lineage),
         )
         assert process.stdin is not None
         process.stdin.write(b"stay\n")
         try:
+            self._pids = []
             return await asyncio.wait_for(self._hear("ready", process), _JOIN_S)
         except TimeoutError:
             await self._end(process)
@@ -101,7 +107,9 @@ class RankSet:
         """Return whether rank 0 says a word before all ranks have ended."""
         assert process.stdout is not None
         async for line in process.stdout:
-            if line.strip() == word.encode():
+            first, *pids = line.split() or [b""]
+            if first == word.encode():
+                self._pids = [*map(int, pids)] or self._pids
                 return True
             sys.stderr.write(line.decode(errors="replace"))  # the launcher's own words
         return False
@@ -146,10 +154,24 @@ class RankSet:
         assert process is not None
         assert process.stdin is not None
         farewell = asyncio.create_task(self._hear("left", process))
+        watch = asyncio.create_task(self._watch_ranks())
         status = await process.wait()
+        watch.cancel()
         process.stdin.close()
         await asyncio.wait([farewell], timeout=_TERM_S)
+        await self._end_offspring()
         return farewell.done() and farewell.result(), status
+
+    async def _watch_ranks(self) -> None:
+        """End what keeps the launcher from ending when a rank has died.
+
+        It waits for the pipes of a rank to close, which processes that a task has started hold
+        open. On the nodes of a job that is not our doing: Slurm waits for the ranks themselves.
+        """
+        while not any(map(lineage.is_gone, self._pids)) or self._in_job:
+            await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_TERM_S)
+        await self._end_offspring()
 
     def _tell(self, text: str) -> None:
         print(f"pilotcut: pilot '{self._config['pilot']}': {text}", file=sys.stderr, flush=True)
@@ -162,6 +184,11 @@ class RankSet:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+        await self._end_offspring()
+
+    async def _end_offspring(self) -> None:
+        """End what ranks that are gone have left on this node; srun does it on the others."""
+        await asyncio.to_thread(lineage.end_all, self._lineage)
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
