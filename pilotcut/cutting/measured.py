@@ -1,0 +1,32 @@
+"""Which qubits the final measurements of a circuit were of, where it came with some.
+
+A plan has no measurements; a circuit from a file may have had them, of some qubits only or into
+bits of other numbers. Its metadata say so under `MEASURED`: that is what survives copies, bound
+parameters, files and transpilation.
+"""
+
+from __future__ import annotations
+
+from qiskit.circuit import QuantumCircuit
+
+#: Key of a circuit's metadata: the qubits that are measured, of bit 0 first.
+MEASURED = "pilotcut.measured"
+
+
+def measured_qubits(circuit: QuantumCircuit) -> tuple[int, ...] | None:
+    """Return the qubits whose bits an outcome has, bit 0 first; None for all in their order.
+
+    Examples
+    --------
+    >>> measured_qubits(QuantumCircuit(2, metadata={MEASURED: [1, 0]}))
+    (1, 0)
+    """
+    found = (circuit.metadata or {}).get(MEASURED)
+    if not isinstance(found, (list, tuple)) or not found:
+        return None
+    layout = circuit.layout
+    if layout is not None:  # transpiled since: the numbers are of its qubits before
+        places = layout.final_index_layout(filter_ancillas=False)
+        found = [places[q] for q in found if q in range(len(places))]
+    fits = all(q in range(circuit.num_qubits) for q in found) and len(set(found)) == len(found)
+    return tuple(found) if fits else None
