@@ -61,9 +61,14 @@ _SCHEDULER_CONFIG = {
 }
 
 
-_WORKER_CONFIG = {
+WORKER_CONFIG = {
     # A daemonic process may have no children, and tasks may start some.
     "distributed.worker.daemon": False,
+    # Results are fetched at once, so there is nothing to spill; and a paused worker would wait
+    # for ever for memory that a task keeps on purpose.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
 }
 
 #: Least seconds between two messages of a client or a scheduler.
@@ -222,7 +227,7 @@ def _workers_of(
             f"pilot '{config['pilot']}' is refused: {'; '.join(different)}; install the same "
             f"versions, or allow it with allow_version_mismatch"
         )
-    dask_settings(config, **_WORKER_CONFIG)
+    dask_settings(config, **WORKER_CONFIG)
     return RankSet(config, in_job) if config["ranks"] > 1 else _NannySet(connection, config)
 
 

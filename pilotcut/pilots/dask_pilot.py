@@ -12,9 +12,11 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pilotcut.descriptions import PilotDescription
+from pilotcut.pilots.failures import words_of
 from pilotcut.pilots.payload import Call, Loss, Report, pack_call, unpack_outcome
 from pilotcut.pilots.pilot import Pilot, PilotState
 from pilotcut.pilots.team import take_last_words
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 THREADS = "threads"
 
 _LARGE_BYTES = 1_000_000
+#: dask's word for workers that their nanny has ended for their memory, and how often that is
+#: looked for.
+_OVER, _LOOKS, _LOOK_S = "worker-restart-memory", 10, 0.05
 
 
 class DaskPilot(Pilot):
@@ -90,7 +95,7 @@ class DaskPilot(Pilot):
             future = self._submit(key, calls)
             asyncio.run_coroutine_threadsafe(self._follow(key, future), self._loop)
         except Exception as error:
-            self._report(key, Loss(f"dask refused the task: {error!r}"))
+            self._report(key, Loss(f"dask refused the task: {words_of(error)}"))
 
     def _submit(self, key: str, calls: Sequence[Call]) -> Any:
         import dask
@@ -127,14 +132,47 @@ class DaskPilot(Pilot):
 
     async def _loss(self, error: Exception) -> Loss:
         await asyncio.sleep(self.loss_patience_s)
-        return Loss(self._in_words(error), preempted=self.is_ending)
-
-    def _in_words(self, error: Exception) -> str:
         if type(error).__name__ != "KilledWorker":
-            return f"the task was lost: {error!r}"
-        if self.description.ranks > 1:
-            return f"a rank of pilot '{self.name}' died while all held the task"
-        return "the worker died while it held the task"
+            return Loss(f"the task was lost: {words_of(error)}", preempted=self.is_ending)
+        d = self.description
+        advice, held = "", "the worker died while it held the task"
+        if d.ranks > 1:
+            held = f"a rank of pilot '{self.name}' died while all held the task"
+        elif d.memory_bytes is not None:
+            limit = (
+                f"the {d.memory_bytes // d.processes_per_node} bytes that a worker of pilot "
+                f"'{self.name}' may take (memory_per_node is '{d.memory_per_node}', "
+                f"workers_per_node is {d.workers_per_node})"
+            )
+            if await self._is_over_limit(error.last_worker.address):  # type: ignore[attr-defined]
+                held = f"its worker was ended for taking more than {limit}"
+                advice = (
+                    "give the pilot more memory_per_node or fewer workers_per_node, or let the "
+                    "task take less"
+                )
+            else:
+                held += f", perhaps for more than {limit}"
+        return Loss(held + self._log_in_words(), preempted=self.is_ending, advice=advice)
+
+    async def _is_over_limit(self, worker: str) -> bool:
+        """Return whether its nanny has ended a worker for its memory; word of that may be late."""
+        scheduler: Any = self._client.scheduler
+        for _ in range(_LOOKS):
+            with contextlib.suppress(Exception):  # of a scheduler that goes as well
+                events = await asyncio.wait_for(scheduler.events(topic=_OVER), 1.0)
+                if any(event["worker"] == worker for _, event in events):
+                    return True
+            await asyncio.sleep(_LOOK_S)
+        return False
+
+    @property
+    def log(self) -> Path:
+        """Where the workers' output goes, if they were not started by hand."""
+        assert self._scheduler is not None
+        return self._scheduler.home / "logs" / f"{self.key}.log"
+
+    def _log_in_words(self) -> str:
+        return f", log in {self.log}" if self.log.exists() else ""
 
     def _last_words(self, key: str) -> Report | None:
         """Return how a call ended whose ranks have ended themselves over it."""

@@ -64,7 +64,7 @@ async def _lead(
     """Be a worker; return whether the other ranks are there still."""
     from distributed import Worker
 
-    from pilotcut.pilots.agent import dask_settings, worker_settings
+    from pilotcut.pilots.agent import WORKER_CONFIG, dask_settings, worker_settings
     from pilotcut.pilots.connection import Connection
 
     loop, stop, signaled = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
@@ -74,7 +74,7 @@ async def _lead(
     threading.Thread(
         target=_hear, args=(orders, lambda: loop.call_soon_threadsafe(stop.set)), daemon=True
     ).start()
-    dask_settings(config, **_QUIET)
+    dask_settings(config, **WORKER_CONFIG, **_QUIET)
     team.lead()
     connection = Connection.read(Path(config["connection"]))
     worker = Worker(

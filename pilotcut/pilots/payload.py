@@ -68,10 +68,13 @@ class Loss:
         In words.
     preempted
         Whether the whole pilot went, which is no fault of the call.
+    advice
+        What to do about it, where that is known.
     """
 
     reason: str
     preempted: bool = False
+    advice: str = ""
 
 
 #: What a pilot reports for the calls of one launch.

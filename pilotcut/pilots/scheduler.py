@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots.connection import Connection
+from pilotcut.pilots.failures import words_of
 from pilotcut.pilots.process import Agent, agent_command, environment
 
 if TYPE_CHECKING:
@@ -106,8 +107,20 @@ class SchedulerLink:
         from pilotcut.pilots.agent import SharedObject
 
         if not self.is_alive:
-            raise PilotError("nothing can be shared: the scheduler has ended")
-        self.client.register_plugin(SharedObject(key, blob), name=key)
+            raise PilotError(self._cannot_share())
+        try:
+            self.client.register_plugin(SharedObject(key, blob), name=key)
+        except Exception as error:  # dask's CommClosedError, an OSError, and whatever else it has
+            is_gone = isinstance(error, OSError) or not self.is_alive
+            told = self._cannot_share() if is_gone else f"nothing can be shared: {words_of(error)}"
+            raise PilotError(told) from error
+
+    def _cannot_share(self) -> str:
+        log = self.home / "logs" / "scheduler.log"
+        return (
+            "nothing can be shared: the scheduler of the pilots has ended"
+            f"{f', log in {log}' if log.exists() else ''}; start the pilots anew"
+        )
 
     def unshare(self, key: str) -> None:
         """Drop the shared object `key` from every worker."""

@@ -592,8 +592,8 @@ class TaskManager(Live):
             self._quarantined.add(mark)
             self._fail(record, TaskError(
                 f"task '{record.name}' is quarantined (fingerprint {mark}): {record.kills} workers "
-                f"died while they ran it alone, the last time because {loss.reason}; look for what "
-                f"ends or exhausts their process"
+                f"died while they ran it alone, the last time because {loss.reason}; "
+                f"{loss.advice or 'look for what ends or exhausts their process'}"
             ))  # fmt: skip
         elif times <= budget:
             self._tell(record, loss.reason)
@@ -602,6 +602,7 @@ class TaskManager(Live):
             self._fail(record, TaskError(
                 f"task '{record.name}' was lost {times} time{'s' if times > 1 else ''} "
                 f"({name} is {budget}), the last time because {loss.reason}"
+                f"{'; ' if loss.advice else ''}{loss.advice}"
             ))  # fmt: skip
 
     def _on_outcome(self, record: Record, outcome: Outcome, pilot: str) -> None:
