@@ -118,7 +118,8 @@ def _options(
     # One thread a process unless the user or the pilot says otherwise: two processes that
     # each take all cores slow each other down tenfold. Set before numpy is imported.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+        if not os.environ.get(name, "").strip():
+            os.environ[name] = "1"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pilotcut.cli_running import note
+from pilotcut.environment import whole_number
 from pilotcut.errors import UserError
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _this_node(
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     count = gpus if gpus is not None else len([g for g in visible.split(",") if g])
-    cores = int(os.environ.get("SLURM_CPUS_ON_NODE", len(os.sched_getaffinity(0))))
+    cores = whole_number("SLURM_CPUS_ON_NODE", len(os.sched_getaffinity(0)), least=1)
     job = os.environ.get("SLURM_JOB_ID")
     called = name or (f"job-{job}" if job else f"process-{os.getpid()}")
     each = workers or max(1, cores // threads)

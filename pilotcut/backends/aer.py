@@ -8,7 +8,6 @@ and each has all its shots.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from qiskit.result import Result
 from qiskit.transpiler.preset_passmanagers.common import generate_translation_passmanager
 from qiskit_aer import AerSimulator
 
+from pilotcut import environment
 from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
 from pilotcut.backends.counts import bits_of, covariances, parities
 from pilotcut.backends.outcomes import Tally
@@ -61,7 +61,7 @@ class AerBackend:
         threads: int | None = None,
         pack_qubits: int = PACK_QUBITS,
     ) -> None:
-        threads = threads or int(os.environ.get("OMP_NUM_THREADS", "1"))
+        threads = threads or environment.threads()
         available = AerSimulator().available_devices()
         if device not in available:
             raise UserError(

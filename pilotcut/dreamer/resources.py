@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from pilotcut import environment
 from pilotcut.descriptions import PilotDescription
 
 #: Memory that a worker takes before it simulates anything: Python, Qiskit and torch.
@@ -100,7 +101,7 @@ def here() -> Resources:
     return Resources(
         machine=machine(),
         cores=len(os.sched_getaffinity(0)),
-        threads=int(os.environ.get("OMP_NUM_THREADS", "1")),
+        threads=environment.threads(),
         slots=1,
         slots_per_node=1,
         memory_bytes=memory_limit(),

@@ -34,7 +34,8 @@ from distributed.core import rpc
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
 from pilotcut.descriptions import PilotDescription
-from pilotcut.errors import PilotError
+from pilotcut.environment import whole_number
+from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots import lineage, payload, team, versions
 from pilotcut.pilots.connection import Connection
 from pilotcut.pilots.layout import gpu_environment, node_layout
@@ -286,7 +287,7 @@ async def _outlive(
 
 def _nannies(connection: Connection, config: dict[str, Any], mark: str) -> list[_Nurse]:
     """Return the workers of this node, to be started."""
-    first = int(os.environ.get("SLURM_PROCID", 0)) * len(config["resources"])
+    first = whole_number("SLURM_PROCID", 0) * len(config["resources"])
     nannies = [
         _Nurse(
             connection.address,
@@ -380,7 +381,7 @@ def _run_node(config: dict[str, Any]) -> None:
     """Serve in a job; what goes wrong is one line in its log."""
     try:
         asyncio.run(_serve_node(config))
-    except (PilotError, OSError, TimeoutError, RuntimeError) as error:
+    except (PilotError, UserError, OSError, TimeoutError, RuntimeError) as error:
         print(f"pilotcut: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
 

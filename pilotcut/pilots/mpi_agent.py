@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from pilotcut.environment import whole_number
 from pilotcut.pilots.team import Team
 
 #: dask looks at its worker a hundred times a second, which would take 2 % of a core.
@@ -134,8 +135,8 @@ def _keep_to_own_gpus(config: dict[str, Any]) -> None:
     if config["gpus"]:
         from pilotcut.pilots.layout import gpu_environment
 
-        local = next((os.environ[name] for name in _LOCAL_RANK if name in os.environ), "0")
-        os.environ.update(gpu_environment(config, int(local)))
+        name = next((name for name in _LOCAL_RANK if os.environ.get(name)), _LOCAL_RANK[0])
+        os.environ.update(gpu_environment(config, whole_number(name, 0)))
 
 
 if __name__ == "__main__":
