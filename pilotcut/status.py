@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pilotcut.descriptions.reading import load_yaml
 from pilotcut.errors import UserError
 from pilotcut.pilots import roster
 from pilotcut.tasks.waiting import FILE_NAME as WAITING
@@ -431,7 +432,7 @@ def _changed(path: Path) -> int:
 
 def _epochs_asked(run_dir: Path) -> int | None:
     try:
-        found = yaml.safe_load((run_dir / "config.yaml").read_bytes())
+        found = load_yaml((run_dir / "config.yaml").read_bytes())
     except (OSError, ValueError, yaml.YAMLError):
         return None
     asked = _number(found, "epochs") if isinstance(found, dict) else None

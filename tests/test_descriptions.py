@@ -238,7 +238,7 @@ def test_whatever_stands_in_a_file_no_other_exception_than_ours_gets_out(tmp_pat
 @pytest.mark.parametrize("text", ["pilots: 2026-99-99", "pilots: " + "[" * 5000, "pilots: \0"])
 def test_text_that_is_hard_on_the_yaml_reader_is_refused_in_one_line(tmp_path, text):
     (told,) = faults_of(tmp_path, text)
-    assert "not valid YAML: " in told
+    assert "not valid YAML: " in told or "is nested too deeply" in told
 
 
 def test_more_threads_than_cores_is_noted_and_not_refused():

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -39,6 +40,13 @@ from pilotcut.descriptions.pilot_quantum import translate
 from pilotcut.descriptions.qpu import QpuDescription
 from pilotcut.descriptions.reading import read_entries
 from pilotcut.errors import DescriptionError
+
+#: Most pilots that one manager has, and most workers, ranks, nodes or cores of a node of one.
+MOST_PILOTS, MOST_SLOTS = 1000, 2**16
+TOO_MANY = (
+    f"more than {MOST_PILOTS} pilots are described, expected at most so many; give each of them "
+    f"more workers instead"
+)
 
 _METHOD = re.compile(r"[a-z0-9_]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -178,9 +186,10 @@ class PilotDescription(_Frozen):
             return data
         if is_count(ranks) and ranks > 1:
             if cores is None and is_count(nodes):
-                data["cores_per_node"] = threads * -(-ranks // nodes)
+                data["cores_per_node"] = min(MOST_SLOTS, threads * -(-ranks // nodes))
         elif cores is None and (workers is None or is_count(workers)):
-            data["cores_per_node"] = threads * (workers or 1)
+            if threads * (workers or 1) <= MOST_SLOTS:  # else `workers_per_node` is the fault
+                data["cores_per_node"] = threads * (workers or 1)
         elif workers is None and is_count(cores):
             data["workers_per_node"] = max(1, cores // threads)
         return {key: value for key, value in data.items() if value is not None}
@@ -220,7 +229,17 @@ class PilotDescription(_Frozen):
         resource = info.data.get("resource")
         if value > 1 and resource in ("inprocess", "local"):
             raise misfit(f"1, for resource {resource} is this machine")
-        return value
+        return _demand(value, value <= MOST_SLOTS, f"at most {MOST_SLOTS}")
+
+    @field_validator("cores_per_node")
+    @classmethod
+    def _exist(cls, value: int) -> int:
+        return _demand(value, value <= MOST_SLOTS, f"at most {MOST_SLOTS}")
+
+    @field_validator("count")
+    @classmethod
+    def _few_enough(cls, value: int) -> int:
+        return _demand(value, value <= MOST_PILOTS, f"at most {MOST_PILOTS}")
 
     @field_validator("threads_per_worker")
     @classmethod
@@ -234,7 +253,12 @@ class PilotDescription(_Frozen):
     @classmethod
     def _workers_fit(cls, value: int, info: ValidationInfo) -> int:
         cores, threads = info.data.get("cores_per_node"), info.data.get("threads_per_worker")
-        if cores and threads and value * threads > cores:
+        if cores is None:
+            return value
+        nodes = info.data.get("nodes", 1)
+        most = MOST_SLOTS // nodes
+        _demand(value, value <= most, f"at most {most}, with nodes {nodes}")
+        if threads and value * threads > cores:
             raise misfit(
                 f"at most {cores // threads}: cores_per_node is {cores} "
                 f"and threads_per_worker is {threads}"
@@ -245,6 +269,7 @@ class PilotDescription(_Frozen):
     @classmethod
     def _ranks_fit(cls, value: int, info: ValidationInfo) -> int:
         given = info.data
+        _demand(value, value <= MOST_SLOTS, f"at most {MOST_SLOTS}")
         if value == 1 or not {"resource", "nodes", *_LAYOUT} <= given.keys():
             return value
         if given["resource"] == "inprocess":
@@ -345,8 +370,12 @@ def load_descriptions(path: str | os.PathLike[str]) -> tuple[PilotDescription, .
         With one line for every fault of the file.
     """
     entries, faults = read_entries(path)
-    described = [pilot for i, entry in enumerate(entries) for pilot in _parse(entry, i, faults)]
-    faults += _duplicates(described)
+    described: list[PilotDescription] = []
+    for i, entry in enumerate(entries):
+        described += _parse(entry, i, faults)
+        if len(described) > MOST_PILOTS:
+            raise DescriptionError(f"{path}: {TOO_MANY}")
+    faults += duplicates(described)
     if faults:
         raise DescriptionError([f"{path}: {fault}" for fault in faults])
     return tuple(described)
@@ -451,10 +480,10 @@ _KNOWN = {
 }
 
 
-def _duplicates(pilots: Sequence[PilotDescription]) -> list[str]:
-    names = [pilot.name for pilot in pilots]
+def duplicates(pilots: Sequence[PilotDescription]) -> list[str]:
+    """Return a line for each name that several pilots have."""
     return [
-        f"pilot '{name}': name is given {names.count(name)} times, expected different names"
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
+        f"pilot '{name}': name is given {times} times, expected different names"
+        for name, times in Counter(pilot.name for pilot in pilots).items()
+        if times > 1
     ]

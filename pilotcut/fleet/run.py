@@ -21,6 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 import yaml
 
+from pilotcut.descriptions.reading import load_yaml
 from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.fleet.config import FleetConfig
 from pilotcut.fleet.fleet import OnPilots, facts_of, jobs_of, load_fleet
@@ -145,7 +146,7 @@ class FleetRun:
             If there is none.
         """
         try:
-            return FleetConfig.of(yaml.safe_load(self.config_file.read_text(encoding="utf-8")))
+            return FleetConfig.of(load_yaml(self.config_file.read_text(encoding="utf-8")))
         except (OSError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
             raise self._fault(
                 f"holds no training on a fleet ({one_line(error)}), expected the --run-dir of "

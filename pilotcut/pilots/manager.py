@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pilotcut.descriptions import PilotDescription, load_descriptions, notes
+from pilotcut.descriptions.pilot import MOST_PILOTS, TOO_MANY, duplicates
 from pilotcut.errors import PilotError, UserError
 from pilotcut.live import Live
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
@@ -451,7 +452,8 @@ def _pilot_of(description: PilotDescription, generation: int) -> Pilot:
 def _refuse_unavailable(descriptions: Sequence[PilotDescription]) -> None:
     if not descriptions:
         raise UserError("no pilot is described, expected at least one")
-    names = [description.name for description in descriptions]
+    if len(descriptions) > MOST_PILOTS:
+        raise UserError(TOO_MANY)
     faults = [
         f"pilot '{d.name}': backend is {d.backend.device} with method {d.backend.method}, expected "
         "CPU and automatic in this process; use resource: local"
@@ -459,10 +461,6 @@ def _refuse_unavailable(descriptions: Sequence[PilotDescription]) -> None:
         if d.resource == "inprocess"
         and (d.backend.device, d.backend.method) != ("CPU", "automatic")
     ]
-    faults += [
-        f"pilot '{name}': name is given {names.count(name)} times, expected different names"
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
-    ]
+    faults += duplicates(descriptions)
     if faults:
         raise UserError(faults)

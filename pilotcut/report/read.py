@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from pilotcut.descriptions.reading import load_yaml
 from pilotcut.errors import RunDirectoryError
 from pilotcut.report.devices import DeviceRecords, DeviceShare, Moved
 from pilotcut.report.numbers import number
@@ -295,7 +296,7 @@ class _Reader:
         if content is None:
             return {}
         try:
-            found = yaml.safe_load(content)
+            found = load_yaml(content)
         except (yaml.YAMLError, UnicodeDecodeError):
             found = None
         if not isinstance(found, dict):

@@ -29,6 +29,7 @@ import torch
 import yaml
 
 from pilotcut.cutting.placement import Placement, WireCut
+from pilotcut.descriptions.reading import load_yaml
 from pilotcut.errors import RunDirectoryError
 from pilotcut.trace import JsonLines, mend, read_jsonl
 from pilotcut.training.config import TrainingConfig, settled
@@ -173,7 +174,7 @@ class RunDirectory:
         """
         self.check(resume=True)
         try:
-            found = yaml.safe_load(self.config.read_bytes())
+            found = load_yaml(self.config.read_bytes())
         except OSError as error:
             raise self.damaged_settings(error.strerror or "an error") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
