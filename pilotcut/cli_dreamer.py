@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pilotcut.amounts import whole
 from pilotcut.cli_running import note
 from pilotcut.errors import UserError
 
@@ -269,7 +270,7 @@ def _print_recommendation(found: Recommendation) -> None:
     for name in (*names, ""):
         table.add_column(name, justify="left" if name in ("widths", "") else "right")
     for line in found.lines:
-        row = [str(line.cuts), _widths(line), f"{line.variants}", f"{line.overhead:.4g}"]
+        row = [str(line.cuts), _widths(line), whole(line.variants), f"{line.overhead:.4g}"]
         row += [f"{line.shots}", f"{line.error:.2g}"] if shots else []
         row += _on_devices(line) if noisy else [readable(line.memory_bytes), *_times(line)]
         row.append("recommended" if line is found.chosen else "" if line.feasible else "cannot run")

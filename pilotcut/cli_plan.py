@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pilotcut.amounts import in_json, short_number
 from pilotcut.cli_running import note
 
 if TYPE_CHECKING:
@@ -76,14 +76,12 @@ def plan(
 def summary_of(compiled: CutPlan) -> dict[str, Any]:
     """Return a plan in the words of JSON.
 
-    Numbers that would not fit there (an infinite overhead), or that nobody can count
-    (subexperiments of a plan with too many variants to run), are None.
+    Numbers that are beyond floats, and the subexperiments of a plan with too many variants to run,
+    are None.
     """
     from pilotcut.cutting.plan import MOST_VARIANTS
 
-    # To count subexperiments all variants are listed, and nobody waits for those of 30 cuts.
     runs = compiled.num_variants <= MOST_VARIANTS
-    overhead = compiled.sampling_overhead
     return {
         "qubits": compiled.num_qubits,
         "labels": list(compiled.labels),
@@ -91,9 +89,9 @@ def summary_of(compiled: CutPlan) -> dict[str, Any]:
         "fragments": [_fragment(fragment, runs) for fragment in compiled.fragments],
         "bonds": [_bond(compiled, bond) for bond in compiled.bonds],
         "cuts": compiled.num_cuts,
-        "variants": compiled.num_variants,
+        "variants": in_json(compiled.num_variants),
         "subexperiments": compiled.num_subexperiments if runs else None,
-        "sampling_overhead": overhead if math.isfinite(overhead) else None,
+        "sampling_overhead": in_json(compiled.sampling_overhead),
     }
 
 
@@ -103,7 +101,7 @@ def _fragment(fragment: Fragment, runs: bool) -> dict[str, Any]:
         "qubits": sorted(set(fragment.qubits)),
         "width": fragment.width,
         "sites": len(fragment.sites),
-        "variants": fragment.num_variants,
+        "variants": in_json(fragment.num_variants),
         "subexperiments": fragment.num_subexperiments if runs else None,
     }
 
@@ -182,6 +180,4 @@ def _cuts_table(bonds: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _number(number: int | None) -> str:
-    from pilotcut.drawing import short_number
-
     return "too many" if number is None else short_number(number)

@@ -18,6 +18,7 @@ from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pilotcut.amounts import short_number
 from pilotcut.cutting.fragment import Fragment, Placed
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import DrawingError
@@ -526,11 +527,6 @@ def _described(fragment: Fragment) -> str:
     noun = "qubit" if len(qubits) == 1 else "qubits"
     variants = counted(short_number(fragment.num_variants), "variant")
     return f"{noun} {ranges_of(qubits)}: {counted(len(fragment.sites), 'site')}, {variants}"
-
-
-def short_number(number: int) -> str:
-    """Return a whole number, of a large one its power of ten."""
-    return str(number) if number < 10**7 else f"about 10^{len(str(number)) - 1}"
 
 
 def ranges_of(numbers: Sequence[int], most: int = 24) -> str:

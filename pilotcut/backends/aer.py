@@ -145,8 +145,8 @@ class AerBackend:
         if draft.circuit.num_qubits > most:
             raise CutError(
                 f"fragment {fragment.label} needs {draft.circuit.num_qubits} qubits with its "
-                f"ancillas, but Aer on this machine simulates at most {most}; cut it narrower: "
-                f"more cuts, or max_width={most - np.count_nonzero(template.measured)}"
+                f"ancillas, but Aer on this machine simulates at most {most}; "
+                f"{_way_to_fit(fragment.width, np.count_nonzero(template.measured), most)}"
             )
         return Packable(replace(draft, circuit=self._translate.run(draft.circuit)))
 
@@ -175,6 +175,14 @@ class AerBackend:
         return self._simulator.run(
             circuits, parameter_binds=binds, shots=shots, seed_simulator=seed
         ).result()
+
+
+def _way_to_fit(width: int, ancillas: int, most: int) -> str:
+    """Return how a circuit is cut so that a fragment fits with an ancilla for each measured cut."""
+    if width > ancillas and most > ancillas:
+        return f"cut it narrower: more cuts, or max_width={most - ancillas}"
+    # A fragment of that width has room for some.
+    return f"its cuts take {ancillas} of them: cut it less, or max_width={max(1, 4 * most // 5)}"
 
 
 @dataclass(frozen=True)

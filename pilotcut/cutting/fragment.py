@@ -16,6 +16,7 @@ from math import prod
 import numpy as np
 from qiskit.quantum_info import PauliList
 
+from pilotcut.amounts import whole
 from pilotcut.cutting.basis import (
     JointOperation,
     LocalOperation,
@@ -229,7 +230,13 @@ class Fragment:
     @cached_property
     def num_subexperiments(self) -> int:
         """Number of circuits that one parameter set needs."""
-        return sum(len(template.variants) for template in self.templates)
+        if self.listed is not None:
+            return sum(len(template.variants) for template in self.templates)
+        # Counted, not listed: those of 30 cuts would fill any memory.
+        quiet = prod(sum(not op.measured for op in site.operations) for site in self.sites)
+        return sum(
+            self.num_variants - (0 if self._observes(members) else quiet) for members in self.groups
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -252,7 +259,7 @@ class Fragment:
     def __repr__(self) -> str:
         return (
             f"Fragment({self.label}: {self.width} wires, {len(self.sites)} sites, "
-            f"{self.num_variants} variants, {len(self.observables)} sub-observables)"
+            f"{whole(self.num_variants)} variants, {len(self.observables)} sub-observables)"
         )
 
 

@@ -69,11 +69,17 @@ def placement_of(
     placement = labels if isinstance(labels, Placement) else Placement(tuple(map(str, labels)))
     if len(placement.labels) != program.num_qubits:
         raise CutError(
-            f"labels '{''.join(placement.labels)}' name {len(placement.labels)} qubits, expected "
+            f"labels '{told(placement.labels)}' name {len(placement.labels)} qubits, expected "
             f"{program.num_qubits}, one letter a qubit; label 0 is qubit 0"
         )
     _check_wire_cuts(placement, program)
     return placement
+
+
+def told(labels: Sequence[str], most: int = 60) -> str:
+    """Return labels as one word of a message, on one line and not for ever."""
+    word = "".join(c if c.isprintable() else "?" for label in labels for c in label)
+    return word if len(word) <= most else f"{word[: most - 1]}…"
 
 
 def _check_wire_cuts(placement: Placement, program: Program) -> None:

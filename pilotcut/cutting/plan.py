@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
@@ -17,16 +17,31 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import PauliList
 
+from pilotcut.amounts import digits, whole
+from pilotcut.cutting.binding import Binding
 from pilotcut.cutting.builder import Builder
 from pilotcut.cutting.fragment import Bond, Fragment, Placed
+from pilotcut.cutting.measured import measured_qubits
 from pilotcut.cutting.observables import Observables, pauli_terms
-from pilotcut.cutting.placement import Placement, placement_of
-from pilotcut.cutting.program import Binding, Program, read_circuit
+from pilotcut.cutting.placement import Placement, placement_of, told
+from pilotcut.cutting.program import Program, read_circuit
 from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError
 
 #: Plans with more variants are not run: they would not end, and often not fit in memory.
 MOST_VARIANTS = 10**6
+
+#: Standard errors grow with the root of the overhead; their squares must fit a float.
+MOST_OVERHEAD = 1e150
+
+#: A plan's repr is one line of at most so many letters.
+MOST_LETTERS = 200
+
+#: Qubits of a circuit that is surely run without cuts: its state has 256 MiB.
+WIDEST = 24
+
+#: A refusal looks for a better width only where that takes no more than a second or two.
+_MOST_SOUGHT = 64
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,8 @@ class CutPlan:
         Whether parallel gates between two labels are cut as one.
     layout
         Where the circuit's gates and cuts stand, for those who show the plan.
+    measured
+        The qubits whose bits an outcome has, bit 0 first; None for all in their order.
     """
 
     program: Program
@@ -64,6 +81,7 @@ class CutPlan:
     term_index: np.ndarray = field(repr=False)
     joint_cuts: bool = False
     layout: tuple[Placed, ...] = field(default=(), repr=False)
+    measured: tuple[int, ...] | None = None
 
     @property
     def num_qubits(self) -> int:
@@ -115,11 +133,17 @@ class CutPlan:
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def __repr__(self) -> str:
-        widths = ", ".join(map(str, self.widths))
+        text = self._told(10**6)
+        return text if len(text) <= MOST_LETTERS else self._told(24)
+
+    def _told(self, most: int) -> str:
+        """Return the plan on a line, with at most so many letters of its labels, and widths."""
+        widths = told([", ".join(map(str, self.widths))], most)
         return (
-            f"CutPlan({self.num_qubits} qubits, labels {''.join(self.labels)}, {self.num_cuts} "
-            f"cuts, {len(self.fragments)} fragments of widths ({widths}), {self.num_variants} "
-            f"variants, {len(self.terms)} terms, sampling overhead {self.sampling_overhead:.4g})"
+            f"CutPlan({self.num_qubits} qubits, labels {told(self.labels, most)}, {self.num_cuts} "
+            f"cuts, {len(self.fragments)} fragments of widths ({widths}), "
+            f"{whole(self.num_variants)} variants, {len(self.terms)} terms, "
+            f"sampling overhead {self.sampling_overhead:.4g})"
         )
 
 
@@ -181,7 +205,8 @@ def compile_plan(
     terms = pauli_terms(asked, circuit.num_qubits)
     if cuts is not None or max_width is not None:
         labels = choose_labels(program, cuts=cuts, max_width=max_width)
-    return build_plan(program, binding, terms, placement or labels, joint_cuts)
+    plan = build_plan(program, binding, terms, placement or labels, joint_cuts)
+    return replace(plan, measured=measured_qubits(circuit))
 
 
 def build_plan(
@@ -209,19 +234,71 @@ def build_plan(
     )
 
 
-def check_size(plan: CutPlan, *, coherent: bool) -> None:
-    """Raise `CutError` where the tensors of a plan, in one of its two bases, are too large."""
-    entries = [
+def check_size(plan: CutPlan, *, coherent: bool, drawn: bool = True) -> None:
+    """Raise `CutError` where the tensors of a plan, in one of its two bases, are too large.
+
+    Parameters
+    ----------
+    drawn
+        Whether terms can be drawn in place of all variants, for those who ask for the plan.
+    """
+    entries = _entries(plan, coherent)
+    if entries <= MOST_VARIANTS:
+        return
+    ways = [_with_fewer_cuts(plan, coherent)]
+    few, tame = _entries(plan, False) <= MOST_VARIANTS, plan.sampling_overhead <= MOST_OVERHEAD
+    if drawn and coherent and (few or tame):
+        samples = "" if few else " with num_samples=1000"
+        ways.append(f"mode='counts'{samples}, which has no branches")
+    elif drawn and tame:
+        ways.append("num_samples=1000 to draw terms in place of all variants")
+    raise CutError(
+        f"{plan.num_cuts} cuts (labels {told(plan.labels)}) need {digits(entries)} "
+        f"{'branch pairs' if coherent else 'variants'}, expected at most {MOST_VARIANTS:.3g}; "
+        f"{', or '.join(ways)}"
+    )
+
+
+def _entries(plan: CutPlan, coherent: bool) -> int:
+    """Return how many entries the tensors of a plan have."""
+    return sum(
         prod(site.rank**2 if coherent else len(site.operations) for site in fragment.sites)
         for fragment in plan.fragments
-    ]
-    if sum(entries) > MOST_VARIANTS:
-        what = "branch pairs" if coherent else "variants"
-        drawn = ", or num_samples=1000 to draw terms in place of all variants"
-        if coherent:
-            drawn = ", or mode='counts', which has no branches"
+    )
+
+
+def _with_fewer_cuts(plan: CutPlan, coherent: bool) -> str:
+    """Return how the circuit is cut less: by a width that was tried, where there is one."""
+    if plan.requested is None:
+        return "leave out some of the circuit's CutWire markers"
+    width = _width_that_fits(plan, coherent)
+    other = "cut it less" if width is None else f"max_width={width}"
+    return f"choose labels with fewer gates between them, or {other}"
+
+
+def _width_that_fits(plan: CutPlan, coherent: bool) -> int | None:
+    """Return a width whose plan is small enough, None where none is known."""
+    qubits = plan.num_qubits
+    if qubits <= WIDEST:
+        widths = [-(-qubits // 2), -(-3 * qubits // 4), qubits]
+    else:
+        widths = [WIDEST] if qubits <= _MOST_SOUGHT else []
+    for width in widths:
+        try:
+            labels = choose_labels(plan.program, max_width=width)
+        except CutError:  # it has markers of its own
+            return None
+        other = build_plan(plan.program, plan.binding, plan.terms, labels, plan.joint_cuts)
+        if _entries(other, coherent) <= MOST_VARIANTS:
+            return width
+    return None
+
+
+def check_overhead(plan: CutPlan) -> None:
+    """Raise `CutError` where the errors of terms that are drawn are beyond floats."""
+    if plan.sampling_overhead > MOST_OVERHEAD:
         raise CutError(
-            f"{plan.num_cuts} cuts (labels {''.join(plan.labels)}) need {sum(entries):.3g} "
-            f"{what}, expected at most {MOST_VARIANTS:.3g}; choose labels with fewer gates "
-            f"between them, or a larger max_width{drawn}"
+            f"{plan.num_cuts} cuts (labels {told(plan.labels)}) have a sampling overhead of "
+            f"{plan.sampling_overhead:.3g}, expected at most {MOST_OVERHEAD:.0g}, beyond which no "
+            f"number of terms says anything; {_with_fewer_cuts(plan, False)}"
         )

@@ -14,6 +14,7 @@ from math import prod
 import cotengra
 import numpy as np
 
+from pilotcut.amounts import digits
 from pilotcut.backends.outcomes import CountedOutcomes, Outcomes, StateOutcomes
 from pilotcut.cutting.fragment import Bond, Fragment
 from pilotcut.errors import UserError
@@ -206,8 +207,9 @@ class OpenNetwork:
         entries = rows * prod(node.outcomes.site_shape) << keep
         if entries > MOST_ENTRIES:
             raise UserError(
-                f"fragment {node.label} has an outcome tensor of {entries:.3g} numbers for {keep} "
-                f"of its qubits and {len(node.bonds)} sites, expected at most {MOST_ENTRIES:.3g}; "
+                f"fragment {node.label} has an outcome tensor of {digits(entries)} numbers for "
+                f"{keep} of its qubits and {len(node.bonds)} sites, expected at most "
+                f"{MOST_ENTRIES:.3g}; "
                 f"ask for the marginal of fewer qubits, for most_probable, or cut into smaller "
                 f"fragments"
             )
@@ -227,7 +229,7 @@ class OpenNetwork:
         tree = self._trees[key]
         if tree.max_size() > MOST_ENTRIES:
             raise UserError(
-                f"the contraction makes a tensor of {tree.max_size():.3g} numbers, expected at "
+                f"the contraction makes a tensor of {digits(tree.max_size())} numbers, expected at "
                 f"most {MOST_ENTRIES:.3g}; ask for the marginal of fewer qubits or for "
                 f"most_probable, or choose fewer cuts"
             )

@@ -204,6 +204,10 @@ class _Edges:
 # -- dynamic programming -----------------------------------------------------------------
 
 
+#: A millionth of it is the logarithm of the most variants that a float can count.
+_MOST_COUNTED = 700 * 10**6
+
+
 def _costs(blocks: _Blocks, goal: Goal) -> np.ndarray:
     """Return the cost of every block that may be a fragment, else infinity."""
     assert goal.max_cuts is not None
@@ -234,6 +238,8 @@ def _hashed(rows: np.ndarray) -> np.ndarray:
 
 
 def _cost_of(row: list[int], goal: Goal) -> float:
+    if max(row[3:]) > _MOST_COUNTED:
+        return 1e300
     variants, branches = (round(np.exp(x / 1e6)) for x in row[3:])
     return goal.cost(FragmentShape(row[0], row[1], row[2], variants, branches))
 
