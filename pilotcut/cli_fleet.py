@@ -18,7 +18,7 @@ from rich.table import Table
 from pilotcut.alone import alone_in
 from pilotcut.cli_running import note, tasks_on
 from pilotcut.errors import UserError
-from pilotcut.options import choice_fault
+from pilotcut.options import choice_fault, seed_fault
 
 if TYPE_CHECKING:
     from pilotcut.fleet.config import FleetConfig
@@ -332,8 +332,8 @@ def _check_inference(strategy: str, known: tuple[str, ...], shots: int, seed: in
         faults.append(choice_fault("strategy", strategy, known))
     if not 2 <= shots <= 10**8:
         faults.append(f"shots is {shots}, expected a whole number from 2 to {10**8:,}")
-    if not 0 <= seed < 2**32:
-        faults.append(f"seed is {seed}, expected a whole number from 0 to {2**32 - 1:,}")
+    if fault := seed_fault(seed, 2**32 - 1):
+        faults.append(fault)
     if faults:
         raise UserError(faults)
 

@@ -101,6 +101,26 @@ def check_number(name: str, value: object, least: int, most: int | None) -> None
         raise UserError(f"{name} is {value!r}, expected a whole number from {least}{upper}")
 
 
+def seed_fault(seed: object, most: int | None = None) -> str:
+    """Return the line about a seed that is none, up to `most` where there is a most; '' if it is.
+
+    Examples
+    --------
+    >>> seed_fault(-1)
+    'seed is -1, expected a whole number from 0 up; 0 is a usual choice'
+    """
+    if _is_a(Integral, seed) and seed >= 0 and (most is None or seed <= most):  # type: ignore[operator]
+        return ""
+    upper = "up" if most is None else f"to {most}"
+    return f"seed is {seed!r}, expected a whole number from 0 {upper}; 0 is a usual choice"
+
+
+def check_seed(seed: object, most: int | None = None) -> None:
+    """Raise UserError unless a value can be a seed."""
+    if fault := seed_fault(seed, most):
+        raise UserError(fault)
+
+
 def _is_a(kind: type, value: object) -> bool:
     """Return whether a value is a number of some kind, Python's or numpy's, and no truth value."""
     return isinstance(value, kind) and not isinstance(value, bool)

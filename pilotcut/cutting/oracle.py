@@ -16,6 +16,7 @@ from pilotcut.cutting.engines.contiguous import contiguous
 from pilotcut.cutting.engines.goal import Goal
 from pilotcut.cutting.interactions import Interactions, wire_price
 from pilotcut.errors import CutError
+from pilotcut.options import check_seed
 
 #: Logarithms become whole numbers of this many units.
 _UNITS = 10_000
@@ -77,6 +78,7 @@ def optimum(
     CutError
         If OR-tools is not installed, or it found nothing in time.
     """
+    check_seed(seed)
     cp_model = _ortools()
     start = _feasible(graph, max_width, wire_cuts)
     model = _Model(cp_model, graph, max_width, start)
@@ -87,7 +89,7 @@ def optimum(
     solver = cp_model.CpSolver()
     solver.parameters.max_time_in_seconds = patience_s
     solver.parameters.num_workers = workers
-    solver.parameters.random_seed = seed
+    solver.parameters.random_seed = seed % 2**31  # its seeds are as big
     status = solver.solve(model.model)
     if status == cp_model.INFEASIBLE:
         return None

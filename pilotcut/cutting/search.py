@@ -33,6 +33,7 @@ from pilotcut.cutting.oracle import cp_sat
 from pilotcut.cutting.placement import Placement, WireCut
 from pilotcut.cutting.program import Program
 from pilotcut.errors import CutError
+from pilotcut.options import check_seed
 
 __all__ = [
     "Candidate",
@@ -128,6 +129,7 @@ def _goal(
             raise CutError(f"{name} is {value!r}, expected a whole number from {least}")
     if max_cuts is None and max_width is None:
         raise CutError("max_cuts and max_width are both None, expected one of them; give a limit")
+    check_seed(seed)
     return Goal(max_cuts, max_width, cost or proxy_cost, wire_cuts, seed)
 
 

@@ -26,6 +26,7 @@ from qiskit.transpiler.passes import SabreLayout, VF2Layout
 
 from pilotcut.errors import UserError
 from pilotcut.fleet.translation import STANDARD_GATES, Basis, Piece, Value, translate
+from pilotcut.options import check_seed
 
 #: How many steps the search for a layout without SWAPs may take: at most 30 ms on a device
 #: of 100 qubits. A limit in seconds would make the layout depend on the machine's load.
@@ -273,7 +274,7 @@ def _route(
     gates: Sequence[_ModelGate], width: int, device: _Device, seed: int
 ) -> tuple[tuple[int, ...], list[_Move]]:
     """Return where each virtual qubit starts, and two-qubit gates and SWAPs in order."""
-    _check_seed(seed)
+    check_seed(seed, 2**32 - 1)
     pairs = [k for k, gate in enumerate(gates) if len(gate.qubits) == 2]
     if device.everywhere[2] or not pairs:  # then any layout will do
         return tuple(range(width)), list(pairs)
@@ -287,11 +288,6 @@ def _route(
         skeleton.append(CZGate(label=str(k)), gates[k].qubits, copy=False)
     start = _perfect_layout(skeleton, device)
     return (start, list(pairs)) if start else _sabre(skeleton, device, seed)
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed is {seed}, expected a whole number from 0 to {2**32 - 1}")
 
 
 def _perfect_layout(skeleton: QuantumCircuit, device: _Device) -> tuple[int, ...] | None:

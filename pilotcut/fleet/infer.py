@@ -28,6 +28,7 @@ from pilotcut.fleet.inference import (
 from pilotcut.fleet.torus import Torus, tori
 from pilotcut.fleet.trainer import Result, Submit, asked, here, one_line
 from pilotcut.fleet.work import Job
+from pilotcut.options import check_seed
 
 SCHEDULES = ("shot-oriented", "batch")
 
@@ -96,6 +97,7 @@ class Fleet:
 
     def batch_based(self, samples: np.ndarray, shots: int, seed: int) -> Inference:
         """Return the values of whole samples on one device each."""
+        check_seed(seed)
         schedule = batch_based(len(samples), shots, self.online, len(self.jobs))
         return self._run(schedule, samples, seed)
 
@@ -126,6 +128,7 @@ class Fleet:
         makespan_s
             Modelled seconds that it may take in all: shots are scaled up or down to fill them.
         """
+        check_seed(seed)
         first = max(1, round(shots * warm_up))
         if first >= shots:
             raise UserError(

@@ -25,6 +25,7 @@ from pilotcut.fleet import work
 from pilotcut.fleet.engines import seed_of
 from pilotcut.fleet.sharing import Strategy
 from pilotcut.fleet.work import GarbageError, Job
+from pilotcut.options import check_seed
 from pilotcut.training.data import Dataset
 
 
@@ -67,6 +68,9 @@ class Plan:
     shots: int = 1024
     seed: int = 0
     dealt: bool = False
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from pilotcut.errors import DataError
+from pilotcut.options import check_seed
 
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]
@@ -158,6 +159,7 @@ def load_dataset(
     """
     source = _source(name)
     _check_split(test_fraction, validation, max_samples, feature_max)
+    check_seed(seed, 2**32 - 1)  # scikit-learn's most
     chosen = _chosen(name, source, classes, digits)
     features, labels, class_names = _of_classes(source.load(data_dir), chosen)
     _check_qubits(name, qubits, features.shape[1])

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pilotcut.errors import RunDirectoryError, UserError
+from pilotcut.options import check_seed
 from pilotcut.trace import JsonLines
 from pilotcut.training.callbacks import Callback, TensorBoard
 from pilotcut.training.checkpoint import Best, Epoch, Fit, Loader, restore, state_of
@@ -148,8 +149,7 @@ class Trainer:
                 f"patience is {patience}, expected a whole number from 1; leave it out to train "
                 f"all epochs"
             )
-        if seed < 0:
-            raise UserError(f"seed is {seed}, expected a whole number from 0; 0 is the default")
+        check_seed(seed)
         if tensorboard and directory is None:
             raise UserError(
                 "tensorboard is asked for without a directory, expected one for its files; give "

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from pilotcut.errors import UserError
+from pilotcut.options import check_seed
 from pilotcut.tasks import TaskManager
 from pilotcut.training.parallel.recipe import (
     Build,
@@ -163,7 +164,7 @@ class DataParallel:
         self.schedule = _checked_schedule(schedule)
         self.replicas = tasks.slots if replicas is None else replicas
         check_whole("replicas", self.replicas, 1)
-        check_whole("seed", seed, 0)
+        check_seed(seed, 2**64 - 1)  # torch's most
         if not callable(build) or isinstance(build, torch.nn.Module):
             raise UserError(
                 f"build is of type {type(build).__name__}, expected a function without arguments "
