@@ -27,6 +27,7 @@ from pilotcut.options import (
     ERROR_TOLERANCE,
     MOST_SHOTS,
     check_number,
+    check_seed,
     checked_mode,
     checked_shots,
     checked_tolerance,
@@ -470,7 +471,7 @@ def _row(plan: CutPlan, values: ParameterValues | None) -> np.ndarray:
 
 def _checked_seed(seed: int | None) -> int | None:
     if seed is not None:
-        check_number("seed", seed, 0, None)
+        check_seed(seed)
     return seed
 
 

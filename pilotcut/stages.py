@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pilotcut.cutting.plan import CutPlan
+from pilotcut.options import check_seed
 from pilotcut.streaming import Spent
 from pilotcut.trace import STAGES, JsonLines
 
@@ -40,6 +41,8 @@ class Stages:
         self.queries = 0
         self.subexperiments = 0
         self.seconds = dict.fromkeys(STAGES, 0.0)
+        if seed is not None:
+            check_seed(seed)
         self._seed = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
         self._batches = 0
         self._lock = threading.Lock()

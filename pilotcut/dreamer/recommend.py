@@ -24,7 +24,7 @@ from pilotcut.dreamer.forecast import Forecaster, PilotView, predicted_error, re
 from pilotcut.dreamer.known import Pilots, Views, views_of
 from pilotcut.dreamer.workload import KINDS, Work, work_of
 from pilotcut.errors import CutError, UserError
-from pilotcut.options import MOST_SHOTS
+from pilotcut.options import MOST_SHOTS, seed_fault
 from pilotcut.reconstruction.contract import Contraction
 from pilotcut.reconstruction.slices import predicted
 
@@ -50,7 +50,7 @@ MOST_CONTRACTED = 4 * 2**30
 OBJECTIVES = ("time", "error")
 
 #: Options that are whole numbers, with the least of each, and the most of all.
-_LEAST = {"max_cuts": 0, "max_width": 1, "shots": 1, "queries": 1, "batch": 1, "seed": 0}
+_LEAST = {"max_cuts": 0, "max_width": 1, "shots": 1, "queries": 1, "batch": 1}
 MOST = 10**15
 
 
@@ -99,6 +99,8 @@ class Options:
             if not (_is_whole(value := getattr(self, name)) and low <= value <= MOST)
             and not (name == "max_width" and value is None)
         ]
+        if fault := seed_fault(self.seed):
+            faults.append(fault)
         if self.mode not in KINDS:
             faults.append(f"mode is '{self.mode}', expected one of {', '.join(KINDS)}")
         if self.objective not in OBJECTIVES:
