@@ -107,8 +107,14 @@ class Request:
 
 def row_bundles(fragment: Fragment, rows: int) -> list[slice]:
     """Return the rows of each bundle of the exact engine."""
-    most = max(1, int(min(TARGET_S / exact_row_s(fragment), rows)))
-    return [slice(first, last) for first, last in _even(rows, most)]
+    return even_rows(rows, exact_row_s(fragment))
+
+
+def even_rows(rows: int, row_s: float, most: int | None = None) -> list[slice]:
+    """Return slices of rows, each about `TARGET_S` of work and of at most so many rows."""
+    fitting = max(1, int(min(TARGET_S / row_s, rows)))
+    size = fitting if most is None else min(fitting, most)
+    return [slice(first, last) for first, last in _even(rows, size)]
 
 
 def exact_row_s(fragment: Fragment) -> float:

@@ -9,6 +9,7 @@ by autograd. An angle of a cut gate enters the bond matrix and costs no circuit.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import pi, sqrt
@@ -17,17 +18,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from pilotcut.bundles import Request
+from pilotcut.bundles import Request, even_rows, exact_row_s
+from pilotcut.cutting.binding import Binding
 from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.program import Angle
 from pilotcut.errors import UserError
 from pilotcut.estimator import CutEstimator
 from pilotcut.evaluation import Compiled, Evaluation, RowEvaluations
+from pilotcut.reconstruction.contract import Contraction
 from pilotcut.streaming import Spent
 
 if TYPE_CHECKING:
-    pass
+    from pilotcut.reconstruction.exact import Directional, ExactOutputs, Slots
 
 Measured = TypeVar("Measured")
 
@@ -202,6 +205,114 @@ class SlotDerivative:
         about = {"source": "shift", "queries": 0, "subexperiments": circuits}
         about["shots"] = self._estimator.shots
         self._estimator.run_stages(plan, execute, add, about)
+
+
+class HigherDerivative:
+    """Derivatives beyond the first by the parameters of an exact plan, along directions.
+
+    Parameters
+    ----------
+    estimator
+        What evaluates the plan, in exact mode: its tasks run rows of a batch.
+    compiled, binding
+        The plan, and how parameters become its slots.
+    coefficients
+        Outputs as sums of terms, (outputs, terms).
+    """
+
+    def __init__(
+        self,
+        estimator: CutEstimator,
+        compiled: Compiled,
+        binding: Binding,
+        coefficients: np.ndarray,
+    ) -> None:
+        assert isinstance(compiled.contraction, Contraction)
+        self._estimator, self._compiled, self._binding = estimator, compiled, binding
+        self._coefficients = coefficients
+
+    def of(
+        self,
+        values: np.ndarray,
+        weights: np.ndarray,
+        directions: Sequence[np.ndarray],
+        by_parameters: bool,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the derivatives of ``sum_o c_o D^m f_o[u_1, ..., u_m]``, row by row.
+
+        Parameters
+        ----------
+        values
+            (rows, parameters).
+        weights
+            c, (rows, outputs).
+        directions
+            u, m of them, each (rows, parameters).
+        by_parameters
+            Whether those by the parameters are wanted; else they are zero.
+
+        Returns
+        -------
+        tuple
+            Those by the parameters (rows, parameters), and those by c, which are
+            ``D^m f_o[u_1, ..., u_m]`` (rows, outputs).
+
+        Raises
+        ------
+        UserError
+            Beyond second derivatives where an angle is not linear in the parameters.
+        """
+        from pilotcut.reconstruction.exact import Directional, ExactOutputs
+
+        order = len(directions) + by_parameters
+        outputs = ExactOutputs(
+            self._compiled.plan,
+            self._compiled.contraction,  # type: ignore[arg-type]
+            self._coefficients,
+        )
+        some = [
+            Directional(
+                self._slots(values[rows], order),
+                weights[rows],
+                tuple(u[rows] for u in directions),
+                by_parameters,
+            )
+            for rows in self._rows(outputs, len(values), order)
+        ]
+
+        def execute(_: np.random.SeedSequence) -> tuple[list[tuple[np.ndarray, ...]], Spent]:
+            parts = (self._compiled.plan.fingerprint.encode(), self._coefficients.tobytes())
+            key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+            return self._estimator.executor.each(_directional, outputs, key, some)
+
+        def join(found: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, np.ndarray]:
+            by_values, by_weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            return by_values, by_weights
+
+        about = {"source": "curvature", "queries": 0, "subexperiments": 0, "shots": 0}
+        return self._estimator.run_stages(self._compiled.plan, execute, join, about)
+
+    def _rows(self, outputs: ExactOutputs, rows: int, order: int) -> list[slice]:
+        from pilotcut.reconstruction.exact import GROWTH
+
+        row_s = sum(exact_row_s(f) for f in self._compiled.plan.fragments) * GROWTH**order
+        return even_rows(rows, row_s, outputs.rows_at_once(order))
+
+    def _slots(self, values: np.ndarray, order: int) -> Slots:
+        from pilotcut.reconstruction.exact import Slots
+
+        hessian = self._binding.hessian(values)
+        if hessian is not None and order > 2:
+            raise UserError(
+                f"derivatives of order {order} are asked for, expected at most 2: an angle of the "
+                f"circuit is not linear in its parameters; third ones need linear angles, compute "
+                f"the products outside of the circuit"
+            )
+        return Slots(self._binding.slots(values), self._binding.jacobian(values), hessian)
+
+
+def _directional(outputs: ExactOutputs, what: Directional) -> tuple[np.ndarray, np.ndarray]:
+    return what.run(outputs)
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,12 @@ from pilotcut import allocation
 from pilotcut.backends import check_backend
 from pilotcut.backends.base import Shots
 from pilotcut.bundles import Request
+from pilotcut.cutting.binding import Binding
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.cutting.observables import Observables, pauli_terms
 from pilotcut.cutting.placement import Placement
-from pilotcut.cutting.plan import CutPlan, build_plan, check_size
-from pilotcut.cutting.program import Binding, Program, read_circuit
+from pilotcut.cutting.plan import CutPlan, build_plan, check_overhead, check_size
+from pilotcut.cutting.program import Program, read_circuit
 from pilotcut.cutting.search import choose_labels
 from pilotcut.devices import Assignment, fleet_of
 from pilotcut.errors import CutError, UserError
@@ -323,17 +324,40 @@ class CutEstimator(BaseEstimatorV2):
         shots = self.shots
         if batch.precision is not None and not self.exact:
             shots = self._shots_for(compiled, batch.slots, coefficients, batch.precision)
-        evaluation: Evaluation | RowEvaluations
-        if self._optimal and not self.exact and shots >= LEAST_OPTIMAL:
-            evaluation = self._evaluate_optimally(compiled, batch.slots, coefficients, shots)
-        elif self._num_samples is not None:
-            evaluation = self.evaluate(compiled, batch.slots)
-        else:
-            outputs = (coefficients, constant)
-            evaluation = self.evaluate_all(compiled, batch.slots, shots, outputs=outputs)
+        outputs = (coefficients, constant)
+        evaluation = self.evaluate_outputs(compiled, batch.slots, outputs, shots)
         values = evaluation.values @ coefficients.T + constant
         about = {"shots": shots, "plan": compiled.plan.fingerprint}
         return values, evaluation.errors(coefficients), about
+
+    def evaluate_outputs(
+        self,
+        compiled: Compiled,
+        slots: np.ndarray,
+        outputs: tuple[np.ndarray, np.ndarray],
+        shots: int | None = None,
+        keep: bool = False,
+    ) -> Evaluation | RowEvaluations:
+        """Run what a batch (rows, slots) takes by this estimator's options, and reconstruct it.
+
+        Parameters
+        ----------
+        compiled, slots
+            What to run, and for which slot values.
+        outputs
+            Coefficients (observables, terms) and constants (observables,) of what is wanted.
+        shots
+            Of each subexperiment; None for the estimator's own.
+        keep
+            Keep what derivatives need where that is possible.
+        """
+        number = self.shots if shots is None else shots
+        if self._optimal and not self.exact and number >= LEAST_OPTIMAL:
+            dealt = self._evaluate_optimally(compiled, slots, outputs[0], number)
+            return replace(dealt, shots=number)  # of a derivative's circuits: all alike
+        if self._num_samples is not None:
+            return self.evaluate(compiled, slots)
+        return self.evaluate_all(compiled, slots, number, keep=keep, outputs=outputs)
 
     def _evaluate_optimally(
         self, compiled: Compiled, slots: np.ndarray, coefficients: np.ndarray, shots: int
@@ -374,14 +398,15 @@ class CutEstimator(BaseEstimatorV2):
         """
         pilot = self.evaluate_all(compiled, slots, PILOT_SHOTS, "pilot")
         error = float(pilot.errors(coefficients).max())
-        shots = ceil(PILOT_SHOTS * (PILOT_MARGIN * error / precision) ** 2)
-        if shots > MOST_SHOTS:
+        times = PILOT_MARGIN * error / precision
+        shots = PILOT_SHOTS * times * times  # infinite where a power would overflow
+        if not shots <= MOST_SHOTS:
             raise UserError(
-                f"precision {precision} needs {shots} shots a subexperiment with "
+                f"precision {precision} needs {shots:.3g} shots a subexperiment with "
                 f"{compiled.plan.num_cuts} cuts, expected at most {MOST_SHOTS}; ask for less "
                 f"precision or fewer cuts"
             )
-        return max(1, shots)
+        return max(1, ceil(shots))
 
     # -- compile once, evaluate many -----------------------------------------------
 
@@ -404,6 +429,8 @@ class CutEstimator(BaseEstimatorV2):
             plan = build_plan(program, binding, paulis, labels, self._joint_cuts)
         if self._num_samples is None:
             check_size(plan, coherent=self.exact)
+        else:
+            check_overhead(plan)
         if self.mode == "sampled":
             check_size(plan, coherent=True)
         compiled = Compiled(plan, Contraction.of(plan, coherent=self.exact))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 #: How often a bundle is run again because its block in a store was torn.
 MOST_TORN = 3
 
+Measured = TypeVar("Measured")
 
 _NOTHING = FragmentTensor(np.empty(0), ())
 
@@ -160,6 +161,27 @@ class Executor:
         tensors, spent = self._exact(requests, exact_calls(requests, cotangents))
         return [tensor.values for tensor in tensors], spent
 
+    def each(
+        self, fn: Callable[[Any, Any], Measured], common: Any, key: str, items: Sequence[Any]
+    ) -> tuple[list[Measured], Spent]:
+        """Return ``fn(common, item)`` of all items, run where exact calls run.
+
+        `common` travels once to each worker; `key` is its identity.
+        """
+        started = perf_counter()
+        if self._tasks is None:
+            found = [fn(common, item) for item in items]
+        else:
+            pilots = fleet_of(self._tasks, "exact").ideal
+            handle = self._tasks.share(common, key=key)
+            futures = [
+                self._tasks.submit_task(run_shared, fn, handle, item, pilot=pilots)
+                for item in items
+            ]
+            found = [future.result() for future in futures]
+        seconds = perf_counter() - started
+        return found, Spent(execute_s=seconds, run_s=seconds, bundles=len(items))
+
     def _exact(
         self,
         requests: Sequence[Request],
@@ -291,6 +313,11 @@ def run_call(
     some = whole if listed is None else whole.listing(listed)
     found = call.run(some)
     return found if store is None else _write(call, store, some, found)
+
+
+def run_shared(fn: Callable[[Any, Any], Any], common: Shared, item: Any) -> Any:
+    """Run a function of something shared on a worker."""
+    return fn(common.get(), item)
 
 
 def _run_here(call: Call, fragment: Fragment, store: BlockStore | None) -> Any:

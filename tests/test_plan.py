@@ -586,7 +586,7 @@ def test_sub_observables_are_little_endian():
 def test_terms_are_distinct_and_without_phases():
     """Signs and coefficients are the user's affair; the plan yields bare Pauli strings."""
     circuit = QuantumCircuit(2)
-    sums = [SparsePauliOp(["ZZ", "XI"], [0.5, -2.0]), "ZZ", Pauli("-XI"), Pauli("iYY")]
+    sums = [SparsePauliOp(["ZZ", "XI"], [0.5, -2.0]), "ZZ", Pauli("-XI"), Pauli("-YY")]
     assert compile_plan(circuit, sums).terms.to_labels() == ["ZZ", "XI", "YY"]
     assert compile_plan(circuit, PauliList(["-ZZ", "ZI"])).terms.to_labels() == ["ZZ", "ZI"]
     assert compile_plan(circuit, "XY").terms.to_labels() == ["XY"]

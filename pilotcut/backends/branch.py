@@ -26,6 +26,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from pilotcut.amounts import digits
 from pilotcut.backends.branch_plan import Axis, BranchPlan, Chain, Factor, Matrix
 from pilotcut.backends.outcomes import StateOutcomes
 from pilotcut.cutting.fragment import Fragment
@@ -99,7 +100,7 @@ class BranchEngine:
         """
         size = self.rows_at_once(fragment)  # first: a schedule's constants are of a state's size
         schedule = self._schedule(fragment)
-        with _threads_for(schedule.plan.widest * min(size, len(angles))):
+        with threads_for(schedule.plan.widest * min(size, len(angles))):
             parts = [schedule.run(chunk) for chunk in angles.to(self.device).split(size)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -124,7 +125,7 @@ class BranchEngine:
         """
         self.rows_at_once(fragment)
         schedule = self._schedule(fragment)
-        with torch.no_grad(), _threads_for(schedule.plan.widest):
+        with torch.no_grad(), threads_for(schedule.plan.widest):
             states = schedule.states(torch.as_tensor(angles).to(self.device))
         return [
             _state_outcomes(states[group][0].cpu().numpy(), axes, wires)
@@ -155,16 +156,29 @@ class BranchEngine:
 
     def rows_at_once(self, fragment: Fragment) -> int:
         """Return how many rows fit the memory limit."""
-        row_bytes = self._plan(fragment).amplitudes * self.dtype.itemsize
+        row_bytes = self.row_bytes(fragment)
         if row_bytes > self.memory_bytes:
             raise CutError(
                 f"fragment {fragment.label} ({fragment.width} qubits, "
-                f"{prod(s.rank for s in fragment.sites)} branches) needs "
-                f"{row_bytes / 2**30:.3g} GiB for one parameter set, expected at most "
-                f"{self.memory_bytes / 2**30:.3g} GiB; cut it narrower: more "
-                f"cuts, or max_width={_width_that_fits(fragment, row_bytes, self.memory_bytes)}"
+                f"{digits(prod(s.rank for s in fragment.sites))} branches) needs "
+                f"{digits(row_bytes // 2**30)} GiB for one parameter set, expected at most "
+                f"{self.memory_bytes / 2**30:.3g} GiB; "
+                f"{_way_to_fit(fragment, row_bytes // self.memory_bytes, self._most_qubits)}"
             )
         return int(max(1, self.memory_bytes // row_bytes))
+
+    def row_bytes(self, fragment: Fragment) -> int:
+        """Return what all states of one row take, with what autograd keeps of them."""
+        return self._plan(fragment).amplitudes * self.dtype.itemsize
+
+    def widest(self, fragment: Fragment) -> int:
+        """Return the amplitudes of the largest state of one row."""
+        return self._plan(fragment).widest
+
+    @property
+    def _most_qubits(self) -> int:
+        """Most qubits of a circuit that surely fits without cuts, in a few states."""
+        return max(1, int(np.log2(self.memory_bytes / (8 * self.dtype.itemsize))))
 
     def _plan(self, fragment: Fragment) -> BranchPlan:
         return _cached(self._plans, fragment, lambda: BranchPlan(fragment))
@@ -208,7 +222,7 @@ class Linearised:
         if not self.tensor.requires_grad:  # nothing is observed here: the angles do not matter
             return np.zeros((len(self.angles), cotangents.shape[1], self.angles.shape[1]))
         weights = torch.as_tensor(cotangents).to(self.tensor.device, self.tensor.dtype).conj()
-        with _threads_for(self.amplitudes):
+        with threads_for(self.amplitudes):
             gradients = [
                 torch.autograd.grad(
                     self.tensor,
@@ -222,7 +236,7 @@ class Linearised:
 
 
 @contextmanager
-def _threads_for(amplitudes: int) -> Iterator[None]:
+def threads_for(amplitudes: int) -> Iterator[None]:
     """Use one thread for small states: handing work around costs more than doing it.
 
     Measured on two cores with another process running: a 36-qubit circuit in three
@@ -251,9 +265,12 @@ def _cached(cache: OrderedDict[str, _Kept], fragment: Fragment, make: Callable[[
         return cache[key]
 
 
-def _width_that_fits(fragment: Fragment, row_bytes: int, memory_bytes: int) -> int:
-    """Return a width whose states would fit: each qubit less halves them."""
-    return max(1, fragment.width - int(np.ceil(np.log2(row_bytes / memory_bytes))))
+def _way_to_fit(fragment: Fragment, times_too_large: int, most_qubits: int) -> str:
+    """Return how a circuit is cut so that its states would fit: each qubit less halves them."""
+    width = fragment.width - times_too_large.bit_length()
+    if fragment.width > most_qubits and width >= 1:
+        return f"cut it narrower: more cuts, or max_width={width}"
+    return f"its cuts are too many: cut it less, or max_width={most_qubits}"
 
 
 def _state_outcomes(state: np.ndarray, axes: list[Axis], wires: Sequence[int]) -> StateOutcomes:
