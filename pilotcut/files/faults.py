@@ -41,6 +41,8 @@ def faults(what: str) -> Iterator[None]:
         # A panic of Rust code is no Exception; all else of that kind is not ours to stop.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
+        if isinstance(error, RecursionError):
+            raise FaultError("is nested too deeply to be read; write it shallower") from None
         raise FaultError(f"{what} ({brief(error)}); check it, or write it again") from None
 
 

@@ -35,7 +35,7 @@ from qiskit_qasm3_import.exceptions import raise_from_node
 from qiskit_qasm3_import.expression import ValueResolver
 from qiskit_qasm3_import.state import GateScope, LocalScope, State
 
-from pilotcut.files import gates, vectors
+from pilotcut.files import gates, own, vectors
 from pilotcut.files.faults import (
     MOST_STEPS,
     FaultError,
@@ -47,14 +47,15 @@ from pilotcut.files.faults import (
     shortened,
 )
 
-#: Brackets in brackets: the parser calls itself for each.
-_MOST_DEPTH = 50
+#: Brackets in brackets, and operators of a statement: the parser calls itself for each.
+_MOST_DEPTH, _MOST_OPERATORS, _OPERATORS = 50, 1000, "-+*/%^&|~!<>@"
+_MARKS = re.compile(rf"[()\[\]{{}};{re.escape(_OPERATORS)}]")
 
 #: Powers that leave an angle its digits, and qubits of a gate whose power is found by its matrix.
 _MOST_POWER, _MOST_QUBITS = 2**24, 8
 
 #: Turns of loops and gates, all definitions opened; controls times gates that they are put on.
-_MOST_TURNS, _MOST_CONTROLLED = 10 * MOST_STEPS, 2000
+_MOST_TURNS, _MOST_CONTROLLED = MOST_STEPS, 2000
 
 _INVALID = "is not valid OpenQASM 3, or more of it than Qiskit reads"
 
@@ -77,7 +78,7 @@ _FUNCTIONS: dict[str, tuple[Callable[[float], float], str]] = {
 
 
 def read(text: str, tell: Callable[[str], object]) -> QuantumCircuit:
-    """Return the circuit of a program.
+    """Return the circuit of a program without comments.
 
     Raises
     ------
@@ -93,12 +94,16 @@ def read(text: str, tell: Callable[[str], object]) -> QuantumCircuit:
 
 
 def _check_depth(text: str) -> None:
-    depth = 0
-    for match in re.finditer(r"[(\[{]|[)\]}]|\n", text):
-        depth += (match[0] in "([{") - (match[0] in ")]}")
-        if depth > _MOST_DEPTH:
+    """Refuse what the parser, which calls itself, would take for ever to read, or never."""
+    depth = operators = 0
+    for match in _MARKS.finditer(text):
+        mark = match[0]
+        depth += (mark in "([{") - (mark in ")]}")
+        operators = 0 if mark in ";{}" else operators + (mark in _OPERATORS)
+        if depth > _MOST_DEPTH or operators > _MOST_OPERATORS:
             raise FaultError(
-                f"has more than {_MOST_DEPTH} brackets in brackets; write it shorter",
+                f"has more than {_MOST_DEPTH} brackets in brackets, or {_MOST_OPERATORS} operators "
+                f"in a statement, expected fewer; write it shorter",
                 text.count("\n", 0, match.start()) + 1,
             )
 
@@ -201,6 +206,11 @@ class _Values(ValueResolver):
         self, collection: Any, collection_type: types.Type, indexer: Any, base: ast.QASMNode
     ) -> tuple[Any, types.Type]:
         if not isinstance(collection, _Array):
+            register = isinstance(collection_type, (types.BitArray, types.QubitArray))
+            first = indexer[0] if isinstance(indexer, list) else None
+            if register and isinstance(first, ast.RangeDefinition):
+                found = [collection[k] for k in self._range(first, len(collection))]
+                return found, type(collection_type)(len(found))
             return super()._index_collection(collection, collection_type, indexer, base)
         found: Any = collection
         for index in [] if isinstance(indexer, ast.DiscreteSet) else indexer:
@@ -213,6 +223,20 @@ class _Values(ValueResolver):
         else:
             return found, collection_type
         raise_from_node(base, "inputs that are arrays take one whole number for each dimension")
+
+    def _range(self, node: ast.RangeDefinition, size: int) -> range:
+        """Return the places from start to end, which is one of them; -1 is the last."""
+        parts = [None if p is None else self.visit(p) for p in (node.start, node.end, node.step)]
+        if any(p is not None and not isinstance(p[1], (types.Int, types.Uint)) for p in parts):
+            raise_from_node(node, "ranges of places need whole numbers")
+        start, end, step = (None if p is None else p[0] for p in parts)
+        step = 1 if step is None else step
+        ends = [0, size - 1] if step > 0 else [size - 1, 0]
+        ends = [e if g is None else g for e, g in zip(ends, (start, end), strict=True)]
+        if not step or not all(-size <= e < size for e in ends):
+            raise_from_node(node, f"range {ends[0]}:{step}:{ends[1]} is not within {size} places")
+        start, end = (e % size for e in ends)
+        return range(start, end + (1 if step > 0 else -1), step)
 
 
 class _Array(list[Any]):
@@ -230,6 +254,8 @@ def _place(statement: ast.QASMNode) -> Iterator[None]:
         with faults(_INVALID):
             yield
     except FaultError as fault:
+        if fault.line is not None:
+            raise
         found = located(fault, r"(?<=\()(\d+),\d+: ")  # "4,0: gate 'foo' is not defined."
         raise FaultError(str(found), found.line or _line(statement)) from None
 
@@ -244,7 +270,7 @@ class _Importer(converter.ConvertVisitor):
         super().__init__()
         self.declared: list[Parameter] = []
         self._tell = tell
-        self._bits = self._steps = 0
+        self._bits = self._steps = self._turns = 0
         self._steps_of: dict[str, int] = {}
         names = _Names(program)
         self._is_braket = names.is_braket
@@ -365,8 +391,14 @@ class _Importer(converter.ConvertVisitor):
         if steps > 1:
             check_steps(steps, node.name.name, _line(node))
         self._steps_of[node.name.name] = steps
-        builder = converter.GateBuilder(node.name.name, inner.circuit, parameters)
-        return self._define_gate(node.name.name, builder, len(parameters), len(bits), node, context)
+        name, maker = node.name.name, own.shared(own.Template(inner.circuit, parameters))
+
+        def build(*angles: Any) -> Gate:
+            if len(angles) != len(parameters):
+                raise FaultError(f"'{name}' takes {len(parameters)} angles, found {len(angles)}")
+            return maker(name, len(bits), *angles)
+
+        return self._define_gate(name, build, len(parameters), len(bits), node, context)
 
     def visit_QuantumGate(self, node: ast.QuantumGate, context: State) -> State:
         """Apply a gate, of the file or known without it."""
@@ -385,7 +417,7 @@ class _Importer(converter.ConvertVisitor):
 
     def _count_steps(self, node: ast.QuantumGate) -> None:
         self._steps += self._steps_of.get(node.name.name, 1)
-        if self._steps > _MOST_TURNS:
+        if self._steps > 10 * MOST_STEPS:
             check_steps(self._steps, node.name.name, _line(node))
 
     def _builder(
@@ -501,8 +533,8 @@ class _Importer(converter.ConvertVisitor):
             values = range(values.start, values.stop, values.step or 1)
         elif not isinstance(kind, types.Sequence):
             raise_from_node(node, "only ranges and sets of whole numbers are supported")
-        self._steps += len(values)
-        if self._steps > _MOST_TURNS:
+        self._turns += len(values)
+        if self._turns > _MOST_TURNS:
             raise FaultError(
                 f"has loops of more than {_MOST_TURNS} turns, expected fewer; write a "
                 f"smaller circuit",

@@ -11,8 +11,10 @@ import numpy as np
 from qiskit.circuit import Instruction, QuantumCircuit
 from qiskit.quantum_info import Operator
 
-from pilotcut.files.faults import MOST_STEPS
 from pilotcut.files.gates import STANDARD
+
+#: Gates of a definition that is compared: those of exporters have far fewer.
+_MOST_COMPARED = 300
 
 #: Where free parameters are compared: both signs, and past a whole turn.
 _POINTS = (0.4137, -1.2713, 37.191, -8.8234)
@@ -44,20 +46,16 @@ def restored(circuit: QuantumCircuit) -> None:
 
 
 def _key(gate: Instruction) -> object | None:
-    """Return what decides about a gate: of OpenQASM 2 its name and angles, else its definition."""
-    if not all(isinstance(param, float) for param in gate.params):
+    """Return what decides about a gate that is met again; None where angles are free."""
+    if not all(isinstance(param, (int, float)) for param in gate.params):
         return None
-    if type(gate).__name__ == "_DefinedGate":
-        return gate.name, tuple(gate.params)
-    if not gate.params and gate.definition is not None:
-        return gate.name, id(gate.definition)
-    return None
+    return gate.name, tuple(gate.params), id(gate.definition)
 
 
 def _standard(gate: Instruction, steps: dict[int, int]) -> Instruction | None:
     standard = STANDARD[gate.name].base_class(*gate.params)
     definition = gate.definition
-    if definition is None or _steps(definition, steps) > MOST_STEPS:
+    if definition is None or _steps(definition, steps) > _MOST_COMPARED:
         return None
     return standard if _same(definition, standard) else None
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pilotcut.files.faults import FaultError
+
+#: Letters of an angle, and brackets in brackets: Qiskit's parser calls itself for each.
+_MOST_LETTERS, _MOST_DEPTH = 10_000, 100
 
 _TOKEN = re.compile(
-    r"""(?P<skip>\s+|//[^\n]*|/\*.*?\*/)
+    r"""(?P<skip>\s+)
     |"[^"\n]*"
     |[^\W\d]\w*
     |(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?
@@ -15,14 +21,16 @@ _TOKEN = re.compile(
     |.""",
     re.VERBOSE | re.DOTALL,
 )
+_BRACKET = re.compile(r"[()]")
+_LONG_ANGLE = re.compile(rf"\([^()]{{{_MOST_LETTERS}}}")
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _NAME = re.compile(r"[^\W\d]\w*")
 
 Tokens = Sequence["Token"]
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A word of a program; `file` is None in the file that is read."""
+class Token(NamedTuple):
+    """A word of a program; `file` is None in the file that is read. Told apart by identity."""
 
     text: str
     line: int
@@ -30,7 +38,7 @@ class Token:
 
     def renamed(self, text: str) -> Token:
         """Return another word at the same place."""
-        return replace(self, text=text)
+        return self._replace(text=text)
 
     @property
     def is_name(self) -> bool:
@@ -39,13 +47,54 @@ class Token:
 
 
 def tokens_of(text: str, file: str | None = None) -> list[Token]:
-    """Return the words of a program, without comments."""
-    found, line = [], 1
+    """Return the words of a program without comments.
+
+    Raises
+    ------
+    FaultError
+        Where an angle is too long, or brackets are too deep, for a parser that calls itself.
+    """
+    check_angles(text, file)
+    found, line, place = [], 1, 0
     for match in _TOKEN.finditer(text):
-        if match["skip"] is None:
+        if match.lastgroup is None:
+            start = match.start()
+            line += text.count("\n", place, start)
+            place = start
             found.append(Token(match[0], line, file))
-        line += match[0].count("\n")
     return found
+
+
+def without_comments(text: str) -> str:
+    """Return a program whose comments are spaces, so that all else stays in its line."""
+    return _COMMENT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+
+
+def check_angles(text: str, file: str | None = None) -> None:
+    """Refuse angles that are too long, or too deep, for a parser that calls itself."""
+    depth = start = 0
+    for match in _BRACKET.finditer(text):
+        depth = max(0, depth + (1 if match[0] == "(" else -1))
+        start = match.start() if depth == 1 and match[0] == "(" else start
+        if depth > _MOST_DEPTH or (depth and match.start() - start > _MOST_LETTERS):
+            raise fault_at(
+                f"has an angle of more than {_MOST_DEPTH} brackets in brackets or {_MOST_LETTERS} "
+                f"letters, expected a shorter one; write its value",
+                Token("(", text.count("\n", 0, match.start()) + 1, file),
+            )
+    for match in _LONG_ANGLE.finditer(text):
+        raise fault_at(
+            f"has an angle of more than {_MOST_LETTERS} letters, expected a shorter one; write its "
+            f"value",
+            Token("(", text.count("\n", 0, match.start()) + 1, file),
+        )
+
+
+def fault_at(text: str, token: Token) -> FaultError:
+    """Return a fault at a word, which may stand in a file that is included."""
+    if token.file is None:
+        return FaultError(text, token.line)
+    return FaultError(f"includes {token.file}, whose line {token.line} {text}")
 
 
 def text_of(tokens: Tokens) -> tuple[str, list[Token]]:
