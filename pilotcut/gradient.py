@@ -10,7 +10,8 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_machine_learning.gradients import BaseEstimatorGradient, EstimatorGradientResult
 
-from pilotcut.cutting.program import Binding, read_circuit
+from pilotcut.cutting.binding import Binding
+from pilotcut.cutting.program import read_circuit
 from pilotcut.derivative import SlotDerivative
 from pilotcut.estimator import CutEstimator
 from pilotcut.pubs import Batch, batches_of, coerce_pubs

@@ -18,8 +18,9 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.object_array import object_array
 from qiskit.quantum_info import PauliList, SparseObservable
 
+from pilotcut.cutting.binding import Binding
 from pilotcut.cutting.observables import check_real, of_sparse, pauli_sum
-from pilotcut.cutting.program import Binding, Program, read_circuit
+from pilotcut.cutting.program import Program, read_circuit
 from pilotcut.errors import ObservableError, ParameterValueError, UserError
 
 #: A sum of Pauli strings as ((label, coefficient), ...), sorted.

@@ -1,0 +1,295 @@
+"""What an instruction is: a gate of Qiskit's on one or two qubits, a matrix, or a circuit.
+
+Told by the class, and for what a file format has stripped of its class by its definition. A name
+alone says nothing: anybody may call a gate "id" or "move", and a label is a remark.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from qiskit.circuit import (
+    Barrier,
+    BoxOp,
+    ControlledGate,
+    Delay,
+    Gate,
+    Instruction,
+    Operation,
+    ParameterExpression,
+    QuantumCircuit,
+    Reset,
+)
+from qiskit.circuit.library import (
+    GlobalPhaseGate,
+    HamiltonianGate,
+    IGate,
+    PauliEvolutionGate,
+    UnitaryGate,
+    get_standard_gate_name_mapping,
+)
+from qiskit.quantum_info import Operator, SparseObservable, SparsePauliOp
+from qiskit.synthesis import MatrixExponential
+from qiskit.transpiler.passes import HighLevelSynthesis
+from qiskit_addon_cutting.instructions import CutWire, Move
+
+from pilotcut.errors import CutError
+
+_NOTHING = frozenset({Barrier, Delay, IGate, GlobalPhaseGate})
+_MARKERS: dict[type, Instruction] = {CutWire: CutWire(), Move: Move(), Reset: Reset()}
+
+#: Qiskit's gates on one or two qubits by class, without label and at angle zero.
+STANDARD: dict[type, Gate] = {
+    gate.base_class: gate.base_class(*[0.0] * len(gate.params))
+    for gate in get_standard_gate_name_mapping().values()
+    if isinstance(gate, Gate) and gate.num_qubits in (1, 2) and gate.base_class not in _NOTHING
+}
+
+# Schmidt coefficients below this are none, as in `pilotcut.cutting.basis`.
+_ZERO = 1e-10
+
+
+def does_nothing(gate: Operation) -> bool:
+    """Whether expectation values do not notice an instruction: barriers, delays, phases."""
+    return _class_of(gate) in _NOTHING
+
+
+def is_box(gate: Operation) -> bool:
+    """Whether an instruction only holds others together."""
+    return _class_of(gate) is BoxOp
+
+
+def is_matrix(gate: Operation) -> bool:
+    """Whether a gate is given by its matrix."""
+    return _class_of(gate) is UnitaryGate
+
+
+def native(gate: Operation) -> Instruction | None:
+    """Return the plain instruction of one or two qubits that does the same; None if it is opened.
+
+    Parameters of Qiskit's own gates are those of the given one; a `UnitaryGate` brings its matrix.
+
+    Raises
+    ------
+    CutError
+        If a gate's matrix is not unitary.
+    """
+    kind = _class_of(gate)
+    if kind in _MARKERS:
+        return _MARKERS[kind]
+    if (marker := _nameless_marker(gate)) is not None:
+        return marker
+    if kind in STANDARD:  # open controls are X gates around closed ones: the definition has them
+        closed = not isinstance(gate, ControlledGate) or gate.ctrl_state == 1
+        return STANDARD[kind] if closed else None
+    if gate.num_qubits not in (1, 2):
+        return None
+    if _is_free(gate):
+        _check_both(gate)
+        return None
+    matrix = _matrix_of(gate)
+    if matrix is None or (gate.num_qubits == 2 and _factors(matrix) is not None):
+        return None
+    return UnitaryGate(matrix, check_input=False)
+
+
+def opened(gate: Operation, where: tuple[int, ...]) -> QuantumCircuit:
+    """Return what an instruction that is not native is made of.
+
+    Raises
+    ------
+    CutError
+        If that is not known; `where`, the qubits, are for its message.
+    """
+    if is_box(gate):
+        return gate.blocks[0]  # type: ignore[attr-defined]
+    if _class_of(gate) is HamiltonianGate and _is_free(gate):
+        return _evolution(*gate.params)  # type: ignore[attr-defined]
+    if gate.num_qubits == 2 and not _is_free(gate):
+        matrix = _matrix_of(gate)
+        factors = None if matrix is None else _factors(matrix)
+        if factors is not None:
+            return _side_by_side(*factors)
+    definition = _definition(gate)
+    if definition is None:
+        raise CutError(
+            f"instruction '{gate.name}' on qubits {where} has no definition, expected gates "
+            f"of one or two qubits; bind, decompose or transpile it first"
+        )
+    return definition
+
+
+def note_on(gate: Operation) -> str:
+    """Return what a user should know about how an instruction is run, '' if nothing."""
+    if not isinstance(gate, PauliEvolutionGate) or isinstance(gate.synthesis, MatrixExponential):
+        return ""
+    operators = gate.operator if isinstance(gate.operator, list) else [gate.operator]
+    if _commute(operators):
+        return ""
+    return (
+        f"a PauliEvolutionGate of terms that do not commute runs as its product formula "
+        f"({type(gate.synthesis).__name__}), as on hardware; Qiskit's StatevectorEstimator takes "
+        f"the exact exponential"
+    )
+
+
+def _commute(operators: list[SparsePauliOp | SparseObservable]) -> bool:
+    """Whether all terms commute. Projectors, as the sums of Paulis that they are."""
+    paulis = [
+        (SparsePauliOp.from_sparse_observable(o) if isinstance(o, SparseObservable) else o).paulis
+        for o in operators
+    ]
+    x, z = (np.vstack([getattr(p, axis) for p in paulis]).astype(int) for axis in "xz")
+    return not ((x @ z.T + z @ x.T) % 2).any()
+
+
+def _class_of(gate: Operation) -> type:
+    """Return the class as its author wrote it; Qiskit derives singletons from it."""
+    return getattr(gate, "base_class", type(gate))
+
+
+def _nameless_marker(gate: Operation) -> Instruction | None:
+    """Return the marker that QPY has read back as an instruction of no class of its own."""
+    if _class_of(gate) not in (Gate, Instruction):
+        return None
+    definition = gate.definition
+    if gate.name == "cut_wire" and gate.num_qubits == 1 and not (definition and definition.data):
+        return _MARKERS[CutWire]
+    if gate.name == "move" and definition == _MARKERS[Move].definition:
+        return _MARKERS[Move]
+    return None
+
+
+def _is_free(gate: Operation) -> bool:
+    return any(map(_has_parameters, getattr(gate, "params", ())))
+
+
+def _has_parameters(param: object) -> bool:
+    return isinstance(param, ParameterExpression) and bool(param.parameters)
+
+
+def _matrix_of(gate: Operation) -> np.ndarray | None:
+    """Return the matrix that a gate's class states, (d, d); None if it states none."""
+    stated: Any = gate
+    try:
+        if hasattr(gate, "__array__"):
+            matrix = np.asarray(stated.__array__(dtype=complex), dtype=complex)
+        elif _states_matrix(gate):
+            matrix = np.asarray(stated.to_matrix(), dtype=complex)
+        else:
+            return None
+    except Exception as error:  # the code of whoever wrote the gate
+        raise CutError(
+            f"gate '{gate.name}' has a matrix that cannot be had ({type(error).__name__}: "
+            f"{error}); give the gate a definition, or bind its parameters"
+        ) from None
+    size = 2**gate.num_qubits
+    unitary = matrix.shape == (size, size) and np.allclose(
+        matrix @ matrix.conj().T, np.eye(size), atol=1e-8
+    )
+    if not unitary:
+        raise CutError(
+            f"gate '{gate.name}' has a matrix of shape {matrix.shape} that is not a unitary one "
+            f"of shape {(size, size)}, expected on {gate.num_qubits} qubits; mend the matrix"
+        )
+    return matrix
+
+
+def _check_both(gate: Operation) -> None:
+    """Raise CutError if a gate's definition, which its free angles need, is not its matrix.
+
+    Bound, the gate is its matrix, here as in Qiskit's simulators. It is seen at one value.
+    """
+    stated: Any = gate
+    definition = _definition(gate) if hasattr(gate, "__array__") else None
+    if definition is None:
+        return
+    parameters = {q for p in stated.params if _has_parameters(p) for q in p.parameters}
+    values = {p: 0.4 + 0.3 * k for k, p in enumerate(sorted(parameters, key=lambda p: p.name))}
+    bound = stated.to_mutable()
+    bound.params = [
+        float(p.bind_all({q: values[q] for q in p.parameters})) if _has_parameters(p) else p
+        for p in stated.params
+    ]
+    own = {p: values[p] for p in definition.parameters if p in values}
+    matrix = _matrix_of(bound)
+    if matrix is not None and not Operator(definition.assign_parameters(own)).equiv(matrix):
+        raise CutError(
+            f"gate '{gate.name}' has free angles, and a definition that is not its matrix, "
+            f"expected them to agree; bind the angles, or mend one of the two"
+        )
+
+
+def _states_matrix(gate: Operation) -> bool:
+    """Whether a gate without `__array__` or definition has a `to_matrix` of its own."""
+    own = getattr(type(gate), "to_matrix", None)
+    return own not in (None, Gate.to_matrix) and getattr(gate, "definition", None) is None
+
+
+def _factors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the matrices on the first and second qubit of a gate that entangles nothing."""
+    # Qiskit's matrices are little-endian: axes are (out 1, out 0, in 1, in 0).
+    pairs = matrix.reshape(2, 2, 2, 2).transpose(1, 3, 0, 2).reshape(4, 4)
+    u, weights, v = np.linalg.svd(pairs)
+    if weights[1] > _ZERO:
+        return None
+    root = np.sqrt(weights[0])
+    return (root * u[:, 0]).reshape(2, 2), (root * v[0]).reshape(2, 2)
+
+
+def _side_by_side(first: np.ndarray, second: np.ndarray) -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    circuit.append(UnitaryGate(first, check_input=False), [0])
+    circuit.append(UnitaryGate(second, check_input=False), [1])
+    return circuit
+
+
+def _evolution(hamiltonian: np.ndarray, time: ParameterExpression) -> QuantumCircuit:
+    """Return ``exp(-i H t)`` for a free t: rotations about strings of Z in H's eigenbasis."""
+    energies, basis = np.linalg.eigh(hamiltonian)
+    size = len(energies)
+    qubits = range(size.bit_length() - 1)
+    circuit = QuantumCircuit(len(qubits))
+    circuit.append(UnitaryGate(basis.conj().T), qubits)
+    for string in range(1, size):
+        signs = [(-1) ** (string & k).bit_count() for k in range(size)]
+        weight = float(np.dot(signs, energies)) / size
+        if abs(weight) > _ZERO * np.abs(energies).max():
+            _rotate(circuit, [q for q in qubits if string >> q & 1], 2 * weight * time)
+    circuit.append(UnitaryGate(basis), qubits)
+    return circuit
+
+
+def _rotate(circuit: QuantumCircuit, qubits: list[int], angle: ParameterExpression) -> None:
+    """Append ``exp(-i angle/2 Z...Z)``."""
+    if len(qubits) == 2:
+        circuit.rzz(angle, *qubits)
+        return
+    for qubit in qubits[1:]:
+        circuit.cx(qubit, qubits[0])
+    circuit.rz(angle, qubits[0])
+    for qubit in reversed(qubits[1:]):
+        circuit.cx(qubit, qubits[0])
+
+
+def _definition(gate: Operation) -> QuantumCircuit | None:
+    """Return the definition, or a synthesis for what has none, such as cliffords and modifiers."""
+    try:
+        definition = getattr(gate, "definition", None)
+    except Exception:  # some gates have a definition only once their parameters are bound
+        definition = None
+    return _synthesis(gate) if definition is None else definition
+
+
+def _synthesis(gate: Operation) -> QuantumCircuit | None:
+    whole = QuantumCircuit(gate.num_qubits)
+    whole.append(gate, range(gate.num_qubits))
+    try:
+        found = HighLevelSynthesis()(whole)
+    except Exception:  # plugins' code; what comes of it is that there is none
+        return None
+    if [_class_of(i.operation) for i in found.data] != [_class_of(gate)]:
+        return found
+    matrix = None if _is_free(gate) else _matrix_of(gate)
+    return None if matrix is None else UnitaryGate(matrix).definition
