@@ -71,7 +71,7 @@ async def _lead(
     loop, stop, signaled = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, signaled.set)
-    os.register_at_fork(after_in_child=_let_go_of_signals)
+    _keep_signals_from_children((signal.SIGTERM, signal.SIGINT))
     threading.Thread(
         target=_hear, args=(orders, lambda: loop.call_soon_threadsafe(stop.set)), daemon=True
     ).start()
@@ -97,11 +97,28 @@ async def _lead(
     return not signaled.is_set()
 
 
-def _let_go_of_signals() -> None:
-    """Make a forked process end by SIGTERM, of which it would tell our loop instead."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+def _keep_signals_from_children(signums: Sequence[int]) -> None:
+    """Make processes that tasks fork end by signals as others do.
+
+    They inherit our handlers and the pipe to our loop, so it would be us who hear of a signal
+    that a task sends to a process of its own. Held back while it forks, it comes when the new
+    process has let go of both.
+    """
+    held = threading.local()
+
+    def hold_back() -> None:
+        held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+
+    def go_on() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held.mask)
+
+    def let_go() -> None:
+        signal.set_wakeup_fd(-1)
+        for signum in signums:
+            signal.signal(signum, signal.SIG_DFL)
+        go_on()
+
+    os.register_at_fork(before=hold_back, after_in_parent=go_on, after_in_child=let_go)
 
 
 def _hear(orders: IO[str], on_end: Any) -> None:
