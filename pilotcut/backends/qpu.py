@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from qiskit.circuit import Parameter, ParameterExpression, QuantumCircuit
+from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import BackendSamplerV2
 from qiskit.result import Result
 from qiskit.transpiler import PassManager, generate_preset_pass_manager
@@ -26,7 +26,8 @@ from qiskit_aer.noise import NoiseModel
 from pilotcut.backends.aer import CACHED_TEMPLATES, AerBackend, Pack, Packable
 from pilotcut.backends.base import Fit
 from pilotcut.backends.device import Device
-from pilotcut.backends.templates import UNBINDABLE, TemplateCircuit, build
+from pilotcut.backends.late_binding import all_bound
+from pilotcut.backends.templates import TemplateCircuit, build
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.errors import CutError
 
@@ -206,7 +207,7 @@ class QpuBackend(AerBackend):
     def _counts(self, packs: Sequence[Pack], shots: int, seed: int) -> list[list[dict[str, int]]]:
         if self._device.direct is not None:
             return self._counts_of_device([_bound(pack) for pack in packs], shots, seed)
-        bindable = [_bound(pack) if _has_unbindable(pack.circuits[0]) else pack for pack in packs]
+        bindable = [pack if all_bound(pack.circuits[0]) else _bound(pack) for pack in packs]
         return super()._counts(bindable, shots, seed)
 
     def _simulated(
@@ -253,15 +254,6 @@ class QpuBackend(AerBackend):
 
 def _hexadecimal(counts: dict[int, int]) -> dict[str, int]:
     return {hex(outcome): number for outcome, number in counts.items()}
-
-
-def _has_unbindable(circuit: QuantumCircuit) -> bool:
-    """Return whether Aer would leave a gate at angle zero, see `UNBINDABLE`."""
-    return any(
-        instruction.operation.name in UNBINDABLE
-        and any(isinstance(p, ParameterExpression) for p in instruction.operation.params)
-        for instruction in circuit.data
-    )
 
 
 def _bound(pack: Pack) -> Pack:

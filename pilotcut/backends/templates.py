@@ -16,18 +16,14 @@ import numpy as np
 from qiskit.circuit import (
     Instruction,
     Parameter,
-    ParameterExpression,
     QuantumCircuit,
 )
 from qiskit.circuit.library import UGate
 from qiskit.quantum_info import PauliList
 
+from pilotcut.backends.late_binding import is_bound
 from pilotcut.cutting.fragment import Fragment, Site, SiteStep, Template
 from pilotcut.cutting.program import Angle, Step
-
-#: Gates that Aer 0.18 leaves at angle zero under `parameter_binds`, in silence; they are
-#: replaced by their definitions.
-UNBINDABLE = frozenset({"cp", "crx", "cry", "crz", "cu1", "cu3"})
 
 
 @dataclass(frozen=True)
@@ -130,8 +126,7 @@ class _Draft:
         self._append(step.gate_with([self._param(p) for p in step.params]), step.qubits)
 
     def _append(self, gate: Instruction, qubits: Sequence[int]) -> None:
-        free = any(isinstance(p, ParameterExpression) for p in gate.params)
-        if gate.name not in UNBINDABLE or not free:
+        if is_bound(gate):
             self.circuit.append(gate, qubits)
             return
         for inner in gate.definition.data:

@@ -6,6 +6,7 @@ alone says nothing: anybody may call a gate "id" or "move", and a label is a rem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,12 @@ def does_nothing(gate: Operation) -> bool:
     return _class_of(gate) in _NOTHING
 
 
+def is_standard(gate: Operation) -> bool:
+    """Whether a gate is Qiskit's own on one or two qubits, with closed controls."""
+    closed = not isinstance(gate, ControlledGate) or gate.ctrl_state == 1
+    return closed and _class_of(gate) in STANDARD
+
+
 def is_box(gate: Operation) -> bool:
     """Whether an instruction only holds others together."""
     return _class_of(gate) is BoxOp
@@ -81,8 +88,7 @@ def native(gate: Operation) -> Instruction | None:
     if (marker := _nameless_marker(gate)) is not None:
         return marker
     if kind in STANDARD:  # open controls are X gates around closed ones: the definition has them
-        closed = not isinstance(gate, ControlledGate) or gate.ctrl_state == 1
-        return STANDARD[kind] if closed else None
+        return STANDARD[kind] if is_standard(gate) else None
     if gate.num_qubits not in (1, 2):
         return None
     if _is_free(gate):
@@ -118,6 +124,32 @@ def opened(gate: Operation, where: tuple[int, ...]) -> QuantumCircuit:
             f"of one or two qubits; bind, decompose or transpile it first"
         )
     return definition
+
+
+def plain(gate: Operation) -> Operation:
+    """Return an instruction of the same effect and size whose names mean what they say.
+
+    For those who go by names, as Qiskit's translation to a device's gates does.
+    """
+    found = native(gate)
+    if found is not None:
+        return _with_params(found, getattr(gate, "params", ()))
+    inner = opened(gate, tuple(range(gate.num_qubits)))
+    circuit = QuantumCircuit(gate.num_qubits)
+    for instruction in inner.data:
+        if not does_nothing(instruction.operation):
+            where = [inner.find_bit(q).index for q in instruction.qubits]
+            circuit.append(plain(instruction.operation), where)
+    reversible = all(isinstance(instruction.operation, Gate) for instruction in circuit.data)
+    return circuit.to_gate() if reversible else circuit.to_instruction()
+
+
+def _with_params(found: Instruction, params: Sequence[object]) -> Instruction:
+    if is_matrix(found) or not found.params:
+        return found
+    filled = found.to_mutable()
+    filled.params = list(params)
+    return filled
 
 
 def note_on(gate: Operation) -> str:

@@ -18,8 +18,9 @@ from qiskit.circuit import QuantumCircuit
 
 from pilotcut.backends.aer import PACK_QUBITS
 from pilotcut.backends.branch_plan import BranchPlan, Operation
+from pilotcut.backends.late_binding import BINDABLE
 from pilotcut.backends.sampled import extended
-from pilotcut.backends.templates import UNBINDABLE, measured_in_place
+from pilotcut.backends.templates import measured_in_place
 from pilotcut.bundles import Request, row_bundles, split
 from pilotcut.cutting.fragment import Fragment, Site, Template
 from pilotcut.cutting.plan import CutPlan
@@ -600,9 +601,9 @@ def passes_of(gates: Sequence[tuple[tuple[int, ...], bool]]) -> float:
 
 
 def _opened(step: Step) -> int:
-    """Return how many gates a step becomes; see `pilotcut.backends.templates.UNBINDABLE`."""
+    """Return how many gates a step becomes; see `pilotcut.backends.late_binding`."""
     free = any(isinstance(p, Angle) for p in step.params)
-    return len(step.gate.definition.data) if free and step.name in UNBINDABLE else 1
+    return len(step.gate.definition.data) if free and step.name not in BINDABLE else 1
 
 
 def packs(number: int, qubits: int) -> Iterator[tuple[int, int]]:

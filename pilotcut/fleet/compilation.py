@@ -18,12 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from qiskit.circuit import Gate, Parameter, QuantumCircuit
-from qiskit.circuit.library import CZGate, SwapGate, XGate
+from qiskit.circuit import Barrier, Gate, Parameter, QuantumCircuit
+from qiskit.circuit.library import CZGate, GlobalPhaseGate, IGate, SwapGate, XGate
 from qiskit.converters import circuit_to_dag
 from qiskit.transpiler import CouplingMap, InstructionProperties, Layout, Target
 from qiskit.transpiler.passes import SabreLayout, VF2Layout
 
+from pilotcut.cutting.native import plain
 from pilotcut.errors import UserError
 from pilotcut.fleet.translation import STANDARD_GATES, Basis, Piece, Value, translate
 from pilotcut.options import check_seed
@@ -167,7 +168,7 @@ def _read(circuit: QuantumCircuit) -> list[_ModelGate]:
     gates: list[_ModelGate] = []
     for instruction in circuit.data:
         operation = instruction.operation
-        if operation.name in ("barrier", "global_phase"):
+        if isinstance(operation, (Barrier, GlobalPhaseGate)):
             continue
         if not isinstance(operation, Gate):
             raise UserError(
@@ -179,8 +180,13 @@ def _read(circuit: QuantumCircuit) -> list[_ModelGate]:
                 f"circuit: gate {len(gates)} '{operation.name}' acts on {operation.num_qubits} "
                 "qubits, expected one or two; call circuit.decompose() first"
             )
-        gates.append(_ModelGate(operation, tuple(index[q] for q in instruction.qubits)))
+        gates.append(_ModelGate(_named(operation), tuple(index[q] for q in instruction.qubits)))
     return gates
+
+
+def _named(gate: Gate) -> Gate:
+    """Return the gate; a standard one, or one of such, for names decide how it is translated."""
+    return gate if isinstance(gate, IGate) else plain(gate)
 
 
 @dataclass(frozen=True)

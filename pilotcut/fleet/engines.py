@@ -14,6 +14,7 @@ from qiskit_aer.noise import NoiseModel
 
 from pilotcut.backends.counts import parities
 from pilotcut.backends.device import Device
+from pilotcut.backends.late_binding import all_bound
 from pilotcut.errors import UserError
 from pilotcut.fleet.compilation import Compilation
 from pilotcut.fleet.law import Law, observed_qubits, touched
@@ -136,15 +137,27 @@ class _OnAer:
             )
 
     def __call__(self, rows: np.ndarray, shots: int, seed: int) -> np.ndarray:
-        bound = {p: values.tolist() for p, values in zip(self._order, rows.T, strict=True)}
+        circuits, binds = self._bound(rows)
         result = self._aer.run(
-            [self._circuit], parameter_binds=[bound], shots=shots, seed_simulator=seed % 2**31
+            circuits, parameter_binds=binds, shots=shots, seed_simulator=seed % 2**31
         ).result()
         if not result.success:
             raise RuntimeError(f"Aer failed: {result.status}")
+        if len(result.results) != len(rows):
+            raise RuntimeError(f"Aer returned {len(result.results)} results for {len(rows)} rows")
         counts = [one.data.counts for one in result.results]
         every_bit = (1 << self._circuit.num_clbits) - 1
         return parities(counts, [every_bit], shots)[:, 0]
+
+    def _bound(
+        self, rows: np.ndarray
+    ) -> tuple[list[QuantumCircuit], list[dict[Parameter, list[float]]]]:
+        """Return the circuit with all rows for Aer to bind, or where it cannot, one for each."""
+        if all_bound(self._circuit):
+            values = zip(self._order, rows.T, strict=True)
+            return [self._circuit], [{p: column.tolist() for p, column in values}]
+        each = [dict(zip(self._order, row, strict=True)) for row in rows.tolist()]
+        return [self._circuit.assign_parameters(one) for one in each], [{}] * len(each)
 
 
 class _OnBackend:

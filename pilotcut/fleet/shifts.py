@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from qiskit.circuit import Operation
 
+from pilotcut.cutting.native import is_standard
 from pilotcut.errors import UserError
 from pilotcut.training.model import Model
 
@@ -70,7 +71,8 @@ def _rule(model: Model, weight: int) -> tuple[tuple[float, float], ...]:
         for instruction in model.circuit.data
         if any(parameter in getattr(p, "parameters", ()) for p in instruction.operation.params)
     ]
-    if len(places) != 1 or list(places[0].params) != [parameter] or places[0].name not in _RULES:
+    known = [gate for gate in places if is_standard(gate) and gate.name in _RULES]
+    if len(places) != 1 or list(places[0].params) != [parameter] or not known:
         names = ", ".join(_written(gate) for gate in places) or "no gate"
         raise UserError(
             f"weight '{parameter.name}' stands in {names}, expected as the plain angle of one gate "

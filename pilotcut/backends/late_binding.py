@@ -1,0 +1,30 @@
+"""Which gates get their angles from Aer's `parameter_binds`, for everything that binds late.
+
+Aer 0.18 leaves other gates at angle zero, in silence: cp, cu1, crx, cry, crz, cu3, mcphase, mcu1
+and those with open controls. What is listed here was seen to be bound; a gate that is not listed
+is opened or bound beforehand.
+"""
+
+from __future__ import annotations
+
+from qiskit.circuit import Operation, ParameterExpression, QuantumCircuit
+
+#: Gates whose free angles Aer binds.
+BINDABLE = frozenset(
+    {"cu", "p", "r", "rx", "rxx", "ry", "ryy", "rz", "rzx", "rzz", "u", "u1", "u2", "u3"}
+)
+
+
+def is_bound(gate: Operation) -> bool:
+    """Whether Aer binds all free angles of a gate."""
+    return gate.name in BINDABLE or not _is_free(gate)
+
+
+def all_bound(circuit: QuantumCircuit) -> bool:
+    """Whether Aer binds all free angles of a circuit."""
+    return all(is_bound(instruction.operation) for instruction in circuit.data)
+
+
+def _is_free(gate: Operation) -> bool:
+    params = getattr(gate, "params", ())
+    return any(isinstance(p, ParameterExpression) and p.parameters for p in params)
