@@ -62,6 +62,8 @@ def plan(
         max_width=max_width,
         joint_cuts=joint_cuts,
     )
+    for text in compiled.program.notes:
+        note(text)
     drawing = draw_plan(compiled, draw) if draw is not None else None
     summary = summary_of(compiled) | {
         "circuit": str(circuit),
@@ -92,6 +94,7 @@ def summary_of(compiled: CutPlan) -> dict[str, Any]:
         "variants": in_json(compiled.num_variants),
         "subexperiments": compiled.num_subexperiments if runs else None,
         "sampling_overhead": in_json(compiled.sampling_overhead),
+        "notes": list(compiled.program.notes),
     }
 
 
