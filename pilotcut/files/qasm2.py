@@ -270,11 +270,11 @@ def _find_meanings(program: _Program) -> None:
     program.custom = {
         name: _LEGACY[name] for name in (*_IN_QELIB, "delay") if name not in program.own
     }
-    known = gates.COMMON | _UP_TO_PHASE
+    known: dict[str, gates.Known] = {**gates.COMMON, **_UP_TO_PHASE}
     if program.libraries & set(_HQSLIB):
-        known = known | gates.HQSLIB
+        known |= gates.HQSLIB
     if program.is_qibo:
-        known = known | gates.QIBO
+        known |= gates.QIBO
     for name, uses in program.uses.items():
         if name in program.own:
             continue
@@ -297,7 +297,7 @@ def _add_known(program: _Program, known: gates.Known, uses: list[Application]) -
     sizes = {(len(use.params), len(use.arguments)) for use in uses}
     if known.num_params is not None and known.num_qubits is not None:
         sizes = {(known.num_params, known.num_qubits)}
-    renamed = {}
+    renamed: dict[int, Token] = {}
     for params, qubits in sorted(sizes):
         name = known.name if len(sizes) == 1 else f"{known.name}_{params}_{qubits}"
         _check_angles_of(known, params, qubits, uses)
@@ -383,7 +383,7 @@ def _rename_registers(program: _Program) -> None:
         return
     words = {token.text for token in program.tokens} | taken
     new = {name: next(n for n in _names_like(name) if n not in words) for name in clashes}
-    changed = {}
+    changed: dict[int, Token] = {}
     for statement in statements(program.tokens):
         if statement[0].text in ("gate", "opaque"):
             continue

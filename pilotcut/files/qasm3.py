@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import openqasm3
@@ -209,8 +209,9 @@ class _Values(ValueResolver):
             register = isinstance(collection_type, (types.BitArray, types.QubitArray))
             first = indexer[0] if isinstance(indexer, list) else None
             if register and isinstance(first, ast.RangeDefinition):
-                found = [collection[k] for k in self._range(first, len(collection))]
-                return found, type(collection_type)(len(found))
+                bits = [collection[k] for k in self._range(first, len(collection))]
+                kind = types.BitArray if isinstance(collection_type, types.BitArray) else None
+                return bits, (kind or types.QubitArray)(len(bits))
             return super()._index_collection(collection, collection_type, indexer, base)
         found: Any = collection
         for index in [] if isinstance(indexer, ast.DiscreteSet) else indexer:
@@ -326,12 +327,11 @@ class _Importer(converter.ConvertVisitor):
         whole = isinstance(node.type, (ast.IntType, ast.UintType))
         if whole and value != int(value):
             raise_from_node(node, f"required a whole number, found {value}")
-        symbol = (
-            (int(value), types.Int(const=True))
-            if whole
-            else (float(value), types.Float(const=True))
+        number = int(value) if whole else float(value)
+        number_type = types.Int(const=True) if whole else types.Float(const=True)
+        context.symbol_table.insert(
+            Symbol(node.identifier.name, number, number_type, context.scope, node)
         )
-        context.symbol_table.insert(Symbol(node.identifier.name, *symbol, context.scope, node))
         return context
 
     def visit_IODeclaration(self, node: ast.IODeclaration, context: State) -> State:
@@ -354,10 +354,10 @@ class _Importer(converter.ConvertVisitor):
         return context
 
     def _array(self, node: ast.IODeclaration, context: State) -> tuple[_Array, list[Parameter]]:
-        name = node.identifier.name
-        if not isinstance(node.type.base_type, (ast.FloatType, ast.AngleType)):
+        name, array = node.identifier.name, cast("ast.ArrayType", node.type)
+        if not isinstance(array.base_type, (ast.FloatType, ast.AngleType)):
             raise_from_node(node, "only arrays of 'float' and 'angle' are supported as inputs")
-        shape = [self._resolve_constant_int(size, context) for size in node.type.dimensions]
+        shape = [self._resolve_constant_int(size, context) for size in array.dimensions]
         check_bits(math.prod(shape), f"array {name} of {shape}", _line(node))
         vector = ParameterVector(name, math.prod(shape))
         order = " row by row" if len(shape) > 1 else ""
@@ -391,14 +391,14 @@ class _Importer(converter.ConvertVisitor):
         if steps > 1:
             check_steps(steps, node.name.name, _line(node))
         self._steps_of[node.name.name] = steps
-        name, maker = node.name.name, own.shared(own.Template(inner.circuit, parameters))
+        called, maker = node.name.name, own.shared(own.Template(inner.circuit, parameters))
 
         def build(*angles: Any) -> Gate:
             if len(angles) != len(parameters):
-                raise FaultError(f"'{name}' takes {len(parameters)} angles, found {len(angles)}")
-            return maker(name, len(bits), *angles)
+                raise FaultError(f"'{called}' takes {len(parameters)} angles, found {len(angles)}")
+            return maker(called, len(bits), *angles)
 
-        return self._define_gate(name, build, len(parameters), len(bits), node, context)
+        return self._define_gate(called, build, len(parameters), len(bits), node, context)
 
     def visit_QuantumGate(self, node: ast.QuantumGate, context: State) -> State:
         """Apply a gate, of the file or known without it."""
@@ -410,7 +410,7 @@ class _Importer(converter.ConvertVisitor):
         gate = build(*(self._resolve_angle(argument, context) for argument in node.arguments))
         for modifier in reversed(node.modifiers):
             gate = self._apply_gate_modifier(modifier, gate, context)
-        operands = [self._resolve_qarg(qubit, context) for qubit in node.qubits]
+        operands = [self._resolve_qarg(cast("Any", q), context) for q in node.qubits]
         for place, qubits in enumerate(self._broadcast_gate(operands, node)):
             context.circuit.append(gate.copy() if place else gate, qubits, [])
         return context
@@ -497,7 +497,7 @@ class _Importer(converter.ConvertVisitor):
     def _check_power(
         self, modifier: ast.QuantumGateModifier, node: ast.QuantumGate, context: State
     ) -> None:
-        exponent = self._resolve_constant_float(modifier.argument, context)
+        exponent = self._resolve_constant_float(cast("Any", modifier.argument), context)
         if not abs(exponent) <= _MOST_POWER:
             raise_from_node(
                 node,
@@ -526,7 +526,7 @@ class _Importer(converter.ConvertVisitor):
     def _loop_values(self, node: ast.ForInLoop, context: State) -> Sequence[int]:
         if not isinstance(node.type, (ast.IntType, ast.UintType)):
             raise_from_node(node, "only integer loop variables are supported")
-        values, kind = self._resolve_generic(node.set_declaration, context, True)
+        values, kind = self._resolve_generic(cast("Any", node.set_declaration), context, True)
         if isinstance(kind, types.Range):
             if values.start is None or values.stop is None:
                 raise_from_node(node, "for-loop ranges must have a start and end")
@@ -567,7 +567,7 @@ class _Importer(converter.ConvertVisitor):
     ) -> None:
         """Append a matrix whose first qubit is the highest bit."""
         matrix = _matrix(numbers)
-        (parsed,) = openqasm3.parse(f"barrier {operands};").statements
+        parsed: Any = openqasm3.parse(f"barrier {operands};").statements[0]
         qubits: list[Qubit] = []
         for operand in parsed.qubits:
             found = self._resolve_qarg(operand, context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import io
 import os
+import re
 import resource
 import struct
 import warnings
@@ -41,6 +42,12 @@ def read(content: bytes) -> QuantumCircuit:
         except Exception as error:
             if version <= 12 and "symengine" in f"{brief(error)} {getattr(error, '_libname', '')}":
                 raise FaultError(_needs_symengine(version, content, error)) from None
+            lost = re.search(r"(\w+)\.__init__\(\) missing", str(error))
+            if lost:
+                raise FaultError(
+                    f"has a {lost[1]}, of which QPY keeps too little to make it again; decompose "
+                    f"the circuit before qpy.dump"
+                ) from None
             raise
         return circuit
 

@@ -15,7 +15,7 @@ from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 
 from pilotcut.files.faults import check_bits, listed
 
-_ELEMENT = re.compile(r"_(.+)_(0|[1-9]\d{0,8})_")
+_ELEMENT = re.compile(r"_(.+)_(0|[1-9]\d{0,8})_(_\d+)?")
 _ESCAPE = re.compile(r"^_+|_\d+$")
 
 
@@ -32,10 +32,14 @@ def elements(names: Sequence[str], taken: set[str]) -> dict[str, Parameter]:
     found: dict[str, list[tuple[int, str]]] = {}
     for name in names:
         match = _ELEMENT.fullmatch(name)
-        if match and match[1] not in taken:
-            found.setdefault(match[1], []).append((int(match[2]), name))
+        # A number at the end: the name was taken, by a vector whose letters are written alike.
+        base = match[1] + ("_2" if match[3] else "") if match else ""
+        if match and base not in taken:
+            found.setdefault(base, []).append((int(match[2]), name))
     restored: dict[str, Parameter] = {}
     for base, group in found.items():
+        if group != sorted(group):  # Qiskit declares elements in their order
+            continue
         size = max(group)[0] + 1
         check_bits(size, f"input {base}[{size}]")
         vector = ParameterVector(base, size)
