@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 from qiskit.circuit import (
+    AnnotatedOperation,
     Barrier,
     BoxOp,
     ControlledGate,
+    ControlModifier,
     Delay,
     Gate,
     Instruction,
     Operation,
     ParameterExpression,
+    PowerModifier,
     QuantumCircuit,
     Reset,
 )
@@ -46,6 +49,9 @@ STANDARD: dict[type, Gate] = {
     for gate in get_standard_gate_name_mapping().values()
     if isinstance(gate, Gate) and gate.num_qubits in (1, 2) and gate.base_class not in _NOTHING
 }
+
+#: Powers up to this are written out; larger ones are taken of the matrix.
+_MOST_REPEATS = 64
 
 # Schmidt coefficients below this are none, as in `pilotcut.cutting.basis`.
 _ZERO = 1e-10
@@ -135,11 +141,12 @@ def plain(gate: Operation) -> Operation:
     if found is not None:
         return _with_params(found, getattr(gate, "params", ()))
     inner = opened(gate, tuple(range(gate.num_qubits)))
-    circuit = QuantumCircuit(gate.num_qubits)
+    # A control turns a phase of the whole into one that matters.
+    circuit = QuantumCircuit(gate.num_qubits, global_phase=inner.global_phase)
     for instruction in inner.data:
-        if not does_nothing(instruction.operation):
-            where = [inner.find_bit(q).index for q in instruction.qubits]
-            circuit.append(plain(instruction.operation), where)
+        operation = instruction.operation
+        where = [inner.find_bit(q).index for q in instruction.qubits]
+        circuit.append(operation if does_nothing(operation) else plain(operation), where)
     reversible = all(isinstance(instruction.operation, Gate) for instruction in circuit.data)
     return circuit.to_gate() if reversible else circuit.to_instruction()
 
@@ -282,7 +289,7 @@ def _evolution(hamiltonian: np.ndarray, time: ParameterExpression) -> QuantumCir
     energies, basis = np.linalg.eigh(hamiltonian)
     size = len(energies)
     qubits = range(size.bit_length() - 1)
-    circuit = QuantumCircuit(len(qubits))
+    circuit = QuantumCircuit(len(qubits), global_phase=-float(energies.mean()) * time)
     circuit.append(UnitaryGate(basis.conj().T), qubits)
     for string in range(1, size):
         signs = [(-1) ** (string & k).bit_count() for k in range(size)]
@@ -315,13 +322,42 @@ def _definition(gate: Operation) -> QuantumCircuit | None:
 
 
 def _synthesis(gate: Operation) -> QuantumCircuit | None:
-    whole = QuantumCircuit(gate.num_qubits)
-    whole.append(gate, range(gate.num_qubits))
+    if isinstance(gate, AnnotatedOperation):
+        return _modified(gate) or _of_matrix(gate)
     try:
-        found = HighLevelSynthesis()(whole)
+        found = HighLevelSynthesis()(_alone(gate))
     except Exception:  # plugins' code; what comes of it is that there is none
         return None
-    if [_class_of(i.operation) for i in found.data] != [_class_of(gate)]:
-        return found
+    unchanged = [_class_of(i.operation) for i in found.data] == [_class_of(gate)]
+    return _of_matrix(gate) if unchanged else found
+
+
+def _of_matrix(gate: Operation) -> QuantumCircuit | None:
     matrix = None if _is_free(gate) else _matrix_of(gate)
     return None if matrix is None else UnitaryGate(matrix).definition
+
+
+def _modified(gate: AnnotatedOperation) -> QuantumCircuit | None:
+    """Return a gate with its modifiers carried out, None for powers that are not whole, or large.
+
+    Qiskit 2.6 controls a gate by its name: of somebody's own gate "cx" it makes a Toffoli.
+    """
+    circuit = _alone(plain(gate.base_op))
+    for modifier in gate.modifiers:
+        if isinstance(modifier, ControlModifier):
+            controlled = circuit.to_gate().control(
+                modifier.num_ctrl_qubits, ctrl_state=modifier.ctrl_state, annotated=False
+            )
+            circuit = _alone(controlled)
+            continue
+        power = modifier.power if isinstance(modifier, PowerModifier) else -1
+        if power != int(power) or abs(power) > _MOST_REPEATS:
+            return None
+        circuit = (circuit if power >= 0 else circuit.inverse()).repeat(abs(int(power)))
+    return circuit
+
+
+def _alone(gate: Operation) -> QuantumCircuit:
+    circuit = QuantumCircuit(gate.num_qubits)
+    circuit.append(gate, range(gate.num_qubits))
+    return circuit
