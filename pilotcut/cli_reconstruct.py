@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pilotcut.errors import PilotError, UserError
+from pilotcut.errors import PilotError, SharedFaultError, UserError
 
 #: Where MPI launchers say how many ranks there are: MPICH and srun, Open MPI, PMIx.
 _RANKS_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE")
@@ -43,18 +43,14 @@ def reconstruct(
         return
     try:
         _reconstruct(run_dir, query, as_json, comm)
-    except _SharedFaultError as error:
+    except SharedFaultError:
         if comm.rank == 0:
-            raise UserError(str(error)) from None
+            raise
         raise typer.Exit(2) from None
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
         comm.Abort(1)  # the others would wait for this rank for ever
-
-
-class _SharedFaultError(Exception):
-    """A mistake that all ranks have been told of, so that none waits for another."""
 
 
 def _communicator() -> Any:
@@ -115,7 +111,7 @@ def _agreed(run_dir: Path, number: int | None, comm: Any) -> tuple[int, Any]:
         number = comm.bcast(number)
     fault = next((one for one in comm.allgather(fault) if one), None)
     if fault or number is None:
-        raise _SharedFaultError(fault)
+        raise SharedFaultError(fault or "there is no query")
     return number, found
 
 

@@ -22,6 +22,7 @@ from pilotcut.amounts import short_number
 from pilotcut.cutting.fragment import Fragment, Placed
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import DrawingError
+from pilotcut.reconstruction.blocks import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -197,8 +198,8 @@ def draw_plan(plan: CutPlan, path: str | Path) -> Path:
         kind = path.suffix[1:].lower()
         fast: dict[str, Any] = {"pil_kwargs": {"compress_level": 2}} if kind == "png" else {}
         figure.savefig(content, format=kind, dpi=min(_DPI, _MOST_PIXELS / max(sides)), **fast)
-    with _writing(path):
-        path.write_bytes(content.getvalue())
+    with writing(path):
+        write_whole(path, content.getvalue())
     return path
 
 
@@ -216,7 +217,7 @@ def check_path(path: str | Path) -> Path:
         raise DrawingError(
             f"drawing: {path} has {found}, expected one of {', '.join(SUFFIXES)}; choose one"
         )
-    with _writing(path):
+    with writing(path):
         if path.is_dir():
             raise DrawingError(f"drawing: {path} is a directory, expected a file; name one in it")
         if not path.parent.is_dir():
@@ -228,13 +229,13 @@ def check_path(path: str | Path) -> Path:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn what the file system says into a fault of the path."""
     try:
         yield
     except OSError as error:
         raise DrawingError(
-            f"drawing: {path} cannot be written ({error.strerror}); choose another path"
+            f"drawing: {path} cannot be written ({error.strerror or error}); choose another path"
         ) from None
 
 

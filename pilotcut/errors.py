@@ -8,7 +8,8 @@ traceback for it. `TaskError` and `PilotError` are what happened on the way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -57,9 +58,30 @@ class RunDirectoryError(UserError):
     """A run directory that cannot be used as asked."""
 
 
+class SharedFaultError(UserError):
+    """A mistake that all ranks have been told of, so that none waits for another."""
+
+
 class TaskError(RuntimeError):
     """A task failed for good; the worker's traceback is in the text."""
 
 
 class PilotError(RuntimeError):
     """A pilot could not be started, or was lost and could not be replaced."""
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise an error of ours as itself where a library between has put its own around it.
+
+    Qiskit Machine Learning says "Estimator job failed" of whatever goes wrong in a backward pass.
+    """
+    try:
+        yield
+    except Exception as error:
+        inner = error.__cause__
+        while inner is not None and not isinstance(inner, (UserError, TaskError, PilotError)):
+            inner = inner.__cause__
+        if inner is None or isinstance(error, (UserError, TaskError, PilotError)):
+            raise
+        raise inner from inner.__cause__

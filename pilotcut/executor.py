@@ -14,7 +14,7 @@ from pilotcut.bundles import Request
 from pilotcut.calls import Call, CircuitCall, circuit_calls, exact_calls
 from pilotcut.cutting.fragment import Fragment, FragmentTensor
 from pilotcut.devices import Assignment, DevicePilot, fleet_of, mode_of
-from pilotcut.errors import TaskError, UserError
+from pilotcut.errors import TaskError
 from pilotcut.options import ERROR_TOLERANCE
 from pilotcut.reconstruction.blocks import BlockStore, TornBlockError
 from pilotcut.streaming import Busy, RowsReady, Spent, Stream, idle, unfinished
@@ -332,11 +332,8 @@ def _run_here(call: Call, fragment: Fragment, store: BlockStore | None) -> Any:
 def _write(call: Call, store: BlockStore, fragment: Fragment, found: Any) -> Any:
     try:
         return call.write(store, fragment, found)
-    except OSError as error:  # its text may be "No space left on device", and no more
-        raise UserError(
-            f"block {call.block} cannot be written to {store.directory}: {error}; expected a "
-            f"directory that workers can write to, with space left"
-        ) from error
+    except OSError as error:
+        raise store.unwritten(call.block, error) from error
 
 
 def _stored(call: Call, fragment: Fragment, store: BlockStore | None, told: Any = None) -> Any:

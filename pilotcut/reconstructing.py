@@ -79,7 +79,13 @@ class RankContracting(Contracting):
         assert self.how is not None
         try:
             return self._over_ranks(self.how, tensors)
-        except (TaskError, PilotError) as error:
+        except (TaskError, PilotError, OSError) as error:
+            if self.how.is_asked and isinstance(error, OSError):
+                raise UserError(
+                    f"tensors for the ranks cannot be written ({error}), expected a place with "
+                    f"space left beside {self.how.tasks.pilots.connection_file}; make room, or "
+                    f"give reconstruction='local'"
+                ) from error
             if self.how.is_asked:
                 raise
             _log.warning("reconstruction over ranks failed, it goes on in this process: %s", error)

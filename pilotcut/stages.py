@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pilotcut.amounts import in_json
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.options import check_seed
 from pilotcut.streaming import Spent
@@ -81,10 +82,11 @@ class Stages:
                 "labels": "".join(plan.labels),
                 "cuts": plan.num_cuts,
                 "widths": plan.widths,
-                "variants": plan.num_variants,
+                "variants": in_json(plan.num_variants),
                 "terms": len(plan.terms),
-                "sampling_overhead": plan.sampling_overhead,
+                "sampling_overhead": in_json(plan.sampling_overhead),
                 "partition_s": seconds,
+                **({"notes": list(plan.program.notes)} if plan.program.notes else {}),
             }
         )
 

@@ -25,7 +25,7 @@ from pilotcut.bundles import Request
 from pilotcut.calls import Call, circuit_calls, exact_calls
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.devices import Assignment
-from pilotcut.errors import UserError
+from pilotcut.errors import SharedFaultError, UserError
 from pilotcut.evaluation import Compiled, Evaluation
 from pilotcut.reconstruction.blocks import BlockStore, write_whole
 from pilotcut.reconstruction.contract import Contraction
@@ -151,6 +151,11 @@ def _written(directory: Path) -> tuple[int, str]:
     return 0, directory.name
 
 
+def is_store(root: Path) -> bool:
+    """Return whether a directory holds queries, or nothing, and nothing else."""
+    return root.is_dir() and all(_number(path.name) for path in root.iterdir())
+
+
 def numbers(root: Path) -> list[int]:
     """Return the batches that are kept."""
     names = [path.parent.name for path in root.glob(f"query-*/{FILE_NAME}")]
@@ -217,10 +222,20 @@ class StoredQuery(TensorStore):
         return [c for c in self.query.calls if not self.blocks.has(c.block, key=self._key(c))]
 
     def measure(self, calls: Sequence[Call]) -> None:
-        """Run some calls in this process and keep their results."""
+        """Run some calls in this process and keep their results.
+
+        Raises
+        ------
+        UserError
+            If they cannot be written.
+        """
         for call in calls:
             fragment = self.query.requests[call.request].fragment
-            call.write(self.blocks, fragment, call.run(fragment))
+            found = call.run(fragment)
+            try:
+                call.write(self.blocks, fragment, found)
+            except OSError as error:
+                raise self.blocks.unwritten(call.block, error) from error
 
     def _key(self, call: Call) -> str:
         return call.key(self.query.requests[call.request].fragment)
@@ -334,6 +349,11 @@ def reconstruct(stored: StoredQuery, comm: Any = None) -> tuple[np.ndarray, np.n
     -------
     tuple or None
         None on ranks other than 0.
+
+    Raises
+    ------
+    UserError
+        On all ranks, if one cannot write what it measured.
     """
     if comm is None:
         stored.measure(stored.missing())
@@ -344,8 +364,13 @@ def reconstruct(stored: StoredQuery, comm: Any = None) -> tuple[np.ndarray, np.n
     from pilotcut.reconstruction.mpi import estimate
 
     missing = comm.bcast(stored.missing() if comm.rank == 0 else None)
-    stored.measure(missing[comm.rank :: comm.size])
-    comm.Barrier()
+    fault = None
+    try:
+        stored.measure(missing[comm.rank :: comm.size])
+    except UserError as error:  # a full disk, say: the others must not wait for this rank
+        fault = f"{error} (rank {comm.rank})"
+    if fault := next((one for one in comm.allgather(fault) if one), None):
+        raise SharedFaultError(fault)
     coefficients, constant = stored.query.outputs
     groups = [request.fragment.groups for request in stored.query.requests]
     contraction = stored.contraction

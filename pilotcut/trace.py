@@ -1,19 +1,27 @@
-"""Line-by-line records of a run: one JSON object a line, flushed as it is written.
+"""Line-by-line records of a run: one JSON object a line, with the system as it is written.
 
-A killed run leaves a readable file; at most its last line is torn, and readers drop it.
+A killed run leaves a readable file; at most its last line is torn, and readers drop it. A line
+that finds no space leaves nothing of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import threading
 from collections import deque
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+
+from pilotcut.errors import RunDirectoryError
+
+_log = logging.getLogger(__name__)
 
 #: The four stages of a query, in order.
 STAGES = ("partition", "generate", "execute", "reconstruct")
@@ -32,17 +40,24 @@ class JsonLines:
         The file, or None to keep the records in memory only (`records`).
     append
         Keep what the file holds already.
+    vital
+        Whether a record that cannot be written is an error; else it is left out, and that is
+        logged once.
 
     Notes
     -----
     A copy keeps its records in memory: a file is for one to write.
     """
 
-    def __init__(self, path: Path | None = None, *, append: bool = True) -> None:
+    def __init__(
+        self, path: Path | None = None, *, append: bool = True, vital: bool = True
+    ) -> None:
         self.path = path
+        self._vital, self._told = vital, False
         self._kept: deque[dict[str, Any]] = deque(maxlen=KEPT_RECORDS)
         self._lock = threading.Lock()
-        self._file = path.open("a" if append else "w", encoding="utf-8") if path else None
+        # Without a buffer, which would keep what did not fit and try it again at the end.
+        self._file = path.open("ab" if append else "wb", buffering=0) if path else None
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
@@ -58,18 +73,33 @@ class JsonLines:
         return list(self._kept)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one record."""
+        """Append one record.
+
+        Raises
+        ------
+        RunDirectoryError
+            If it cannot be written; what stood there before still does.
+        """
         with self._lock:
             if self._file is None:
                 self._kept.append(record)
-            else:
-                self._file.write(json.dumps(record, default=_plain) + "\n")
-                self._file.flush()
+                return
+            try:
+                _append(self._file, (json.dumps(record, default=_plain) + "\n").encode())
+            except OSError as error:
+                fault = unwritten(self.path, error)
+                if self._vital:
+                    raise fault from error
+                if not self._told:
+                    _log.warning("%s; records are left out", fault)
+                self._told = True
 
     def close(self) -> None:
-        """Close the file; the records stay."""
-        if self._file is not None:
-            self._file.close()
+        """Close the file; the records stay, and later ones are kept in memory."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     def __enter__(self) -> JsonLines:
         return self
@@ -81,6 +111,26 @@ class JsonLines:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _append(file: FileIO, line: bytes) -> None:
+    """Write all of a line, or leave the file as it was."""
+    before, left = os.fstat(file.fileno()).st_size, memoryview(line)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError:
+        with contextlib.suppress(OSError):  # a pipe or a device
+            os.truncate(file.fileno(), before)
+        raise
+
+
+def unwritten(path: object, error: OSError) -> RunDirectoryError:
+    """Return the line about a file of a run for which there was no space, or no right."""
+    return RunDirectoryError(
+        f"{path}: cannot be written ({error.strerror or error}), expected a place with space left; "
+        f"make room, then resume: what was whole before is still there"
+    )
 
 
 def _plain(value: object) -> object:

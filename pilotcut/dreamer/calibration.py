@@ -22,6 +22,7 @@ from pilotcut.dreamer.costmodel import BATCH, Costs, fit, makespan
 from pilotcut.dreamer.workload import KINDS, Work
 from pilotcut.errors import UserError
 from pilotcut.pilots.versions import installed
+from pilotcut.reconstruction.blocks import write_whole
 from pilotcut.trace import read_jsonl
 
 #: Raised when amounts change their meaning: older calibrations are then stale.
@@ -246,13 +247,23 @@ def path_of(pilot: PilotDescription | None) -> Path:
 
 
 def save(calibration: Calibration, path: Path) -> None:
-    """Write a calibration, all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a calibration, all or nothing.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
     data = asdict(calibration)
     del data["_costs"]
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(data), encoding="utf-8")
-    beside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(data).encode())
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}), expected a place with space "
+            f"left; make room, or name another in PILOTCUT_CACHE_DIR"
+        ) from error
 
 
 def load(path: Path) -> Calibration:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pilotcut.drawing import check_path
+from pilotcut.drawing import check_path, writing
 from pilotcut.dreamer.recommend import Recommendation
+from pilotcut.reconstruction.blocks import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
 def draw_recommendation(found: Recommendation, path: str | Path) -> Path:
     """Draw `figure_of` into a .png, .pdf or .svg file and return its path."""
     target = check_path(path)
-    figure_of(found).savefig(target, dpi=150)
+    content = io.BytesIO()
+    figure_of(found).savefig(content, format=target.suffix[1:].lower(), dpi=150)
+    with writing(target):
+        write_whole(target, content.getvalue())
     return target
 
 

@@ -240,7 +240,7 @@ class PilotManager(Live):
             return self._scratch
         self._run_dir.mkdir(parents=True, exist_ok=True)
         self._run_dir.chmod(0o700)
-        early, self.events = self.events, JsonLines(self._run_dir / "events.jsonl")
+        early, self.events = self.events, JsonLines(self._run_dir / "events.jsonl", vital=False)
         for record in early.records:
             self.events.write(record)
         return self._run_dir

@@ -8,6 +8,7 @@ written after the first, both under another name until they are whole: a block w
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import uuid
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pilotcut.errors import UserError
 
 #: How often a block is written whose directory is taken away meanwhile.
 _TRIES = 5
@@ -63,6 +66,11 @@ class BlockStore:
             Identity of what was measured, which a reader must know as well.
         about
             What else is to be kept with it, as JSON.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; see `unwritten`.
         """
         flat = np.concatenate([np.ravel(array) for array in arrays]) if arrays else np.zeros(0)
         data = io.BytesIO()
@@ -83,6 +91,13 @@ class BlockStore:
             except (FileNotFoundError, FileExistsError):
                 if not again:
                     raise
+
+    def unwritten(self, name: str, error: OSError) -> UserError:
+        """Return the line about a block for which there was no space, or no right."""
+        return UserError(
+            f"block {name} cannot be written to {self.directory}: {error.strerror or error}; "
+            f"expected a directory that workers can write to, with space left"
+        )
 
     def _put(self, name: str, content: bytes, head: Mapping[str, Any]) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -142,8 +157,11 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         partial.write_bytes(content)
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if type(error) is OSError and error.filename is None:  # "No space left on device", alone
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 

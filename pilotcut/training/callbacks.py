@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from rich.progress import (
 )
 
 from pilotcut.errors import UserError
+from pilotcut.trace import unwritten
 
 if TYPE_CHECKING:
     from pilotcut.training.checkpoint import Epoch
@@ -115,6 +117,12 @@ class TensorBoard(Callback):
 
     def on_epoch_end(self, trainer: Trainer, epoch: Epoch) -> None:
         """Write one point of each curve."""
+        try:
+            self._write(epoch)
+        except OSError as error:
+            raise unwritten(self._directory, error) from error
+
+    def _write(self, epoch: Epoch) -> None:
         if self._writer is None:
             # Not before: a training that fails in its first epoch leaves nothing. Points of
             # epochs that a kill has undone are dropped.
@@ -135,7 +143,8 @@ class TensorBoard(Callback):
     def on_fit_end(self, trainer: Trainer) -> None:
         """Close the file."""
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):  # all points are written: each epoch flushes them
+                self._writer.close()
             self._writer = None
 
 

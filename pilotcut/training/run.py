@@ -18,7 +18,7 @@ from qiskit_machine_learning.neural_networks import EstimatorQNN
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-from pilotcut.errors import UserError
+from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.estimator import CutEstimator
 from pilotcut.gradient import CutGradient
 from pilotcut.stored import FOLDER
@@ -34,6 +34,10 @@ from pilotcut.training.trainer import History, Trainer
 
 #: Called with (epoch, batch, batches, loss) after every batch.
 Progress = Callable[[int, int, int, float], None]
+
+
+#: Errors of where a run is, after which it may go on: a full disk, workers that died.
+_OF_THE_PLACE = (UserError, TaskError, PilotError, OSError)
 
 
 class TrainingRun:
@@ -164,10 +168,10 @@ class TrainingRun:
                     self.estimator.stages.attach(trace)
                 told = [_Told(progress)] if progress else []
                 return self._summary(self._fit([*self._tensorboard, *told, *callbacks], resume))
-        except Exception:
-            # Nothing that a resumed run could use: do not stand in the way of the next try.
+        except Exception as error:
+            # Nothing was trained: do not stand in the way of the next try, resumed or not.
             if not resume and not self.run.checkpoint.exists():
-                self.run.discard()
+                self.run.discard(resumable=isinstance(error, _OF_THE_PLACE))
             raise
 
     def _fit(self, callbacks: Sequence[Callback], resume: bool) -> History:

@@ -9,15 +9,18 @@
     recommendation.json  where the circuit is cut, if that was chosen by prediction
     logs/            what pilots say
 
-Checkpoints are written beside their place and renamed, so that a kill leaves the old or
-the new one. A directory that holds nothing but logs holds no run: a start that failed
-before anything was trained does not stand in the way of the next.
+Files are written beside their place and renamed, so that a kill, or a full disk, leaves the old
+or the new one. A directory that holds nothing but logs and leftovers holds no run: a start that
+failed before anything was trained does not stand in the way of the next, which may also be a
+resumed one: of what could not be written the settings stay, as begun.yaml, with measured tensors.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,7 +34,9 @@ import yaml
 from pilotcut.cutting.placement import Placement, WireCut
 from pilotcut.descriptions.reading import load_yaml
 from pilotcut.errors import RunDirectoryError
-from pilotcut.trace import JsonLines, mend, read_jsonl
+from pilotcut.reconstruction.blocks import write_whole
+from pilotcut.stored import FOLDER, is_store
+from pilotcut.trace import mend, read_jsonl, unwritten
 from pilotcut.training.config import TrainingConfig, settled
 
 #: Settings that may differ when a run is resumed: they do not change its numbers so far.
@@ -62,6 +67,12 @@ _OLD_CHECKPOINT = frozenset(
 #: What pilots write beside a run, before it begins.
 OF_PILOTS = frozenset({"logs", "events.jsonl", "connection.json", "pilots.json"})
 
+#: What is left of files that were being written when a run ended, of today's runs and of old ones.
+_LEFTOVER = re.compile(
+    r"(config\.yaml|checkpoint\.pt|weights\.pt|metrics\.jsonl|recommendation\.json)"
+    r"\.[0-9a-f]{12}\.partial|(config|checkpoint|weights|metrics|recommendation)\.tmp"
+)
+
 
 class RunDirectory:
     """One run's files.
@@ -81,6 +92,7 @@ class RunDirectory:
         self.weights = path / "weights.pt"
         self.recommendation = path / "recommendation.json"
         self.tensorboard = path / "tensorboard"
+        self.begun = path / "begun.yaml"
 
     def check(self, *, resume: bool) -> None:
         """Say early whether a run can be started, or resumed, here.
@@ -98,7 +110,7 @@ class RunDirectory:
             raise RunDirectoryError(f"run directory '{self.path}' {fault}")
 
     def _fault_of_resume(self) -> str | None:
-        if self.config.is_file():
+        if self._settings_file is not None or self._leftovers():
             return None
         return "holds no run to resume; leave out --resume to start one there"
 
@@ -112,7 +124,8 @@ class RunDirectory:
             return None
         if not self.path.is_dir():
             return "is a file, expected a new or empty directory; give another --run-dir"
-        other = sorted({entry.name for entry in self.path.iterdir()} - OF_PILOTS)
+        leftovers = {entry.name for entry in self._leftovers()}
+        other = sorted({entry.name for entry in self.path.iterdir()} - OF_PILOTS - leftovers)
         if other:
             return (
                 f"holds '{other[0]}' and no run, expected a new or empty one; give another "
@@ -120,10 +133,34 @@ class RunDirectory:
             )
         return None
 
+    @property
+    def _settings_file(self) -> Path | None:
+        """What says what was asked of the run, or of the start that failed here; None for none."""
+        return next((file for file in (self.config, self.begun) if file.is_file()), None)
+
+    def _leftovers(self) -> list[Path]:
+        """Return what a start that failed, or was killed, has left beside logs."""
+        found = self.path.iterdir() if self.path.is_dir() else ()
+        return [
+            path
+            for path in found
+            if path == self.begun
+            or _LEFTOVER.fullmatch(path.name)
+            or (path.name == FOLDER and is_store(path))
+        ]
+
+    def _clear(self) -> None:
+        """Remove leftovers: what is started anew has other numbers."""
+        for path in self._leftovers():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
     def _unusable(self, error: OSError) -> RunDirectoryError:
         return RunDirectoryError(
-            f"run directory '{self.path}' cannot be used ({error.strerror}), expected a place "
-            f"that can be written; give another --run-dir"
+            f"run directory '{self.path}' cannot be used ({error.strerror or error}), expected a "
+            f"place that can be written; give another --run-dir"
         )
 
     def make(self) -> None:
@@ -152,14 +189,26 @@ class RunDirectory:
         self.check(resume=False)
         self.make()
         try:
+            self._clear()
             self._save_settings(config)
         except OSError as error:
             raise self._unusable(error) from error
 
-    def discard(self) -> None:
-        """Forget a run of which nothing was trained; logs stay."""
-        for file in (self.config, self.trace, self.metrics, self.recommendation):
-            file.unlink(missing_ok=True)
+    def discard(self, *, resumable: bool = False) -> None:
+        """Forget a run of which nothing was trained; logs stay.
+
+        Parameters
+        ----------
+        resumable
+            Keep what it was asked, and what it measured, for a start that is a resumed one.
+        """
+        with suppress(OSError):  # it is another error that is to be told
+            if resumable:
+                self.config.replace(self.begun)
+            else:
+                self._clear()
+            for file in (self.trace, self.metrics, self.recommendation, self.config):
+                file.unlink(missing_ok=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
         with suppress(OSError):  # it has logs
             self.path.rmdir()
@@ -173,8 +222,10 @@ class RunDirectory:
             If there is no run, or its configuration cannot be read.
         """
         self.check(resume=True)
+        if (file := self._settings_file) is None:
+            return asdict(TrainingConfig(dataset=""))
         try:
-            found = load_yaml(self.config.read_bytes())
+            found = load_yaml(file.read_bytes())
         except OSError as error:
             raise self.damaged_settings(error.strerror or "an error") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -209,7 +260,7 @@ class RunDirectory:
 
     def save_recommendation(self, found: Mapping[str, Any]) -> None:
         """Keep what was recommended, so that a resumed run has the same cuts."""
-        self._replace(self.recommendation, json.dumps(found, indent=1).encode())
+        self._write(self.recommendation, json.dumps(found, indent=1).encode())
 
     def recommended(self) -> Placement | None:
         """Return the placement that was recommended, None where nothing was trained with any.
@@ -250,6 +301,7 @@ class RunDirectory:
         try:
             mend(self.trace)
             self._save_settings(config)  # it may have more epochs to go than before
+            self.begun.unlink(missing_ok=True)
         except OSError as error:
             raise self._unusable(error) from None
         return state
@@ -262,6 +314,9 @@ class RunDirectory:
         RunDirectoryError
             With a line for each setting that would change its numbers.
         """
+        self.check(resume=True)
+        if self._settings_file is None:
+            return  # a start that left nothing but leftovers: there are no numbers to change
         old, asked = settled(self.settings()), settled(config)
         free = FREE_ON_RESUME
         if asked["schedule"] == "cosine":  # which reaches 0 with the last epoch
@@ -333,31 +388,35 @@ class RunDirectory:
         if not self.metrics.exists():
             return
         kept = [r for r in read_jsonl(self.metrics) if 0 < r.get("epoch", 0) <= epoch]
-        with JsonLines(beside := self.metrics.with_suffix(".tmp"), append=False) as lines:
-            for record in kept:
-                lines.write(record)
-        os.replace(beside, self.metrics)
+        self._write(self.metrics, "".join(f"{json.dumps(r)}\n" for r in kept).encode())
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint in one step."""
+        """Replace the checkpoint in one step.
+
+        Raises
+        ------
+        RunDirectoryError
+            If it cannot be written; the one before stays.
+        """
         self._save(self.checkpoint, state)
 
     def save_weights(self, state: Mapping[str, Any]) -> None:
-        """Write the trained weights, a torch state dict."""
+        """Write the trained weights, a torch state dict; raises as `save_checkpoint` does."""
         self._save(self.weights, state)
 
     def _save(self, place: Path, state: Mapping[str, Any]) -> None:
-        beside = place.with_suffix(".tmp")
-        torch.save(dict(state), beside)
-        os.replace(beside, place)
+        content = io.BytesIO()  # of a full disk torch itself says "unexpected pos 64 vs 0"
+        torch.save(dict(state), content)
+        self._write(place, content.getvalue())
 
     def _save_settings(self, config: Mapping[str, Any]) -> None:
-        self._replace(self.config, yaml.safe_dump(dict(config), sort_keys=False).encode())
+        write_whole(self.config, yaml.safe_dump(dict(config), sort_keys=False).encode())
 
-    def _replace(self, place: Path, data: bytes) -> None:
-        beside = place.with_suffix(".tmp")
-        beside.write_bytes(data)
-        os.replace(beside, place)
+    def _write(self, place: Path, data: bytes) -> None:
+        try:
+            write_whole(place, data)
+        except OSError as error:
+            raise unwritten(place, error) from error
 
 
 def _modern(state: Mapping[str, Any]) -> dict[str, Any]:

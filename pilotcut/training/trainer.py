@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from pilotcut.errors import RunDirectoryError, UserError
+from pilotcut.errors import RunDirectoryError, UserError, unwrapped
 from pilotcut.options import check_seed
 from pilotcut.trace import JsonLines
 from pilotcut.training.callbacks import Callback, TensorBoard
@@ -219,7 +219,8 @@ class Trainer:
                 for callback in self.callbacks:
                     callback.on_fit_begin(self)
                 if not self._is_over(fit):
-                    (self._search if fit.optimizer is None else self._descend)(fit)
+                    with unwrapped():
+                        (self._search if fit.optimizer is None else self._descend)(fit)
             finally:
                 for callback in self.callbacks:
                     callback.on_fit_end(self)
