@@ -306,3 +306,92 @@ def test_senseless_classes_and_validation_are_named(
     arguments: dict[str, object], start: str
 ) -> None:
     assert fault(**arguments).startswith(start)
+
+
+TINY_IMAGES, TINY_LABELS = tiny_mnist()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        TINY_LABELS.astype(str),
+        TINY_LABELS.astype("S3"),
+        TINY_LABELS.astype(np.float32),
+        TINY_LABELS.astype(np.int8),
+        TINY_LABELS.astype(np.uint64),
+    ],
+    ids=lambda labels: str(labels.dtype),
+)
+def test_digits_of_any_type_are_digits(tmp_path: Path, labels: np.ndarray) -> None:
+    """As OpenML writes them, too: its labels are text."""
+    np.savez(tmp_path / "mnist.npz", x_train=TINY_IMAGES, y_train=labels)
+    found = load_dataset("mnist", 4, data_dir=tmp_path)
+    (tmp_path / "idx").mkdir()
+    write_idx(tmp_path / "idx")
+    np.testing.assert_array_equal(
+        found.y_train, load_dataset("mnist", 4, data_dir=tmp_path / "idx").y_train
+    )
+
+
+def test_truth_values_are_the_digits_0_and_1(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mnist.npz", x_train=TINY_IMAGES, y_train=TINY_LABELS == 1)
+    assert load_dataset("mnist", 4, data_dir=tmp_path).class_names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (lambda y: np.array([f"class {k}" for k in y]), "labels are 'class 0', 'class 1'"),
+        (lambda y: np.array([f"class {k}\n" * 50 for k in y]), "labels are 'class 0"),
+        (lambda y: np.array([b"cat"] * len(y)), "labels are b'cat', b'cat', b'cat', ..."),
+        (lambda y: y + 0.5, "labels run from 0.5 to 3.5"),
+        (lambda y: np.where(y == 0, np.nan, y), "labels run from nan to nan"),
+        (lambda y: -y.astype(int) - 1, "labels run from -4 to -1"),
+        (lambda y: y + 0j, "labels are 0j, (1+0j)"),
+        (lambda y: y.astype("datetime64[D]"), "labels are datetime.date(1970"),
+        (lambda y: np.zeros(len(y), [("a", int)]), "labels are (0,), (0,), (0,), ..."),
+        (lambda y: y.astype(object), "cannot be read (Object arrays"),
+        (lambda y: np.eye(10)[y], "as many labels as images"),
+        (lambda y: y[0], "as many labels as images"),
+        (lambda y: y[:0], "as many labels as images"),
+    ],
+)
+def test_labels_that_are_no_digits_are_one_line(tmp_path: Path, kind, said: str) -> None:
+    np.savez(tmp_path / "mnist.npz", x_train=TINY_IMAGES, y_train=kind(TINY_LABELS))
+    message = fault(name="mnist", data_dir=tmp_path)
+    assert said in message
+    assert len(message) < len(str(tmp_path)) + 250
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (TINY_IMAGES.astype(str), "images are of type <U3"),
+        (TINY_IMAGES + 0j, "images are of type complex128"),
+        (np.where(TINY_IMAGES[0, 0, 0] == TINY_IMAGES, np.nan, 1.0), "expected finite numbers"),
+        (TINY_IMAGES[:, :0], "expected finite numbers, one a pixel"),
+        (TINY_IMAGES[:, 0, 0], "as many labels as images"),
+        (TINY_IMAGES[:-1], "as many labels as images"),
+        (np.array(3.0), "as many labels as images"),
+    ],
+)
+def test_images_that_are_none_are_one_line(tmp_path: Path, images: np.ndarray, said: str) -> None:
+    np.savez(tmp_path / "mnist.npz", x_train=images, y_train=TINY_LABELS)
+    assert said in fault(name="mnist", data_dir=tmp_path)
+
+
+def test_images_of_more_axes_and_of_truth_values_are_pixels(tmp_path: Path) -> None:
+    for images in (TINY_IMAGES[..., None], TINY_IMAGES.reshape(len(TINY_IMAGES), -1)):
+        np.savez(tmp_path / "mnist.npz", x_train=images, y_train=TINY_LABELS)
+        np.testing.assert_array_equal(
+            load_dataset("mnist", 4, data_dir=tmp_path).x_train,
+            load_dataset("mnist", 4, data_dir=tmp_path).x_train,
+        )
+    np.savez(tmp_path / "mnist.npz", x_train=TINY_IMAGES > 100, y_train=TINY_LABELS)
+    assert load_dataset("mnist", 4, data_dir=tmp_path).x_train.shape[1] == 4
+
+
+def test_parts_of_other_sizes_are_one_line(tmp_path: Path) -> None:
+    other = {"x_test": TINY_IMAGES[:, 1:], "y_test": TINY_LABELS}
+    np.savez(tmp_path / "mnist.npz", x_train=TINY_IMAGES, y_train=TINY_LABELS, **other)
+    assert "have 16 pixels, those for testing 12" in fault(name="mnist", data_dir=tmp_path)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import difflib
 import gzip
 import math
-import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -324,8 +323,15 @@ def _load_mnist(data_dir: str | Path | None) -> _Samples:
     parts = parts or _npz_parts(folder)
     if not parts:
         raise DataError(f"data_dir: found no MNIST in '{folder}', {_MNIST_EXPECTED}")
-    images = np.concatenate([images.reshape(len(images), -1) for images, _ in parts])
-    classes = np.concatenate([labels for _, labels in parts]).astype(np.int64)
+    flat = [images.reshape(len(images), -1) for images, _ in parts]
+    sizes = [part.shape[1] for part in flat]
+    if len(set(sizes)) > 1:
+        raise DataError(
+            f"data_dir: images for training in '{folder}' have {sizes[0]} pixels, those for "
+            f"testing {sizes[1]}, expected as many; fetch both again"
+        )
+    images = np.concatenate(flat)
+    classes = np.concatenate([labels for _, labels in parts])
     return _Samples(images.astype(np.float64) / 255.0, classes, [str(digit) for digit in range(10)])
 
 
@@ -435,9 +441,10 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zip, its compressions and numpy raise a dozen kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{path}: cannot be read ({error}), expected an .npz file of plain arrays; "
+            f"{path}: cannot be read ({reason:.200}), expected an .npz file of plain arrays; "
             "fetch it again"
         ) from None
 
@@ -445,18 +452,42 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 def _checked_part(
     path: Path, images: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return images and labels if they belong together and the labels are digits."""
+    """Return images and labels, as integers, if they belong together and the labels are digits."""
     if labels.ndim != 1 or images.ndim < 2 or len(images) != len(labels) or not len(labels):
         raise DataError(
             f"{path}: images have shape {images.shape} and labels {labels.shape}, expected as "
             "many labels as images; fetch both files again"
         )
-    if not set(np.unique(labels).tolist()) <= set(range(10)):
+    if images.dtype.kind not in "buif" or not images.size or not np.isfinite(images).all():
+        what = f"of type {images.dtype} and shape {images.shape}"
         raise DataError(
-            f"{path}: labels run from {labels.min()} to {labels.max()}, expected digits 0 to 9; "
-            "fetch the labels again"
+            f"{path}: images are {what}, expected finite numbers, one a pixel; fetch them again"
         )
-    return images, labels
+    digits = _as_digits(labels)
+    if digits is None:
+        raise DataError(
+            f"{path}: labels {_told(labels)}, expected digits 0 to 9; fetch the labels again"
+        )
+    return images, digits
+
+
+def _as_digits(labels: np.ndarray) -> NDArray[np.int64] | None:
+    """Return labels as digits, those of text too; None if one is none."""
+    if labels.dtype.kind not in "buifSU":
+        return None
+    try:
+        digits = labels.astype(np.float64 if labels.dtype.kind == "f" else np.int64)
+    except (ValueError, OverflowError):  # text
+        return None
+    return digits.astype(np.int64) if np.isin(digits, range(10)).all() else None
+
+
+def _told(labels: np.ndarray) -> str:
+    """Return what labels are, in a few words."""
+    if labels.dtype.kind in "buif":
+        return f"run from {labels.min()} to {labels.max()}"
+    some = [f"{label!r:.20}" for label in labels[:3].tolist()]
+    return f"are {', '.join(some)}{', ...' if len(labels) > 3 else ''}"
 
 
 _SOURCES = {
