@@ -12,11 +12,12 @@ Tang et al., CutQC, arXiv:2012.02333 (dynamic definition: recursive refinement o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
-from qiskit.circuit import Parameter
+from qiskit.circuit import Parameter, ParameterVector
 from qiskit.quantum_info import PauliList
 from qiskit.result import Counts
 
@@ -43,8 +44,12 @@ from pilotcut.reconstruction.refine import (
 )
 from pilotcut.tasks import TaskManager
 
-#: Values of a circuit's parameters: in Qiskit's order, or by parameter or name.
-ParameterValues: TypeAlias = Sequence[float] | np.ndarray | Mapping[Parameter | str, float]
+#: Values of a circuit's parameters: in Qiskit's order, or by parameter, vector or name.
+ParameterValues: TypeAlias = (
+    Sequence[float]
+    | np.ndarray
+    | Mapping[Parameter | ParameterVector | str, float | Sequence[float] | np.ndarray]
+)
 
 # First number of the keys that streams of random numbers are spawned with; runs have another.
 _SAMPLE = 1
@@ -237,7 +242,9 @@ class Distribution:
     Parameters
     ----------
     plan
-        From `pilotcut.compile_plan`; its observables do not matter here.
+        From `pilotcut.compile_plan`; its observables do not matter here. Where it comes from a
+        file whose measurements are of some qubits, or into bits of other numbers, "all" qubits
+        are those (`CutPlan.measured`), in the order of the file's bits.
     parameter_values
         Values of the circuit's parameters in radians, in Qiskit's order or by name.
     mode
@@ -294,8 +301,9 @@ class Distribution:
             )
         exact = mode == "exact"
         self.plan = _observing_all(plan, joint_cuts=plan.joint_cuts and not exact)
+        self._bits = range(plan.num_qubits) if plan.measured is None else plan.measured
         if not exact:
-            check_size(self.plan, coherent=False)
+            check_size(self.plan, coherent=False, drawn=False)
         self.shots = 0 if exact else checked_shots(shots)
         tolerance = checked_tolerance(error_tolerance)
         self._seed = int(np.random.SeedSequence(_checked_seed(seed)).entropy)  # type: ignore[arg-type]
@@ -365,7 +373,7 @@ class Distribution:
     ) -> tuple[list[int], list[int], np.ndarray]:
         """Return the qubits that stay open, and those given with their bits as one row."""
         bits = _checked_bits(given or {}, self.num_qubits)
-        open_qubits = [q for q in range(self.num_qubits) if q not in bits]
+        open_qubits = [q for q in self._bits if q not in bits]
         keep = open_qubits if qubits is None else _checked_qubits(qubits, self.num_qubits, bits)
         if 1 << len(keep) > MOST_ENTRIES:
             raise UserError(
@@ -434,7 +442,7 @@ class Distribution:
     def _measured(self, qubits: Sequence[int] | None) -> list[int]:
         """Return the qubits of a bitstring, the rightmost first."""
         if qubits is None:
-            return list(range(self.num_qubits))
+            return list(self._bits)
         if not len(qubits):
             raise UserError("qubits are empty, expected at least one; leave them out for all")
         return _checked_qubits(qubits, self.num_qubits, {})
@@ -453,7 +461,7 @@ def _row(plan: CutPlan, values: ParameterValues | None) -> np.ndarray:
     """Return parameter values as one row (1, parameters), in Qiskit's order."""
     names = plan.binding.names
     if isinstance(values, Mapping):
-        named = {getattr(key, "name", key): value for key, value in values.items()}
+        named = _by_name(values, names)
         if set(named) != set(names):
             wrong = sorted(map(str, set(named) ^ set(names)))
             raise ParameterValueError(
@@ -465,8 +473,61 @@ def _row(plan: CutPlan, values: ParameterValues | None) -> np.ndarray:
         return np.asarray([] if values is None else values, dtype=float).reshape(1, -1)
     except (TypeError, ValueError) as error:
         raise ParameterValueError(
-            f"parameter values are {values!r}, expected {len(names)} numbers in radians ({error})"
+            f"parameter values are {_short(values)}, expected {len(names)} numbers in radians "
+            f"({_short(error, str)})"
         ) from error
+
+
+def _short(value: object, as_text: Callable[[object], str] = repr) -> str:
+    """Return a value on one line, and not for ever."""
+    text = " ".join(as_text(value).split())
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
+def _by_name(values: Mapping[Any, Any], names: Sequence[str]) -> dict[Any, Any]:
+    """Return values by the names of single parameters, vectors taken apart."""
+    named: dict[Any, Any] = {}
+    for key, value in values.items():
+        part = _of_vector(key, value, names)
+        if part is None:
+            part = {getattr(key, "name", key): value}
+        if twice := sorted(map(str, part.keys() & named.keys())):
+            raise ParameterValueError(
+                f"parameter values name {', '.join(twice[:6])} twice, expected each once; leave "
+                f"out the vector or its elements"
+            )
+        named |= part
+    return named
+
+
+def _of_vector(key: object, value: object, names: Sequence[str]) -> dict[Any, Any] | None:
+    """Return the values of a vector's elements that the circuit has; None if it is no vector.
+
+    A name is a vector's where the circuit has parameters NAME[0], NAME[1], ... and none of NAME.
+    """
+    if isinstance(key, ParameterVector):
+        elements = [parameter.name for parameter in key]
+    elif isinstance(key, str) and key not in names:
+        elements = [f"{key}[{k}]" for k in range(_length_of(key, names))]
+    else:
+        return None
+    if not elements and isinstance(key, str):
+        return None
+    given = np.asarray(value, dtype=object)
+    if given.shape != (len(elements),):
+        name = key.name if isinstance(key, ParameterVector) else key
+        raise ParameterValueError(
+            f"parameter vector '{name}' has values of shape {given.shape}, expected "
+            f"({len(elements)},): one number for each of its elements"
+        )
+    known = set(names) & set(elements) or elements  # of a vector that is none of its own, all
+    return {name: one for name, one in zip(elements, given, strict=True) if name in known}
+
+
+def _length_of(vector: str, names: Sequence[str]) -> int:
+    """Return how long a vector of that name is at least, by its elements in the circuit."""
+    found = (re.fullmatch(rf"{re.escape(vector)}\[(\d+)\]", name) for name in names)
+    return max((int(element[1]) + 1 for element in found if element), default=0)
 
 
 def _checked_seed(seed: int | None) -> int | None:

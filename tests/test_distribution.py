@@ -461,3 +461,58 @@ def test_what_does_not_fit_is_refused_and_says_what_to_do(monkeypatch):
         reconstruct_probabilities(plan)
     with pytest.raises(UserError, match=r"fragment A has an outcome law.*mode='counts' or 'exact'"):
         reconstruct_probabilities(plan, qubits=[0], mode="sampled", shots=10)
+
+
+# -- values of vectors -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    """A circuit of twelve elements, whose names do not sort as they count, and one angle."""
+    vector, angle = ParameterVector("v", 12), Parameter("a")
+    circuit = QuantumCircuit(3)
+    for k in range(12):
+        circuit.ry((k % 3 + 1) * vector[k], k % 3)
+    circuit.cx(0, 1)
+    circuit.rx(angle, 1)
+    circuit.cx(1, 2)
+    return circuit, vector, angle
+
+
+def test_a_vector_takes_its_values_as_qiskit_assigns_them(vectors):
+    """By the vector, by its name, by its elements, in any mixture with single parameters."""
+    circuit, vector, angle = vectors
+    x = np.linspace(0, 1, 12)
+    want = Statevector(circuit.assign_parameters({vector: x, angle: 0.3})).probabilities()
+    plan = compile_plan(circuit, labels="AAB")
+    for values in (
+        {vector: x, angle: 0.3},
+        {"v": list(x), "a": 0.3},
+        {angle: 0.3, vector: tuple(x)},
+        dict(zip(vector, x, strict=True)) | {"a": 0.3},
+    ):
+        np.testing.assert_allclose(reconstruct_probabilities(plan, values), want, atol=1e-9)
+    longer = ParameterVector("v", 14)  # of which the circuit has the first
+    values = {longer: np.append(x, [7.0, 8.0]), angle: 0.3}
+    np.testing.assert_allclose(reconstruct_probabilities(plan, values), want, atol=1e-9)
+
+
+def test_values_that_fit_no_vector_are_one_line(vectors):
+    circuit, vector, angle = vectors
+    plan = compile_plan(circuit, labels="AAB")
+    x = np.zeros(12)
+    for values, said in (
+        ({vector: x[:3], angle: 0}, r"vector 'v' has values of shape \(3,\), expected \(12,\)"),
+        ({vector: [x], angle: 0}, r"vector 'v' has values of shape \(1, 12\), expected \(12,\)"),
+        ({"v": 1.0, angle: 0}, r"vector 'v' has values of shape \(\), expected \(12,\)"),
+        ({vector: x}, "name 12 parameters, expected the 13 .* missing or unknown: a"),
+        ({vector: x, vector[1]: 1, angle: 0}, r"name v\[1\] twice"),
+        ({vector: x, angle: 0, ParameterVector("w", 2): [1, 2]}, r"unknown: w\[0\], w\[1\]"),
+        ({vector: x, angle: 0, "w": [1, 2]}, "unknown: w"),
+        ({vector: ["one"] * 12, angle: 0}, "expected 13 numbers in radians"),
+        ({vector: x, angle: [1, 2]}, "expected 13 numbers in radians"),
+    ):
+        with pytest.raises(UserError, match=said) as error:
+            reconstruct_probabilities(plan, values)
+        assert len(str(error.value).splitlines()) == 1
+        assert len(str(error.value)) < 300

@@ -146,7 +146,7 @@ class AerBackend:
             raise CutError(
                 f"fragment {fragment.label} needs {draft.circuit.num_qubits} qubits with its "
                 f"ancillas, but Aer on this machine simulates at most {most}; "
-                f"{_way_to_fit(fragment.width, np.count_nonzero(template.measured), most)}"
+                f"{_way_to_fit(fragment.width, int(np.count_nonzero(template.measured)), most)}"
             )
         return Packable(replace(draft, circuit=self._translate.run(draft.circuit)))
 

@@ -11,12 +11,14 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import PauliList, SparsePauliOp
 
+from pilotcut.amounts import digits, in_json
 from pilotcut.backends.branch import MEMORY_BYTES
 from pilotcut.binding import Share
+from pilotcut.cutting.binding import Binding
 from pilotcut.cutting.observables import Observables, pauli_sums, terms_of
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, build_plan
-from pilotcut.cutting.program import Binding, Program, read_circuit
+from pilotcut.cutting.program import Program, read_circuit
 from pilotcut.cutting.search import Candidate, FragmentShape, search
 from pilotcut.dreamer.costmodel import Prediction
 from pilotcut.dreamer.devices import DeviceForecaster, DeviceView
@@ -210,8 +212,8 @@ class Line:
                 for cut in self.placement.wire_cuts
             ],
             "widths": list(self.widths),
-            "variants": self.variants,
-            "sampling_overhead": self.overhead if isfinite(self.overhead) else None,
+            "variants": in_json(self.variants),
+            "sampling_overhead": in_json(self.overhead),
             "shots": self.shots,
             "standard_error": self.error,
             "noise": self.noise,
@@ -419,8 +421,7 @@ class _Recommender:
         )
         size = 16.0 * 2.0 ** min(max(widths), MOST_BUILT)
         if entries > MOST_VARIANTS:
-            counted = min(entries, 10**100)  # a float ends at 1e308
-            too_many = f"has {counted:.3g} variants, more than {MOST_VARIANTS:.0e} are not run"
+            too_many = f"has {digits(entries)} variants, more than {MOST_VARIANTS:.0e} are not run"
             return self._unbuilt(candidate, widths, size, too_many)
         if max(widths) > MOST_BUILT:
             too_wide = f"has a fragment of {max(widths)} qubits, which nothing simulates"
@@ -483,7 +484,8 @@ class _Recommender:
         one = self._norm * predicted_error(plan, 1, contraction)
         shots = options.shots
         if options.target_error is not None:
-            shots = max(1, ceil(min((one / options.target_error) ** 2, MOST)))
+            times = min(one / options.target_error, MOST)  # the square of more may overflow
+            shots = max(1, ceil(min(times**2, MOST)))
         return shots, one / sqrt(shots)
 
     def _nothing_feasible(self, lines: Sequence[Line]) -> str:
@@ -499,6 +501,11 @@ class _Recommender:
             f"least, of {least.cuts} cuts, {least.lacks[0] if least.lacks else 'is too large'}"
         )
         near = self._nearest()
+        if near is None and (wider := self._wider()) is not None:
+            return (
+                f"{text}; expected a max_width that needs fewer cuts: give --max-width "
+                f"{max(wider.widths)} ({_cuts(wider.cuts)}), or a larger pilot"
+            )
         if near is None:
             return f"{text}; expected a circuit that cuts make narrow enough, or a larger pilot"
         return (
@@ -506,9 +513,19 @@ class _Recommender:
             f"{max(near.widths)} qubits): give --max-cuts {near.cuts}, or a larger pilot"
         )
 
+    def _wider(self) -> Line | None:
+        """Return a feasible candidate that `max_width` keeps out, without cuts if that is one."""
+        if self._options.max_width is None:
+            return None
+        uncut = self._best(self._candidates(0, None))
+        return uncut if uncut.feasible else self._fewest(None)
+
     def _nearest(self) -> Line | None:
         """Return a feasible candidate of few cuts, whatever their number."""
-        width = self._widest()
+        return self._fewest(self._options.max_width)
+
+    def _fewest(self, max_width: int | None) -> Line | None:
+        width = self._widest(max_width)
         while width >= 1:
             try:
                 found = self._candidates(None, width)
@@ -523,9 +540,9 @@ class _Recommender:
             width -= 3  # branches and ancillas take their part of the memory
         return None
 
-    def _widest(self) -> int:
+    def _widest(self, max_width: int | None) -> int:
         """Return the most qubits whose bare state fits all pilots, or the largest device."""
-        limit = min(self._options.max_width or MOST, self._program.num_qubits - 1)
+        limit = min(max_width or MOST, self._program.num_qubits - 1)
         if isinstance(self._forecaster, DeviceForecaster):
             return min(limit, self._forecaster.most_qubits)
         sizes = [view.resources.slot_bytes for view in self._pilots]
