@@ -647,7 +647,8 @@ class CutEstimator(BaseEstimatorV2):
         """Return the plan for a circuit ahead of its first query, so that mistakes show early."""
         program, binding = read_circuit(circuit)
         terms = pauli_terms(observables, circuit.num_qubits).to_labels()
-        return self.compile(program, binding, sorted(t for t in terms if t.strip("I")))
+        measured = sorted(t for t in terms if t.strip("I"))
+        return self.compile(program, binding, measured or ["I" * circuit.num_qubits])
 
     def use(self, tasks: TaskManager | None) -> None:
         """Run circuits through `tasks` from now on, or in this process.

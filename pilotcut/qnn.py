@@ -166,6 +166,11 @@ class CutQNN(torch.nn.Module):
             raise ParameterValueError(
                 f"weights are {self.weights.dtype}, expected real numbers: angles are real"
             )
+        number = len(self._order) - self._inputs
+        if self.weights.shape != (number,):
+            raise ParameterValueError(
+                f"weights have shape {tuple(self.weights.shape)}, expected ({number},)"
+            )
         if inputs is None:
             if self._inputs:
                 raise ParameterValueError(

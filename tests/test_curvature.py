@@ -310,3 +310,14 @@ def test_observables_that_nothing_moves_have_zero_derivatives():
         f = function(qnn)
         found = torch.func.hessian(lambda w, f=f: f(x.detach(), w)[0, 0] ** 2)(w)
         assert float(found.abs().max()) < 1e-12
+
+
+def test_weights_of_several_networks_are_mapped():
+    """`stack_module_state` and vmap: an ensemble answers as its members do."""
+    members = [network(initial_weights=[0.1 * k, 0.2, -0.3 * k, 1.0]) for k in range(3)]
+    x = point(2)[0].detach()
+    state = torch.func.stack_module_state(members)
+    found = vmap(lambda *one: functional_call(members[0], one, (x,)))(*state)
+    torch.testing.assert_close(found, torch.stack([member(x) for member in members]))
+    with pytest.raises(UserError, match=r"weights have shape \(3,\), expected \(4,\)"):
+        function(members[0])(x, torch.zeros(3))

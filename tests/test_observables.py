@@ -171,3 +171,7 @@ def test_projectors_on_many_qubits_are_refused_before_they_are_written_out():
     ):
         with pytest.raises(ObservableError, match=r"is 1.1e\+12 Pauli strings.*Distribution"):
             way()
+
+
+def test_plans_of_identities_alone_are_compiled_ahead():
+    assert CutEstimator(labels="AB").compile_for(circuit(), ["II", {"II": 2}]).plan.num_cuts == 1
