@@ -44,12 +44,14 @@ class Binding:
         self._offset = np.zeros(len(expressions))
         bends: list[tuple[int, int, int, float]] = []
         self._curved: list[tuple[int, _Curved]] = []
-        # A feature map has one angle at several gates.
-        seen: dict[ParameterExpression, _Polynomial | _Curved] = {}
+        # A feature map has one angle at several gates. Not by hash: that of a negative constant
+        # is an OverflowError in Qiskit 2.6.
+        seen: dict[str, tuple[ParameterExpression, _Polynomial | _Curved]] = {}
         for slot, expression in enumerate(expressions):
-            if expression not in seen:
-                seen[expression] = _read(expression, column)
-            formula = seen[expression]
+            known, formula = seen.get(str(expression), (None, None))
+            if formula is None or known != expression:
+                formula = _read(expression, column)
+                seen[str(expression)] = (expression, formula)
             if isinstance(formula, _Curved):
                 self._curved.append((slot, formula))
                 continue

@@ -24,6 +24,7 @@ from qiskit.circuit import (
     PowerModifier,
     QuantumCircuit,
     Reset,
+    library,
 )
 from qiskit.circuit.library import (
     GlobalPhaseGate,
@@ -50,8 +51,13 @@ STANDARD: dict[type, Gate] = {
     if isinstance(gate, Gate) and gate.num_qubits in (1, 2) and gate.base_class not in _NOTHING
 }
 
+_PRODUCT = getattr(library, "PauliProductRotationGate", None)  # from Qiskit 2.4
+
 #: Powers up to this are written out; larger ones are taken of the matrix.
 _MOST_REPEATS = 64
+
+#: Qubits up to which a definition is held against a matrix.
+_MOST_CHECKED = 6
 
 # Schmidt coefficients below this are none, as in `pilotcut.cutting.basis`.
 _ZERO = 1e-10
@@ -95,10 +101,8 @@ def native(gate: Operation) -> Instruction | None:
         return marker
     if kind in STANDARD:  # open controls are X gates around closed ones: the definition has them
         return STANDARD[kind] if is_standard(gate) else None
-    if gate.num_qubits not in (1, 2):
-        return None
-    if _is_free(gate):
-        _check_both(gate)
+    if gate.num_qubits not in (1, 2) or _is_free(gate):
+        _check_definition(gate)
         return None
     matrix = _matrix_of(gate)
     if matrix is None or (gate.num_qubits == 2 and _factors(matrix) is not None):
@@ -118,6 +122,8 @@ def opened(gate: Operation, where: tuple[int, ...]) -> QuantumCircuit:
         return gate.blocks[0]  # type: ignore[attr-defined]
     if _class_of(gate) is HamiltonianGate and _is_free(gate):
         return _evolution(*gate.params)  # type: ignore[attr-defined]
+    if _turns_nothing(gate):
+        return QuantumCircuit(gate.num_qubits, global_phase=-gate.params[0] / 2)  # type: ignore[attr-defined]
     if gate.num_qubits == 2 and not _is_free(gate):
         matrix = _matrix_of(gate)
         factors = None if matrix is None else _factors(matrix)
@@ -200,6 +206,14 @@ def _nameless_marker(gate: Operation) -> Instruction | None:
     return None
 
 
+def _turns_nothing(gate: Operation) -> bool:
+    """Whether a gate is a rotation about identities: Qiskit 2.6 defines it without its phase."""
+    if _PRODUCT is None or _class_of(gate) is not _PRODUCT:
+        return False
+    pauli = gate.pauli()  # type: ignore[attr-defined]
+    return not (pauli.x | pauli.z).any()
+
+
 def _is_free(gate: Operation) -> bool:
     return any(map(_has_parameters, getattr(gate, "params", ())))
 
@@ -235,28 +249,28 @@ def _matrix_of(gate: Operation) -> np.ndarray | None:
     return matrix
 
 
-def _check_both(gate: Operation) -> None:
-    """Raise CutError if a gate's definition, which its free angles need, is not its matrix.
+def _check_definition(gate: Operation) -> None:
+    """Raise CutError if somebody's gate is opened although its definition is not its matrix.
 
-    Bound, the gate is its matrix, here as in Qiskit's simulators. It is seen at one value.
+    The matrix is what the gate is where both are known, here as in Qiskit's simulators.
     """
     stated: Any = gate
-    definition = _definition(gate) if hasattr(gate, "__array__") else None
-    if definition is None:
+    foreign = hasattr(gate, "__array__") and not _class_of(gate).__module__.startswith("qiskit.")
+    definition = getattr(gate, "definition", None) if foreign else None
+    if definition is None or gate.num_qubits > _MOST_CHECKED:
         return
     parameters = {q for p in stated.params if _has_parameters(p) for q in p.parameters}
     values = {p: 0.4 + 0.3 * k for k, p in enumerate(sorted(parameters, key=lambda p: p.name))}
     bound = stated.to_mutable()
     bound.params = [
-        float(p.bind_all({q: values[q] for q in p.parameters})) if _has_parameters(p) else p
+        p.bind_all({q: values[q] for q in p.parameters}) if _has_parameters(p) else p
         for p in stated.params
     ]
     own = {p: values[p] for p in definition.parameters if p in values}
-    matrix = _matrix_of(bound)
-    if matrix is not None and not Operator(definition.assign_parameters(own)).equiv(matrix):
+    if not Operator(definition.assign_parameters(own)).equiv(_matrix_of(bound)):
         raise CutError(
-            f"gate '{gate.name}' has free angles, and a definition that is not its matrix, "
-            f"expected them to agree; bind the angles, or mend one of the two"
+            f"gate '{gate.name}' has a definition that is not its matrix, expected them to agree; "
+            f"mend one of the two"
         )
 
 
