@@ -74,7 +74,8 @@ def reconstruct_probabilities(
     plan
         From `pilotcut.compile_plan`; its observables do not matter here.
     parameter_values
-        Values of the circuit's parameters in radians, in Qiskit's order or by name.
+        Values of the circuit's parameters in radians, in Qiskit's order, or by name, parameter or
+        vector.
     qubits
         The qubits of a marginal, in the order of the outcome's bits, lowest first; None for
         all, qubit 0 lowest.
@@ -246,7 +247,8 @@ class Distribution:
         file whose measurements are of some qubits, or into bits of other numbers, "all" qubits
         are those (`CutPlan.measured`), in the order of the file's bits.
     parameter_values
-        Values of the circuit's parameters in radians, in Qiskit's order or by name.
+        Values of the circuit's parameters in radians, in Qiskit's order, or by name, parameter or
+        vector.
     mode
         "exact": statevectors of the fragments' branches, no shots. "counts": every physical
         subexperiment runs as a circuit with shots. "sampled": the same outcomes drawn from

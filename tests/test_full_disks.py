@@ -22,6 +22,9 @@ from pilotcut.training.config import TrainingConfig
 from pilotcut.training.run_directory import RunDirectory
 from pilotcut.training.trainer import Trainer
 
+# TensorBoard's writer is a thread, whose error is told once more, some time later.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
 SMALL = TrainingConfig(
     dataset="iris",
     qubits=4,
@@ -189,7 +192,6 @@ def test_weights_and_settings_are_written_whole_or_not_at_all(tmp_path):
     assert {file: file.read_bytes() for file in run.path.iterdir()} == before
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # its writer's
 def test_logs_for_tensorboard_without_space_are_a_line(tmp_path):
     rows = torch.utils.data.TensorDataset(torch.rand(4, 1), torch.rand(4, 1))
     loader = torch.utils.data.DataLoader(rows, batch_size=4)

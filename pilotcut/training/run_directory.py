@@ -7,6 +7,7 @@
     weights.pt       the trained weights, once the run is done
     tensorboard/     curves for TensorBoard, if asked for
     recommendation.json  where the circuit is cut, if that was chosen by prediction
+    begun.yaml       what was asked, where the first epoch could not be written
     logs/            what pilots say
 
 Files are written beside their place and renamed, so that a kill, or a full disk, leaves the old
