@@ -167,6 +167,11 @@ def _with_params(found: Instruction, params: Sequence[object]) -> Instruction:
 
 def note_on(gate: Operation) -> str:
     """Return what a user should know about how an instruction is run, '' if nothing."""
+    if isinstance(gate, AnnotatedOperation):
+        inner = getattr(gate.base_op, "definition", None) or ()
+        return note_on(gate.base_op) or next(
+            (note for one in inner if (note := note_on(one.operation))), ""
+        )
     if not isinstance(gate, PauliEvolutionGate) or isinstance(gate.synthesis, MatrixExponential):
         return ""
     operators = gate.operator if isinstance(gate.operator, list) else [gate.operator]
