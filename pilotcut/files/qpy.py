@@ -19,7 +19,7 @@ from qiskit.exceptions import MissingOptionalLibraryError
 from pilotcut.files.faults import FaultError, brief, faults
 
 #: What a file may take to read, beside what its size explains.
-_SPARE_BYTES, _MOST_SECONDS = 2**30, 60
+_SPARE_BYTES, _SPARE_SECONDS = 2**30, 15
 
 
 def read(content: bytes) -> QuantumCircuit:
@@ -33,7 +33,8 @@ def read(content: bytes) -> QuantumCircuit:
     version = _checked_version(content)
     if not _is_harmless(content):
         raise FaultError(
-            "cannot be read as QPY within bounds of memory and time; it is damaged, write it again"
+            "cannot be read as QPY within bounds of memory and time; it is damaged, or its gates "
+            "are made of too many others; write it again"
         )
     with warnings.catch_warnings(), faults(f"cannot be read as QPY version {version}"):
         warnings.simplefilter("ignore")  # of a newer Qiskit, whose gates may not be known here
@@ -108,7 +109,8 @@ def _read_bounded(content: bytes) -> int:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + _SPARE_BYTES + 100 * len(content)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        resource.setrlimit(resource.RLIMIT_CPU, (_MOST_SECONDS, _MOST_SECONDS))
+        seconds = _SPARE_SECONDS + len(content) // 10**5 + int(sum(os.times()[:2]))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         qpy.load(io.BytesIO(content))
     except Exception as error:
         return int("memory" in f"{type(error).__name__} {error}".lower())
