@@ -78,6 +78,45 @@ def test_what_tasks_have_started_ends_with_their_pilot(pilot):
     assert_gone(left, seconds=1.0)
 
 
+OF_A_SCRIPT = """
+    import multiprocessing
+    from pilotcut import PilotManager, TaskManager
+    from pilotcut.descriptions import PilotDescription
+
+    class Point:
+        def __init__(self, x):
+            self.x = x
+
+    def point(x):
+        return Point(x)
+
+    def put(queue, x):
+        queue.put(point(x).x)
+
+    def work():
+        with multiprocessing.Pool(2) as pool:
+            found = [p.x for p in pool.map(point, range(3))]
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=put, args=(queue := context.Queue(), 3))
+        process.start()
+        return [*found, queue.get(timeout=60), multiprocessing.get_start_method()]
+
+    if __name__ == "__main__":
+        pilot = PilotDescription(name="p", resource="local")
+        with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
+            print(*tasks.submit_task(work).result(60), multiprocessing.get_start_method())
+"""
+
+
+def test_processes_run_what_a_script_defines_as_they_would_in_the_script(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(OF_A_SCRIPT))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    *found, there, here = done.stdout.split()
+    assert found == ["0", "1", "2", "3"]
+    assert there == here
+
+
 SCRIPT = """
     import signal, sys
     sys.path.insert(0, sys.argv[1])

@@ -101,6 +101,7 @@ def run_parcel(blobs: list[bytes]) -> list[bytes]:
     """Run packed calls on the dask worker of this process."""
     from distributed import get_worker
 
+    lineage.allow_processes()
     return payload.run_packed(blobs, str(get_worker().name))
 
 

@@ -10,17 +10,44 @@ is to end all its workers'.
 from __future__ import annotations
 
 import contextlib
+import functools
+import multiprocessing
 import os
 import signal
+import sys
 import time
+import types
 import uuid
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import cloudpickle
 
 VARIABLE = "PILOTCUT_LINEAGE"
 
 #: How long processes may take to end by SIGTERM, which launchers of ranks pass on, and by SIGKILL.
 _TERM_S, _KILL_S = 1.0, 2.0
 _POLL_S = 0.02
+
+
+@functools.cache
+def allow_processes() -> None:
+    """Let tasks of this process start others as they would in the program that they come from.
+
+    A worker was spawned, and would spawn; and what a task has brought along from ``__main__``
+    is in no module here, where multiprocessing looks for it.
+    """
+    multiprocessing.set_start_method(None, force=True)
+    ForkingPickler.reducer_override = _by_value  # type: ignore[method-assign]
+
+
+def _by_value(_: Any, what: Any) -> Any:
+    if not isinstance(what, types.FunctionType | type) or what.__module__ != "__main__":
+        return NotImplemented
+    if getattr(sys.modules["__main__"], what.__qualname__, None) is what:
+        return NotImplemented
+    return cloudpickle.loads, (cloudpickle.dumps(what),)
 
 
 def new_mark(above: str | None = None) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pilotcut.environment import whole_number
+from pilotcut.pilots.lineage import allow_processes
 from pilotcut.pilots.team import Team
 
 #: dask looks at its worker a hundred times a second, which would take 2 % of a core.
@@ -37,6 +38,7 @@ def main(argv: list[str]) -> None:
     orders, answers = take_streams()
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
     _keep_to_own_gpus(config)
+    allow_processes()
 
     from mpi4py import MPI
 

@@ -137,6 +137,7 @@ def _main(argv: Sequence[str]) -> None:
     """Run the call on this rank."""
     from mpi4py import MPI
 
+    lineage.allow_processes()
     rank = MPI.COMM_WORLD.Get_rank()
     here = Path(argv[1]).with_name(f"rank-{socket.gethostname()}-{os.getpid()}")
     here.touch()
