@@ -530,6 +530,8 @@ class _Importer(converter.ConvertVisitor):
         if isinstance(kind, types.Range):
             if values.start is None or values.stop is None:
                 raise_from_node(node, "for-loop ranges must have a start and end")
+            if values.step == 0:
+                raise_from_node(node, "for-loop ranges must have a step that is not 0")
             values = range(values.start, values.stop, values.step or 1)
         elif not isinstance(kind, types.Sequence):
             raise_from_node(node, "only ranges and sets of whole numbers are supported")
