@@ -15,6 +15,7 @@ from qiskit_addon_cutting.instructions import CutWire
 from test_workload import star
 
 from pilotcut import CutEstimator
+from pilotcut.cutting.measured import MEASURED
 from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.dreamer import auto
 from pilotcut.dreamer.calibration import path_of, save
@@ -97,6 +98,12 @@ def test_the_chosen_line_is_the_fastest_and_its_plan_has_its_figures():
     assert (plan.num_cuts, plan.num_variants) == (line.cuts, line.variants)
     assert sorted(plan.widths) == sorted(line.widths)
     assert plan.sampling_overhead == pytest.approx(line.overhead)
+
+
+def test_a_recommended_plan_keeps_the_bits_of_a_file():
+    circuit = chain(4)
+    circuit.metadata = {MEASURED: [2, 0]}
+    assert recommend(circuit).plan.measured == (2, 0)
 
 
 def test_more_queries_take_longer_and_more_slots_less():

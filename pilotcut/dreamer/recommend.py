@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil, hypot, isfinite, log2, sqrt
 from typing import Any
 
@@ -15,6 +15,7 @@ from pilotcut.amounts import digits, in_json
 from pilotcut.backends.branch import MEMORY_BYTES
 from pilotcut.binding import Share
 from pilotcut.cutting.binding import Binding
+from pilotcut.cutting.measured import measured_qubits
 from pilotcut.cutting.observables import Observables, pauli_sums, terms_of
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, build_plan
@@ -315,7 +316,8 @@ def recommend(
     wanted = "Z" * circuit.num_qubits if observables is None else observables
     sums = pauli_sums(wanted, circuit.num_qubits)
     views = views_of(pilots, asked.mode)
-    return recommend_for(program, binding, terms_of(sums), views, asked, _norm(sums))
+    found = recommend_for(program, binding, terms_of(sums), views, asked, _norm(sums))
+    return replace(found, plan=replace(found.plan, measured=measured_qubits(circuit)))
 
 
 def recommend_for(
