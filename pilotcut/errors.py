@@ -63,7 +63,7 @@ class SharedFaultError(UserError):
 
 
 class TaskError(RuntimeError):
-    """A task failed for good; the worker's traceback is in the text."""
+    """A task failed for good; the worker's traceback, if there is one, is a note of it."""
 
 
 class PilotError(RuntimeError):
