@@ -174,12 +174,15 @@ class _Reading:
             where = tuple(qubits[circuit.find_bit(q).index] for q in instruction.qubits)
             if native.does_nothing(gate):
                 continue
+            self._check_size(gate, where)
             self._refuse_classical(gate, bool(instruction.clbits))
             found = native.native(gate)
             if found is None:
                 if note := native.note_on(gate):
                     self.notes[note] = None
-                yield from self._inner(native.opened(gate, where), where)
+                definition = native.opened(gate, where)
+                self._check_size(definition, where)
+                yield from self._inner(definition, where)
             else:
                 yield Step(found, where, self._params(gate, found, where))
 
@@ -191,6 +194,13 @@ class _Reading:
                 f"circuit '{self._name}' has definitions too deep in one another, expected some "
                 f"that end; does a gate's definition contain the gate itself?"
             ) from None
+
+    def _check_size(self, gate: Operation | QuantumCircuit, where: tuple[int, ...]) -> None:
+        if gate.num_qubits != len(where):  # Qiskit's QPY reads some library gates back like that
+            raise CutError(
+                f"gate '{gate.name}' of {gate.num_qubits} qubits stands on qubits {where}, expected "
+                f"as many; decompose it before the circuit is written to a file"
+            )
 
     def _count(self) -> None:
         self._opened += 1
