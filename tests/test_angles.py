@@ -68,7 +68,7 @@ def test_whatever_qiskit_binds_is_evaluated(expression):
 def test_derivatives_are_those_of_differences(expression):
     one, values, h = binding(expression, X + Y), rows(), 1e-5
     if "sign" in str(expression):
-        with pytest.raises(UserError, match="sign.* has no derivative by x that Qiskit knows"):
+        with pytest.raises(UserError, match=r"sign.* has no derivative by x that Qiskit knows"):
             one.jacobian(values)
         return
     steps = h * np.eye(2)

@@ -144,9 +144,8 @@ def test_whatever_qiskit_builds_is_right_or_refused(seed, route, mode):
             return
         if not right and path is not None:  # what was written may be something else
             again = _reread(circuit, path, route, values)
-            event(
-                f"{route} says something else, Qiskit {'reads it so' if again else 'does not read it'}"
-            )
+            judge = "which Qiskit confirms" if again else "which Qiskit does not read"
+            event(f"{route} says something else, {judge}")
             # Where Qiskit cannot read it at all, the circuit that we read is what can be judged.
             right = _is_right(read, own, again or state_of(read, own), mode, rng)
         else:

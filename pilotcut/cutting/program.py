@@ -198,8 +198,8 @@ class _Reading:
     def _check_size(self, gate: Operation | QuantumCircuit, where: tuple[int, ...]) -> None:
         if gate.num_qubits != len(where):  # Qiskit's QPY reads some library gates back like that
             raise CutError(
-                f"gate '{gate.name}' of {gate.num_qubits} qubits stands on qubits {where}, expected "
-                f"as many; decompose it before the circuit is written to a file"
+                f"gate '{gate.name}' of {gate.num_qubits} qubits stands on qubits {where}, "
+                f"expected as many; decompose it before the circuit is written to a file"
             )
 
     def _count(self) -> None:
