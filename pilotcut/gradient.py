@@ -53,7 +53,7 @@ class CutGradient(BaseEstimatorGradient):
         wanted = [[p.name for p in some] for some in parameters]
         gradients = [np.zeros(len(names)) for names in wanted]
         slopes = [
-            b.jacobian(np.asarray(values, dtype=float)[None])[0][:, [b.names.index(n) for n in w]]
+            _slopes(b, np.asarray(values, dtype=float), w)
             for b, values, w in zip(bindings, parameter_values, wanted, strict=True)
         ]
         for batch in batches_of(pubs):
@@ -81,6 +81,12 @@ class CutGradient(BaseEstimatorGradient):
             base, batch.slots, coefficients, set(slots.tolist())
         )
         return derivative[:, :, slots]
+
+
+def _slopes(binding: Binding, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return d slots / d parameters of these names, (slots, names)."""
+    jacobian = binding.jacobian(values[None], np.isin(binding.names, names))[0]
+    return jacobian[:, [binding.names.index(name) for name in names]]
 
 
 def _bindings(circuits: Sequence[QuantumCircuit]) -> list[Binding]:

@@ -184,6 +184,15 @@ def test_gradients_of_estimators_follow_curved_angles():
         np.testing.assert_allclose(found, want, atol=1e-8)
 
 
+def test_a_gradient_by_some_parameters_asks_for_no_slope_of_others():
+    circuit = QuantumCircuit(1)
+    circuit.ry(X.sign(), 0)
+    circuit.rx(Y, 0)
+    gradient = CutGradient(CutEstimator(mode="exact"))
+    job = gradient.run([circuit], [Pauli("Z")], [[0.3, 0.4]], parameters=[[Y]])
+    assert job.result().gradients[0] == pytest.approx([-np.cos(1) * np.sin(0.4)])
+
+
 def test_angles_that_cannot_be_hashed_are_read():
     """hash() of a negative constant of parameters is an OverflowError in Qiskit 2.6."""
     circuit = QuantumCircuit(1)
