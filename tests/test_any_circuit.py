@@ -1,6 +1,7 @@
 """Whatever Qiskit builds is right or a UserError: every gate class, name, file and mode."""
 
 import io
+import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -115,7 +116,8 @@ def _cut(circuit, observables, rng, most):
     return labels if small else None
 
 
-@settings(max_examples=200, deadline=None)
+# `make fuzz` draws ten times as many: 5,000.
+@settings(max_examples=500 if "PILOTCUT_FUZZ" in os.environ else 200, deadline=None)
 @given(
     seed=st.integers(0, 10**9),
     route=st.sampled_from(["python", "python", "qasm2", "qasm3", "qpy"]),
