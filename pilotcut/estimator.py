@@ -10,6 +10,7 @@ from dataclasses import replace
 from math import ceil, prod
 from pathlib import Path
 from time import perf_counter
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,7 @@ from pilotcut.options import (
     ALLOCATIONS,
     ERROR_TOLERANCE,
     MOST_SHOTS,
+    check_kind,
     checked_auto,
     checked_mode,
     checked_samples,
@@ -182,8 +184,14 @@ class CutEstimator(BaseEstimatorV2):
         num_samples: int | None = None,
         reconstruction: str = "auto",
         store: str | os.PathLike[str] | None = None,
-        trace: JsonLines | None = None,
+        trace: JsonLines | str | os.PathLike[str] | None = None,
     ) -> None:
+        check_kind("plan", plan, (CutPlan, NoneType), "a CutPlan; compile one: compile_plan(...)")
+        check_kind("store", store, (str, os.PathLike, NoneType), "the path of a directory")
+        check_kind("joint_cuts", joint_cuts, (bool, np.bool_), "True or False")
+        if isinstance(trace, (str, os.PathLike)):
+            trace = JsonLines(Path(trace))
+        check_kind("trace", trace, (JsonLines, NoneType), "the path of a file, or JsonLines(path)")
         automatic = checked_auto(cuts, auto)
         limit = None if automatic else max_width
         if sum(option is not None for option in (cuts, labels, limit, plan)) > 1:
@@ -658,6 +666,7 @@ class CutEstimator(BaseEstimatorV2):
         UserError
             If its pilots cannot run what this estimator runs, see `pilotcut.devices.fleet_among`.
         """
+        check_kind("tasks", tasks, (TaskManager, NoneType), "a TaskManager; TaskManager(pilots)")
         fleet_of(tasks, self.mode)
         self._tasks = tasks
         self.executor = Executor(tasks, self._backend, self._error_tolerance)

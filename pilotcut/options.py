@@ -55,6 +55,12 @@ def checked_mode(mode: str) -> str:
     return mode
 
 
+def check_kind(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Raise UserError unless a value is of one of some types."""
+    if not isinstance(value, kinds):
+        raise UserError(f"{name} is {value!r:.60} ({type(value).__name__}), expected {expected}")
+
+
 def checked_tolerance(tolerance: float) -> float:
     """Return `error_tolerance` if it is a number from 0 to 1."""
     if not _is_a(Real, tolerance) or not 0 <= tolerance <= 1:

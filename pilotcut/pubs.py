@@ -96,6 +96,11 @@ def coerce_pubs(pubs: Iterable[EstimatorPubLike], precision: float | None) -> li
             raise
         except (ValueError, TypeError, KeyError) as error:
             _check_observables(number, pub)
+            if "Empty observable" in str(error):
+                raise ObservableError(
+                    f"pub {number}: an observable has no coefficient that Qiskit tells from zero "
+                    f"(1e-8), expected a larger one; scale it up, or leave it out"
+                ) from error
             kind = (
                 ParameterValueError
                 if any(word in str(error).lower() for word in ("parameter", "length of"))

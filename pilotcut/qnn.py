@@ -15,7 +15,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from pilotcut.cutting.observables import Observables, pauli_sums
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.cutting.program import read_circuit
+from pilotcut.cutting.program import check_circuit, read_circuit
 from pilotcut.derivative import HigherDerivative, SlotDerivative
 from pilotcut.errors import ParameterValueError, UserError
 from pilotcut.estimator import CutEstimator
@@ -84,6 +84,7 @@ def cut_qnn(
     """
     number = 1024 if shots is None else shots
     estimator = CutEstimator(tasks, mode=mode, shots=number, seed=seed, **options)
+    check_circuit(circuit)
     asked = "Z" * circuit.num_qubits if observables is None else observables
     inputs, weights = _names(input_params, "input_params"), _names(weight_params, "weight_params")
     start = np.random.default_rng(seed).uniform(-np.pi, np.pi, len(weights))

@@ -50,14 +50,15 @@ class JsonLines:
     """
 
     def __init__(
-        self, path: Path | None = None, *, append: bool = True, vital: bool = True
+        self, path: str | os.PathLike[str] | None = None, *, append: bool = True, vital: bool = True
     ) -> None:
-        self.path = path
+        self.path = None if path is None else Path(path)
         self._vital, self._told = vital, False
         self._kept: deque[dict[str, Any]] = deque(maxlen=KEPT_RECORDS)
         self._lock = threading.Lock()
         # Without a buffer, which would keep what did not fit and try it again at the end.
-        self._file = path.open("ab" if append else "wb", buffering=0) if path else None
+        mode = "ab" if append else "wb"
+        self._file = FileIO(self.path, mode) if self.path else None
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:

@@ -8,7 +8,7 @@ from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_machine_learning.neural_networks import EstimatorQNN
 
-from pilotcut import CutEstimator, UserError, cut_qnn
+from pilotcut import CutEstimator, UserError, compile_plan, cut_qnn
 from pilotcut.descriptions import embedded
 from pilotcut.pilots import PilotManager
 from pilotcut.tasks import TaskManager
@@ -360,3 +360,43 @@ def test_mistakes_are_one_line():
             weight_params=circuit.parameters,
             initial_weights=[0.0, 1.0],
         )
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"tasks": "laptop"}, "tasks is 'laptop' (str), expected a TaskManager"),
+        ({"plan": "x"}, "plan is 'x' (str), expected a CutPlan"),
+        ({"trace": 3}, "trace is 3 (int), expected the path of a file"),
+        ({"store": 3}, "store is 3 (int), expected the path of a directory"),
+        ({"joint_cuts": "yes"}, "joint_cuts is 'yes' (str), expected True or False"),
+    ],
+    ids=str,
+)
+def test_an_option_of_another_type_is_one_line(options, line):
+    with pytest.raises(UserError) as caught:
+        CutEstimator(**options)
+    assert line in str(caught.value)
+
+
+@pytest.mark.parametrize("circuit", ["abc", None, 3])
+def test_what_is_no_circuit_is_one_line(circuit):
+    for use in (
+        lambda: cut_qnn(circuit, "Z", input_params=[], weight_params=[]),
+        lambda: compile_plan(circuit, "Z"),
+    ):
+        with pytest.raises(UserError, match="expected a QuantumCircuit; load_circuit reads one"):
+            use()
+
+
+def test_a_trace_may_be_the_path_of_its_file(tmp_path):
+    circuit = QuantumCircuit(1)
+    for path in (tmp_path / "a.jsonl", str(tmp_path / "b.jsonl")):
+        CutEstimator(mode="exact", trace=path).run([(circuit, "Z")]).result()
+        assert "query_batch" in (tmp_path / path).read_text()
+
+
+def test_equal_terms_beyond_floats_are_refused_alike():
+    sums = SparsePauliOp(["Z", "Z"], [1.7e308, 1.7e308])
+    with pytest.raises(UserError, match="coefficient inf, expected finite"):
+        cut_qnn(QuantumCircuit(1), sums, input_params=[], weight_params=[])

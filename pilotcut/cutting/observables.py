@@ -121,6 +121,8 @@ def pauli_sum(observable: Any, num_qubits: int) -> SparsePauliOp:
             f"{more if _is_operator(observable) else ''}"
         ) from error
     check_real(whole)
+    with np.errstate(over="ignore"):  # equal strings will be taken together
+        check_finite(np.abs(whole.coeffs).sum(keepdims=True), observable)
     return SparsePauliOp(whole.paulis, whole.coeffs.real)
 
 
@@ -170,8 +172,7 @@ def _as_sum(observable: Any, num_qubits: int) -> SparsePauliOp:
         ]
         if not parts:
             raise ObservableError(
-                f"observable is an empty dict, expected at least one Pauli string; nothing is "
-                f"{{'{'I' * num_qubits}': 0.0}}"
+                "observable is an empty dict, expected at least one Pauli string; leave it out"
             )
         return SparsePauliOp.sum(parts)
     if isinstance(observable, str):
@@ -191,8 +192,7 @@ def _as_sum(observable: Any, num_qubits: int) -> SparsePauliOp:
         )
     if not len(whole):
         raise ObservableError(
-            f"observable '{_shown(observable)}' has no terms, expected at least one; nothing is "
-            f"{{'{'I' * num_qubits}': 0.0}}"
+            f"observable '{_shown(observable)}' has no terms, expected at least one; leave it out"
         )
     return whole
 

@@ -24,7 +24,7 @@ from pilotcut.cutting.fragment import Bond, Fragment, Placed
 from pilotcut.cutting.measured import measured_qubits
 from pilotcut.cutting.observables import Observables, pauli_terms
 from pilotcut.cutting.placement import Placement, placement_of, told
-from pilotcut.cutting.program import Program, read_circuit
+from pilotcut.cutting.program import Program, check_circuit, read_circuit
 from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError
 
@@ -201,6 +201,7 @@ def compile_plan(
             "cuts, labels, max_width and placement are given together, expected at most one"
         )
     program, binding = read_circuit(circuit)
+    check_circuit(circuit)
     asked = "Z" * circuit.num_qubits if observables is None else observables
     terms = pauli_terms(asked, circuit.num_qubits)
     if cuts is not None or max_width is not None:

@@ -115,11 +115,21 @@ def read_circuit(circuit: QuantumCircuit) -> tuple[Program, Binding]:
         For measurements, classical control, instructions without a definition, angles that are
         no finite numbers, and circuits of more than `MOST_STEPS` steps.
     """
+    check_circuit(circuit)
     reading = _Reading(circuit)
     steps, order = _canonical(reading.steps(circuit, tuple(range(circuit.num_qubits))))
     program = Program(circuit.num_qubits, len(order), steps, tuple(reading.notes))
     names = [p.name for p in circuit.parameters]
     return program, Binding(names, [reading.expressions[k] for k in order])
+
+
+def check_circuit(circuit: object) -> None:
+    """Raise CutError unless something is a circuit."""
+    if not isinstance(circuit, QuantumCircuit):
+        raise CutError(
+            f"circuit is {circuit!r:.60} ({type(circuit).__name__}), expected a QuantumCircuit; "
+            f"load_circuit reads one from a file"
+        )
 
 
 def _canonical(steps: Iterable[Step]) -> tuple[tuple[Step, ...], list[int]]:
