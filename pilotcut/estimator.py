@@ -139,7 +139,7 @@ class CutEstimator(BaseEstimatorV2):
         kept are batches as they are run, with optimal allocation the pilot round and the rest.
         None keeps nothing.
     trace
-        Where records of compilations and queries go.
+        Where records of compilations and queries go: a `JsonLines`, or the path of its file.
 
     Attributes
     ----------
