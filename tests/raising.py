@@ -92,6 +92,13 @@ class SilentError(Exception):
         raise KeyboardInterrupt
 
 
+class HostileError(Exception):
+    """Says nothing of itself, not even its class."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError(name)
+
+
 class OwnGroupError(ExceptionGroup):
     def __new__(cls, code, errors):
         group = super().__new__(cls, f"code {code}", errors)
@@ -139,6 +146,7 @@ IN_WORDS = {
     "an exit": (lambda: SystemExit(3), "SystemExit(3)"),
     "an interrupt": (KeyboardInterrupt, "KeyboardInterrupt()"),
     "an end of iteration": (lambda: StopIteration(9), "StopIteration(9)"),
+    "a hostile one": (lambda: HostileError("x"), "HostileError: x"),
     "a group with an exit": (
         lambda: BaseExceptionGroup("both", [SystemExit(3), two()]),
         "BaseExceptionGroup('both', [SystemExit(3), TwoArgumentsError('3: three')])",

@@ -3,6 +3,10 @@
 import asyncio
 import os
 import pickle
+import sys
+import threading
+import time
+from typing import NamedTuple
 
 import pytest
 import raising
@@ -15,6 +19,7 @@ from pilotcut.pilots import failures
 from pilotcut.pilots.failures import pack_error, unpack_error
 from pilotcut.pilots.payload import Outcome, pack_outcome, unpack_outcome
 from pilotcut.pilots.ranks import launcher
+from pilotcut.tasks import TaskState
 
 PATIENCE_S = 60
 
@@ -92,7 +97,7 @@ def test_what_cannot_arrive_is_told_with_its_type_and_message(tasks, pilot, name
     assert type(error) is TaskError
     assert IN_WORDS[name][1] in str(error)
     assert "raise made from two()" in error.__notes__[-1]
-    if name == "a lock":
+    if name in ("a lock", "a hostile one"):
         assert content(error.__cause__) == content(raising.two())
     else:  # it has come along all the same
         assert content(error.__cause__) == content(IN_WORDS[name][0]())
@@ -248,3 +253,63 @@ def test_what_depends_on_a_failure_says_so_in_bounds(tasks):
     silent = tasks.submit_task(raising.throw, "a __str__ that raises", pilot="here", name="silent")
     error = what_is_raised(tasks.submit_task(str, silent, name="next"))
     assert "SilentError: its message cannot be told" in str(error)
+
+
+class PickyPair(NamedTuple):
+    left: object
+    right: object
+
+
+class PickierPair(PickyPair):
+    def __new__(cls, left, right):
+        if isinstance(left, int):
+            raise ValueError("left is a number")
+        return super().__new__(cls, left, right)
+
+
+def test_arguments_that_refuse_a_result_fail_their_task_alone(tasks):
+    pair = PickierPair(tasks.submit_task(int, 3, pilot="here"), 4)
+    error = what_is_raised(tasks.submit_task(str, pair, pilot="here"))
+    assert "cannot be filled in with results: ValueError: left is a number" in str(error)
+    assert tasks.submit_task(int, 5, pilot="here").result(PATIENCE_S) == 5
+
+
+@pytest.mark.parametrize("method", ["_on_outcome", "_make_ready", "_tell", "_bind"])
+def test_a_breakdown_of_the_binder_ends_what_others_wait_for(monkeypatch, method):
+    def fail(*_, **__):
+        raise KeyError("unheard of")
+
+    release = threading.Event()
+    with PilotManager([PilotDescription(name="here", resource="inprocess")]) as pilots:
+        tasks = TaskManager(pilots, duplicates=False)
+        slow = tasks.submit_task(release.wait, PATIENCE_S)
+        next_one = tasks.submit_task(str, slow)
+        while slow.task.state is not TaskState.BOUND:
+            time.sleep(0.001)
+        monkeypatch.setattr(tasks, method, fail)
+        futures = [slow, next_one]
+        if method in ("_make_ready", "_bind"):
+            futures.append(tasks.submit_task(int, 3))
+        else:
+            release.set()
+        for future in futures:
+            error = what_is_raised(future)
+            assert type(error) is TaskError
+            assert "the task manager broke down (KeyError: 'unheard of')" in str(error)
+            assert 'raise KeyError("unheard of")' in error.__notes__[-1]
+        with pytest.raises(TaskError, match="the task manager broke down"):
+            tasks.submit_task(int, 3)
+        release.set()
+        tasks.close()
+
+
+def test_a_callback_that_exits_leaves_those_of_others(tasks):
+    called = threading.Event()
+    for callback in (lambda _: sys.exit(3), lambda _: raising.throw("a hostile one")):
+        release = threading.Event()
+        future = tasks.submit_task(release.wait, PATIENCE_S, pilot="here")
+        future.add_done_callback(callback)
+        future.add_done_callback(lambda _: called.set())
+        release.set()
+        assert called.wait(PATIENCE_S)
+        called.clear()

@@ -81,7 +81,7 @@ def traceback_of(error: BaseException) -> str:
     try:
         return shortened("".join(traceback.format_exception(error)), MOST_TRACEBACK)
     except BaseException:
-        frames = _said(lambda: "".join(traceback.format_tb(error.__traceback__)), "")
+        frames = _said(lambda: "".join(traceback.format_tb(_own(error, "__traceback__"))), "")
         return f"Traceback (most recent call last):\n{frames}{words_of(error)}\n"
 
 
@@ -103,8 +103,27 @@ def note(error: BaseException, text: str) -> None:
     """Add a note, also to an exception that forbids changes."""
     try:
         BaseException.add_note(error, text)
-    except Exception:  # of a frozen dataclass, or where __notes__ is no list
+    except BaseException:  # of a frozen dataclass, where __notes__ is no list, or of its own
         _set_notes(error, [*_notes_of(error), text])
+
+
+def why_unreadable(error: BaseException) -> str:
+    """Return why Python itself cannot read an exception, or nothing if it can.
+
+    What catches, prints or logs such a one fails in its turn.
+    """
+    try:
+        for name in ("__class__", "__dict__", "__cause__", "__context__", "__traceback__"):
+            getattr(error, name)
+        getattr(error, "__notes__", None)
+    except BaseException as reason:
+        return f"its attributes cannot be read: {words_of(reason, MOST_LINE)}"
+    return ""
+
+
+def _own(error: BaseException, name: str) -> Any:
+    """Return an attribute that all exceptions have, without asking the exception."""
+    return vars(BaseException)[name].__get__(error)
 
 
 def _said(say: Callable[[], Any], otherwise: str) -> str:
@@ -117,7 +136,7 @@ def _said(say: Callable[[], Any], otherwise: str) -> str:
 
 def _notes_of(error: BaseException) -> list[str]:
     try:
-        found = error.__dict__.get("__notes__", ())
+        found = _own(error, "__dict__").get("__notes__", ())
         return [str.__str__(text) for text in found if isinstance(text, str)]
     except BaseException:
         return []
@@ -125,8 +144,8 @@ def _notes_of(error: BaseException) -> list[str]:
 
 def _set_notes(error: BaseException, notes: list[str]) -> None:
     try:
-        error.__dict__["__notes__"] = notes
-    except Exception:
+        _own(error, "__dict__")["__notes__"] = notes
+    except BaseException:
         return
 
 
@@ -148,7 +167,10 @@ def _packed(error: BaseException, seen: dict[int, BaseException], depth: int) ->
 
     parts: tuple[PackedError, ...] = ()
     made_of: bytes | None
-    if isinstance(error, BaseExceptionGroup):
+    if why := why_unreadable(error):
+        made_of = None
+    elif issubclass(type(error), BaseExceptionGroup):
+        assert isinstance(error, BaseExceptionGroup)
         found = [other(part) for part in error.exceptions]
         parts = tuple(
             PackedError(words_of(part), None) if packed is None else packed
@@ -162,16 +184,19 @@ def _packed(error: BaseException, seen: dict[int, BaseException], depth: int) ->
         made_of=made_of,
         why=why,
         parts=parts,
-        cause=other(error.__cause__),
-        context=other(error.__context__),
-        suppresses_context=error.__suppress_context__,
+        cause=other(_own(error, "__cause__")),
+        context=other(_own(error, "__context__")),
+        suppresses_context=_own(error, "__suppress_context__"),
         notes=tuple(shortened(text, MOST_TRACEBACK) for text in _notes_of(error)[:_MOST_OTHERS]),
     )
 
 
 def _pickled_error(error: BaseException) -> tuple[bytes | None, str]:
     """Return a pickle that reads as the same exception, or None and why there is none."""
-    same = _sameness(error)
+    try:
+        same = _sameness(error)
+    except BaseException as reason:
+        return None, words_of(reason, MOST_LINE)
     blob, why = _pickled(error, lambda back: _sameness(back) == same)
     if blob is None:
         blob, _ = _pickled(_Anew(error), lambda back: _sameness(back) == same)
@@ -211,7 +236,7 @@ def _seen(value: Any) -> Any:
 
 
 def _state(error: BaseException) -> dict[str, Any]:
-    return dict(error.__dict__)
+    return dict(_own(error, "__dict__"))
 
 
 class _Anew:

@@ -26,7 +26,15 @@ import cloudpickle
 
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.live import Live
-from pilotcut.pilots.failures import MOST_LINE, note, shortened, shown, words_of
+from pilotcut.pilots.failures import (
+    MOST_LINE,
+    note,
+    shortened,
+    shown,
+    traceback_of,
+    why_unreadable,
+    words_of,
+)
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.payload import Loss, Outcome, Report, drop_shared, keep_object
 from pilotcut.pilots.pilot import Pilot
@@ -45,7 +53,7 @@ from pilotcut.tasks.submission import (
     placement_faults,
     unique,
 )
-from pilotcut.tasks.task import Shared, TaskFuture, TaskState, futures_in, with_results
+from pilotcut.tasks.task import Shared, Task, TaskFuture, TaskState, futures_in, with_results
 from pilotcut.tasks.views import PilotView, ReadyQueue, TaskView
 
 T = TypeVar("T")
@@ -131,6 +139,8 @@ class TaskManager(Live):
         self._wrote_waiting = 0.0
         self._has_waiting = False
         self._closing = False
+        self._breakdown: BaseException | None = None
+        self._ending: TaskFuture | None = None  # which has left `_unfinished` last
         self._submitting = threading.Lock()
         self._sharing = threading.Lock()
         self._shared: dict[str, tuple[Shared[Any], Any]] = {}
@@ -248,6 +258,8 @@ class TaskManager(Live):
         )
         record.future = future
         with self._submitting:  # so that nothing enters the inbox after `close`
+            if self._breakdown is not None:
+                raise self._broken(record)
             if self._closing:
                 raise UserError(f"task '{record.name}': the task manager is closed")
             self._inbox.put(lambda: self._on_submit(record))
@@ -330,13 +342,46 @@ class TaskManager(Live):
     # -- the binder's thread: everything below is called there only ---------------------
 
     def _serve(self) -> None:
+        try:
+            self._serve_all()
+        except BaseException as error:  # then nobody else would ever end what others wait for
+            self._break_down(error)
+        finally:
+            self._callbacks.put(None)
+
+    def _serve_all(self) -> None:
         while self._unfinished or not self._closing or not self._inbox.empty():
             for event in self._events():
                 event()
             self._bind()
             self._duplicate_stragglers()
             self._write_waiting()
-        self._callbacks.put(None)
+
+    def _break_down(self, error: BaseException) -> None:
+        """Refuse new tasks from now on, and fail all that have not ended."""
+        with self._submitting:  # so that no task enters the inbox after it is emptied
+            self._breakdown = error
+        while not self._inbox.empty():
+            with contextlib.suppress(BaseException):  # tasks just submitted, or just done
+                self._inbox.get_nowait()()
+        lost = [(record, record.future) for record in self._unfinished.values()]
+        self._unfinished.clear()
+        for record, future in lost:
+            if future is not None:
+                record.end(TaskState.FAILED)
+                _end_with(future, self._broken(record))
+        if self._ending is not None and not self._ending.done():
+            _end_with(self._ending, self._broken(self._ending.task))
+
+    def _broken(self, task: Record | Task) -> TaskError:
+        error = self._breakdown
+        assert error is not None
+        told = TaskError(
+            f"task '{task.name}' cannot end: the task manager broke down ({words_of(error, 300)}), "
+            f"which is a fault in pilotcut; report it with the traceback, and use a new TaskManager"
+        )
+        note(told, f"the task manager broke down:\n{traceback_of(error).rstrip()}")
+        return told
 
     def _events(self) -> Iterator[Callable[[], None]]:
         """Yield what is in the inbox, after waiting for the first of it."""
@@ -410,8 +455,15 @@ class TaskManager(Live):
             return
         record.missing -= 1
         if record.missing == 0:
-            record.args = with_results(record.args)
-            record.kwargs = with_results(record.kwargs)
+            try:
+                record.args = with_results(record.args)
+                record.kwargs = with_results(record.kwargs)
+            except Exception as error:  # of a named tuple's own __new__
+                self._fail(record, TaskError(
+                    f"task '{record.name}' did not run, for its arguments cannot be filled in with "
+                    f"results: {words_of(error)}"
+                ))  # fmt: skip
+                return
             self._make_ready(record)
 
     def _make_ready(self, record: Record, alone: bool = False) -> None:
@@ -674,7 +726,7 @@ class TaskManager(Live):
         self._running.pop(number, None)
         if self._ready.find(number) is not None:
             self._ready.remove(number)
-        future = record.end(state)
+        self._ending = future = record.end(state)
         self._tell(record, reason)
         return future
 
@@ -744,18 +796,31 @@ class TaskManager(Live):
         while (callback := self._callbacks.get()) is not None:
             try:
                 callback()
-            except Exception:
-                _log.exception("a done callback of a task failed")
+            except BaseException as error:  # SystemExit must not end everybody's callbacks
+                _log.error("a done callback of a task failed\n%s", traceback_of(error))
+
+
+def _end_with(future: TaskFuture, error: TaskError) -> None:
+    with contextlib.suppress(Exception):  # it may have an end already
+        if future.running() or future.set_running_or_notify_cancel():
+            future.set_exception(error)
 
 
 def _told(outcome: Outcome, record: Record) -> Exception:
     """Return the task's exception with the worker's traceback as a note."""
     error = outcome.error
     assert error is not None
+    kind = type(error)  # asking the exception itself may raise
     # SystemExit must not end the caller, nor StopIteration the loop that it waits in.
-    if not isinstance(error, Exception) or isinstance(error, StopIteration):
+    if why := why_unreadable(error):
+        cause = vars(BaseException)["__cause__"].__get__(error)
+        error = TaskError(words_of(error))
+        error.__cause__ = cause  # not the exception: who prints the other would fail
+        note(error, f"The exception itself is left out: {why}")
+    elif not issubclass(kind, Exception) or issubclass(kind, StopIteration):
         told = TaskError(f"task '{record.name}' raised {shown(error)}")
         told.__cause__, error = error, told
     where = f"worker {outcome.worker} of pilot '{record.pilot}'"
     note(error, f"task '{record.name}' failed on {where}:\n{outcome.traceback.rstrip()}")
+    assert isinstance(error, Exception)
     return error
