@@ -422,7 +422,7 @@ class _Gradient(torch.autograd.Function):
         values, weights, *directions = ctx.saved_tensors
         needs = ctx.needs_input_grad
         by_values = by_weights = None
-        if needs[0]:
+        if _is_pulled_by_values(ctx):
             by_values = _gradient(values, weights, ctx.call, None, *directions, cotangent)
         if needs[1]:
             by_weights = _along(values, ctx.call, *directions, cotangent)
@@ -472,7 +472,7 @@ class _Along(torch.autograd.Function):
         values, *directions = ctx.saved_tensors
         needs = ctx.needs_input_grad
         by_values = None
-        if needs[0]:
+        if _is_pulled_by_values(ctx):
             by_values = _gradient(values, cotangent, ctx.call, None, *directions)
         others = [
             _gradient(values, cotangent, ctx.call, None, *directions[:k], *directions[k + 1 :])
@@ -517,6 +517,22 @@ def _gradient(
 
 def _along(values: torch.Tensor, call: _Call, *directions: torch.Tensor) -> torch.Tensor:
     return _Along.apply(values, call, *directions)  # type: ignore[no-untyped-call]
+
+
+def _is_pulled_by_values(ctx: Any) -> bool:
+    """Return whether the backward pass that runs goes on by a function's values, its first input.
+
+    `needs_input_grad` knows only that they have a gradient. `torch.autograd.functional.hvp` asks
+    a second derivative for its gradient by a cotangent alone, and one by the values too would be
+    of third order.
+    """
+    if not ctx.needs_input_grad[0]:
+        return False
+    try:
+        node = ctx.next_functions[0][0]
+        return bool(torch._C._will_engine_execute_node(node))  # type: ignore[attr-defined]
+    except (AttributeError, IndexError, RuntimeError, TypeError):  # leaves, and torch.func's own
+        return True
 
 
 def _with(directions: Sequence[torch.Tensor], k: int, one: torch.Tensor) -> list[torch.Tensor]:

@@ -6,7 +6,7 @@ from math import pi
 import numpy as np
 import pytest
 import torch
-from qiskit.circuit import ParameterVector, QuantumCircuit
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_addon_cutting.instructions import CutWire
 from torch.autograd import forward_ad
@@ -321,3 +321,30 @@ def test_weights_of_several_networks_are_mapped():
     torch.testing.assert_close(found, torch.stack([member(x) for member in members]))
     with pytest.raises(UserError, match=r"weights have shape \(3,\), expected \(4,\)"):
         function(members[0])(x, torch.zeros(3))
+
+
+def test_hvp_asks_for_no_third_derivative_of_curved_angles():
+    """torch differentiates a second derivative by its dummy cotangent alone."""
+    x, w = Parameter("x"), Parameter("w")
+    circuit = QuantumCircuit(2)
+    circuit.rx(x * w, 0)
+    circuit.cx(0, 1)
+    qnn = cut_qnn(circuit, "IZ", input_params=[x], weight_params=[w], labels="AB").double()
+    point = torch.tensor([0.5], dtype=torch.float64)
+    given, step = torch.tensor([[0.3]], dtype=torch.float64), torch.tensor([2.0]).double()
+
+    def s(weights):
+        return functional_call(qnn, {"weights": weights}, (given,)).sum()
+
+    found = torch.autograd.functional.hvp(s, point, step)[1]
+    torch.testing.assert_close(found, -(0.3**2) * torch.cos(0.3 * point) * step)
+    vector = torch.autograd.functional.vhp(s, point, step)[1]
+    torch.testing.assert_close(vector, found)
+    twice = torch.autograd.functional.jvp(
+        lambda b: torch.autograd.functional.jacobian(s, b, create_graph=True), point, step
+    )[1]
+    torch.testing.assert_close(twice, found)
+    b = point.clone().requires_grad_()
+    second = torch.autograd.functional.hvp(s, b, step, create_graph=True)[1]
+    with pytest.raises(UserError, match="order 3 are asked for, expected at most 2"):
+        second.sum().backward()
