@@ -19,7 +19,7 @@ from pilotcut.cutting.program import read_circuit
 from pilotcut.errors import CircuitFileError
 from pilotcut.files import measurements, qasm2, qpy, standard
 from pilotcut.files.faults import MOST_BITS, FaultError, check_bits, faults
-from pilotcut.files.tokens import without_comments
+from pilotcut.files.tokens import decoded, line_at, without_comments
 
 _SUFFIXES = (".qasm", ".qpy")
 _VERSION = re.compile(r"^\s*OPENQASM\s+(\d+)(?:\.\d+)?\s*;")
@@ -190,9 +190,9 @@ def _from_qasm3(text: str, note: Callable[[str], None]) -> QuantumCircuit:
 
 def _text(content: bytes) -> str:
     try:
-        text = content.decode("utf-8-sig")
+        text = decoded(content)
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+        line = line_at(content, error.start)
         raise FaultError(_no_text(f"byte {content[error.start]:#04x}"), line) from None
     if "\0" in text:
         raise FaultError(_no_text("byte 0x00"), text[: text.index("\0")].count("\n") + 1)

@@ -181,6 +181,77 @@ def test_own_gates_are_copied_pickled_inverted_and_controlled(load):
 # -- names that are known ------------------------------------------------------------------
 
 
+OWN_DEFINITIONS = """
+gate rz(t) a { U(t,0,0) a; }
+gate h a { U(pi,0,pi) a; }
+gate x a { gphase(0.4); U(0,0,pi) a; }
+gate z a { U(pi,0,pi) a; barrier a; }
+gate p(t) a { U(t,0,0) a; }
+gate u(t) a { U(t,0,0) a; }
+gate cx a, b { swap_ a, b; }
+gate deep(t) a { rz(t) a; gphase(t); h a; }
+gate wide(t) a, b, c { deep(t) a; cx a, b; x c; inv @ rz(0.2) b; }
+"""
+SWAP = "gate swap_ a, b { ctrl @ U(pi,0,pi) a, b; ctrl @ U(pi,0,pi) b, a; ctrl @ U(pi,0,pi) a, b; }"
+
+
+def controlled(gate, num_controls=1, state=None):
+    """Return the matrix of a gate that is applied where its controls, the lowest bits, say so."""
+    size = 2**num_controls
+    at = size - 1 if state is None else state
+    chosen = np.diag(np.eye(size)[at])
+    matrix = Operator(gate).data
+    return np.kron(matrix, chosen) + np.kron(np.eye(len(matrix)), np.eye(size) - chosen)
+
+
+@pytest.mark.parametrize("angle", ["0.8", "w"])
+@pytest.mark.parametrize(
+    ("modifiers", "name", "make"),
+    [
+        ("ctrl @", "rz(A)", lambda g: controlled(g)),
+        ("negctrl @", "rz(A)", lambda g: controlled(g, 1, 0)),
+        ("ctrl(2) @", "rz(A)", lambda g: controlled(g, 2)),
+        ("negctrl @ ctrl @", "p(A)", lambda g: controlled(g, 2, 2)),
+        ("ctrl @", "h", lambda g: controlled(g)),
+        ("ctrl @", "x", lambda g: controlled(g)),
+        ("negctrl(2) @", "z", lambda g: controlled(g, 2, 0)),
+        ("ctrl @", "cx", lambda g: controlled(g)),
+        ("ctrl @", "u(A)", lambda g: controlled(g)),
+        ("ctrl @", "deep(A)", lambda g: controlled(g)),
+        ("ctrl @", "wide(A)", lambda g: controlled(g)),
+        ("ctrl @ inv @", "deep(A)", lambda g: controlled(Operator(g).adjoint())),
+        ("inv @ ctrl @", "deep(A)", lambda g: controlled(Operator(g).adjoint())),
+        ("ctrl @ pow(2) @", "x", lambda g: controlled(Operator(g).power(2))),
+        ("pow(2) @ ctrl @", "h", lambda g: controlled(Operator(g).power(2))),
+        ("ctrl @ pow(0.5) @", "p(0.8)", lambda g: controlled(Operator(g).power(0.5))),
+    ],
+)
+def test_own_gates_are_controlled_by_what_they_do_and_not_by_name(
+    load, modifiers, name, make, angle
+):
+    t = 0.8
+    ry, x = lib.RYGate(t), lib.XGate()
+    deep = Operator(x) @ Operator(ry) * np.exp(1j * t)
+    phased = Operator(lib.ZGate()) * np.exp(0.4j)
+    wide = Operator(np.eye(8)).compose(deep, [0]).compose(lib.SwapGate(), [0, 1])
+    wide = wide.compose(phased, [2]).compose(lib.RYGate(-0.2), [1])
+    gates_of = {"rz": ry, "p": ry, "u": ry, "h": x, "x": phased, "z": x}
+    gates_of |= {"cx": lib.SwapGate(), "deep": deep, "wide": wide}
+    expected = make(gates_of[name.split("(")[0]])
+    size = len(expected).bit_length() - 1
+    content = f"OPENQASM 3.0;\ninput float w;\n{SWAP}{OWN_DEFINITIONS}qubit[{size}] q;\n"
+    operands = ", ".join(f"q[{k}]" for k in range(size))
+    found, _ = load(f"{content}{modifiers} {name.replace('A', angle)} {operands};")
+    found = found.assign_parameters([t]) if found.num_parameters else found
+    assert Operator(found).equiv(Operator(expected))
+    prepared = QuantumCircuit(size)
+    for k in range(size):
+        prepared.u(0.7 + 0.3 * k, 0.2 * k, 0.1, k)
+    state = Statevector(prepared).evolve(Operator(expected))
+    plan = compile_plan(prepared.compose(found))
+    assert reconstruct_probabilities(plan) == pytest.approx(state.probabilities(), abs=1e-9)
+
+
 def turn(*paulis_and_angles):
     """Return exp(-i/2 sum angle * Pauli), on the qubits that the letters count from the left."""
     letters = {"X": [[0, 1], [1, 0]], "Y": [[0, -1j], [1j, 0]], "Z": [[1, 0], [0, -1]]}
@@ -432,6 +503,59 @@ def test_what_would_be_another_value_in_silence_is_refused(refused, statement, s
     line = refused(QASM3 + statement)
     assert line.startswith("4: ")
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ("const uint[2] n = 5;", "'uint[2] n' does not hold 5"),
+        ("const uint[2] n = -1;", "'uint[2] n' does not hold -1"),
+        ("const uint n = -1;", "'uint n' does not hold -1"),
+        ("const int[3] n = 4;", "'int[3] n' does not hold 4"),
+        ("const int[3] n = -5;", "'int[3] n' does not hold -5"),
+        ("const int none = 0; const int[none] n = 0;", "has 0 bits"),
+        ("const angle[4] a = -0.3;", "from 0 to below 2*pi, found -0.3"),
+        ("const angle[4] a = 2*pi;", "from 0 to below 2*pi, found 6.28319"),
+        ("for uint k in [-1:1] { rx(k) q[0]; }", "'uint k' does not hold -1"),
+        ("for uint[2] k in [0:4] { rx(k) q[0]; }", "'uint[2] k' does not hold 4"),
+    ],
+)
+def test_a_number_that_its_declared_type_does_not_hold_is_refused(refused, declared, said):
+    line = refused(QASM3 + declared)
+    assert line.startswith("4: ")
+    assert said in line
+
+
+def test_constants_are_what_their_types_hold(load):
+    found, notes = load(
+        QASM3 + "const uint[2] n = 3;\nconst int[3] m = -4;\nconst int[3] l = 3;\n"
+        "const angle[4] a = 0.3;\nconst angle[4] b = pi/8;\nconst angle c = -0.3;\n"
+        "const float[32] d = 0.1;\nrx(n) q[0];\nry(m) q[0];\nrx(l) q[0];\n"
+        "ry(a) q[0];\nrx(b) q[0];\nry(c) q[0];\nrx(d) q[0];\n"
+    )
+    expected = QuantumCircuit(2)
+    for k, angle in enumerate((3, -4, 3, np.pi / 8, np.pi / 8, -0.3, 0.1)):
+        (expected.ry if k % 2 else expected.rx)(angle, 0)
+    assert same(found, expected)
+    (note,) = notes  # of the angle that is not a multiple of 2*pi/16
+    assert "'angle[4] a' is 0.392699" in note
+
+
+# -- line ends -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("head", [QASM2, QASM3])
+def test_a_comment_ends_with_its_line_whatever_ends_that(load, refused, head, end):
+    content = f'// made by hand\n{head}// turn\nrx(0.3) q[0]; // one\ninclude "beside.inc";\n'
+    beside = f"// two{end}gate mine a {{ x a; }}{end}"
+    if head is QASM3:  # which includes nothing but gates
+        content, beside = content.replace('include "beside.inc";', "gate mine a { x a; }"), ""
+    content = (content + "mine q[1];\n").replace("\n", end).encode()
+    found, _ = load(content, "ends.qasm", beside=beside)
+    assert same(found, circuit_of(2, (lib.RXGate(0.3), [0]), (lib.XGate(), [1])))
+    assert refused(content + b"nowhere q[0];" + end.encode(), "ends.qasm").startswith("9:")
+    assert refused(content + b"\xff" + end.encode(), "ends.qasm").startswith("9:")
 
 
 # -- measurements --------------------------------------------------------------------------

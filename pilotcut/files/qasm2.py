@@ -24,6 +24,7 @@ from pilotcut.files.tokens import (
     application,
     check_angles,
     closing,
+    decoded,
     fault_at,
     statements,
     text_of,
@@ -191,7 +192,7 @@ def _content(program: _Program, path: Path, token: Token, chain: tuple[Path, ...
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise fault_at(f"includes more than {_MOST_BYTES} bytes; write a smaller file", token)
-        tokens = tokens_of(without_comments(path.read_bytes().decode("utf-8-sig")), path.name)
+        tokens = tokens_of(without_comments(decoded(path.read_bytes())), path.name)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no text file"
         raise fault_at(f"cannot be read ({reason}); check the file '{path.name}'", token) from None

@@ -21,6 +21,7 @@ import openqasm3
 from openqasm3 import ast
 from openqasm3.visitor import QASMVisitor
 from qiskit.circuit import (
+    ControlledGate,
     Gate,
     Parameter,
     ParameterExpression,
@@ -35,6 +36,7 @@ from qiskit_qasm3_import.exceptions import raise_from_node
 from qiskit_qasm3_import.expression import ValueResolver
 from qiskit_qasm3_import.state import GateScope, LocalScope, State
 
+from pilotcut.cutting import native
 from pilotcut.files import gates, own, vectors
 from pilotcut.files.faults import (
     MOST_STEPS,
@@ -56,6 +58,9 @@ _MOST_POWER, _MOST_QUBITS = 2**24, 8
 
 #: Turns of loops and gates, all definitions opened; controls times gates that they are put on.
 _MOST_TURNS, _MOST_CONTROLLED = MOST_STEPS, 2000
+
+#: Bits of an angle beyond which a float has no more digits to round.
+_MOST_ANGLE_BITS = 50
 
 _INVALID = "is not valid OpenQASM 3, or more of it than Qiskit reads"
 
@@ -327,12 +332,57 @@ class _Importer(converter.ConvertVisitor):
         whole = isinstance(node.type, (ast.IntType, ast.UintType))
         if whole and value != int(value):
             raise_from_node(node, f"required a whole number, found {value}")
-        number = int(value) if whole else float(value)
+        number = self._fitting(int(value) if whole else float(value), node, context)
         number_type = types.Int(const=True) if whole else types.Float(const=True)
         context.symbol_table.insert(
             Symbol(node.identifier.name, number, number_type, context.scope, node)
         )
         return context
+
+    def _fitting(
+        self,
+        value: float,
+        node: ast.ConstantDeclaration | ast.ForInLoop,
+        context: State,
+    ) -> float:
+        """Return a value as its declared type holds it; refuse what that does not hold."""
+        declared = cast("Any", node.type)
+        if isinstance(declared, ast.FloatType):
+            return value
+        size = None if declared.size is None else self._resolve_constant_int(declared.size, context)
+        if size is not None and size < 1:
+            raise_from_node(node, f"a number has {size} bits, expected at least one")
+        name = node.identifier.name
+        if isinstance(declared, ast.AngleType):
+            return value if size is None else self._rounded(value, size, name, node)
+        is_signed = isinstance(declared, ast.IntType)
+        kind = ("int" if is_signed else "uint") + ("" if size is None else f"[{size}]")
+        bits = math.inf if size is None else size - is_signed
+        magnitude = -value - 1 if value < 0 else value
+        if (value < 0 and not is_signed) or int(magnitude).bit_length() > bits:
+            raise_from_node(
+                node,
+                f"'{kind} {name}' does not hold {value}; declare one that does, or another value",
+            )
+        return value
+
+    def _rounded(self, value: float, size: int, name: str, node: ast.QASMNode) -> float:
+        """Return the nearest angle of some bits, as the language converts numbers to angles."""
+        if not 0 <= value < 2 * math.pi:
+            raise_from_node(
+                node,
+                f"'angle[{size}] {name}' holds angles from 0 to below 2*pi, found {value:g}; "
+                f"write one of those, or declare a float",
+            )
+        if size > _MOST_ANGLE_BITS:
+            return value
+        found = round(value / (2 * math.pi) * 2**size) % 2**size * (2 * math.pi / 2**size)
+        if not math.isclose(found, value, rel_tol=1e-12, abs_tol=1e-15):
+            self._tell(
+                f"'angle[{size}] {name}' is {found:.6g}, the multiple of 2*pi/2**{size} that is "
+                f"nearest to {value:.6g}"
+            )
+        return found
 
     def visit_IODeclaration(self, node: ast.IODeclaration, context: State) -> State:
         name = node.identifier.name
@@ -414,6 +464,13 @@ class _Importer(converter.ConvertVisitor):
         for place, qubits in enumerate(self._broadcast_gate(operands, node)):
             context.circuit.append(gate.copy() if place else gate, qubits, [])
         return context
+
+    def _apply_gate_modifier(
+        self, modifier: ast.QuantumGateModifier, gate: Gate, context: State
+    ) -> Gate:
+        if modifier.modifier in (ast.GateModifierName.ctrl, ast.GateModifierName.negctrl):
+            gate = _nameless(gate)
+        return super()._apply_gate_modifier(modifier, gate, context)
 
     def _count_steps(self, node: ast.QuantumGate) -> None:
         self._steps += self._steps_of.get(node.name.name, 1)
@@ -515,6 +572,7 @@ class _Importer(converter.ConvertVisitor):
     def visit_ForInLoop(self, node: ast.ForInLoop, context: State) -> State:
         values = self._loop_values(node, context)
         for value in values:
+            self._fitting(value, node, context)
             with LocalScope(context) as inner:
                 inner.symbol_table.insert(
                     Symbol(node.identifier.name, value, types.Int(const=True), Scope.LOCAL, node)
@@ -582,6 +640,26 @@ class _Importer(converter.ConvertVisitor):
             )
         self._steps += 1
         context.circuit.append(UnitaryGate(matrix), qubits[::-1])
+
+
+def _nameless(gate: Gate) -> Gate:
+    """Return a gate of the same effect, phase included, for Qiskit to control.
+
+    Qiskit 2.6 controls a gate by its name: of the file's own "h" it makes a controlled Hadamard.
+    """
+    if not isinstance(gate, Gate) or isinstance(gate, ControlledGate) or native.is_standard(gate):
+        return gate
+    if native.native(gate) is not None:
+        return cast("Gate", native.plain(gate))
+    inner = native.opened(gate, tuple(range(gate.num_qubits)))
+    circuit = QuantumCircuit(
+        gate.num_qubits, global_phase=inner.global_phase, name=f"own_{gate.name}"
+    )
+    for instruction in inner.data:
+        if isinstance(instruction.operation, Gate):  # barriers and delays have no control
+            where = [inner.find_bit(q).index for q in instruction.qubits]
+            circuit.append(_nameless(instruction.operation), where)
+    return circuit.to_gate()
 
 
 def _shaped(flat: list[Parameter], shape: Sequence[int]) -> _Array:

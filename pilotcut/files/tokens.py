@@ -65,6 +65,23 @@ def tokens_of(text: str, file: str | None = None) -> list[Token]:
     return found
 
 
+def decoded(content: bytes) -> str:
+    """Return the text of a program, whose lines end as UNIX, Windows or an old Mac ends them.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        If it is no text; the place is that in the content.
+    """
+    return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def line_at(content: bytes, place: int) -> int:
+    """Return the number of the line in which a byte of a program stands."""
+    before = content[:place]
+    return before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n") + 1
+
+
 def without_comments(text: str) -> str:
     """Return a program whose comments are spaces, so that all else stays in its line."""
     return _COMMENT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
