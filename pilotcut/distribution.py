@@ -473,7 +473,7 @@ def _row(plan: CutPlan, values: ParameterValues | None) -> np.ndarray:
         values = [named[name] for name in names]
     try:
         return np.asarray([] if values is None else values, dtype=float).reshape(1, -1)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ParameterValueError(
             f"parameter values are {_short(values)}, expected {len(names)} numbers in radians "
             f"({_short(error, str)})"

@@ -94,7 +94,7 @@ def coerce_pubs(pubs: Iterable[EstimatorPubLike], precision: float | None) -> li
             coerced.append(EstimatorPub.coerce(pub, precision))
         except UserError:
             raise
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             _check_observables(number, pub)
             if "Empty observable" in str(error):
                 raise ObservableError(

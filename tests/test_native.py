@@ -152,14 +152,43 @@ def test_markers_are_markers_by_class_and_through_qpy():
         assert value(one, "ZII") == pytest.approx(np.cos(0.4))
 
 
-def test_a_subclass_of_a_standard_gate_is_its_own_matrix():
+def test_a_subclass_of_a_standard_gate_that_is_another_gate_is_refused():
+    """Qiskit's simulators run it as its parent, whatever it states."""
+
+    class Same(RXGate):
+        pass
+
     class Twice(RXGate):
         def __array__(self, dtype=None, copy=None):
             return np.asarray(RXGate(2 * self.params[0]), dtype=dtype)
 
     circuit = QuantumCircuit(1)
-    circuit.append(Twice(0.3), [0])
-    assert value(circuit, "Z") == pytest.approx(np.cos(0.6))
+    circuit.append(Same(0.3), [0])
+    assert value(circuit, "Z") == pytest.approx(np.cos(0.3))
+    for angle in (0.3, X):
+        circuit = QuantumCircuit(1)
+        circuit.append(Twice(angle), [0])
+        with pytest.raises(CutError, match="derives from RXGate and is another gate"):
+            read_circuit(circuit)
+
+
+def test_a_library_gate_that_has_changed_is_what_it_is_now():
+    evolution = PauliEvolutionGate(SparsePauliOp("X"), 0.4)
+    matrix = UnitaryGate(random_unitary(8, seed=2))
+    assert evolution.definition is not None
+    assert matrix.definition is not None
+    evolution.time = 1.1
+    matrix.params = [random_unitary(8, seed=3).data]
+    circuit = QuantumCircuit(3)
+    circuit.append(evolution, [0])
+    assert value(circuit, "IIZ") == pytest.approx(np.cos(2.2))
+    circuit.append(matrix, [0, 1, 2])
+    assert value(circuit, "IIZ") == pytest.approx(expected(circuit, "IIZ"))
+
+
+def test_a_circuit_without_qubits_is_one_line():
+    with pytest.raises(CutError, match="the circuit has no qubits"):
+        compile_plan(QuantumCircuit(0))
 
 
 # -- gates without parameters that differ ----------------------------------------------

@@ -1,7 +1,8 @@
 """How the parameters of a circuit become the angles of its program, and their derivatives.
 
 Angles that are linear or quadratic in the parameters are arrays. All others are evaluated and
-differentiated by Qiskit, so an angle is what Qiskit binds it to, and nothing else.
+differentiated by Qiskit, so an angle is what Qiskit binds it to, and nothing else; second
+derivatives come from torch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from qiskit.circuit import Parameter, ParameterExpression
 
+from pilotcut.cutting.formula import degree, second_derivatives
 from pilotcut.errors import ParameterValueError, UserError
 
 #: Where it is checked that an angle is the polynomial that its derivatives say: generic, of
@@ -123,10 +125,10 @@ class Binding:
         result = np.zeros((len(values), len(self._expressions), parameters, parameters))
         result[:, *self._bends] = self._curvature
         for formula, group in self._by_formula():
+            bends = formula.bends(values)
             for one, first in enumerate(formula.columns):
-                for two, second in enumerate(formula.columns[: one + 1]):
-                    found = formula.bend(one, two, values)[:, None]
-                    result[:, group, first, second] = result[:, group, second, first] = found
+                for two, second in enumerate(formula.columns):
+                    result[:, group, first, second] = bends[:, None, one, two]
         return result
 
     def _by_formula(self) -> Iterable[tuple[_Curved, list[int]]]:
@@ -210,14 +212,11 @@ class _Curved:
         self._check(wrong, own, f"derivative by {self.parameters[position].name}")
         return found
 
-    def bend(self, one: int, two: int, values: np.ndarray) -> np.ndarray:
-        """Return the second derivative (batch,) by two of its parameters."""
+    def bends(self, values: np.ndarray) -> np.ndarray:
+        """Return the second derivatives (batch, own parameters, own parameters)."""
         own = values[:, self.columns]
-        names = f"{self.parameters[one].name} and {self.parameters[two].name}"
-        slope = self._slopes[one]
-        by = _derivative(slope, self.parameters[two]) if slope is not None else None
-        found = self._evaluated(by, own)
-        self._check(~np.isfinite(found) | self._doubtful, own, f"second derivative by {names}")
+        found = second_derivatives(self.expression, self.parameters, own, self.of(values))
+        self._check(~np.isfinite(found).all(axis=(1, 2)), own, "second derivative")
         return found
 
     @cached_property
@@ -254,21 +253,23 @@ class _Curved:
         if len(rows):
             at = _said([p.name for p in self.parameters], own[rows[0]])
             raise UserError(
-                f"the angle '{_short(self.expression)}' has no {what} that Qiskit knows and that "
-                f"is finite at {at}; train without gradients (cobyla, spsa), or write the angle "
+                f"the angle '{_short(self.expression)}' has no {what} that is known and "
+                f"finite at {at}; train without gradients (cobyla, spsa), or write the angle "
                 f"otherwise"
             )
 
 
 def _read(expression: ParameterExpression, column: dict[str, int]) -> _Polynomial | _Curved:
-    """Return an angle as a polynomial if it is one."""
+    """Return an angle as a polynomial if it is one of at most second degree."""
     if isinstance(expression, Parameter):
         columns = np.array([column[expression.name]])
         return _Polynomial(columns, 0.0, np.ones(1), np.zeros((1, 1)))
     parameters = tuple(sorted(expression.parameters, key=lambda p: column[p.name]))
     columns = np.array([column[p.name] for p in parameters])
     curved = _Curved(columns, parameters, expression)
-    return _polynomial(curved) or curved
+    terms = degree(expression, parameters)
+    found = _polynomial(curved) if terms is not None and terms <= 2 else None
+    return found or curved
 
 
 def _polynomial(curved: _Curved) -> _Polynomial | None:

@@ -6,6 +6,7 @@ alone says nothing: anybody may call a gate "id" or "move", and a label is a rem
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,6 +102,7 @@ def native(gate: Operation) -> Instruction | None:
         return marker
     if kind in STANDARD:  # open controls are X gates around closed ones: the definition has them
         return STANDARD[kind] if is_standard(gate) else None
+    _check_parent(gate, kind)
     if gate.num_qubits not in (1, 2) or _is_free(gate):
         _check_definition(gate)
         return None
@@ -254,6 +256,26 @@ def _matrix_of(gate: Operation) -> np.ndarray | None:
     return matrix
 
 
+def _check_parent(gate: Operation, kind: type) -> None:
+    """Raise CutError if a gate's class derives from one of Qiskit's and is another gate.
+
+    Qiskit's simulators run it as its parent, whatever its own matrix or definition.
+    """
+    parent = next((one for one in kind.__mro__ if one in STANDARD or one is IGate), None)
+    if parent is None or isinstance(gate, ControlledGate) or not hasattr(gate, "params"):
+        return
+    params = [0.4 + 0.3 * k if _has_parameters(p) else p for k, p in enumerate(gate.params)]
+    bound: Any = gate.to_mutable()  # type: ignore[attr-defined]
+    bound.params, bound._definition = params, None
+    stated = [_matrix_of(bound), _definition(bound)]
+    want = Operator(parent(*params))
+    if not all(one is None or want.equiv(Operator(one)) for one in stated):
+        raise CutError(
+            f"gate '{gate.name}' is of a class {kind.__name__} that derives from {parent.__name__} "
+            f"and is another gate, but Qiskit runs it as {parent.__name__}; derive it from Gate"
+        )
+
+
 def _check_definition(gate: Operation) -> None:
     """Raise CutError if somebody's gate is opened although its definition is not its matrix.
 
@@ -334,10 +356,20 @@ def _rotate(circuit: QuantumCircuit, qubits: list[int], angle: ParameterExpressi
 def _definition(gate: Operation) -> QuantumCircuit | None:
     """Return the definition, or a synthesis for what has none, such as cliffords and modifiers."""
     try:
-        definition = getattr(gate, "definition", None)
+        definition = getattr(_renewed(gate), "definition", None)
     except Exception:  # some gates have a definition only once their parameters are bound
         definition = None
     return _synthesis(gate) if definition is None else definition
+
+
+def _renewed(gate: Operation) -> Operation:
+    """Return a library gate without the definition that it keeps, for it may have changed since."""
+    own = getattr(type(gate), "_define", Instruction._define) is not Instruction._define
+    if not own or not _class_of(gate).__module__.startswith("qiskit."):
+        return gate
+    fresh: Any = copy.copy(gate)
+    fresh._definition = None
+    return fresh
 
 
 def _synthesis(gate: Operation) -> QuantumCircuit | None:

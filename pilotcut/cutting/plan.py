@@ -202,6 +202,8 @@ def compile_plan(
         )
     program, binding = read_circuit(circuit)
     check_circuit(circuit)
+    if not circuit.num_qubits:
+        raise CutError("the circuit has no qubits, expected one at least; add a register")
     asked = "Z" * circuit.num_qubits if observables is None else observables
     terms = pauli_terms(asked, circuit.num_qubits)
     if cuts is not None or max_width is not None:
