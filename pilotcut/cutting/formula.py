@@ -48,17 +48,18 @@ def second_derivatives(
     tree = _parsed(expression, parameters)
     if tree is None:
         return unknown
-    x = torch.tensor(rows, dtype=torch.float64, requires_grad=True)
-    try:
-        found = _evaluated(tree, {_name(k): x[:, k] for k in range(rows.shape[1])})
-    except KeyError:  # a function without derivatives, such as sign()
-        return unknown
-    found = found + 0 * (x * x).sum(dim=1)  # so that it is bent, if only by nothing
-    (slopes,) = torch.autograd.grad(found.sum(), x, create_graph=True)
-    bends = [
-        torch.autograd.grad(slopes[:, k].sum(), x, retain_graph=True)[0]
-        for k in range(rows.shape[1])
-    ]
+    with torch.enable_grad():  # a backward pass may be asking
+        x = torch.tensor(rows, dtype=torch.float64, requires_grad=True)
+        try:
+            found = _evaluated(tree, {_name(k): x[:, k] for k in range(rows.shape[1])})
+        except KeyError:  # a function without derivatives, such as sign()
+            return unknown
+        found = found + 0 * (x * x).sum(dim=1)  # so that it is bent, if only by nothing
+        (slopes,) = torch.autograd.grad(found.sum(), x, create_graph=True)
+        bends = [
+            torch.autograd.grad(slopes[:, k].sum(), x, retain_graph=True)[0]
+            for k in range(rows.shape[1])
+        ]
     right = np.abs(found.detach().numpy() - values) <= _CLOSE * (1 + np.abs(values))
     return np.where(right[:, None, None], torch.stack(bends, dim=1).numpy(), unknown)
 

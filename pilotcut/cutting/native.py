@@ -365,7 +365,8 @@ def _definition(gate: Operation) -> QuantumCircuit | None:
 def _renewed(gate: Operation) -> Operation:
     """Return a library gate without the definition that it keeps, for it may have changed since."""
     own = getattr(type(gate), "_define", Instruction._define) is not Instruction._define
-    if not own or not _class_of(gate).__module__.startswith("qiskit."):
+    controlled = isinstance(gate, ControlledGate)  # which keeps none that could be stale
+    if not own or controlled or not _class_of(gate).__module__.startswith("qiskit."):
         return gate
     fresh: Any = copy.copy(gate)
     fresh._definition = None

@@ -190,9 +190,7 @@ class _Reading:
             if found is None:
                 if note := native.note_on(gate):
                     self.notes[note] = None
-                definition = native.opened(gate, where)
-                self._check_size(definition, where)
-                yield from self._inner(definition, where)
+                yield from self._inner(native.opened(gate, where), where)
             else:
                 yield Step(found, where, self._params(gate, found, where))
 
@@ -205,7 +203,7 @@ class _Reading:
                 f"that end; does a gate's definition contain the gate itself?"
             ) from None
 
-    def _check_size(self, gate: Operation | QuantumCircuit, where: tuple[int, ...]) -> None:
+    def _check_size(self, gate: Operation, where: tuple[int, ...]) -> None:
         if gate.num_qubits != len(where):  # Qiskit's QPY reads some library gates back like that
             raise CutError(
                 f"gate '{gate.name}' of {gate.num_qubits} qubits stands on qubits {where}, "
