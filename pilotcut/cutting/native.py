@@ -131,8 +131,8 @@ def opened(gate: Operation, where: tuple[int, ...]) -> QuantumCircuit:
         factors = None if matrix is None else _factors(matrix)
         if factors is not None:
             return _side_by_side(*factors)
-    definition = _definition(gate)
-    if definition is None:
+    definition = _definition(gate)  # of fewer qubits where some are left alone
+    if definition is None or definition.num_qubits > gate.num_qubits:
         raise CutError(
             f"instruction '{gate.name}' on qubits {where} has no definition, expected gates "
             f"of one or two qubits; bind, decompose or transpile it first"
