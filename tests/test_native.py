@@ -186,6 +186,19 @@ def test_a_library_gate_that_has_changed_is_what_it_is_now():
     assert value(circuit, "IIZ") == pytest.approx(expected(circuit, "IIZ"))
 
 
+@pytest.mark.parametrize("mode", ["exact", "counts"])
+def test_a_definition_that_was_looked_at_keeps_no_angle(mode):
+    """The gates of programs are shared by all circuits of a process."""
+    assert native.STANDARD[CRXGate].definition is not None
+    circuit = QuantumCircuit(2)
+    circuit.x(0)
+    circuit.crx(X, 0, 1)
+    circuit.cp(X, 0, 1)
+    circuit.append(XXMinusYYGate(X, 0.1), [1, 0])
+    found = value(circuit, "ZI", 0.7, mode=mode)
+    assert found == pytest.approx(expected(circuit, "ZI", 0.7), abs=0.04)
+
+
 def test_a_circuit_without_qubits_is_one_line():
     with pytest.raises(CutError, match="the circuit has no qubits"):
         compile_plan(QuantumCircuit(0))

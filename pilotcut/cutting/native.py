@@ -162,9 +162,7 @@ def plain(gate: Operation) -> Operation:
 def _with_params(found: Instruction, params: Sequence[object]) -> Instruction:
     if is_matrix(found) or not found.params:
         return found
-    filled = found.to_mutable()
-    filled.params = list(params)
-    return filled
+    return found.base_class(*params)
 
 
 def note_on(gate: Operation) -> str:

@@ -60,11 +60,9 @@ class Step:
 
     def gate_with(self, params: Sequence[object]) -> Instruction:
         """Return the gate with other parameters; the step's own gate is left alone."""
-        if not self.params:
+        if not self.params or native.is_matrix(self.gate):
             return self.gate
-        gate = self.gate.to_mutable()
-        gate.params = list(params)
-        return gate
+        return self.gate.base_class(*params)  # a copy would keep a definition for old angles
 
     @property
     def key(self) -> tuple[object, ...]:
