@@ -7,7 +7,9 @@ is opened or bound beforehand.
 
 from __future__ import annotations
 
-from qiskit.circuit import Operation, ParameterExpression, QuantumCircuit
+from qiskit.circuit import Operation, QuantumCircuit
+
+from pilotcut.cutting.native import is_free
 
 #: Gates whose free angles Aer binds.
 BINDABLE = frozenset(
@@ -17,14 +19,9 @@ BINDABLE = frozenset(
 
 def is_bound(gate: Operation) -> bool:
     """Whether Aer binds all free angles of a gate."""
-    return gate.name in BINDABLE or not _is_free(gate)
+    return gate.name in BINDABLE or not is_free(gate)
 
 
 def all_bound(circuit: QuantumCircuit) -> bool:
     """Whether Aer binds all free angles of a circuit."""
     return all(is_bound(instruction.operation) for instruction in circuit.data)
-
-
-def _is_free(gate: Operation) -> bool:
-    params = getattr(gate, "params", ())
-    return any(isinstance(p, ParameterExpression) and p.parameters for p in params)

@@ -21,6 +21,7 @@ from qiskit.circuit import (
     Gate,
     Instruction,
     Operation,
+    Parameter,
     ParameterExpression,
     PowerModifier,
     QuantumCircuit,
@@ -103,7 +104,7 @@ def native(gate: Operation) -> Instruction | None:
     if kind in STANDARD:  # open controls are X gates around closed ones: the definition has them
         return STANDARD[kind] if is_standard(gate) else None
     _check_parent(gate, kind)
-    if gate.num_qubits not in (1, 2) or _is_free(gate):
+    if gate.num_qubits not in (1, 2) or is_free(gate):
         _check_definition(gate)
         return None
     matrix = _matrix_of(gate)
@@ -122,11 +123,11 @@ def opened(gate: Operation, where: tuple[int, ...]) -> QuantumCircuit:
     """
     if is_box(gate):
         return gate.blocks[0]  # type: ignore[attr-defined]
-    if _class_of(gate) is HamiltonianGate and _is_free(gate):
+    if _class_of(gate) is HamiltonianGate and is_free(gate):
         return _evolution(*gate.params)  # type: ignore[attr-defined]
     if _turns_nothing(gate):
         return QuantumCircuit(gate.num_qubits, global_phase=-gate.params[0] / 2)  # type: ignore[attr-defined]
-    if gate.num_qubits == 2 and not _is_free(gate):
+    if gate.num_qubits == 2 and not is_free(gate):
         matrix = _matrix_of(gate)
         factors = None if matrix is None else _factors(matrix)
         if factors is not None:
@@ -219,7 +220,8 @@ def _turns_nothing(gate: Operation) -> bool:
     return not (pauli.x | pauli.z).any()
 
 
-def _is_free(gate: Operation) -> bool:
+def is_free(gate: Operation) -> bool:
+    """Whether an angle of a gate has parameters."""
     return any(map(_has_parameters, getattr(gate, "params", ())))
 
 
@@ -262,11 +264,10 @@ def _check_parent(gate: Operation, kind: type) -> None:
     parent = next((one for one in kind.__mro__ if one in STANDARD or one is IGate), None)
     if parent is None or isinstance(gate, ControlledGate) or not hasattr(gate, "params"):
         return
-    params = [0.4 + 0.3 * k if _has_parameters(p) else p for k, p in enumerate(gate.params)]
-    bound: Any = gate.to_mutable()  # type: ignore[attr-defined]
-    bound.params, bound._definition = params, None
+    bound, _ = _at_some_values(gate)
+    bound._definition = None
     stated = [_matrix_of(bound), _definition(bound)]
-    want = Operator(parent(*params))
+    want = Operator(parent(*bound.params))
     if not all(one is None or want.equiv(Operator(one)) for one in stated):
         raise CutError(
             f"gate '{gate.name}' is of a class {kind.__name__} that derives from {parent.__name__} "
@@ -279,24 +280,29 @@ def _check_definition(gate: Operation) -> None:
 
     The matrix is what the gate is where both are known, here as in Qiskit's simulators.
     """
-    stated: Any = gate
     foreign = hasattr(gate, "__array__") and not _class_of(gate).__module__.startswith("qiskit.")
     definition = getattr(gate, "definition", None) if foreign else None
     if definition is None or gate.num_qubits > _MOST_CHECKED:
         return
-    parameters = {q for p in stated.params if _has_parameters(p) for q in p.parameters}
-    values = {p: 0.4 + 0.3 * k for k, p in enumerate(sorted(parameters, key=lambda p: p.name))}
-    bound = stated.to_mutable()
-    bound.params = [
-        p.bind_all({q: values[q] for q in p.parameters}) if _has_parameters(p) else p
-        for p in stated.params
-    ]
+    bound, values = _at_some_values(gate)
     own = {p: values[p] for p in definition.parameters if p in values}
     if not Operator(definition.assign_parameters(own)).equiv(_matrix_of(bound)):
         raise CutError(
             f"gate '{gate.name}' has a definition that is not its matrix, expected them to agree; "
             f"mend one of the two"
         )
+
+
+def _at_some_values(gate: Any) -> tuple[Any, dict[Parameter, float]]:
+    """Return a copy of a gate with its free angles bound, and the values of their parameters."""
+    parameters = {q for p in gate.params if _has_parameters(p) for q in p.parameters}
+    values = {p: 0.4 + 0.3 * k for k, p in enumerate(sorted(parameters, key=lambda p: p.name))}
+    bound = gate.to_mutable()
+    bound.params = [
+        p.bind_all({q: values[q] for q in p.parameters}) if _has_parameters(p) else p
+        for p in gate.params
+    ]
+    return bound, values
 
 
 def _states_matrix(gate: Operation) -> bool:
@@ -326,29 +332,12 @@ def _side_by_side(first: np.ndarray, second: np.ndarray) -> QuantumCircuit:
 def _evolution(hamiltonian: np.ndarray, time: ParameterExpression) -> QuantumCircuit:
     """Return ``exp(-i H t)`` for a free t: rotations about strings of Z in H's eigenbasis."""
     energies, basis = np.linalg.eigh(hamiltonian)
-    size = len(energies)
-    qubits = range(size.bit_length() - 1)
-    circuit = QuantumCircuit(len(qubits), global_phase=-float(energies.mean()) * time)
-    circuit.append(UnitaryGate(basis.conj().T), qubits)
-    for string in range(1, size):
-        signs = [(-1) ** (string & k).bit_count() for k in range(size)]
-        weight = float(np.dot(signs, energies)) / size
-        if abs(weight) > _ZERO * np.abs(energies).max():
-            _rotate(circuit, [q for q in qubits if string >> q & 1], 2 * weight * time)
-    circuit.append(UnitaryGate(basis), qubits)
+    strings = SparsePauliOp.from_operator(np.diag(energies))
+    circuit = QuantumCircuit(strings.num_qubits)
+    circuit.append(UnitaryGate(basis.conj().T), circuit.qubits)
+    circuit.append(PauliEvolutionGate(strings, time), circuit.qubits)  # exact, since they commute
+    circuit.append(UnitaryGate(basis), circuit.qubits)
     return circuit
-
-
-def _rotate(circuit: QuantumCircuit, qubits: list[int], angle: ParameterExpression) -> None:
-    """Append ``exp(-i angle/2 Z...Z)``."""
-    if len(qubits) == 2:
-        circuit.rzz(angle, *qubits)
-        return
-    for qubit in qubits[1:]:
-        circuit.cx(qubit, qubits[0])
-    circuit.rz(angle, qubits[0])
-    for qubit in reversed(qubits[1:]):
-        circuit.cx(qubit, qubits[0])
 
 
 def _definition(gate: Operation) -> QuantumCircuit | None:
@@ -383,7 +372,7 @@ def _synthesis(gate: Operation) -> QuantumCircuit | None:
 
 
 def _of_matrix(gate: Operation) -> QuantumCircuit | None:
-    matrix = None if _is_free(gate) else _matrix_of(gate)
+    matrix = None if is_free(gate) else _matrix_of(gate)
     return None if matrix is None else UnitaryGate(matrix).definition
 
 
