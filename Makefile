@@ -40,7 +40,7 @@ demo: $(VENV)/.installed
 # As root on Debian it also installs Slurm and Chromium, for tests that skip where there is none;
 # with PILOTCUT_MUST_RUN=1 what can be installed must be (tests/kinds.py).
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(TEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TEST_FLAGS)
 
 fuzz: $(VENV)/.installed-test
 	PILOTCUT_FUZZ=$(or $(FUZZ),10) $(BIN)/python -m pytest -n 2 -m "hypothesis" --timeout 3600 \

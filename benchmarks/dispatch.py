@@ -33,7 +33,7 @@ import psutil
 from scaleout import local
 
 from pilotcut import PilotManager, TaskManager
-from pilotcut.descriptions import PilotDescription
+from pilotcut.pilots.description import PilotDescription
 
 SIZES = (256, 1024, 4096, 8192, 32768)
 #: No-ops in a task of the columns "x16".

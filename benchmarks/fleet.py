@@ -22,15 +22,15 @@ from pathlib import Path
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 
-from pilotcut.backends.device import target_of
-from pilotcut.descriptions import PilotDescription, load_descriptions
-from pilotcut.descriptions.qpu import QpuDescription
-from pilotcut.fleet.behaviour import behaviour
-from pilotcut.fleet.compilation import compile_on
+from pilotcut.backends.noise_model import target_of
 from pilotcut.fleet.config import FleetConfig
+from pilotcut.fleet.device_features import behaviour
+from pilotcut.fleet.device_jobs import Job, mean_loss, values
 from pilotcut.fleet.fleet import load_fleet
 from pilotcut.fleet.run import dataset_of, trainer_of
-from pilotcut.fleet.work import Job, mean_loss, values
+from pilotcut.fleet.transpile import compile_on
+from pilotcut.pilots.description import PilotDescription, load_descriptions
+from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.study import tables
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.fleet import ERRORS, described

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pilotcut import compile_plan
-from pilotcut.backends.branch import BranchEngine
+from pilotcut.backends.statevector import BranchEngine
 from pilotcut.training.model import classifier
 
 

@@ -39,15 +39,15 @@ from families import FAMILIES
 from scaleout import local
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
-from pilotcut.cutting.observables import pauli_terms
-from pilotcut.cutting.program import read_circuit
-from pilotcut.descriptions import embedded
-from pilotcut.dreamer import resources, samples
-from pilotcut.dreamer.calibrate import calibrate_through
-from pilotcut.dreamer.costmodel import WIDTH, PublishedModel
-from pilotcut.dreamer.forecast import PilotView
-from pilotcut.dreamer.recommend import WORTH, Options, recommend_for
+from pilotcut.circuits.observables import pauli_terms
+from pilotcut.circuits.program import read_circuit
 from pilotcut.errors import CutError
+from pilotcut.perfmodel import resources, samples
+from pilotcut.perfmodel.calibrate import calibrate_through
+from pilotcut.perfmodel.costmodel import WIDTH, PublishedModel
+from pilotcut.perfmodel.forecast import PilotView
+from pilotcut.perfmodel.recommend import WORTH, Options, recommend_for
+from pilotcut.pilots.description import embedded
 
 SIZES = {"exact": (10, 13, 16), "counts": (14, 17, 20)}
 ROWS = {"exact": 64, "counts": 2}
@@ -210,7 +210,7 @@ def timed(runs: Sequence[Run], forecast: Sequence[float], rounds: int) -> list[f
 
 
 def fastest(seconds: Sequence[float]) -> int:
-    """Return the choice: as `pilotcut.dreamer.recommend` makes it."""
+    """Return the choice: as `pilotcut.perfmodel.recommend` makes it."""
     best = 0
     for k, one in enumerate(seconds):
         if one < WORTH * seconds[best]:

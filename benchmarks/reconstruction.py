@@ -53,15 +53,15 @@ from pilotcut.backends.counts import covariances, parities
 from pilotcut.cutting.basis import _distinct
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.reconstruction.contract import (
+from pilotcut.reconstruction.contraction import (
     BATCH,
     TERM,
     Contraction,
     sensitivities,
     standard_errors,
 )
-from pilotcut.reconstruction.slices import predicted
-from pilotcut.reconstruction.store import TensorStore
+from pilotcut.reconstruction.slicing import predicted
+from pilotcut.reconstruction.tensor_store import TensorStore
 
 SHOTS = 1024
 LETTERS = "ABCDEFGHIJKLMNOP"
@@ -389,7 +389,7 @@ class Question:
 
 def asked(comm, question: Question | None, kind: str, store: TensorStore | None = None) -> object:
     """Return what is asked from all ranks."""
-    from pilotcut.reconstruction.mpi import contract, estimate
+    from pilotcut.reconstruction.mpi_contraction import contract, estimate
 
     if question is None:  # rank 0 asks
         return estimate(*[None] * 5, comm) if kind == "errors" else contract(None, None, comm)

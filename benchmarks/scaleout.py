@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
-from pilotcut.descriptions import PilotDescription
+from pilotcut.pilots.description import PilotDescription
 from pilotcut.training.model import classifier
 
 

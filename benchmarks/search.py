@@ -24,11 +24,11 @@ from qiskit_addon_cutting.automated_cut_finding import (
     find_cuts,
 )
 
-from pilotcut.cutting.engines.addon import stand_in
-from pilotcut.cutting.interactions import interactions_of
-from pilotcut.cutting.oracle import optimum
-from pilotcut.cutting.program import Program, read_circuit
-from pilotcut.cutting.search import search
+from pilotcut.circuits.program import Program, read_circuit
+from pilotcut.cutting.search.addon import stand_in
+from pilotcut.cutting.search.cp_sat import optimum
+from pilotcut.cutting.search.interaction_graph import interactions_of
+from pilotcut.cutting.search.portfolio import search
 
 # -- random instances --------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from time import time
 
 from pilotcut import PilotManager, TaskManager
-from pilotcut.descriptions import PilotDescription
-from pilotcut.trace import read_jsonl
+from pilotcut.io.jsonl import read_jsonl
+from pilotcut.pilots.description import PilotDescription
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from scaleout import local
 
 from pilotcut import PilotManager, TaskManager
-from pilotcut.descriptions import embedded
+from pilotcut.pilots.description import embedded
 from pilotcut.tasks import launch_number, wait
 
 TASKS, SLOTS, TASK_S = 64, 8, 0.2

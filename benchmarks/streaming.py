@@ -20,7 +20,7 @@ from time import perf_counter
 from scaleout import local
 
 from pilotcut import TaskManager
-from pilotcut.trace import read_jsonl
+from pilotcut.io.jsonl import read_jsonl
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.run import TrainingRun
 from pilotcut.training.run_directory import RunDirectory

@@ -23,7 +23,7 @@ from pilotcut import (
     TaskManager,
     cut_qnn,
 )
-from pilotcut.descriptions import PilotDescription
+from pilotcut.pilots.description import PilotDescription
 from pilotcut.training.data import load_dataset
 from pilotcut.training.model import classifier
 

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from pilotcut import Callback, PilotManager, TaskManager, Trainer, cut_qnn
-from pilotcut.descriptions import embedded
+from pilotcut.pilots.description import embedded
 from pilotcut.training.callbacks import ProgressBar
 from pilotcut.training.checkpoint import Epoch
 from pilotcut.training.data import load_dataset

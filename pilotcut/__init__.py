@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pilotcut.cutting.plan import CutPlan, compile_plan
-    from pilotcut.distribution import (
+    from pilotcut.errors import UserError
+    from pilotcut.perfmodel.recommend import recommend
+    from pilotcut.pilots import PilotManager
+    from pilotcut.primitives.distribution import (
         Distribution,
         most_probable,
         reconstruct_probabilities,
         sample,
     )
-    from pilotcut.dreamer.recommend import recommend
-    from pilotcut.errors import UserError
-    from pilotcut.estimator import CutEstimator
-    from pilotcut.gradient import CutGradient
-    from pilotcut.pilots import PilotManager
-    from pilotcut.qnn import CutQNN, cut_qnn
+    from pilotcut.primitives.estimator import CutEstimator
+    from pilotcut.primitives.gradient import CutGradient
+    from pilotcut.primitives.qnn import CutQNN, cut_qnn
     from pilotcut.tasks import TaskManager
     from pilotcut.training.callbacks import Callback
     from pilotcut.training.parallel import (
@@ -65,12 +65,12 @@ __all__ = [
 _HOME = {
     "Callback": "pilotcut.training.callbacks",
     "BoundedStaleness": "pilotcut.training.parallel",
-    "CutEstimator": "pilotcut.estimator",
-    "CutGradient": "pilotcut.gradient",
+    "CutEstimator": "pilotcut.primitives.estimator",
+    "CutGradient": "pilotcut.primitives.gradient",
     "CutPlan": "pilotcut.cutting.plan",
-    "CutQNN": "pilotcut.qnn",
+    "CutQNN": "pilotcut.primitives.qnn",
     "DataParallel": "pilotcut.training.parallel",
-    "Distribution": "pilotcut.distribution",
+    "Distribution": "pilotcut.primitives.distribution",
     "LocalSteps": "pilotcut.training.parallel",
     "PilotManager": "pilotcut.pilots",
     "Synchronous": "pilotcut.training.parallel",
@@ -79,11 +79,11 @@ _HOME = {
     "TrainingRun": "pilotcut.training.run",
     "UserError": "pilotcut.errors",
     "compile_plan": "pilotcut.cutting.plan",
-    "cut_qnn": "pilotcut.qnn",
-    "most_probable": "pilotcut.distribution",
-    "recommend": "pilotcut.dreamer.recommend",
-    "reconstruct_probabilities": "pilotcut.distribution",
-    "sample": "pilotcut.distribution",
+    "cut_qnn": "pilotcut.primitives.qnn",
+    "most_probable": "pilotcut.primitives.distribution",
+    "recommend": "pilotcut.perfmodel.recommend",
+    "reconstruct_probabilities": "pilotcut.primitives.distribution",
+    "sample": "pilotcut.primitives.distribution",
     "trained": "pilotcut.training.run",
 }
 

@@ -1,46 +1,16 @@
-"""Two halves for `pytest -n 2`: what starts processes runs one by one, the rest beside it."""
+"""Fixtures and settings of all tests.
+
+`pytest -n 2 --dist loadgroup` runs what starts processes one by one, the rest beside it: folders
+and modules of such tests carry the marker `xdist_group`.
+"""
 
 import gc
 import os
 import sys
-from pathlib import Path
 
-import browser
-import kinds
 import pytest
 from hypothesis import settings
-
-#: Test modules whose tests start workers, schedulers or commands, nearly all of them, and
-#: would disturb each other; a few such tests in other modules do no harm.
-ALONE = {
-    "test_budgets",
-    "test_cli",
-    "test_cli_dreamer",
-    "test_connection",
-    "test_failures",
-    "test_faults",
-    "test_job_script",
-    "test_lending",
-    "test_lineage",
-    "test_losses",
-    "test_mpi_pilots",
-    "test_pilots",
-    "test_readme",
-    "test_slurm_states",
-    "test_status",
-    "test_tasks",
-}
-
-#: Modules whose tests share processes that take long to start: each stays on one worker, and,
-#: being long, comes first.
-TOGETHER = {
-    "test_joint",
-    "test_mpi_contraction",
-    "test_parallel",
-    "test_stored",
-    "test_terms",
-    "test_training",
-}
+from support import browser, kinds
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with all cores each would be far slower
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -62,22 +32,6 @@ os.environ.setdefault("PILOTCUT_DASHBOARD", "off")
 def pytest_configure(config):
     """Count tests by kind, and let them skip only where this machine cannot run them."""
     config.pluginmanager.register(kinds)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """Keep the tests that would disturb each other on one worker of pytest-xdist."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Halves(LoadScopeScheduling):
-        def _split_scope(self, nodeid):
-            path = Path(nodeid.partition("::")[0])
-            alone = path.parent.name in ("chaos", "slurm") or path.stem in ALONE
-            if alone:
-                return "processes"
-            return path.stem if path.stem in TOGETHER else nodeid
-
-    return Halves(config, log)
 
 
 def pytest_itemcollected(item):
@@ -114,7 +68,7 @@ def chromium(request):
 def workers():
     """Return tasks on a local pilot of two workers, for tests of numbers and not of pilots."""
     from pilotcut import PilotManager, TaskManager
-    from pilotcut.descriptions import PilotDescription
+    from pilotcut.pilots.description import PilotDescription
 
     pilot = PilotDescription(name="laptop", resource="local", cores_per_node=2, workers_per_node=2)
     with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:

@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pilotcut.backends.base import Backend
-from pilotcut.descriptions.qpu import QpuDescription
 from pilotcut.errors import UserError
+from pilotcut.pilots.description.qpu import QpuDescription
 
 if TYPE_CHECKING:
-    from pilotcut.backends.branch import BranchEngine
     from pilotcut.backends.qpu import DeviceCompiler
+    from pilotcut.backends.statevector import BranchEngine
 
 NAMES = ("aer", "sampled")
 
@@ -52,7 +52,7 @@ def backend(name: str) -> Backend:
 @lru_cache(maxsize=64)
 def compiler(pilot: str, qpu: QpuDescription) -> DeviceCompiler:
     """Return what this process knows of a pilot's device, and of fragments in its gates."""
-    from pilotcut.backends.device import device_of
+    from pilotcut.backends.noise_model import device_of
     from pilotcut.backends.qpu import DeviceCompiler
 
     return DeviceCompiler(device_of(pilot, qpu))
@@ -76,7 +76,7 @@ def branch_engine() -> BranchEngine:
 
     A pilot says on which device its workers simulate, through PILOTCUT_DEVICE.
     """
-    from pilotcut.backends.branch import BranchEngine
+    from pilotcut.backends.statevector import BranchEngine
 
     gpu = os.environ.get("PILOTCUT_DEVICE", "CPU") == "GPU"
     return BranchEngine(device="cuda" if gpu else "cpu")

@@ -21,13 +21,13 @@ from qiskit.result import Result
 from qiskit.transpiler.preset_passmanagers.common import generate_translation_passmanager
 from qiskit_aer import AerSimulator
 
-from pilotcut import environment
 from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
 from pilotcut.backends.counts import bits_of, covariances, parities
 from pilotcut.backends.outcomes import Tally
 from pilotcut.backends.templates import TemplateCircuit, build
 from pilotcut.cutting.fragment import Block, Fragment, Template
 from pilotcut.errors import CutError, UserError
+from pilotcut.io import environment
 
 #: Qubits that packed subexperiments may take together. Measured with 1,024 shots, per
 #: one-qubit subexperiment: 0.80 ms alone, 0.22 ms with 6 to 10 qubits, 0.28 ms with 12.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from qiskit.circuit import Operation, QuantumCircuit
 
-from pilotcut.cutting.native import is_free
+from pilotcut.circuits.instructions import is_free
 
 #: Gates whose free angles Aer binds.
 BINDABLE = frozenset(

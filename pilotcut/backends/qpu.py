@@ -25,8 +25,8 @@ from qiskit_aer.noise import NoiseModel
 
 from pilotcut.backends.aer import CACHED_TEMPLATES, AerBackend, Pack, Packable
 from pilotcut.backends.base import Fit
-from pilotcut.backends.device import Device
 from pilotcut.backends.late_binding import all_bound
+from pilotcut.backends.noise_model import Device
 from pilotcut.backends.templates import TemplateCircuit, build
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.errors import CutError

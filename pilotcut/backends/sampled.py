@@ -22,9 +22,9 @@ import numpy as np
 from qiskit.quantum_info import PauliList
 
 from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
-from pilotcut.backends.branch import BranchEngine
 from pilotcut.backends.counts import covariances
 from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
+from pilotcut.backends.statevector import BranchEngine
 from pilotcut.cutting.basis import JointOperation, LocalOperation, u_matrix
 from pilotcut.cutting.fragment import Block, Fragment, Site
 from pilotcut.errors import ObservableError, UserError

@@ -22,8 +22,8 @@ from qiskit.circuit.library import UGate
 from qiskit.quantum_info import PauliList
 
 from pilotcut.backends.late_binding import is_bound
+from pilotcut.circuits.program import Angle, Step
 from pilotcut.cutting.fragment import Fragment, Site, SiteStep, Template
-from pilotcut.cutting.program import Angle, Step
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 from qiskit.quantum_info import PauliList
 
-from pilotcut.amounts import whole
+from pilotcut.circuits.program import Angle, Step
 from pilotcut.cutting.basis import (
     JointOperation,
     LocalOperation,
@@ -25,7 +25,7 @@ from pilotcut.cutting.basis import (
     harmonics,
     weighted,
 )
-from pilotcut.cutting.program import Angle, Step
+from pilotcut.io.amounts import whole
 
 
 @dataclass(frozen=True)

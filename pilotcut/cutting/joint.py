@@ -21,8 +21,8 @@ from math import pi, prod
 
 import numpy as np
 
+from pilotcut.circuits.program import Program, Step
 from pilotcut.cutting.basis import CutBasis, JointOperation, basis_of_rzz
-from pilotcut.cutting.program import Program, Step
 
 #: Gates in one joint cut: three have 92 operations a side, four would have 376.
 MOST_JOINT = 3

@@ -17,16 +17,16 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import PauliList
 
-from pilotcut.amounts import digits, whole
-from pilotcut.cutting.binding import Binding
-from pilotcut.cutting.builder import Builder
+from pilotcut.circuits.binding import Binding
+from pilotcut.circuits.measurement_map import measured_qubits
+from pilotcut.circuits.observables import Observables, pauli_terms
+from pilotcut.circuits.program import Program, check_circuit, read_circuit
 from pilotcut.cutting.fragment import Bond, Fragment, Placed
-from pilotcut.cutting.measured import measured_qubits
-from pilotcut.cutting.observables import Observables, pauli_terms
+from pilotcut.cutting.fragmenter import Builder
 from pilotcut.cutting.placement import Placement, placement_of, told
-from pilotcut.cutting.program import Program, check_circuit, read_circuit
-from pilotcut.cutting.search import choose_labels
+from pilotcut.cutting.search.portfolio import choose_labels
 from pilotcut.errors import CutError
+from pilotcut.io.amounts import digits, whole
 
 #: Plans with more variants are not run: they would not end, and often not fit in memory.
 MOST_VARIANTS = 10**6
@@ -174,7 +174,7 @@ def compile_plan(
     max_width
         Choose the fewest cuts whose fragments all fit this many qubits.
     placement
-        Labels of wires and not of qubits, as `pilotcut.cutting.search.search` finds them: gates
+        Labels of wires and not of qubits, as `pilotcut.cutting.search` finds them: gates
         between labels are cut, and wires where the placement says so.
     joint_cuts
         Cut up to three parallel two-qubit rotations (CX, CZ, RZZ, CRZ, ...) between the same

@@ -20,8 +20,8 @@ from qiskit.circuit.library import (
 )
 from qiskit.synthesis import TwoQubitWeylDecomposition
 
+from pilotcut.circuits.program import Angle, Step
 from pilotcut.cutting.basis import basis_of_gate, u_angles
-from pilotcut.cutting.program import Angle, Step
 from pilotcut.errors import CutError
 
 Locals = list[tuple[int, Step]]

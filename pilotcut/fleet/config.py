@@ -10,7 +10,7 @@ from typing import Any
 from pilotcut.errors import UserError
 from pilotcut.fleet import engines
 from pilotcut.fleet.models import MODELS, QUBITS
-from pilotcut.fleet.sharing import COMBINE, STRATEGIES
+from pilotcut.fleet.strategies import COMBINE, STRATEGIES
 from pilotcut.options import choice_fault
 
 
@@ -29,11 +29,11 @@ class FleetConfig:
     epochs, batch_size, shots, seed, dealt
         See `pilotcut.fleet.trainer.Plan`.
     learning_rate, threshold, combine, local_steps
-        See `pilotcut.fleet.sharing.Settings`.
+        See `pilotcut.fleet.strategies.Settings`.
     kappa
         κ of the similarity exp(−κ·dist).
     engine
-        ``"law"`` or ``"counts"``, see `pilotcut.fleet.work.Job`.
+        ``"law"`` or ``"counts"``, see `pilotcut.fleet.device_jobs.Job`.
     """
 
     dataset: str

@@ -13,12 +13,12 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 
 from pilotcut.backends.counts import parities
-from pilotcut.backends.device import Device
 from pilotcut.backends.late_binding import all_bound
+from pilotcut.backends.noise_model import Device
 from pilotcut.errors import UserError
-from pilotcut.fleet.compilation import Compilation
-from pilotcut.fleet.law import Law, observed_qubits, touched
+from pilotcut.fleet.noisy_expectations import Law, observed_qubits, touched
 from pilotcut.fleet.shifts import Shifts
+from pilotcut.fleet.transpile import Compilation
 from pilotcut.training.model import Model
 
 NAMES = ("law", "counts")

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from pilotcut.descriptions import PilotDescription, load_descriptions
 from pilotcut.errors import DescriptionError, PilotError, UserError
-from pilotcut.fleet.sharing import FleetFacts, similarity
+from pilotcut.fleet.device_jobs import Job
+from pilotcut.fleet.strategies import FleetFacts, similarity
 from pilotcut.fleet.trainer import Result
-from pilotcut.fleet.work import Job
+from pilotcut.pilots.description import PilotDescription, load_descriptions
 from pilotcut.pilots.pilot import Pilot, PilotState
 from pilotcut.tasks import TaskFuture, TaskManager
 
@@ -62,7 +62,7 @@ def jobs_of(
     descriptions
         The pilots of the devices.
     model, qubits, engine
-        See `pilotcut.fleet.work.Job`.
+        See `pilotcut.fleet.device_jobs.Job`.
     runs
         Whether it will run here: then its engine is made too.
 

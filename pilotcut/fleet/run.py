@@ -21,15 +21,15 @@ from zipfile import BadZipFile
 import numpy as np
 import yaml
 
-from pilotcut.descriptions.reading import load_yaml
 from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.fleet.config import FleetConfig
+from pilotcut.fleet.device_jobs import Job
 from pilotcut.fleet.fleet import OnPilots, facts_of, jobs_of, load_fleet
-from pilotcut.fleet.sharing import Settings, strategy
+from pilotcut.fleet.strategies import Settings, strategy
 from pilotcut.fleet.trainer import Epoch, FleetTrainer, Plan, one_line
-from pilotcut.fleet.work import Job
-from pilotcut.reconstruction.blocks import write_whole
-from pilotcut.trace import JsonLines, read_jsonl
+from pilotcut.io.jsonl import JsonLines, read_jsonl
+from pilotcut.pilots.description.reading import load_yaml
+from pilotcut.reconstruction.block_store import write_whole
 from pilotcut.training.data import Dataset, load_dataset
 
 CHECKPOINT, RECORDS = "checkpoint.npz", "fleet.jsonl"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from qiskit.circuit import Operation
 
-from pilotcut.cutting.native import is_standard
+from pilotcut.circuits.instructions import is_standard
 from pilotcut.errors import UserError
 from pilotcut.training.model import Model
 

@@ -21,10 +21,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from pilotcut.errors import PilotError, TaskError, UserError
-from pilotcut.fleet import work
+from pilotcut.fleet import device_jobs
+from pilotcut.fleet.device_jobs import GarbageError, Job
 from pilotcut.fleet.engines import seed_of
-from pilotcut.fleet.sharing import Strategy
-from pilotcut.fleet.work import GarbageError, Job
+from pilotcut.fleet.strategies import Strategy
 from pilotcut.options import check_seed
 from pilotcut.training.data import Dataset
 
@@ -334,7 +334,9 @@ class FleetTrainer:
         rows = device.todo.pop(0)
         samples, labels = self.data.x_train[rows], self.data.y_train[rows]
         arguments = (self.strategy.weights_of(k), samples, labels, shots)
-        pending = self._ask(k, work.gradient, *arguments, seed_of(self.plan.seed, k, device.step))
+        pending = self._ask(
+            k, device_jobs.gradient, *arguments, seed_of(self.plan.seed, k, device.step)
+        )
         device.step += 1
         circuits = device.job.prepared.shifts.circuits * len(rows)
         self._circuits += circuits
@@ -369,9 +371,9 @@ class FleetTrainer:
         self._check_left(number)
         return Epoch(
             number=number,
-            losses=np.array([work.mean_loss(v, data.y_test) for v in test]),
+            losses=np.array([device_jobs.mean_loss(v, data.y_test) for v in test]),
             accuracies=np.array([_accuracy(v, data.y_test) for v in test]),
-            train_losses=np.array([work.mean_loss(v, data.y_train) for v in train]),
+            train_losses=np.array([device_jobs.mean_loss(v, data.y_train) for v in train]),
             modelled_s=self._now(),
             circuits=self._circuits,
             online=tuple(self._devices[k].job.device for k in sorted(self.strategy.online)),
@@ -385,7 +387,9 @@ class FleetTrainer:
         asked = {}
         for k in sorted(self.strategy.online):
             arguments = (self.strategy.weights_of(k), samples, shots)
-            asked[k] = self._ask(k, work.values, *arguments, seed_of(self.plan.seed, k, number, 1))
+            asked[k] = self._ask(
+                k, device_jobs.values, *arguments, seed_of(self.plan.seed, k, number, 1)
+            )
         found = [np.full(len(samples), np.nan) for _ in self._devices]
         for k, pending in asked.items():
             try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotcut.errors import PilotError
-from pilotcut.pilots import versions
+from pilotcut.pilots.agent import versions
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -34,7 +34,7 @@ class Connection:
     certificate, key
         In PEM; every role shows the same certificate and trusts only it.
     versions
-        The manager's, see `pilotcut.pilots.versions`.
+        The manager's, see `pilotcut.pilots.agent.versions`.
     """
 
     address: str

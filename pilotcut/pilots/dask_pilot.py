@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pilotcut.descriptions import PilotDescription
+from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.failures import words_of
+from pilotcut.pilots.mpi.protocol import take_last_words
 from pilotcut.pilots.payload import Call, Loss, Report, pack_call, unpack_outcome
 from pilotcut.pilots.pilot import Pilot, PilotState
-from pilotcut.pilots.team import take_last_words
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -100,7 +100,7 @@ class DaskPilot(Pilot):
     def _submit(self, key: str, calls: Sequence[Call]) -> Any:
         import dask
 
-        from pilotcut.pilots.agent import run_on_ranks, run_parcel
+        from pilotcut.pilots.agent.main import run_on_ranks, run_parcel
 
         blobs = [pack_call(call) for call in calls]
         resources = {pilot_resource(self.key): 1.0}

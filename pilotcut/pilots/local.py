@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 from pilotcut.errors import PilotError, TaskError
+from pilotcut.pilots.agent.node_config import node_layout
+from pilotcut.pilots.agent.process import Agent, agent_command, environment, log_tail
 from pilotcut.pilots.dask_pilot import DaskPilot
-from pilotcut.pilots.layout import node_layout
+from pilotcut.pilots.mpi.launch import launcher
 from pilotcut.pilots.pilot import PilotState
-from pilotcut.pilots.process import Agent, agent_command, environment, log_tail
-from pilotcut.pilots.ranks import launcher
 from pilotcut.pilots.scheduler import SchedulerLink
 
 #: How long the workers of a pilot that comes later may take to join.

@@ -21,12 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pilotcut.descriptions import PilotDescription, load_descriptions, notes
-from pilotcut.descriptions.pilot import MOST_PILOTS, TOO_MANY, duplicates
 from pilotcut.errors import PilotError, UserError
-from pilotcut.live import Live
+from pilotcut.io.jsonl import JsonLines
+from pilotcut.io.unpicklable import Live
+from pilotcut.pilots.description import PilotDescription, load_descriptions, notes
+from pilotcut.pilots.description.pilot import MOST_PILOTS, TOO_MANY, duplicates
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
-from pilotcut.trace import JsonLines
 
 if TYPE_CHECKING:
     from pilotcut.pilots.scheduler import SchedulerLink
@@ -58,7 +58,7 @@ class PilotManager(Live):
 
     Examples
     --------
-    >>> from pilotcut.descriptions import embedded
+    >>> from pilotcut.pilots.description import embedded
     >>> with PilotManager(embedded(workers=2)) as pilots:
     ...     pilots.slots
     2
@@ -121,7 +121,7 @@ class PilotManager(Live):
         UserError
             If it is not set.
         """
-        from pilotcut.pilots.borrowed import BorrowingManager
+        from pilotcut.pilots.remote_manager import BorrowingManager
 
         path = os.environ.get(CONNECTION_VARIABLE)
         if not path:
@@ -247,7 +247,7 @@ class PilotManager(Live):
 
     def _launch(self, pilot: Pilot) -> None:
         """Launch a pilot that becomes active by and by."""
-        from pilotcut.pilots.attached import AllocationPilot
+        from pilotcut.pilots.external import AllocationPilot
         from pilotcut.pilots.local import LocalPilot
         from pilotcut.pilots.slurm import SlurmPilot
 
@@ -295,11 +295,11 @@ class PilotManager(Live):
             self._failures[kind] = self._failures[kind] + 1 if failed_early else 0
 
     def _write_roster(self) -> None:
-        from pilotcut.pilots import roster
+        from pilotcut.pilots import registry
 
         if self.connection_file is not None:
             with self._writing, contextlib.suppress(OSError):  # the directory may be gone by now
-                roster.write(self.connection_file.with_name(roster.FILE_NAME), self._pilots)
+                registry.write(self.connection_file.with_name(registry.FILE_NAME), self._pilots)
 
     def _watch(self) -> None:
         """Look at workers and jobs until the manager closes."""
@@ -314,8 +314,8 @@ class PilotManager(Live):
                     _log.debug("a look at the pilots failed", exc_info=True)
 
     def _look(self, workers: Mapping[str, Mapping[str, Any]], now: float) -> None:
-        from pilotcut.pilots.attached import AllocationPilot, AttachedPilot
         from pilotcut.pilots.dask_pilot import DaskPilot
+        from pilotcut.pilots.external import AllocationPilot, AttachedPilot
         from pilotcut.pilots.jobs import query_jobs
         from pilotcut.pilots.slurm import SlurmPilot, joined_by_pilot
 
@@ -444,7 +444,7 @@ def _pilot_of(description: PilotDescription, generation: int) -> Pilot:
         from pilotcut.pilots.slurm import SlurmPilot
 
         return SlurmPilot(description, generation)
-    from pilotcut.pilots.attached import AllocationPilot
+    from pilotcut.pilots.external import AllocationPilot
 
     return AllocationPilot(description, generation)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 
-from pilotcut.descriptions import PilotDescription
+from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.payload import Call, Loss, Report, run_call
 
 

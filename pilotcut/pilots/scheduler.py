@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotcut.errors import PilotError, UserError
+from pilotcut.pilots.agent.process import Agent, agent_command, environment
 from pilotcut.pilots.connection import Connection
 from pilotcut.pilots.failures import words_of
-from pilotcut.pilots.process import Agent, agent_command, environment
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -72,7 +72,7 @@ class SchedulerLink:
         import dask
         from distributed import Client
 
-        from pilotcut.pilots.agent import SEND_S
+        from pilotcut.pilots.agent.main import SEND_S
 
         _silence_dask()
         self._connection = connection
@@ -97,14 +97,14 @@ class SchedulerLink:
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Return what is known of the workers that have joined, by name."""
-        from pilotcut.pilots.agent import describe_workers
+        from pilotcut.pilots.agent.main import describe_workers
 
         found: dict[str, dict[str, Any]] = self.client.run_on_scheduler(describe_workers)
         return found
 
     def share(self, key: str, blob: bytes) -> None:
         """Carry `blob` to every worker, now and when it joins, as shared object `key`."""
-        from pilotcut.pilots.agent import SharedObject
+        from pilotcut.pilots.agent.main import SharedObject
 
         if not self.is_alive:
             raise PilotError(self._cannot_share())

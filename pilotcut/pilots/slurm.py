@@ -20,15 +20,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pilotcut.descriptions import PilotDescription
 from pilotcut.errors import PilotError
-from pilotcut.pilots.attached import srun_agent
+from pilotcut.pilots.agent.node_config import node_layout
+from pilotcut.pilots.agent.process import log_tail, python_path
 from pilotcut.pilots.dask_pilot import DaskPilot
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.external import srun_agent
 from pilotcut.pilots.jobs import COMMAND_S, JobInfo, OwnJob, cancel
-from pilotcut.pilots.layout import node_layout
 from pilotcut.pilots.payload import THREAD_VARIABLES
 from pilotcut.pilots.pilot import PilotState
-from pilotcut.pilots.process import log_tail, python_path
 from pilotcut.pilots.scheduler import SchedulerLink
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def make_job(
 ) -> PilotJob:
     """Return the job of a pilot, not yet submitted.
 
-    Every value of the description is checked (see `pilotcut.descriptions`) or quoted; only
+    Every value of the description is checked (see `pilotcut.pilots.description`) or quoted; only
     the lines of `setup` are the user's own shell.
     """
     try:
@@ -149,7 +149,13 @@ def _prologue(d: PilotDescription) -> list[str]:
 def _command(d: PilotDescription, key: str, connection_file: Path) -> str:
     config = node_layout(d, key, allow_version_mismatch=d.allow_version_mismatch)
     config |= {"connection": str(connection_file), "local_directory": None}
-    agent = [d.python or sys.executable, "-m", "pilotcut.pilots.agent", "node", json.dumps(config)]
+    agent = [
+        d.python or sys.executable,
+        "-m",
+        "pilotcut.pilots.agent.main",
+        "node",
+        json.dumps(config),
+    ]
     # The agent of an MPI pilot starts ranks on the other nodes; no other agents are needed.
     alone = d.nodes == 1 or d.ranks > 1
     return "exec " + shlex.join(agent if alone else srun_agent(d, agent))

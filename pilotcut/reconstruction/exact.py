@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from pilotcut import backends
-from pilotcut.backends.branch import BranchEngine, threads_for
+from pilotcut.backends.statevector import BranchEngine, threads_for
+from pilotcut.circuits.program import Angle
 from pilotcut.cutting.fragment import Bond
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.cutting.program import Angle
 from pilotcut.errors import CutError
-from pilotcut.reconstruction.contract import Contraction
+from pilotcut.reconstruction.contraction import Contraction
 
 #: A graph of order n keeps about so many times what the values' own graph keeps, to the n-th
 #: power: each derivative works on every state again, forwards and backwards.

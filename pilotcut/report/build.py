@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from pilotcut.errors import UserError
+from pilotcut.io.jsonl import STAGES
 from pilotcut.report import figures, measures, plots
 from pilotcut.report.comparison import comparison
 from pilotcut.report.figures import readable_s
@@ -33,7 +34,6 @@ from pilotcut.report.parts import (
 from pilotcut.report.plots import Reference
 from pilotcut.report.read import RunRecord
 from pilotcut.report.workers import devices, stragglers, timeline, utilisation
-from pilotcut.trace import STAGES
 
 if TYPE_CHECKING:
     from pilotcut.cutting.plan import CutPlan

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from pilotcut.io.jsonl import STAGES
 from pilotcut.report import measures
 from pilotcut.report.page import write_whole
 from pilotcut.report.read import RunRecord
-from pilotcut.trace import STAGES
 
 #: The process of the queries; pilots follow.
 _QUERIES = 1

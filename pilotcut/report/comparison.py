@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
+from pilotcut.io.jsonl import STAGES
 from pilotcut.report import measures, plots
 from pilotcut.report.figures import readable_s
 from pilotcut.report.learning import curves
@@ -22,7 +23,6 @@ from pilotcut.report.parts import (
     widths_of,
 )
 from pilotcut.report.read import RunRecord
-from pilotcut.trace import STAGES
 
 
 def comparison(runs: Sequence[RunRecord], names: Sequence[str]) -> Iterator[Part]:

@@ -257,7 +257,7 @@ def drawing(plan: CutPlan, number: int) -> Element:
     """Return the circuit in the colours of its fragments; `number` tells drawings apart."""
     import matplotlib
 
-    from pilotcut.drawing import figure_of
+    from pilotcut.report.plan_drawing import figure_of
 
     drawn = figure_of(plan)
     drawn.patch.set_alpha(0.0)

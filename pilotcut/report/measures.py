@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pilotcut.io.jsonl import STAGES
 from pilotcut.report.numbers import number_in
 from pilotcut.report.read import Batches, RunRecord, TaskRuns
-from pilotcut.trace import STAGES
 
 #: A task that runs longer than this many medians of its group straggles.
 STRAGGLES = 1.5

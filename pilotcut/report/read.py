@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pilotcut.descriptions.reading import load_yaml
 from pilotcut.errors import RunDirectoryError
+from pilotcut.io.jsonl import STAGES
+from pilotcut.pilots.description.reading import load_yaml
 from pilotcut.report.devices import DeviceRecords, DeviceShare, Moved
 from pilotcut.report.numbers import number
-from pilotcut.trace import STAGES
 
 #: What a run directory may hold; one of them makes it one.
 FILES = ("config.yaml", "trace.jsonl", "metrics.jsonl", "events.jsonl", "pilots.json")
@@ -42,7 +42,7 @@ class Batches:
     began
         Seconds since the epoch.
     stages
-        Seconds, (batch, stage) in the order of `pilotcut.trace.STAGES`.
+        Seconds, (batch, stage) in the order of `pilotcut.io.jsonl.STAGES`.
     source
         Why each was run.
     """

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from pilotcut.descriptions import PilotDescription
-from pilotcut.descriptions.qpu import QpuDescription
-from pilotcut.fleet import work
+from pilotcut.fleet import device_jobs
 from pilotcut.fleet.config import FleetConfig
+from pilotcut.fleet.device_jobs import Job, mean_loss
 from pilotcut.fleet.engines import drawn
-from pilotcut.fleet.infer import Fleet
+from pilotcut.fleet.inference_run import Fleet
 from pilotcut.fleet.run import dataset_of, trainer_of
 from pilotcut.fleet.trainer import Done, Submit
-from pilotcut.fleet.work import Job, mean_loss
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.study import published
 from pilotcut.study.cells import Cell, save_result
 from pilotcut.study.findings import Findings, Plot, Result, Series, Table, Verdict, grouped
@@ -163,7 +163,11 @@ def drawing(jobs: Sequence[Job], weights: np.ndarray, samples: np.ndarray) -> Su
     """Return what draws inferences from expectations that are computed once a device."""
     known = {
         job.device: dict(
-            zip(map(np.ndarray.tobytes, samples), work.values(job, w, samples, 0, 0), strict=True)
+            zip(
+                map(np.ndarray.tobytes, samples),
+                device_jobs.values(job, w, samples, 0, 0),
+                strict=True,
+            )
         )
         for job, w in zip(jobs, weights, strict=True)
     }

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from pilotcut.descriptions import PilotDescription, embedded
 from pilotcut.errors import UserError
 from pilotcut.pilots import PilotManager
+from pilotcut.pilots.description import PilotDescription, embedded
 from pilotcut.tasks import TaskManager, wait
 
 
@@ -136,7 +136,7 @@ def warm_up(tasks: TaskManager) -> None:
 
 def _one_query() -> None:
     """Run a small cut query in this process."""
-    from pilotcut.estimator import CutEstimator
+    from pilotcut.primitives.estimator import CutEstimator
     from pilotcut.training.model import classifier
 
     model = classifier(2)

@@ -8,10 +8,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pilotcut.alone import alone_in
-from pilotcut.descriptions import PilotDescription
 from pilotcut.errors import PilotError, TaskError, UserError
-from pilotcut.study import baseline, figures, fleet, rq1, rq2, rq3, rq4, rq5, tables
+from pilotcut.io.directory_lock import alone_in
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.study import (
+    accuracy,
+    baseline,
+    figures,
+    fleet,
+    reconstruction_share,
+    robustness,
+    straggler_policies,
+    tables,
+    training_time,
+)
 from pilotcut.study.cells import Cell, StudyDirectory, unique
 from pilotcut.study.findings import Findings, Result
 from pilotcut.study.lab import Lab
@@ -23,11 +33,14 @@ PAPER = ("rq1", "rq2", "rq3", "rq4", "rq5")
 QUESTIONS = (*PAPER, fleet.NAME)
 
 #: Measured alone, one after the other, since they are timed.
-TIMED = {module.NAME: module.run for module in (rq1, rq2, rq3, baseline)}
+TIMED = {
+    module.NAME: module.run
+    for module in (training_time, reconstruction_share, straggler_policies, baseline)
+}
 #: One task on a pilot each, as many at a time as there are workers.
 SIDE_BY_SIDE = {
-    rq4.NAME: rq4.work,
-    rq5.NAME: rq5.work,
+    accuracy.NAME: accuracy.work,
+    robustness.NAME: robustness.work,
     fleet.NAME: fleet.measure,
 }
 
@@ -83,16 +96,16 @@ def cells_of(request: Request) -> dict[str, list[Cell]]:
     """Return the cells of each question, in the order in which they are measured."""
     profile, workers = request.profile, Lab.steps_of(request.descriptions)
     made: dict[str, list[Cell]] = {
-        "rq1": rq1.cells(profile),
-        "rq2": rq2.cells(profile, workers),
-        "rq3": rq3.cells(profile),
-        "rq4": rq4.cells(profile),
-        "rq5": rq5.cells(profile),
+        "rq1": training_time.cells(profile),
+        "rq2": reconstruction_share.cells(profile, workers),
+        "rq3": straggler_policies.cells(profile),
+        "rq4": accuracy.cells(profile),
+        "rq5": robustness.cells(profile),
         fleet.NAME: fleet.cells(profile, request.fleet) if request.fleet else [],
     }
     wanted = {name: cells for name, cells in made.items() if name in request.questions}
     if "rq5" in wanted and "rq4" not in wanted:  # which evaluates the networks of that one
-        wanted = {"rq4": rq4.curves(profile)} | wanted
+        wanted = {"rq4": accuracy.curves(profile)} | wanted
     if request.addon and {"rq1", "rq2"} & wanted.keys():
         wanted = {baseline.NAME: baseline.cells(profile)} | wanted
     for cells in wanted.values():
@@ -209,11 +222,11 @@ def _answer(
 
 
 def _findings(name: str, results: Sequence[Result], addon: Sequence[Result]) -> Findings:
-    if name == rq1.NAME:
-        return rq1.findings(results, addon)
-    if name == rq2.NAME:
-        return rq2.findings(results, addon)
-    others = {module.NAME: module for module in (rq3, rq4, rq5, fleet)}
+    if name == training_time.NAME:
+        return training_time.findings(results, addon)
+    if name == reconstruction_share.NAME:
+        return reconstruction_share.findings(results, addon)
+    others = {module.NAME: module for module in (straggler_policies, accuracy, robustness, fleet)}
     return others[name].findings(results)  # type: ignore[attr-defined, no-any-return]
 
 

@@ -22,11 +22,11 @@ import numpy as np
 
 from pilotcut.cutting.plan import CutPlan, compile_plan
 from pilotcut.errors import UserError
-from pilotcut.estimator import CutEstimator
 from pilotcut.options import MODES
 from pilotcut.pilots.manager import PilotManager
+from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.tasks import Policy, TaskFuture, TaskManager, launch_number
-from pilotcut.tasks.submission import name_of
+from pilotcut.tasks.validation import name_of
 from pilotcut.training.model import Model, classifier
 
 #: The policies of the study by name. `batched` binds one task for each of the slots at a time and
@@ -142,7 +142,7 @@ class Straggling(TaskManager):
 
     Examples
     --------
-    >>> from pilotcut.descriptions import embedded
+    >>> from pilotcut.pilots.description import embedded
     >>> with PilotManager(embedded()) as pilots:
     ...     with Straggling(pilots, Injection(1.0, delay_s=0.01)) as tasks:
     ...         tasks.submit_task(max, 3, 7).result(), tasks.drain()[0].delayed

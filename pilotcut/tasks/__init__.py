@@ -12,8 +12,8 @@ from pilotcut.tasks.policies import (
     eager,
     longest_first,
 )
+from pilotcut.tasks.snapshots import PilotView, TaskView
 from pilotcut.tasks.task import Shared, Task, TaskFuture, TaskState, as_completed
-from pilotcut.tasks.views import PilotView, TaskView
 
 __all__ = [
     "Batched",

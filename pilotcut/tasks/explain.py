@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from pilotcut.tasks.policies import CostAware, Policy, as_policy, longest_first, name_of
-from pilotcut.tasks.views import WALLTIME_MARGIN, PilotView, TaskView, by_length, in_words
+from pilotcut.tasks.snapshots import WALLTIME_MARGIN, PilotView, TaskView, by_length, in_words
 
 
 def explain(

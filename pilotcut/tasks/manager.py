@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from pilotcut.errors import PilotError, TaskError, UserError
-from pilotcut.live import Live
+from pilotcut.io.unpicklable import Live
 from pilotcut.pilots.failures import (
     MOST_LINE,
     note,
@@ -38,23 +38,23 @@ from pilotcut.pilots.failures import (
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.payload import Loss, Outcome, Report, drop_shared, keep_object
 from pilotcut.pilots.pilot import Pilot
-from pilotcut.tasks import waiting
-from pilotcut.tasks.deaths import TURMOIL, Deaths
+from pilotcut.tasks import waiting_file
 from pilotcut.tasks.explain import explain
 from pilotcut.tasks.policies import Policy, as_policy, wake_s
 from pilotcut.tasks.policies import name_of as policy_name
-from pilotcut.tasks.record import Record
-from pilotcut.tasks.room import PARCEL, Room, Ticket, beside
-from pilotcut.tasks.runtimes import Rates, RunTimes
-from pilotcut.tasks.submission import (
+from pilotcut.tasks.runtime_estimates import Rates, RunTimes
+from pilotcut.tasks.slot_accounting import PARCEL, Room, Ticket, beside
+from pilotcut.tasks.snapshots import PilotView, ReadyQueue, TaskView
+from pilotcut.tasks.task import Shared, Task, TaskFuture, TaskState, futures_in, with_results
+from pilotcut.tasks.task_record import Record
+from pilotcut.tasks.validation import (
     faults_of,
     kind_of,
     name_of,
     placement_faults,
     unique,
 )
-from pilotcut.tasks.task import Shared, Task, TaskFuture, TaskState, futures_in, with_results
-from pilotcut.tasks.views import PilotView, ReadyQueue, TaskView
+from pilotcut.tasks.worker_failures import TURMOIL, Deaths
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ class TaskManager(Live):
 
     Examples
     --------
-    >>> from pilotcut.descriptions import embedded
+    >>> from pilotcut.pilots.description import embedded
     >>> with PilotManager(embedded()) as pilots, TaskManager(pilots) as tasks:
     ...     tasks.submit_task(max, 3, 7).result()
     7
@@ -777,15 +777,15 @@ class TaskManager(Live):
         """Tell other processes now and then which tasks wait, and why."""
         now = time.monotonic()
         file = self._pilots.connection_file
-        if file is None or now - self._wrote_waiting < waiting.PERIOD_S:
+        if file is None or now - self._wrote_waiting < waiting_file.PERIOD_S:
             return
         if not self._ready and not self._has_waiting:
             return
         self._wrote_waiting, self._has_waiting = now, bool(self._ready)
-        some = itertools.islice(self._ready, waiting.MOST)
+        some = itertools.islice(self._ready, waiting_file.MOST)
         lines = [(self._unfinished[v.id].name, self._why_ready(v)) for v in some]
         with contextlib.suppress(OSError):  # the directory may be gone by now
-            waiting.write(file.with_name(waiting.FILE_NAME), lines)
+            waiting_file.write(file.with_name(waiting_file.FILE_NAME), lines)
 
     # -- callbacks ---------------------------------------------------------------------
 

@@ -25,8 +25,8 @@ from itertools import takewhile
 from typing import Any
 
 from pilotcut.errors import UserError
-from pilotcut.tasks import placement
-from pilotcut.tasks.views import (
+from pilotcut.tasks import list_scheduling
+from pilotcut.tasks.snapshots import (
     WALLTIME_MARGIN,
     Line,
     Needs,
@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 #: A task too wide for the room there is waits this long before its pilot is kept clear.
-PATIENCE_S = placement.PATIENCE_S
+PATIENCE_S = list_scheduling.PATIENCE_S
 
 Bindings = list[tuple[int, str]]
 Policy = Callable[[Sequence[TaskView], Sequence[PilotView], float], Bindings]
@@ -244,7 +244,7 @@ class CostAware:
     A slot takes the longest task that it can finish while all the others finish the
     rest. A task that would end earlier on a faster pilot, once that is free, waits for
     it, and a pilot whose walltime is nearly over takes only what it can still finish. A
-    task of unknown cost comes last and waits for nothing. See `pilotcut.tasks.placement`.
+    task of unknown cost comes last and waits for nothing. See `pilotcut.tasks.list_scheduling`.
 
     Examples
     --------
@@ -259,7 +259,7 @@ class CostAware:
         self, ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float
     ) -> Bindings:
         """Bind what should not wait for a better slot."""
-        return placement.place(ready, pilots, now)
+        return list_scheduling.place(ready, pilots, now)
 
     def why(
         self, task: TaskView, ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from pilotcut.tasks.policies import Policy, as_policy, wake_s
-from pilotcut.tasks.views import PilotView, ReadyQueue, TaskView, when_free
+from pilotcut.tasks.snapshots import PilotView, ReadyQueue, TaskView, when_free
 
 
 @dataclass(frozen=True)

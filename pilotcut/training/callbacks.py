@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from pilotcut.errors import UserError
-from pilotcut.trace import unwritten
+from pilotcut.io.jsonl import unwritten
 
 if TYPE_CHECKING:
     from pilotcut.training.checkpoint import Epoch

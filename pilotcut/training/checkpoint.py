@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pilotcut.estimator import CutEstimator
-from pilotcut.stages import Stages
+from pilotcut.execution.batch_log import Stages
+from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.training.optimisers import Schedule
 
 #: Batches of inputs and targets, such as a torch DataLoader.

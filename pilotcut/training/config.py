@@ -124,7 +124,7 @@ class TrainingConfig:
         return f"{name} is {value}, expected a whole number {limit}; {advice}"
 
     def _choice_faults(self) -> list[str]:
-        from pilotcut.reconstructing import RECONSTRUCTIONS
+        from pilotcut.execution.contraction_target import RECONSTRUCTIONS
 
         known = {
             "mode": MODES,

@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from pilotcut.errors import PilotError, TaskError, UserError
-from pilotcut.estimator import CutEstimator
-from pilotcut.gradient import CutGradient
-from pilotcut.stored import FOLDER
+from pilotcut.execution.query_store import FOLDER
+from pilotcut.io.jsonl import JsonLines, read_jsonl
+from pilotcut.primitives.estimator import CutEstimator
+from pilotcut.primitives.gradient import CutGradient
 from pilotcut.tasks import TaskManager
-from pilotcut.trace import JsonLines, read_jsonl
 from pilotcut.training.callbacks import Callback, TensorBoard
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.data import Dataset, load_dataset

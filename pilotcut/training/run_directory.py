@@ -33,11 +33,11 @@ import torch
 import yaml
 
 from pilotcut.cutting.placement import Placement, WireCut
-from pilotcut.descriptions.reading import load_yaml
 from pilotcut.errors import RunDirectoryError
-from pilotcut.reconstruction.blocks import write_whole
-from pilotcut.stored import FOLDER, is_store
-from pilotcut.trace import mend, read_jsonl, unwritten
+from pilotcut.execution.query_store import FOLDER, is_store
+from pilotcut.io.jsonl import mend, read_jsonl, unwritten
+from pilotcut.pilots.description.reading import load_yaml
+from pilotcut.reconstruction.block_store import write_whole
 from pilotcut.training.config import TrainingConfig, settled
 
 #: Settings that may differ when a run is resumed: they do not change its numbers so far.

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pilotcut.errors import RunDirectoryError, UserError, unwrapped
+from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import check_seed
-from pilotcut.trace import JsonLines
 from pilotcut.training.callbacks import Callback, TensorBoard
 from pilotcut.training.checkpoint import Best, Epoch, Fit, Loader, restore, state_of
 from pilotcut.training.config import LEARNING_RATES

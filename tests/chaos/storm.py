@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from pilotcut.descriptions import PilotDescription
 from pilotcut.pilots import PilotManager, PilotState
+from pilotcut.pilots.description import PilotDescription
 
 #: How many pilots there are to be, and how many must stay whatever comes.
 PILOTS, LEAST = 4, 2

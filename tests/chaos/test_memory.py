@@ -16,7 +16,7 @@ SCRIPT = """
     from pathlib import Path
 
     from pilotcut import PilotManager, TaskManager
-    from pilotcut.descriptions import PilotDescription
+    from pilotcut.pilots.description import PilotDescription
     from pilotcut.tasks import TaskState
 
     def resident_mib(what="VmRSS"):

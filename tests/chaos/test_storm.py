@@ -12,8 +12,8 @@ import pytest
 from chaos.storm import Storm, described
 from chaos.workload import Workload
 from pilotcut import PilotManager, TaskManager
+from pilotcut.io.jsonl import read_jsonl
 from pilotcut.tasks import wait
-from pilotcut.trace import read_jsonl
 
 SEEDS = int(os.environ.get("CHAOS_SEEDS", 1))
 FIRST = int(os.environ.get("CHAOS_FIRST", 0))

@@ -6,14 +6,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from pilotcut.descriptions import PilotDescription
 from pilotcut.pilots import PilotManager
+from pilotcut.pilots.description import PilotDescription
 from pilotcut.tasks import TaskManager
 
 from . import testbed
 from .helpers import slurm_pilot
 
 _WHY_NOT = pytest.StashKey[str]()
+
+
+def pytest_itemcollected(item):
+    """Keep the tests of this folder on one worker of pytest-xdist: they share a cluster."""
+    item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 def pytest_collection_finish(session):

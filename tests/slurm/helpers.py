@@ -1,8 +1,8 @@
 """What several tests here say of pilots and tasks."""
 
-from pilotcut.descriptions import PilotDescription
+from pilotcut.io.jsonl import read_jsonl
 from pilotcut.pilots import PilotState
-from pilotcut.trace import read_jsonl
+from pilotcut.pilots.description import PilotDescription
 
 from .testbed import wait_until
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pilotcut.pilots import PilotState, roster
+from pilotcut.pilots import PilotState, registry
 
 from . import testbed
 from .testbed import wait_until
@@ -84,7 +84,7 @@ def test_a_script_uses_the_pilots_that_are_up_and_leaves_them(place, up):
     for _ in range(2):
         done = use(place, up.connection)
         assert (done.returncode, done.stdout) == (7, "it ran on cpu1\n"), done.stderr
-    entries = roster.read(up.run_dir / roster.FILE_NAME)
+    entries = registry.read(up.run_dir / registry.FILE_NAME)
     assert [entry.state for entry in entries] == [PilotState.ACTIVE]
 
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from pilotcut.errors import PilotError
+from pilotcut.io.jsonl import read_jsonl
 from pilotcut.pilots import PilotManager, PilotState
 from pilotcut.tasks import TaskManager
-from pilotcut.trace import read_jsonl
 
 from . import testbed
 from .helpers import named, pilot_events, slurm_pilot, times_done, wait_active

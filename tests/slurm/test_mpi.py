@@ -23,7 +23,7 @@ IDLE_CPU = 0.05
 
 SCRIPT = """
 import os
-from pilotcut.descriptions import PilotDescription
+from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots import PilotManager
 from pilotcut.tasks import TaskManager
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from qiskit.circuit.library import real_amplitudes
 
-from pilotcut import CutEstimator, stored
+from pilotcut import CutEstimator
+from pilotcut.execution import query_store
 
 from . import testbed
 from .testbed import ROOT, wait_until
@@ -20,9 +21,11 @@ def test_ranks_of_a_job_mend_a_store_and_give_what_the_run_gave(cluster, tmp_pat
     pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install mpi4py mpich")
     circuit = real_amplitudes(4, entanglement="linear", reps=1)
     values = np.random.default_rng(3).normal(size=(5, circuit.num_parameters))
-    estimator = CutEstimator(labels="AABB", mode="sampled", seed=2, store=tmp_path / stored.FOLDER)
+    estimator = CutEstimator(
+        labels="AABB", mode="sampled", seed=2, store=tmp_path / query_store.FOLDER
+    )
     data = estimator.run([(circuit, "ZXXZ", values)]).result()[0].data
-    blocks = stored.directory_of(tmp_path / stored.FOLDER, 0) / stored.BLOCKS
+    blocks = query_store.directory_of(tmp_path / query_store.FOLDER, 0) / query_store.BLOCKS
     heads = sorted(blocks.glob("*.json"))
     heads[0].unlink()
     job = testbed.sbatch("--ntasks=3", "--nodes=2", SCRIPT, tmp_path, "--json", cwd=tmp_path)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pilotcut.pilots import PilotManager, PilotState, attached
+from pilotcut.pilots import PilotManager, PilotState, external
 from pilotcut.tasks import TaskManager
 
 from . import testbed
@@ -137,7 +137,7 @@ def test_a_worker_killed_in_a_job_costs_no_result(live, tmp_path):
 
 
 def test_a_pilot_started_by_hand_joins_through_the_connection_file(live, tmp_path, monkeypatch):
-    monkeypatch.setattr(attached, "EMPTY_S", 2.0)  # how long its workers may be away, then 15
+    monkeypatch.setattr(external, "EMPTY_S", 2.0)  # how long its workers may be away, then 15
     script = ROOT / "slurm" / "pilot.sbatch"
     job = testbed.sbatch(
         *["--nodes=2", "--partition=gpu", "--cpus-per-task=1"],

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from pilotcut.trace import read_jsonl
+from pilotcut.io.jsonl import read_jsonl
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.run import TrainingRun
 from pilotcut.training.run_directory import RunDirectory

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from pilotcut.io.jsonl import read_jsonl
 from pilotcut.pilots import PilotState
-from pilotcut.trace import read_jsonl
 
 from .testbed import wait_until
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import apt
+from support import apt
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "slurm" / "testbed" / "slurm-testbed"

@@ -22,7 +22,7 @@ from qiskit_machine_learning.neural_networks import NeuralNetwork
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from pilotcut.errors import UserError
-from pilotcut.estimator import CutEstimator
+from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.tasks import Shared
 from pilotcut.training.parallel.recipe import Recipe, build_module, make_optimizer
 

@@ -131,7 +131,7 @@ class DataParallel:
     Examples
     --------
     >>> from pilotcut import PilotManager, TaskManager
-    >>> from pilotcut.descriptions import embedded
+    >>> from pilotcut.pilots.description import embedded
     >>> x = torch.linspace(-1, 1, 12).reshape(-1, 1)
     >>> with PilotManager(embedded(2)) as pilots, TaskManager(pilots) as tasks:
     ...     trainer = DataParallel(lambda: torch.nn.Linear(1, 1), tasks)
@@ -259,7 +259,7 @@ def _check_manager(tasks: object) -> None:
     if not isinstance(tasks, TaskManager):
         raise UserError(
             f"tasks is of type {type(tasks).__name__}, expected a TaskManager; for this process "
-            f"TaskManager(PilotManager(pilotcut.descriptions.embedded()))"
+            f"TaskManager(PilotManager(pilotcut.pilots.description.embedded()))"
         )
 
 

@@ -1,0 +1,148 @@
+"""Fragments over a few native gates, for engines that work on matrices.
+
+A native gate has one free angle t and the matrix ``K0 + K1 cos(t/2) + K2 sin(t/2)``, so
+the matrices of all free gates of a batch are one tensor product. Other gates are replaced
+by their definitions until only native and constant ones are left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit.library import get_standard_gate_name_mapping
+
+from pilotcut.circuits.program import Angle, Step, read_circuit
+from pilotcut.cutting.fragment import Fragment, SiteStep
+
+#: Native gates, by the gate whose matrix they have up to a global phase.
+NATIVE = {
+    **{name: name for name in ("rx", "ry", "rz", "rxx", "ryy", "rzz", "rzx", "crx", "cry", "crz")},
+    "p": "rz",
+    "u1": "rz",
+}
+
+_FIT_ANGLES = (0.4, 1.9, 4.3)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate as a matrix.
+
+    Parameters
+    ----------
+    wires
+        One or two; the first is the most significant in the matrix.
+    matrix
+        (d, d) if it is constant, else (3, d, d): the harmonics ``K0, K1, K2``.
+    angle
+        Which native angle it has, or None.
+    """
+
+    wires: tuple[int, ...]
+    matrix: np.ndarray
+    angle: int | None = None
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A fragment over native gates.
+
+    Parameters
+    ----------
+    steps
+        Gates and sites in order.
+    linear, offset
+        Native angles are ``angles @ linear + offset``, (angles, natives) and (natives,).
+    """
+
+    steps: tuple[Gate | SiteStep, ...]
+    linear: np.ndarray
+    offset: np.ndarray
+
+
+def lower(fragment: Fragment) -> Lowered:
+    """Return the fragment over native gates."""
+    lowering = _Lowering(len(fragment.angles))
+    for step in fragment.steps:
+        if isinstance(step, SiteStep):
+            lowering.steps.append(step)
+        else:
+            lowering.add(step, np.eye(len(fragment.angles)), np.zeros(len(fragment.angles)))
+    linear = np.array(lowering.rows).reshape(len(lowering.rows), len(fragment.angles)).T
+    return Lowered(tuple(lowering.steps), linear, np.array(lowering.offsets))
+
+
+class _Lowering:
+    def __init__(self, num_angles: int) -> None:
+        self.steps: list[Gate | SiteStep] = []
+        self.rows: list[np.ndarray] = []
+        self.offsets: list[float] = []
+
+    def add(self, step: Step, linear: np.ndarray, offset: np.ndarray) -> None:
+        """Add a step whose slot k has the value ``linear[k] @ angles + offset[k]``."""
+        free = [p for p in step.params if isinstance(p, Angle)]
+        if not free:
+            self.steps.append(Gate(step.qubits, _big_endian(_bound(step))))
+        elif step.name in NATIVE:
+            (p,) = free
+            self.rows.append(p.scale * linear[p.slot])
+            self.offsets.append(p.scale * float(offset[p.slot]) + p.offset)
+            self.steps.append(Gate(step.qubits, _harmonics(NATIVE[step.name]), len(self.rows) - 1))
+        else:
+            self._open(step, free, linear, offset)
+
+    def _open(self, step: Step, free: list[Angle], linear: np.ndarray, offset: np.ndarray) -> None:
+        """Add the gates of the step's definition instead."""
+        names = [Parameter(f"t{k:03}") for k in range(len(free))]
+        program, binding = read_circuit(_definition(step, names))
+        used = [int(name[1:]) for name in binding.names]  # a parameter may not occur
+        own = np.array([free[k].scale * linear[free[k].slot] for k in used])
+        shift = np.array([free[k].scale * offset[free[k].slot] + free[k].offset for k in used])
+        at_zero = np.zeros((1, len(used)))
+        slopes, start = binding.jacobian(at_zero)[0], binding.slots(at_zero)[0]
+        for inner in program.steps:
+            where = tuple(step.qubits[q] for q in inner.qubits)
+            self.add(Step(inner.gate, where, inner.params), slopes @ own, start + slopes @ shift)
+
+
+def _definition(step: Step, names: list[Parameter]) -> QuantumCircuit:
+    fresh = iter(names)
+    gate = step.gate_with([next(fresh) if isinstance(p, Angle) else p for p in step.params])
+    inner = QuantumCircuit(gate.num_qubits)
+    if gate.definition is None:  # only U has none: a rotation about Y between two about Z
+        theta, phi, lam = gate.params
+        inner.rz(lam, 0)
+        inner.ry(theta, 0)
+        inner.rz(phi, 0)
+        return inner
+    # Rebuilt gate by gate: the definition's own parameter table misses what was replaced.
+    for instruction in gate.definition.data:
+        where = [gate.definition.find_bit(q).index for q in instruction.qubits]
+        inner.append(instruction.operation, where)
+    return inner
+
+
+def _bound(step: Step) -> np.ndarray:
+    return np.asarray(step.gate_with(step.params).to_matrix(), dtype=complex)
+
+
+@cache
+def _harmonics(name: str) -> np.ndarray:
+    """Fit ``K0, K1, K2`` to Qiskit's own matrices at three angles, (3, d, d)."""
+    gate = get_standard_gate_name_mapping()[name].to_mutable()
+    samples = []
+    for angle in _FIT_ANGLES:
+        gate.params = [angle]
+        samples.append(_big_endian(np.asarray(gate.to_matrix(), dtype=complex)))
+    design = [[1, np.cos(x / 2), np.sin(x / 2)] for x in _FIT_ANGLES]
+    return np.tensordot(np.linalg.inv(design), np.array(samples), axes=1)
+
+
+def _big_endian(matrix: np.ndarray) -> np.ndarray:
+    """Turn Qiskit's order, first qubit least significant, around."""
+    if len(matrix) == 2:
+        return matrix
+    return matrix.reshape(2, 2, 2, 2).transpose(1, 0, 3, 2).reshape(4, 4)

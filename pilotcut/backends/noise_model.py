@@ -1,0 +1,346 @@
+"""A QPU as Qiskit sees it: its target, the noise model of Aer built from that, and its times.
+
+Knows descriptions and Qiskit; refuses to know what runs on the device, and where.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+from qiskit.circuit import Gate, Measure, QuantumCircuit
+from qiskit.circuit.library import RXGate, RZZGate, get_standard_gate_name_mapping
+from qiskit.providers import BackendV2, QubitProperties
+from qiskit.transpiler import CouplingMap, InstructionProperties, Target
+from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError, coherent_unitary_error
+from qiskit_aer.noise.device import basic_device_gate_errors
+
+from pilotcut.errors import DescriptionError
+from pilotcut.pilots.description.faults import hint
+from pilotcut.pilots.description.qpu import TWO_QUBITS, VIRTUAL, QpuDescription
+
+
+@dataclass(frozen=True, eq=False)
+class Device:
+    """A QPU.
+
+    Parameters
+    ----------
+    name
+        What messages call it: the name of its pilot.
+    target
+        Gates, couplings, durations in seconds, errors, T1 and T2 in seconds.
+    reset_s
+        Seconds between a measurement and the next shot.
+    offline
+        Epochs, from the first up to and without the second, in which it is away.
+    direct
+        The backend that runs circuits itself; None where Aer plays it.
+    coherent
+        For one- and for two-qubit gates how much of the infidelity is a turn too far, from -1 to
+        1; see `QpuDescription`.
+    """
+
+    name: str
+    target: Target
+    reset_s: float = 0.0
+    offline: tuple[tuple[int, int], ...] = ()
+    direct: BackendV2 | None = field(default=None, repr=False)
+    coherent: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def qubits(self) -> int:
+        """Number of qubits."""
+        return int(self.target.num_qubits)
+
+    def is_online(self, epoch: int) -> bool:
+        """Return whether it is there in an epoch."""
+        return not any(first <= epoch < last for first, last in self.offline)
+
+    @cached_property
+    def noise_model(self) -> NoiseModel:
+        """The noise of Aer: relaxation during gates, and depolarisation up to their infidelity.
+
+        What waits while others work does not relax. Where relaxation alone is worse than the
+        infidelity that the target gives, the gate is that much worse.
+        """
+        return self.noise_on(range(self.qubits))
+
+    def noise_on(self, qubits: Sequence[int]) -> NoiseModel:
+        """Return the noise of some qubits, which are numbered from 0 in their order here."""
+        place = {qubit: k for k, qubit in enumerate(qubits)}
+        return self._noise(place, place.items())
+
+    def noise_among(self, qubits: Iterable[int]) -> NoiseModel:
+        """Return the noise of some qubits by their own numbers: Aer reads it with every job.
+
+        Numbers that the device does not have stand for copies of its qubits, q + n of n for q,
+        that meet no noise but are read as wrongly.
+        """
+        some = sorted(set(qubits))
+        own = {qubit: qubit for qubit in some if qubit < self.qubits}
+        return self._noise(own, [(qubit % self.qubits, qubit) for qubit in some])
+
+    def _noise(self, place: Mapping[int, int], read: Iterable[tuple[int, int]]) -> NoiseModel:
+        """Return the noise of qubits by their new numbers, and of what is read as they are."""
+        noise = NoiseModel(basis_gates=sorted(self._gates()))
+        for name, places in self.target.items():
+            for where in places or ():
+                if where is None or not place.keys() >= {*where} or name == "measure":
+                    continue
+                error = self.gate_noise(name, where).error
+                if error is not None:
+                    noise.add_quantum_error(error, name, [place[q] for q in where])
+        for qubit, k in read:
+            ones, zeros = self.readout_errors(qubit)
+            if ones or zeros:
+                flips = ReadoutError([[1 - ones, ones], [zeros, 1 - zeros]])
+                noise.add_readout_error(flips, [k])
+        return noise
+
+    def gate_noise(self, name: str, qubits: tuple[int, ...]) -> GateNoise:
+        """Return the noise of a gate of the device; what the target does not give is none."""
+        about, times = self._about(name, qubits), self.target.qubit_properties
+        is_gate = isinstance(self.target.operation_from_name(name), Gate)
+        infidelity = _number(about, "error") if is_gate else 0.0
+        coherent = self.coherent[len(qubits) - 1] if is_gate else 0.0
+        relaxation_s = tuple(_relaxation_s(times[q] if times else None) for q in qubits)
+        noise = GateNoise(_number(about, "duration"), infidelity, relaxation_s)
+        return noise.turning(coherent) if coherent else noise
+
+    def readout_errors(self, qubit: int) -> tuple[float, float]:
+        """Return the probabilities that 0 is read as 1, and 1 as 0."""
+        about = self._about("measure", (qubit,))
+        if hasattr(about, "prob_meas1_prep0") and hasattr(about, "prob_meas0_prep1"):
+            return _number(about, "prob_meas1_prep0"), _number(about, "prob_meas0_prep1")
+        return (_number(about, "error"),) * 2
+
+    def _gates(self) -> Iterator[str]:
+        known = get_standard_gate_name_mapping()
+        return (name for name in self.target.operation_names if name in known)
+
+    def shot_s(self, circuit: QuantumCircuit) -> float:
+        """Return the seconds of one shot of a circuit in the device's own gates.
+
+        Gates start as early as their qubits allow; then all qubits are measured together,
+        and reset.
+        """
+        clock = [0.0] * circuit.num_qubits
+        for instruction in circuit.data:
+            if instruction.operation.name in ("barrier", "measure"):
+                continue
+            qubits = tuple(circuit.find_bit(qubit).index for qubit in instruction.qubits)
+            ends = max(clock[q] for q in qubits) + self._duration_s(
+                instruction.operation.name, qubits
+            )
+            for qubit in qubits:
+                clock[qubit] = ends
+        readout = max((self._duration_s("measure", (q,)) for q in range(self.qubits)), default=0.0)
+        return max(clock, default=0.0) + readout + self.reset_s
+
+    def _duration_s(self, name: str, qubits: tuple[int, ...]) -> float:
+        return _number(self._about(name, qubits), "duration")
+
+    def _about(self, name: str, qubits: tuple[int, ...]) -> object:
+        """Return what the target gives of an operation, None if it gives nothing."""
+        return (self.target.get(name) or {}).get(qubits)
+
+
+@dataclass(frozen=True)
+class GateNoise:
+    """What decides the noise of a gate: gates with the same numbers have the same.
+
+    Parameters
+    ----------
+    duration_s
+        In seconds.
+    infidelity
+        Average gate infidelity, with the relaxation during the gate and without the turn.
+    relaxation_s
+        T1 and T2 of each qubit in seconds, T2 at most 2 T1.
+    turn
+        Angle θ in radians by which the gate turns too far, about X or about ZZ, before all else;
+        its average infidelity is sin²(θ/2) d / (d + 1), d = 2 or 4, on top.
+    """
+
+    duration_s: float
+    infidelity: float
+    relaxation_s: tuple[tuple[float, float], ...]
+    turn: float = 0.0
+
+    def turning(self, coherent: float) -> GateNoise:
+        """Return it with a share of what is not relaxation as a turn, from -1 to 1."""
+        kept = [
+            (1.0 + 2.0 * math.exp(-self.duration_s / t2) + math.exp(-self.duration_s / t1)) / 4.0
+            for t1, t2 in self.relaxation_s
+        ]
+        dim = 2.0 ** len(kept)
+        beyond = max(self.infidelity - (1.0 - math.prod(kept)) * dim / (dim + 1.0), 0.0)
+        angle = 2.0 * math.asin(math.sqrt(abs(coherent) * beyond * (dim + 1.0) / dim))
+        return replace(
+            self,
+            infidelity=self.infidelity - abs(coherent) * beyond,
+            turn=math.copysign(angle, coherent),
+        )
+
+    @property
+    def unitary(self) -> np.ndarray:
+        """The turn, (2, 2) or (4, 4)."""
+        gate = RXGate(self.turn) if len(self.relaxation_s) == 1 else RZZGate(self.turn)
+        return np.asarray(gate.to_matrix())
+
+    @property
+    def error(self) -> QuantumError | None:
+        """It as Aer's device models have it, None if there is none."""
+        return _quantum_error(self)
+
+
+@lru_cache(maxsize=1024)
+def _quantum_error(noise: GateNoise) -> QuantumError | None:
+    n = len(noise.relaxation_s)
+    qubits = [QubitProperties(t1=t1, t2=t2) for t1, t2 in noise.relaxation_s]
+    alone = Target(num_qubits=n, qubit_properties=qubits)
+    about = InstructionProperties(duration=noise.duration_s, error=noise.infidelity)
+    alone.add_instruction(Gate("any", n, []), {tuple(range(n)): about})
+    error = next((error for _, _, error in basic_device_gate_errors(target=alone)), None)
+    if not noise.turn:
+        return error
+    turned = coherent_unitary_error(noise.unitary)
+    return turned if error is None else turned.compose(error)
+
+
+def _number(about: object, name: str) -> float:
+    """Return what a target says about something, 0 where it says nothing or NaN."""
+    value = getattr(about, name, None)
+    return 0.0 if value is None or math.isnan(value) else float(value)
+
+
+def _relaxation_s(about: object) -> tuple[float, float]:
+    """Return T1 and T2; a time that the target does not give is as long as the other lets it."""
+    t1 = _number(about, "t1") or math.inf
+    return t1, min(_number(about, "t2") or math.inf, 2 * t1)
+
+
+def device_of(name: str, description: QpuDescription) -> Device:
+    """Return the device that is described.
+
+    Raises
+    ------
+    DescriptionError
+        If it is said to be like a backend that there is none of.
+    """
+    reset_s, offline = description.reset_us * 1e-6, description.offline
+    if description.like is None:
+        coherent = (description.coherent_1q, description.coherent_2q)
+        return Device(name, target_of(description), reset_s, offline, coherent=coherent)
+    backend = _known_backend(name, description.like)
+    direct = None if description.simulate else backend
+    return Device(name, backend.target, reset_s, offline, direct)
+
+
+def target_of(description: QpuDescription) -> Target:
+    """Return the Qiskit target of a QPU that is described in numbers."""
+    d = description
+    assert d.qubits is not None
+    assert d.t1_us is not None
+    assert d.t2_us is not None
+    qubit = QubitProperties(t1=d.t1_us * 1e-6, t2=d.t2_us * 1e-6)
+    target = Target(num_qubits=d.qubits, qubit_properties=[qubit] * d.qubits)
+    known = get_standard_gate_name_mapping()
+    singles = [(q,) for q in range(d.qubits)]
+    pairs = couplings(d.topology, d.qubits)
+    for gate in d.basis_gates:
+        if gate in TWO_QUBITS:
+            about = InstructionProperties(duration=d.gate_2q_ns * 1e-9, error=d.infidelity_2q)
+        elif gate in VIRTUAL:
+            about = InstructionProperties(duration=0.0, error=0.0)
+        else:
+            about = InstructionProperties(duration=d.gate_1q_ns * 1e-9, error=d.infidelity_1q)
+        places = pairs if gate in TWO_QUBITS else singles
+        if places:
+            target.add_instruction(known[gate], dict.fromkeys(places, about))
+    read = InstructionProperties(duration=d.readout_us * 1e-6, error=d.readout_error)
+    target.add_instruction(Measure(), dict.fromkeys(singles, read))
+    return target
+
+
+def couplings(topology: str, qubits: int) -> list[tuple[int, int]]:
+    """Return the pairs of coupled qubits, in both directions.
+
+    A star has qubit 0 in its middle; a grid has rows of the root of the number of qubits,
+    rounded up, the last of which may be shorter.
+
+    Examples
+    --------
+    >>> couplings("star", 3)
+    [(0, 1), (0, 2), (1, 0), (2, 0)]
+    """
+    if topology == "full":
+        coupled = CouplingMap.from_full(qubits, bidirectional=False).get_edges()
+    elif topology == "star":
+        coupled = [(0, q) for q in range(1, qubits)]
+    elif topology == "grid":
+        coupled = _grid(qubits)
+    else:
+        coupled = [(q, q + 1) for q in range(qubits - 1)]
+        if topology == "ring" and qubits > 2:
+            coupled.append((0, qubits - 1))
+    return sorted({(int(a), int(b)) for pair in coupled for a, b in (pair, pair[::-1])})
+
+
+def _grid(qubits: int) -> list[tuple[int, int]]:
+    columns = next(c for c in range(1, qubits + 1) if c * c >= qubits)
+    beside = [(q, q + 1) for q in range(qubits - 1) if (q + 1) % columns]
+    below = [(q, q + columns) for q in range(qubits - columns)]
+    return beside + below
+
+
+@lru_cache(maxsize=64)
+def _backend_called(like: str) -> BackendV2:
+    """Return the backend of that name; LookupError says why there is none."""
+    module, _, attribute = like.rpartition(":")
+    if not module:
+        return _fake_backend(like)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise LookupError(f"a module and what is in it ({error})") from error
+    backend = found if isinstance(found, BackendV2) else _made(found)
+    if not isinstance(backend, BackendV2):
+        raise LookupError(f"a BackendV2 or what makes one; it is a {type(backend).__name__}")
+    return backend
+
+
+def _made(maker: object) -> object:
+    if not callable(maker):
+        return maker
+    try:
+        return maker()
+    except Exception as error:  # it is the user's function
+        raise LookupError(f"a BackendV2 or what makes one; it raised {error!r}") from error
+
+
+def _fake_backend(like: str) -> BackendV2:
+    try:
+        provider = importlib.import_module("qiskit_ibm_runtime.fake_provider")
+    except ImportError:
+        raise LookupError(
+            "qiskit-ibm-runtime, which has the fake backends; install it, or name module:attribute"
+        ) from None
+    names = [name for name in dir(provider) if name.startswith("Fake")]
+    if like not in names:
+        raise LookupError(f"a backend of qiskit_ibm_runtime.fake_provider{hint(like, names)}")
+    return getattr(provider, like)()
+
+
+def _known_backend(name: str, like: str) -> BackendV2:
+    try:
+        return _backend_called(like)
+    except LookupError as error:
+        raise DescriptionError(
+            [f"pilot '{name}': backend.qpu.like is '{like}', expected {error}"]
+        ) from None

@@ -1,0 +1,117 @@
+"""The command line: its commands, and what it says of mistakes.
+
+Results go to stdout, everything else to stderr. A mistake of the user's is one line and
+exit code 2, never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pilotcut import __version__
+from pilotcut.cli import fleet, pilots, plan, recommend, reconstruct, report, study, train
+from pilotcut.errors import PilotError, TaskError, UserError
+
+app = typer.Typer(
+    name="pilotcut",
+    help="Train quantum neural networks whose circuits are too big for one device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(train.train)
+app.add_typer(pilots.app, name="pilots")
+app.add_typer(pilots.tasks_app, name="tasks")
+app.add_typer(fleet.app, name="fleet")
+app.command()(pilots.run)
+app.command()(recommend.calibrate)
+app.command()(recommend.recommend)
+app.command()(reconstruct.reconstruct)
+app.command()(plan.plan)
+app.command()(study.study)
+app.command()(report.report)
+app.command("status")(pilots.status_of_run)
+
+_out = Console()
+_err = Console(stderr=True)
+
+_FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
+
+# The parent of every complaint about a command line; where it lives has changed with typer.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+def main() -> None:
+    """Run the command line; the entry point of the package."""
+    code = _run()
+    if code == _INTERRUPTED:
+        # A thread that is in the middle of a simulation cannot be stopped, and a normal exit
+        # would wait for it. All files are closed by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Return the exit code; mistakes become lines on stderr."""
+    try:
+        # Not standalone: typer would draw a box around its complaints, and break long ones.
+        return int(app(prog_name="pilotcut", standalone_mode=False) or 0)
+    except UserError as error:
+        return _complain("error", error.faults, _MISUSED)
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # which has shown the help
+            return _MISUSED
+        return _complain("error", [_usage_fault(error)], _MISUSED)
+    except (PilotError, TaskError) as error:
+        return _complain("failed", [str(error)], _FAILED)
+    except OSError as error:
+        return _complain("failed", [str(error)], _FAILED)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _usage_fault(error: Any) -> str:
+    path = error.ctx.command_path if error.ctx else "pilotcut"
+    text = " ".join(error.format_message().split())
+    if text.endswith("?"):
+        return f"{text} See '{path} --help'"
+    return f"{text.rstrip('.')}; see '{path} --help'"
+
+
+def _complain(what: str, faults: Sequence[str], code: int) -> int:
+    for fault in faults:
+        _err.print(f"[bold red]{what}:[/] {escape(fault)}", soft_wrap=True, highlight=False)
+    return code
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        _out.print(f"pilotcut {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    # One thread a process unless the user or the pilot says otherwise: two processes that
+    # each take all cores slow each other down tenfold. Set before numpy is imported.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        if not os.environ.get(name, "").strip():
+            os.environ[name] = "1"
+
+
+if __name__ == "__main__":
+    main()

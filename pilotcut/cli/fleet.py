@@ -1,0 +1,360 @@
+"""The commands of a fleet of QPUs: `pilotcut fleet show`, `train` and `infer`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pilotcut.cli.session import note, tasks_on
+from pilotcut.errors import UserError
+from pilotcut.io.directory_lock import alone_in
+from pilotcut.options import choice_fault, seed_fault
+
+if TYPE_CHECKING:
+    from pilotcut.fleet.config import FleetConfig
+    from pilotcut.fleet.device_jobs import Job
+    from pilotcut.fleet.fleet import OnPilots
+    from pilotcut.fleet.inference_run import Inference
+    from pilotcut.fleet.run import FleetRun
+    from pilotcut.fleet.trainer import Epoch
+    from pilotcut.training.data import Dataset
+
+app = typer.Typer(help="Train and infer on a fleet of unlike QPUs.", no_args_is_help=True)
+
+_out = Console()
+_err = Console(stderr=True)
+
+#: What Slurm may take to start the jobs of a fleet where there is room for them.
+_WAIT_S = 300.0
+
+_Dataset = Annotated[str, typer.Argument(help="iris, wine or digits.")]
+_Fleet = Annotated[Path, typer.Option(help="Pilot description with a QPU on every pilot.")]
+_Model = Annotated[str | None, typer.Option(help="crz, crx or crz-all.", show_default="crx")]
+_Kappa = Annotated[
+    float | None, typer.Option(help="κ of the similarity exp(−κ·dist).", show_default="20000")
+]
+_Threshold = Annotated[
+    float | None,
+    typer.Option(help="Least similarity of devices that share.", show_default="0.01"),
+]
+_Wait = Annotated[
+    float, typer.Option(help="Seconds to wait for all devices before it begins with some.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+
+@app.command()
+def show(
+    dataset: _Dataset,
+    fleet: _Fleet,
+    model: _Model = None,
+    kappa: _Kappa = None,
+    threshold: _Threshold = None,
+    as_json: _Json = False,
+) -> None:
+    """Show what the devices are to a model: SWAPs, success, speed, and who is like whom."""
+    from pilotcut.fleet.config import FleetConfig
+    from pilotcut.fleet.fleet import jobs_of, load_fleet
+
+    given = {"dataset": dataset, "fleet": str(fleet), "model": model, "kappa": kappa}
+    config = FleetConfig.of(given | {"threshold": threshold})
+    jobs = jobs_of(load_fleet(fleet), config.model, config.qubits, config.engine, runs=False)
+    shown = _shown(config, jobs)
+    if as_json:
+        print(json.dumps(shown))
+        return
+    table = Table()
+    for name in ("device", "SWAPs", "success", "shots/s", "group", "most like"):
+        table.add_column(name, justify="left" if name in ("device", "most like") else "right")
+    for one in shown:
+        like = one["most_like"]
+        table.add_row(
+            escape(one["device"]),
+            str(one["swaps"]),
+            f"{one['success']:.3f}",
+            f"{1 / one['shot_s']:,.0f}" if one["shot_s"] else "-",
+            str(one["group"]),
+            f"{escape(like)} ({one['similarity'][like]:.2g})" if like else "-",
+        )
+    _out.print(table)
+
+
+def _shown(config: FleetConfig, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Return what there is to show of each device."""
+    from pilotcut.fleet.device_features import behaviour
+    from pilotcut.fleet.fleet import facts_of
+    from pilotcut.fleet.strategies import groups
+
+    facts, found = facts_of(jobs, config.kappa), []
+    shared = groups(facts.alike, config.threshold)
+    for k, job in enumerate(jobs):
+        prepared = job.prepared
+        alike = {o.device: float(facts.alike[k, i]) for i, o in enumerate(jobs) if i != k}
+        found.append(
+            {
+                "device": job.device,
+                "swaps": int(behaviour(prepared.compilation, prepared.device.target).swaps.sum()),
+                "success": prepared.success,
+                "shot_s": prepared.shot_s,
+                "group": next(n for n, group in enumerate(shared, start=1) if k in group),
+                "most_like": max(alike, key=lambda device: alike[device], default=None),
+                "similarity": alike,
+            }
+        )
+    return found
+
+
+@app.command()
+def train(
+    dataset: _Dataset,
+    fleet: _Fleet,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="single, all-sharing, eqc, local-steps or arbiterq.", show_default="arbiterq"
+        ),
+    ] = None,
+    model: _Model = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes of every device over its samples.", show_default="30"),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples of a gradient.", show_default="16")
+    ] = None,
+    shots: Annotated[
+        int | None,
+        typer.Option(help="Of every circuit; 0 for exact values.", show_default="1024"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of plain gradient descent.", show_default="0.5")
+    ] = None,
+    kappa: _Kappa = None,
+    threshold: _Threshold = None,
+    combine: Annotated[
+        str | None,
+        typer.Option(
+            help="arbiterq: mean or sum of own and neighbours' gradients.", show_default="mean"
+        ),
+    ] = None,
+    local_steps: Annotated[
+        int | None, typer.Option(help="local-steps: steps between averages.", show_default="5")
+    ] = None,
+    dealt: Annotated[
+        bool, typer.Option("--dealt", help="Deal the samples to the devices, not all to each.")
+    ] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="law: draws from the exact law of the noise; counts: circuits.",
+            show_default="law",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Same seed, same weights.", show_default="7")
+    ] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Where the run's files go.")] = None,
+    wait: _Wait = _WAIT_S,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --run-dir.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Train a model on every device of a fleet, by one strategy."""
+    from pilotcut.fleet.config import FleetConfig
+    from pilotcut.fleet.run import FleetRun
+
+    _check_wait(wait)
+    given = {
+        "dataset": dataset,
+        "fleet": str(fleet),
+        "strategy": strategy,
+        "model": model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "shots": shots,
+        "learning_rate": learning_rate,
+        "kappa": kappa,
+        "threshold": threshold,
+        "combine": combine,
+        "local_steps": local_steps,
+        "dealt": dealt or None,
+        "engine": engine,
+        "seed": seed,
+    }
+    if resume and run_dir is None:
+        raise UserError(
+            "--resume is given without --run-dir, expected the directory of the run to continue; "
+            "add --run-dir"
+        )
+    run = FleetRun(run_dir or Path("runs") / f"fleet-{dataset}-{datetime.now():%Y%m%d-%H%M%S}")
+    if not resume:
+        run.check_new()
+    config = run.resumed(given) if resume else FleetConfig.of(given)
+    try:
+        summary = _train(run, config, wait, resume)
+    except KeyboardInterrupt:
+        said = f"[bold red]interrupted:[/] {escape(_advice(run, config))}"
+        _err.print(said, soft_wrap=True, highlight=False)
+        raise
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        _print_training(summary)
+
+
+def _advice(run: FleetRun, config: FleetConfig) -> str:
+    if not run.config_file.exists():
+        return "nothing was trained"
+    command = ["pilotcut", "fleet", "train", config.dataset, "--fleet", config.fleet]
+    return f"continue with: {shlex.join([*command, '--run-dir', str(run.path), '--resume'])}"
+
+
+def _train(run: FleetRun, config: FleetConfig, wait: float, resume: bool) -> dict[str, Any]:
+    from pilotcut.fleet.fleet import load_fleet
+
+    load_fleet(config.fleet)  # faults come before anything is made
+    run.make()
+    with alone_in(run.path), _on_pilots(config.fleet, run.path, wait) as on:
+        return run.train(config, on, _tell(config), resume=resume)
+
+
+@contextmanager
+def _on_pilots(fleet: str, run_dir: Path | None, wait: float) -> Iterator[OnPilots]:
+    """Start the pilots of a fleet, and wait for them."""
+    from pilotcut.fleet.fleet import OnPilots
+    from pilotcut.pilots import PilotManager
+
+    with tasks_on(PilotManager.from_yaml(fleet, run_dir=run_dir)) as tasks:
+        on = OnPilots(tasks)
+        if late := on.gather(wait):
+            note(f"begins without {', '.join(sorted(late))}, whose pilots may come later")
+        yield on
+
+
+def _tell(config: FleetConfig) -> Any:
+    def tell(epoch: Epoch) -> None:
+        import numpy as np
+
+        for event in epoch.events:
+            note(f"epoch {event.epoch}: device '{event.device}' {event.what}: {event.why}")
+        if _err.is_terminal or epoch.number in (0, config.epochs):
+            _err.print(
+                f"epoch {epoch.number}/{config.epochs}: loss {np.nanmean(epoch.losses):.4f}, "
+                f"accuracy {np.nanmean(epoch.accuracies):.1%}, {len(epoch.online)} devices, "
+                f"{epoch.modelled_s:.1f} s on the devices",
+                style="dim",
+                highlight=False,
+            )
+
+    return tell
+
+
+def _print_training(summary: dict[str, Any]) -> None:
+    _out.print(
+        f"{summary['dataset']}, model {summary['model']}, {summary['strategy']}: test accuracy "
+        f"[bold]{summary['accuracy']:.1%}[/], loss {summary['loss']:.4f}, means over "
+        f"{len(summary['online'])} devices; {summary['circuits']:,} circuits, "
+        f"{summary['modelled_s']:.1f} s on the devices",
+        soft_wrap=True,
+        highlight=False,
+    )
+    table = Table()
+    table.add_column("device")
+    table.add_column("test loss", justify="right")
+    for device, loss in summary["losses"].items():
+        table.add_row(escape(device), "away" if loss is None else f"{loss:.4f}")
+    _out.print(table)
+    _out.print(f"run directory: {escape(summary['run_dir'])}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def infer(
+    dataset: _Dataset,
+    fleet: _Fleet,
+    run_dir: Annotated[Path, typer.Option(help="A finished training, whose models are asked.")],
+    strategy: Annotated[
+        str, typer.Option(help="shot-oriented, batch, or both side by side.")
+    ] = "both",
+    shots: Annotated[int, typer.Option(help="Of every sample.")] = 128,
+    seed: Annotated[int, typer.Option(help="Same seed, same values.")] = 7,
+    wait: _Wait = _WAIT_S,
+    as_json: _Json = False,
+) -> None:
+    """Classify the test samples with the models of a training on a fleet."""
+    from pilotcut.fleet.fleet import jobs_of, load_fleet
+    from pilotcut.fleet.inference_run import SCHEDULES, Fleet
+    from pilotcut.fleet.run import FleetRun, dataset_of
+
+    _check_wait(wait)
+    _check_inference(strategy, (*SCHEDULES, "both"), shots, seed)
+    run = FleetRun(run_dir)
+    config = run.config()
+    if config.dataset != dataset:
+        raise UserError(
+            f"dataset is {dataset} and the models of '{run_dir}' learnt {config.dataset}, expected "
+            f"the same; give {config.dataset}, or the --run-dir of another training"
+        )
+    jobs = jobs_of(load_fleet(fleet), config.model, config.qubits, config.engine)
+    weights, data = run.weights(jobs), dataset_of(config)
+    with _on_pilots(str(fleet), None, wait) as on:
+        present = on.present()
+        ready = Fleet(jobs, weights, on.submit, [job.device in present for job in jobs])
+        ways = {"shot-oriented": ready.shot_oriented, "batch": ready.batch_based}
+        wanted = SCHEDULES if strategy == "both" else (strategy,)
+        found = {name: _scored(ways[name](data.x_test, shots, seed), data) for name in wanted}
+    for device, why in ready.lost.items():
+        note(f"device '{device}' was left out, others ran its shots: {why}")
+    if as_json:
+        print(json.dumps(found))
+    else:
+        _print_inference(found, f"{len(data.y_test)} samples of {shots} shots")
+
+
+def _check_wait(seconds: float) -> None:
+    if not 0 <= seconds < float("inf"):
+        raise UserError(f"wait is {seconds}, expected seconds from 0; leave it out for {_WAIT_S:g}")
+
+
+def _check_inference(strategy: str, known: tuple[str, ...], shots: int, seed: int) -> None:
+    faults = []
+    if strategy not in known:
+        faults.append(choice_fault("strategy", strategy, known))
+    if not 2 <= shots <= 10**8:
+        faults.append(f"shots is {shots}, expected a whole number from 2 to {10**8:,}")
+    if fault := seed_fault(seed, 2**32 - 1):
+        faults.append(fault)
+    if faults:
+        raise UserError(faults)
+
+
+def _scored(result: Inference, data: Dataset) -> dict[str, Any]:
+    from pilotcut.fleet.device_jobs import mean_loss
+
+    return {
+        "loss": mean_loss(result.values, data.y_test),
+        "accuracy": float(((result.values > 0) == (data.y_test > 0)).mean()),
+        "makespan_s": result.makespan_s,
+        "values": result.values.tolist(),
+    }
+
+
+def _print_inference(found: dict[str, Any], title: str) -> None:
+    table = Table(title=title, title_justify="left")
+    for name in ("schedule", "loss", "accuracy", "s on the devices"):
+        table.add_column(name, justify="left" if name == "schedule" else "right")
+    for name, one in found.items():
+        table.add_row(
+            name, f"{one['loss']:.4f}", f"{one['accuracy']:.1%}", f"{one['makespan_s']:.3f}"
+        )
+    _out.print(table)

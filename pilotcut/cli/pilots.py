@@ -1,0 +1,275 @@
+"""The commands about pilots and tasks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pilotcut.cli.session import note
+from pilotcut.errors import UserError
+from pilotcut.io.environment import whole_number
+
+if TYPE_CHECKING:
+    from pilotcut.pilots.description import PilotDescription
+
+app = typer.Typer(help="Describe, start, watch and end pilots.", no_args_is_help=True)
+
+tasks_app = typer.Typer(help="Look at tasks.", no_args_is_help=True)
+
+_WATCH_S = 1.0
+
+_out = Console()
+_err = Console(stderr=True)
+
+_RunDir = Annotated[
+    Path | None, typer.Option(help="Where they were started; the latest under runs/ if left out.")
+]
+
+
+@app.command()
+def show(file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")]) -> None:
+    """Check a pilot description, and print what it asks for with all job scripts."""
+    from pilotcut.pilots.description import load_descriptions
+
+    described = load_descriptions(file)
+    table = Table()
+    for name in ("pilot", "resource", "nodes", "workers", "threads", "gpus", "memory", "backend"):
+        table.add_column(name)
+    for pilot in described:
+        table.add_row(*_cells(pilot))
+    _out.print(table)
+    _print_notes(described)
+    for pilot in described:
+        if pilot.resource == "slurm":
+            _print_script(pilot)
+
+
+def _cells(pilot: PilotDescription) -> list[str]:
+    return [
+        pilot.name,
+        pilot.resource,
+        str(pilot.nodes),
+        f"{pilot.ranks} ranks" if pilot.ranks > 1 else str(pilot.slots),
+        str(pilot.threads_per_worker),
+        str(pilot.gpus),
+        pilot.memory_per_node or "-",
+        f"{pilot.backend.kind} on {pilot.backend.device}"
+        + (f" as {pilot.backend.qpu}" if pilot.backend.qpu else ""),
+    ]
+
+
+def _print_notes(described: tuple[PilotDescription, ...]) -> None:
+    from pilotcut.pilots.description import notes
+
+    for text in notes(described):
+        note(text)
+
+
+def _print_script(pilot: PilotDescription) -> None:
+    from pilotcut.pilots.slurm import make_job
+
+    run_dir = Path("runs/TIME")
+    job = make_job(pilot, pilot.name, run_dir / "connection.json", run_dir / "logs")
+    _out.print(f"\n[bold]job script of pilot '{escape(pilot.name)}'[/]")
+    print(job.job_script().strip())
+
+
+@app.command()
+def up(
+    file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")],
+    run_dir: Annotated[Path | None, typer.Option(help="Where their files go.")] = None,
+) -> None:
+    """Start pilots that stay until `pilots down`."""
+    from pilotcut.pilots import daemon
+
+    _lendable(file)  # faults before anything is written
+    where = (run_dir or Path("runs") / f"pilots-{datetime.now():%Y%m%d-%H%M%S}").resolve()
+    with _err.status("starting pilots"):
+        daemon.up(where, file.resolve())
+    _print_pilots(where)
+    connection = where / "connection.json"
+    _out.print(f"use them:  export PILOTCUT_CONNECTION={connection}", soft_wrap=True)
+    _out.print(f"end them:  pilotcut pilots down --run-dir {where}", soft_wrap=True)
+
+
+@app.command()
+def status(run_dir: _RunDir = None) -> None:
+    """Print where each pilot stands."""
+    where = run_dir or _latest()
+    _print_pilots(where)
+
+
+@app.command()
+def down(run_dir: _RunDir = None) -> None:
+    """End the pilots that `pilots up` has started, with their jobs."""
+    from pilotcut.pilots import daemon
+
+    where = run_dir or _latest()
+    with _err.status("ending pilots"):
+        daemon.down(where)
+    _print_pilots(where)
+
+
+@app.command()
+def attach(
+    connection: Annotated[Path, typer.Option(help="The connection file of the manager to join.")],
+    name: Annotated[str | None, typer.Option(help="What the pilot is called there.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Workers on this node.", min=1)] = None,
+    threads: Annotated[int, typer.Option(help="Threads of each worker.", min=1)] = 1,
+    gpus: Annotated[int | None, typer.Option(help="GPUs of this node to use.", min=0)] = None,
+    device: Annotated[str, typer.Option(help="CPU or GPU.")] = "CPU",
+    allow_version_mismatch: Annotated[
+        bool, typer.Option("--allow-version-mismatch", help="Join also with other versions.")
+    ] = False,
+) -> None:
+    """Start workers here that join a running manager, until it ends or this is stopped."""
+    from pilotcut.pilots.agent import main as agent
+    from pilotcut.pilots.connection import Connection
+
+    Connection.read(connection)  # a wrong file is a line, and no log of a job
+    here = _this_node(name, workers, threads, gpus, device, allow_version_mismatch)
+    agent.serve_node(here, connection)
+
+
+def _this_node(
+    name: str | None,
+    workers: int | None,
+    threads: int,
+    gpus: int | None,
+    device: str,
+    allow_version_mismatch: bool,
+) -> PilotDescription:
+    """Return the description of the pilot on this node, from what is given and what is here."""
+    from pydantic import ValidationError
+
+    from pilotcut.pilots.description import BackendDescription, PilotDescription
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    count = gpus if gpus is not None else len([g for g in visible.split(",") if g])
+    cores = whole_number("SLURM_CPUS_ON_NODE", len(os.sched_getaffinity(0)), least=1)
+    job = os.environ.get("SLURM_JOB_ID")
+    called = name or (f"job-{job}" if job else f"process-{os.getpid()}")
+    each = workers or max(1, cores // threads)
+    try:
+        return PilotDescription(
+            name=called,
+            resource="allocation",
+            cores_per_node=each * threads,
+            workers_per_node=each,
+            threads_per_worker=threads,
+            gpus_per_node=count,
+            backend=BackendDescription(device=device),  # type: ignore[arg-type]
+            allow_version_mismatch=allow_version_mismatch,
+        )
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc']))} is {e['input']!r}" for e in error.errors()]
+        raise UserError(
+            [f"{fault}, expected what a pilot description takes" for fault in faults]
+        ) from None
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")],
+    command: Annotated[list[str], typer.Argument(help="The command, after --.")],
+    run_dir: Annotated[Path | None, typer.Option(help="Where the pilots' files go.")] = None,
+) -> None:
+    """Start pilots, run a command that uses them, and end them.
+
+    A script gets them with PilotManager.from_environment().
+    """
+    from pilotcut.pilots import PilotManager
+    from pilotcut.pilots.manager import CONNECTION_VARIABLE
+
+    described = _lendable(file)
+    where = (run_dir or Path("runs") / f"pilots-{datetime.now():%Y%m%d-%H%M%S}").resolve()
+    with PilotManager(described, run_dir=where) as manager:
+        environment = os.environ | {CONNECTION_VARIABLE: str(manager.connection_file)}
+        try:
+            done = subprocess.run(command, env=environment)
+        except OSError as error:
+            raise UserError(
+                f"command is '{command[0]}', which cannot be run ({error.strerror}); expected a "
+                f"program, such as: -- python my_training.py"
+            ) from None
+    sys.stdout.flush()
+    raise typer.Exit(done.returncode)
+
+
+def _lendable(file: Path) -> tuple[PilotDescription, ...]:
+    """Return the described pilots, which another process can use, and print what to know."""
+    from pilotcut.pilots.description import load_descriptions
+
+    described = load_descriptions(file)
+    _print_notes(described)
+    if any(pilot.resource == "inprocess" for pilot in described):
+        raise UserError(
+            f"{file}: resource inprocess cannot be lent to another process, expected local, slurm "
+            f"or allocation"
+        )
+    return described
+
+
+def status_of_run(
+    run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Until it is over, or Ctrl-C.")] = False,
+) -> None:
+    """Show where a run stands: its pilots, tasks, training and latest events."""
+    from pilotcut.report.status import Status, follow
+
+    if watch:
+        follow(run_dir, _WATCH_S)
+    else:
+        _out.print(Status.of(run_dir).render(), soft_wrap=True)
+
+
+@tasks_app.command("explain")
+def explain(
+    run_dir: Annotated[Path, typer.Argument(help="The run directory of the pilots.")],
+    task: Annotated[str | None, typer.Argument(help="Only this task.")] = None,
+) -> None:
+    """Say why tasks wait."""
+    from pilotcut.report.status import Status
+
+    waiting = [w for w in Status.of(run_dir).waiting if task in (None, w["task"])]
+    for one in waiting:
+        _out.print(f"{escape(one['task'])}: {escape(one['reason'])}", soft_wrap=True)
+    if not waiting:
+        _out.print(f"task '{escape(task)}' does not wait" if task else "no task waits")
+
+
+@tasks_app.callback()
+def _tasks() -> None:
+    """Keep `explain` a command of its own name."""
+
+
+def _latest() -> Path:
+    from pilotcut.pilots import daemon
+
+    found = sorted(Path("runs").glob(f"*/{daemon.FILE_NAME}"))
+    alive = [path.parent for path in found if daemon.is_up(path.parent)]
+    if len(alive) != 1:
+        what = "no pilots are up" if not alive else f"{len(alive)} sets of pilots are up"
+        raise UserError(
+            f"{what} under {Path('runs').resolve()}, expected one; name it: --run-dir DIR"
+        )
+    return alive[0]
+
+
+def _print_pilots(run_dir: Path) -> None:
+    from pilotcut.pilots import registry
+
+    entries = registry.read(run_dir / registry.FILE_NAME)
+    if not entries:
+        raise UserError(f"{run_dir} lists no pilots, expected a run directory of pilots")
+    from pilotcut.report.status import pilots_table
+
+    _out.print(pilots_table(entries))

@@ -1,0 +1,186 @@
+"""The command that shows how a circuit from a file is cut, and runs nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pilotcut.cli.session import note
+from pilotcut.io.amounts import in_json, short_number
+
+if TYPE_CHECKING:
+    from pilotcut.cutting.fragment import Bond, Fragment
+    from pilotcut.cutting.plan import CutPlan
+
+#: Cuts of a table that are shown.
+_SHOWN = 50
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def plan(
+    circuit: Annotated[Path, typer.Argument(help="A .qasm (OpenQASM 2 or 3) or .qpy file.")],
+    labels: Annotated[
+        str | None, typer.Option(help="One letter a qubit, such as AABC; gates between are cut.")
+    ] = None,
+    cuts: Annotated[int | None, typer.Option(help="Number of cuts; fragments balanced.")] = None,
+    max_width: Annotated[
+        int | None, typer.Option(help="Fewest cuts whose fragments fit this many qubits.")
+    ] = None,
+    observable: Annotated[
+        str | None,
+        typer.Option(help="Pauli string, qubit 0 on the right.", show_default="Z on every qubit"),
+    ] = None,
+    joint_cuts: Annotated[
+        bool, typer.Option("--joint-cuts", help="Cut parallel gates between two labels as one.")
+    ] = False,
+    draw: Annotated[
+        Path | None, typer.Option(help="Draw the cut circuit into this .png, .pdf or .svg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Show how a circuit is cut: its fragments, the cuts, and what they cost."""
+    from pilotcut.circuits.reader import load_circuit
+    from pilotcut.cutting.plan import compile_plan
+    from pilotcut.report.plan_drawing import check_path, draw_plan
+
+    if draw is not None:
+        check_path(draw)
+    compiled = compile_plan(
+        load_circuit(circuit, tell=note),
+        observable,
+        cuts=cuts,
+        labels=labels,
+        max_width=max_width,
+        joint_cuts=joint_cuts,
+    )
+    for text in compiled.program.notes:
+        note(text)
+    drawing = draw_plan(compiled, draw) if draw is not None else None
+    summary = summary_of(compiled) | {
+        "circuit": str(circuit),
+        "drawing": str(drawing) if drawing else None,
+    }
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        _print(summary)
+
+
+def summary_of(compiled: CutPlan) -> dict[str, Any]:
+    """Return a plan in the words of JSON.
+
+    Numbers that are beyond floats, and the subexperiments of a plan with too many variants to run,
+    are None.
+    """
+    from pilotcut.cutting.plan import MOST_VARIANTS
+
+    runs = compiled.num_variants <= MOST_VARIANTS
+    return {
+        "qubits": compiled.num_qubits,
+        "labels": list(compiled.labels),
+        "observables": compiled.terms.to_labels(),
+        "fragments": [_fragment(fragment, runs) for fragment in compiled.fragments],
+        "bonds": [_bond(compiled, bond) for bond in compiled.bonds],
+        "cuts": compiled.num_cuts,
+        "variants": in_json(compiled.num_variants),
+        "subexperiments": compiled.num_subexperiments if runs else None,
+        "sampling_overhead": in_json(compiled.sampling_overhead),
+        "notes": list(compiled.program.notes),
+    }
+
+
+def _fragment(fragment: Fragment, runs: bool) -> dict[str, Any]:
+    return {
+        "label": fragment.label,
+        "qubits": sorted(set(fragment.qubits)),
+        "width": fragment.width,
+        "sites": len(fragment.sites),
+        "variants": in_json(fragment.num_variants),
+        "subexperiments": fragment.num_subexperiments if runs else None,
+    }
+
+
+def _bond(compiled: CutPlan, bond: Bond) -> dict[str, Any]:
+    cut = [step for step in compiled.layout if step.bond == bond.index]
+    return {
+        "gates": [step.name for step in cut],
+        "qubits": [list(step.qubits) for step in cut],
+        "fragments": [compiled.fragments[fragment].label for fragment, _ in bond.ends],
+        "sampling_overhead": bond.overhead,
+    }
+
+
+# -- for people ------------------------------------------------------------------------
+
+
+def _print(summary: Mapping[str, Any]) -> None:
+    from pilotcut.report.plan_drawing import counted
+
+    _out.print(_fragments_table(summary))
+    if summary["bonds"]:
+        _out.print(_cuts_table(summary["bonds"][:_SHOWN]))
+    if len(summary["bonds"]) > _SHOWN:
+        _print_line(f"... and {len(summary['bonds']) - _SHOWN} more; all of them with --json")
+    overhead = summary["sampling_overhead"]
+    shown = "more than can be told" if overhead is None else f"{overhead:.4g}"
+    totals = (
+        counted(summary["cuts"], "cut"),
+        counted(len(summary["fragments"]), "fragment"),
+        counted(_number(summary["variants"]), "variant"),
+        counted(_number(summary["subexperiments"]), "subexperiment"),
+        f"sampling overhead γ² = {shown}",
+    )
+    _print_line(", ".join(totals))
+    if summary["drawing"]:
+        _print_line(f"drawing: {summary['drawing']}")
+
+
+def _print_line(text: str) -> None:
+    _out.print(escape(text), soft_wrap=True, highlight=False)
+
+
+def _fragments_table(summary: Mapping[str, Any]) -> Table:
+    from pilotcut.report.plan_drawing import ranges_of
+
+    table = Table(title=f"fragments of {escape(summary['circuit'])}", title_justify="left")
+    for name in ("fragment", "qubits"):
+        table.add_column(name)
+    for name in ("width", "sites", "variants", "subexperiments"):
+        table.add_column(name, justify="right")
+    for one in summary["fragments"]:
+        numbers = (one[key] for key in ("width", "sites", "variants", "subexperiments"))
+        cells = map(_number, numbers)
+        table.add_row(escape(one["label"]), ranges_of(one["qubits"]), *cells)
+    return table
+
+
+def _cuts_table(bonds: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="cuts", title_justify="left")
+    table.add_column("bond", justify="right")
+    for name in ("gate", "qubits", "between"):
+        table.add_column(name)
+    table.add_column("γ²", justify="right")
+    for number, bond in enumerate(bonds):
+        # Twice the same qubit: its wire is cut.
+        places = (sorted(set(pair), key=pair.index) for pair in bond["qubits"])
+        table.add_row(
+            str(number),
+            " + ".join(bond["gates"]),
+            ", ".join("–".join(map(str, place)) for place in places),
+            escape("–".join(bond["fragments"])),
+            f"{bond['sampling_overhead']:.4g}",
+        )
+    return table
+
+
+def _number(number: int | None) -> str:
+    return "too many" if number is None else short_number(number)

@@ -1,0 +1,327 @@
+"""The commands that say how many cuts pay off: `pilotcut calibrate` and `pilotcut recommend`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pilotcut.cli.session import note
+from pilotcut.errors import UserError
+from pilotcut.io.amounts import whole
+
+if TYPE_CHECKING:
+    from pilotcut.perfmodel.calibration import Calibration
+    from pilotcut.perfmodel.recommend import Line, Recommendation
+    from pilotcut.pilots.description import PilotDescription
+
+#: Letters of a line's widths that are shown; behind them stands the widest.
+MOST_WIDTHS = 24
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def calibrate(
+    pilots: Annotated[
+        Path | None, typer.Option(help="Pilot description; without one, this process.")
+    ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help="counts, sampled or exact; may be given often.", show_default="all"),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(help="For each kind of pilot, all modes together.")
+    ] = 40.0,
+    run_dir: Annotated[
+        list[Path] | None,
+        typer.Option(help="Learn from the trace of this run instead; may be given often."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Measure how fast pilots run circuits, once for each kind of pilot and machine."""
+    from pilotcut.perfmodel.known import descriptions_of
+
+    kinds = kinds_of(descriptions_of(pilots))
+    modes = _checked_modes(mode)
+    if not 1 <= seconds <= 3600:
+        raise UserError(f"seconds is {seconds}, expected a number from 1 to 3600; leave it out")
+    if run_dir and len(kinds) > 1:
+        raise UserError(
+            f"run_dir is given with {len(kinds)} kinds of pilots, expected one: what a batch took "
+            f"on all says nothing of each; describe that kind alone"
+        )
+    if run_dir:
+        made = [_learnt(one, run_dir) for one in kinds]
+    else:
+        made = [measure(one, modes, seconds) for one in kinds]
+    if as_json:
+        print(json.dumps([_summary(one) for one in made]))
+        return
+    for calibration in made:
+        _print_calibration(calibration)
+
+
+def kinds_of(
+    pilots: Sequence[PilotDescription | None],
+) -> list[PilotDescription | None]:
+    """Return one pilot of each kind that is calibrated by itself."""
+    from pilotcut.perfmodel.calibration import key_of
+
+    return list({key_of(pilot): pilot for pilot in reversed(pilots)}.values())[::-1]
+
+
+def measure(pilot: PilotDescription | None, modes: Sequence[str], seconds: float) -> Calibration:
+    """Calibrate one kind of pilot and keep the result."""
+    from pilotcut.perfmodel.auto import measure as measure_and_keep
+    from pilotcut.perfmodel.calibrate import BUDGET_S
+
+    name = "this process" if pilot is None else f"pilot '{pilot.kind}'"
+    share = seconds / sum(BUDGET_S.values())
+    budget = {mode: share * BUDGET_S[mode] for mode in modes}
+    with _err.status(f"measuring {name}, about {sum(budget.values()):.0f} s"):
+        return measure_and_keep(pilot, None, modes, budget)
+
+
+def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration:
+    """Add the batches of real runs to a calibration."""
+    from pilotcut.perfmodel import resources
+    from pilotcut.perfmodel.calibration import learnt, path_of, save
+    from pilotcut.perfmodel.known import known
+
+    machine = (resources.here() if pilot is None else resources.described(pilot)).machine
+    found = known(pilot, machine)
+    for run in runs:
+        found = learnt(found, run)
+    save(found, path_of(pilot))
+    return found
+
+
+def _checked_modes(modes: Sequence[str] | None) -> Sequence[str]:
+    from pilotcut.perfmodel.calibrate import MODES
+
+    for mode in modes or ():
+        if mode not in MODES:
+            raise UserError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
+    return list(dict.fromkeys(modes or MODES))
+
+
+def _summary(calibration: Calibration) -> dict[str, Any]:
+    return {
+        "pilot": calibration.pilot,
+        "slots": calibration.slots,
+        "machine": calibration.machine,
+        "made": calibration.made,
+        "modes": {
+            mode: {
+                "calls": len(observed.calls),
+                "batches": len(observed.batches),
+                "spread": calibration.costs(mode).spread,
+            }
+            for mode, observed in calibration.modes.items()
+        },
+    }
+
+
+def _print_calibration(calibration: Calibration) -> None:
+    from math import exp
+
+    from pilotcut.perfmodel.costmodel import WIDTH
+
+    slots = "one slot" if calibration.slots == 1 else f"{calibration.slots} slots"
+    table = Table(title=f"{calibration.pilot}: {slots} of {calibration.machine}")
+    for name in ("mode", "calls", "batches", "predicts within"):
+        table.add_column(name, justify="left" if name == "mode" else "right")
+    for mode, observed in calibration.modes.items():
+        within = exp(WIDTH * calibration.costs(mode).spread)
+        table.add_row(mode, str(len(observed.calls)), str(len(observed.batches)), f"{within:.2f}x")
+    _out.print(table)
+
+
+def recommend(
+    circuit: Annotated[Path, typer.Argument(help="A .qasm (OpenQASM 2 or 3) or .qpy file.")],
+    pilots: Annotated[
+        Path | None, typer.Option(help="Pilot description; without one, this process.")
+    ] = None,
+    observable: Annotated[
+        str | None,
+        typer.Option(help="Pauli string, qubit 0 on the right.", show_default="Z on every qubit"),
+    ] = None,
+    max_cuts: Annotated[int, typer.Option(help="The most cuts to look at.")] = 5,
+    max_width: Annotated[
+        int | None, typer.Option(help="The most qubits of a fragment.", show_default="any")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="counts, sampled or exact.")] = "counts",
+    shots: Annotated[
+        int | None, typer.Option(help="Shots of each subexperiment.", show_default="1024")
+    ] = None,
+    target_error: Annotated[
+        float | None, typer.Option(help="Standard error to reach, in place of shots.")
+    ] = None,
+    objective: Annotated[
+        str, typer.Option(help="time, or error: how wrong values are, by noise and by shots.")
+    ] = "time",
+    joint_cuts: Annotated[
+        bool, typer.Option("--joint-cuts", help="Cut parallel gates between two labels as one.")
+    ] = False,
+    queries: Annotated[int, typer.Option(help="Parameter sets in all.")] = 1000,
+    batch: Annotated[int, typer.Option(help="Parameter sets of a batch.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    calibrate_now: Annotated[
+        bool, typer.Option("--calibrate", help="Measure pilots that have no calibration first.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw time against cuts into this .png, .pdf or .svg.")
+    ] = None,
+    draw: Annotated[
+        Path | None, typer.Option(help="Draw the recommended plan into this .png, .pdf or .svg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Say how many cuts pay off, where, and what each number of cuts would take."""
+    from pilotcut.circuits.reader import load_circuit
+    from pilotcut.perfmodel.recommend import Options
+    from pilotcut.perfmodel.recommend import recommend as run
+    from pilotcut.report.plan_drawing import check_path, draw_plan
+    from pilotcut.report.recommendation_plot import draw_recommendation
+
+    for path in (plot, draw):
+        if path is not None:
+            check_path(path)
+    if shots is not None and target_error is not None:
+        raise UserError(
+            f"shots is {shots} and target_error is {target_error}, expected one of the two; leave "
+            f"out shots to have them follow from the error"
+        )
+    given = {} if shots is None else {"shots": shots}
+    options = Options(
+        max_cuts=max_cuts,
+        max_width=max_width,
+        mode=mode,
+        target_error=target_error,
+        joint_cuts=joint_cuts,
+        queries=queries,
+        batch=batch,
+        seed=seed,
+        objective=objective,
+        **given,
+    )
+    options.check()
+    loaded = load_circuit(circuit, tell=note)
+    _need_calibrations(pilots, mode, calibrate_now)
+    found = run(loaded, observable, pilots, **asdict(options))
+    if plot is not None:
+        draw_recommendation(found, plot)
+    if draw is not None:
+        draw_plan(found.plan, draw)
+    if as_json:
+        print(json.dumps(found.to_dict() | {"circuit": str(circuit)}))
+    else:
+        _print_recommendation(found)
+
+
+def _need_calibrations(pilots: Path | None, mode: str, now: bool) -> None:
+    """Calibrate what has no calibration if asked to, by the option or by an answer."""
+    from pilotcut.perfmodel.calibrate import BUDGET_S
+    from pilotcut.perfmodel.forecast import PilotView
+    from pilotcut.perfmodel.known import descriptions_of, taking_part, views_of
+
+    missing: list[PilotDescription | None] = []
+    faults: list[str] = []
+    for pilot in kinds_of(taking_part(descriptions_of(pilots), mode)):
+        try:
+            (view,) = views_of(None if pilot is None else [pilot], mode)
+            if isinstance(view, PilotView):
+                view.calibration.costs(mode)
+        except UserError as error:
+            missing.append(pilot)
+            faults += error.faults
+    if missing and not now and not _agrees("\n".join(faults)):
+        raise UserError(faults)
+    for pilot in missing:
+        measure(pilot, [mode], sum(BUDGET_S.values()))
+
+
+def _agrees(fault: str) -> bool:
+    """Offer to measure now, where somebody is there to answer."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    _err.print(escape(fault), soft_wrap=True, highlight=False)
+    return typer.confirm("measure it now?", err=True)
+
+
+def _print_recommendation(found: Recommendation) -> None:
+    from pilotcut.perfmodel.forecast import readable
+
+    shots = found.options.mode != "exact"
+    table = Table(title=_title(found), title_justify="left")
+    names = ["cuts", "widths", "variants", "gamma^2"]
+    names += ["shots", "error"] if shots else []
+    noisy = found.on_devices
+    names += ["noise", "total", "seconds"] if noisy else ["memory", "seconds", "between"]
+    for name in (*names, ""):
+        table.add_column(name, justify="left" if name in ("widths", "") else "right")
+    for line in found.lines:
+        row = [str(line.cuts), _widths(line), whole(line.variants), f"{line.overhead:.4g}"]
+        row += [f"{line.shots}", f"{line.error:.2g}"] if shots else []
+        row += _on_devices(line) if noisy else [readable(line.memory_bytes), *_times(line)]
+        row.append("recommended" if line is found.chosen else "" if line.feasible else "cannot run")
+        table.add_row(*row, style="bold" if line is found.chosen else None)
+    _out.print(table)
+    for line in found.lines:
+        for lack in line.lacks:
+            _out.print(f"{line.cuts} cuts: {lack}", soft_wrap=True, highlight=False)
+    _out.print(f"recommended: {found.reason}", soft_wrap=True, highlight=False)
+    if found.chosen.cuts:
+        _out.print(_how(found), soft_wrap=True, highlight=False)
+
+
+def _title(found: Recommendation) -> str:
+    options = found.options
+    slots = found.forecaster.slots
+    if found.on_devices:
+        return (
+            f"{options.queries} parameter sets in batches of {options.batch} on "
+            f"{slots} device{'' if slots == 1 else 's'}: noise predicted from infidelities, "
+            f"time modelled, of the devices alone"
+        )
+    return (
+        f"{options.queries} parameter sets in batches of {options.batch}, mode {options.mode}, on "
+        f"{', '.join(found.pilots)} ({slots} slot{'' if slots == 1 else 's'})"
+    )
+
+
+def _widths(line: Line) -> str:
+    if line.cuts == 0:
+        return "do not cut"
+    text = "+".join(map(str, line.widths))
+    return text if len(text) <= MOST_WIDTHS else f"{text[:MOST_WIDTHS]}... ({max(line.widths)})"
+
+
+def _times(line: Line) -> list[str]:
+    if line.prediction is None:
+        return ["-", "-"]
+    p = line.prediction
+    return [f"{p.seconds:.3g}", f"{p.low_s:.3g}-{p.high_s:.3g}"]
+
+
+def _on_devices(line: Line) -> list[str]:
+    """Return the noise, the error with that of the shots, and the devices' time."""
+    if line.prediction is None:
+        return ["-", "-", "-"]
+    return [f"{line.noise:.2g}", f"{line.value_error:.2g}", f"{line.prediction.seconds:.3g}"]
+
+
+def _how(found: Recommendation) -> str:
+    placement = found.chosen.placement
+    if placement.wire_cuts:
+        return "wires are cut as well: in a script, compile_plan(circuit, placement=...) takes it"
+    return f"labels: {''.join(placement.labels)}"

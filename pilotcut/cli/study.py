@@ -1,0 +1,195 @@
+"""The command that repeats the study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from pilotcut.errors import UserError
+from pilotcut.options import choice_fault
+
+if TYPE_CHECKING:
+    from pilotcut.study.cells import Cell, StudyDirectory
+    from pilotcut.study.findings import Findings
+    from pilotcut.study.run import Failure, Notice, Request
+
+_out = Console()
+_err = Console(stderr=True)
+
+_QUESTIONS = ("rq1", "rq2", "rq3", "rq4", "rq5", "fleet", "all")
+
+#: The fleet that the question of that name is asked of, from the root of the repository.
+_FLEET = Path("pilot_descriptions/qpu_fleet.yaml")
+_BASELINES = ("none", "addon")
+
+
+def study(
+    questions: Annotated[
+        list[str] | None,
+        typer.Argument(help="rq1 to rq5, all of them, or fleet.", show_default="all"),
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="quick: minutes on two cores; full: five seeds and more.")
+    ] = "quick",
+    pilots: Annotated[
+        Path | None, typer.Option(help="Pilot description; without one, this process.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where results go; runs/study-TIME if left out.")
+    ] = None,
+    baseline: Annotated[
+        str, typer.Option(help="addon: qiskit-addon-cutting's pipeline beside ours.")
+    ] = "none",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="MNIST files; without them, scikit-learn's digits.")
+    ] = None,
+    fleet: Annotated[
+        Path, typer.Option(help="QPUs of the question fleet, a pilot description.")
+    ] = _FLEET,
+    show_cells: Annotated[
+        bool, typer.Option("--list", help="Show what would be measured, and measure nothing.")
+    ] = False,
+) -> None:
+    """Repeat the study of arXiv:2602.16233 on these pilots, and write a report.
+
+    RQ1 training time over cuts, RQ2 reconstruction and speed-up, RQ3 stragglers and dispatch
+    policies, RQ4 accuracy, RQ5 robustness; fleet: the strategies of ArbiterQ (DAC 2025). Started
+    again with the same --out, it measures only
+    what is missing.
+    """
+    from pilotcut.study.cells import StudyDirectory
+    from pilotcut.study.run import conclude, measure
+
+    request = _request(questions or ["all"], profile, pilots, baseline, data_dir, fleet)
+    place = StudyDirectory(out or Path("runs") / f"study-{datetime.now():%Y%m%d-%H%M%S}")
+    if show_cells:
+        _show_cells(request, place)
+        return
+    try:
+        with _progress() as notice:
+            failures = measure(request, place, notice)
+    except KeyboardInterrupt:
+        _err.print(
+            f"[bold red]interrupted:[/] what is measured is kept; go on with the same command and "
+            f"--out {escape(str(place.path))}",
+            soft_wrap=True,
+        )
+        raise
+    _show(conclude(request, place), failures, place.path)
+
+
+def _request(
+    questions: Sequence[str],
+    profile: str,
+    pilots: Path | None,
+    baseline: str,
+    data_dir: Path | None,
+    fleet: Path,
+) -> Request:
+    """Return what is asked for, after every mistake in it was looked for."""
+    from pilotcut.fleet.fleet import load_fleet
+    from pilotcut.pilots.description import embedded, load_descriptions
+    from pilotcut.study.profiles import PROFILES, profile_of
+    from pilotcut.study.run import PAPER, QUESTIONS, Request
+
+    faults = [fault for name in questions if (fault := _fault("question", name, _QUESTIONS))]
+    faults += [fault for fault in [_fault("baseline", baseline, _BASELINES)] if fault]
+    faults += [fault for fault in [_fault("profile", profile, tuple(PROFILES))] if fault]
+    if faults:
+        raise UserError(faults)
+    chosen = profile_of(profile)
+    if data_dir is not None:
+        _check_mnist(data_dir)
+        chosen = replace(chosen, datasets=("iris", "mnist"), data_dir=str(data_dir.resolve()))
+    return Request(
+        questions=[n for n in QUESTIONS if n in questions or ("all" in questions and n in PAPER)],
+        profile=chosen,
+        descriptions=embedded(1) if pilots is None else load_descriptions(pilots),
+        addon=baseline == "addon",
+        fleet=load_fleet(fleet) if "fleet" in questions or fleet.exists() else (),
+    )
+
+
+def _fault(field: str, found: str, known: tuple[str, ...]) -> str | None:
+    return None if found in known else choice_fault(field, found, known)
+
+
+def _check_mnist(data_dir: Path) -> None:
+    """Say now, and not after an hour, that there is no MNIST."""
+    from pilotcut.training.data import load_dataset
+
+    load_dataset("mnist", 4, data_dir=data_dir, max_samples=20)
+
+
+def _show_cells(request: Request, place: StudyDirectory) -> None:
+    from pilotcut.study.run import cells_of
+
+    for name, cells in cells_of(request).items():
+        left = {cell.name for cell in place.missing(cells)}
+        _out.print(f"{name}: {len(cells)} cells, {len(left)} to measure")
+        for cell in cells:
+            _out.print(f"  {'to do' if cell.name in left else 'done '}  {cell.name}")
+
+
+@contextmanager
+def _progress() -> Iterator[Notice]:
+    """Show a bar for every question."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[cell]}"),
+    )
+    bar = Progress(*columns, console=_err)
+    bars: dict[str, TaskID] = {}
+
+    def notice(cell: Cell, done: int, total: int) -> None:
+        bar.start()  # not before: without bars it would leave an empty line
+        if cell.question not in bars:
+            for other in bars.values():
+                bar.stop_task(other)
+            bars[cell.question] = bar.add_task(cell.question, total=total, cell="")
+        bar.update(bars[cell.question], completed=done, cell=cell.name)
+
+    try:
+        yield notice
+    finally:
+        if bars:
+            bar.stop()
+
+
+def _show(found: Sequence[Findings], failures: Sequence[Failure], out: Path) -> None:
+    for one in found:
+        _out.print(f"[bold]{escape(one.title)}[/]")
+        _out.print(escape(one.answer), soft_wrap=True, highlight=False)
+        for verdict in one.verdicts:
+            mark = "[green]met[/]    " if verdict.met else "[red]not met[/]"
+            text = f"{verdict.claim}: {verdict.measured}"
+            _out.print(f"  {mark} {escape(text)}", soft_wrap=True, highlight=False)
+    _out.print(f"report: {escape(str(out / 'report.html'))}", soft_wrap=True, highlight=False)
+    for failure in failures:
+        _err.print(
+            f"[bold red]failed:[/] {escape(f'{failure.cell.question} {failure.cell.name}')}: "
+            f"{escape(failure.reason)}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if failures:
+        raise typer.Exit(1)

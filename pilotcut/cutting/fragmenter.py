@@ -1,0 +1,333 @@
+"""Building fragments and bonds: one walk over the program, split at the cuts.
+
+A gate between two labels, a `Move` between two labels, a wire cut of the placement and a
+`CutWire` are cuts; all else goes to the fragment whose wires it acts on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from qiskit.quantum_info import PauliList
+from qiskit_addon_cutting.instructions import Move
+
+from pilotcut.circuits.program import Angle, Param, Program, Step
+from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
+from pilotcut.cutting.fragment import Bond, Fragment, Placed, Site, SiteStep
+from pilotcut.cutting.joint import joint_basis, parallel_groups
+from pilotcut.cutting.placement import Placement, labels_of_steps
+from pilotcut.cutting.rotations import Locals, free_rotation, is_rotation, rotation_of
+
+
+@dataclass
+class Cut:
+    """A cut on its way into the plan: the wires of its two sides and what joins them."""
+
+    gate: str
+    wires: tuple[tuple[int, ...], tuple[int, ...]]
+    basis: CutBasis
+    angles: tuple[Angle, ...] = ()
+
+
+class Builder:
+    """Walks the program once, splits it at the cuts, and deals the pieces to fragments.
+
+    A qubit's history is one or several wires: a wire ends where a wire cut measures it
+    (or a reset discards it), and the qubit goes on with a fresh one.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        terms: PauliList,
+        placement: Placement | None,
+        joint_cuts: bool = False,
+    ) -> None:
+        self._terms = terms
+        self._placement = placement
+        # Labels of the wires that the qubits are on while the walk goes on.
+        self._labels = None if placement is None else list(placement.labels)
+        self._due = {} if placement is None else placement.label_behind()
+        self._passed: Counter[int] = Counter()  # steps of each qubit that were walked
+        self._qubit_of_wire: list[int] = []
+        self._label_of_wire: list[str] = []
+        self._parent: list[int] = []
+        self._wire_of_qubit = [self._new_wire(q) for q in range(program.num_qubits)]
+        self._stale: set[int] = set()  # qubits whose wire ended and that were not used since
+        self._cuts: list[Cut] = []
+        # (wires, step) or (wires, (cut index, side)) in order
+        self._placed: list[tuple[tuple[int, ...], Step | tuple[int, int]]] = []
+        # (name, qubits, wires, cut index) of the circuit's own gates and cuts, in order
+        self._layout: list[tuple[str, tuple[int, ...], tuple[int, ...], int | None]] = []
+        for steps in self._in_order(program, joint_cuts):
+            qubits = [q for step in steps for q in step.qubits]
+            self._cut_what_is_due(qubits)
+            if len(steps) > 1:
+                self._cut_jointly(steps)
+            else:
+                self._place(steps[0])
+            self._passed.update(qubits)
+        self._cut_what_is_due(range(program.num_qubits))
+        self._close(program)
+
+    # -- wires ---------------------------------------------------------------------
+
+    def _new_wire(self, qubit: int) -> int:
+        self._qubit_of_wire.append(qubit)
+        self._label_of_wire.append(self._labels[qubit] if self._labels else "")
+        self._parent.append(len(self._parent))
+        return len(self._parent) - 1
+
+    def _wire(self, qubit: int) -> int:
+        if qubit in self._stale:
+            self._stale.remove(qubit)
+            self._wire_of_qubit[qubit] = self._new_wire(qubit)
+        return self._wire_of_qubit[qubit]
+
+    def _root(self, wire: int) -> int:
+        while self._parent[wire] != wire:
+            wire = self._parent[wire]
+        return wire
+
+    def _join(self, wires: Iterable[int]) -> None:
+        roots = sorted({self._root(wire) for wire in wires})
+        for root in roots[1:]:
+            self._parent[root] = roots[0]
+
+    # -- the walk ------------------------------------------------------------------
+
+    def _place(self, step: Step) -> None:
+        if step.name == "reset":
+            self._note(step)
+            self._stale.add(step.qubits[0])
+        elif step.name == "cut_wire":
+            self._cut_wire(step.qubits[0], step.qubits[0], "cut_wire")
+        elif step.name == "move":
+            self._move(*step.qubits)
+        elif self._crosses(step.qubits):
+            self._cut_gate(step)
+        else:
+            wires = tuple(self._wire(q) for q in step.qubits)
+            self._join(wires)
+            self._placed.append((wires, step))
+            self._note(step)
+
+    def _in_order(self, program: Program, joint_cuts: bool) -> list[tuple[Step, ...]]:
+        """Return the steps one by one, or in groups where gates are cut jointly."""
+        if not joint_cuts or self._placement is None:
+            return [(step,) for step in program.steps]
+        pairs = [frozenset(some) for some in labels_of_steps(self._placement, program)]
+        crossing = [
+            number
+            for number, step in enumerate(program.steps)
+            if len(pairs[number]) > 1 and is_rotation(step)
+        ]
+        return parallel_groups(program, crossing, [pairs[number] for number in crossing])
+
+    def _crosses(self, qubits: tuple[int, ...]) -> bool:
+        return self._labels is not None and len({self._labels[q] for q in qubits}) > 1
+
+    def _move(self, source: int, destination: int) -> None:
+        if self._crosses((source, destination)):
+            self._cut_wire(source, destination, "move")
+        else:
+            wire = self._wire_of_qubit[destination] = self._wire(source)
+            self._layout.append(("move", (source, destination), (wire, wire), None))
+            self._stale.discard(destination)
+            self._stale.add(source)
+
+    def _cut_wire(self, source: int, destination: int, name: str, label: str | None = None) -> None:
+        old = self._wire(source)
+        self._stale.add(source)
+        if self._labels and label is not None:
+            self._labels[destination] = label
+        new = self._wire_of_qubit[destination] = self._new_wire(destination)
+        self._stale.discard(destination)
+        self._layout.append((name, (source, destination), (old, new), len(self._cuts)))
+        self._add_cut(Cut(name, ((old,), (new,)), basis_of_gate(Move())))
+
+    def _cut_what_is_due(self, qubits: Iterable[int]) -> None:
+        """Make the placement's wire cuts in front of the next steps of these qubits."""
+        for qubit in qubits:
+            label = self._due.get((qubit, self._passed[qubit]))
+            if label is not None:
+                self._cut_wire(qubit, qubit, "cut_wire", label)
+
+    def _cut_gate(self, step: Step) -> None:
+        wires = tuple(self._wire(q) for q in step.qubits)
+        sides = ((wires[0],), (wires[1],))
+        self._note(step, len(self._cuts))
+        if not any(isinstance(p, Angle) for p in step.params):
+            self._add_cut(Cut(step.name, sides, basis_of_gate(step.gate_with(step.params))))
+            return
+        rotation = free_rotation(step)
+        self._place_locals(rotation.before, wires)
+        self._add_cut(Cut(step.name, sides, basis_of_rzz(), (rotation.free_angle,)))
+        self._place_locals(rotation.after, wires)
+
+    def _cut_jointly(self, steps: Sequence[Step]) -> None:
+        """Cut parallel gates between two labels as one; side 0 is that of the first qubit."""
+        assert self._labels is not None
+        first = self._labels[steps[0].qubits[0]]
+        rotations = [rotation_of(step) for step in steps]
+        wires = [tuple(self._wire(q) for q in step.qubits) for step in steps]
+        sides: tuple[list[int], list[int]] = ([], [])
+        for step, pair in zip(steps, wires, strict=True):
+            turned = self._labels[step.qubits[0]] != first
+            sides[0].append(pair[turned])
+            sides[1].append(pair[not turned])
+            self._note(step, len(self._cuts))
+        for rotation, pair in zip(rotations, wires, strict=True):
+            self._place_locals(rotation.before, pair)
+        fixed = [None if isinstance(r.angle, Angle) else r.angle for r in rotations]
+        free = tuple(r.angle for r in rotations if isinstance(r.angle, Angle))
+        name = "+".join(step.name for step in steps)
+        self._add_cut(Cut(name, (tuple(sides[0]), tuple(sides[1])), joint_basis(fixed), free))
+        for rotation, pair in zip(rotations, wires, strict=True):
+            self._place_locals(rotation.after, pair)
+
+    def _place_locals(self, steps: Locals, wires: Sequence[int]) -> None:
+        self._placed.extend(((wires[side],), step) for side, step in steps)
+
+    def _note(self, step: Step, cut: int | None = None) -> None:
+        """Keep where a step of the program stands, for `layout`."""
+        wires = tuple(self._wire_of_qubit[q] for q in step.qubits)
+        self._layout.append((step.name, step.qubits, wires, cut))
+
+    def _add_cut(self, cut: Cut) -> None:
+        for side, wires in enumerate(cut.wires):
+            self._join(wires)
+            self._placed.append((wires, (len(self._cuts), side)))
+        self._cuts.append(cut)
+
+    def _close(self, program: Program) -> None:
+        """Give every observed qubit its last wire, and every wire its fragment."""
+        observed = (self._terms.x | self._terms.z).any(axis=0)
+        for qubit in range(program.num_qubits):
+            if observed[qubit]:
+                self._wire(qubit)
+        keys: dict[object, int] = {}
+        self._fragment_of_wire = []
+        for wire in range(len(self._qubit_of_wire)):
+            key = self._label_of_wire[wire] if self._labels else self._component(wire)
+            self._fragment_of_wire.append(keys.setdefault(key, len(keys)))
+        self._names = [key if self._labels else _letter(k) for k, key in enumerate(keys)]
+
+    def _component(self, wire: int) -> int:
+        return self._root(wire) if self._cuts else 0
+
+    # -- the results ---------------------------------------------------------------
+
+    def qubit_labels(self) -> tuple[str, ...]:
+        """Return the label of each qubit's last wire."""
+        return tuple(str(self._names[self._fragment_of_wire[w]]) for w in self._wire_of_qubit)
+
+    def layout(self) -> tuple[Placed, ...]:
+        """Return where the circuit's gates and cuts stand, in an order that every qubit keeps."""
+        of = self._fragment_of_wire
+        return tuple(
+            Placed(name, qubits, tuple(of[w] for w in wires), cut)
+            for name, qubits, wires, cut in self._layout
+        )
+
+    def fragments(self) -> tuple[tuple[Fragment, ...], np.ndarray]:
+        """Return the fragments, and which sub-observable of each stands in each term."""
+        built = [self._fragment(index) for index in range(len(self._names))]
+        return tuple(f for f, _ in built), np.stack([column for _, column in built], axis=1)
+
+    def _fragment(self, index: int) -> tuple[Fragment, np.ndarray]:
+        wires = [w for w, f in enumerate(self._fragment_of_wire) if f == index]
+        local = {wire: k for k, wire in enumerate(wires)}
+        steps: list[Step | SiteStep] = []
+        sites: list[Site] = []
+        angles: list[Angle] = []
+        for where, what in self._placed:
+            if where[0] not in local:
+                continue
+            if isinstance(what, Step):
+                params = tuple(_localised(p, angles) for p in what.params)
+                steps.append(Step(what.gate, tuple(local[w] for w in where), params))
+            else:
+                steps.append(SiteStep(len(sites)))
+                sites.append(self._site(what, tuple(local[w] for w in where)))
+        observables, column = self._sub_observables(wires)
+        groups = _commuting_groups(observables)
+        fragment = Fragment(
+            index=index,
+            label=str(self._names[index]),
+            qubits=tuple(self._qubit_of_wire[w] for w in wires),
+            steps=tuple(steps),
+            sites=tuple(sites),
+            angles=tuple(angles),
+            observables=observables,
+            groups=groups,
+        )
+        return fragment, column
+
+    def _site(self, end: tuple[int, int], wires: tuple[int, ...]) -> Site:
+        bond, side = end
+        basis = self._cuts[bond].basis
+        return Site(
+            bond=bond,
+            side=side,
+            wires=wires,
+            kind=basis.kinds[side],
+            operations=basis.operations[side],
+            branches=basis.branches.operators[side],
+        )
+
+    def _sub_observables(self, wires: Sequence[int]) -> tuple[PauliList, np.ndarray]:
+        """Restrict the terms to wires that are a qubit's last; others are not observed."""
+        qubit_of = {w: q for q, w in enumerate(self._wire_of_qubit) if q not in self._stale}
+        qubits = [qubit_of.get(wire, -1) for wire in wires]
+        observed = np.array([q >= 0 for q in qubits])
+        x = self._terms.x[:, qubits] & observed
+        z = self._terms.z[:, qubits] & observed
+        both, column = np.unique(np.hstack([x, z]), axis=0, return_inverse=True)
+        width = len(wires)
+        observables = PauliList.from_symplectic(both[:, width:], both[:, :width])
+        return observables, column.reshape(-1)
+
+    def bonds(self) -> tuple[Bond, ...]:
+        """Return the bonds, with the fragment and axis of either end."""
+        ends: dict[tuple[int, int], tuple[int, int]] = {}
+        axes: Counter[int] = Counter()
+        for where, what in self._placed:
+            if not isinstance(what, Step):
+                fragment = self._fragment_of_wire[where[0]]
+                ends[what] = (fragment, axes[fragment])
+                axes[fragment] += 1
+        return tuple(
+            Bond(
+                index=k,
+                gate=cut.gate,
+                ends=(ends[k, 0], ends[k, 1]),
+                coefficients=cut.basis.coefficients,
+                amplitudes=cut.basis.branches.amplitudes,
+                angles=cut.angles,
+                overhead=cut.basis.overhead,
+                gates=len(cut.wires[0]),
+            )
+            for k, cut in enumerate(self._cuts)
+        )
+
+
+def _letter(index: int) -> str:
+    return chr(ord("A") + index) if index < 26 else f"F{index}"
+
+
+def _localised(param: Param, angles: list[Angle]) -> Param:
+    """Replace an angle over the plan's slots by one over the fragment's own list."""
+    if not isinstance(param, Angle):
+        return param
+    angles.append(param)
+    return Angle(len(angles) - 1)
+
+
+def _commuting_groups(observables: PauliList) -> tuple[tuple[int, ...], ...]:
+    index = {label: k for k, label in enumerate(observables.to_labels())}
+    groups = observables.group_commuting(qubit_wise=True)
+    return tuple(sorted(tuple(sorted(index[p] for p in g.to_labels())) for g in groups))

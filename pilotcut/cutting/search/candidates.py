@@ -1,0 +1,308 @@
+"""Partitions of a circuit as candidates, and the few of them that are worth a look.
+
+Engines propose labels for the ends of `Interactions`; here they become placements with the
+figures that decide between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import exp, inf, prod
+
+import numpy as np
+
+from pilotcut.cutting.placement import Placement, WireCut
+from pilotcut.cutting.search.interaction_graph import UNCUTTABLE, Interactions, wire_price
+
+
+@dataclass(frozen=True)
+class FragmentShape:
+    """What a fragment's cost depends on.
+
+    Parameters
+    ----------
+    width
+        Number of wires.
+    gates
+        Number of gates that stay in it, local ones of cut gates included.
+    sites
+        Number of its ends of cuts.
+    variants
+        Number of ways to fill the sites with physical operations.
+    branches
+        Number of ways to fill them with branches of the coherent basis.
+    """
+
+    width: int
+    gates: int
+    sites: int
+    variants: int
+    branches: int
+
+
+#: Predicted cost of a fragment, additive over fragments, in whatever unit.
+Cost = Callable[[FragmentShape], float]
+
+
+def proxy_cost(shape: FragmentShape) -> float:
+    """Return variants x gates x 2^width, the work of simulating every variant."""
+    return float(shape.variants) * (1 + shape.gates) * 2.0**shape.width
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to cut a circuit.
+
+    Parameters
+    ----------
+    placement
+        What `pilotcut.compile_plan` needs.
+    gate_cuts, wire_cuts
+        How many of each.
+    shapes
+        Its fragments.
+    overhead
+        Sampling overhead gamma^2 of all cuts (arXiv:1909.07534), one by one.
+    cost
+        The sum over fragments of the cost that was asked for.
+    """
+
+    placement: Placement
+    gate_cuts: int
+    wire_cuts: int
+    shapes: tuple[FragmentShape, ...]
+    overhead: float
+    cost: float
+
+    @property
+    def cuts(self) -> int:
+        """Number of cuts."""
+        return self.gate_cuts + self.wire_cuts
+
+    @property
+    def max_width(self) -> int:
+        """Number of wires of the widest fragment."""
+        return max(shape.width for shape in self.shapes)
+
+    @cached_property
+    def variants(self) -> int:
+        """Number of distinct variants, over all fragments."""
+        return sum(shape.variants for shape in self.shapes)
+
+    @property
+    def figures(self) -> tuple[float, ...]:
+        """What is to be small: (max width, variants, overhead, cost)."""
+        return (self.max_width, self.variants, self.overhead, self.cost)
+
+
+# -- from labels to candidates -----------------------------------------------------------
+
+
+class Evaluator:
+    """Turns labels of ends into candidates, each partition once.
+
+    Parameters
+    ----------
+    graph
+        The ends and what joins them.
+    cost
+        Of a fragment.
+    """
+
+    def __init__(self, graph: Interactions, cost: Cost | None = None) -> None:
+        self.graph = graph
+        self._cost = cost or proxy_cost
+        self._costs: dict[FragmentShape, float] = {}
+        self._first = graph.first
+        self._gates = graph.gates
+        self._uncuttable = graph.log_overheads >= UNCUTTABLE
+        self._wire = wire_price()
+        self._seen: dict[bytes, Candidate | None] = {}
+
+    def cost_of(self, shape: FragmentShape) -> float:
+        """Return the cost of a fragment."""
+        if shape not in self._costs:
+            try:
+                self._costs[shape] = float(self._cost(shape))
+            except OverflowError:  # more variants than a float can count
+                self._costs[shape] = inf
+        return self._costs[shape]
+
+    def look(self, labels: np.ndarray) -> tuple[Candidate, np.ndarray] | None:
+        """Return a partition as a candidate, and its parts (ends,).
+
+        None where a gate would be cut that cannot be.
+        """
+        parts = self._parts(np.asarray(labels))
+        key = parts.astype(np.int16).tobytes()
+        if key not in self._seen:
+            blocks, wires = self._cut(parts)
+            possible = not self._uncuttable[blocks].any()
+            self._seen[key] = self._candidate(parts, blocks, wires) if possible else None
+        candidate = self._seen[key]
+        return None if candidate is None else (candidate, parts)
+
+    def add(self, labels: Iterable[np.ndarray]) -> None:
+        """Look at many partitions, each an integer array (ends,)."""
+        for some in labels:
+            self.look(some)
+
+    def partitions(self) -> Iterator[tuple[Candidate, np.ndarray]]:
+        """Yield all candidates that were seen, and their parts (ends,)."""
+        for key, candidate in self._seen.items():
+            if candidate is not None:
+                yield candidate, np.frombuffer(key, dtype=np.int16).astype(int)
+
+    def _parts(self, labels: np.ndarray) -> np.ndarray:
+        """Return the connected parts, (ends,): what nothing joins is a fragment for free."""
+        starts = self._first.copy()
+        starts[1:] |= labels[1:] != labels[:-1]
+        wire = np.cumsum(starts) - 1  # of each end; gates join wires
+        parent = list(range(int(wire[-1]) + 1))
+        ends = self.graph.blocks
+        for a, b in wire[ends[labels[ends[:, 0]] == labels[ends[:, 1]]]].tolist():
+            while parent[a] != a:
+                parent[a] = a = parent[parent[a]]
+            while parent[b] != b:
+                parent[b] = b = parent[parent[b]]
+            parent[max(a, b)] = min(a, b)
+        for k, above in enumerate(parent):
+            parent[k] = parent[above]  # roots come first
+        return self._in_order(parent, wire)
+
+    def _in_order(self, parts: list[int], wire: np.ndarray) -> np.ndarray:
+        """Return parts numbered by appearance: first wires, qubit by qubit, then the others.
+
+        They are given for each wire, and the wire for each end.
+        """
+        names: dict[int, int] = {}
+        for k in [*wire[self._first].tolist(), *range(len(parts))]:
+            names.setdefault(parts[k], len(names))
+        return np.array([names[part] for part in parts], dtype=int)[wire]
+
+    def _merged(self, parts: np.ndarray, shapes: list[FragmentShape]) -> np.ndarray:
+        """Put fragments without sites together where that costs less than apart."""
+        loose = [k for k, shape in enumerate(shapes) if not shape.sites]
+        new = parts.copy()
+        host, into = shapes[loose[0]], loose[0]
+        for k in loose[1:]:
+            both = FragmentShape(
+                host.width + shapes[k].width, host.gates + shapes[k].gates, 0, 1, 1
+            )
+            if self.cost_of(both) < self.cost_of(host) + self.cost_of(shapes[k]):
+                new[parts == k] = into
+                host = both
+            else:
+                host, into = shapes[k], k
+        return self._in_order(new.tolist(), np.arange(len(new)))
+
+    def _cut(self, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the blocks and the wires that are cut."""
+        a, b = self.graph.blocks.T
+        wires = self.graph.wires
+        cut_wires = wires[parts[wires] != parts[wires + 1]]
+        return np.flatnonzero(parts[a] != parts[b]), cut_wires
+
+    def _shapes(
+        self, parts: np.ndarray, blocks: np.ndarray, wires: np.ndarray
+    ) -> list[FragmentShape]:
+        graph, size = self.graph, int(parts.max()) + 1
+        width = np.bincount(parts, self._first + graph.resets, size)
+        width += np.bincount(parts[wires + 1], minlength=size)
+        gates = np.bincount(parts, graph.riding, size)
+        whole = np.ones(len(graph.blocks), dtype=bool)
+        whole[blocks] = False
+        gates += np.bincount(parts[graph.blocks[whole, 0]], self._gates[whole], size)
+        operations: list[list[int]] = [[] for _ in range(size)]
+        ranks: list[list[int]] = [[] for _ in range(size)]
+        for block in blocks:
+            for side, end in enumerate(graph.blocks[block]):
+                for price in graph.prices[block]:
+                    operations[parts[end]].append(price.operations[side])
+                    ranks[parts[end]].append(price.rank)
+                    gates[parts[end]] += price.locals[side]
+        for wire in wires:
+            for side in (0, 1):
+                operations[parts[wire + side]].append(self._wire.operations[side])
+                ranks[parts[wire + side]].append(self._wire.rank)
+        return [
+            FragmentShape(int(w), int(g), len(ops), prod(ops), prod(some))
+            for w, g, ops, some in zip(width, gates, operations, ranks, strict=True)
+        ]
+
+    def _candidate(self, parts: np.ndarray, blocks: np.ndarray, wires: np.ndarray) -> Candidate:
+        shapes = self._shapes(parts, blocks, wires)
+        if sum(not shape.sites for shape in shapes) > 1:
+            parts = self._merged(parts, shapes)
+            shapes = self._shapes(parts, blocks, wires)
+        names = letters(int(parts.max()) + 1)
+        placement = Placement(
+            tuple(names[k] for k in parts[self._first]),
+            tuple(
+                WireCut(
+                    int(self.graph.qubit[w + 1]), int(self.graph.after[w + 1]), names[parts[w + 1]]
+                )
+                for w in wires
+            ),
+        )
+        logs = self.graph.log_overheads[blocks].sum() + len(wires) * self._wire.log_overhead
+        return Candidate(
+            placement=placement,
+            gate_cuts=int(self._gates[blocks].sum()),
+            wire_cuts=len(wires),
+            shapes=tuple(shapes),
+            overhead=exp(logs) if logs < 700 else inf,
+            cost=sum(map(self.cost_of, shapes)),
+        )
+
+
+def letters(count: int) -> tuple[str, ...]:
+    """Return names of fragments: A to Z, then F26 and on."""
+    return tuple(chr(ord("A") + k) if k < 26 else f"F{k}" for k in range(count))
+
+
+# -- the choice --------------------------------------------------------------------------
+
+
+def pareto(candidates: Sequence[Candidate], per_cuts: int) -> tuple[Candidate, ...]:
+    """Return for each number of cuts the non-dominated candidates, `per_cuts` at most.
+
+    The cheapest and the narrowest are always among them, then those of least overhead and
+    fewest variants.
+    """
+    by_cuts: dict[int, list[Candidate]] = {}
+    for candidate in candidates:
+        by_cuts.setdefault(candidate.cuts, []).append(candidate)
+    return tuple(c for cuts in sorted(by_cuts) for c in _best_of(by_cuts[cuts], per_cuts))
+
+
+def undominated(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that none other beats in all figures, the cheapest first."""
+    front: list[Candidate] = []
+    for one in sorted(candidates, key=lambda c: (c.cost, c.figures, _spelled(c))):
+        if not any(_dominates(other.figures, one.figures) for other in front):
+            front.append(one)
+    return front
+
+
+def _best_of(candidates: list[Candidate], most: int) -> list[Candidate]:
+    front = undominated(candidates)
+    kept: dict[int, Candidate] = {}
+    for figure in (3, 0, 2, 1):  # cost, width, overhead, variants
+        best = min(range(len(front)), key=lambda k: (front[k].figures[figure], k))
+        kept[best] = front[best]
+    for k, one in enumerate(front):
+        kept.setdefault(k, one)
+    return sorted(list(kept.values())[:most], key=lambda c: (c.cost, c.figures, _spelled(c)))
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether `one` is nowhere worse; ranked first, it also stands for its equals."""
+    return all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def _spelled(candidate: Candidate) -> tuple[object, ...]:
+    cuts = tuple((c.qubit, c.after, c.label) for c in candidate.placement.wire_cuts)
+    return (candidate.placement.labels, cuts)

@@ -1,0 +1,56 @@
+"""What an engine is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import TypeAlias
+
+import numpy as np
+
+from pilotcut.cutting.search.candidates import Cost, proxy_cost
+from pilotcut.cutting.search.interaction_graph import Interactions
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is allowed and what is to be small.
+
+    Parameters
+    ----------
+    max_cuts, max_width
+        Limits; at least one is given. Without `max_cuts` the least overhead is looked for.
+    cost
+        Of a fragment.
+    wire_cuts
+        Whether wires may be cut.
+    seed
+        Of all that is drawn.
+    """
+
+    max_cuts: int | None
+    max_width: int | None
+    cost: Cost = proxy_cost
+    wire_cuts: bool = True
+    seed: int = 0
+
+    def widths(self, graph: Interactions, most: int) -> list[int]:
+        """Return the widths to aim at, the widest first, `most` at most.
+
+        With a limit on cuts these are even shares of the qubits and a bit more: K cuts leave
+        K + 1 fragments at most.
+        """
+        whole = graph.num_qubits
+        limit = min(self.max_width or whole, whole)
+        if self.max_cuts is None:
+            return [limit]
+        shares = [ceil(whole / parts) for parts in range(1, self.max_cuts + 2)]
+        aims = {w for share in shares for w in (share, ceil(1.15 * share), ceil(1.4 * share))}
+        some = sorted({w for w in aims if w <= limit} | {limit}, reverse=True)
+        kept = np.unique(np.linspace(0, len(some) - 1, min(most, len(some))).round().astype(int))
+        return [some[k] for k in kept]
+
+
+#: An engine proposes labels of ends, (ends,) each; whether they fit is looked at later.
+Engine: TypeAlias = Callable[[Interactions, Goal], Iterator[np.ndarray]]

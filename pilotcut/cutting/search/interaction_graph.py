@@ -1,0 +1,285 @@
+"""What can be cut in a program, and at what price: the graph that the search partitions.
+
+Every two-qubit gate has two *ends*, and a qubit is the row of its ends in time. Gates join
+two ends, wires join the neighbours in a row; a partition of the ends cuts what lies between
+its parts. Consecutive gates on the same two qubits are one *block*: a wire cut between them
+is never better than one beside them. One-qubit gates ride with the end in front of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import log
+
+import numpy as np
+from qiskit_addon_cutting.instructions import Move
+
+from pilotcut.circuits.program import Angle, Program, Step
+from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
+from pilotcut.cutting.rotations import RZZ_FORMS
+from pilotcut.errors import CutError
+
+#: log gamma^2 of a gate that cannot be cut: more than all others together.
+UNCUTTABLE = 1e4
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one cut costs.
+
+    Parameters
+    ----------
+    log_overhead
+        log gamma^2, at the worst angle where the gate's is free.
+    operations
+        Number of distinct local operations on either side.
+    rank
+        Number of branches.
+    locals
+        Number of local gates that stay behind on either side.
+    """
+
+    log_overhead: float
+    operations: tuple[int, int]
+    rank: int
+    locals: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """The ends of a program's two-qubit gates, numbered qubit by qubit.
+
+    Parameters
+    ----------
+    num_qubits
+        How many rows there are.
+    qubit
+        Integer array (ends,): the row of each end. A qubit without two-qubit gates has one
+        end that belongs to no block.
+    after
+        Integer array (ends,): how many of the qubit's steps stand before its block.
+    riding
+        Integer array (ends,): one-qubit gates between this end and the next.
+    resets
+        Integer array (ends,): wires that resets begin between this end and the next.
+    blocks
+        Integer array (blocks, 2): the ends that each block joins.
+    prices
+        For each block, the prices of its gates.
+    steps
+        For each step of the program with two qubits, its block.
+    """
+
+    num_qubits: int
+    qubit: np.ndarray
+    after: np.ndarray
+    riding: np.ndarray
+    resets: np.ndarray
+    blocks: np.ndarray
+    prices: tuple[tuple[Price, ...], ...]
+    steps: dict[int, int]
+
+    @property
+    def num_ends(self) -> int:
+        """Number of ends."""
+        return len(self.qubit)
+
+    @cached_property
+    def wires(self) -> np.ndarray:
+        """Integer array (wires,): ends that the same qubit's next end follows."""
+        return np.flatnonzero(self.qubit[1:] == self.qubit[:-1])
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """Boolean array (ends,): whether an end is its qubit's first."""
+        return np.concatenate([[True], self.qubit[1:] != self.qubit[:-1]])
+
+    @cached_property
+    def gates(self) -> np.ndarray:
+        """Integer array (blocks,): number of gates of each block."""
+        return np.array([len(some) for some in self.prices], dtype=int)
+
+    @cached_property
+    def log_overheads(self) -> np.ndarray:
+        """Array (blocks,): log gamma^2 of cutting each block."""
+        return np.array([sum(p.log_overhead for p in some) for some in self.prices])
+
+    def sums(self, what: str) -> np.ndarray:
+        """Return what cutting leaves on each side of the blocks, (blocks, 2).
+
+        One of "wires", "sites", "locals", "variants" and "branches"; logarithms of the last two.
+        """
+        rows = [[_left_behind(p, what) for p in some] for some in self.prices]
+        return np.array([np.sum(row, axis=0) for row in rows]).reshape(-1, 2)
+
+
+def _left_behind(price: Price, what: str) -> tuple[float, float]:
+    if what == "wires":
+        return (0, 0)
+    if what == "sites":
+        return (1, 1)
+    if what == "locals":
+        return price.locals
+    if what == "branches":
+        return (log(price.rank), log(price.rank))
+    return (log(price.operations[0]), log(price.operations[1]))
+
+
+def interactions_of(program: Program) -> Interactions:
+    """Return the ends and blocks of a program.
+
+    Raises
+    ------
+    CutError
+        If the program has cut markers of its own.
+    """
+    refuse_markers(program)
+    blocks: list[list[int]] = []  # numbers of the steps of each block
+    last: dict[int, int] = {}  # the block a qubit was in last
+    rows: list[list[int]] = [[] for _ in range(program.num_qubits)]  # blocks along a qubit
+    for number, step in enumerate(program.steps):
+        if len(step.qubits) != 2:
+            continue
+        a, b = step.qubits
+        if last.get(a) == last.get(b) and a in last:
+            blocks[last[a]].append(number)
+            continue
+        for qubit in (a, b):
+            last[qubit] = len(blocks)
+            rows[qubit].append(len(blocks))
+        blocks.append([number])
+    return _numbered(program, blocks, rows)
+
+
+def refuse_markers(program: Program) -> None:
+    """Raise `CutError` if the program says itself where wires are cut."""
+    if any(step.name in ("cut_wire", "move") for step in program.steps):
+        raise CutError(
+            "the circuit carries cut markers of its own, so cuts and max_width have nothing to "
+            "choose; leave both out, or remove the markers"
+        )
+
+
+def _numbered(program: Program, blocks: list[list[int]], rows: list[list[int]]) -> Interactions:
+    ends: dict[tuple[int, int], int] = {}  # (qubit, block) -> end; -1 for a qubit without blocks
+    for qubit, row in enumerate(rows):
+        for block in row or [-1]:
+            ends[qubit, block] = len(ends)
+    steps = {number: k for k, numbers in enumerate(blocks) for number in numbers}
+    after, riding, resets = (np.zeros(len(ends), dtype=int) for _ in range(3))
+    passed: Counter[int] = Counter()
+    current = {q: ends[q, (row or [-1])[0]] for q, row in enumerate(rows)}
+    begun: set[int] = set()
+    stale: set[int] = set()  # qubits that were reset last
+    for number, step in enumerate(program.steps):
+        for qubit in step.qubits:
+            if number in steps:
+                current[qubit] = ends[qubit, steps[number]]
+                if current[qubit] not in begun:
+                    begun.add(current[qubit])
+                    after[current[qubit]] = passed[qubit]
+            if step.name == "reset":
+                resets[current[qubit]] += qubit not in stale
+                stale.add(qubit)
+            else:
+                stale.discard(qubit)
+                riding[current[qubit]] += len(step.qubits) == 1
+        passed.update(step.qubits)
+    sides = [program.steps[numbers[0]].qubits for numbers in blocks]
+    return Interactions(
+        num_qubits=program.num_qubits,
+        qubit=np.array([q for q, _ in ends], dtype=int),
+        after=after,
+        riding=riding,
+        resets=resets,
+        blocks=np.array(
+            [[ends[q, k] for q in pair] for k, pair in enumerate(sides)], dtype=int
+        ).reshape(-1, 2),
+        prices=tuple(
+            tuple(_turned(program.steps[n], sides[k]) for n in numbers)
+            for k, numbers in enumerate(blocks)
+        ),
+        steps=steps,
+    )
+
+
+# -- prices ----------------------------------------------------------------------------
+
+
+def _turned(step: Step, sides: tuple[int, ...]) -> Price:
+    """Return a step's price with the sides in the order of `sides`."""
+    price = price_of(step)
+    if step.qubits == sides:
+        return price
+    (a, b), (c, d) = price.operations, price.locals
+    return Price(price.log_overhead, (b, a), price.rank, (d, c))
+
+
+def price_of(step: Step) -> Price:
+    """Return what it costs to cut a two-qubit step."""
+    if any(isinstance(p, Angle) for p in step.params):
+        return _free_price(step.name)
+    if any(not isinstance(p, (int, float)) for p in step.params):
+        return _price_or_none(step)
+    return _fixed_price(_Keyed(step))
+
+
+def wire_price() -> Price:
+    """Return what it costs to cut a wire (arXiv:1904.00102)."""
+    return _price(_wire_basis())
+
+
+@lru_cache(maxsize=1)
+def _wire_basis() -> CutBasis:
+    return basis_of_gate(Move())
+
+
+@lru_cache(maxsize=64)
+def _free_price(name: str) -> Price:
+    if name not in RZZ_FORMS:
+        return Price(UNCUTTABLE, (1, 1), 1)
+    _, frames, rotations = RZZ_FORMS[name]
+    left = [len(frames[s][0]) + len(frames[s][1]) for s in (0, 1)]
+    for side, _, _ in rotations:
+        left[side] += 1
+    return _price(basis_of_rzz(), (left[0], left[1]))
+
+
+class _Keyed:
+    """A step that is equal to others of the same gate and angles, on whatever qubits."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self._key = (step.name, step.params)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keyed) and self._key == other._key
+
+
+@lru_cache(maxsize=4096)
+def _fixed_price(keyed: _Keyed) -> Price:
+    step = keyed.step
+    if step.name in RZZ_FORMS and len(step.params) == 1:
+        (angle,) = step.params
+        assert isinstance(angle, (int, float))
+        sine = abs(np.sin(RZZ_FORMS[step.name][0] * angle))
+        if sine > 1e-6:  # gamma = 1 + 2 |sin x| (arXiv:1909.07534); else fewer operations
+            return Price(2 * log(1 + 2 * sine), (5, 5), 2)
+    return _price_or_none(step)
+
+
+def _price_or_none(step: Step) -> Price:
+    try:
+        return _price(basis_of_gate(step.gate_with(step.params)))
+    except CutError:
+        return Price(UNCUTTABLE, (1, 1), 1)
+
+
+def _price(basis: CutBasis, left: tuple[int, int] = (0, 0)) -> Price:
+    operations = (len(basis.operations[0]), len(basis.operations[1]))
+    return Price(max(0.0, log(basis.overhead)), operations, basis.branches.rank, left)

@@ -1,0 +1,168 @@
+"""Where to cut: the best plans for each number of cuts and fragment width.
+
+Several engines propose partitions of a circuit's gates and wires (`pilotcut.cutting.search`);
+`search` weighs what they propose by overhead, width, variants and a cost that the caller
+may predict. Budgets are numbers of moves and never clocks, so a seed decides all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pilotcut.circuits.program import Program
+from pilotcut.cutting.placement import Placement, WireCut
+from pilotcut.cutting.search.addon import addon
+from pilotcut.cutting.search.balanced import choose_labels
+from pilotcut.cutting.search.candidates import (
+    Candidate,
+    Cost,
+    Evaluator,
+    FragmentShape,
+    pareto,
+    proxy_cost,
+    undominated,
+)
+from pilotcut.cutting.search.contiguous import contiguous
+from pilotcut.cutting.search.cp_sat import cp_sat
+from pilotcut.cutting.search.exact import MOST_QUBITS, exact
+from pilotcut.cutting.search.goal import Engine, Goal
+from pilotcut.cutting.search.hypergraph import hypergraph
+from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of
+from pilotcut.cutting.search.polishing import polish
+from pilotcut.cutting.search.refinement import refined
+from pilotcut.errors import CutError
+from pilotcut.options import check_seed
+
+__all__ = [
+    "Candidate",
+    "Cost",
+    "FragmentShape",
+    "Placement",
+    "WireCut",
+    "choose_labels",
+    "proxy_cost",
+    "search",
+]
+
+
+def search(
+    program: Program,
+    *,
+    max_cuts: int | None = None,
+    max_width: int | None = None,
+    cost: Callable[[FragmentShape], float] | None = None,
+    wire_cuts: bool = True,
+    engine: str = "auto",
+    seed: int = 0,
+    per_cuts: int = 4,
+) -> tuple[Candidate, ...]:
+    """Return the best ways to cut a program, fewest cuts first and then the cheapest.
+
+    Parameters
+    ----------
+    program
+        From `pilotcut.circuits.program.read_circuit`.
+    max_cuts
+        The most cuts. None looks for the least sampling overhead within `max_width`.
+    max_width
+        The most wires of a fragment; None for any.
+    cost
+        Predicted cost of a fragment, additive over fragments; None takes
+        variants x gates x 2^width.
+    wire_cuts
+        Whether wires may be cut beside gates.
+    engine
+        "auto", or one of `ENGINES` alone.
+    seed
+        Of all that is drawn; the same seed gives the same candidates.
+    per_cuts
+        The most candidates of one number of cuts.
+
+    Returns
+    -------
+    tuple[Candidate, ...]
+        For each number of cuts those that none other beats in (max width, variants, overhead,
+        cost), `per_cuts` at most; the cheapest and the narrowest are always among them. Without
+        `max_cuts`, those that none beats whatever the number of cuts; the one of least
+        `overhead` answers the question. The circuit without cuts is there if it is narrow
+        enough, in as many fragments as it has parts that no gate joins.
+
+    Raises
+    ------
+    CutError
+        If the circuit has cut markers of its own, or no plan is narrow enough.
+
+    Examples
+    --------
+    >>> from qiskit.circuit import QuantumCircuit
+    >>> from pilotcut.circuits.program import read_circuit
+    >>> circuit = QuantumCircuit(4)
+    >>> for q in range(3): _ = circuit.cx(q, q + 1)
+    >>> [(c.cuts, c.max_width) for c in search(read_circuit(circuit)[0], max_cuts=1)]
+    [(0, 4), (1, 2)]
+    """
+    goal = _goal(max_cuts, max_width, cost, wire_cuts, seed)
+    graph = interactions_of(program)
+    evaluator = Evaluator(graph, goal.cost)
+    evaluator.add(_proposals(engine, graph, goal))
+    if engine == "auto" and max_cuts is not None:
+        polish(evaluator, goal)
+    found = [candidate for candidate, _ in evaluator.partitions()]
+    narrow = [c for c in found if max_width is None or c.max_width <= max_width]
+    fitting = [c for c in narrow if max_cuts is None or c.cuts <= max_cuts]
+    if not fitting:
+        raise CutError(_nothing_fits(found, goal))
+    return pareto(undominated(fitting) if max_cuts is None else fitting, per_cuts)
+
+
+def _goal(
+    max_cuts: int | None,
+    max_width: int | None,
+    cost: Callable[[FragmentShape], float] | None,
+    wire_cuts: bool,
+    seed: int,
+) -> Goal:
+    for name, value, least in (("max_cuts", max_cuts, 0), ("max_width", max_width, 1)):
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise CutError(f"{name} is {value!r}, expected a whole number from {least}")
+    if max_cuts is None and max_width is None:
+        raise CutError("max_cuts and max_width are both None, expected one of them; give a limit")
+    check_seed(seed)
+    return Goal(max_cuts, max_width, cost or proxy_cost, wire_cuts, seed)
+
+
+def _nothing_fits(found: list[Candidate], goal: Goal) -> str:
+    narrowest = min(found, key=lambda c: (c.max_width, c.cuts))
+    within = "" if goal.max_cuts is None else f" and max_cuts {goal.max_cuts}"
+    return (
+        f"max_width is {goal.max_width}{within}, expected limits that a plan can keep: the "
+        f"narrowest found has {narrowest.cuts} cuts and fragments of {narrowest.max_width}; "
+        f"allow more of either"
+    )
+
+
+#: Engines by name, each on its own.
+ENGINES: dict[str, Engine] = {
+    "addon": addon,
+    "exact": exact,
+    "contiguous": contiguous,
+    "hypergraph": hypergraph,
+    "cp-sat": cp_sat,
+}
+
+
+def _proposals(engine: str, graph: Interactions, goal: Goal) -> list[np.ndarray]:
+    found = [np.zeros(graph.num_ends, dtype=int)]
+    if engine == "auto":
+        found += exact(graph, goal)
+        found += contiguous(graph, goal)
+        if graph.num_qubits > MOST_QUBITS:
+            found += hypergraph(graph, goal)
+        return [*found, *refined(graph, goal, found)]
+    if engine not in ENGINES:
+        known = ", ".join(["auto", *ENGINES])
+        raise CutError(f"engine is '{engine}', expected one of {known}; leave it out for 'auto'")
+    found += ENGINES[engine](graph, goal)
+    return [*found, *refined(graph, goal, found)] if engine == "hypergraph" else found

@@ -1,0 +1,184 @@
+"""The stages of a query: seeds of their own for every batch, and a record of where time went."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import perf_counter, time
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pilotcut.cutting.plan import CutPlan
+from pilotcut.execution.streaming import Spent
+from pilotcut.io.amounts import in_json
+from pilotcut.io.jsonl import STAGES, JsonLines
+from pilotcut.options import check_seed
+
+Measured = TypeVar("Measured")
+Result = TypeVar("Result")
+
+
+class Stages:
+    """Runs batches one stage after the other, records them, and keeps the totals.
+
+    Parameters
+    ----------
+    trace
+        Where records go.
+    seed
+        Every batch draws from a stream of its own that derives from it; None for any.
+
+    Attributes
+    ----------
+    queries, subexperiments
+        Parameter sets and circuits so far.
+    seconds
+        Wall time so far by stage.
+    """
+
+    def __init__(self, trace: JsonLines, seed: int | None) -> None:
+        self.trace = trace
+        self.queries = 0
+        self.subexperiments = 0
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        if seed is not None:
+            check_seed(seed)
+        self._seed = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
+        self._batches = 0
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            state = self.__dict__ | {"seconds": dict(self.seconds)}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def attach(self, trace: JsonLines) -> None:
+        """Write to `trace` from now on, first what was recorded so far."""
+        for record in self.trace.records:
+            trace.write(record)
+        self.trace = trace
+
+    def next_stream(self) -> np.random.SeedSequence:
+        """Return a stream of random numbers that nothing else draws from."""
+        with self._lock:
+            batch = self._batches
+            self._batches += 1
+        return np.random.SeedSequence(self._seed, spawn_key=(batch,))
+
+    def compiled(self, plan: CutPlan, seconds: float) -> None:
+        """Record that a plan was compiled."""
+        self.seconds["partition"] += seconds
+        self.trace.write(
+            {
+                "kind": "compile",
+                "time": time() - seconds,
+                "plan": plan.fingerprint,
+                "labels": "".join(plan.labels),
+                "cuts": plan.num_cuts,
+                "widths": plan.widths,
+                "variants": in_json(plan.num_variants),
+                "terms": len(plan.terms),
+                "sampling_overhead": in_json(plan.sampling_overhead),
+                "partition_s": seconds,
+                **({"notes": list(plan.program.notes)} if plan.program.notes else {}),
+            }
+        )
+
+    def run(
+        self,
+        plan: CutPlan,
+        execute: Callable[[np.random.SeedSequence], tuple[Measured, Spent]],
+        reconstruct: Callable[[Measured], Result],
+        about: dict[str, Any],
+    ) -> Result:
+        """Execute one batch, reconstruct, and record where the time went.
+
+        Parameters
+        ----------
+        plan
+            Named in the record.
+        execute
+            Runs the batch with a stream that is the batch's own.
+        reconstruct
+            Turns what was measured into the result.
+        about
+            Queries, subexperiments, and what else is to be recorded.
+        """
+        began, started = time(), perf_counter()
+        stream = self.next_stream()
+        measured, spent = execute(stream)
+        executed = perf_counter()
+        result = reconstruct(measured)
+        ended = perf_counter()
+        (batch,) = stream.spawn_key
+        about = {"batch": batch, "time": began} | about
+        self._record(plan, about, spent, ended - executed, ended - started)
+        return result
+
+    def _record(
+        self, plan: CutPlan, about: dict[str, Any], spent: Spent, contract_s: float, wall_s: float
+    ) -> None:
+        """Write one record and add to the totals.
+
+        Turning counts into expectations happens on the workers, but it is reconstruction:
+        its share of their time is moved from the execute to the reconstruct stage. Of what
+        happens here, `hidden_s` passed while workers ran other bundles; for the rest,
+        `waits_s`, the query had to wait.
+        """
+        busy = spent.run_s + spent.reduce_s
+        reduce_s = spent.execute_s * spent.reduce_s / busy if busy else 0.0
+        seconds = {
+            "partition": 0.0,
+            "generate": spent.generate_s,
+            "execute": spent.execute_s - reduce_s,
+            "reconstruct": contract_s + reduce_s + spent.fill_s + spent.stream_s,
+        }
+        with self._lock:
+            for stage in STAGES:
+                self.seconds[stage] += seconds[stage]
+            self.queries += about["queries"]
+            self.subexperiments += about["subexperiments"]
+        devices = {"devices": spent.devices} if spent.devices else {}
+        moved = {"moved": spent.moved} if spent.moved else {}
+        self.trace.write(
+            {
+                "kind": "query_batch",
+                **about,
+                **devices,
+                **moved,
+                "plan": plan.fingerprint,
+                "labels": "".join(plan.labels),
+                "cuts": plan.num_cuts,
+                "bundles": spent.bundles,
+                "seed": [self._seed, about["batch"]],
+                "stage_seconds": seconds,
+                "hidden_s": spent.hidden_s,
+                "waits_s": contract_s + spent.fill_s + spent.stream_s - spent.hidden_s,
+                "wall_s": wall_s,
+                "worker_s": busy,
+            }
+        )
+
+    # -- checkpoints ---------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to draw the same numbers, and the totals so far."""
+        return {
+            "seed": self._seed,
+            "batches": self._batches,
+            "queries": self.queries,
+            "subexperiments": self.subexperiments,
+            "seconds": dict(self.seconds),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        self._seed, self._batches = state["seed"], state["batches"]
+        self.queries, self.subexperiments = state["queries"], state["subexperiments"]
+        self.seconds.update(state["seconds"])

@@ -1,0 +1,164 @@
+"""The devices of pilots that circuits run on, and the parts of a batch bound to them.
+
+Knows descriptions and what fragments become on a device; refuses to know why a batch is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pilotcut import backends
+from pilotcut.backends.base import Fit
+from pilotcut.cutting.fragment import Fragment
+from pilotcut.errors import UserError
+from pilotcut.execution.batching import Request, split
+from pilotcut.execution.device_assignment import Binding, Part, bind
+from pilotcut.options import ERROR_TOLERANCE
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.description.qpu import QpuDescription
+from pilotcut.pilots.pilot import PilotState
+from pilotcut.tasks import TaskManager
+
+#: Circuits of one task on a device: Aer takes some 5 ms for each, noise included.
+DEVICE_CIRCUITS = 16
+
+
+def mode_of(backend: str) -> str:
+    """Return the mode that circuits with shots are run in by a backend of that name."""
+    return "sampled" if backend == "sampled" else "counts"
+
+
+@dataclass(frozen=True)
+class DevicePilot:
+    """A pilot that has a device, or plays one."""
+
+    name: str
+    qpu: QpuDescription
+
+    def fit(self, fragment: Fragment) -> Fit:
+        """Return how well a fragment does there."""
+        return backends.compiler(self.name, self.qpu).fit(fragment)
+
+    @property
+    def key(self) -> str:
+        """What decides its results."""
+        return self.qpu.model_dump_json(exclude={"offline"})
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Where a batch may run.
+
+    Parameters
+    ----------
+    devices
+        Pilots with a device each; () if circuits run without noise.
+    ideal
+        Names of the pilots that a batch without noise may run on, None for any.
+    """
+
+    devices: tuple[DevicePilot, ...] = ()
+    ideal: tuple[str, ...] | None = None
+
+    def without(self, gone: Collection[str]) -> Fleet:
+        """Return the fleet without some of its devices."""
+        return Fleet(tuple(one for one in self.devices if one.name not in gone), self.ideal)
+
+
+def fleet_of(tasks: TaskManager | None, mode: str) -> Fleet:
+    """Return where a batch may run, on the pilots that have not ended.
+
+    Raises
+    ------
+    UserError
+        As `fleet_among`.
+    """
+    if tasks is None:
+        return Fleet()
+    ended = (PilotState.DRAINING, PilotState.DONE, PilotState.FAILED, PilotState.CANCELED)
+    pilots = tasks.pilots.pilots
+    alive = [pilot.description for pilot in pilots if pilot.state not in ended]
+    # Where all have ended, whoever submits is told so, pilot by pilot.
+    return fleet_among(alive or [pilot.description for pilot in pilots], mode)
+
+
+def fleet_among(pilots: Iterable[PilotDescription], mode: str) -> Fleet:
+    """Return where circuits of a mode ("counts", "sampled", "exact") may run.
+
+    Raises
+    ------
+    UserError
+        In counts mode if some pilots have a qpu and some have not: their errors do not compare.
+        In the others, which simulate no noise, if all have one.
+    """
+    taking = [pilot for pilot in pilots if pilot.ranks == 1]
+    devices = [DevicePilot(p.name, p.backend.qpu) for p in taking if p.backend.qpu is not None]
+    ideal = tuple(pilot.name for pilot in taking if pilot.backend.qpu is None)
+    if not devices:
+        return Fleet()
+    if mode != "counts":
+        if ideal:
+            return Fleet(ideal=ideal)
+        raise UserError(
+            f"mode is {mode}, which simulates no noise, and {_all(devices)} backend.qpu; expected "
+            f"mode counts, or a pilot without backend.qpu"
+        )
+    if ideal:
+        raise UserError(
+            f"mode is counts, and pilot '{devices[0].name}' has a backend.qpu while pilot "
+            f"'{ideal[0]}' has none; expected one for all pilots that take circuits, or for none: "
+            f"leave one kind out"
+        )
+    return Fleet(tuple(devices))
+
+
+def _all(devices: Sequence[DevicePilot]) -> str:
+    if len(devices) == 1:
+        return f"the only pilot, '{devices[0].name}', has a"
+    return f"all {len(devices)} pilots ('{devices[0].name}', ...) have a"
+
+
+def parts_of(requests: Sequence[Request], most_circuits: int = DEVICE_CIRCUITS) -> list[Part]:
+    """Return the parts of requests that devices run one by one."""
+    parts = []
+    for number, request in enumerate(requests):
+        for bundle in split(number, request, most_circuits):
+            circuits, shots = bundle.size(request)
+            parts.append(Part(number, bundle.number, circuits, shots))
+    return parts
+
+
+def fits_of(fragment: Fragment, devices: Iterable[DevicePilot]) -> Mapping[str, Fit]:
+    """Return how well a fragment does on each device, by name of the pilot."""
+    return {device.name: device.fit(fragment) for device in devices}
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A batch on devices: what is bound where, and the devices by name."""
+
+    binding: Binding
+    devices: Mapping[str, DevicePilot]
+
+    @classmethod
+    def of(
+        cls, requests: Sequence[Request], fleet: Fleet, tolerance: float = ERROR_TOLERANCE
+    ) -> Assignment | None:
+        """Return where all parts of requests run; None without devices."""
+        if not fleet.devices:
+            return None
+        return cls.bound(requests, parts_of(requests), fleet, tolerance)
+
+    @classmethod
+    def bound(
+        cls, requests: Sequence[Request], parts: Sequence[Part], fleet: Fleet, tolerance: float
+    ) -> Assignment:
+        """Return where some parts of requests run; see `device_assignment.bind`."""
+        fits = [fits_of(request.fragment, fleet.devices) for request in requests]
+        found = bind(parts, [r.fragment.label for r in requests], fits, tolerance)
+        return cls(found, {device.name: device for device in fleet.devices})
+
+    def device(self, request: int, number: int) -> DevicePilot:
+        """Return the device of a part."""
+        return self.devices[self.binding.pilots[request, number]]

@@ -1,0 +1,140 @@
+"""A compiled plan, and what is known of a batch once its circuits have run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.plan import CutPlan
+from pilotcut.reconstruction.contraction import Contraction, sensitivities, standard_errors
+from pilotcut.reconstruction.term_sampling import TermSample
+
+if TYPE_CHECKING:
+    from pilotcut.backends.statevector import Linearised
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A plan with the way of putting it together: all of its terms, or a sample of them."""
+
+    plan: CutPlan
+    contraction: Contraction | TermSample
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        return self  # nothing in it ever changes, and it is large
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything known about a batch after its circuits have run.
+
+    Parameters
+    ----------
+    compiled
+        What was run.
+    values
+        (rows, terms).
+    tensors
+        One for each fragment.
+    operands, environments
+        For each fragment (rows, terms, *variants), then for each bond (rows, terms, d0, d1);
+        a sample of terms has none for bonds.
+    shots
+        Of every subexperiment, where they are one number.
+    kept
+        In exact mode, where asked for and possible, the fragments' tensors with what their
+        derivatives need.
+    """
+
+    compiled: Compiled
+    values: np.ndarray
+    tensors: Sequence[FragmentTensor]
+    operands: Sequence[np.ndarray]
+    environments: Sequence[np.ndarray]
+    shots: int = 0
+    kept: Sequence[Linearised] = field(default=())
+
+    @property
+    def parts(self) -> list[tuple[slice, Evaluation]]:
+        """Rows that were run alike, with their evaluation: all of them."""
+        return [(slice(None), self)]
+
+    def sensitivities(self, coefficients: np.ndarray) -> list[np.ndarray]:
+        """Return for each fragment d observables / d tensor, (rows, observables, sub, variants).
+
+        `coefficients` are (observables, terms), or (rows, observables, terms).
+        """
+        index = self.compiled.plan.term_index
+        return [
+            sensitivities(index[:, f], self.environments[f], coefficients)
+            for f in range(len(self.tensors))
+        ]
+
+    def errors(self, coefficients: np.ndarray) -> np.ndarray:
+        """Return standard errors (rows, observables) for coefficients (observables, terms)."""
+        if not any(tensor.covariances for tensor in self.tensors):  # exact: no shots
+            return np.zeros((len(self.values), len(coefficients)))
+        groups = [fragment.groups for fragment in self.compiled.plan.fragments]
+        errors = standard_errors(groups, self.tensors, self.sensitivities(coefficients))
+        contraction = self.compiled.contraction
+        if isinstance(contraction, TermSample):
+            errors = np.hypot(errors, np.sqrt(contraction.variances(self.operands, coefficients)))
+        return errors
+
+
+@dataclass(frozen=True)
+class RowEvaluations:
+    """Evaluations of single rows, each with terms of its own."""
+
+    rows: Sequence[Evaluation]
+
+    @property
+    def parts(self) -> list[tuple[slice, Evaluation]]:
+        """Rows that were run alike, with their evaluation: one by one."""
+        return [(slice(k, k + 1), row) for k, row in enumerate(self.rows)]
+
+    @property
+    def values(self) -> np.ndarray:
+        """(rows, terms)."""
+        return np.concatenate([row.values for row in self.rows])
+
+    def errors(self, coefficients: np.ndarray) -> np.ndarray:
+        """Return standard errors; see `Evaluation.errors`."""
+        return np.concatenate([row.errors(coefficients) for row in self.rows])
+
+
+@dataclass
+class Contracting:
+    """A batch being reconstructed, some rows after the others, in any order.
+
+    Parameters
+    ----------
+    compiled
+        How.
+    matrices
+        The bond matrices, each (rows, d0, d1), or (1, d0, d1) where they are all the same.
+    """
+
+    compiled: Compiled
+    matrices: Sequence[np.ndarray]
+    _parts: dict[int, tuple[np.ndarray, list[np.ndarray]]] = field(default_factory=dict)
+
+    def add(self, rows: slice, tensors: Sequence[FragmentTensor]) -> None:
+        """Contract some rows of the tensors of the whole batch."""
+        some = [FragmentTensor(tensor.values[rows], ()) for tensor in tensors]
+        bonds = [m if len(m) == 1 else m[rows] for m in self.matrices]
+        contraction = self.compiled.contraction
+        operands = contraction.operands(some, bonds)
+        self._parts[rows.start] = contraction.values_and_environments(operands)
+
+    def evaluation(self, tensors: Sequence[FragmentTensor]) -> Evaluation:
+        """Return what is known once all rows were added."""
+        operands = self.compiled.contraction.operands(tensors, self.matrices)
+        parts = [self._parts[first] for first in sorted(self._parts)]
+        values = np.concatenate([values for values, _ in parts])
+        environments = [np.concatenate(some) for some in zip(*(e for _, e in parts), strict=True)]
+        return Evaluation(self.compiled, values.real, tensors, operands, environments)

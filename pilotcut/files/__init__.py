@@ -1,1 +1,0 @@
-"""Reading files of circuits: OpenQASM 2, OpenQASM 3 and QPY; see `pilotcut.circuit_files`."""

@@ -1,0 +1,167 @@
+"""What a device does for a fleet: values and gradients of the model's loss, as tasks.
+
+A `Job` says which model runs on which device, and how; it is small and travels with every task,
+and what is compiled for it stays in the process that runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from pilotcut.backends.noise_model import Device, device_of
+from pilotcut.fleet.device_features import behaviour, success
+from pilotcut.fleet.engines import CountedCircuits, DrawnFromLaw, Engine, Shots
+from pilotcut.fleet.models import model
+from pilotcut.fleet.noisy_expectations import Law
+from pilotcut.fleet.shifts import Shifts
+from pilotcut.fleet.transpile import Compilation, compile_on
+from pilotcut.pilots.description.qpu import QpuDescription
+from pilotcut.training.model import Model
+
+#: What an expectation may be beyond 1 by rounding.
+_ROUNDING = 1e-9
+
+
+class GarbageError(ValueError):
+    """A device has returned what no device that works would."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model on a device.
+
+    Parameters
+    ----------
+    device, qpu
+        The device, and its name for messages.
+    model, qubits
+        Name of the model, see `pilotcut.fleet.models`, and its number of qubits.
+    engine
+        ``"law"`` draws shots from the exact law of the noisy device, fast and for simulated
+        devices alone; ``"counts"`` runs the circuits.
+    """
+
+    device: str
+    qpu: QpuDescription
+    model: str
+    qubits: int
+    engine: str = "law"
+
+    @property
+    def prepared(self) -> Prepared:
+        """What is compiled for it, once a process."""
+        return _prepared(self)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A device's estimate of the loss on some samples, and of its gradient.
+
+    Parameters
+    ----------
+    loss
+        Mean over the samples of ((f − y) / 2)², f the expectation and y the label, -1 or +1.
+    gradient
+        d loss / d weights, (weights,).
+    values
+        The expectations at the weights, (samples,).
+    """
+
+    loss: float
+    gradient: np.ndarray
+    values: np.ndarray
+
+
+class Prepared:
+    """A model compiled for a device, with what runs it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.model: Model = model(job.model, job.qubits)
+        self.device: Device = device_of(job.device, job.qpu)
+        self.compilation: Compilation = compile_on(self.model.circuit, self.device.target)
+        self.shifts = Shifts.of(self.model)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What runs the circuits."""
+        if self.job.engine == "law":
+            return DrawnFromLaw(Law(self.model, self.compilation, self.device))
+        return CountedCircuits(self.model, self.compilation, self.device)
+
+    @cached_property
+    def vector(self) -> np.ndarray:
+        """The behavioural vector, (2·gates,)."""
+        return behaviour(self.compilation, self.device.target).vector
+
+    @cached_property
+    def success(self) -> float:
+        """The probability that a run of the circuit has no error."""
+        return success(self.compilation, self.device.target)
+
+    @cached_property
+    def shot_s(self) -> float:
+        """Seconds of one shot on the device."""
+        return self.device.shot_s(self.compilation.circuit)
+
+
+@lru_cache(maxsize=256)
+def _prepared(job: Job) -> Prepared:
+    return Prepared(job)
+
+
+def mean_loss(values: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean of ((f − y) / 2)², in [0, 1]."""
+    return float(np.mean((values - labels) ** 2) / 4.0)
+
+
+def gradient(
+    job: Job, weights: np.ndarray, samples: np.ndarray, labels: np.ndarray, shots: int, seed: int
+) -> Gradient:
+    """Return a device's estimate of the loss and its gradient, by parameter shifts.
+
+    Parameters
+    ----------
+    job
+        The model and the device.
+    weights
+        (weights,), in radians.
+    samples, labels
+        (samples, qubits) in radians, (samples,) of -1 and +1.
+    shots
+        Of every circuit; 0 with engine ``law`` for none, exact.
+    seed
+        The same seed gives the same numbers.
+
+    Raises
+    ------
+    GarbageError
+        If what the device returns cannot be expectations.
+    """
+    prepared = job.prepared
+    found = prepared.engine.shifted(weights, samples, shots, seed)
+    estimates = _checked(found, (prepared.shifts.circuits, len(samples)))
+    values = estimates[0]
+    slopes = prepared.shifts.coefficients.T @ estimates
+    return Gradient(
+        mean_loss(values, labels), slopes @ (values - labels) / (2 * len(labels)), values
+    )
+
+
+def values(
+    job: Job, weights: np.ndarray, samples: np.ndarray, shots: Shots, seed: int
+) -> np.ndarray:
+    """Return a device's estimates of the samples' expectations, (samples,); see `gradient`."""
+    return _checked(job.prepared.engine.values(weights, samples, shots, seed), (len(samples),))
+
+
+def _checked(found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return what a device has found if it can be expectations."""
+    if np.shape(found) != shape:
+        raise GarbageError(f"its expectations have shape {np.shape(found)}, expected {shape}")
+    if not (np.abs(found) <= 1.0 + _ROUNDING).all():  # nor is NaN
+        raise GarbageError("its expectations are not between -1 and 1")
+    return found

@@ -1,0 +1,122 @@
+"""Recommendations for an estimator: pilots that were never measured are measured first."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from errno import EACCES
+from pathlib import Path
+from typing import Any
+
+from pilotcut.errors import UserError
+from pilotcut.perfmodel.calibrate import BUDGET_S, calibrate, calibrate_through
+from pilotcut.perfmodel.calibration import Calibration, key_of, merged, path_of, save
+from pilotcut.perfmodel.forecast import PilotView
+from pilotcut.perfmodel.known import (
+    Pilots,
+    Views,
+    descriptions_of,
+    devices_in,
+    taking_part,
+    views_of,
+)
+from pilotcut.perfmodel.recommend import Options
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.tasks import TaskManager
+
+_log = logging.getLogger(__name__)
+
+
+def options_of(asked: Mapping[str, Any]) -> Options:
+    """Return checked options by name.
+
+    Raises
+    ------
+    UserError
+        For a name that is none, and options that make no sense.
+    """
+    unknown = sorted(set(asked) - set(Options.__dataclass_fields__))
+    if unknown:
+        names = ", ".join([*Options.__dataclass_fields__, "pilots"])
+        raise UserError(f"auto has '{unknown[0]}', expected some of {names}")
+    options = Options(**asked)
+    options.check()
+    return options
+
+
+def known_pilots(tasks: TaskManager | None, pilots: Pilots, mode: str) -> Views:
+    """Return the pilots of `tasks`, or where these are yet to come those that are described.
+
+    Pilots that have no calibration for the mode, or a stale one, are measured first.
+    """
+    described = taking_part(descriptions_of(tasks.pilots if tasks is not None else pilots), mode)
+    if devices := devices_in(described):
+        return views_of(devices, mode)
+    kinds = {key_of(pilot): pilot for pilot in described}
+    slots = sum(pilot.slots for pilot in described if pilot is not None)
+    alike = tasks is not None and len(kinds) == 1 and tasks.slots == slots
+    for pilot in kinds.values():
+        if not _is_known(pilot, mode):
+            measure(pilot, tasks if alike else None, [mode])
+    return [_view_of(pilot, mode) for pilot in described]
+
+
+def _view_of(pilot: PilotDescription | None, mode: str) -> PilotView:
+    (view,) = views_of(None if pilot is None else [pilot], mode)
+    assert isinstance(view, PilotView)
+    return view
+
+
+def _is_known(pilot: PilotDescription | None, mode: str) -> bool:
+    try:
+        _view_of(pilot, mode).calibration.costs(mode)
+    except UserError as error:
+        _log.warning("%s: measuring it now, for about %.0f s", error, BUDGET_S[mode])
+        return False
+    return True
+
+
+def measure(
+    pilot: PilotDescription | None,
+    tasks: TaskManager | None,
+    modes: Sequence[str],
+    budget_s: Mapping[str, float] = BUDGET_S,
+) -> Calibration:
+    """Measure a kind of pilot and keep the result, beside the modes that were known already.
+
+    Parameters
+    ----------
+    pilot
+        Its description; None is this process.
+    tasks
+        Of pilots of this kind that are running; None starts one.
+    modes, budget_s
+        As in `pilotcut.perfmodel.calibrate.calibrate`.
+
+    Raises
+    ------
+    UserError
+        If the result could not be kept, before anything is measured.
+    """
+    path = path_of(pilot)
+    _check_place(path.parent)
+    if tasks is None:
+        made = calibrate(pilot, modes, budget_s)
+    else:
+        made = calibrate_through(tasks, pilot, modes, budget_s)
+    made = merged(path, made)
+    save(made, path)
+    return made
+
+
+def _check_place(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, "Permission denied")
+    except OSError as error:
+        raise UserError(
+            f"calibrations cannot be kept in {place} ({error.strerror}), expected a directory that "
+            f"can be written; set PILOTCUT_CACHE_DIR to one"
+        ) from None

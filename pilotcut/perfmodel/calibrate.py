@@ -1,0 +1,312 @@
+"""Measuring a pilot: calls on one slot, batches on all of them, within a minute.
+
+The same circuits, bundles and contractions as in a real query, of the three families of
+`pilotcut.perfmodel.samples`. What is measured goes into a `Calibration`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+from qiskit.circuit import QuantumCircuit
+
+from pilotcut.circuits.program import read_circuit
+from pilotcut.cutting.fragment import Fragment
+from pilotcut.cutting.plan import CutPlan, check_size, compile_plan
+from pilotcut.errors import CutError, UserError
+from pilotcut.execution.batching import Request, exact_row_s, predicted_s
+from pilotcut.execution.executor import Executor
+from pilotcut.execution.pubs import batches_of, coerce_pubs
+from pilotcut.execution.results import Compiled, Contracting
+from pilotcut.execution.work_units import Call, CircuitCall, circuit_calls, exact_calls
+from pilotcut.perfmodel import resources
+from pilotcut.perfmodel.calibration import (
+    BatchObservation,
+    Calibration,
+    CallObservation,
+    ModeObservations,
+    key_of,
+    now,
+    observation,
+    versions,
+)
+from pilotcut.perfmodel.samples import FAMILIES
+from pilotcut.perfmodel.workload import BranchCounter, CircuitCounter, DrawCounter, work_of
+from pilotcut.pilots import PilotManager
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.reconstruction.contraction import Contraction
+from pilotcut.tasks import TaskManager
+
+#: Modes that are measured unless others are asked for.
+MODES = ("counts", "exact", "sampled")
+
+#: Seconds for each mode, calls and batches together; what is left of a minute starts the pilot.
+BUDGET_S = {"counts": 30.0, "exact": 14.0, "sampled": 10.0}
+
+#: The calls' share of the time; batches have the rest.
+CALLS = 0.5
+
+#: Calls and batches that are guessed to take longer are left out: many small ones say more.
+LONGEST_S = 0.8
+
+#: (qubits, cuts) that each family is measured with, so that a short time sees all sizes.
+SIZES = {
+    "counts": [
+        (4, 2), (16, 0), (8, 1), (12, 2), (19, 0), (6, 3), (10, 0), (18, 2), (4, 0), (14, 0),
+        (18, 0), (8, 2), (20, 4), (12, 0), (8, 3), (6, 0), (17, 0), (16, 2), (10, 4), (15, 0),
+        (20, 2), (13, 2), (20, 0), (13, 0), (24, 2), (6, 2), (9, 2), (11, 0), (22, 2), (12, 4),
+    ],
+    "exact": [
+        (4, 2), (16, 0), (10, 2), (7, 2), (20, 0), (5, 0), (14, 4), (12, 0), (11, 2),
+        (18, 0), (20, 2), (8, 2), (24, 4), (10, 0), (16, 2), (28, 2), (19, 0), (30, 2), (8, 0),
+        (12, 1), (17, 0), (32, 2), (18, 4), (13, 0), (15, 2), (22, 2),
+        (11, 0), (20, 4), (9, 0), (26, 3), (34, 2),
+    ],
+}  # fmt: skip
+SIZES["sampled"] = [size for size in SIZES["exact"] if size[1] > 0 or size[0] <= 18]
+
+#: Parameter sets of a batch.
+ROWS = {"counts": (1, 4, 16), "exact": (16, 1, 64), "sampled": (16, 1, 64)}
+
+SHOTS = 1024
+
+
+@dataclass
+class _Clock:
+    """Seconds that are left."""
+
+    seconds: float
+    started: float = field(default_factory=perf_counter)
+
+    @property
+    def is_over(self) -> bool:
+        return perf_counter() - self.started > self.seconds
+
+
+def calibrate(
+    pilot: PilotDescription | None = None,
+    modes: Sequence[str] = MODES,
+    budget_s: Mapping[str, float] = BUDGET_S,
+) -> Calibration:
+    """Return what one pilot takes, measured on it.
+
+    Parameters
+    ----------
+    pilot
+        Its description; it is started, alone, and ended again. None measures this process.
+    modes
+        Modes of `CutEstimator` to be measured.
+    budget_s
+        Seconds for each mode; half of them for calls, and half for batches.
+    """
+    if pilot is None:
+        return calibrate_through(None, pilot, modes, budget_s)
+    with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
+        return calibrate_through(tasks, pilot, modes, budget_s)
+
+
+def calibrate_through(
+    tasks: TaskManager | None,
+    pilot: PilotDescription | None,
+    modes: Sequence[str] = MODES,
+    budget_s: Mapping[str, float] = BUDGET_S,
+) -> Calibration:
+    """Return what is measured on pilots that are running, all as `pilot` describes them.
+
+    Raises
+    ------
+    UserError
+        For a pilot with a device, whose time is modelled from its description.
+    """
+    if pilot is not None and pilot.backend.qpu is not None:
+        raise UserError(
+            f"pilot '{pilot.kind}' has a backend.qpu, expected none: a device's time follows from "
+            f"its description and is not measured; recommend needs no calibration of it"
+        )
+    seen = tasks.submit_task(resources.detect).result() if tasks else resources.detect()
+    return Calibration(
+        pilot="here" if pilot is None else pilot.kind,
+        key=key_of(pilot),
+        slots=tasks.slots if tasks else 1,
+        machine=str(seen["machine"]),
+        seen=seen,
+        versions=versions(),
+        made=now(),
+        modes={mode: observe(tasks, mode, budget_s[mode]) for mode in modes},
+    )
+
+
+def observe(tasks: TaskManager | None, mode: str, budget_s: float) -> ModeObservations:
+    """Return the observations of one mode."""
+    plans = list(_plans(mode))
+    compiled = [one for one in plans if one.compile_s]
+    calls = tuple(_observed_calls(tasks, mode, plans, _Clock(CALLS * budget_s)))
+    batches, first_s = _observed_batches(tasks, mode, plans, _Clock((1 - CALLS) * budget_s))
+    return ModeObservations(
+        calls=calls,
+        batches=tuple(batches),
+        compile_step_s=median(one.compile_s / len(one.plan.program.steps) for one in compiled),
+        compile_gate_s=first_s,
+    )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A circuit of a family, with its plan."""
+
+    family: str
+    circuit: QuantumCircuit
+    plan: CutPlan
+    compile_s: float = 0.0
+
+    @classmethod
+    def of(cls, family: str, circuit: QuantumCircuit, cuts: int) -> Sample:
+        """Return the sample of a circuit with a number of cuts."""
+        started = perf_counter()
+        plan = compile_plan(circuit, "Z" * circuit.num_qubits, cuts=cuts)
+        return cls(family, circuit, plan, perf_counter() - started)
+
+    def values(self, rows: int) -> np.ndarray:
+        """Return parameter values (rows, parameters), the same each time."""
+        rng = np.random.default_rng(7)
+        return rng.uniform(-np.pi, np.pi, (rows, self.circuit.num_parameters))
+
+
+def _plans(mode: str) -> Iterator[Sample]:
+    for qubits, cuts in SIZES[mode]:
+        for family, build in FAMILIES.items():
+            try:
+                sample = Sample.of(family, build(qubits), cuts)
+                check_size(sample.plan, coherent=mode != "counts")
+            except CutError:  # not every number of cuts is there
+                continue
+            yield sample
+
+
+# -- calls ---------------------------------------------------------------------------------
+
+
+def _observed_calls(
+    tasks: TaskManager | None, mode: str, samples: Sequence[Sample], clock: _Clock
+) -> Iterator[CallObservation]:
+    for number, sample in enumerate(samples):
+        if number and clock.is_over:
+            return
+        yield from observed_calls(tasks, mode, sample, ROWS[mode][number % 3])
+
+
+def observed_calls(
+    tasks: TaskManager | None, mode: str, sample: Sample, rows: int
+) -> Iterator[CallObservation]:
+    """Yield what one call of each different fragment takes, by itself on one slot."""
+    _, binding = read_circuit(sample.circuit)
+    slots = binding.slots(sample.values(rows))
+    for fragment in {f.fingerprint: f for f in sample.plan.fragments}.values():
+        request = Request(fragment, fragment.angle_values(slots), 0 if mode == "exact" else SHOTS)
+        call, amounts = _call_of(mode, request)
+        if tasks is None:
+            seconds = time_call(fragment, call)
+        else:
+            seconds = tasks.submit_task(time_call, fragment, call).result()
+        yield CallObservation(sample.family, tuple(amounts.tolist()), seconds)
+
+
+def _call_of(mode: str, request: Request) -> tuple[Call, np.ndarray]:
+    """Return a call of the request from its middle, and its amounts."""
+    if mode == "exact":
+        calls = exact_calls([request])
+        call = calls[len(calls) // 2]
+        return call, BranchCounter(request.fragment).amounts(len(call.angles))
+    backend = "aer" if mode == "counts" else "sampled"
+    calls = circuit_calls([request], np.random.SeedSequence(7), backend)
+    call = calls[len(calls) // 2]
+    assert isinstance(call, CircuitCall)
+    counter = CircuitCounter if mode == "counts" else DrawCounter
+    return call, counter(request.fragment, SHOTS).amounts(len(call.angles), call.part)
+
+
+def time_call(fragment: Fragment, call: Call, least_s: float = 0.04, most: int = 5) -> float:
+    """Return the seconds of a call that has run before; runs on a worker."""
+    times = [_seconds_of(fragment, call)]  # the first compiles, and may load Aer
+    while len(times) < 2 or (sum(times[1:]) < least_s and len(times) < most):
+        times.append(_seconds_of(fragment, call))
+    return min(times)
+
+
+def _seconds_of(fragment: Fragment, call: Call) -> float:
+    """Return the seconds of a call; on a CPU without those that other processes took."""
+    started, busy = perf_counter(), process_time()
+    call.run(fragment)
+    wall, own = perf_counter() - started, process_time() - busy
+    waits = os.environ.get("PILOTCUT_DEVICE", "CPU") != "CPU"
+    return wall if waits else min(wall, own)
+
+
+# -- batches -------------------------------------------------------------------------------
+
+
+def _observed_batches(
+    tasks: TaskManager | None, mode: str, samples: Sequence[Sample], clock: _Clock
+) -> tuple[list[BatchObservation], float]:
+    """Return the batches, and the seconds that workers take to compile a gate of a template."""
+    found: list[BatchObservation] = []
+    compile_s: list[float] = []
+    for number, sample in enumerate(samples):
+        if found and clock.is_over:
+            break
+        rows = ROWS[mode][-1 - number % 3]
+        while rows > 1 and guessed_s(mode, sample.plan, rows) > LONGEST_S:
+            rows //= 4
+        if guessed_s(mode, sample.plan, rows) > LONGEST_S:
+            continue
+        work = work_of(sample.plan, mode, rows, SHOTS)
+        times = batch_seconds(tasks, mode, sample, rows)
+        found.append(observation(sample.family, work, min(times[1:])))
+        compile_s.append(max(0.0, times[0] - min(times[1:])) / work.template_gates)
+    return found, median(compile_s)
+
+
+def guessed_s(mode: str, plan: CutPlan, rows: int) -> float:
+    """Return the rough seconds of a batch, by the guesses that bundles are made with."""
+    if mode == "exact":
+        return rows * sum(exact_row_s(f) for f in plan.fragments)
+    return rows * sum(f.num_subexperiments * predicted_s(f, SHOTS) for f in plan.fragments)
+
+
+def batch_seconds(
+    tasks: TaskManager | None, mode: str, sample: Sample, rows: int, repeats: int = 2
+) -> list[float]:
+    """Return the seconds of the same batch, time after time, as the estimator runs it."""
+    backend = "sampled" if mode == "sampled" else "aer"
+    executor = Executor(tasks, backend)
+    compiled = Compiled(sample.plan, Contraction.of(sample.plan, coherent=mode == "exact"))
+    pub = (sample.circuit, "Z" * sample.circuit.num_qubits, sample.values(rows))
+    times = []
+    for turn in range(1 + repeats):
+        started = perf_counter()
+        _run_batch(executor, compiled, pub, mode, turn)
+        times.append(perf_counter() - started)
+        if turn == 1 and times[-1] > 1.0:
+            break
+    return times
+
+
+def _run_batch(executor: Executor, compiled: Compiled, pub: Any, mode: str, turn: int) -> None:
+    (batch,) = batches_of(coerce_pubs([pub], None))
+    exact, plan = mode == "exact", compiled.plan
+    requests = [
+        Request(f, f.angle_values(batch.slots), 0 if exact else SHOTS) for f in plan.fragments
+    ]
+    bonds = [(b.coherent_matrix if exact else b.matrix)(batch.slots) for b in plan.bonds]
+    contracting = Contracting(compiled, bonds)
+    if exact:
+        tensors, _ = executor.exact(requests, contracting.add)
+    else:
+        tensors, _ = executor.evaluate(requests, np.random.SeedSequence(turn), contracting.add)
+    contracting.evaluation(tensors).errors(np.ones((1, len(plan.terms))))

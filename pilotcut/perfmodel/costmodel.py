@@ -1,0 +1,236 @@
+"""How long a plan takes: pure functions from work, slots and costs to seconds.
+
+A call's time is a sum of amounts (`pilotcut.perfmodel.workload`) times costs that were
+measured on the pilot. Calls are dealt to slots longest first, which is what binding late
+comes to, and the batch's time is the makespan with what the caller does around it. Beside
+it stands the published model of Pilot-Quantum's Q-Dreamer, for comparison.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, exp, log
+
+import numpy as np
+from scipy.optimize import lsq_linear
+
+from pilotcut.perfmodel.workload import Load, Work
+
+#: What a batch is made of, beside its calls. "makespan_s" is that of the calls.
+BATCH = ("batches", "steps", "makespan_s", "calls", "entries", "contraction_s")
+
+#: The stages of a query that they belong to.
+STAGE_OF = {
+    "batches": "generate",
+    "steps": "generate",
+    "makespan_s": "execute",
+    "calls": "dispatch",
+    "entries": "transfer",
+    "contraction_s": "reconstruct",
+}
+
+STAGES = ("partition", "generate", "dispatch", "execute", "transfer", "reconstruct")
+
+#: Standard deviations from the middle to the ends of an interval that holds 90 %.
+WIDTH = 1.645
+
+#: More calls than this are not dealt one by one.
+MOST_DEALT = 4096
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one mode costs on one kind of pilot.
+
+    Parameters
+    ----------
+    call
+        Seconds for each of the amounts of a call, in the order of the mode's `KINDS`.
+    batch
+        Seconds for each of the amounts of a batch, in the order of `BATCH`.
+    compile_step_s, compile_gate_s
+        Seconds to plan a step of a circuit, and for a worker to compile a gate of a template.
+    spread
+        Standard deviation of log(measured / predicted), of circuits that were not fitted.
+    """
+
+    call: tuple[float, ...]
+    batch: tuple[float, ...]
+    compile_step_s: float
+    compile_gate_s: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted seconds, with the ends of an interval that should hold 90 % of runs.
+
+    Parameters
+    ----------
+    stages
+        Seconds by stage, of all batches.
+    seconds, low_s, high_s
+        Of all stages together.
+    """
+
+    stages: dict[str, float]
+    seconds: float
+    low_s: float
+    high_s: float
+
+
+def call_seconds(load: Load, costs: Costs) -> float:
+    """Return the seconds of one call on a slot."""
+    return float(load.amounts @ np.asarray(costs.call))
+
+
+def makespan(durations: Iterable[tuple[float, float]], slots: int) -> float:
+    """Return when the last slot ends, calls dealt longest first to the slot that is free first.
+
+    Parameters
+    ----------
+    durations
+        (seconds, how many such calls) each.
+    slots
+        How many calls run at the same time.
+
+    Examples
+    --------
+    >>> makespan([(3.0, 1), (2.0, 2)], slots=2)
+    4.0
+    """
+    pairs = sorted(durations, reverse=True)
+    total = sum(seconds * number for seconds, number in pairs)
+    if slots == 1 or not pairs:
+        return total
+    if sum(number for _, number in pairs) > MOST_DEALT:  # then the last one decides little
+        return total / slots + pairs[0][0] * (1 - 1 / slots)
+    ends = [0.0] * slots
+    for seconds, number in pairs:
+        for _ in range(max(1, round(number))):
+            heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)
+
+
+def batch_amounts(work: Work, costs: Sequence[float], slots: int) -> np.ndarray:
+    """Return the amounts of one batch, in the order of `BATCH`, for the costs of calls."""
+    weights = np.asarray(costs)
+    durations = ((float(load.amounts @ weights), load.number) for load in work.loads)
+    span = makespan(durations, slots)
+    entries = work.transfer_bytes / 16.0
+    return np.array([1.0, work.steps, span, work.calls, entries, work.contraction_s])
+
+
+def predict(work: Work, costs: Costs, slots: int, batches: float = 1.0) -> Prediction:
+    """Return what `batches` batches take on so many slots, compilation included.
+
+    Parameters
+    ----------
+    work
+        One batch.
+    costs
+        Of the work's mode.
+    slots
+        Of all pilots that take part.
+    batches
+        How many such batches are run; 0 for compilation alone.
+    """
+    amounts = batch_amounts(work, costs.call, slots)
+    stages = dict.fromkeys(STAGES, 0.0)
+    for name, seconds in zip(BATCH, amounts * np.asarray(costs.batch), strict=True):
+        stages[STAGE_OF[name]] += batches * float(seconds)
+    stages["partition"] += work.steps * costs.compile_step_s
+    stages["generate"] += work.template_gates * costs.compile_gate_s
+    return with_interval(stages, costs.spread)
+
+
+def with_interval(stages: dict[str, float], spread: float) -> Prediction:
+    """Return the sum of the stages with its interval."""
+    total = sum(stages.values())
+    return Prediction(stages, total, total * exp(-WIDTH * spread), total * exp(WIDTH * spread))
+
+
+# -- fitting -------------------------------------------------------------------------------
+
+
+def fit(amounts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Return costs of at least 0 that make ``amounts @ costs`` like `seconds`.
+
+    Errors count in proportion, and far ones little (iteratively reweighted least squares with
+    Huber's weights): one measurement on a busy machine does not move all the others.
+
+    Parameters
+    ----------
+    amounts
+        (observations, kinds).
+    seconds
+        (observations,), above 0.
+    """
+    scaled = amounts / seconds[:, None]
+    size = np.linalg.norm(scaled, axis=0)
+    size[size == 0] = 1.0
+    weights = np.ones(len(seconds))
+    costs = np.zeros(len(size))
+    error = np.zeros(len(seconds))
+    for _ in range(12):
+        found = lsq_linear(
+            scaled / size * weights[:, None], weights, bounds=(0, np.inf), method="bvls"
+        )
+        costs = np.maximum(found.x, 0.0)  # it may return -1e-20
+        error = np.log(np.maximum(scaled @ (costs / size), 1e-6))
+        scale = max(0.05, 1.5 * float(np.median(np.abs(error))))
+        weights = np.sqrt(1 / np.maximum(1.0, np.abs(error) / scale))
+    return costs / size * np.exp(-np.median(error))  # as many above as below
+
+
+# -- the published model -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """Q-Dreamer's Circuit Cutting Resource Optimizer, for comparison.
+
+    Speed-up of cutting ``2^(n - n_sub) eta(R) / R`` with ``eta = eta_max / R^p``, rounds
+    ``R = ceil(tasks / workers)`` and ``tasks = 9^cuts`` (Pilot-Quantum with Q-Dreamer,
+    arXiv:2412.18519). It knows neither shots nor depth, search, reconstruction or memory.
+
+    Examples
+    --------
+    >>> PublishedModel(eta_max=1.0, p=0.0).speed_up(20, 10, cuts=1, workers=9)
+    1024.0
+    """
+
+    eta_max: float
+    p: float
+
+    @classmethod
+    def fit(cls, cases: Sequence[tuple[int, int, int, int, float]]) -> PublishedModel:
+        """Fit eta_max and p to cases (qubits, widest, cuts, workers, measured speed-up).
+
+        A line through log(eta) over log(R), weighted by the speed-up as in the original.
+        """
+        rounds = np.array([_rounds(cuts, workers) for _, _, cuts, workers, _ in cases], float)
+        ideal = np.array([2.0 ** (n - sub) for n, sub, _, _, _ in cases]) / rounds
+        eta = np.array([measured for *_, measured in cases]) / ideal
+        weights = np.sqrt(np.array([max(measured, 1e-6) for *_, measured in cases]))
+        design = np.stack([np.ones(len(cases)), -np.log(rounds)], axis=1)
+        found, *_ = np.linalg.lstsq(design * weights[:, None], np.log(eta) * weights, rcond=None)
+        return cls(float(np.exp(found[0])), float(found[1]))
+
+    def speed_up(self, qubits: int, widest: int, cuts: int, workers: int) -> float:
+        """Return the predicted speed-up over the uncut circuit, 1 without cuts."""
+        if cuts == 0:
+            return 1.0
+        rounds = _rounds(cuts, workers)
+        return 2.0 ** (qubits - widest) * self.eta_max / rounds**self.p / rounds
+
+
+def _rounds(cuts: int, workers: int) -> int:
+    return ceil(9**cuts / workers)
+
+
+def log_errors(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return log(measured / predicted)."""
+    return np.array([log(m / p) for m, p in zip(measured, predicted, strict=True)])

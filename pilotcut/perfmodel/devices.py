@@ -1,0 +1,141 @@
+"""What a plan takes on devices, and how wrong their noise makes it: modelled, not measured.
+
+Seconds are those of the devices, shots times the seconds of a shot, with parts bound as the
+estimator binds them (of very many, several at once); queues, transfer and the process that puts
+values together are not in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from qiskit.circuit import QuantumCircuit
+
+from pilotcut import backends
+from pilotcut.cutting.plan import CutPlan
+from pilotcut.cutting.search.portfolio import FragmentShape
+from pilotcut.execution.batching import Request
+from pilotcut.execution.device_assignment import lack_of
+from pilotcut.execution.devices import (
+    DEVICE_CIRCUITS,
+    Assignment,
+    DevicePilot,
+    Fleet,
+    fits_of,
+    parts_of,
+)
+from pilotcut.options import ERROR_TOLERANCE
+from pilotcut.perfmodel.costmodel import MOST_DEALT, Prediction
+from pilotcut.perfmodel.forecast import Outlook
+from pilotcut.perfmodel.resources import Resources
+from pilotcut.perfmodel.workload import Work
+from pilotcut.pilots.description import PilotDescription
+
+
+@dataclass(frozen=True)
+class DeviceView:
+    """A pilot with a device, as a recommendation sees it: no calibration says more of it.
+
+    Parameters
+    ----------
+    description
+        Of the pilot.
+    resources
+        Of the workers that play the device, or talk to it.
+    """
+
+    description: PilotDescription
+    resources: Resources
+
+    @property
+    def name(self) -> str:
+        """The pilot's name."""
+        return self.description.name
+
+    @property
+    def device(self) -> DevicePilot:
+        """Its device."""
+        assert self.description.backend.qpu is not None
+        return DevicePilot(self.name, self.description.backend.qpu)
+
+
+@dataclass
+class DeviceForecaster:
+    """Models what plans take on devices, and what their noise does; see `Forecaster`.
+
+    Parameters
+    ----------
+    pilots
+        At least one.
+    mode, shots
+        As in `CutEstimator`.
+    """
+
+    pilots: Sequence[DeviceView]
+    mode: str
+    shots: int
+    _records: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def slots(self) -> int:
+        """Number of devices."""
+        return len(self.pilots)
+
+    @property
+    def fleet(self) -> Fleet:
+        """All devices."""
+        return Fleet(tuple(view.device for view in self.pilots))
+
+    def outlook(self, plan: CutPlan, work: Work, batches: float) -> Outlook:
+        """Return what so many batches of a plan take, and how far noise moves its values."""
+        devices = self.fleet.devices
+        fits = [fits_of(fragment, devices) for fragment in plan.fragments]
+        lacks = tuple(
+            f"has a fragment {fragment.label} that {lack_of(some)}"
+            if len(fits) > 1
+            else lack_of(some)
+            for fragment, some in zip(plan.fragments, fits, strict=True)
+            if all(fit.lack for fit in some.values())
+        )
+        if lacks:
+            return Outlook(None, lacks)
+        binding = self._assigned(plan, work.rows, work.shots).binding
+        seconds = batches * binding.makespan_s
+        prediction = Prediction({"execute": seconds}, seconds, seconds, seconds)
+        return Outlook(prediction, (), binding.infidelity, binding.shares)
+
+    def _assigned(self, plan: CutPlan, rows: int, shots: int) -> Assignment:
+        requests = [
+            Request(fragment, np.zeros((rows, len(fragment.angles))), shots)
+            for fragment in plan.fragments
+        ]
+        circuits = sum(request.subexperiments for request in requests)
+        parts = parts_of(requests, max(DEVICE_CIRCUITS, circuits // MOST_DEALT))
+        return Assignment.bound(requests, parts, self.fleet, ERROR_TOLERANCE)
+
+    def record(self, plan: CutPlan, rows: int) -> dict[str, Any]:
+        """Return what is modelled of a batch, for its record."""
+        key = (plan.fingerprint, rows)
+        if key not in self._records:
+            seconds = self._assigned(plan, rows, self.shots).binding.makespan_s
+            self._records[key] = {"predicted_device_s": seconds}
+        return self._records[key]
+
+    def shape_s(self, shape: FragmentShape, rows: int) -> float:
+        """Return roughly what one fragment of a batch takes, from its shape alone."""
+        known = [backends.compiler(one.name, one.qpu).device for one in self.fleet.devices]
+        able = [device for device in known if device.qubits >= shape.width]
+        if not able:
+            return 1e300
+        shot_s = min(device.shot_s(QuantumCircuit(device.qubits)) for device in able)
+        runs = float(rows) * shape.variants * self.shots
+        return 1e-6 + runs * shot_s / len(able) + 1e-9 * runs * shape.gates
+
+    @property
+    def most_qubits(self) -> int:
+        """Qubits of the largest device."""
+        known = [backends.compiler(one.name, one.qpu).device for one in self.fleet.devices]
+        return max(device.qubits for device in known)

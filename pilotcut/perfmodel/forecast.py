@@ -1,0 +1,220 @@
+"""What a mode costs on some pilots together: predictions for plans, and for mere shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from pilotcut.backends.statevector import MEMORY_BYTES
+from pilotcut.cutting.fragment import Bond
+from pilotcut.cutting.plan import CutPlan
+from pilotcut.cutting.search.portfolio import FragmentShape
+from pilotcut.execution.device_assignment import Share
+from pilotcut.perfmodel.calibration import Calibration, observation
+from pilotcut.perfmodel.costmodel import Costs, Prediction, batch_amounts, predict
+from pilotcut.perfmodel.resources import Resources
+from pilotcut.perfmodel.workload import COUNTS, EXACT, FAR_COPY, FUSED_QUBITS, Work, packs, work_of
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.reconstruction.contraction import Contraction
+
+
+@dataclass(frozen=True)
+class PilotView:
+    """A pilot as a recommendation sees it.
+
+    Parameters
+    ----------
+    description
+        None for this process.
+    resources
+        What a slot can use.
+    calibration
+        What was measured on such a pilot.
+    """
+
+    description: PilotDescription | None
+    resources: Resources
+    calibration: Calibration
+
+    @property
+    def name(self) -> str:
+        """The pilot's name; "here" for this process."""
+        return "here" if self.description is None else self.description.name
+
+    def lack(self, work: Work) -> str | None:
+        """Return why a slot cannot hold the largest state of some work, None if it can."""
+        size = readable(work.memory_bytes)
+        if work.mode != "counts" and work.memory_bytes > MEMORY_BYTES:
+            return (
+                f"needs {size} for the states of one parameter set, the exact engine takes "
+                f"{readable(MEMORY_BYTES)}"
+            )
+        limit = self.resources.slot_bytes
+        if limit is not None and work.memory_bytes > limit:
+            return f"needs {size} for a state, a worker of '{self.name}' has {readable(limit)}"
+        return None
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is predicted of a plan on pilots.
+
+    Parameters
+    ----------
+    prediction
+        Seconds of all batches, None where it cannot run.
+    lacks
+        Why it cannot run; () if it can.
+    noise
+        Probability that something goes wrong in a shot of all fragments; 0 without devices.
+    shares
+        What each device runs of a batch; () without devices.
+    """
+
+    prediction: Prediction | None
+    lacks: tuple[str, ...]
+    noise: float = 0.0
+    shares: tuple[Share, ...] = ()
+
+
+@dataclass
+class Forecaster:
+    """Predicts what plans take on pilots together, as the task manager would use them.
+
+    Parameters
+    ----------
+    pilots
+        At least one.
+    mode, shots
+        As in `CutEstimator`.
+    """
+
+    pilots: Sequence[PilotView]
+    mode: str
+    shots: int
+    _records: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def slots(self) -> int:
+        """Number of slots of all pilots."""
+        return sum(view.resources.slots for view in self.pilots)
+
+    @property
+    def costs(self) -> Costs:
+        """Costs of the pilot that has most slots, with calls at the mean rate of all slots."""
+        first = max(self.pilots, key=lambda view: view.resources.slots)
+        costs = first.calibration.costs(self.mode)
+        if len({view.calibration.key for view in self.pilots}) == 1:
+            return costs
+        slots = [view.resources.slots for view in self.pilots]
+        calls = [view.calibration.costs(self.mode).call for view in self.pilots]
+        spread = max(view.calibration.costs(self.mode).spread for view in self.pilots)
+        mean = tuple(np.average(calls, axis=0, weights=slots).tolist())
+        return Costs(mean, costs.batch, costs.compile_step_s, costs.compile_gate_s, spread)
+
+    def outlook(self, plan: CutPlan, work: Work, batches: float) -> Outlook:
+        """Return what so many batches of a plan take."""
+        lacks = tuple(lack for view in self.pilots if (lack := view.lack(work)))
+        return Outlook(predict(work, self.costs, self.slots, batches), lacks)
+
+    def batch_s(self, work: Work) -> float:
+        """Return what one batch takes, compilation apart."""
+        amounts = batch_amounts(work, self.costs.call, self.slots)
+        return float(amounts @ np.asarray(self.costs.batch))
+
+    def record(self, plan: CutPlan, rows: int) -> dict[str, Any]:
+        """Return what is predicted of a batch, and its work, from which calibrations learn."""
+        key = (plan.fingerprint, rows)
+        if key not in self._records:
+            work = work_of(plan, self.mode, rows, self.shots)
+            seen = observation("", work, 0.0)
+            kinds = {view.calibration.key for view in self.pilots}
+            kept = {"calls": seen.calls, "amounts": seen.amounts, "key": "+".join(sorted(kinds))}
+            self._records[key] = {"predicted_s": self.batch_s(work), "work": kept}
+        return self._records[key]
+
+    def shape_s(self, shape: FragmentShape, rows: int) -> float:
+        """Return roughly what one fragment of a batch takes, from its shape alone."""
+        amounts = _of_shape(shape, self.mode, rows, self.shots)
+        names = COUNTS if self.mode == "counts" else EXACT
+        costs = dict(zip(names, self.costs.call, strict=False))  # sampled: the engine's part
+        return 1e-6 + sum(costs[name] * amount for name, amount in amounts.items()) / self.slots
+
+
+def _of_shape(shape: FragmentShape, mode: str, rows: int, shots: int) -> dict[str, float]:
+    """Return the amounts that decide, of a fragment that nobody has built yet."""
+    if mode != "counts":
+        states = float(rows) * shape.branches * 2.0**shape.width
+        far = states * 16 > 2**21
+        return {
+            "calls": 1.0,
+            "operations": float(shape.gates),
+            "far_products" if far else "near_products": 4 * states * shape.gates / 2,
+            "copies": states * shape.gates * (FAR_COPY if far else 1.0),
+            "gram_products": states * shape.branches,
+        }
+    qubits = shape.width + shape.sites // 2
+    total = dict.fromkeys(COUNTS, 0.0)
+    for copies, runs in packs(rows * shape.variants, qubits):
+        gates = float(shape.gates + shape.sites)
+        wide = qubits * copies > FUSED_QUBITS
+        amplitudes = runs * 2.0 ** (qubits * copies)
+        total["runs"] += runs
+        total["run_gates"] += runs * copies * gates
+        total["amplitude_passes"] += amplitudes * gates * wide
+        total["amplitude_gates"] += amplitudes * copies * gates * (not wide)
+        total["shots"] += runs * shots
+        total["shot_bits"] += runs * shots * copies * qubits
+        total["outcomes"] += runs * min(shots, 2.0 ** (copies * qubits))
+    total["circuits"] = 2.0 ** min(shape.sites, 20)
+    total["circuit_gates"] = total["circuits"] * shape.gates
+    return total
+
+
+def predicted_error(plan: CutPlan, shots: int, contraction: Contraction | None = None) -> float:
+    """Return an upper estimate of the standard error with `shots` of each subexperiment.
+
+    The variance to first order is ``sum_f sum_v env_v^2 Var(T_v)``. Nothing is run, so
+    entries of tensors are taken to be independent of each other, of mean square 1 where they
+    multiply and of variance 1 where they are estimated: `env_v^2` is then the contraction of
+    the squares of all bond matrices, averaged over free angles. Of the plan's terms the largest
+    counts. `contraction` is the plan's in the physical basis, if somebody has searched its path.
+    """
+    contraction = contraction or Contraction.of(plan)
+    terms = len(plan.terms)
+    ones = [np.ones((1, terms, *fragment.site_shape)) for fragment in plan.fragments]
+    operands = [*ones, *(_squares(bond)[None, None] for bond in plan.bonds)]
+    _, environments = contraction.values_and_environments(operands)
+    variance = np.zeros(terms)
+    for f, fragment in enumerate(plan.fragments):
+        random = ~fragment.trivial[plan.term_index[:, f]]
+        flat = environments[f][0] * random
+        variance += flat.reshape(terms, -1).sum(axis=1)
+    return sqrt(float(variance.max()) / shots)
+
+
+def _squares(bond: Bond) -> np.ndarray:
+    """Return the squares of a bond's coefficients, averaged over its free angles, (d0, d1)."""
+    squares = bond.coefficients**2
+    for _ in bond.angles:  # harmonics 1, cos x, sin x, whose products average to nothing
+        squares = np.tensordot([1.0, 0.5, 0.5], squares, axes=1)
+    return squares
+
+
+def readable(size: float) -> str:
+    """Return bytes as people write them.
+
+    Examples
+    --------
+    >>> readable(2.0**40)
+    '1 TiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if size < 1024 or unit == "PiB":
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return ""

@@ -1,0 +1,228 @@
+"""Faults of a description, one line each: what was found, what was expected, the next move.
+
+This module owns the words of the messages. It refuses to know what is a fault.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from pilotcut.pilots.description import slurm
+
+#: What each field wants, in the words of the messages.
+EXPECTED = {
+    "name": "letters, digits, '.', '_' and '-', a letter or digit first, at most 64",
+    "resource": "inprocess, local, slurm or allocation",
+    "nodes": "a whole number from 1 up",
+    "cores_per_node": "a whole number from 1 up",
+    "gpus_per_node": "a whole number from 0 up",
+    "memory_per_node": "an amount such as '4GiB'",
+    "walltime": "'HH:MM:SS'",
+    "queue": slurm.NAME,
+    "account": slurm.NAME,
+    "qos": slurm.NAME,
+    "reservation": slurm.NAME,
+    "constraint": slurm.CONSTRAINT,
+    "directives": "a list of texts",
+    "setup": "a list of texts",
+    "python": "a path or a command's name on one line; '~' and '$' would not be expanded",
+    "workers_per_node": "a whole number from 1 up",
+    "threads_per_worker": "a whole number from 1 up",
+    "ranks": "a whole number from 1 up",
+    "count": "a whole number from 1 up",
+    "most_replacements": "a whole number from 0 up",
+    "replace": "true or false",
+    "allow_version_mismatch": "true or false",
+    "backend": "a mapping such as {kind: aer, device: CPU}",
+    "backend.kind": "aer",
+    "backend.device": "CPU or GPU",
+    "backend.method": "a name: letters, digits and '_'",
+    "backend.qpu": "a mapping such as {like: FakeManilaV2}",
+    "backend.qpu.like": "a name such as FakeManilaV2, or module:attribute",
+    "backend.qpu.simulate": "true or false",
+    "backend.qpu.qubits": "a whole number from 1 to 64",
+    "backend.qpu.topology": "line, ring, star, grid or full",
+    "backend.qpu.basis_gates": "a list such as [rz, sx, x, cz]",
+    "backend.qpu.infidelity_1q": "a number from 0 to 0.5",
+    "backend.qpu.infidelity_2q": "a number from 0 to 0.75",
+    "backend.qpu.coherent_1q": "a number from -1 to 1",
+    "backend.qpu.coherent_2q": "a number from -1 to 1",
+    "backend.qpu.t1_us": "microseconds, a number above 0",
+    "backend.qpu.t2_us": "microseconds, a number above 0",
+    "backend.qpu.gate_1q_ns": "nanoseconds, a number from 0 up",
+    "backend.qpu.gate_2q_ns": "nanoseconds, a number from 0 up",
+    "backend.qpu.readout_us": "microseconds, a number from 0 up",
+    "backend.qpu.reset_us": "microseconds, a number from 0 up",
+    "backend.qpu.readout_error": "a probability from 0 to 0.5",
+    "backend.qpu.offline": "a list of pairs of epochs such as [[5, 10]]",
+}
+_COUNTS = {field for field, words in EXPECTED.items() if words.startswith("a whole number")}
+_CHOICES = {
+    "resource": ("inprocess", "local", "slurm", "allocation"),
+    "backend.kind": ("aer",),
+    "backend.device": ("CPU", "GPU"),
+    "backend.qpu.topology": ("line", "ring", "star", "grid", "full"),
+}
+_LISTS = ("directives", "setup")
+#: The type of the faults whose message says what was expected.
+EXPECTATION = "expected"
+
+
+def misfit(expected: str) -> PydanticCustomError:
+    """Return the fault of a value that is not what was expected, to be raised in a validator."""
+    return PydanticCustomError(EXPECTATION, "{expected}", {"expected": expected})
+
+
+def fault_line(
+    entry: Mapping[str, Any],
+    fault: Any,
+    known: Mapping[str, Collection[str]],
+    names: Mapping[str, str],
+) -> str:
+    """Return one of pydantic's faults as `FIELD is VALUE, expected ...; did you mean ...?`.
+
+    Parameters
+    ----------
+    entry
+        What was validated.
+    fault
+        One of the faults that pydantic found in it.
+    known
+        Names of the fields, of the whole (key ``""``) and of its parts.
+    names
+        How the file calls fields that it calls otherwise, such as ``nodes``.
+    """
+    location = [str(step) for step in fault["loc"]]
+    part, depth = _part(location, known)
+    own = location[depth]
+    field = f"{part}.{own}" if part else own
+    if fault["type"] == "extra_forbidden":
+        choices = known[part]
+        return f"{_plain(field)} is an unknown key" + (
+            hint(own, choices) or f"; known are {', '.join(choices)}"
+        )
+    if fault["type"] == "missing":
+        return f"{field} is missing, expected {EXPECTED.get(field, 'a text')}"
+    value: Any = entry
+    for step in location[: depth + 1]:
+        value = value.get(step)
+    expected, suggestion = EXPECTED.get(field, "a text"), _suggest(field, value)
+    if field in _LISTS and len(location) > 1:
+        value, expected, suggestion = value[int(location[1])], "a text", ""
+        field = f"{field}[{location[1]}]"
+    if fault["type"] == EXPECTATION:
+        expected = fault["msg"]
+    return f"{names.get(field, field)} is {show(value)}, expected {expected}{suggestion}"
+
+
+def _part(location: list[str], known: Collection[str]) -> tuple[str, int]:
+    """Return the innermost part that has the fault in it, and how deep it lies."""
+    depth = 0
+    while depth + 1 < len(location) and ".".join(location[: depth + 1]) in known:
+        depth += 1
+    return ".".join(location[:depth]), depth
+
+
+def _plain(key: str) -> str:
+    """Return a key as it is, if it is one word."""
+    return key if re.fullmatch(r"[\w.-]+", key) else show(key)
+
+
+def show(value: Any) -> str:
+    """Return a value as the user wrote it, shortened to stay on one line."""
+    if value is None:
+        return "empty"
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def hint(value: Any, choices: Iterable[str]) -> str:
+    """Return `; did you mean '...'?` if one of the choices is like `value`."""
+    lower = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(str(value).lower(), list(lower), n=1, cutoff=0.6)
+    return _did_you_mean(lower[close[0]]) if close else ""
+
+
+def _suggest(field: str, value: Any) -> str:
+    """Return `; did you mean '...'?` where a likely meaning of `value` is known."""
+    if field == "walltime":
+        return _did_you_mean(_likely_walltime(value))
+    if field == "memory_per_node":
+        likely = _likely_memory(value)
+        return _did_you_mean(likely if likely != value else None)
+    if field == "python" and isinstance(value, str):
+        return _did_you_mean(_expanded(value))
+    if field in _LISTS and isinstance(value, str):
+        return f"; did you mean [{value!r}]?"
+    if field in _COUNTS and _is_number(value):
+        return f"; did you mean {int(value)}?"
+    if field in _COUNTS and isinstance(value, float) and value.is_integer():
+        return f"; did you mean {int(value)}?"
+    if (number := _likely_number(field, value)) is not None:
+        return f"; did you mean {number:g}?"
+    if EXPECTED.get(field) == slurm.NAME and is_count(value):
+        return _did_you_mean(str(value))
+    return hint(value, _CHOICES.get(field, ()))
+
+
+def _did_you_mean(suggestion: str | None) -> str:
+    return f"; did you mean '{suggestion}'?" if suggestion else ""
+
+
+def _likely_walltime(value: Any) -> str | None:
+    """Read a bare number as minutes, as Slurm does, and MM:SS as HH:MM."""
+    if isinstance(value, str) and re.fullmatch(r"\d{1,3}:[0-5]\d", value):
+        return f"{value.zfill(5)}:00"
+    if _is_number(value):
+        value = int(value)
+    return walltime_of_minutes(value) if is_count(value) and value < 60_000 else None
+
+
+def walltime_of_minutes(minutes: int) -> str:
+    """Return a number of minutes as HH:MM:SS.
+
+    Examples
+    --------
+    >>> walltime_of_minutes(90)
+    '01:30:00'
+    """
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:00"
+
+
+def _likely_memory(value: Any) -> str | None:
+    if is_count(value):
+        return f"{value}GiB" if value < 10_000 else f"{max(1, value // 2**20)}MiB"
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])?i?b?\s*", str(value).lower())
+    return f"{match[1]}{(match[2] or 'g').upper()}iB" if match else None
+
+
+def _likely_number(field: str, value: Any) -> float | None:
+    """Read a text as a number: YAML takes 1e-3 for a text, and 1.0e-3 for a number."""
+    if not isinstance(value, str) or "number" not in EXPECTED.get(field, ""):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _expanded(path: str) -> str | None:
+    """Return what the shell would make of `path`, if that is another one."""
+    full = os.path.expanduser(os.path.expandvars(path))
+    is_better = full != path and full.isprintable() and full[:1] != "~" and "$" not in full
+    return full if is_better else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().isdecimal() and len(value) < 10
+
+
+def is_count(value: Any) -> bool:
+    """Return whether a value is a whole number from 1 up, and not `true`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,489 @@
+"""Pilot descriptions: YAML in, validated frozen descriptions out.
+
+This module owns the format of a description file, every default value in it and what counts
+as a fault in it. It refuses to know how a pilot is started. Beside it stand
+`reading` (how a file is read), `slurm` (what may stand in a job
+script), `pilot_quantum` (another project's names for the same things) and
+`faults` (the words of the messages).
+
+A file is a mapping with one key, ``pilots``, a list::
+
+    pilots:
+      - name: laptop
+        resource: local
+        cores_per_node: 2
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from pilotcut.errors import DescriptionError
+from pilotcut.pilots.description import slurm
+from pilotcut.pilots.description.faults import EXPECTED, fault_line, is_count, misfit, show
+from pilotcut.pilots.description.pilot_quantum import translate
+from pilotcut.pilots.description.qpu import QpuDescription
+from pilotcut.pilots.description.reading import read_entries
+
+#: Most pilots that one manager has, and most workers, ranks, nodes or cores of a node of one.
+MOST_PILOTS, MOST_SLOTS = 1000, 2**16
+TOO_MANY = (
+    f"more than {MOST_PILOTS} pilots are described, expected at most so many; give each of them "
+    f"more workers instead"
+)
+
+_METHOD = re.compile(r"[a-z0-9_]+")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_WALLTIME = re.compile(r"(?:([0-9]{1,3})-)?([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])")
+_MEMORY = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([KMGT]i?B)")
+_MEMORY_UNITS = {
+    f"{letter}{suffix}": base**power
+    for power, letter in enumerate("KMGT", start=1)
+    for suffix, base in (("B", 1000), ("iB", 1024))
+}
+
+_T = TypeVar("_T")
+
+_LAYOUT = ("cores_per_node", "threads_per_worker", "workers_per_node")
+_SLURM_FIELDS = ("queue", "account", "qos", "constraint", "reservation", "directives")
+_WITHOUT_EFFECT = {
+    "inprocess": (*_SLURM_FIELDS, "setup", "python"),
+    "local": _SLURM_FIELDS,
+    "allocation": _SLURM_FIELDS,
+}
+
+
+def _demand(value: _T, is_right: bool, expected: str) -> _T:
+    if not is_right:
+        raise misfit(expected)
+    return value
+
+
+def _slurm_name(value: str) -> str:
+    return _demand(value, slurm.is_name(value), slurm.NAME)
+
+
+def _directive(value: str, info: ValidationInfo) -> str:
+    try:
+        return slurm.check_directive(value, info.data.get("gpus_per_node"))
+    except ValueError as error:
+        raise misfit(str(error)) from None
+
+
+def _shell(value: str) -> str:
+    """Allow all that fits into a script: `setup` is the user's own shell."""
+    fits = "\0" not in value and not re.search("[\ud800-\udfff]", value)
+    return _demand(value, fits, "a text that can be written to a file")
+
+
+_SlurmName = Annotated[str, AfterValidator(_slurm_name)]
+_Directive = Annotated[str, AfterValidator(_directive)]
+_Shell = Annotated[str, AfterValidator(_shell)]
+
+
+class _Frozen(BaseModel):
+    # strict: "2" is not 2 and true is not 1; YAML already has types.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class BackendDescription(_Frozen):
+    """What runs circuits on the workers of a pilot.
+
+    Attributes
+    ----------
+    kind
+        The backend's family, ``"aer"``.
+    device
+        ``"CPU"`` or ``"GPU"``.
+    method
+        Simulation method of the backend; ``"automatic"`` leaves the choice to it.
+    qpu
+        The QPU that the backend plays, with its couplings and errors; None for an ideal device
+        without either.
+    """
+
+    kind: Literal["aer"] = "aer"
+    device: Literal["CPU", "GPU"] = "CPU"
+    method: str = "automatic"
+    qpu: QpuDescription | None = None
+
+    @field_validator("method")
+    @classmethod
+    def _check_method(cls, value: str) -> str:
+        return _demand(value, bool(_METHOD.fullmatch(value)), EXPECTED["backend.method"])
+
+
+class PilotDescription(_Frozen):
+    """What a pilot asks for and how its workers are laid out.
+
+    With ``ranks`` of more than 1 it is an MPI pilot: so many MPI processes, of
+    ``threads_per_worker`` threads each, that run a task all together. They are one worker and
+    one slot, whatever the nodes, and ``cores_per_node`` is by default what they need.
+
+    Examples
+    --------
+    >>> pilot = PilotDescription(name="laptop", resource="local", cores_per_node=4)
+    >>> pilot.slots, pilot.walltime_s
+    (4, 3600)
+    >>> mpi = PilotDescription(name="mpi", resource="slurm", nodes=2, ranks=8)
+    >>> mpi.slots, mpi.cores_per_node
+    (1, 4)
+    """
+
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    name: str
+    resource: Literal["inprocess", "local", "slurm", "allocation"]
+    nodes: int = Field(default=1, ge=1)
+    cores_per_node: int = Field(default=1, ge=1)
+    gpus_per_node: int = Field(default=0, ge=0)
+    memory_per_node: str | None = None
+    walltime: str = "01:00:00"
+    queue: _SlurmName | None = None
+    account: _SlurmName | None = None
+    qos: _SlurmName | None = None
+    constraint: str | None = None
+    reservation: _SlurmName | None = None
+    directives: tuple[_Directive, ...] = ()
+    setup: tuple[_Shell, ...] = ()
+    python: str | None = None
+    threads_per_worker: int = Field(default=1, ge=1)
+    workers_per_node: int = Field(default=1, ge=1)
+    ranks: int = Field(default=1, ge=1)
+    backend: BackendDescription = BackendDescription()
+    allow_version_mismatch: bool = False
+    replace: bool = False
+    most_replacements: int = Field(default=3, ge=0)
+    count: int = Field(default=1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_layout(cls, data: Any) -> Any:
+        """Fill in whichever of cores and workers was left out from the other."""
+        if not isinstance(data, Mapping):
+            return data
+        data = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+        threads = data.get("threads_per_worker", 1)
+        cores, workers = data.get("cores_per_node"), data.get("workers_per_node")
+        ranks, nodes = data.get("ranks", 1), data.get("nodes", 1)
+        if not is_count(threads):
+            return data
+        if is_count(ranks) and ranks > 1:
+            if cores is None and is_count(nodes):
+                data["cores_per_node"] = min(MOST_SLOTS, threads * -(-ranks // nodes))
+        elif cores is None and (workers is None or is_count(workers)):
+            if threads * (workers or 1) <= MOST_SLOTS:  # else `workers_per_node` is the fault
+                data["cores_per_node"] = threads * (workers or 1)
+        elif workers is None and is_count(cores):
+            data["workers_per_node"] = max(1, cores // threads)
+        return {key: value for key, value in data.items() if value is not None}
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        return _demand(value, bool(_NAME.fullmatch(value)), EXPECTED["name"])
+
+    @field_validator("walltime")
+    @classmethod
+    def _check_walltime(cls, value: str) -> str:
+        _demand(value, bool(_WALLTIME.fullmatch(value)), EXPECTED["walltime"])
+        return _demand(value, bool(re.search("[1-9]", value)), "more than none")
+
+    @field_validator("memory_per_node")
+    @classmethod
+    def _check_memory(cls, value: str) -> str:
+        _demand(value, bool(_MEMORY.fullmatch(value)), EXPECTED["memory_per_node"])
+        return _demand(value, bool(re.search("[1-9]", value)), "more than none")
+
+    @field_validator("constraint")
+    @classmethod
+    def _check_constraint(cls, value: str) -> str:
+        return _demand(value, slurm.is_constraint(value), slurm.CONSTRAINT)
+
+    @field_validator("python")
+    @classmethod
+    def _check_python(cls, value: str) -> str:
+        # It is quoted in the job script, where the shell would leave ~ and $ as they are.
+        is_word = value.isprintable() and value == value.strip() != "" and value[0] not in "-~"
+        return _demand(value, is_word and "$" not in value, EXPECTED["python"])
+
+    @field_validator("nodes")
+    @classmethod
+    def _one_node_here(cls, value: int, info: ValidationInfo) -> int:
+        resource = info.data.get("resource")
+        if value > 1 and resource in ("inprocess", "local"):
+            raise misfit(f"1, for resource {resource} is this machine")
+        return _demand(value, value <= MOST_SLOTS, f"at most {MOST_SLOTS}")
+
+    @field_validator("cores_per_node")
+    @classmethod
+    def _exist(cls, value: int) -> int:
+        return _demand(value, value <= MOST_SLOTS, f"at most {MOST_SLOTS}")
+
+    @field_validator("count")
+    @classmethod
+    def _few_enough(cls, value: int) -> int:
+        return _demand(value, value <= MOST_PILOTS, f"at most {MOST_PILOTS}")
+
+    @field_validator("threads_per_worker")
+    @classmethod
+    def _worker_fits(cls, value: int, info: ValidationInfo) -> int:
+        cores = info.data.get("cores_per_node", value)
+        if value > cores:
+            raise misfit(f"at most cores_per_node, which is {cores}")
+        return value
+
+    @field_validator("workers_per_node")
+    @classmethod
+    def _workers_fit(cls, value: int, info: ValidationInfo) -> int:
+        cores, threads = info.data.get("cores_per_node"), info.data.get("threads_per_worker")
+        if cores is None:
+            return value
+        nodes = info.data.get("nodes", 1)
+        most = MOST_SLOTS // nodes
+        _demand(value, value <= most, f"at most {most}, with nodes {nodes}")
+        if threads and value * threads > cores:
+            raise misfit(
+                f"at most {cores // threads}: cores_per_node is {cores} "
+                f"and threads_per_worker is {threads}"
+            )
+        return value
+
+    @field_validator("ranks")
+    @classmethod
+    def _ranks_fit(cls, value: int, info: ValidationInfo) -> int:
+        given = info.data
+        _demand(value, value <= MOST_SLOTS, f"at most {MOST_SLOTS}")
+        if value == 1 or not {"resource", "nodes", *_LAYOUT} <= given.keys():
+            return value
+        if given["resource"] == "inprocess":
+            raise misfit("1, for resource inprocess starts no processes; use local")
+        if given["workers_per_node"] > 1:
+            workers = given["workers_per_node"]
+            raise misfit(f"1 beside workers_per_node {workers}: all ranks are one worker")
+        nodes, cores, threads = given["nodes"], given["cores_per_node"], given["threads_per_worker"]
+        if value < nodes:
+            raise misfit(f"at least nodes, which is {nodes}")
+        if -(-value // nodes) * threads > cores:
+            raise misfit(
+                f"at most {cores // threads * nodes}: nodes is {nodes}, cores_per_node is {cores} "
+                f"and threads_per_worker is {threads}"
+            )
+        return value
+
+    @field_validator("backend")
+    @classmethod
+    def _gpu_exists(cls, value: BackendDescription, info: ValidationInfo) -> BackendDescription:
+        if value.device == "GPU" and info.data.get("gpus_per_node") == 0:
+            raise misfit("gpus_per_node of at least 1 beside device GPU")
+        return value
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two descriptions ask for the same, in whatever words."""
+        return isinstance(other, PilotDescription) and self.__dict__ == other.__dict__
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was made of another project's names for the fields, a line each."""
+        return self._notes
+
+    @property
+    def kind(self) -> str:
+        """What the pilots of one entry have in common: the name, without a number behind it."""
+        return re.sub(r"-\d+\Z", "", self.name)
+
+    @property
+    def slots(self) -> int:
+        """Number of workers, each of which runs one task at a time; 1 for all ranks together."""
+        return 1 if self.ranks > 1 else self.nodes * self.workers_per_node
+
+    @property
+    def processes_per_node(self) -> int:
+        """Most workers, or ranks, on one node."""
+        return -(-self.ranks // self.nodes) if self.ranks > 1 else self.workers_per_node
+
+    @property
+    def cores_per_slot(self) -> int:
+        """Number of cores that one task may use, on an MPI pilot those of all ranks."""
+        return self.threads_per_worker * self.ranks
+
+    @property
+    def gpus(self) -> int:
+        """Number of GPUs of the whole pilot."""
+        return self.nodes * self.gpus_per_node
+
+    @property
+    def gpus_per_worker(self) -> int:
+        """GPUs that one worker, or rank, may have to itself, at least 1 where there is any."""
+        return min(self.gpus_per_node, max(1, self.gpus_per_node // self.processes_per_node))
+
+    @property
+    def walltime_s(self) -> int:
+        """Walltime in seconds."""
+        match = _WALLTIME.fullmatch(self.walltime)
+        assert match is not None
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory of a node in bytes, None where the description does not say."""
+        if self.memory_per_node is None:
+            return None
+        match = _MEMORY.fullmatch(self.memory_per_node)
+        assert match is not None
+        return int(float(match[1]) * _MEMORY_UNITS[match[2]])
+
+
+def load_descriptions(path: str | os.PathLike[str]) -> tuple[PilotDescription, ...]:
+    """Return the pilots that a YAML file describes, one for each of its ``count``.
+
+    Parameters
+    ----------
+    path
+        The description file.
+
+    Returns
+    -------
+    tuple of PilotDescription
+        In the file's order; ``count: 2`` of pilot ``p`` gives ``p-0`` and ``p-1``.
+
+    Raises
+    ------
+    DescriptionError
+        With one line for every fault of the file.
+    """
+    entries, faults = read_entries(path)
+    described: list[PilotDescription] = []
+    for i, entry in enumerate(entries):
+        described += _parse(entry, i, faults)
+        if len(described) > MOST_PILOTS:
+            raise DescriptionError(f"{path}: {TOO_MANY}")
+    faults += duplicates(described)
+    if faults:
+        raise DescriptionError([f"{path}: {fault}" for fault in faults])
+    return tuple(described)
+
+
+def embedded(workers: int = 1, threads: int = 1) -> tuple[PilotDescription, ...]:
+    """Return the description of one in-process pilot, for use without any file.
+
+    Parameters
+    ----------
+    workers
+        Number of tasks that run at the same time, each on a thread of this process.
+    threads
+        Number of cores that a task may use.
+
+    Examples
+    --------
+    >>> embedded(workers=2)[0].slots
+    2
+    """
+    entry = {"name": "here", "resource": "inprocess"}
+    faults: list[str] = []
+    layout = {"workers_per_node": workers, "threads_per_worker": threads}
+    pilots = _parse(entry | layout, 0, faults)
+    if faults:
+        raise DescriptionError([f"embedded: {fault}" for fault in faults])
+    return tuple(pilots)
+
+
+def notes(descriptions: Iterable[PilotDescription], cores: int | None = None) -> tuple[str, ...]:
+    """Return what is worth a warning in descriptions that are valid.
+
+    Parameters
+    ----------
+    descriptions
+        The pilots that would run together.
+    cores
+        Cores of this machine, counted if None.
+
+    Examples
+    --------
+    >>> notes(embedded(workers=3), cores=2)
+    ('3 worker threads share the 2 cores of this machine: tasks will slow each other down',)
+    """
+    pilots = tuple(descriptions)
+    found = [line for pilot in pilots for line in (*pilot.notes, *_without_effect(pilot))]
+    cores = cores or len(os.sched_getaffinity(0))
+    here = [pilot for pilot in pilots if pilot.resource in ("inprocess", "local")]
+    threads = sum(pilot.slots * pilot.cores_per_slot for pilot in here)
+    if threads > cores:
+        found.append(
+            f"{threads} worker threads share the {cores} cores of this machine: "
+            "tasks will slow each other down"
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def _without_effect(pilot: PilotDescription) -> Iterator[str]:
+    for field in _WITHOUT_EFFECT.get(pilot.resource, ()):
+        if getattr(pilot, field):
+            yield f"pilot '{pilot.name}': {field} has no effect for resource {pilot.resource}"
+    for line in pilot.setup:
+        if line.lstrip().startswith("#SBATCH"):
+            yield f"pilot '{pilot.name}': {show(line)} has no effect in setup; put it in directives"
+
+
+# -- from a file's entry to pilots ------------------------------------------------------
+
+
+def _parse(entry: Any, index: int, faults: list[str]) -> list[PilotDescription]:
+    """Return the pilots of one entry; append one line to `faults` for each fault."""
+    if not isinstance(entry, Mapping):
+        faults.append(f"pilot {index + 1}: is {show(entry)}, expected a mapping of fields")
+        return []
+    name = entry.get("name")
+    label = f"pilot {show(name)}" if isinstance(name, str) else f"pilot {index + 1}"
+    # A key need not be a text in YAML; pydantic would drop out of the collection of faults.
+    ours = translate({str(key): value for key, value in entry.items()})
+    lines = list(ours.faults)
+    try:
+        pilot = PilotDescription.model_validate(ours.fields)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        lines += [fault_line(ours.fields, fault, _KNOWN, ours.names) for fault in found]
+    if lines:
+        faults += [f"{label}: {line}" for line in dict.fromkeys(lines)]
+        return []
+    pilot._notes = tuple(f"{label}: {note}" for note in ours.notes)
+    if "count" not in ours.fields:
+        return [pilot]
+    return [
+        pilot.model_copy(update={"name": f"{pilot.name}-{i}", "count": 1})
+        for i in range(pilot.count)
+    ]
+
+
+#: Names of the fields, for unknown keys: of a pilot, and of its backend.
+_KNOWN = {
+    "": tuple(PilotDescription.model_fields),
+    "backend": tuple(BackendDescription.model_fields),
+    "backend.qpu": tuple(QpuDescription.model_fields),
+}
+
+
+def duplicates(pilots: Sequence[PilotDescription]) -> list[str]:
+    """Return a line for each name that several pilots have."""
+    return [
+        f"pilot '{name}': name is given {times} times, expected different names"
+        for name, times in Counter(pilot.name for pilot in pilots).items()
+        if times > 1
+    ]

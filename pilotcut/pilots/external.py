@@ -1,0 +1,159 @@
+"""Pilots whose workers somebody else starts: an allocation of our own, or a hand with sbatch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pilotcut.errors import PilotError
+from pilotcut.pilots.agent.node_config import node_layout
+from pilotcut.pilots.agent.process import environment, log_tail
+from pilotcut.pilots.dask_pilot import THREADS, DaskPilot, gpu_resource
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.pilot import PilotState
+from pilotcut.pilots.scheduler import SchedulerLink
+
+#: A pilot that has lost all its workers is given up after this time.
+EMPTY_S = 15.0
+JOIN_S = 90.0
+_CLOSE_S = 5.0
+
+
+class AttachedPilot(DaskPilot):
+    """Workers that joined by themselves, through the connection file."""
+
+    def __init__(self, name: str, workers: Sequence[dict[str, Any]]) -> None:
+        super().__init__(_described(name, workers))
+        self._empty_since: float | None = None
+
+    def join(self, scheduler: SchedulerLink) -> None:
+        """Take the workers that are there into use."""
+        self._scheduler = scheduler
+        self.move(PilotState.ACTIVE, "attached")
+
+    def observe(self, workers: Sequence[dict[str, Any]], now: float) -> None:
+        """Take note of the workers that there are now."""
+        if workers:
+            self._empty_since = None
+            if len(workers) != self.slots:
+                self.description = _described(self.name, workers)
+                self.note(PilotState.ACTIVE, f"attached, {len(workers)} workers")
+            return
+        self._empty_since = self._empty_since or now
+        if now - self._empty_since > EMPTY_S:
+            self.move(PilotState.DONE, "its workers have left")
+
+    def close(self) -> None:
+        """Let go of the workers: they end with the scheduler."""
+        self.move(PilotState.DONE)
+
+
+def _described(name: str, workers: Sequence[dict[str, Any]]) -> PilotDescription:
+    """Return what the workers' resources say of the pilot."""
+    gpus = [worker["resources"].get(gpu_resource(name), 0) for worker in workers]
+    threads = max(int(worker["resources"].get(f"{THREADS}:{name}", 1)) for worker in workers)
+    return PilotDescription(
+        name=name,
+        resource="allocation",
+        cores_per_node=threads * len(workers),
+        threads_per_worker=threads,
+        workers_per_node=len(workers),
+        gpus_per_node=int(sum(gpus)),
+    )
+
+
+class AllocationPilot(DaskPilot):
+    """Workers on the nodes of the Slurm allocation that this process runs in."""
+
+    _process: subprocess.Popen[bytes] | None = None
+    _log = Path()
+    _started = 0.0
+
+    def check_possible(self) -> None:
+        """Raise a `PilotError` outside of an allocation."""
+        if "SLURM_JOB_ID" not in os.environ:
+            raise PilotError(
+                f"pilot '{self.name}': resource is allocation, but this process runs in no Slurm "
+                f"allocation; start it with sbatch (see slurm/train.sbatch), or use resource: slurm"
+            )
+
+    def launch_process(self, scheduler: SchedulerLink, connection_file: Path, logs: Path) -> None:
+        """Start an agent on every node through srun."""
+        self._scheduler, self._started = scheduler, time.time()
+        self._log = logs / f"{self.key}.log"
+        d = self.description
+        config = node_layout(d, self.key, allow_version_mismatch=d.allow_version_mismatch)
+        config |= {"connection": str(connection_file.resolve()), "local_directory": None}
+        agent = agent_of(d, config)
+        command = agent if d.ranks > 1 else srun_agent(d, agent)  # which starts the ranks by srun
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(d.threads_per_worker),
+                start_new_session=True,
+            )
+        self.move(PilotState.STARTING, "waiting for its workers")
+
+    def observe(self, joined: int, now: float) -> None:
+        """Take note of how many workers have joined."""
+        assert self._process is not None
+        if self.state.final or self.state is PilotState.DRAINING:
+            return
+        if self._process.poll() is not None:
+            self.move(PilotState.FAILED, f"its workers have ended; {self._told()}")
+        elif joined >= self.slots:
+            self.move(PilotState.ACTIVE)
+        elif self.state is PilotState.STARTING and now - self._started > JOIN_S:
+            self.move(PilotState.FAILED, f"its workers did not join in time; {self._told()}")
+
+    def _told(self) -> str:
+        return f"their log, {self._log}, ends with:{log_tail(self._log)}"
+
+    def close(self) -> None:
+        """End the workers; the allocation stays."""
+        was_active = self.state is PilotState.ACTIVE
+        self.move(PilotState.DRAINING)
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(_CLOSE_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self.move(PilotState.DONE if was_active else PilotState.CANCELED)
+
+
+def agent_of(description: PilotDescription, config: dict[str, Any]) -> list[str]:
+    """Return the command of a node's agent, behind the shell lines of `setup`."""
+    python = description.python or sys.executable
+    agent = [python, "-m", "pilotcut.pilots.agent.main", "node", json.dumps(config)]
+    if not description.setup:
+        return agent
+    script = "\n".join(["set -e", *description.setup, f"exec {shlex.join(agent)}"])
+    return ["bash", "-c", script]
+
+
+def srun_agent(description: PilotDescription, agent: list[str]) -> list[str]:
+    """Return the command that starts an agent on each of the pilot's nodes."""
+    # srun does not inherit --cpus-per-task any more (Slurm 22.05), but it does inherit an
+    # --export=NONE of the job, which leaves its tasks without PATH and PYTHONPATH.
+    return [
+        "srun",
+        "--overlap",
+        "--export=ALL",
+        f"--nodes={description.nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={description.cores_per_node}",
+        "--kill-on-bad-exit=1",
+        *agent,
+    ]

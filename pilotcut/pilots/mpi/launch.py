@@ -1,0 +1,158 @@
+"""Tasks of several MPI ranks: started from a worker of the pilot, by srun or mpiexec.
+
+    python -m mpi4py -m pilotcut.pilots.mpi.launch CALL RESULT
+
+is what each rank runs: the packed call, of which rank 0 writes the outcome. With
+``-m mpi4py`` a rank that fails aborts the others, which would wait for it for ever. While it
+runs, a rank has a file beside the result: who finds that without its process knows that it died.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pilotcut.errors import TaskError
+from pilotcut.pilots.agent import lineage
+from pilotcut.pilots.failures import note
+from pilotcut.pilots.payload import run_packed, unpack_outcome
+
+#: Names another launcher, such as ``srun --mpi=pmix``; ``-n RANKS`` is added to it.
+LAUNCHER_VARIABLE = "PILOTCUT_MPI_LAUNCHER"
+#: A directory that all nodes of the pilot can read.
+DIRECTORY_VARIABLE = "PILOTCUT_RUN_DIR"
+
+_TAIL_LINES = 12
+#: How often ranks are looked at, and how long their launcher may outlive them.
+_LOOK_S, _PATIENCE_S = 0.5, 2.0
+_OF_A_RANK = ("PMI_", "PMIX_", "HYDI_", "MPI_LOCAL", "OMPI_COMM_")
+
+
+def run_ranks(what: bytes | Sequence[str], ranks: int) -> Any:
+    """Run a packed call, or a command, in `ranks` processes.
+
+    Returns
+    -------
+    Any
+        What the function returns on rank 0, or what the command writes to stdout.
+
+    Raises
+    ------
+    TaskError
+        With the end of stderr, if a rank fails.
+    """
+    if not isinstance(what, bytes):
+        return _launch([*what], ranks)
+    with tempfile.TemporaryDirectory(dir=os.environ.get(DIRECTORY_VARIABLE)) as directory:
+        call, result = Path(directory) / "call", Path(directory) / "result"
+        call.write_bytes(what)
+        module = [sys.executable, "-m", "mpi4py", "-m", __name__, str(call), str(result)]
+        try:
+            _launch(module, ranks, Path(directory))
+        except TaskError:
+            if not result.exists():  # else the function's own exception says more
+                raise
+        outcome = unpack_outcome(result.read_bytes())
+    if outcome.error is not None:
+        note(outcome.error, outcome.traceback.rstrip())
+        raise outcome.error
+    return outcome.value
+
+
+def _launch(command: Sequence[str], ranks: int, directory: Path | None = None) -> str:
+    start = [*launcher("SLURM_JOB_ID" in os.environ), "-n", str(ranks)]
+    mark, ended = lineage.new_mark(), threading.Event()
+    with subprocess.Popen(
+        [*start, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment() | lineage.marked(mark),
+    ) as process:
+        if directory is not None:
+            watch = threading.Thread(target=_watch, args=(directory, mark, ended), daemon=True)
+            watch.start()
+        out, err = process.communicate()
+    ended.set()
+    if process.returncode:
+        tail = "\n  ".join(err.splitlines()[-_TAIL_LINES:])
+        raise TaskError(
+            f"{ranks} ranks of '{shlex.join(command)[:80]}' ended with exit status "
+            f"{process.returncode}; stderr ends with:\n  {tail}"
+        )
+    return out
+
+
+def _watch(directory: Path, mark: str, ended: threading.Event) -> None:
+    """End what keeps a launcher from ending: it waits for all who hold a rank's output open."""
+    were_there = False
+    while not ended.wait(_LOOK_S):
+        were_there = were_there or (directory / "result").exists()
+        running = [path.name for path in directory.glob("rank-*")]
+        were_there = were_there or bool(running)
+        here = [name.rpartition("-")[2] for name in running if f"-{socket.gethostname()}-" in name]
+        if any(lineage.is_gone(int(pid)) for pid in here) or (were_there and not running):
+            if not ended.wait(_PATIENCE_S):
+                lineage.end_all(mark)
+            return
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment without what makes us a rank, if we are one of an MPI pilot."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OF_A_RANK)}
+
+
+def launcher(in_job: bool) -> list[str]:
+    """Return what starts ranks here: srun inside a job, else the mpiexec beside mpi4py.
+
+    Raises
+    ------
+    TaskError
+        If there is none.
+    """
+    if named := os.environ.get(LAUNCHER_VARIABLE):
+        return shlex.split(named)
+    if in_job and shutil.which("srun"):
+        return ["srun", "--overlap", "--mpi=pmi2"]
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if not found:
+        raise TaskError(
+            "there is no mpiexec here, expected one to start several ranks; install it with: "
+            "pip install mpi4py mpich"
+        )
+    return [found]
+
+
+def _main(argv: Sequence[str]) -> None:
+    """Run the call on this rank."""
+    from mpi4py import MPI
+
+    lineage.allow_processes()
+    rank = MPI.COMM_WORLD.Get_rank()
+    here = Path(argv[1]).with_name(f"rank-{socket.gethostname()}-{os.getpid()}")
+    here.touch()
+    MPI.COMM_WORLD.Barrier()  # who sees no file later on sees that all have done their part
+    (blob,) = run_packed([Path(argv[0]).read_bytes()], f"rank {rank}")
+    failed = unpack_outcome(blob).error is not None
+    if rank == 0 or failed:
+        result = Path(argv[1])
+        partial = result.with_name(f"result-{rank}")
+        partial.write_bytes(blob)
+        partial.replace(result)
+    here.unlink(missing_ok=True)
+    if failed:
+        MPI.COMM_WORLD.Abort(1)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

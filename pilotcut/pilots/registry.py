@@ -1,0 +1,75 @@
+"""The list of a manager's pilots as a file beside its connection file, for other processes.
+
+The manager writes it at every change of a state; programs that use its pilots, and
+``pilotcut status``, read it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.pilot import Pilot, PilotState
+
+FILE_NAME = "pilots.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a roster says of one pilot.
+
+    Parameters
+    ----------
+    description
+        What was asked for.
+    key
+        What its workers are known by.
+    state, reason
+        Where it stands, and why.
+    since
+        When it entered each state, in seconds since the epoch.
+    """
+
+    description: PilotDescription
+    key: str
+    state: PilotState
+    reason: str
+    since: dict[str, float]
+
+
+def write(path: Path, pilots: Sequence[Pilot]) -> None:
+    """Write the roster, whole or not at all."""
+    entries = [
+        {
+            "description": pilot.description.model_dump(mode="json", exclude_none=True),
+            "key": getattr(pilot, "key", pilot.name),
+            "state": pilot.state.value,
+            "reason": pilot.reason,
+            "since": {state.value: when for state, when in pilot.since.items()},
+        }
+        for pilot in pilots
+    ]
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(entries), encoding="utf-8")
+    partial.replace(path)
+
+
+def read(path: Path) -> list[Entry]:
+    """Return what the roster says; nothing if there is none."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return [_entry(entry) for entry in entries]
+
+
+def _entry(entry: dict[str, Any]) -> Entry:
+    # Not strict: JSON has no tuples.
+    description = PilotDescription.model_validate(entry["description"], strict=False)
+    state = PilotState(entry["state"])
+    return Entry(description, entry["key"], state, entry["reason"], entry["since"])

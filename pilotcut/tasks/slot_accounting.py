@@ -1,0 +1,192 @@
+"""What of a pilot's slots and GPUs is taken, as the binder keeps count of it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.pilot import Pilot, PilotState
+from pilotcut.tasks.runtime_estimates import Rates
+from pilotcut.tasks.snapshots import PilotView, TaskView, when_free
+
+#: Most tasks in a parcel.
+PARCEL = 64
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A task's place on a pilot.
+
+    Attributes
+    ----------
+    running_since
+        When it must have begun to run, as far as can be told from here: when it was sent,
+        or when a place before it in line was given back. None while it waits in line.
+    """
+
+    task: TaskView
+    width: int
+    running_since: float | None = None
+
+
+class Room:
+    """The places on one pilot.
+
+    Parameters
+    ----------
+    pilot
+        The pilot; its description may change when workers attach or leave.
+    rates
+        What is known of how fast pilots are.
+    """
+
+    def __init__(self, pilot: Pilot, rates: Rates) -> None:
+        self.pilot = pilot
+        self._rates = rates
+        self._held: dict[int, Ticket] = {}
+        self._line: deque[Ticket] = deque()  # held, and not running yet
+        self._running = 0
+        self._slots_taken = 0
+        self._gpus_taken = 0
+        self._unshared = 0
+        self._described = pilot.description
+        self._view_of_idle = _idle(pilot.description)
+        self._costed = 0
+        self._last_bound: float | None = None
+        self._last_group: str | None = None
+
+    @property
+    def _idle(self) -> PilotView:
+        if self.pilot.description is not self._described:  # workers attached or left
+            self._described = self.pilot.description
+            self._view_of_idle = _idle(self._described)
+        return self._view_of_idle
+
+    @property
+    def idle(self) -> PilotView:
+        """What a policy would see if nothing ran here; for any thread."""
+        return replace(self._idle, rate=self._rates.of(self.pilot.name))
+
+    @property
+    def alive(self) -> bool:
+        """Whether tasks may run here, now or later."""
+        return not self.pilot.state.final and self.pilot.state is not PilotState.DRAINING
+
+    @property
+    def active(self) -> bool:
+        """Whether tasks can be bound here now."""
+        return self.pilot.state is PilotState.ACTIVE
+
+    @property
+    def walltime_s(self) -> float:
+        """How long the pilot lives as a whole; infinite if nobody limits it."""
+        limited = self.pilot.description.resource == "slurm"
+        return self.pilot.description.walltime_s if limited else math.inf
+
+    @property
+    def extra(self) -> int:
+        """The part of the room that only short tasks may take."""
+        return self.pilot.slots * PARCEL if self.pilot.prefetch else 0
+
+    def view(self, beside: tuple[PilotView, ...] = ()) -> PilotView:
+        """Return what a policy sees of it."""
+        idle = self._idle
+        return PilotView(
+            name=idle.name,
+            slots=idle.slots,
+            free=max(0, idle.slots - self._slots_taken),
+            prefetch=self._prefetch(),
+            cores_per_slot=idle.cores_per_slot,
+            gpus_per_slot=idle.gpus_per_slot,
+            gpus_free=idle.gpus_free * (1 + self.pilot.prefetch) - self._gpus_taken,
+            rate=self._rates.of(idle.name),
+            ends_s=self.pilot.ends,
+            free_at_s=self._free_at() if self._costed else (),
+            last_bound_s=self._last_bound,
+            last_group=self._last_group,
+            ranks=idle.ranks,
+            beside=beside,
+        )
+
+    def view_for_long_tasks(self, beside: tuple[PilotView, ...] = ()) -> PilotView:
+        """Return the view without the room that only short tasks may take."""
+        view = self.view(beside)
+        return replace(view, prefetch=max(0, view.prefetch - self.extra))
+
+    def _free_at(self) -> tuple[float, ...]:
+        """Return when busy slots will have done all that waits for them, by what tasks cost."""
+        running, waiting = [], []
+        view = self.idle
+        for ticket in self._held.values():
+            cost_s = view.cost_s(ticket.task)
+            known = math.inf if cost_s is None else cost_s
+            if ticket.running_since is None:
+                waiting.append(known)
+            else:
+                running += [ticket.running_since + known] * ticket.width
+        return when_free(running, waiting)
+
+    def _prefetch(self) -> int:
+        if self._unshared:  # nothing may stand in line behind these
+            return 0
+        in_line = max(0, self._slots_taken - self._idle.slots)
+        ahead = self._idle.slots * self.pilot.prefetch - in_line
+        if ahead + self.extra < PARCEL // 2:
+            return 0  # refilled in small change, parcels would shrink from round to round
+        return max(0, ahead + self.extra)
+
+    def has_idle_slot(self, task: TaskView) -> bool:
+        """Return whether `task` would run here at once."""
+        view = self.view()
+        return view.free >= view.width(task) and view.has_room(task)
+
+    def take(self, task: TaskView, now: float) -> Ticket:
+        """Give a place to `task`."""
+        ticket = Ticket(task, self._idle.width(task))
+        self._held[id(ticket)] = ticket
+        self._line.append(ticket)
+        self._count(ticket, 1)
+        self._advance(now)
+        self._last_bound, self._last_group = now, task.group
+        return ticket
+
+    def give_back(self, ticket: Ticket, now: float) -> None:
+        """Take the place back; the next in line begins to run."""
+        del self._held[id(ticket)]
+        self._count(ticket, -1)
+        if ticket.running_since is not None:
+            self._running -= ticket.width
+        self._advance(now)
+
+    def _advance(self, now: float) -> None:
+        while self._line and self._running + self._line[0].width <= self._idle.slots:
+            ticket = self._line.popleft()
+            if id(ticket) in self._held:  # not lost meanwhile
+                ticket.running_since = now
+                self._running += ticket.width
+
+    def _count(self, ticket: Ticket, sign: int) -> None:
+        self._slots_taken += sign * ticket.width
+        self._gpus_taken += sign * ticket.task.gpus
+        self._unshared += sign * (ticket.task.alone or ticket.width > 1)
+        self._costed += sign * (self._idle.cost_s(ticket.task) is not None)
+
+
+def _idle(d: PilotDescription) -> PilotView:
+    return PilotView(
+        name=d.name,
+        slots=d.slots,
+        free=d.slots,
+        cores_per_slot=d.cores_per_slot,
+        gpus_per_slot=d.gpus_per_worker,
+        gpus_free=d.gpus_per_worker if d.ranks > 1 else d.gpus,
+        ranks=d.ranks,
+    )
+
+
+def beside(rooms: Iterable[Room]) -> tuple[PilotView, ...]:
+    """Return the views of the MPI pilots among some, see `PilotView.beside`."""
+    return tuple(room.view() for room in rooms if room.pilot.description.ranks > 1)

@@ -1,0 +1,125 @@
+"""What the binder knows of one task."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilotcut.pilots.mpi.launch import run_ranks
+from pilotcut.pilots.payload import Call, pack_call
+from pilotcut.tasks.snapshots import TaskView
+from pilotcut.tasks.task import Task, TaskFuture, TaskState
+
+
+@dataclass(eq=False)
+class Record:
+    """One task; read by other threads through `snapshot`.
+
+    Attributes
+    ----------
+    most_retries, most_errors, most_preemptions
+        Budgets: how often it is run again after the loss of a worker, after an exception of
+        its own, and after the loss of a whole pilot.
+    kills
+        Workers that died while they held this task alone.
+    copies
+        Launches that have not reported yet: more than one while it is duplicated.
+    launches, launch
+        How often it was launched, and the number of the launch that it ended with.
+    """
+
+    name: str
+    view: TaskView
+    fn: Callable[..., Any] | Sequence[str]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    kind: tuple[str, str]
+    most_retries: int
+    most_errors: int
+    most_preemptions: int
+    ranks: int = 1
+    future: TaskFuture | None = None
+    dependencies: list[TaskFuture] = field(default_factory=list)
+    missing: int = 0
+    state: TaskState = TaskState.WAITING
+    pilot: str | None = None
+    worker: str | None = None
+    submitted: float = field(default_factory=time.time)
+    bound: float | None = None
+    started: float | None = None
+    finished: float | None = None
+    retries: int = 0
+    errors: int = 0
+    preemptions: int = 0
+    kills: int = 0
+    copies: int = 0
+    launches: int = 0
+    launch: int | None = None
+
+    @property
+    def attempts(self) -> int:
+        """How often it was run again."""
+        return self.retries + self.errors + self.preemptions
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the function and its arguments, to know the task again."""
+        packed = self._what()
+        if not isinstance(packed, bytes):
+            packed = repr(packed).encode()
+        return hashlib.sha256(packed).hexdigest()[:12]
+
+    def call(self, has_ranks: bool = False) -> Call:
+        """Return what the next launch runs; ranks are started from a worker unless it has them."""
+        if self.ranks > 1 and has_ranks and callable(self.fn):
+            return Call(self.fn, self.args, self.kwargs, self.view.gpus, self.ranks)
+        if self.ranks > 1:
+            return Call(run_ranks, (self._what(), self.ranks), gpus=self.view.gpus)
+        assert callable(self.fn)
+        return Call(self.fn, self.args, self.kwargs, self.view.gpus, launch=self.launches)
+
+    def _what(self) -> bytes | Sequence[str]:
+        if callable(self.fn):
+            return pack_call(Call(self.fn, self.args, self.kwargs))
+        return self.fn
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing keeps the task from sharing a parcel."""
+        if self.attempts or self.ranks > 1:
+            return False
+        return self.view.cores == 1 and self.view.gpus == 0
+
+    def bind(self, pilot: str) -> None:
+        """Give the task to a pilot."""
+        self.state, self.pilot, self.bound = TaskState.BOUND, pilot, time.time()
+        self.worker = self.started = self.finished = None  # those of an attempt before
+
+    def end(self, state: TaskState) -> TaskFuture:
+        """Enter a final state; let go of arguments and future, which may be big."""
+        assert self.future is not None
+        future, self.future = self.future, None
+        self.state = state
+        self.finished = self.finished or time.time()
+        self.args, self.kwargs, self.dependencies = (), {}, []
+        return future
+
+    def snapshot(self) -> Task:
+        """Return what others may know of it."""
+        return Task(
+            id=self.view.id,
+            name=self.name,
+            state=self.state,
+            pilot=self.pilot,
+            worker=self.worker,
+            submitted=self.submitted,
+            bound=self.bound,
+            started=self.started,
+            finished=self.finished,
+            retries=self.attempts,
+            launches=self.launches,
+            launch=self.launch,
+        )

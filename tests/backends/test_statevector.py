@@ -1,0 +1,331 @@
+"""The exact engine: values and gradients to machine precision, and its memory limit."""
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit_addon_cutting.instructions import CutWire, Move
+from test_exactness import CIRCUITS, OBSERVABLES, exact, without_moves
+from test_gradient import OBSERVABLE, PLACES, between_rotations
+
+from pilotcut import CutEstimator, CutGradient, compile_plan
+from pilotcut.backends.statevector import BranchEngine
+from pilotcut.errors import CutError
+from pilotcut.training.model import classifier
+
+
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_every_cut_gate_is_exact(name):
+    circuit = CIRCUITS[name]
+    data = CutEstimator(labels="AAB", mode="exact").run([(circuit, OBSERVABLES)]).result()[0].data
+    np.testing.assert_allclose(data.evs, exact(circuit), atol=1e-10)
+    assert not data.stds.any()
+
+
+def parameter_shift(circuit, observable, values):
+    """Exact derivatives of the uncut circuit by every parameter, each the angle of one gate.
+
+    A gate's angle enters as a trigonometric polynomial of period 4 pi with frequencies 1/2
+    and 1, so that five equidistant shifts fix its derivative exactly.
+    """
+    points = 4 * np.pi * np.arange(5) / 5
+    frequency = np.fft.fftfreq(5, 1 / 5) / 2
+
+    def slope(k):
+        def value(shift):
+            shifted = np.array(values, dtype=float)
+            shifted[k] += shift
+            state = Statevector(circuit.assign_parameters(shifted))
+            return state.expectation_value(observable).real
+
+        modes = np.fft.fft([value(point) for point in points]) / 5
+        return float((1j * frequency * modes).sum().real)
+
+    return np.array([slope(k) for k in range(len(values))])
+
+
+ROTATIONS = ["rx", "ry", "rz", "p", "u"]
+CUTTABLE = ["rzz", "rxx", "ryy", "rzx", "crx", "cry", "crz", "cp"]
+BOUND = ["cx", "cz", "swap", "ecr", "iswap"]
+
+# How a gate's angle depends on a parameter: scale and offset.
+FORMS = [(1.0, 0.0), (2.0, 0.0), (-1.0, 0.0), (0.5, 0.3)]
+
+
+@dataclass(frozen=True)
+class SharedAngles:
+    """A circuit whose gates share a few parameters, and the same with an angle for each gate.
+
+    Parameters
+    ----------
+    circuit, values
+        Angles are scaled and shifted parameters, ``slopes @ values + offsets``.
+    apart, angles
+        Every angle is a parameter of its own.
+    slopes
+        (angles, parameters).
+    """
+
+    circuit: QuantumCircuit
+    values: np.ndarray
+    apart: QuantumCircuit
+    angles: np.ndarray
+    slopes: np.ndarray
+
+    @classmethod
+    def of(cls, circuit: QuantumCircuit, rng: np.random.Generator, share: float):
+        """Free a share of the circuit's angles and draw which of three parameters owns each."""
+        apart, own = freed(circuit, rng, share)
+        owner = rng.permutation(np.arange(len(own)) % 3)
+        scale, offset = np.array(FORMS)[rng.integers(len(FORMS), size=len(own))].T
+        names, values = ParameterVector("t", 3), rng.uniform(-3, 3, 3)
+        forms = zip(scale.tolist(), owner, offset.tolist(), strict=True)
+        shared = [s * names[k] + o for s, k, o in forms]
+        slopes = scale[:, None] * (owner[:, None] == np.arange(3))
+        return cls(
+            circuit=apart.assign_parameters(dict(zip(own, shared, strict=True))),
+            values=values,
+            apart=apart,
+            angles=slopes @ values + offset,
+            slopes=slopes,
+        )
+
+    def exact(self, observable):
+        """Value and gradient of the uncut circuit: shifts of each gate, and the chain rule."""
+        plain = without_moves(self.apart)
+        state = Statevector(plain.assign_parameters(self.angles))
+        by_angle = parameter_shift(plain, observable, self.angles)
+        return state.expectation_value(observable).real, by_angle @ self.slopes
+
+
+def freed(circuit: QuantumCircuit, rng: np.random.Generator, share: float):
+    """The circuit with new parameters for gates that may be cut, and a share of rotations."""
+    result, own = circuit.copy_empty_like(), []
+    for instruction in circuit.data:
+        gate = instruction.operation
+        if gate.name in CUTTABLE or (gate.name in ROTATIONS and rng.random() < share):
+            fresh = [Parameter(f"a{len(own) + k:03}") for k in range(len(gate.params))]
+            own += fresh
+            gate = gate.base_class(*fresh)
+        result.append(gate, instruction.qubits)
+    return result, own
+
+
+def assert_cut_equals_uncut(case: SharedAngles, observable: SparsePauliOp, labels: str):
+    """Values to 1e-10 and gradients to 1e-8."""
+    estimator = CutEstimator(labels=labels, mode="exact")
+    value = estimator.run([(case.circuit, observable, case.values)]).result()[0].data.evs
+    job = CutGradient(estimator).run([case.circuit], [observable], [case.values])
+    expected, slopes = case.exact(observable)
+    np.testing.assert_allclose(value, expected, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(job.result().gradients[0], slopes, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_gradients_around_every_cut_gate_are_exact(name):
+    """The rotations around it share parameters with the gate, if its own angle may be free."""
+    rng = np.random.default_rng(list(CIRCUITS).index(name))
+    case = SharedAngles.of(CIRCUITS[name], rng, share=0.5)
+    assert_cut_equals_uncut(case, SparsePauliOp(OBSERVABLES, np.linspace(-1, 1, 6)), "AAB")
+
+
+# What the cuts of a random circuit may cost together: a swap, an iswap or a wire 2, others 1.
+ROOM = 6
+
+
+def random_cuts(rng: np.random.Generator, qubits: int) -> tuple[QuantumCircuit, str]:
+    """A random circuit and labels for two to four fragments.
+
+    Gates lie between any two qubits while there is room for cuts, and within labels
+    from then on. There are `CutWire` markers and, in half of the circuits, a `Move` onto the
+    last qubit, which is fresh until then.
+    """
+    letters = "ABCD"[: rng.integers(2, min(4, qubits) + 1)]
+    rest = rng.choice(list(letters), qubits - len(letters))
+    labels = "".join(rng.permutation([*letters, *rest]))
+    circuit, room, gates = QuantumCircuit(qubits), ROOM, qubits + 3
+    moves = {int(rng.integers(gates))} if rng.random() < 0.5 else set()
+    live = qubits - len(moves)
+
+    def rotate(qubit: int) -> None:
+        getattr(circuit, rng.choice(ROTATIONS[:4]))(rng.uniform(-3, 3), qubit)
+
+    for qubit in range(live):
+        circuit.h(qubit)
+        rotate(qubit)
+    for number in range(gates):
+        if number in moves:
+            circuit.append(Move(), [int(rng.integers(live)), live])
+            live, room = live + 1, room - 2
+        if room >= 2 and rng.random() < 0.15:
+            circuit.append(CutWire(), [int(rng.integers(live))])
+            room -= 2
+        pairs = [
+            (a, b) for a, b in permutations(range(live), 2) if labels[a] == labels[b] or room >= 2
+        ]
+        if not pairs:
+            continue
+        a, b = pairs[rng.integers(len(pairs))]
+        kind = rng.choice(CUTTABLE if rng.random() < 0.6 else BOUND)
+        angles = [rng.uniform(-3, 3)] if kind in CUTTABLE else []
+        getattr(circuit, kind)(*angles, a, b)
+        if labels[a] != labels[b]:
+            room -= 2 if kind in ("swap", "iswap") else 1
+        rotate(a)
+    return circuit, labels
+
+
+def random_case(seed: int, qubits: int) -> tuple[SharedAngles, SparsePauliOp, str]:
+    """A random circuit with shared angles, fewer of them where states are large."""
+    rng = np.random.default_rng([qubits, seed])
+    circuit, labels = random_cuts(rng, qubits)
+    letters = ["".join(rng.choice(list("IXYZ"), qubits)) for _ in range(3)]
+    observable = SparsePauliOp(letters, rng.uniform(-1, 1, 3))
+    return SharedAngles.of(circuit, rng, min(1, 4 / qubits)), observable, labels
+
+
+@pytest.mark.parametrize("qubits", range(3, 13))
+def test_random_circuits_of_every_width(qubits):
+    """Gates are cut in each of them, and some parameter has gates in several fragments."""
+    spread = []
+    for seed in range(2):
+        case, observable, labels = random_case(seed, qubits)
+        plan = compile_plan(case.circuit, observable, labels=labels)
+        assert plan.num_cuts
+        used = plan.binding.jacobian(case.values[None])[0] != 0  # (slots, parameters)
+        inside = [used[[angle.slot for angle in f.angles]].any(axis=0) for f in plan.fragments]
+        spread.append(np.sum(inside, axis=0).max())
+        assert_cut_equals_uncut(case, observable, labels)
+    assert max(spread) > 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(3, 7))
+def test_random_circuits_random_cuts(seed, qubits):
+    assert_cut_equals_uncut(*random_case(seed, qubits))
+
+
+@pytest.mark.parametrize(
+    ("mode", "observables"), [("exact", ["ZZZZ"]), ("sampled", ["ZZZZ", "ZIZZ"])]
+)
+def test_fragments_that_differ_in_branches_only_are_kept_apart(mode, observables):
+    """The control of a CX has the operations of a CZ's, and other branches."""
+    circuit = QuantumCircuit(4)
+    for control in (0, 2):
+        circuit.rx(0.3, control)
+        circuit.rx(0.5, control + 1)
+    circuit.cx(0, 1)
+    circuit.cz(2, 3)
+    for control in (0, 2):
+        circuit.ry(0.7, control)
+        circuit.rx(0.9, control + 1)
+    data = CutEstimator(labels="ABCD", mode=mode, seed=1).run([(circuit, observables)]).result()
+    deviation = np.abs(data[0].data.evs - exact(circuit, observables))
+    assert (deviation < 4 * data[0].data.stds + 1e-10).all()
+
+
+def test_angles_that_no_observable_sees_have_no_slope():
+    a, b = Parameter("a"), Parameter("b")
+    circuit = QuantumCircuit(2)
+    circuit.rx(a, 0)
+    circuit.ry(b, 1)
+    gradient = CutGradient(CutEstimator(labels="AB", mode="exact"))
+    found = gradient.run([circuit], [SparsePauliOp("IZ")], [[0.3, 0.4]]).result().gradients[0]
+    np.testing.assert_allclose(found, [-np.sin(0.3), 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("labels", ["AAA", "ABB", "ABC"])
+@pytest.mark.parametrize("name", [n for n in PLACES if n not in ("u", "r")])
+def test_shared_scaled_and_curved_angles(name, labels):
+    circuit = between_rotations(PLACES[name])
+    values = np.array([0.7, 1.2, 0.4])[: circuit.num_parameters]
+    gradient = CutGradient(CutEstimator(labels=labels, mode="exact"))
+    found = gradient.run([circuit], [OBSERVABLE], [values]).result().gradients[0]
+    step = 1e-4 * np.eye(len(values))
+
+    def value(v):
+        return Statevector(circuit.assign_parameters(v)).expectation_value(OBSERVABLE).real
+
+    # Richardson: the error of central differences is of the fourth order.
+    by_difference = [
+        (
+            8 * (value(values + s) - value(values - s))
+            - (value(values + 2 * s) - value(values - 2 * s))
+        )
+        / 12e-4
+        for s in step
+    ]
+    np.testing.assert_allclose(found, by_difference, atol=1e-8)
+
+
+@pytest.mark.parametrize("mode", ["exact", "sampled"])
+def test_the_angle_of_a_bound_cut_gate_is_no_matter_of_caches(mode):
+    """Its operations are the same at any angle, its branches are not."""
+    for angle in (0.3, 1.0, 2.0):
+        circuit = QuantumCircuit(2)
+        circuit.ry(0.7, 0)
+        circuit.ry(1.1, 1)
+        circuit.rzz(angle, 0, 1)
+        circuit.rx(0.4, 0)
+        circuit.rx(0.3, 1)
+        estimator = CutEstimator(labels="AB", mode=mode, shots=10**7, seed=1)
+        value = estimator.run([(circuit, "ZZ")]).result()[0].data.evs
+        assert value == pytest.approx(exact(circuit, ["ZZ"])[0], abs=2e-3)
+
+
+def test_chunks_of_rows_change_nothing():
+    """A small memory limit splits the batch, and values and gradients stay the same."""
+    model = classifier(6)
+    plan = compile_plan(model.circuit, model.observable, cuts=1)
+    fragment = plan.fragments[0]
+    angles = torch.rand(10, len(fragment.angles), dtype=torch.float64, requires_grad=True)
+    whole = BranchEngine()
+    few = BranchEngine(memory_bytes=4000)
+    assert 1 <= few.rows_at_once(fragment) < 10
+    results = [engine.tensor(fragment, angles) for engine in (whole, few)]
+    torch.testing.assert_close(*results, rtol=0, atol=1e-14)
+    slopes = [torch.autograd.grad(r.real.sum() + r.imag.sum(), angles)[0] for r in results]
+    torch.testing.assert_close(*slopes, rtol=0, atol=1e-12)
+
+
+def test_single_precision_is_near_double():
+    model = classifier(8)
+    fragment = compile_plan(model.circuit, model.observable, cuts=1).fragments[0]
+    angles = torch.rand(3, len(fragment.angles), dtype=torch.float64)
+    double = BranchEngine().tensor(fragment, angles)
+    single = BranchEngine(dtype=torch.complex64).tensor(fragment, angles)
+    assert single.dtype == torch.complex64
+    torch.testing.assert_close(single.to(double.dtype), double, rtol=0, atol=1e-5)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_allocated():
+    """The message has the numbers on both sides and a width that fits."""
+    model = classifier(40)
+    fragment = compile_plan(model.circuit, model.observable).fragments[0]
+    with pytest.raises(
+        CutError, match=r"40 qubits, 1 branches\) needs .* GiB .* at most 2 GiB"
+    ) as e:
+        BranchEngine().rows_at_once(fragment)
+    width = int(str(e.value).rsplit("max_width=", 1)[1])
+    narrow = compile_plan(model.circuit, model.observable, max_width=width)
+    for piece in narrow.fragments:
+        assert BranchEngine().rows_at_once(piece) >= 1
+
+
+def test_sampled_draws_keep_the_covariance_of_a_group():
+    """ZI and IZ of a Bell state never disagree, so their difference has no spread."""
+    bell = QuantumCircuit(3)
+    bell.h(0)
+    bell.cx(0, 1)
+    bell.rx(0.3, 2)
+    bell.cz(1, 2)
+    difference = SparsePauliOp(["IZI", "IIZ"], [1, -1])
+    data = CutEstimator(mode="sampled", seed=1).run([(bell, difference)]).result()[0].data
+    assert data.evs == 0
+    assert data.stds == pytest.approx(0, abs=1e-9)

@@ -1,0 +1,601 @@
+"""A gate is what it does, not what it is called; keys hold what decides a value."""
+
+import copy
+import io
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qiskit import QuantumCircuit, qpy
+from qiskit.circuit import (
+    AnnotatedOperation,
+    ControlModifier,
+    Gate,
+    InverseModifier,
+    Parameter,
+    PowerModifier,
+)
+from qiskit.circuit.library import (
+    CPhaseGate,
+    CRXGate,
+    CUGate,
+    CXGate,
+    CZGate,
+    GlobalPhaseGate,
+    HamiltonianGate,
+    PauliEvolutionGate,
+    PauliGate,
+    PermutationGate,
+    RXGate,
+    RZGate,
+    RZZGate,
+    SGate,
+    UnitaryGate,
+    XGate,
+    XXMinusYYGate,
+)
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.quantum_info import (
+    Operator,
+    Pauli,
+    SparsePauliOp,
+    Statevector,
+    random_clifford,
+    random_hermitian,
+    random_unitary,
+)
+from qiskit_addon_cutting.instructions import CutWire, Move
+
+from pilotcut import CutEstimator, compile_plan
+from pilotcut.backends.late_binding import BINDABLE, all_bound
+from pilotcut.backends.noise_model import device_of
+from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.circuits import instructions, program
+from pilotcut.circuits.program import read_circuit
+from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.search.interaction_graph import price_of
+from pilotcut.errors import CutError
+from pilotcut.fleet.engines import CountedCircuits
+from pilotcut.fleet.shifts import Shifts
+from pilotcut.fleet.transpile import compile_on
+from pilotcut.pilots.description.qpu import QpuDescription
+from pilotcut.training.model import Model
+
+X = Parameter("x")
+
+#: Names that mean something to Qiskit, to the addon or to Aer.
+NAMES = [
+    *("id", "delay", "barrier", "global_phase", "reset", "measure", "cut_wire", "move"),
+    *("x", "rx", "cx", "swap", "rzz", "unitary", "cp", "qpd_measure", "initialize"),
+]
+
+
+def value(circuit, observable, *row, mode="exact", **options):
+    """Return an expectation value in a mode; without a row the circuit has no parameters."""
+    options = options if mode == "exact" else {"shots": 20_000, "seed": 3} | options
+    pub = (circuit, observable, list(row)) if row else (circuit, observable)
+    return float(CutEstimator(mode=mode, **options).run([pub]).result()[0].data.evs)
+
+
+def expected(circuit, observable, *row):
+    bound = circuit.assign_parameters(list(row)) if row else circuit
+    return Statevector(bound).expectation_value(Pauli(observable)).real
+
+
+def turned(name, qubits=1):
+    """Return somebody's gate of a name: RX(1) on its first qubit, then perhaps a CX."""
+    circuit = QuantumCircuit(qubits, name=name)
+    circuit.rx(1, 0)
+    if qubits == 2:
+        circuit.cx(0, 1)
+    return circuit.to_gate()
+
+
+class Stated(Gate):
+    """A gate with a matrix, and no parameters to tell it from others of its name."""
+
+    def __init__(self, angle):
+        super().__init__("mine", 1, [])
+        self.angle = angle
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(RXGate(self.angle), dtype=dtype)
+
+
+class Defined(Gate):
+    """The same with a definition."""
+
+    def __init__(self, angle):
+        super().__init__("mine", 1, [])
+        self.angle = angle
+
+    def _define(self):
+        self.definition = QuantumCircuit(1)
+        self.definition.rx(self.angle, 0)
+
+
+# -- names -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_own_gate_does_what_its_definition_does_whatever_its_name(name):
+    circuit = QuantumCircuit(2)
+    circuit.append(turned(name), [0])
+    assert value(circuit, "IZ") == pytest.approx(np.cos(1))  # 0.540
+    circuit.append(turned(name, 2), [0, 1])
+    assert value(circuit, "ZI") == pytest.approx(np.cos(2))
+    assert value(circuit, "ZI", labels="AB") == pytest.approx(np.cos(2))
+
+
+@pytest.mark.parametrize("mode", ["sampled", "counts"])
+@pytest.mark.parametrize("name", ["id", "measure", "move", "cp"])
+def test_names_mean_nothing_to_shots_either(name, mode):
+    circuit = QuantumCircuit(2)
+    circuit.append(turned(name, 2), [0, 1])
+    assert value(circuit, "ZI", mode=mode, labels="AB") == pytest.approx(np.cos(1), abs=0.06)
+
+
+def test_markers_are_markers_by_class_and_through_qpy():
+    circuit = QuantumCircuit(3)
+    circuit.rx(0.4, 0)
+    circuit.append(CutWire(), [0])
+    circuit.append(Move(), [0, 1])
+    circuit.cx(1, 2)
+    buffer = io.BytesIO()
+    qpy.dump(circuit, buffer)
+    again = qpy.load(io.BytesIO(buffer.getvalue()))[0]
+    for one in (circuit, again):
+        assert [s.name for s in read_circuit(one)[0].steps] == ["rx", "cut_wire", "move", "cx"]
+        assert compile_plan(one, "ZII").num_cuts == 1
+        assert value(one, "ZII") == pytest.approx(np.cos(0.4))
+
+
+def test_a_subclass_of_a_standard_gate_that_is_another_gate_is_refused():
+    """Qiskit's simulators run it as its parent, whatever it states."""
+
+    class Same(RXGate):
+        pass
+
+    class Twice(RXGate):
+        def __array__(self, dtype=None, copy=None):
+            return np.asarray(RXGate(2 * self.params[0]), dtype=dtype)
+
+    circuit = QuantumCircuit(1)
+    circuit.append(Same(0.3), [0])
+    assert value(circuit, "Z") == pytest.approx(np.cos(0.3))
+    for angle in (0.3, X):
+        circuit = QuantumCircuit(1)
+        circuit.append(Twice(angle), [0])
+        with pytest.raises(CutError, match="derives from RXGate and is another gate"):
+            read_circuit(circuit)
+
+
+def test_a_library_gate_that_has_changed_is_what_it_is_now():
+    evolution = PauliEvolutionGate(SparsePauliOp("X"), 0.4)
+    matrix = UnitaryGate(random_unitary(8, seed=2))
+    assert evolution.definition is not None
+    assert matrix.definition is not None
+    evolution.time = 1.1
+    matrix.params = [random_unitary(8, seed=3).data]
+    circuit = QuantumCircuit(3)
+    circuit.append(evolution, [0])
+    assert value(circuit, "IIZ") == pytest.approx(np.cos(2.2))
+    circuit.append(matrix, [0, 1, 2])
+    assert value(circuit, "IIZ") == pytest.approx(expected(circuit, "IIZ"))
+
+
+@pytest.mark.parametrize("mode", ["exact", "counts"])
+def test_a_definition_that_was_looked_at_keeps_no_angle(mode):
+    """The gates of programs are shared by all circuits of a process."""
+    assert instructions.STANDARD[CRXGate].definition is not None
+    circuit = QuantumCircuit(2)
+    circuit.x(0)
+    circuit.crx(X, 0, 1)
+    circuit.cp(X, 0, 1)
+    circuit.append(XXMinusYYGate(X, 0.1), [1, 0])
+    found = value(circuit, "ZI", 0.7, mode=mode)
+    assert found == pytest.approx(expected(circuit, "ZI", 0.7), abs=0.04)
+
+
+def test_a_circuit_without_qubits_is_one_line():
+    with pytest.raises(CutError, match="the circuit has no qubits"):
+        compile_plan(QuantumCircuit(0))
+
+
+# -- gates without parameters that differ ----------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Stated, Defined])
+def test_gates_of_one_name_are_told_apart_across_estimators_and_modes(kind):
+    for angle in (0.2, 1.4):
+        circuit = QuantumCircuit(1)
+        circuit.append(kind(angle), [0])
+        assert value(circuit, "Z") == pytest.approx(np.cos(angle))
+        assert value(circuit, "Z", mode="counts") == pytest.approx(np.cos(angle), abs=0.04)
+        assert value(circuit, "Z", mode="sampled") == pytest.approx(np.cos(angle), abs=0.04)
+
+
+def test_gates_of_one_name_share_no_price():
+    prices = []
+    for angle in (0.3, 1.0):
+        circuit = QuantumCircuit(2)
+        circuit.append(UnitaryGate(RZZGate(angle).to_matrix(), label="g"), [0, 1])
+        (step,) = read_circuit(circuit)[0].steps
+        prices.append(price_of(step).log_overhead)
+    for found, angle in zip(prices, (0.3, 1.0), strict=True):
+        assert found == pytest.approx(2 * np.log(1 + 2 * np.sin(angle)))
+
+
+def test_a_gate_with_a_matrix_and_another_definition_is_refused_when_it_is_opened():
+    class Both(Gate):
+        def __init__(self):
+            super().__init__("both", 3, [])
+
+        def __array__(self, dtype=None, copy=None):
+            return np.asarray(np.kron(np.eye(4), XGate()), dtype=dtype)
+
+        def _define(self):
+            self.definition = QuantumCircuit(3)
+            self.definition.y(0)
+
+    circuit = QuantumCircuit(3)
+    circuit.append(Both(), [0, 1, 2])
+    with pytest.raises(CutError, match="'both' has a definition that is not its matrix"):
+        read_circuit(circuit)
+
+
+def test_a_matrix_that_is_not_unitary_is_refused():
+    class Wrong(Gate):
+        def __array__(self, dtype=None, copy=None):
+            return np.asarray([[1, 0], [0, 2]], dtype=dtype)
+
+    circuit = QuantumCircuit(1)
+    circuit.append(Wrong("wrong", 1, []), [0])
+    with pytest.raises(CutError, match=r"'wrong' has a matrix of shape \(2, 2\) that is not"):
+        read_circuit(circuit)
+
+
+# -- labels ----------------------------------------------------------------------------
+
+
+def test_a_label_changes_no_program():
+    plain, labelled = QuantumCircuit(2), QuantumCircuit(2)
+    for circuit, label in ((plain, None), (labelled, "ent")):
+        circuit.append(CZGate(label=label), [0, 1])
+        circuit.append(CRXGate(0.3, label=label), [0, 1])
+    assert read_circuit(plain)[0].key == read_circuit(labelled)[0].key
+    assert all(step.gate.label is None for step in read_circuit(labelled)[0].steps)
+
+
+@pytest.mark.parametrize("first", [None, "ent"])
+def test_a_labelled_gate_meets_the_noise_of_a_device(first):
+    """Whichever of the two circuits a process sees first."""
+    numbers = {"t1_us": 1e9, "t2_us": 1e9, "infidelity_1q": 0.0, "infidelity_2q": 0.3}
+    device = device_of("noisy", QpuDescription(qubits=2, basis_gates=["rz", "sx", "cz"], **numbers))
+    found = {}
+    backend = QpuBackend(DeviceCompiler(device))
+    for label in (first, "ent" if first is None else None):
+        circuit = QuantumCircuit(2)
+        for _ in range(2):  # together they do nothing
+            circuit.append(CZGate(label=label), [0, 1])
+            circuit.barrier()
+        circuit.append(CZGate(label=label), [0, 1])
+        (fragment,) = compile_plan(circuit, ["ZZ"]).fragments
+        tensor = FragmentTensor.empty(fragment, 1)
+        for block in backend.run(fragment, np.zeros((1, 0)), slice(0, 1), 20_000, 1).blocks:
+            tensor.fill(fragment, slice(0, 1), block)
+        found[label] = float(tensor.values.ravel()[0])
+    assert found[None] == found["ent"]
+    assert found[None] < 0.8
+
+
+# -- angles that are bound late --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "gate", [CPhaseGate(X), CPhaseGate(X, ctrl_state=0), CRXGate(X, ctrl_state=0)]
+)
+def test_aer_binds_no_angle_that_it_loses(gate):
+    circuit = QuantumCircuit(2)
+    circuit.append(gate, [0, 1])
+    assert not all_bound(circuit)
+    assert all_bound(circuit.assign_parameters([0.3]))
+
+
+def test_what_aer_is_given_to_bind_it_binds():
+    """Each gate of the list at two rows, on Aer as it is installed."""
+    from qiskit.circuit.library import get_standard_gate_name_mapping
+    from qiskit_aer import AerSimulator
+
+    aer, known = AerSimulator(method="statevector"), get_standard_gate_name_mapping()
+    for name in sorted(BINDABLE):
+        kind = known[name]
+        parameters = [Parameter(f"p{k}") for k in range(len(kind.params))]
+        circuit = QuantumCircuit(2)
+        circuit.h([0, 1])
+        circuit.t([0, 1])
+        circuit.append(kind.base_class(*parameters), range(kind.num_qubits))
+        rows = np.random.default_rng(1).uniform(0.3, 2, (2, len(parameters)))
+        run = circuit.copy()
+        run.save_statevector()
+        found = aer.run(
+            [run], parameter_binds=[dict(zip(parameters, rows.T.tolist(), strict=True))]
+        ).result()
+        assert len(found.results) == 2, name
+        for one, row in zip(found.results, rows, strict=True):
+            state = Statevector(circuit.assign_parameters(dict(zip(parameters, row, strict=True))))
+            assert state.equiv(np.asarray(one.data.statevector)), name
+
+
+@pytest.mark.parametrize("basis", [["rz", "sx", "cp"], ["rz", "sx", "cx"]])
+def test_a_fleet_s_counts_keep_the_angles_of_gates_that_aer_does_not_bind(basis):
+    backend = GenericBackendV2(2, basis, coupling_map=[[0, 1], [1, 0]], seed=1, noise_info=False)
+    target = backend.target
+    device = device_of("d", QpuDescription(like="FakeManilaV2"))
+    circuit, (a, b) = QuantumCircuit(2), (Parameter("a"), Parameter("b"))
+    circuit.ry(0.7, 0)
+    circuit.ry(1.1, 1)
+    circuit.cp(a, 0, 1)
+    circuit.h([0, 1])
+    circuit.rx(b, 0)
+    model = Model(circuit, (a,), (b,), (SparsePauliOp("ZZ"),))
+    silent = type(device)("d", target)
+    counted = CountedCircuits(model, compile_on(circuit, target), silent)
+    samples = np.array([[0.4], [2.3]])
+    found = counted.values(np.array([0.9]), samples, 40_000, 1)
+    want = [expected(circuit, "ZZ", row[0], 0.9) for row in samples]
+    np.testing.assert_allclose(found, want, atol=0.03)
+
+
+def test_fleets_take_gates_for_what_they_are():
+    target = GenericBackendV2(3, ["rz", "sx", "cx"], seed=1).target
+    for name in ("barrier", "cx", "rz", "id"):
+        circuit = QuantumCircuit(2)
+        circuit.append(turned(name, 2), [0, 1])
+        compiled = compile_on(circuit, target)
+        assert compiled.gates == 1
+        place = list(compiled.final_layout)
+        state = Statevector(compiled.circuit)
+        zero = SparsePauliOp.from_sparse_list([("Z", [place[1]], 1)], compiled.qubits)
+        assert state.expectation_value(zero).real == pytest.approx(np.cos(1))
+
+
+def test_a_fleet_shifts_no_gate_that_is_only_called_rx():
+    own = QuantumCircuit(1, name="rx")
+    own.rx(2 * X, 0)
+    circuit = QuantumCircuit(1)
+    circuit.append(own.to_gate(), [0])
+    with pytest.raises(Exception, match="expected as the plain angle of one gate"):
+        Shifts.of(Model(circuit, (), (X,), (SparsePauliOp("Z"),)))
+
+
+# -- library and annotated gates -------------------------------------------------------
+
+
+def test_a_free_time_of_a_hamiltonian_is_an_angle():
+    one, two = random_hermitian(2, seed=1).data, random_hermitian(4, seed=2).data
+    circuit = QuantumCircuit(3)
+    circuit.h([0, 2])
+    circuit.append(HamiltonianGate(one, X), [1])
+    circuit.append(HamiltonianGate(two, 2 * X + 1), [0, 1])
+    circuit.append(HamiltonianGate(random_hermitian(8, seed=3).data, X), [2, 0, 1])
+    assert value(circuit, "ZXY", 0.7) == pytest.approx(expected(circuit, "ZXY", 0.7))
+
+
+def test_operations_without_definition_are_synthesised():
+    circuit, plain = QuantumCircuit(3), QuantumCircuit(3)
+    clifford = random_clifford(3, seed=4)
+    for one in (circuit, plain):
+        one.u(0.3, 0.4, 0.5, 0)
+        one.ry(1.1, 2)
+    circuit.append(clifford, [0, 1, 2])
+    circuit.append(PermutationGate([2, 0, 1]), [0, 1, 2])
+    circuit.append(AnnotatedOperation(SGate(), [InverseModifier()]), [0])
+    circuit.append(AnnotatedOperation(RXGate(X), [ControlModifier(1), PowerModifier(2)]), [0, 1])
+    plain.append(clifford.to_instruction(), [0, 1, 2])
+    plain.append(PermutationGate([2, 0, 1]), [0, 1, 2])
+    plain.sdg(0)
+    plain.crx(2 * X, 0, 1)
+    for observable in ("ZXI", "YYZ", "IZZ"):
+        assert value(circuit, observable, 0.7) == pytest.approx(expected(plain, observable, 0.7))
+
+
+@pytest.mark.parametrize("state", [0, 1])
+def test_modifiers_work_on_what_a_gate_does_and_not_on_its_name(state):
+    """Of an own gate "cx" Qiskit's control makes a Toffoli; phases matter under a control."""
+    for name in ("cx", "x", "swap", "gphase"):
+        own = QuantumCircuit(2, name=name)
+        own.rx(0.4, 0)
+        own.append(GlobalPhaseGate(0.9), [])
+        own.cy(1, 0)
+        gate = AnnotatedOperation(own.to_gate(), [ControlModifier(1, state), InverseModifier()])
+        circuit = QuantumCircuit(3)
+        circuit.h([0, 2])
+        circuit.append(gate, [0, 1, 2])
+        want = QuantumCircuit(3)
+        want.h([0, 2])
+        want.append(UnitaryGate(gate.to_matrix()), [0, 1, 2])
+        for observable in ("XYZ", "ZIX", "IZY"):
+            assert value(circuit, observable) == pytest.approx(expected(want, observable))
+
+
+def test_boxes_are_opened_and_products_cut_for_nothing():
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    with circuit.box():
+        circuit.cx(0, 1)
+    circuit.append(PauliGate("XY"), [0, 1])
+    circuit.append(UnitaryGate(np.kron(RXGate(0.3), RZGate(0.4))), [0, 1])
+    plan = compile_plan(circuit, "ZZ", labels="AB")
+    assert plan.num_cuts == 1
+    same = QuantumCircuit(2)
+    same.h(0)
+    same.cx(0, 1)
+    same.append(PauliGate("XY"), [0, 1])
+    same.append(UnitaryGate(np.kron(RXGate(0.3), RZGate(0.4))), [0, 1])
+    for observable in ("ZZ", "XY", "YX"):
+        assert value(circuit, observable, labels="AB") == pytest.approx(expected(same, observable))
+
+
+def test_definitions_that_do_not_end_or_double_are_one_line(monkeypatch):
+    class Endless(Gate):
+        def __init__(self):
+            super().__init__("endless", 1, [])
+
+        def _define(self):
+            self.definition = QuantumCircuit(1)
+            self.definition.append(Endless(), [0])
+
+    circuit = QuantumCircuit(1)
+    circuit.append(Endless(), [0])
+    with pytest.raises(CutError):
+        read_circuit(circuit)
+    monkeypatch.setattr(program, "MOST_STEPS", 500)
+    inner = QuantumCircuit(1)
+    inner.x(0)
+    for _ in range(10):
+        outer = QuantumCircuit(1)
+        outer.append(inner.to_gate(), [0])
+        outer.append(inner.to_gate(), [0])
+        inner = outer
+    with pytest.raises(CutError, match="more than 500 instructions when its gates are opened"):
+        read_circuit(inner)
+
+
+def test_a_parameter_that_the_circuit_does_not_know_is_one_line():
+    class Hidden(Gate):
+        def __init__(self):
+            super().__init__("hidden", 1, [])
+
+        def _define(self):
+            self.definition = QuantumCircuit(1)
+            self.definition.rx(Parameter("secret"), 0)
+
+    circuit = QuantumCircuit(1)
+    circuit.append(Hidden(), [0])
+    with pytest.raises(CutError, match="has the parameter 'secret', which the circuit does not"):
+        read_circuit(circuit)
+
+
+@pytest.mark.parametrize("angle", [np.nan, np.inf, -np.inf])
+def test_a_fixed_angle_that_is_not_finite_is_one_line(angle):
+    circuit = QuantumCircuit(1)
+    circuit.rx(angle, 0)
+    with pytest.raises(CutError, match=r"'rx' on qubits \(0,\) has the angle .*expected a finite"):
+        read_circuit(circuit)
+
+
+# -- product formulas ------------------------------------------------------------------
+
+
+def test_an_evolution_is_its_product_formula_and_the_record_says_so():
+    circuit = QuantumCircuit(2)
+    circuit.rx(0.3, 0)
+    circuit.append(PauliEvolutionGate(SparsePauliOp(["XX", "ZI"]), 0.7), [0, 1])
+    estimator = CutEstimator(mode="exact")
+    found = float(estimator.run([(circuit, "ZI")]).result()[0].data.evs)
+    assert found == pytest.approx(expected(circuit.decompose(), "ZI"))
+    assert abs(found - expected(circuit, "ZI")) > 0.01
+    (record,) = [r for r in estimator.trace.records if r["kind"] == "compile"]
+    assert "runs as its product formula (LieTrotter)" in record["notes"][0]
+
+
+def test_an_evolution_whose_terms_commute_needs_no_note():
+    circuit = QuantumCircuit(2)
+    circuit.append(PauliEvolutionGate(SparsePauliOp(["XX", "ZZ"]), 0.7), [0, 1])
+    circuit.append(PauliEvolutionGate(Pauli("XY"), 0.7), [0, 1])
+    assert read_circuit(circuit)[0].notes == ()
+
+
+# -- keys ------------------------------------------------------------------------------
+
+
+def _one_gate(rng):
+    """Return a gate and one that differs from it in one thing that decides a value."""
+    kind = rng.integers(9)
+    a = float(rng.uniform(0.2, 2.5))
+    b = a + float(rng.choice([1e-9, 1e-3, 0.5]))
+    unitary = random_unitary(2, seed=int(rng.integers(10**6)))
+    if kind == 0:
+        return RXGate(a), RXGate(b)
+    if kind == 1:
+        return Stated(a), Stated(b)
+    if kind == 2:
+        return Defined(a), Defined(b)
+    if kind == 3:
+        return UnitaryGate(unitary), UnitaryGate(unitary.conjugate())
+    if kind == 4:
+        return CXGate(), CXGate(ctrl_state=0)
+    if kind == 5:
+        return CUGate(a, 0.1, 0.2, 0.3), CUGate(a, 0.1, 0.2, 0.3 + b)
+    if kind == 6:
+        return CPhaseGate(a), CRXGate(a)
+    if kind == 7:
+        return turned("id", 2), turned("swap", 2).inverse()
+    return XXMinusYYGate(a, 0.1), XXMinusYYGate(0.1, a)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 10**6), st.booleans())
+def test_circuits_that_differ_in_one_thing_share_no_key(seed, cut):
+    """Programs, fragments and plans; what is equal, and its copies, share all."""
+    rng = np.random.default_rng(seed)
+    pair = _one_gate(rng)
+    where = rng.permutation(3)[: pair[0].num_qubits].tolist()
+    keys, fingerprints = [], []
+    for gate in (*pair, copy.deepcopy(pair[0])):
+        circuit = QuantumCircuit(3)
+        circuit.ry(0.4, [0, 1, 2])
+        circuit.cx(0, 1)
+        circuit.append(gate, where)
+        circuit.cx(1, 2)
+        keys.append(read_circuit(circuit)[0].key)
+        plan = compile_plan(circuit, ["ZZZ", "XIY"], labels="AAB" if cut else None)
+        plan = pickle.loads(pickle.dumps(plan))
+        fingerprints.append((plan.fingerprint, {f.fingerprint for f in plan.fragments}))
+    assert keys[0] != keys[1]
+    assert keys[0] == keys[2]
+    assert fingerprints[0][0] != fingerprints[1][0]
+    assert fingerprints[0] == fingerprints[2]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("qubits", (0, 1)), ("qubits", (1, 0))),
+        (("observable", "ZZI"), ("observable", "ZZX")),
+        (("labels", "AAB"), ("labels", "ABB")),
+        (("scale", 1.0), ("scale", 2.0)),
+        (("reset", False), ("reset", True)),
+        (("wire", False), ("wire", True)),
+    ],
+)
+def test_what_else_decides_a_value_is_in_a_key(one, other):
+    """Of fragments where the fragment differs, of programs and bindings where the angle does."""
+    found = []
+    for name, setting in (one, other):
+        about = {"qubits": (0, 1), "observable": "ZZI", "labels": "AAB", "scale": 1.0}
+        about |= {"reset": False, "wire": False, name: setting}
+        circuit = QuantumCircuit(3)
+        circuit.rx(about["scale"] * X, 0)
+        circuit.cx(*about["qubits"])
+        if about["reset"]:
+            circuit.reset(1)
+        if about["wire"]:
+            circuit.append(CutWire(), [1])
+        circuit.cx(1, 2)
+        labels = None if name == "wire" else about["labels"]
+        plan = compile_plan(circuit, about["observable"], labels=labels)
+        slots = plan.binding.slots(np.array([[0.3]])).tolist()
+        found.append((plan.fingerprint, slots))
+    assert found[0] != found[1]
+
+
+def test_plain_gates_are_the_same_unitary_whatever_their_names():
+    for name in NAMES:
+        gate = turned(name, 2)
+        plain = instructions.plain(gate)
+        assert np.allclose(Operator(plain), Operator(gate))
+        assert plain.name not in NAMES

@@ -1,0 +1,136 @@
+"""Dealing shots: the budget is kept, errors fall, and error bars stay honest."""
+
+import numpy as np
+import pytest
+from qiskit.circuit import QuantumCircuit
+from qiskit.primitives import StatevectorEstimator
+
+from pilotcut import CutEstimator, UserError
+from pilotcut.backends import backend
+from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.plan import compile_plan
+from pilotcut.execution.shot_allocation import FLOOR, QUANTUM, deal, importance, merge
+from pilotcut.training.model import classifier
+
+
+@pytest.fixture(scope="module")
+def model():
+    return classifier(4)
+
+
+@pytest.fixture(scope="module")
+def values(model):
+    return np.random.default_rng(0).uniform(0, 1.5, (6, model.circuit.num_parameters))
+
+
+def estimated(model, values, mode, **options):
+    """Values and stds of many repetitions, (repetitions, rows)."""
+    estimator = CutEstimator(labels="ABCD", seed=1, mode=mode, **options)
+    rows = np.tile(values, (30, 1, 1))
+    data = estimator.run([(model.circuit, model.observable, rows)]).result()[0].data
+    return data.evs, data.stds, estimator
+
+
+@pytest.mark.parametrize("mode", ["sampled", "counts"])
+def test_optimal_allocation_needs_far_fewer_shots_for_the_same_error(model, values, mode):
+    """At equal total shots, the squared error falls by more than 1.6; z-scores stay normal."""
+    exact = StatevectorEstimator().run([(model.circuit, model.observable, values)]).result()
+    squares, shots = {}, {}
+    for allocation in ("uniform", "optimal"):
+        evs, stds, estimator = estimated(model, values, mode, shots=512, shot_allocation=allocation)
+        error = evs - exact[0].data.evs
+        squares[allocation] = np.mean(error**2)
+        assert 0.85 < (error / stds).std() < 1.15
+        batches = [r for r in estimator.trace.records if r["kind"] == "query_batch"]
+        shots[allocation] = sum(r["shots"] * r["subexperiments"] for r in batches)
+    assert squares["uniform"] > 1.6 * squares["optimal"]
+    assert shots["optimal"] < 1.02 * shots["uniform"]
+
+
+@pytest.mark.parametrize("labels", ["AABB", "ABCD"])
+def test_near_one_optimal_allocation_does_not_lose(labels):
+    """There a pilot round often sees one outcome only, which is no proof that it is certain."""
+    rng = np.random.default_rng(3)
+    circuit = QuantumCircuit(4)
+    for qubit in range(4):
+        circuit.ry(rng.uniform(0, 0.1), qubit)
+    for qubit in range(3):
+        circuit.rzz(0.1, qubit, qubit + 1)
+    for qubit in range(4):
+        circuit.ry(rng.uniform(0, 0.1), qubit)
+    exact = StatevectorEstimator().run([(circuit, "ZZZZ")]).result()[0].data.evs
+    assert exact > 0.95
+    squares = {}
+    for allocation in ("uniform", "optimal"):
+        estimator = CutEstimator(
+            labels=labels, seed=1, mode="sampled", shots=512, shot_allocation=allocation
+        )
+        data = estimator.run([(circuit, "ZZZZ", np.zeros((600, 0)))]).result()[0].data
+        squares[allocation] = np.mean((data.evs - exact) ** 2)
+    assert squares["optimal"] < 1.1 * squares["uniform"]
+
+
+def pilot(model, values):
+    plan = compile_plan(model.circuit, model.observable, labels="AABC")
+    slots = plan.binding.slots(values)
+    tensors = []
+    for fragment in plan.fragments:
+        tensor = FragmentTensor.empty(fragment, len(values))
+        measured = backend("sampled").run(
+            fragment, fragment.angle_values(slots), slice(0, fragment.num_subexperiments), 64, 1
+        )
+        for block in measured.blocks:
+            tensor.fill(fragment, slice(0, len(values)), block)
+        tensors.append(tensor)
+    ones = [np.ones((len(values), 1, len(f.observables), f.num_variants)) for f in plan.fragments]
+    return plan, tensors, ones
+
+
+def test_what_is_dealt_keeps_the_budget_and_the_floor(model, values):
+    plan, tensors, ones = pilot(model, values)
+    dealt = deal(plan.fragments, tensors, ones, 64, 1000)
+    per_row = sum(d.sum(axis=1) for d in dealt) / plan.num_subexperiments
+    np.testing.assert_allclose(per_row, 1000, rtol=0.02)
+    assert min(d.min() for d in dealt) >= 1000 * FLOOR - QUANTUM
+    assert all((d % QUANTUM == 0).all() for d in dealt)
+    for fragment, tensor, one, shots in zip(plan.fragments, tensors, ones, dealt, strict=True):
+        weight = importance(fragment, tensor, one, 64)
+        order = np.argsort(weight, axis=1)
+        ranked = np.take_along_axis(shots, order, axis=1)
+        assert (np.diff(ranked, axis=1) >= 0).all()
+
+
+def test_merging_weighs_by_shots(model, values):
+    plan, tensors, _ = pilot(model, values)
+    fragment, tensor = plan.fragments[1], tensors[1]
+    other = FragmentTensor(
+        tensor.values + 0.3 * ~fragment.trivial, tuple(3 * c for c in tensor.covariances)
+    )
+    n2 = np.full((len(values), fragment.num_subexperiments), 192)
+    merged = merge(fragment, tensor, other, 64, n2)
+    expected = tensor.values + 0.75 * 0.3 * ~fragment.trivial
+    np.testing.assert_allclose(merged.values, expected, atol=1e-12)
+    for mine, first in zip(merged.covariances, tensor.covariances, strict=True):
+        np.testing.assert_allclose(mine, (0.25**2 + 3 * 0.75**2) * first, atol=1e-12)
+
+
+def test_unequal_shots_on_aer_are_all_run(model, values):
+    """Binary digits of the numbers add up: means and covariances know their own shots."""
+    plan = compile_plan(model.circuit, model.observable, labels="AABB")
+    fragment = plan.fragments[0]
+    angles = fragment.angle_values(plan.binding.slots(values[:2]))
+    shots = np.arange(1, 11).reshape(2, 5) * 48
+    measured = backend("aer").run(fragment, angles, slice(0, 5), shots, 3)
+    place = {v: k for k, v in enumerate(np.concatenate([t.variants for t in fragment.templates]))}
+    for block in measured.blocks:
+        n = shots[:, [place[v] for v in block.variants]]
+        np.testing.assert_allclose(
+            block.covariances[..., 0, 0], (1 - block.means[..., 0] ** 2) / (n - 1), atol=1e-12
+        )
+        parity = (block.means[..., 0] + 1) / 2 * n
+        np.testing.assert_allclose(parity, np.rint(parity), atol=1e-9)
+
+
+def test_unknown_allocations_are_refused():
+    with pytest.raises(UserError, match="shot_allocation is 'magic', expected one of uniform"):
+        CutEstimator(shot_allocation="magic")

@@ -1,0 +1,459 @@
+"""The exact law of a noisy model, the draws from it, and the counts that it must agree with."""
+
+from dataclasses import replace
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter, ParameterVector
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit.transpiler import InstructionProperties
+from qiskit_aer import AerSimulator
+
+from pilotcut.backends.noise_model import Device, device_of
+from pilotcut.errors import UserError
+from pilotcut.fleet import device_jobs, models
+from pilotcut.fleet.engines import CountedCircuits, DrawnFromLaw
+from pilotcut.fleet.noisy_expectations import Law, observed_qubits
+from pilotcut.fleet.shifts import Shifts
+from pilotcut.fleet.transpile import compile_on
+from pilotcut.pilots.description.qpu import QpuDescription
+from pilotcut.training.model import Model
+
+NOISY = {
+    "qubits": 5,
+    "infidelity_1q": 0.004,
+    "infidelity_2q": 0.03,
+    "t1_us": 40,
+    "t2_us": 25,
+    "gate_1q_ns": 50,
+    "gate_2q_ns": 300,
+    "readout_error": 0.04,
+}
+SILENT = {
+    "qubits": 4,
+    "infidelity_1q": 0.0,
+    "infidelity_2q": 0.0,
+    "t1_us": 1e12,
+    "t2_us": 1e12,
+    "topology": "star",
+}
+
+#: How often a test of counts against the law may fail on right code, over all its values.
+FALSE_ALARM = 1e-6
+
+
+def device(**fields):
+    return device_of("q", QpuDescription(**{**NOISY, **fields}))
+
+
+LIKE_MANILA = device_of("manila", QpuDescription(like="FakeManilaV2"))
+DEVICES = {
+    "line": device(topology="line", basis_gates=["rz", "sx", "ecr"]),
+    "ring": device(topology="ring", basis_gates=["u", "rzz"]),
+    "star": device(topology="star", basis_gates=["rz", "h", "cx"]),
+    "grid": device(topology="grid"),
+    "manila": LIKE_MANILA,
+}
+
+
+def on(q: Device, model: Model):
+    compilation = compile_on(model.circuit, q.target)
+    return model, compilation, q
+
+
+def parity(name: str, qubits: int, label: str) -> Model:
+    return replace(models.model(name, qubits), observables=(SparsePauliOp(label),))
+
+
+def angles(model: Model, samples: int = 3, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-4, 4, len(model.weights)), rng.uniform(-3, 3, (samples, len(model.inputs)))
+
+
+def bound(model: Model, weights, sample) -> dict[Parameter, float]:
+    values = [*sample, *weights]
+    return dict(zip([*model.inputs, *model.weights], map(float, values), strict=True))
+
+
+def by_aer(model: Model, compilation, q: Device, weights, sample) -> float:
+    """Return the parity that is read, from the density matrix of the whole device."""
+    circuit = compilation.circuit.assign_parameters(bound(model, weights, sample))
+    circuit.save_density_matrix()
+    simulator = AerSimulator(noise_model=q.noise_model, method="density_matrix")
+    state = simulator.run(circuit).result().data()["density_matrix"]
+    label, flips = ["I"] * q.qubits, 1.0
+    for qubit in observed_qubits(model):
+        place = compilation.final_layout[qubit]
+        label[place] = "Z"
+        flips *= 1 - 2 * q.target["measure"][(place,)].error
+    return flips * float(np.real(state.expectation_value(SparsePauliOp("".join(label[::-1])))))
+
+
+# The models.
+
+
+def gates(model: Model):
+    """Return (name, qubits) of every gate, and the parameters in their order."""
+    found = model.circuit.data
+    wires = [tuple(model.circuit.find_bit(q).index for q in i.qubits) for i in found]
+    return list(zip((i.operation.name for i in found), wires, strict=True)), [
+        i.operation.params[0] for i in found
+    ]
+
+
+def on_each(name):
+    return [(name, (qubit,)) for qubit in range(4)]
+
+
+# Sim et al., arXiv:1905.10876, figure 2: (control, target), from left to right.
+RING = [(3, 0), (2, 3), (1, 2), (0, 1)]
+OTHER_RING = [(3, 2), (0, 3), (1, 0), (2, 1)]
+ALL = "32 31 30 23 21 20 13 12 10 03 02 01"
+
+
+@pytest.mark.parametrize("gate", ["crz", "crx"])
+def test_the_ring_models_are_circuits_13_and_14(gate):
+    model = models.model(gate, 4)
+    found, parameters = gates(model)
+    assert found == [
+        *on_each("rx"),
+        *on_each("ry"),
+        *((gate, pair) for pair in RING),
+        *on_each("ry"),
+        *((gate, pair) for pair in OTHER_RING),
+    ]
+    assert parameters == [*model.inputs, *model.weights]
+
+
+def test_the_all_to_all_model_is_circuit_5():
+    model = models.model("crz-all", 4)
+    found, parameters = gates(model)
+    assert found == [
+        *on_each("rx"),
+        *on_each("rx"),
+        *on_each("rz"),
+        *(("crz", (int(a), int(b))) for a, b in ALL.split()),
+        *on_each("rx"),
+        *on_each("rz"),
+    ]
+    assert parameters == [*model.inputs, *model.weights]
+
+
+@pytest.mark.parametrize("qubits", [2, 3, 4, 6])
+def test_the_ring_models_have_4n_weights_and_the_other_n_squared_and_3n(qubits):
+    assert len(models.model("crz", qubits).weights) == 4 * qubits
+    assert len(models.model("crx", qubits).weights) == 4 * qubits
+    assert len(models.model("crz-all", qubits).weights) == qubits**2 + 3 * qubits
+    assert observed_qubits(models.model("crz", qubits)) == [0]
+
+
+# The law.
+
+
+@pytest.mark.parametrize("name", ["crz", "crx", "crz-all"])
+@pytest.mark.parametrize(("qubits", "label"), [(2, "ZZ"), (4, "IIIZ"), (4, "ZIZZ")])
+def test_without_noise_the_law_is_the_state_s(name, qubits, label):
+    model = parity(name, qubits, label)
+    weights, samples = angles(model)
+    law = Law(*on(device_of("s", QpuDescription(**SILENT)), model))
+    expected = [
+        Statevector(model.circuit.assign_parameters(bound(model, weights, sample)))
+        .expectation_value(model.observable)
+        .real
+        for sample in samples
+    ]
+    np.testing.assert_allclose(law.values(weights, samples), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["crz", "crx", "crz-all"])
+@pytest.mark.parametrize("where", DEVICES)
+def test_the_law_is_that_of_aer_s_density_matrix(where, name):
+    for qubits, label in ((2, "IZ"), (4, "ZIZZ")):
+        prepared = on(DEVICES[where], parity(name, qubits, label))
+        weights, samples = angles(prepared[0])
+        found = Law(*prepared).values(weights, samples)
+        assert found[1] == pytest.approx(by_aer(*prepared, weights, samples[1]), abs=1e-6)
+
+
+@pytest.mark.parametrize("where", DEVICES)
+def test_a_shifted_row_is_the_value_at_the_shifted_weights(where):
+    for name, qubits in (("crz", 3), ("crx", 4), ("crz-all", 2)):
+        prepared = on(DEVICES[where], parity(name, qubits, "Z" * qubits))
+        law, offsets = Law(*prepared), Shifts.of(prepared[0]).offsets
+        weights, samples = angles(prepared[0], samples=2)
+        one_by_one = [law.values(weights + offset, samples) for offset in offsets]
+        np.testing.assert_allclose(law.shifted(weights, samples), one_by_one, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [("line", "crz"), ("ring", "crx"), ("star", "crz-all"), ("grid", "crx"), ("manila", "crz")],
+)
+def test_shifts_give_the_slope_of_the_noisy_law(where, name):
+    prepared = on(DEVICES[where], parity(name, 3, "ZIZ"))
+    law, shifts = Law(*prepared), Shifts.of(prepared[0])
+    weights, samples = angles(prepared[0], samples=2)
+    slopes = shifts.coefficients.T @ law.shifted(weights, samples)
+    steps = 1e-4 * np.eye(len(weights))
+    differences = [
+        (law.values(weights + step, samples) - law.values(weights - step, samples)) / 2e-4
+        for step in steps
+    ]
+    np.testing.assert_allclose(slopes, differences, atol=1e-6)
+
+
+def test_a_device_s_gradient_is_the_slope_of_its_loss():
+    job = device_jobs.Job("q", QpuDescription(**NOISY), "crx", 2)
+    weights, samples = angles(job.prepared.model, samples=5)
+    labels = np.array([1.0, -1.0, -1.0, 1.0, -1.0])
+    found = device_jobs.gradient(job, weights, samples, labels, shots=0, seed=0)
+
+    def loss(at):
+        return device_jobs.mean_loss(device_jobs.values(job, at, samples, 0, 0), labels)
+
+    steps = 1e-4 * np.eye(len(weights))
+    differences = [(loss(weights + step) - loss(weights - step)) / 2e-4 for step in steps]
+    np.testing.assert_allclose(found.gradient, differences, atol=1e-6)
+    assert found.loss == pytest.approx(loss(weights))
+    np.testing.assert_allclose(found.values, device_jobs.values(job, weights, samples, 0, 0))
+
+
+def test_inputs_may_be_entangled_before_and_after_the_rest_of_the_encoding():
+    circuit, x, w = QuantumCircuit(3), ParameterVector("x", 4), ParameterVector("w", 3)
+    circuit.h(0)
+    circuit.rx(x[0], 0)
+    circuit.rx(x[1], 2)
+    circuit.cx(0, 2)
+    circuit.rzz(x[2], 0, 1)
+    circuit.ry(2 * x[3] + 1, 2)
+    circuit.s(1)
+    for k in range(3):
+        circuit.crx(w[k], k, (k + 1) % 3)
+        circuit.cx((k + 1) % 3, k)
+    model = Model(circuit, tuple(x), tuple(w), (SparsePauliOp("ZZI"),))
+    prepared = on(device(topology="full"), model)
+    weights, samples = angles(model)
+    found = Law(*prepared).values(weights, samples)
+    expected = [by_aer(*prepared, weights, sample) for sample in samples]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+class Misread(InstructionProperties):
+    """A measurement as some backends report it: 1 is misread more often than 0."""
+
+    prob_meas1_prep0 = 0.02
+    prob_meas0_prep1 = 0.2
+
+
+def test_a_measurement_that_misreads_1_more_often_than_0_moves_the_law_and_the_counts():
+    q = device(readout_error=0.0)
+    for qubit in range(q.qubits):
+        q.target.update_instruction_properties("measure", (qubit,), Misread(1e-6, 0.11))
+    prepared = on(q, parity("crz", 2, "ZZ"))
+    weights, samples = angles(prepared[0], samples=1)
+    read_right = Law(*on(device(readout_error=0.0), parity("crz", 2, "ZZ")))
+    single = [Law(*on(device(readout_error=0.0), parity("crz", 2, z))) for z in ("IZ", "ZI")]
+    # Each Z is read as 0.18 + 0.78 Z: P(0 | 1) - P(1 | 0), and 1 less both.
+    expected = (
+        0.18**2
+        + 0.18 * 0.78 * sum(law.values(weights, samples) for law in single)
+        + 0.78**2 * read_right.values(weights, samples)
+    )
+    law = Law(*prepared)
+    np.testing.assert_allclose(law.values(weights, samples), expected, atol=1e-9)
+    counted = CountedCircuits(*prepared).values(weights, samples, 4000, 1)
+    assert_drawn_from(counted, law.values(weights, samples), 4000)
+
+
+# Shots.
+
+
+def assert_drawn_from(found: np.ndarray, expectations: np.ndarray, shots: int) -> None:
+    """Test all against their normal law; the sum of the tests may be wrong by `FALSE_ALARM`."""
+    most = NormalDist().inv_cdf(1 - FALSE_ALARM / 2 / found.size)
+    deviations = np.sqrt((1 - expectations**2) / shots)
+    np.testing.assert_array_less(np.abs(found - expectations), most * deviations)
+
+
+def test_draws_are_binomial_and_the_same_for_the_same_seed():
+    prepared = on(DEVICES["ring"], models.model("crz", 2))
+    law = Law(*prepared)
+    weights, samples = angles(prepared[0], samples=1)
+    many, shots = np.repeat(samples, 40_000, axis=0), 50
+    drawn = DrawnFromLaw(law).values(weights, many, shots, 7)
+    (expectation,) = law.values(weights, samples)
+    variance = (1 - expectation**2) / shots
+    deviations = np.abs(drawn.mean() - expectation) / np.sqrt(variance / len(many))
+    assert deviations < NormalDist().inv_cdf(1 - FALSE_ALARM / 2)
+    # The variance of a variance is about 2 variance² / draws.
+    assert abs(drawn.var() / variance - 1) < 5 * np.sqrt(2 / len(many))
+    assert np.isin(np.round((drawn + 1) / 2 * shots, 9) % 1, [0, 1]).all()
+    np.testing.assert_array_equal(drawn, DrawnFromLaw(law).values(weights, many, shots, 7))
+    assert (drawn != DrawnFromLaw(law).values(weights, many, shots, 8)).any()
+    exact = DrawnFromLaw(law).shifted(weights, samples, 0, 7)
+    np.testing.assert_array_equal(exact, law.shifted(weights, samples))
+
+
+NOISY_BACKEND = GenericBackendV2(
+    5, coupling_map=[[0, 1], [1, 0], [1, 2], [2, 1], [2, 3], [3, 2], [3, 4], [4, 3]], seed=2
+)
+
+
+@pytest.mark.parametrize("simulate", [True, False])
+def test_counts_are_drawn_from_the_law_on_aer_and_on_a_backend_itself(simulate):
+    like = QpuDescription(like=f"{__name__}:NOISY_BACKEND", simulate=simulate)
+    q = device_of("b", like)
+    assert (q.direct is None) == simulate
+    prepared = on(q, parity("crx", 2, "ZZ"))
+    weights, samples = angles(prepared[0], samples=2)
+    law, engine, shots = Law(*prepared), CountedCircuits(*prepared), 2000
+    counted = engine.shifted(weights, samples, shots, 3)
+    assert_drawn_from(counted, law.shifted(weights, samples), shots)
+    values = engine.values(weights, samples, shots, 4)
+    assert_drawn_from(values, law.values(weights, samples), shots)
+    np.testing.assert_array_equal(values, engine.values(weights, samples, shots, 4))
+
+
+@pytest.mark.parametrize("label", ["IIZ", "ZIZ", "ZZZ"])
+def test_counts_with_much_noise_are_drawn_from_the_law(label):
+    prepared = on(DEVICES["star"], parity("crz", 3, label))
+    weights, samples = angles(prepared[0], samples=6)
+    shots = 4000
+    counted = CountedCircuits(*prepared).values(weights, samples, shots, 5)
+    assert_drawn_from(counted, Law(*prepared).values(weights, samples), shots)
+
+
+def test_of_a_large_device_only_what_the_model_touches_is_prepared_and_run(monkeypatch):
+    large = device_of("large", QpuDescription(like="FakeSherbrooke"))
+    prepared = on(large, models.model("crz", 4))
+    touched = {qubit for step in prepared[1].steps for qubit in step.qubits}
+    assert len(touched) < 7
+    asked, ran = set(), []
+    noise_of, run = Device.gate_noise, AerSimulator.run
+    monkeypatch.setattr(
+        Device, "gate_noise", lambda self, name, q: (asked.update(q), noise_of(self, name, q))[1]
+    )
+    monkeypatch.setattr(
+        AerSimulator, "run", lambda self, c, **how: (ran.extend(c), run(self, c, **how))[1]
+    )
+    weights, samples = angles(prepared[0], samples=2)
+    expected = Law(*prepared).values(weights, samples)
+    counted = CountedCircuits(*prepared).values(weights, samples, 2000, 1)
+    assert asked == touched
+    assert [circuit.num_qubits for circuit in ran] == [len(touched)]
+    assert_drawn_from(counted, expected, 2000)
+
+
+# What neither takes.
+
+
+def small(build) -> Model:
+    circuit, x, w = QuantumCircuit(2), ParameterVector("x", 2), ParameterVector("w", 2)
+    build(circuit, x, w)
+    inputs = tuple(p for p in x if p in circuit.parameters)
+    weights = tuple(p for p in w if p in circuit.parameters)
+    return Model(circuit, inputs, weights, (SparsePauliOp("IZ"),))
+
+
+def refused(model: Model, q: Device = DEVICES["grid"]) -> str:
+    with pytest.raises(UserError) as caught:
+        Law(*on(q, model))
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+def after_weights(circuit, x, w):
+    circuit.ry(w[0], 0)
+    circuit.rx(x[0], 0)
+
+
+def twice(circuit, x, w):
+    circuit.ry(w[0], 0)
+    circuit.ry(w[0], 1)
+
+
+def doubled(circuit, x, w):
+    circuit.ry(2 * w[0], 0)
+
+
+def without_a_rule(circuit, x, w):
+    circuit.u(w[0], 0.1, 0.2, 0)
+
+
+def fast(circuit, x, w):
+    circuit.rx(5 * x[0], 0)
+
+
+def of_two(circuit, x, w):
+    circuit.rx(x[0] + x[1], 0)
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (after_weights, "model encodes input 'x[0]' after weights on its qubit, expected all"),
+        (twice, "weight 'w[0]' stands in ry(w[0]), ry(w[0]), expected as the plain angle of one"),
+        (doubled, "weight 'w[0]' stands in ry(2*w[0]), expected as the plain angle"),
+        (without_a_rule, "weight 'w[0]' stands in u(w[0], 0.1, 0.2), expected as the plain angle"),
+        (fast, "gate 0 of the model turns faster than its parameter 'x[0]', expected the plain"),
+        (of_two, "gate 0 of the model has parameters x[0], x[1], expected one at most"),
+    ],
+)
+def test_a_model_that_the_law_cannot_do_is_refused_in_one_line(build, expected):
+    assert expected in refused(small(build))
+
+
+def test_a_weight_that_no_gate_has_is_refused():
+    model = models.model("crz", 2)
+    spare = replace(model, weights=(*model.weights, Parameter("spare")))
+    assert "weight 'spare' stands in no gate, expected" in refused(spare)
+
+
+def test_more_qubits_than_the_law_can_do_are_refused_and_say_what_can():
+    large = device(qubits=10, topology="full")
+    line = refused(models.model("crz", 10), large)
+    assert "the model uses 10 qubits of device 'q', expected at most 9 for exact noise" in line
+    assert "use engine counts" in line
+
+
+OBSERVABLES = [
+    (SparsePauliOp("XZ"), "1 XZ"),
+    (SparsePauliOp("II"), "1 II"),
+    (SparsePauliOp("IZ", 0.5), "0.5 IZ"),
+    (SparsePauliOp(["IZ", "ZI"], [0.5, 0.25]), "0.5 IZ, 0.25 ZI"),
+]
+
+
+@pytest.mark.parametrize("engine", [Law, CountedCircuits])
+@pytest.mark.parametrize(("observable", "written"), OBSERVABLES)
+def test_what_is_no_parity_is_refused_by_both_engines(engine, observable, written):
+    model = replace(models.model("crz", 2), observables=(observable,))
+    with pytest.raises(UserError, match="expected one string of I and Z") as caught:
+        engine(*on(DEVICES["grid"], model))
+    assert f"observable is {written}, " in str(caught.value)
+
+
+def test_counts_without_shots_are_refused():
+    engine = CountedCircuits(*on(DEVICES["grid"], models.model("crz", 2)))
+    with pytest.raises(UserError, match="shots is 0, expected 1 or more for engine counts"):
+        engine.values(np.zeros(8), np.zeros((1, 2)), 0, 0)
+
+
+ISWAPS = GenericBackendV2(3, ["rz", "sx", "iswap"], seed=3)
+
+
+def test_gates_that_aer_does_not_have_are_refused_for_counts_and_not_for_the_law():
+    prepared = on(device_of("i", QpuDescription(like=f"{__name__}:ISWAPS")), models.model("crz", 2))
+    assert np.isfinite(Law(*prepared).values(np.zeros(8), np.zeros((1, 2)))).all()
+    with pytest.raises(UserError, match="the device has gates iswap, expected gates that Aer has"):
+        CountedCircuits(*prepared)
+
+
+def test_an_unknown_model_and_too_few_qubits_are_refused():
+    with pytest.raises(UserError, match="did you mean 'crz-all'"):
+        models.model("crz_all", 2)
+    with pytest.raises(UserError, match="qubits is 1, expected 2 or more"):
+        models.model("crz", 1)

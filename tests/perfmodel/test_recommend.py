@@ -1,0 +1,602 @@
+"""Recommendations from made-up calibrations: where to cut, how sure, and why not."""
+
+import json
+import re
+from dataclasses import replace
+from math import inf
+
+import numpy as np
+import pytest
+from qiskit.circuit import QuantumCircuit
+from qiskit.circuit.library import efficient_su2
+from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit_addon_cutting.instructions import CutWire
+from support.calibrations import install, made_up
+from test_workload import star
+
+from pilotcut import CutEstimator
+from pilotcut.circuits.measurement_map import MEASURED
+from pilotcut.errors import CutError, DrawingError, ObservableError, UserError
+from pilotcut.options import MOST_SHOTS
+from pilotcut.perfmodel import auto
+from pilotcut.perfmodel.calibration import path_of, save
+from pilotcut.perfmodel.known import descriptions_of
+from pilotcut.perfmodel.recommend import _Recommender, recommend
+from pilotcut.perfmodel.samples import brickwork, network, qaoa_ring
+from pilotcut.pilots import PilotManager
+from pilotcut.pilots.description import PilotDescription, embedded
+from pilotcut.report.recommendation_plot import draw_recommendation
+from pilotcut.tasks import TaskManager
+
+GIB = 2**30
+
+#: A worker of it has 72 MiB for states, 22 qubits of them.
+SMALL = PilotDescription(name="small", resource="slurm", memory_per_node="600 MB")
+LARGE = PilotDescription(name="large", resource="slurm", memory_per_node="64 GiB")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    """Keep made-up calibrations of this process and of two pilots, in a place of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = tmp_path_factory.mktemp("cache")
+        patch.setenv("PILOTCUT_CACHE_DIR", str(place))
+        for pilot in (None, SMALL, LARGE):
+            install(pilot)
+        yield place
+
+
+def chain(qubits: int) -> QuantumCircuit:
+    circuit = QuantumCircuit(qubits)
+    circuit.h(0)
+    for q in range(qubits - 1):
+        circuit.cx(q, q + 1)
+    return circuit
+
+
+def fault(error) -> str:
+    (line,) = error.value.faults
+    assert "\n" not in line
+    return line
+
+
+# -- the choice ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["counts", "sampled", "exact"])
+@pytest.mark.parametrize("build", [network, qaoa_ring, brickwork])
+def test_small_circuits_are_not_cut(build, mode):
+    """Four qubits run fastest whole, in every mode."""
+    found = recommend(build(4), mode=mode)
+    assert found.chosen.cuts == found.plan.num_cuts == 0
+    assert found.reason.startswith("do not cut: ")
+
+
+@pytest.mark.parametrize("mode", ["counts", "exact"])
+def test_wide_circuits_are_cut(mode):
+    """28 qubits run fastest in pieces, and the reason says by how much."""
+    found = recommend(network(28), mode=mode, max_cuts=3)
+    assert found.chosen.cuts > 0
+    uncut = found.lines[0]
+    assert uncut.cuts == 0
+    if uncut.feasible:
+        ratio = uncut.seconds / found.chosen.seconds
+        assert f"{ratio:.3g} times as fast as no cut" in found.reason
+    assert max(found.plan.widths) < 28
+
+
+def test_the_chosen_line_is_the_fastest_and_its_plan_has_its_figures():
+    """Lines go up from no cut; cuts, widths, variants and overhead are those of the plan."""
+    found = recommend(network(16), max_cuts=3)
+    assert [line.cuts for line in found.lines] == [0, 1, 2, 3]
+    assert found.chosen.seconds == min(line.seconds for line in found.lines)
+    for line in found.lines:
+        p = line.prediction
+        assert p.low_s < p.seconds < p.high_s
+        assert p.seconds == pytest.approx(sum(p.stages.values()))
+    plan, line = found.plan, found.chosen
+    assert (plan.num_cuts, plan.num_variants) == (line.cuts, line.variants)
+    assert sorted(plan.widths) == sorted(line.widths)
+    assert plan.sampling_overhead == pytest.approx(line.overhead)
+
+
+def test_a_recommended_plan_keeps_the_bits_of_a_file():
+    circuit = chain(4)
+    circuit.metadata = {MEASURED: [2, 0]}
+    assert recommend(circuit).plan.measured == (2, 0)
+
+
+def test_more_queries_take_longer_and_more_slots_less():
+    few, many = (recommend(network(6), queries=n).chosen.seconds for n in (1000, 10_000))
+    assert few < many
+    (pilot,) = embedded(workers=4)
+    install(pilot)
+    assert recommend(network(6), pilots=[pilot], queries=1000).chosen.seconds < few
+
+
+def test_a_star_is_cut_through_its_hub():
+    """One wire cut where gates alone would cost 9 each."""
+    found = recommend(star(11), max_width=7, max_cuts=2)
+    wires = [cut.qubit for cut in found.chosen.placement.wire_cuts]
+    assert wires == [0]
+    assert found.chosen.overhead == pytest.approx(16)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "observable", "limits"),
+    [
+        (network(5), "ZZXZY", {"max_width": 3}),
+        (brickwork(4), "XIZY", {"max_width": 2, "max_cuts": 6}),
+        (star(6), "ZZZZZZZ", {"max_width": 4}),
+        (qaoa_ring(5), "ZZIII", {}),
+    ],
+)
+def test_the_recommended_plan_gives_the_uncut_value(circuit, observable, limits):
+    """In exact mode to rounding, wire cuts among them."""
+    found = recommend(circuit, observable, mode="exact", **limits)
+    values = np.linspace(-1, 1, circuit.num_parameters)
+    job = CutEstimator(plan=found.plan, mode="exact").run([(circuit, observable, values)])
+    state = Statevector(circuit.assign_parameters(values))
+    exact = state.expectation_value(SparsePauliOp(observable)).real
+    assert job.result()[0].data.evs == pytest.approx(exact, abs=1e-8)
+
+
+@pytest.mark.parametrize("mode", ["counts", "exact"])
+def test_a_seed_decides_everything(mode):
+    """Twice the same lines, to the last digit."""
+    one, other = (recommend(brickwork(12), mode=mode, seed=3) for _ in range(2))
+    assert one.to_dict() == other.to_dict()
+    assert one.plan.fingerprint == other.plan.fingerprint
+
+
+# -- feasibility -----------------------------------------------------------------------
+
+
+def test_36_qubits_do_not_fit_uncut_and_fit_with_cuts():
+    """The uncut line names 1 TiB, and the reason repeats it."""
+    found = recommend(network(36), max_cuts=2)
+    assert found.lines[0].memory_bytes == 2**40
+    assert not found.lines[0].feasible
+    assert found.lines[0].lacks[0].startswith("needs 1 TiB for a state, a worker of 'here' has ")
+    assert found.chosen.cuts >= 1
+    assert "uncut, the circuit needs 1 TiB" in found.reason
+
+
+def test_no_allowed_number_of_cuts_names_the_nearest_that_works():
+    """A chain of 40 on 22 qubits a worker needs 1 cut, and with that it goes."""
+    with pytest.raises(CutError, match="max_cuts is 0") as error:
+        recommend(chain(40), pilots=[SMALL], max_cuts=0)
+    assert "needs 16 TiB for a state, a worker of 'small' has 72.2 MiB" in fault(error)
+    (near,) = re.findall(r"give --max-cuts (\d+)", fault(error))
+    assert int(near) == 1
+    assert recommend(chain(40), pilots=[SMALL], max_cuts=int(near)).chosen.cuts == 1
+
+
+@pytest.mark.parametrize(("mode", "qubits"), [("counts", 90), ("exact", 70)])
+def test_the_nearest_number_of_cuts_works_for_longer_chains(mode, qubits):
+    with pytest.raises(CutError) as error:
+        recommend(chain(qubits), pilots=[SMALL], max_cuts=1, mode=mode)
+    (near,) = re.findall(r"give --max-cuts (\d+)", fault(error))
+    found = recommend(chain(qubits), pilots=[SMALL], max_cuts=int(near), mode=mode)
+    assert 1 < found.chosen.cuts <= int(near)
+
+
+def test_what_no_cuts_make_feasible_is_one_line():
+    """30 qubits, all joined to all: too many variants in any pieces that fit."""
+    with pytest.raises(CutError) as error:
+        recommend(efficient_su2(30, reps=1, entanglement="full"), pilots=[SMALL], max_cuts=0)
+    assert "expected a circuit that cuts make narrow enough, or a larger pilot" in fault(error)
+
+
+def test_a_worker_without_memory_can_run_nothing():
+    none = PilotDescription(name="nil", resource="slurm", memory_per_node="100 MB")
+    install(none)
+    with pytest.raises(CutError) as error:
+        recommend(chain(6), pilots=[none])
+    assert "a worker of 'nil' has 0 B" in fault(error)
+
+
+def test_limits_that_no_plan_keeps_are_one_line():
+    """The narrowest plan that was found is named."""
+    with pytest.raises(CutError, match="max_width is 1 and max_cuts 5") as error:
+        recommend(chain(12), max_width=1)
+    assert "the narrowest found has" in fault(error)
+
+
+def test_the_memory_of_each_pilot_decides():
+    """What one of two pilots cannot hold is not feasible, and that pilot is named."""
+    alone = recommend(chain(30), pilots=[LARGE], max_cuts=1)
+    both = recommend(chain(30), pilots=[LARGE, SMALL], max_cuts=1)
+    assert alone.lines[0].feasible
+    assert len(both.lines[0].lacks) == 1
+    assert "a worker of 'small' has" in both.lines[0].lacks[0]
+    assert both.lines[1].feasible
+    assert both.pilots == ("large", "small")
+
+
+def test_a_circuit_of_a_thousand_qubits_is_refused_and_not_counted(monkeypatch):
+    """Its amplitudes overflow any number; it is named too wide."""
+    monkeypatch.setattr(_Recommender, "_nearest", lambda self: None)  # a search of its own
+    with pytest.raises(CutError) as error:
+        recommend(chain(1100), max_cuts=0, max_width=None)
+    assert "1100 qubits, which nothing simulates" in fault(error)
+
+
+# -- errors ----------------------------------------------------------------------------
+
+
+def test_a_target_error_takes_more_shots_with_more_cuts():
+    """Shots grow with every cut and with the square of the wanted precision."""
+    found = recommend(network(6), target_error=0.02, max_cuts=3)
+    shots = [line.shots for line in found.lines]
+    assert shots == sorted(shots)
+    assert shots[-1] > 2 * shots[0] > 0
+    assert all(line.error <= 0.02 for line in found.lines)
+    finer = recommend(network(6), target_error=0.01, max_cuts=3)
+    for rough, fine in zip(found.lines, finer.lines, strict=True):
+        assert fine.shots == pytest.approx(4 * rough.shots, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "observable", "labels"),
+    [
+        (network(4), "ZZZZ", "AABB"),
+        (network(4), "XIIZ", "ABCC"),
+        (brickwork(4), "ZZII", "AABB"),
+        (qaoa_ring(4), "ZZII", "AABB"),
+        (network(4), SparsePauliOp(["ZZII", "IIXX", "IIII"], [2.0, -3.0, 7.0]), "AABB"),
+    ],
+)
+def test_real_errors_stay_below_the_predicted_one(circuit, observable, labels):
+    """And the prediction is no more than 20 times the largest of several parameter sets."""
+    shots = 512
+    cuts = CutEstimator(labels=labels, seed=1, mode="sampled", shots=shots)
+    plan = cuts.compile_for(circuit, observable).plan
+    found = recommend(circuit, observable, mode="sampled", shots=shots, max_cuts=plan.num_cuts)
+    (line,) = [line for line in found.lines if line.cuts == plan.num_cuts]
+    estimator = CutEstimator(labels=line.placement, seed=1, mode="sampled", shots=shots)
+    values = np.random.default_rng(1).uniform(-3, 3, (6, circuit.num_parameters))
+    stds = estimator.run([(circuit, observable, values)]).result()[0].data.stds
+    assert stds.max() <= 1.1 * line.error  # whose own estimate is known to a few percent
+    assert line.error <= 20 * stds.max()
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_errors_of_wire_and_joint_cuts_stay_below_the_predicted_one(joint):
+    """A wire of a star's hub, and two parallel rotations."""
+    if joint:
+        circuit = QuantumCircuit(4)
+        circuit.h(range(4))
+        circuit.rzz(np.pi / 2, 0, 2)
+        circuit.rzz(np.pi / 2, 1, 3)
+        circuit.ry(0.4, range(4))
+    else:
+        circuit = star(5)
+    found = recommend(circuit, mode="sampled", shots=512, max_width=4 - joint, joint_cuts=joint)
+    assert found.chosen.cuts
+    estimator = CutEstimator(plan=found.plan, seed=1, mode="sampled", shots=512)
+    values = np.random.default_rng(1).uniform(-3, 3, (6, circuit.num_parameters))
+    pub = (circuit, "Z" * circuit.num_qubits, values)
+    stds = estimator.run([pub]).result()[0].data.stds
+    assert stds.max() / 1.1 <= found.chosen.error <= 20 * stds.max()
+
+
+def test_sums_take_more_shots_by_their_coefficients():
+    """The error of an observable grows with its coefficients; identities are exact."""
+    one = recommend(network(4), "ZZII", target_error=0.05)
+    two = recommend(network(4), SparsePauliOp(["ZZII", "IIII"], [3.0, 100.0]), target_error=0.05)
+    assert two.chosen.shots == pytest.approx(9 * one.chosen.shots, rel=0.01)
+
+
+def test_an_error_that_nobody_can_wait_for_is_one_line():
+    with pytest.raises(CutError) as error:
+        recommend(network(4), target_error=1e-9)
+    assert fault(error).startswith("target_error is 1e-09, which takes ")
+    assert f"at most {MOST_SHOTS:.0e}" in fault(error)
+
+
+def test_exact_mode_has_neither_shots_nor_errors():
+    found = recommend(network(4), mode="exact")
+    assert {(line.shots, line.error) for line in found.lines} == {(0, 0.0)}
+
+
+# -- observables and circuits of all kinds ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "observables",
+    [None, "IIII", SparsePauliOp(["ZZII", "XXYY"]), ["ZIII", SparsePauliOp("IIIZ")]],
+    ids=["none", "identity", "sum", "list"],
+)
+@pytest.mark.parametrize("mode", ["counts", "exact"])
+def test_observables_may_be_anything_that_plans_take(observables, mode):
+    found = recommend(network(4), observables, mode=mode, max_cuts=2)
+    assert found.chosen.cuts == 0
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("observables", "said"),
+    [("ZZ", "acts on 2 qubits, expected 4"), ([], "are empty"), ("ABCD", "is not a Pauli string")],
+)
+def test_observables_that_do_not_fit_are_one_line(observables, said):
+    with pytest.raises(ObservableError, match=said):
+        recommend(network(4), observables)
+
+
+@pytest.mark.parametrize("mode", ["counts", "sampled", "exact"])
+@pytest.mark.parametrize("gates", ["none", "one-qubit", "apart"])
+@pytest.mark.parametrize("qubits", [1, 5])
+def test_circuits_with_nothing_to_cut_are_not_cut(qubits, gates, mode):
+    """One qubit, no gates, no two-qubit gates, parts that nothing joins."""
+    circuit = QuantumCircuit(qubits)
+    if gates != "none":
+        circuit.h(range(qubits))
+    if gates == "apart" and qubits == 5:
+        circuit.cx(0, 1)
+        circuit.cx(3, 4)
+    assert recommend(circuit, mode=mode, max_cuts=2).chosen.cuts == 0
+
+
+def test_circuits_that_cannot_be_recommended_for_are_one_line():
+    with pytest.raises(CutError, match="has no qubits"):
+        recommend(QuantumCircuit(0))
+    marked = chain(3)
+    marked.append(CutWire(), [1])
+    with pytest.raises(CutError, match="cut markers of its own"):
+        recommend(marked)
+
+
+def test_more_cuts_than_there_are_gates_are_no_more_to_look_at():
+    """A limit of a million is as good as none."""
+    many = recommend(chain(4), max_cuts=10**6)
+    assert many.lines[-1].cuts < 20
+    assert recommend(chain(4), max_cuts=0).chosen.cuts == 0
+
+
+def test_joint_cuts_lower_the_overhead():
+    """Two parallel RZZ between halves: 49 and not 81; exact mode cuts one by one."""
+    circuit = QuantumCircuit(4)
+    circuit.h(range(4))
+    circuit.rzz(np.pi / 2, 0, 2)
+    circuit.rzz(np.pi / 2, 1, 3)
+    circuit.cx(0, 1)
+    circuit.cx(2, 3)
+    single, joint = (
+        min(line.overhead for line in recommend(circuit, max_width=3, joint_cuts=j).lines)
+        for j in (False, True)
+    )
+    assert joint <= single
+    assert recommend(circuit, mode="exact", joint_cuts=True, max_width=2).plan.joint_cuts is False
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_cuts": -1}, "max_cuts is -1, expected a whole number from 0"),
+        ({"max_cuts": True}, "max_cuts is True"),
+        ({"max_cuts": None}, "max_cuts is None"),
+        ({"max_width": 0}, "max_width is 0, expected a whole number from 1"),
+        ({"mode": "count"}, "mode is 'count', expected one of counts, sampled, exact"),
+        ({"shots": 0}, "shots is 0"),
+        ({"shots": 2.5}, "shots is 2.5"),
+        ({"queries": 10**40}, "queries is 1000"),
+        ({"batch": 0}, "batch is 0"),
+        ({"seed": "x"}, "seed is 'x'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"target_error": 0.0}, "target_error is 0.0, expected a number in"),
+        ({"target_error": float("nan")}, "target_error is nan"),
+        ({"target_error": "small"}, "target_error is 'small'"),
+        ({"target_error": 0.1, "mode": "exact"}, "values are exact there"),
+    ],
+    ids=str,
+)
+def test_an_option_that_makes_no_sense_is_one_line(options, said):
+    with pytest.raises(UserError) as error:
+        recommend(network(4), **options)
+    assert fault(error).startswith(said) or said in fault(error)
+
+
+def test_all_faults_of_options_are_told_at_once():
+    with pytest.raises(UserError) as error:
+        recommend(network(4), shots=0, batch=0, mode="x", target_error=5)
+    assert len(error.value.faults) == 4
+
+
+# -- pilots ----------------------------------------------------------------------------
+
+
+def test_pilots_of_different_kinds_share_the_work():
+    """A slow pilot beside a fast one: between the two alone, with the slots of both."""
+    fast = PilotDescription(name="fast", resource="slurm", cores_per_node=2)
+    slow = PilotDescription(name="slow", resource="slurm", cores_per_node=2, queue="old")
+    install(fast, modes=("counts",))
+    install(slow, modes=("counts",), factor=4.0)
+    each = [recommend(network(8), pilots=[p], queries=10**5).chosen.seconds for p in (fast, slow)]
+    both = recommend(network(8), pilots=[fast, slow], queries=10**5)
+    assert each[0] < each[1]
+    assert both.forecaster.slots == 4
+    assert both.chosen.seconds < each[1]
+    assert both.pilots == ("fast", "slow")
+
+
+def test_mpi_pilots_take_no_circuits():
+    """They count neither as slots nor in memory, and alone they are not enough."""
+    mpi = PilotDescription(name="mpi", resource="local", ranks=4)
+    assert [p.name for p in descriptions_of([mpi, SMALL])] == ["small"]
+    with pytest.raises(UserError, match="'mpi' has 4 ranks") as error:
+        recommend(network(4), pilots=[mpi])
+    fault(error)
+
+
+@pytest.mark.parametrize("pilots", [[], [None], 3, ["small"]], ids=str)
+def test_pilots_that_are_none_are_one_line(pilots):
+    with pytest.raises(UserError, match=r"^pilots: ") as error:
+        recommend(network(4), pilots=pilots)
+    fault(error)
+
+
+def test_every_kind_without_a_calibration_is_named_once(tmp_path):
+    """Two entries, one of them with two pilots: two lines."""
+    file = tmp_path / "pilots.yaml"
+    file.write_text(
+        "pilots:\n- {name: new, resource: slurm, nodes: 3, count: 2}\n"
+        "- {name: newer, resource: slurm, gpus_per_node: 1, backend: {device: GPU}}\n"
+    )
+    with pytest.raises(UserError) as error:
+        recommend(network(4), pilots=file)
+    assert [line.split(" has no")[0] for line in error.value.faults] == [
+        "pilot 'new'",
+        "pilot 'newer'",
+    ]
+
+
+def test_a_slurm_description_is_enough_without_any_slurm(tmp_path):
+    """With count 2 there are two pilots, and their slots add up."""
+    file = tmp_path / "pilots.yaml"
+    file.write_text("pilots: [{name: far, resource: slurm, cores_per_node: 8, count: 2}]\n")
+    install(descriptions_of(file)[0], modes=("counts",))
+    found = recommend(network(4), pilots=file)
+    assert found.pilots == ("far-0", "far-1")
+    assert found.forecaster.slots == 16
+
+
+def test_a_calibration_of_another_machine_is_not_used():
+    local = PilotDescription(name="copied", resource="local")
+    save(replace(made_up(local), machine="Their CPU, Linux x86_64"), path_of(local))
+    with pytest.raises(UserError) as error:
+        recommend(network(4), pilots=[local])
+    assert "was made on Their CPU, Linux x86_64, here is " in fault(error)
+
+
+# -- what it looks like ----------------------------------------------------------------
+
+
+def test_json_has_no_infinite_numbers():
+    """Neither for candidates that are not built, nor for an overhead beyond all numbers."""
+    found = recommend(network(36), max_cuts=2)
+    wild = replace(found.lines[0], overhead=inf, prediction=None, work=None)
+    for line in (*found.lines, wild):
+        json.dumps(line.to_dict(), allow_nan=False)
+    assert wild.to_dict()["sampling_overhead"] is None
+    assert json.loads(json.dumps(found.to_dict()))["chosen"]["cuts"] == found.chosen.cuts
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_a_drawing_shows_every_candidate(tmp_path, suffix):
+    found = recommend(network(36), max_cuts=2)
+    path = draw_recommendation(found, tmp_path / f"plot{suffix}")
+    assert path.stat().st_size > 1000
+    with pytest.raises(DrawingError, match="suffix"):
+        draw_recommendation(found, tmp_path / "plot.gif")
+
+
+# -- in an estimator -------------------------------------------------------------------
+
+
+def batches(estimator):
+    return [r for r in estimator.trace.records if r["kind"] == "query_batch"]
+
+
+@pytest.mark.parametrize("mode", ["counts", "sampled", "exact"])
+def test_an_estimator_takes_the_recommended_plan(mode):
+    """Its trace has the choice, and beside each batch what was predicted of it."""
+    circuit = network(4)
+    estimator = CutEstimator(cuts="auto", max_width=3, mode=mode, shots=64, seed=1)
+    estimator.run([(circuit, "ZZZZ", np.ones((3, 16)))]).result()
+    kinds = [record["kind"] for record in estimator.trace.records]
+    assert kinds == ["recommendation", "compile", "query_batch"]
+    assert estimator.recommendation.chosen.cuts == estimator.trace.records[1]["cuts"] >= 1
+    (record,) = batches(estimator)
+    assert 0 < record["predicted_s"] < 100
+    assert record["work"]["calls"]
+    for line in estimator.trace.records:
+        json.dumps(line, allow_nan=False, default=lambda value: np.asarray(value).tolist())
+
+
+def test_rounds_of_other_shots_are_predicted_with_these():
+    """A precision takes a round of 256 shots and one of many more; both are foreseen so."""
+    circuit = network(3)
+    estimator = CutEstimator(cuts="auto", seed=1)
+    estimator.run([(circuit, "ZZZ", np.ones(12))], precision=0.003).result()
+    pilot, rest = batches(estimator)
+    assert rest["shots"] > 4 * pilot["shots"]
+    assert rest["predicted_s"] > 1.5 * pilot["predicted_s"]
+
+
+@pytest.mark.parametrize("where", ["here", "pilots", "kinds"])
+def test_what_was_never_measured_is_measured_first(monkeypatch, tmp_path, where):
+    """Through running pilots if these are all of one kind, and each kind by itself otherwise."""
+    monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(tmp_path))
+    measured = []
+
+    def alone(pilot, modes, budget_s):
+        measured.append(("alone", pilot and pilot.name, modes))
+        return made_up(pilot, modes=tuple(modes))
+
+    def through(tasks, pilot, modes, budget_s):
+        measured.append(("through", pilot.name, modes))
+        return made_up(pilot, modes=tuple(modes))
+
+    monkeypatch.setattr(auto, "calibrate", alone)
+    monkeypatch.setattr(auto, "calibrate_through", through)
+    one, other = embedded()[0], PilotDescription(name="two", resource="inprocess", cores_per_node=2)
+    pub = (network(2), "ZZ", np.zeros(8))
+    for _ in range(2):  # and the second time it is known
+        if where == "here":
+            CutEstimator(cuts="auto", mode="exact").run([pub]).result()
+            continue
+        with (
+            PilotManager([one] if where == "pilots" else [one, other]) as manager,
+            TaskManager(manager) as tasks,
+        ):
+            CutEstimator(tasks, cuts="auto", mode="exact").run([pub]).result()
+    assert (
+        measured
+        == {
+            "here": [("alone", None, ["exact"])],
+            "pilots": [("through", "here", ["exact"])],
+            "kinds": [("alone", "here", ["exact"]), ("alone", "two", ["exact"])],
+        }[where]
+    )
+
+
+def test_automatic_cuts_go_with_a_store(tmp_path):
+    """What is kept of a batch is what a plain estimator keeps."""
+    estimator = CutEstimator(cuts="auto", store=tmp_path / "kept", shots=16, seed=1)
+    estimator.run([(network(2), "ZZ", np.zeros(8))]).result()
+    assert any((tmp_path / "kept").iterdir())
+
+
+def test_an_estimator_runs_on_pilots_that_were_measured():
+    """In-process pilots through a task manager; the prediction is for their slots."""
+    pilots = embedded(workers=2)
+    install(pilots[0])
+    with PilotManager(pilots) as manager, TaskManager(manager) as tasks:
+        estimator = CutEstimator(tasks, cuts="auto", mode="exact")
+        value = estimator.run([(network(3), "ZZZ", np.zeros(12))]).result()[0].data.evs
+    assert value == pytest.approx(1.0)
+    assert estimator.recommendation.forecaster.slots == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"cuts": "autos"}, "cuts is 'autos', expected a whole number from 0, or 'auto'"),
+        ({"cuts": True}, "cuts is True, expected a whole number"),
+        ({"auto": {}}, "auto is given and cuts is None"),
+        ({"cuts": 2, "auto": {"max_cuts": 3}}, "auto is given and cuts is 2"),
+        ({"cuts": "auto", "labels": "AB"}, "are given together"),
+        ({"cuts": "auto", "auto": {"mode": "exact"}}, "auto has 'mode'"),
+        ({"cuts": "auto", "auto": {"shots": 3}}, "auto has 'shots'"),
+        ({"cuts": "auto", "num_samples": 100}, "cuts is 'auto' with num_samples=100"),
+        ({"cuts": "auto", "auto": {"bogus": 1}}, "auto has 'bogus', expected some of max_cuts"),
+        ({"cuts": "auto", "auto": {"max_cuts": -2}}, "max_cuts is -2"),
+        ({"cuts": "auto", "max_width": 0}, "max_width is 0"),
+    ],
+    ids=str,
+)
+def test_estimator_options_that_make_no_sense_are_one_line(options, said):
+    with pytest.raises(UserError) as error:
+        CutEstimator(**options).run([(network(2), "ZZ", np.ones(8))])
+    assert said in fault(error)

@@ -1,0 +1,107 @@
+"""What is said of workers and schedulers that end, and of numbers in the environment."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+from support.failing import kill, take
+
+from pilotcut import PilotManager, TaskManager
+from pilotcut.backends.aer import AerBackend
+from pilotcut.errors import PilotError, TaskError, UserError
+from pilotcut.io import environment
+from pilotcut.perfmodel import resources
+from pilotcut.pilots.description import PilotDescription
+
+PATIENCE_S = 60
+LIMIT = 300 * 2**20
+
+
+@pytest.fixture
+def limited(tmp_path):
+    """Return tasks on a worker that may take 300 MiB."""
+    pilot = PilotDescription(name="p", resource="local", memory_per_node="300MiB")
+    with PilotManager([pilot], run_dir=tmp_path) as pilots:
+        tasks = TaskManager(pilots, duplicates=False)
+        yield tasks
+        tasks.close(wait=False)
+
+
+def test_a_worker_over_its_memory_limit_is_told_with_the_limit_and_the_log(limited, tmp_path):
+    log = tmp_path / "logs" / "p.log"
+    with pytest.raises(TaskError) as told:
+        limited.submit_task(take, 400, name="t", retries=0).result(PATIENCE_S)
+    assert str(told.value) == (
+        f"task 't' was lost 1 time (retries is 0), the last time because its worker was ended for "
+        f"taking more than the {LIMIT} bytes that a worker of pilot 'p' may take (memory_per_node "
+        f"is '300MiB', workers_per_node is 1), log in {log}; give the pilot more memory_per_node "
+        f"or fewer workers_per_node, or let the task take less"
+    )
+    assert log.exists()
+    with pytest.raises(TaskError, match=f"perhaps for more than the {LIMIT} bytes .*log in {log}"):
+        limited.submit_task(kill, retries=0).result(PATIENCE_S)
+
+
+def test_a_worker_that_keeps_much_memory_goes_on(limited):
+    assert limited.submit_task(take, 170, keep=True, seconds=1.0).result(PATIENCE_S) == 170
+    assert limited.submit_task(max, 3, 7).result(PATIENCE_S) == 7
+
+
+def test_a_scheduler_that_is_killed_while_something_is_shared_is_one_line(tmp_path):
+    described = [PilotDescription(name="p", resource="local")]
+    with PilotManager(described, run_dir=tmp_path) as pilots:
+        tasks = TaskManager(pilots)
+        threading.Timer(0.2, os.kill, (pilots.scheduler.pid, signal.SIGKILL)).start()
+
+        def share_on_and_on():
+            limit = time.monotonic() + PATIENCE_S
+            while time.monotonic() < limit:
+                tasks.share(os.urandom(300_000))
+
+        for _ in range(2):  # while it dies, and when it is dead
+            with pytest.raises(PilotError) as told:
+                share_on_and_on()
+            assert str(told.value) == (
+                f"nothing can be shared: the scheduler of the pilots has ended, log in "
+                f"{tmp_path / 'logs' / 'scheduler.log'}; start the pilots anew"
+            )
+        tasks.close(wait=False)
+
+
+# -- numbers in the environment --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"), [("", 1), ("  ", 1), ("3", 3), ("4,2", 4), (" 4 , 2,1 ", 4), ("+2", 2)]
+)
+def test_what_openmp_takes_is_read_as_openmp_means_it(monkeypatch, said, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert environment.threads() == threads
+    assert AerBackend()._simulator.options.max_parallel_threads == threads
+    assert resources.here().threads == threads
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "4,", "4,0", "two", "1.5", "4;2", "²", "9" * 30])
+def test_what_openmp_does_not_take_is_refused_in_one_line(monkeypatch, said):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    with pytest.raises(UserError, match=r"OMP_NUM_THREADS is '.*', expected a whole number from 1"):
+        AerBackend()
+
+
+def test_numbers_of_slurm_may_be_missing_or_empty(monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "")
+    assert environment.whole_number("SLURM_PROCID", 0) == 0
+    monkeypatch.setenv("SLURM_PROCID", "12")
+    assert environment.whole_number("SLURM_PROCID", 0) == 12
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "4(x2)")
+    with pytest.raises(UserError, match=r"SLURM_CPUS_ON_NODE is '4\(x2\)', expected a whole num"):
+        environment.whole_number("SLURM_CPUS_ON_NODE", 8, least=1)
+
+
+def test_commands_use_one_thread_where_nothing_is_said(call, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    call("pilots", "validate", "nowhere.yaml")
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("1", "3")

@@ -1,0 +1,387 @@
+"""Slurm's commands are used on jobs of ours alone; needs no Slurm, other commands stand for it."""
+
+import asyncio
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from pilotcut.errors import PilotError
+from pilotcut.pilots import PilotState, jobs
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.jobs import OwnJob, cancel, parse_submission, query_jobs, submit, unique_name
+from pilotcut.pilots.slurm import SlurmPilot, make_job
+
+NAME = "pilotcut-p-0a1b2c3d"
+OURS = os.geteuid()
+
+#: Writes down how it was called, then says what the test has put there.
+COMMAND = """#!/bin/bash
+printf '%s\\n' "$*" >> '{home}/{name}.called'
+env > '{home}/{name}.env'
+cat '{home}/{name}.says' 2>/dev/null
+cat '{home}/{name}.complains' >&2 2>/dev/null
+exit $(cat '{home}/{name}.status' 2>/dev/null || echo 0)
+"""
+
+
+class Commands:
+    """sbatch, squeue and scancel of a cluster that says what it is told to."""
+
+    def __init__(self, home):
+        self.home = home
+        for name in ("sbatch", "squeue", "scancel"):
+            self.replace(name, COMMAND.format(home=home, name=name))
+
+    def replace(self, name, text):
+        path = self.home / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def let(self, name, says="", complains="", status=0):
+        (self.home / f"{name}.says").write_bytes(says if isinstance(says, bytes) else says.encode())
+        (self.home / f"{name}.complains").write_text(complains)
+        (self.home / f"{name}.status").write_text(str(status))
+
+    def calls(self, name):
+        path = self.home / f"{name}.called"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def environment(self, name):
+        return (self.home / f"{name}.env").read_text().splitlines()
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Return the commands of a cluster, which stand before all others."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return Commands(tmp_path)
+
+
+def line(number, *, state="RUNNING", uid=OURS, name=NAME):
+    return f"{number}|{state}|None|2026-01-01T00:00:00|2026-01-01T01:00:00|n1|{uid}|{name}\n"
+
+
+# -- which job it is -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("printed", "found"),
+    [
+        ("6\n", ("6", "")),
+        ("6", ("6", "")),
+        ("  6 \r\n", ("6", "")),
+        ("6;alpha\n", ("6", "alpha")),
+        ("6;alpha-2.x\n", ("6", "alpha-2.x")),
+        ("Welcome to Cluster4\n6\n", ("6", "")),
+        ("6\nYou have used 17 of 100 hours\n", ("6", "")),
+        ("\n*** 2 jobs are yours ***\n6;alpha\nBye 9\n", ("6", "alpha")),
+        ("20260102030405\n6\n", ("6", "")),  # a date; job numbers have 32 bits
+        ("6\n6\n", ("6", "")),
+        ("4294967295\n", ("4294967295", "")),
+    ],
+)
+def test_a_number_that_stands_alone_on_its_line_is_the_job_s(printed, found):
+    assert parse_submission(printed) == found
+
+
+UNCERTAIN = [
+    "",
+    "\n",
+    "Welcome to Cluster4\n",
+    "Submitted batch job 6\n",
+    "Welcome to Cluster4\nSubmitted batch job 6\n",
+    "4\n6\n",
+    "6\n6;alpha\n",
+    "6;alpha\n6;beta\n",
+    "Quota: 6",
+    "Welcome 6\n",
+    "6;\n",
+    "6;alpha;beta\n",
+    "6;al pha\n",
+    "6 alpha\n",
+    "6_1\n",
+    "6+0\n",
+    "-6\n",
+    "0\n",
+    "06\n",
+    "6.0\n",
+    "6,7\n",
+    "٦\n",
+    "\x1b[1m6\x1b[0m\n",
+    "6\u20287\n",
+    "Cluster\x0b4\n",
+    "99999999999\n",
+]
+
+
+@pytest.mark.parametrize("printed", UNCERTAIN)
+def test_what_can_be_read_in_another_way_is_no_number(printed):
+    assert parse_submission(printed) is None
+
+
+def test_sbatch_is_asked_for_the_number_alone_and_the_job_gets_a_name_of_its_own(slurm):
+    slurm.let("sbatch", b"Welcome to Cluster\xb44\n6;alpha\n", complains="Submitted batch job 9")
+    assert submit("job.sh", NAME) == OwnJob("6", NAME, "alpha")
+    assert slurm.calls("sbatch") == [f"--parsable --job-name={NAME} job.sh"]
+
+
+def test_no_two_jobs_have_the_same_name():
+    names = {unique_name("p~1") for _ in range(100)}
+    assert len(names) == 100
+    assert all(re.fullmatch("pilotcut-p~1-[0-9a-f]{8}", name) for name in names)
+
+
+@pytest.mark.parametrize("printed", ["Welcome to Cluster4\nSubmitted batch job 6\n", "4\n6\n", ""])
+def test_a_job_whose_number_is_not_certain_is_left_alone_and_the_message_says_how_to_find_it(
+    slurm, printed
+):
+    slurm.let("sbatch", printed)
+    with pytest.raises(PilotError) as caught:
+        submit("job.sh", NAME)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert f"sbatch --parsable printed {printed.strip()!r}, expected one line with" in text
+    assert f"'squeue --name={NAME}'" in text
+    assert f"'scancel --name={NAME}'" in text
+    assert slurm.calls("squeue") == slurm.calls("scancel") == []
+
+
+def test_a_long_banner_is_shown_in_part(slurm):
+    slurm.let("sbatch", "Welcome to Cluster4. " * 1000)
+    with pytest.raises(PilotError) as caught:
+        submit("job.sh", NAME)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("says", "complains", "words"),
+    [
+        ("", "sbatch: error: invalid partition\n", "sbatch refused it: invalid partition"),
+        ("4\n", "", "sbatch refused it: 4; if there is a job all the same, find it with"),
+        ("", "", "sbatch refused it: no reason given (exit status 3)"),
+    ],
+)
+def test_an_sbatch_that_fails_has_submitted_nothing(slurm, says, complains, words):
+    slurm.let("sbatch", says, complains, status=3)
+    with pytest.raises(PilotError, match=re.escape(words)):
+        submit("job.sh", NAME)
+    assert slurm.calls("scancel") == []
+
+
+def test_an_sbatch_that_hangs_is_ended_with_what_it_has_started(slurm, monkeypatch):
+    monkeypatch.setattr(jobs, "COMMAND_S", 0.5)
+    slurm.replace("sbatch", f"#!/bin/bash\nsleep 60 & echo $! > {slurm.home}/child\nwait\n")
+    began = time.monotonic()
+    with pytest.raises(PilotError, match=f"there may be a job or none; .*--name={NAME}"):
+        submit("job.sh", NAME)
+    assert time.monotonic() - began < 10
+    stat = Path(f"/proc/{(slurm.home / 'child').read_text().strip()}/stat")
+    limit = time.monotonic() + 10
+    while stat.exists() and ") Z " not in stat.read_text():  # nobody may have collected it
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def test_the_user_s_environment_makes_no_array_of_a_pilot_and_waits_for_no_end(slurm, monkeypatch):
+    monkeypatch.setenv("SBATCH_ARRAY_INX", "1-9")
+    monkeypatch.setenv("SBATCH_WAIT", "1")
+    monkeypatch.setenv("SBATCH_ACCOUNT", "me")
+    slurm.let("sbatch", "6\n")
+    submit("job.sh", NAME)
+    seen = [entry for entry in slurm.environment("sbatch") if entry.startswith("SBATCH_")]
+    assert seen == ["SBATCH_ACCOUNT=me"]
+
+
+# -- whose it is -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uid", "name", "stranger"),
+    [
+        (OURS, NAME, False),
+        (OURS + 1, NAME, True),
+        (OURS, "pilotcut-p-ffffffff", True),
+        (OURS, f"{NAME}|", True),
+        (OURS, "", True),
+        ("", NAME, True),
+        ("nobody", NAME, True),
+    ],
+)
+def test_a_job_is_ours_by_its_name_and_its_user(slurm, uid, name, stranger):
+    slurm.let("squeue", line(6, uid=uid, name=name))
+    job = OwnJob("6", NAME)
+    assert query_jobs([job])[job].stranger is stranger
+
+
+def test_all_jobs_of_a_cluster_are_asked_for_at_once_and_each_cluster_for_its_own(slurm):
+    slurm.let("squeue", "CLUSTER: alpha\n" + line(6) + line(16, name="other") + "Bye 6|7\n")
+    asked = [OwnJob("6", NAME, "alpha"), OwnJob("16", "other", "alpha"), OwnJob("7", NAME)]
+    assert set(query_jobs(asked)) == set(asked[:2])
+    here, there = slurm.calls("squeue")[::-1]
+    assert "--clusters=alpha --jobs=16,6" in there
+    assert "--jobs=7" in here
+    assert "--clusters" not in here
+
+
+def test_nothing_is_asked_about_no_jobs(slurm):
+    assert query_jobs([]) == {}
+    assert slurm.calls("squeue") == []
+
+
+def test_an_array_s_element_is_not_taken_for_the_job_of_its_number(slurm):
+    slurm.let("squeue", line("6_1") + line(61))
+    assert query_jobs([OwnJob("6", NAME)]) == {}
+
+
+def test_settings_of_the_user_s_do_not_narrow_the_question(slurm, monkeypatch):
+    monkeypatch.setenv("SQUEUE_PARTITION", "gpu")
+    monkeypatch.setenv("SCANCEL_INTERACTIVE", "1")
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
+    slurm.let("squeue", line(6))
+    cancel(OwnJob("6", NAME))
+    for command in ("squeue", "scancel"):
+        said = slurm.environment(command)
+        assert not [entry for entry in said if entry.startswith(("SQUEUE_", "SCANCEL_"))]
+        assert "SLURM_TIME_FORMAT=standard" in said
+
+
+# -- what is canceled ------------------------------------------------------------------
+
+
+def test_a_job_of_ours_is_canceled_by_number_name_and_user(slurm):
+    slurm.let("squeue", line(6))
+    cancel(OwnJob("6", NAME))
+    assert slurm.calls("scancel") == [f"--user={OURS} --name={NAME} 6"]
+
+
+def test_a_job_on_another_cluster_is_canceled_there(slurm):
+    slurm.let("squeue", line(6))
+    cancel(OwnJob("6", NAME, "alpha"))
+    assert slurm.calls("scancel") == [f"--user={OURS} --name={NAME} --clusters=alpha 6"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"uid": OURS + 1}, {"name": "theirs"}, {"name": ""}, {"state": "COMPLETED"}]
+)
+def test_a_job_of_somebody_else_s_or_one_that_has_ended_is_not_canceled(slurm, other):
+    slurm.let("squeue", line(6, **other))
+    cancel(OwnJob("6", NAME))
+    assert slurm.calls("scancel") == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"says": "", "complains": "slurm_load_jobs error: Unable to contact", "status": 1},
+        {"says": "", "complains": "slurm_load_jobs error: Invalid job id specified", "status": 1},
+        {"says": "4\n6\nsqueue: 6\n"},
+    ],
+)
+def test_where_slurm_does_not_say_whose_a_number_is_no_number_is_canceled(slurm, answer):
+    slurm.let("squeue", **answer)
+    cancel(OwnJob("6", NAME))
+    assert slurm.calls("scancel") == [f"--user={OURS} --name={NAME}"]
+
+
+def test_a_job_that_may_be_left_is_told_of_and_the_end_goes_on(slurm, caplog):
+    slurm.let("squeue", line(6))
+    slurm.let("scancel", complains="scancel: error: Unable to contact controller\n", status=1)
+    cancel(OwnJob("6", NAME))
+    (record,) = caplog.records
+    assert "job 6 may not be canceled (scancel: error: Unable to contact" in record.getMessage()
+    assert f"end it with 'scancel --name={NAME}'" in record.getMessage()
+
+
+def test_no_command_that_hangs_holds_up_the_end(slurm, monkeypatch, caplog):
+    monkeypatch.setattr(jobs, "COMMAND_S", 0.3)
+    for command in ("squeue", "scancel"):
+        slurm.replace(command, "#!/bin/bash\nsleep 60\n")
+    cancel(OwnJob("6", NAME))
+    assert "no answer" in caplog.text
+
+
+# -- pilots and dask-jobqueue ----------------------------------------------------------
+
+
+@pytest.fixture
+def pilot():
+    pilot = SlurmPilot(PilotDescription(name="p", resource="slurm"))
+    pilot._job = OwnJob("4", NAME)
+    return pilot
+
+
+def observe(pilot, joined=0, now=1.0):
+    pilot.observe(joined, query_jobs([pilot.job]).get(pilot.job), now)
+
+
+def test_a_number_that_is_another_job_s_fails_the_pilot_and_harms_nobody(slurm, pilot):
+    slurm.let("squeue", line(4, uid=OURS + 1, name="theirs"))
+    observe(pilot)
+    assert pilot.state is PilotState.FAILED
+    assert "\n" not in pilot.reason
+    assert pilot.reason.startswith(f"job 4 is 'theirs' of the user with uid {OURS + 1}, expected ")
+    assert f"find it with 'squeue --name={NAME}'" in pilot.reason
+    pilot.close()
+    assert slurm.calls("scancel") == []
+
+
+def test_a_number_that_becomes_another_job_s_is_let_go(slurm, pilot):
+    slurm.let("squeue", line(4))
+    observe(pilot, joined=1)
+    assert pilot.state is PilotState.ACTIVE
+    slurm.let("squeue", line(4, name="theirs"))
+    observe(pilot, joined=1, now=2.0)
+    assert pilot.state is PilotState.FAILED
+    pilot.close()
+    assert slurm.calls("scancel") == []
+
+
+def test_the_end_of_a_pilot_that_nobody_has_looked_at_cancels_its_own_job_only(slurm, pilot):
+    slurm.let("squeue", line(4, name="theirs"))
+    pilot.close()
+    assert slurm.calls("scancel") == []
+    assert pilot.state is PilotState.CANCELED
+
+
+def test_a_pilot_that_was_never_submitted_cancels_nothing(slurm):
+    SlurmPilot(PilotDescription(name="p", resource="slurm")).close()
+    assert slurm.calls("squeue") == slurm.calls("scancel") == []
+
+
+def dask_job(tmp_path):
+    description = PilotDescription(name="p", resource="slurm")
+    return make_job(description, "p", tmp_path / "connection.json", tmp_path / "logs")
+
+
+def test_dask_jobqueue_submits_and_cancels_in_the_same_way(slurm, tmp_path):
+    async def live():
+        job = dask_job(tmp_path)
+        await job.close()  # before there is one
+        await job.start()
+        slurm.let("squeue", line(6, name=job.own.name))
+        await job.close()
+        return job
+
+    slurm.let("sbatch", "Welcome to Cluster4\n6\n")
+    job = asyncio.run(live())
+    assert (job.job_id, job.own.number) == ("6", "6")
+    assert slurm.calls("scancel") == [f"--user={OURS} --name={job.own.name} 6"]
+    (called,) = slurm.calls("sbatch")
+    assert called.startswith(f"--parsable --job-name={job.own.name} ")
+
+
+def test_dask_jobqueue_cancels_nothing_that_it_has_not_understood(slurm, tmp_path):
+    async def live():
+        job = dask_job(tmp_path)
+        with pytest.raises(PilotError, match="Welcome to Cluster4"):
+            await job.start()
+        await job.close()
+        return job
+
+    slurm.let("sbatch", "Welcome to Cluster4\nSubmitted batch job 6\n")
+    job = asyncio.run(live())
+    assert job.job_id is None
+    assert slurm.calls("scancel") == []

@@ -1,0 +1,541 @@
+"""Reports: run directories to measures, to a page, to a trace; whatever is in the files."""
+
+import json
+import math
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from markupsafe import Markup
+from support import run_directories
+from support.run_directories import BEGAN, made_up
+
+from pilotcut import PilotManager, TaskManager, UserError
+from pilotcut.cli.report import plan_of
+from pilotcut.pilots.description import embedded
+from pilotcut.report import measures, plots
+from pilotcut.report.build import report
+from pilotcut.report.chrome_trace import chrome_events
+from pilotcut.report.page import Page, figure, note, svg, table, text
+from pilotcut.report.read import FILES, Batches, RunRecord, TaskRuns, Told, read_run
+from pilotcut.training.config import TrainingConfig
+from pilotcut.training.run import TrainingRun
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return the directory of a real run: one epoch on pilots in this process."""
+    path = tmp_path_factory.mktemp("runs") / "trained"
+    config = TrainingConfig("iris", cuts=2, mode="sampled", shots=64, epochs=1, batch_size=40)
+    with (
+        PilotManager(embedded(2), run_dir=path) as pilots,
+        TaskManager(pilots) as tasks,
+    ):
+        TrainingRun(config, path, tasks).train()
+        keep_events(pilots, path)
+    return path
+
+
+def keep_events(pilots, path):
+    """Write the events of pilots in this process, who need no files, as those of others are."""
+    run_directories.write(path / "events.jsonl", pilots.events.records)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return the record of a run that is made up."""
+    return read_run(made_up(tmp_path_factory.mktemp("runs") / "made-up"))
+
+
+def page_of(*runs):
+    return report(runs, plan_of).html()
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    """Return the page about the run that is made up."""
+    return page_of(run)
+
+
+class Seen(HTMLParser):
+    """What a browser would make of a page: headings, and what it would load or run."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.headings, self.loaded, self.tags, self._in = [], [], [], None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self._in = tag
+        loads = (value for name, value in attrs if name in ("src", "href", "data", "action"))
+        self.loaded += [v for v in loads if not v.startswith(("#", "data:"))]
+
+    def handle_endtag(self, tag):
+        self._in = None
+
+    def handle_data(self, data):
+        if self._in in ("h1", "h2"):
+            self.headings.append(data)
+
+
+# -- what pilotcut records -------------------------------------------------------------
+
+
+def test_a_real_run_is_read_back_with_its_tasks_and_times(trained):
+    run = read_run(trained)
+    runs = run.tasks.runs
+    assert run.tasks.ends == {"done": len(runs)}
+    assert run.batches.bundles.sum() == len(runs) > 0
+    assert runs.is_exact
+    assert (runs.bound <= runs.started).all()
+    assert (runs.started <= runs.finished).all()
+    began = run.batches.began
+    assert (np.diff(began) >= 0).all()
+    assert run.begins <= began[0] <= runs.started[0] + 0.5
+    assert began[-1] <= time.time()
+    assert set(runs.pilot) == {"here"}
+
+
+def test_the_plan_of_a_real_run_is_drawn(trained):
+    page = page_of(read_run(trained))
+    assert "the circuit is not drawn" not in page.lower()
+    assert '<figure class="card"><div class="scroll drawing"' in page
+    assert "cut, with the number of its bond" in page
+
+
+def test_a_plan_that_is_not_the_traced_one_is_a_schematic_with_the_reason(run):
+    page = page_of(run)
+    assert "The circuit is not drawn: the plan of its settings is not the one" in page
+    assert "2 cuts between 3 fragments" in page
+
+
+def test_a_retry_is_two_runs_and_told_once(tmp_path):
+    def fail_once(marker=tmp_path / "marker"):
+        if not marker.exists():
+            marker.touch()
+            raise RuntimeError("not today")
+
+    with PilotManager(embedded(), run_dir=tmp_path) as pilots, TaskManager(pilots) as tasks:
+        tasks.submit_task(fail_once, error_retries=1, name="moody").result()
+        bad = tasks.submit_task(int, "x", name="bad")
+        assert bad.exception() is not None
+        keep_events(pilots, tmp_path)
+    told = read_run(tmp_path).tasks
+    assert told.runs.name == ("moody", "moody", "bad")
+    assert told.runs.failed.tolist() == [True, False, True]
+    assert told.counts == {"raised": 1, "failed": 1}
+    assert told.ends == {"done": 1, "failed": 1}
+
+
+def test_a_task_that_runs_again_forgets_the_worker_before():
+    seen = []
+
+    def fail_once():
+        seen.append(1)
+        if len(seen) == 1:
+            raise RuntimeError("not today")
+
+    with PilotManager(embedded()) as pilots, TaskManager(pilots) as tasks:
+        tasks.submit_task(fail_once, error_retries=1).result()
+        events = pilots.events.records
+    times = [("started" in e, e["state"]) for e in events if e["event"] == "task"]
+    assert times == [(False, "bound"), (True, "bound"), (False, "bound"), (True, "done")]
+
+
+# -- measures --------------------------------------------------------------------------
+
+SPANS = st.lists(st.tuples(st.floats(0, 100), st.floats(0.01, 50)), min_size=1, max_size=40).map(
+    lambda some: np.array([(start, start + length) for start, length in some]).T
+)
+
+
+def runs_of(started, finished, workers=None, names=None):
+    count = len(started)
+    return TaskRuns(
+        bound=np.full(count, math.nan),
+        started=np.asarray(started, dtype=float),
+        finished=np.asarray(finished, dtype=float),
+        name=tuple(names or ["A.0"] * count),
+        pilot=("p",) * count,
+        worker=tuple(workers or ["w"] * count),
+        failed=np.zeros(count, dtype=bool),
+        is_exact=True,
+    )
+
+
+@given(SPANS)
+def test_the_union_of_spans_is_what_a_fine_ruler_measures(spans):
+    started, finished = spans
+    moments = np.unique(np.concatenate(spans))
+    middles = (moments[1:] + moments[:-1]) / 2
+    covered = ((started[:, None] <= middles) & (middles < finished[:, None])).any(axis=0)
+    expected = (np.diff(moments) * covered).sum()
+    assert measures.union_s(started, finished) == pytest.approx(expected)
+
+
+@given(SPANS)
+def test_slots_hold_one_span_at_a_time_and_are_as_few_as_can_be(spans):
+    started, finished = spans
+    slots = measures.slots(started, finished)
+    for slot in set(slots.tolist()):
+        rows = np.flatnonzero(slots == slot)
+        rows = rows[np.argsort(started[rows])]
+        assert (finished[rows][:-1] <= started[rows][1:]).all()
+    most = max(((started <= t) & (t < finished)).sum() for t in started)
+    assert slots.max() + 1 == most
+
+
+@given(SPANS, st.integers(1, 30))
+def test_busy_bins_hold_all_run_time(spans, bins):
+    runs = runs_of(*spans)
+    edges, tasks = measures.busy_over_time(runs, bins)
+    assert (tasks * np.diff(edges)).sum() == pytest.approx(runs.run_s.sum())
+
+
+@given(st.lists(st.floats(0, 1e3), min_size=1, max_size=50), st.integers(1, 60))
+def test_bins_keep_the_sum_of_what_they_gather(values, most):
+    middles, means = measures.binned(np.array(values)[:, None], most)
+    assert len(middles) == min(len(values), most)
+    edges = np.linspace(0, len(values), len(middles) + 1).astype(int)
+    assert (means[:, 0] * np.diff(edges)).sum() == pytest.approx(sum(values))
+
+
+def test_a_worker_that_runs_half_of_the_time_is_half_busy():
+    found = measures.utilisation(runs_of([0, 6, 0], [2, 9, 10], ["b", "b", "a"]))
+    assert found.workers == (("p", "a"), ("p", "b"))
+    assert found.shares == (1.0, 0.5)
+    assert found.mean == 0.75
+
+
+def test_stragglers_are_those_over_one_and_a_half_medians_of_their_group():
+    lengths = [1.0, 1.0, 1.0, 1.5, 4.0, 10.0, 10.0, 10.0, 15.1]
+    names = ["A.0"] * 5 + ["B.7"] * 4
+    found = measures.stragglers(runs_of(np.zeros(9), lengths, names=names))
+    assert [(s.group, s.rows, s.worst_s) for s in found] == [("B", (8,), 15.1), ("A", (4,), 4.0)]
+    assert found[0].lost_s == pytest.approx(5.1)
+    assert found[1].lost_s == pytest.approx(3.0)
+
+
+@given(st.integers(1, 3000), st.integers(10, 200), st.data())
+def test_what_is_chosen_to_be_drawn_is_little_and_holds_the_worst(count, most, data):
+    runs = runs_of(np.arange(count), np.arange(count) + 1)
+    always = data.draw(st.lists(st.integers(0, count - 1), max_size=most // 2))
+    rows, step = measures.chosen_runs(runs, most, always)
+    assert len(rows) <= most + 1
+    assert set(always) <= set(rows.tolist())
+    assert set(range(0, count, step)) <= set(rows.tolist())
+
+
+def test_shares_and_predictions_are_of_all_batches(run):
+    shares = measures.reconstruction_shares(run.batches)
+    assert shares == pytest.approx(np.full(40, 0.1))
+    assert measures.stage_seconds(run)["partition"] == 0.25
+    found = measures.predictions(run.batches)
+    assert len(found.rows) == 40
+    assert found.within(1.5) == 1.0
+    assert found.within(1.25) == 0.6  # ratios of 1, 1.1, 1.2, 1.3 and 1.4 by turns
+    head = measures.headlines(run)
+    assert (head.queries, head.epochs, head.accuracy, head.seconds) == (640, 4, 0.875, 20.0)
+
+
+# -- files in any state ----------------------------------------------------------------
+
+
+def test_a_killed_run_with_torn_lines_tells_what_is_left(tmp_path):
+    path = made_up(tmp_path / "killed")
+    (path / "weights.pt").unlink()
+    for name in ("trace.jsonl", "events.jsonl", "metrics.jsonl"):
+        whole = (path / name).read_bytes()
+        (path / name).write_bytes(whole[:-25])
+    run = read_run(path)
+    assert (len(run.batches), len(run.tasks.runs), len(run.epochs)) == (39, 59, 3)
+    assert run.torn == 3
+    page = page_of(run)
+    assert "It has trained 3 of 4 epochs: it was interrupted, or still runs." in page
+    assert "3 lines of its files could not be read." in page
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_missing_costs_its_sections_and_leaves_a_line(tmp_path, name):
+    path = made_up(tmp_path / "run")
+    (path / name).unlink()
+    page = page_of(read_run(path))
+    assert f"there is no {name}" in page
+    headings = Seen(page).headings
+    lost = {"trace.jsonl": "Where the time went", "metrics.jsonl": "Loss and accuracy",
+            "events.jsonl": "Pilots and slots"}  # fmt: skip
+    for file, heading in lost.items():
+        assert (heading in headings) == (file != name)
+
+
+def test_a_run_without_pilots_says_so(tmp_path):
+    path = made_up(tmp_path / "run", pilots=None)
+    for name in ("events.jsonl", "pilots.json"):
+        (path / name).unlink()
+    page = page_of(read_run(path))
+    assert "The run had no pilots" in page
+    assert "there is no events.jsonl" not in page
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["kind", "time", "event", "state", "task", "id", "pilot", "worker", "started", "reason",
+             "finished", "stage_seconds", "wall_s", "epoch", "loss", "widths", "cuts", "source",
+             "description", "name", "since", "fragment", "shots", "candidates", "chosen",
+             "epochs", "qubits"]
+        ),
+        inner, max_size=6,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+KIND = st.fixed_dictionaries({}, optional={
+    "kind": st.sampled_from(["query_batch", "compile", "resume"]), "event": st.just("task"),
+    "state": st.sampled_from(["bound", "done", "failed"]), "time": st.floats(0, 1e9),
+    "stage_seconds": JSON, "epoch": JSON, "started": st.floats(0, 1e9), "widths": JSON,
+    "devices": JSON, "moved": JSON, "cuts": JSON, "loss": JSON, "accuracy": JSON,
+    "seconds": JSON, "source": JSON, "task": JSON,
+    "pilot": JSON, "wall_s": JSON, "predicted_s": JSON, "finished": JSON, "id": JSON,
+})  # fmt: skip
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(JSON | KIND, max_size=6), JSON, JSON)
+@example([{"kind": "compile", "cuts": None, "widths": [1]}], None, None)
+def test_no_content_of_files_stops_a_report(tmp_path, records, config, other):
+    for name in ("trace.jsonl", "events.jsonl", "metrics.jsonl"):
+        run_directories.write(tmp_path / name, records)
+    for name in ("config.yaml", "pilots.json", "recommendation.json"):
+        (tmp_path / name).write_text(json.dumps(config if name == "config.yaml" else other))
+    run = read_run(tmp_path)
+    json.dumps(chrome_events(run))
+    assert "</html>" in page_of(run)
+
+
+def test_names_and_reasons_are_text_wherever_they_come_from(tmp_path):
+    def tags(name, words):
+        path = made_up(tmp_path / name, dataset=words, mode=words)
+        lines = [json.loads(line) for line in (path / "events.jsonl").read_text().splitlines()]
+        renamed = [e | dict.fromkeys(("task", "pilot", "worker", "reason"), words) for e in lines]
+        run_directories.write(path / "events.jsonl", renamed)
+        run = read_run(path)
+        return Seen(page_of(run, run)).tags
+
+    evil = '<script>alert("1")</script><img src=x onerror=alert(1)>'
+    assert tags("<script>run", evil) == tags("run", "harmless")
+
+
+# -- pages -----------------------------------------------------------------------------
+
+
+def test_a_page_loads_nothing_and_forbids_the_network(page):
+    assert Seen(page).loaded == []
+    assert "default-src 'none'" in page
+    assert not re.search(r"@import|url\(\s*['\"]?http", page.split("<script>")[0])
+
+
+def test_every_question_has_its_section(page):
+    assert Seen(page).headings == [
+        "made-up", "Loss and accuracy", "Where the time went", "Reconstruction share",
+        "Pilots and slots", "Worker utilisation", "Stragglers, duplicates and retries",
+        "Predictions against measurements", "Fragments and cuts", "Settings and files",
+    ]  # fmt: skip
+
+
+def test_sections_begin_with_an_answer(page):
+    page = re.sub("</?b>", "", page)
+    assert "The training loss fell from 1.000 to 0.250" in page
+    assert "Reconstruction took 10.0% of the query time, median; p95 10.0%" in page
+    assert "60 tasks ran on 2 workers" in page
+    assert "3 of 60 runs took over 1.5 times the median of their group" in page
+    assert "Recorded: 3 duplicates and 2 losses of workers or pilots." in page
+
+
+def test_devices_are_told_with_what_they_ran_and_what_moved(tmp_path):
+    """Two batches on two devices, whose parts of A went to the other when it had ended."""
+    path = made_up(tmp_path / "run", batches=0)
+    share = {"error": 0.031, "circuits": 10, "shots": 640, "device_s": 1.5}
+    devices = [{"fragment": f, "pilot": p, **share} for f, p in (("A", "fine"), ("B", "<small>"))]
+    moves = [{"fragment": "A", "part": f"0-{k}", "from": "fine", "to": "<small>"} for k in (0, 1)]
+    records = [
+        {"kind": "query_batch", "devices": devices},
+        {"kind": "query_batch", "devices": devices, "moved": moves},
+        {"kind": "query_batch", "devices": [3, {}, {"pilot": "odd", "shots": "many"}], "moved": 5},
+    ]
+    run_directories.write(path / "trace.jsonl", [run_directories.compiled(), *records])
+    run = read_run(path)
+    assert {(s.fragment, s.pilot): (s.circuits, s.shots, s.device_s) for s in run.shares} == {
+        ("A", "fine"): (20, 1280, 3.0),
+        ("B", "<small>"): (20, 1280, 3.0),
+        ("?", "?"): (0, 0, 0),
+        ("?", "odd"): (0, 0, 0),
+    }
+    assert [(m.fragment, m.start, m.end, m.parts) for m in run.moved] == [
+        ("A", "fine", "<small>", 2)
+    ]
+    page = re.sub("</?b>", "", page_of(run))
+    assert "2,560 shots ran on 4 devices" in page
+    assert "2 parts went to another device, for theirs had ended." in page
+    assert "3.10%" in page
+    assert "<small>" not in page
+
+
+def test_several_runs_are_compared_under_names_that_differ(tmp_path):
+    paths = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
+    runs = [read_run(made_up(path, seed=k)) for k, path in enumerate(paths)]
+    seen = Seen(page_of(*runs))
+    assert seen.headings[:4] == [
+        "2 runs", "The runs side by side", "Loss and accuracy, overlaid", "Stages, side by side",
+    ]  # fmt: skip
+    assert {"a/run", "b/run"} <= set(seen.headings)
+    assert seen.headings.count("Pilots and slots") == 2
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_records_make_a_page_under_5_mb_that_counts_them_all(tmp_path):
+    many = 100_000
+    run = read_run(made_up(tmp_path / "long", batches=many, tasks=many, epochs=400))
+    page = page_of(run)
+    assert len(page.encode()) < 5e6
+    assert f"{16 * many:,}" in page  # queries
+    assert f"<b>{many:,}</b> tasks ran" in page
+    assert f"All {many:,} batches." in page
+    assert re.search(r"Of 100,000 runs every \d+th is drawn", page)
+
+
+def test_elements_escape_text_and_keep_markup():
+    page = Page("<t>", "<s>")
+    page.section("<h>", Markup("<b>bold</b>"), table(["<th>"], [["<td>"], [None], [True]]),
+                 text("<p>"), note("<n>"), svg("<?xml?><svg id='drawn'></svg>", "<c>"))  # fmt: skip
+    html = page.html()
+    for name in ("t", "s", "h", "th", "td", "p", "n", "c"):
+        assert f"&lt;{name}&gt;" in html
+    assert "<b>bold</b>" in html
+    assert "<svg id='drawn'></svg>" in html
+    assert "<?xml" not in html
+
+
+def test_figures_of_no_values_or_odd_ones_are_pages_too():
+    page = Page("odd")
+    nothing = [None, math.nan]
+    page.section(
+        "odd", "",
+        plots.lines([plots.Series("none", [1, 2], nothing, nothing, nothing)], "x", "y"),
+        plots.lines([], "x", "y"),
+        plots.bars(["a", "a"], {"g": [None, 1]}, "y", log_y=True, errors={"g": [(0, 1), (1, 2)]}),
+        plots.bars([], {}, "y"),
+        plots.histogram({"none": nothing}, "x", "y", log_x=True),
+        plots.histogram({"same": [3.0, 3.0, 3.0]}, "x", "y"),
+        plots.points([plots.Series("i", [math.inf, 1], [1, 2])], "x", "y", diagonal=True, log=True),
+        plots.rows([], [], "x"),
+        table(["a", "b"], []),
+        figure(plots.blank("x", "y")),
+    )  # fmt: skip
+    assert page.html().count('class="figure"') == 9
+
+
+def test_numbers_stand_to_the_right_and_lists_of_them_do_not():
+    found = table(["n", "time", "widths"], [[1, "3.2 s", "2, 1"], [20, "1 min 5 s", "4"]]).content
+    assert found["numeric"] == [True, True, False]
+
+
+# -- traces ----------------------------------------------------------------------------
+
+
+def test_a_trace_has_the_keys_of_its_format_and_ascending_times(run):
+    events = chrome_events(run)
+    for event in events:
+        assert {"name", "ph", "pid", "tid"} <= set(event)
+        assert event["ph"] in "XiM"
+        if event["ph"] == "X":
+            assert event["dur"] >= 0
+        if event["ph"] == "i":
+            assert event["s"] in "gpt"
+    times = [event["ts"] for event in events if event["ph"] != "M"]
+    assert times == sorted(times)
+    assert times[0] == 0
+    named = {e["args"]["name"] for e in events if e["ph"] == "M"}
+    assert named == {"queries", "batches", "pilot laptop", "pilot", "laptop-0", "laptop-1"}
+    counts = {kind: sum(kind in e.get("cat", "").split(",") for e in events)
+              for kind in ("task", "query", "stage", "pilot")}  # fmt: skip
+    assert counts == {"task": 60 + 5, "query": 40, "stage": 80, "pilot": 2}
+
+
+@settings(deadline=None)
+@given(SPANS, SPANS)
+def test_spans_on_a_thread_of_a_trace_only_nest(tasks, batches):
+    events = chrome_events(record_of(tasks, batches))
+    threads = {}
+    for event in events:
+        if event["ph"] == "X":
+            threads.setdefault((event["pid"], event["tid"]), []).append(event)
+    for some in threads.values():
+        open_ends = []
+        for event in some:  # in the order of their starts, the longer first
+            while open_ends and open_ends[-1] <= event["ts"] + 1e-3:
+                open_ends.pop()
+            end = event["ts"] + event["dur"]
+            assert not open_ends or end <= open_ends[-1] + 1e-3
+            open_ends.append(end)
+
+
+def record_of(tasks, batches):
+    """Return a run with these tasks and batches."""
+    began, ends = batches
+    wall = ends - began
+    zero = np.zeros(len(wall))
+    stages = np.stack([zero, 0.2 * wall, 0.7 * wall, 0.3 * wall], axis=1)  # more than the whole
+    sources = ("forward",) * len(wall)
+    known = Batches(BEGAN + began, wall, zero, zero, zero, zero, zero, zero, stages, sources)
+    runs = runs_of(BEGAN + tasks[0], BEGAN + tasks[1])
+    return RunRecord(Path("run"), "run", batches=known, tasks=Told(runs, {}, (), {}))
+
+
+# -- the command -----------------------------------------------------------------------
+
+
+def test_the_command_writes_page_and_trace(call, tmp_path):
+    path = made_up(tmp_path / "run")
+    out, trace = tmp_path / "report.html", tmp_path / "trace.json"
+    code, said, _ = call("report", path, "--out", out, "--chrome-trace", trace)
+    assert code == 0
+    assert str(out) in said
+    assert "</html>" in out.read_text()
+    events = json.loads(trace.read_text())
+    assert isinstance(events, list)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "run", "trace.json"]
+
+
+def test_mistakes_are_one_line_each_and_nothing_is_written(call, tmp_path):
+    run, empty, out = made_up(tmp_path / "run"), tmp_path / "empty", tmp_path / "r.html"
+    empty.mkdir()
+    mistakes = {
+        ("report", empty, "--out", out): "holds none of config.yaml",
+        ("report", tmp_path / "nowhere", "--out", out): "does not exist",
+        ("report", run / "config.yaml", "--out", out): "is a file",
+        ("report", run, "--out", tmp_path / "no" / "r.html"): "a directory that exists",
+        ("report", run, "--out", empty): "cannot be written (Is a directory)",
+        ("report", run, run, "--out", out, "--chrome-trace", tmp_path / "t"): "expected one",
+        ("report", run, "--out", out, "--chrome-trace", out): "expected two files",
+    }
+    for command, expected in mistakes.items():
+        code, said, error = call(*command)
+        assert (code, said) == (2, "")
+        assert error.count("\n") == 1
+        assert expected in error
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "run"]
+
+
+def test_a_page_that_cannot_be_written_is_the_users_fault(tmp_path):
+    with pytest.raises(UserError, match="cannot be written"):
+        Page("t").save(tmp_path / "no" / "page.html")
