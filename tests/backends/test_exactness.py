@@ -3,100 +3,11 @@
 import numpy as np
 import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.circuit.library import (
-    CHGate,
-    CPhaseGate,
-    CRXGate,
-    CRYGate,
-    CRZGate,
-    CSdgGate,
-    CSGate,
-    CSXGate,
-    CUGate,
-    CXGate,
-    CYGate,
-    CZGate,
-    DCXGate,
-    ECRGate,
-    RXXGate,
-    RYYGate,
-    RZXGate,
-    RZZGate,
-    SwapGate,
-    UnitaryGate,
-    XXMinusYYGate,
-    XXPlusYYGate,
-    iSwapGate,
-)
-from qiskit.quantum_info import PauliList, Statevector, random_unitary
 from qiskit_addon_cutting.instructions import CutWire, Move
+from support.circuits import CIRCUITS, OBSERVABLES, random_rotations
+from support.exact import exact
 
 from pilotcut import CutEstimator, compile_plan
-
-OBSERVABLES = ["III", "IIY", "XII", "XYZ", "ZZZ", "XZI"]
-
-# The gates of the addon's own round-trip test, and what else has a decomposition.
-GATES = [
-    *(CXGate(), CYGate(), CZGate(), CHGate(), ECRGate(), CSGate(), CSdgGate(), CSXGate()),
-    *(SwapGate(), iSwapGate(), DCXGate(), CSXGate().inverse()),
-    *(RXXGate(0.0), RYYGate(0.0), RZZGate(0.0), RXXGate(np.pi / 3), RYYGate(np.pi / 7)),
-    *(RZZGate(np.pi / 11), RZXGate(0.4), RXXGate(-2.1), RYYGate(3.0), RZZGate(np.pi)),
-    *(CRXGate(0.9), CRYGate(np.pi / 5), CRZGate(np.pi / 7), CPhaseGate(0.7), CPhaseGate(-2.5)),
-    *(CRXGate(-1.3), CRYGate(np.pi), CRZGate(0.0)),
-    *(XXPlusYYGate(7 * np.pi / 11), XXMinusYYGate(11 * np.pi / 17), XXPlusYYGate(0.4, 0.8)),
-    *(CUGate(0.3, 0.6, -0.2, 1.1), UnitaryGate(random_unitary(4, seed=3))),
-    UnitaryGate(random_unitary(4, seed=4)),
-]
-
-
-def random_rotations(circuit: QuantumCircuit, rng: np.random.Generator) -> None:
-    for qubit in range(circuit.num_qubits):
-        circuit.u(*rng.uniform(-np.pi, np.pi, 3), qubit)
-
-
-def around(gate, seed: int) -> QuantumCircuit:
-    """A random circuit of three qubits with the gate between qubits 1 and 2."""
-    rng = np.random.default_rng(seed)
-    circuit = QuantumCircuit(3)
-    random_rotations(circuit, rng)
-    circuit.cx(0, 1)
-    circuit.append(gate, [1, 2])
-    random_rotations(circuit, rng)
-    circuit.cx(0, 1)
-    return circuit
-
-
-def moved(seed: int) -> QuantumCircuit:
-    """A random circuit whose qubit 1 continues as qubit 2, a wire cut between labels."""
-    rng = np.random.default_rng(seed)
-    circuit = QuantumCircuit(3)
-    for qubit in (0, 1):
-        circuit.u(*rng.uniform(-np.pi, np.pi, 3), qubit)
-    circuit.cx(0, 1)
-    circuit.append(Move(), [1, 2])
-    for qubit in (0, 2):
-        circuit.u(*rng.uniform(-np.pi, np.pi, 3), qubit)
-    return circuit
-
-
-CIRCUITS = {f"{k}-{g.name}": around(g, k) for k, g in enumerate(GATES)} | {"move": moved(77)}
-
-
-def exact(circuit: QuantumCircuit, observables=OBSERVABLES) -> np.ndarray:
-    # Qiskit evolves a Move by its definition, which resets the destination.
-    state = Statevector(without_moves(circuit))
-    return np.array([state.expectation_value(p).real for p in PauliList(observables)])
-
-
-def without_moves(circuit: QuantumCircuit) -> QuantumCircuit:
-    """A Move onto a fresh qubit is a swap; a CutWire is nothing."""
-    plain = circuit.copy_empty_like()
-    for instruction in circuit.data:
-        if instruction.operation.name == "move":
-            plain.swap(*instruction.qubits)
-        elif instruction.operation.name != "cut_wire":
-            plain.append(instruction)
-    return plain
 
 
 def scores(data, circuit: QuantumCircuit, observables=OBSERVABLES) -> np.ndarray:

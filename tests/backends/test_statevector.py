@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_addon_cutting.instructions import CutWire, Move
-from test_exactness import CIRCUITS, OBSERVABLES, exact, without_moves
-from test_gradient import OBSERVABLE, PLACES, between_rotations
+from support.circuits import CIRCUITS, OBSERVABLE, OBSERVABLES, PLACES, between_rotations
+from support.exact import exact, without_moves
 
 from pilotcut import CutEstimator, CutGradient, compile_plan
 from pilotcut.backends.statevector import BranchEngine

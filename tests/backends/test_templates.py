@@ -30,7 +30,8 @@ from qiskit.circuit.library import (
 )
 from qiskit.quantum_info import PauliList, Statevector, random_unitary
 from qiskit_addon_cutting.instructions import CutWire, Move
-from test_plan import entangled, exact_tensor, rotated
+from support.circuits import entangled, rotated
+from support.exact import exact_tensor, outcome_probabilities, sign
 
 from pilotcut import compile_plan
 from pilotcut.backends.aer import AerBackend
@@ -79,21 +80,6 @@ def fragments(name: str):
     return [(fragment, fragment.angle_values(slots)) for fragment in plan.fragments]
 
 
-def law(circuit: QuantumCircuit) -> np.ndarray:
-    """Exact probabilities of the outcomes, outcome bits counted as Qiskit counts clbits."""
-    state = Statevector(circuit.remove_final_measurements(inplace=False))
-    order = [None] * circuit.num_clbits
-    for instruction in circuit.data:
-        if instruction.operation.name == "measure":
-            bit = circuit.find_bit(instruction.clbits[0]).index
-            order[bit] = circuit.find_bit(instruction.qubits[0]).index
-    return state.probabilities(order)
-
-
-def sign(mask: int, bits: int) -> np.ndarray:
-    return np.array([(-1) ** (outcome & mask).bit_count() for outcome in range(2**bits)])
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_a_template_circuit_with_its_values_is_the_variant(name):
     """Parities of the exact outcome law equal the fragment's tensor, for every variant."""
@@ -116,7 +102,7 @@ def test_a_template_circuit_with_its_values_is_the_variant(name):
                     bound = built.circuit.assign_parameters(
                         dict(zip(built.parameters, numbers, strict=True))
                     )
-                    probabilities = law(bound)
+                    probabilities = outcome_probabilities(bound)
                     members = fragment.groups[template.group]
                     for mask, member in zip(built.masks, members, strict=True):
                         mean = probabilities @ sign(mask, bound.num_clbits)

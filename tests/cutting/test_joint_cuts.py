@@ -13,10 +13,8 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import RZZGate, XXPlusYYGate
 from qiskit.quantum_info import Operator, Pauli, SparsePauliOp
 from qiskit_addon_cutting.instructions import CutWire, Move
-from test_exactness import exact
-from test_gradient import derivative
-from test_plan import acted, entangled, rotated, uncut
-from test_templates import law, sign
+from support.circuits import entangled, rotated
+from support.exact import acted, derivative, exact, outcome_probabilities, sign, uncut
 
 from pilotcut import CutEstimator, CutGradient, compile_plan, cut_qnn
 from pilotcut.backends.templates import build
@@ -441,7 +439,7 @@ def test_a_template_circuit_with_its_values_is_the_variant():
                 named = dict(zip(built.parameters, numbers, strict=True))
                 bound = built.circuit.assign_parameters(named)
                 for mask, member in zip(built.masks, fragment.groups[template.group], strict=True):
-                    mean = law(bound) @ sign(mask, bound.num_clbits)
+                    mean = outcome_probabilities(bound) @ sign(mask, bound.num_clbits)
                     expected = tensor[member, template.variants[choice]]
                     assert mean == pytest.approx(expected, abs=1e-9)
     assert patterns == set(range(8))

@@ -1,8 +1,4 @@
-"""Reading circuits and compiling plans: structure, exactness, fingerprints, messages.
-
-`exact_tensors` works a fragment out with density matrices, from its steps alone, so that
-plans are checked to rounding error and without any backend.
-"""
+"""Reading circuits and compiling plans: structure, exactness, fingerprints, messages."""
 
 import os
 import string
@@ -43,134 +39,24 @@ from qiskit.circuit.library import (
     zz_feature_map,
 )
 from qiskit.quantum_info import (
-    DensityMatrix,
-    Operator,
     Pauli,
     PauliList,
     SparsePauliOp,
     random_unitary,
 )
 from qiskit_addon_cutting.instructions import CutWire, Move
+from support.circuits import entangled, rotated, small_circuit
+from support.exact import assert_cut_equals_uncut, exact_tensors, reconstructed, uncut
 
 from pilotcut import CutEstimator, compile_plan
-from pilotcut.circuits.program import Angle, read_circuit
-from pilotcut.cutting.basis import u_matrix
-from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
+from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import CutError, ObservableError, ParameterValueError, UserError
-from pilotcut.reconstruction.contraction import Contraction
 
 SIGNED = np.diag([1.0, -1.0])
 
 #: Gates with one free angle that can be cut, and their two qubits' roles differ for some.
 FREE_GATES = [RXXGate, RYYGate, RZZGate, RZXGate, CRXGate, CRYGate, CRZGate, CPhaseGate, CU1Gate]
-
-
-# -- an exact evaluation of fragments --------------------------------------------------
-
-
-def acted(rho: np.ndarray, matrix: np.ndarray, wires: tuple[int, ...]) -> np.ndarray:
-    """M rho M^dagger for every state of a stack (states, *kets, *bras), wire k on ket k."""
-    width = (rho.ndim - 1) // 2
-    size = len(wires)
-    tensor = matrix.reshape([2] * (2 * size))
-    for first, factor in ((1, tensor), (1 + width, tensor.conj())):
-        axes = [first + wire for wire in reversed(wires)]  # the first qubit is the last factor
-        rho = np.tensordot(factor, rho, axes=(range(size, 2 * size), axes))
-        rho = np.moveaxis(rho, range(size), axes)
-    return rho
-
-
-def measured(rho: np.ndarray, wire: int) -> np.ndarray:
-    """P0 rho P0 - P1 rho P1."""
-    width = (rho.ndim - 1) // 2
-    zero, one = np.diag([1.0, 0.0]), np.diag([0.0, 1.0])
-    assert width > wire
-    return acted(rho, zero, (wire,)) - acted(rho, one, (wire,))
-
-
-def exact_tensor(fragment: Fragment, angles: np.ndarray) -> np.ndarray:
-    """The fragment's tensor (observables, *sites) for one row of its angles."""
-    width = fragment.width
-    rho = np.zeros((1, *[2] * (2 * width)), dtype=complex)
-    rho[(0,) * rho.ndim] = 1
-    for step in fragment.steps:
-        if isinstance(step, SiteStep):
-            site = fragment.sites[step.site]
-            branches = []
-            for operation in site.operations:
-                branch = acted(rho, u_matrix(operation.before), (site.wire,))
-                if operation.measured:
-                    branch = measured(branch, site.wire)
-                    branch = acted(branch, u_matrix(operation.after), (site.wire,))
-                branches.append(branch)
-            rho = np.stack(branches, axis=1).reshape(-1, *rho.shape[1:])
-        else:
-            gate = step.gate
-            if step.params:
-                gate = gate.to_mutable()
-                gate.params = [
-                    float(angles[p.slot]) if isinstance(p, Angle) else p for p in step.params
-                ]
-            rho = acted(rho, np.asarray(Operator(gate).data), step.qubits)
-    matrices = rho.reshape(len(rho), 2**width, 2**width)
-    # Wire 0 is the first axis here, and the last letter of a Pauli string.
-    paulis = [Pauli(label[::-1]).to_matrix() for label in fragment.observables.to_labels()]
-    values = np.einsum("oab,vba->ov", np.array(paulis), matrices).real
-    return values.reshape(len(paulis), *fragment.site_shape)
-
-
-def exact_tensors(plan: CutPlan, slots: np.ndarray) -> list[FragmentTensor]:
-    return [
-        FragmentTensor(
-            np.array([exact_tensor(f, row) for row in f.angle_values(slots)]),
-            tuple(np.zeros((len(slots), f.num_variants, len(g), len(g))) for g in f.groups),
-        )
-        for f in plan.fragments
-    ]
-
-
-def reconstructed(plan: CutPlan, values=()) -> np.ndarray:
-    """The plan's terms, (terms,), without shots."""
-    slots = plan.binding.slots(np.array([values], dtype=float).reshape(1, -1))
-    contraction = Contraction.of(plan)
-    bonds = [bond.matrix(slots) for bond in plan.bonds]
-    return contraction.values(contraction.operands(exact_tensors(plan, slots), bonds))[0]
-
-
-def uncut(circuit: QuantumCircuit, observables, values=()) -> np.ndarray:
-    """The same from Qiskit's density matrix of the whole circuit."""
-    plain = circuit.copy_empty_like()
-    for instruction in circuit.data:
-        if instruction.operation.name not in ("cut_wire", "barrier"):
-            plain.append(instruction)
-    bound = plain.assign_parameters(list(values)) if plain.parameters else plain
-    state = DensityMatrix(bound)
-    return np.array([state.expectation_value(p).real for p in PauliList(list(observables))])
-
-
-def assert_cut_equals_uncut(circuit, observables, values=(), **how) -> CutPlan:
-    plan = compile_plan(circuit, observables, **how)
-    np.testing.assert_allclose(
-        reconstructed(plan, values), uncut(circuit, plan.terms.to_labels(), values), atol=1e-9
-    )
-    return plan
-
-
-def rotated(circuit: QuantumCircuit, seed: int) -> QuantumCircuit:
-    rng = np.random.default_rng(seed)
-    for qubit in range(circuit.num_qubits):
-        circuit.u(*rng.uniform(-np.pi, np.pi, 3), qubit)
-    return circuit
-
-
-def entangled(pairs, width: int, seed: int = 0) -> QuantumCircuit:
-    """Random rotations before, between and after CX gates on the pairs."""
-    circuit = rotated(QuantumCircuit(width), seed)
-    for k, pair in enumerate(pairs):
-        circuit.cx(*pair)
-        rotated(circuit, seed + k + 1)
-    return circuit
 
 
 # -- reading ---------------------------------------------------------------------------
@@ -678,21 +564,12 @@ def test_a_plan_reads_well():
     assert plan.num_variants == sum(prod(f.site_shape) for f in plan.fragments)
 
 
-def small_circuit() -> QuantumCircuit:
-    """Everything that goes into a fingerprint: gates, matrices, free angles, a wire cut."""
-    circuit = entangled([(0, 1)], 3)
-    circuit.unitary(random_unitary(4, seed=1), [1, 2])
-    circuit.rzz(Parameter("a") * 2, 1, 2)
-    circuit.append(CutWire(), [0])
-    circuit.ry(Parameter("b"), 0)
-    return circuit
-
-
 def test_fingerprints_are_the_same_in_every_process():
     """A fresh interpreter with another hash seed computes the same fingerprints."""
     script = (
         "import sys; sys.path.insert(0, 'tests')\n"
-        "from test_plan import compile_plan, small_circuit\n"
+        "from pilotcut import compile_plan\n"
+        "from support.circuits import small_circuit\n"
         "plan = compile_plan(small_circuit(), ['ZZZ', 'XIY'], labels='AAB')\n"
         "print(plan.fingerprint, *(f.fingerprint for f in plan.fragments))"
     )

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import DensityMatrix, Operator, SparsePauliOp, SuperOp
 from support.calibrations import install
-from test_plan import entangled, exact_tensor
+from support.circuits import entangled
+from support.exact import exact_tensor
 from typer.testing import CliRunner
 
 from pilotcut import CutEstimator, CutGradient, compile_plan, recommend

@@ -12,7 +12,7 @@ from qiskit.circuit.library import efficient_su2
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_addon_cutting.instructions import CutWire
 from support.calibrations import install, made_up
-from test_workload import star
+from support.circuits import star
 
 from pilotcut import CutEstimator
 from pilotcut.circuits.measurement_map import MEASURED

@@ -5,6 +5,7 @@ import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import efficient_su2
 from qiskit.quantum_info import SparsePauliOp
+from support.circuits import star
 
 from pilotcut import CutEstimator, compile_plan
 from pilotcut.backends.aer import PACK_QUBITS, AerBackend
@@ -24,16 +25,6 @@ from pilotcut.perfmodel.workload import (
     profile_of,
     work_of,
 )
-
-
-def star(leaves: int) -> QuantumCircuit:
-    """Return a hub that is joined to every leaf, whose best cut is through its wire."""
-    circuit = QuantumCircuit(leaves + 1)
-    circuit.h(0)
-    for leaf in range(1, leaves + 1):
-        circuit.ry(Parameter(f"t{leaf:02}"), leaf)
-        circuit.cx(0, leaf)
-    return circuit
 
 
 def crossing() -> QuantumCircuit:

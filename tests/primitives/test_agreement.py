@@ -10,7 +10,8 @@ import pytest
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_addon_cutting.instructions import Move
-from test_exactness import CIRCUITS, exact
+from support.circuits import CIRCUITS
+from support.exact import exact
 
 from pilotcut import CutEstimator
 from pilotcut.training.model import classifier

@@ -4,54 +4,16 @@ import numpy as np
 import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import XXPlusYYGate
-from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit.quantum_info import SparsePauliOp
 from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 from qiskit_machine_learning.neural_networks import EstimatorQNN
+from support.circuits import OBSERVABLE, PLACES, between_rotations
+from support.exact import derivative
 
 from pilotcut import CutEstimator, CutGradient
 from pilotcut.training.model import classifier
 
 A, B, C = Parameter("a"), Parameter("b"), Parameter("c")
-OBSERVABLE = SparsePauliOp(["XYZ", "ZZI", "IXX"], [1, 0.5, -0.3])
-
-
-def derivative(circuit, observable, values, step=1e-5):
-    """Central differences of the exact expectation."""
-
-    def value(v):
-        return Statevector(circuit.assign_parameters(v)).expectation_value(observable).real
-
-    shifts = step * np.eye(len(values))
-    return np.array([(value(values + s) - value(values - s)) / (2 * step) for s in shifts])
-
-
-def between_rotations(place) -> QuantumCircuit:
-    circuit = QuantumCircuit(3)
-    circuit.h(0)
-    circuit.ry(0.4, 0)
-    circuit.rx(1.1, 1)
-    circuit.ry(0.7, 2)
-    place(circuit)
-    circuit.rx(0.3, 0)
-    circuit.ry(0.8, 1)
-    circuit.cx(0, 1)
-    circuit.cx(1, 2)
-    return circuit
-
-
-# Shared, scaled and curved angles; gates of every shift rule; cut at 0-1 below as well.
-PLACES = {
-    "scaled": lambda c: c.ry(2 * A, 0),
-    "curved": lambda c: c.rx(A * B, 1),
-    "shared": lambda c: (c.ry(A, 0), c.rx(0.5 * A, 1), c.rz(A + B, 2)),
-    "crx": lambda c: c.crx(B, 0, 1),
-    "cry": lambda c: c.cry(0.5 * A, 1, 0),
-    "crz": lambda c: c.crz(C + 1, 0, 1),
-    "cp": lambda c: c.cp(A, 0, 1),
-    "rzz": lambda c: c.rzz(B, 0, 1),
-    "u": lambda c: c.u(A, B, C, 1),
-    "r": lambda c: c.r(A, B, 0),
-}
 
 
 @pytest.mark.parametrize("labels", ["AAA", "ABB"])

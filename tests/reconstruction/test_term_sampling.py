@@ -8,8 +8,8 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_addon_cutting.instructions import Move
-from test_exactness import exact, moved
-from test_plan import uncut
+from support.circuits import moved
+from support.exact import exact, uncut
 
 from pilotcut import CutEstimator, CutGradient, UserError, cut_qnn
 from pilotcut.cutting.plan import compile_plan

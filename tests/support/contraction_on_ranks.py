@@ -13,10 +13,10 @@ import traceback
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from mpi4py import MPI
-from support.networks import GRAPHS, Network, assert_equal, networks, random_network, serial
 
 from pilotcut.reconstruction.mpi_contraction import contract, estimate
 from pilotcut.reconstruction.tensor_store import TensorStore
+from support.networks import GRAPHS, Network, assert_equal, networks, random_network, serial
 
 #: Networks of each kind. They are not made smaller when one fails: ranks are slow at that.
 EXAMPLES = 6

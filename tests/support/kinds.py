@@ -9,6 +9,7 @@ import os
 from itertools import chain
 
 import pytest
+
 from support import apt, browser
 
 #: Markers that are counted; what has none of them is `other`.

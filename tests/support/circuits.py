@@ -1,0 +1,155 @@
+"""Circuits that several tests share: random, with a gate of each kind, with angles of each kind."""
+
+import numpy as np
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit.library import (
+    CHGate,
+    CPhaseGate,
+    CRXGate,
+    CRYGate,
+    CRZGate,
+    CSdgGate,
+    CSGate,
+    CSXGate,
+    CUGate,
+    CXGate,
+    CYGate,
+    CZGate,
+    DCXGate,
+    ECRGate,
+    RXXGate,
+    RYYGate,
+    RZXGate,
+    RZZGate,
+    SwapGate,
+    UnitaryGate,
+    XXMinusYYGate,
+    XXPlusYYGate,
+    iSwapGate,
+)
+from qiskit.quantum_info import SparsePauliOp, random_unitary
+from qiskit_addon_cutting.instructions import CutWire, Move
+
+# -- random circuits -------------------------------------------------------------------
+
+
+def random_rotations(circuit: QuantumCircuit, rng: np.random.Generator) -> None:
+    for qubit in range(circuit.num_qubits):
+        circuit.u(*rng.uniform(-np.pi, np.pi, 3), qubit)
+
+
+def rotated(circuit: QuantumCircuit, seed: int) -> QuantumCircuit:
+    """The circuit itself, with a random rotation of each qubit more."""
+    random_rotations(circuit, np.random.default_rng(seed))
+    return circuit
+
+
+def entangled(pairs, width: int, seed: int = 0) -> QuantumCircuit:
+    """Random rotations before, between and after CX gates on the pairs."""
+    circuit = rotated(QuantumCircuit(width), seed)
+    for k, pair in enumerate(pairs):
+        circuit.cx(*pair)
+        rotated(circuit, seed + k + 1)
+    return circuit
+
+
+def star(leaves: int) -> QuantumCircuit:
+    """Return a hub that is joined to every leaf, whose best cut is through its wire."""
+    circuit = QuantumCircuit(leaves + 1)
+    circuit.h(0)
+    for leaf in range(1, leaves + 1):
+        circuit.ry(Parameter(f"t{leaf:02}"), leaf)
+        circuit.cx(0, leaf)
+    return circuit
+
+
+def small_circuit() -> QuantumCircuit:
+    """Everything that goes into a fingerprint: gates, matrices, free angles, a wire cut."""
+    circuit = entangled([(0, 1)], 3)
+    circuit.unitary(random_unitary(4, seed=1), [1, 2])
+    circuit.rzz(Parameter("a") * 2, 1, 2)
+    circuit.append(CutWire(), [0])
+    circuit.ry(Parameter("b"), 0)
+    return circuit
+
+
+# -- a gate of each kind that is cut ---------------------------------------------------
+
+OBSERVABLES = ["III", "IIY", "XII", "XYZ", "ZZZ", "XZI"]
+
+
+# The gates of the addon's own round-trip test, and what else has a decomposition.
+GATES = [
+    *(CXGate(), CYGate(), CZGate(), CHGate(), ECRGate(), CSGate(), CSdgGate(), CSXGate()),
+    *(SwapGate(), iSwapGate(), DCXGate(), CSXGate().inverse()),
+    *(RXXGate(0.0), RYYGate(0.0), RZZGate(0.0), RXXGate(np.pi / 3), RYYGate(np.pi / 7)),
+    *(RZZGate(np.pi / 11), RZXGate(0.4), RXXGate(-2.1), RYYGate(3.0), RZZGate(np.pi)),
+    *(CRXGate(0.9), CRYGate(np.pi / 5), CRZGate(np.pi / 7), CPhaseGate(0.7), CPhaseGate(-2.5)),
+    *(CRXGate(-1.3), CRYGate(np.pi), CRZGate(0.0)),
+    *(XXPlusYYGate(7 * np.pi / 11), XXMinusYYGate(11 * np.pi / 17), XXPlusYYGate(0.4, 0.8)),
+    *(CUGate(0.3, 0.6, -0.2, 1.1), UnitaryGate(random_unitary(4, seed=3))),
+    UnitaryGate(random_unitary(4, seed=4)),
+]
+
+
+def around(gate, seed: int) -> QuantumCircuit:
+    """A random circuit of three qubits with the gate between qubits 1 and 2."""
+    rng = np.random.default_rng(seed)
+    circuit = QuantumCircuit(3)
+    random_rotations(circuit, rng)
+    circuit.cx(0, 1)
+    circuit.append(gate, [1, 2])
+    random_rotations(circuit, rng)
+    circuit.cx(0, 1)
+    return circuit
+
+
+def moved(seed: int) -> QuantumCircuit:
+    """A random circuit whose qubit 1 continues as qubit 2, a wire cut between labels."""
+    rng = np.random.default_rng(seed)
+    circuit = QuantumCircuit(3)
+    for qubit in (0, 1):
+        circuit.u(*rng.uniform(-np.pi, np.pi, 3), qubit)
+    circuit.cx(0, 1)
+    circuit.append(Move(), [1, 2])
+    for qubit in (0, 2):
+        circuit.u(*rng.uniform(-np.pi, np.pi, 3), qubit)
+    return circuit
+
+
+CIRCUITS = {f"{k}-{g.name}": around(g, k) for k, g in enumerate(GATES)} | {"move": moved(77)}
+
+
+# -- free angles inside a circuit ------------------------------------------------------
+
+A, B, C = Parameter("a"), Parameter("b"), Parameter("c")
+OBSERVABLE = SparsePauliOp(["XYZ", "ZZI", "IXX"], [1, 0.5, -0.3])
+
+
+def between_rotations(place) -> QuantumCircuit:
+    circuit = QuantumCircuit(3)
+    circuit.h(0)
+    circuit.ry(0.4, 0)
+    circuit.rx(1.1, 1)
+    circuit.ry(0.7, 2)
+    place(circuit)
+    circuit.rx(0.3, 0)
+    circuit.ry(0.8, 1)
+    circuit.cx(0, 1)
+    circuit.cx(1, 2)
+    return circuit
+
+
+# Shared, scaled and curved angles; gates of every shift rule; cut at 0-1 below as well.
+PLACES = {
+    "scaled": lambda c: c.ry(2 * A, 0),
+    "curved": lambda c: c.rx(A * B, 1),
+    "shared": lambda c: (c.ry(A, 0), c.rx(0.5 * A, 1), c.rz(A + B, 2)),
+    "crx": lambda c: c.crx(B, 0, 1),
+    "cry": lambda c: c.cry(0.5 * A, 1, 0),
+    "crz": lambda c: c.crz(C + 1, 0, 1),
+    "cp": lambda c: c.cp(A, 0, 1),
+    "rzz": lambda c: c.rzz(B, 0, 1),
+    "u": lambda c: c.u(A, B, C, 1),
+    "r": lambda c: c.r(A, B, 0),
+}
