@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -26,11 +26,29 @@ ERROR_TOLERANCE = 0.02
 MOST_SAMPLES = 10**6
 
 
+def did_you_mean(value: object, known: Iterable[str]) -> str:
+    """Return `; did you mean '...'?` if one of the known names is like `value`, otherwise ''.
+
+    Examples
+    --------
+    >>> did_you_mean("Exakt", ["counts", "sampled", "exact"])
+    "; did you mean 'exact'?"
+    """
+    close = closest(value, known)
+    return f"; did you mean '{close}'?" if close else ""
+
+
+def closest(value: object, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like `value`, None where none is like it."""
+    lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(str(value).lower(), list(lower), n=1)
+    return lower[close[0]] if close else None
+
+
 def choice_fault(name: str, value: str, known: tuple[str, ...]) -> str:
     """Return the line that says which names there are."""
-    close = difflib.get_close_matches(value.lower(), known, n=1)
-    advice = f"did you mean '{close[0]}'?" if close else f"try '{known[0]}'"
-    return f"{name} is '{value}', expected one of {', '.join(known)}; {advice}"
+    advice = did_you_mean(value, known) or f"; try '{known[0]}'"
+    return f"{name} is '{value}', expected one of {', '.join(known)}{advice}"
 
 
 def checked_auto(cuts: int | str | None, auto: Mapping[str, Any] | None) -> bool:

@@ -20,7 +20,7 @@ from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError, coherent_un
 from qiskit_aer.noise.device import basic_device_gate_errors
 
 from pilotcut.errors import DescriptionError
-from pilotcut.pilots.description.faults import hint
+from pilotcut.options import did_you_mean
 from pilotcut.pilots.description.qpu import TWO_QUBITS, VIRTUAL, QpuDescription
 
 
@@ -333,7 +333,9 @@ def _fake_backend(like: str) -> BackendV2:
         ) from None
     names = [name for name in dir(provider) if name.startswith("Fake")]
     if like not in names:
-        raise LookupError(f"a backend of qiskit_ibm_runtime.fake_provider{hint(like, names)}")
+        raise LookupError(
+            f"a backend of qiskit_ibm_runtime.fake_provider{did_you_mean(like, names)}"
+        )
     return getattr(provider, like)()
 
 

@@ -27,7 +27,8 @@ from pilotcut.execution.batching import Request
 from pilotcut.execution.devices import Assignment
 from pilotcut.execution.results import Compiled, Evaluation
 from pilotcut.execution.work_units import Call, circuit_calls, exact_calls
-from pilotcut.reconstruction.block_store import BlockStore, write_whole
+from pilotcut.io.atomic import write_atomically
+from pilotcut.reconstruction.block_store import BlockStore
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.slicing import Region
 from pilotcut.reconstruction.tensor_store import TensorStore
@@ -126,7 +127,7 @@ def write_query(root: Path, batch: int, query: Query) -> BlockStore:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = cloudpickle.dumps((_version(), query), protocol=5)
-        write_whole(directory / FILE_NAME, content)
+        write_atomically(directory / FILE_NAME, content)
     except OSError as error:
         raise UserError(
             f"store is {root}, expected a directory that can be written to: {error}"

@@ -27,9 +27,9 @@ from pilotcut.fleet.device_jobs import Job
 from pilotcut.fleet.fleet import OnPilots, facts_of, jobs_of, load_fleet
 from pilotcut.fleet.strategies import Settings, strategy
 from pilotcut.fleet.trainer import Epoch, FleetTrainer, Plan, one_line
+from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import JsonLines, read_jsonl
 from pilotcut.pilots.description.reading import load_yaml
-from pilotcut.reconstruction.block_store import write_whole
 from pilotcut.training.data import Dataset, load_dataset
 
 CHECKPOINT, RECORDS = "checkpoint.npz", "fleet.jsonl"
@@ -183,13 +183,13 @@ class FleetRun:
         trainer = trainer_of(config, jobs, dataset_of(config), on)
         self.make()
         records = self._restore(trainer, config) if resume else []
-        write_whole(self.config_file, yaml.safe_dump(config.record()).encode())
-        write_whole(self.records, "".join(f"{json.dumps(r)}\n" for r in records).encode())
+        write_atomically(self.config_file, yaml.safe_dump(config.record()).encode())
+        write_atomically(self.records, "".join(f"{json.dumps(r)}\n" for r in records).encode())
         with JsonLines(self.records) as kept:
             for epoch in trainer.run():
                 records.append(_record(epoch, jobs))
                 kept.write(records[-1])
-                write_whole(self.checkpoint, _archive(trainer.state()))
+                write_atomically(self.checkpoint, _archive(trainer.state()))
                 if tell is not None:
                     tell(epoch)
         self._write_weights(trainer, jobs)
@@ -225,7 +225,7 @@ class FleetRun:
             "weights": np.stack([trainer.strategy.weights_of(k) for k in range(len(jobs))]),
             "vectors": np.stack([job.prepared.vector for job in jobs]),
         }
-        write_whole(self.weights_file, _archive(arrays))
+        write_atomically(self.weights_file, _archive(arrays))
 
     def weights(self, jobs: Sequence[Job]) -> np.ndarray:
         """Return the trained weights of each device, (devices, weights).

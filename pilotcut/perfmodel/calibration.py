@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from pilotcut.errors import UserError
+from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.perfmodel.costmodel import BATCH, Costs, fit, makespan
 from pilotcut.perfmodel.workload import KINDS, Work
 from pilotcut.pilots.agent.versions import installed
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.reconstruction.block_store import write_whole
 
 #: Raised when amounts change their meaning: older calibrations are then stale.
 MODEL = 1
@@ -258,7 +258,7 @@ def save(calibration: Calibration, path: Path) -> None:
     del data["_costs"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(data).encode())
+        write_atomically(path, json.dumps(data).encode())
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}), expected a place with space "

@@ -8,12 +8,12 @@ owner can read; whoever has the file may join.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotcut.errors import PilotError
+from pilotcut.io.atomic import write_atomically
 from pilotcut.pilots.agent import versions
 
 if TYPE_CHECKING:
@@ -65,11 +65,7 @@ class Connection:
 
     def write(self, path: Path) -> None:
         """Write the file, readable by its owner alone, whole or not at all."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(self), file)
-        partial.replace(path)
+        write_atomically(path, json.dumps(asdict(self)), permissions=0o600)
 
     @classmethod
     def read(cls, path: Path) -> Connection:

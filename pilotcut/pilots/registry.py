@@ -7,12 +7,12 @@ The manager writes it at every change of a state; programs that use its pilots, 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pilotcut.io.atomic import write_atomically
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import Pilot, PilotState
 
@@ -54,9 +54,7 @@ def write(path: Path, pilots: Sequence[Pilot]) -> None:
         }
         for pilot in pilots
     ]
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(entries), encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, json.dumps(entries))
 
 
 def read(path: Path) -> list[Entry]:

@@ -8,10 +8,8 @@ written after the first, both under another name until they are whole: a block w
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from pilotcut.errors import UserError
+from pilotcut.io.atomic import write_atomically
 
 #: How often a block is written whose directory is taken away meanwhile.
 _TRIES = 5
@@ -101,8 +100,8 @@ class BlockStore:
 
     def _put(self, name: str, content: bytes, head: Mapping[str, Any]) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_whole(self.directory / f"{name}.npy", content)
-        write_whole(self.directory / f"{name}.json", json.dumps(head).encode())
+        write_atomically(self.directory / f"{name}.npy", content)
+        write_atomically(self.directory / f"{name}.json", json.dumps(head).encode())
 
     def has(self, name: str, *, key: str) -> bool:
         """Return whether a block of this identity is there and whole."""
@@ -148,21 +147,6 @@ class BlockStore:
         if not isinstance(head, dict) or not {"key", "shapes", "crc32", "about"} <= set(head):
             raise TornBlockError(f"block {name} has no proper head")
         return head
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name and rename it; what fails leaves nothing behind."""
-    # Two workers, or threads of one, may write one block at the same time, and both are right.
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        if type(error) is OSError and error.filename is None:  # "No space left on device", alone
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        raise
 
 
 def _divided(flat: np.ndarray, shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:

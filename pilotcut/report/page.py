@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +38,7 @@ from markupsafe import Markup
 
 from pilotcut import __version__
 from pilotcut.errors import UserError
+from pilotcut.io.atomic import write_atomically
 
 if TYPE_CHECKING:
     from bokeh.model import Model
@@ -289,14 +289,11 @@ def write_whole(path: Path, content: str) -> Path:
     UserError
         If it cannot be written there.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if path.is_dir():
             raise IsADirectoryError(0, "Is a directory")
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
         raise UserError(
             f"{path} cannot be written ({error.strerror}), expected a file in a directory that "
             f"exists; choose another path"

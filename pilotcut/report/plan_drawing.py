@@ -22,7 +22,7 @@ from pilotcut.cutting.fragment import Fragment, Placed
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import DrawingError
 from pilotcut.io.amounts import short_number
-from pilotcut.reconstruction.block_store import write_whole
+from pilotcut.io.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -199,7 +199,7 @@ def draw_plan(plan: CutPlan, path: str | Path) -> Path:
         fast: dict[str, Any] = {"pil_kwargs": {"compress_level": 2}} if kind == "png" else {}
         figure.savefig(content, format=kind, dpi=min(_DPI, _MOST_PIXELS / max(sides)), **fast)
     with writing(path):
-        write_whole(path, content.getvalue())
+        write_atomically(path, content.getvalue())
     return path
 
 

@@ -6,8 +6,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pilotcut.io.atomic import write_atomically
 from pilotcut.perfmodel.recommend import Recommendation
-from pilotcut.reconstruction.block_store import write_whole
 from pilotcut.report.plan_drawing import check_path, writing
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def draw_recommendation(found: Recommendation, path: str | Path) -> Path:
     content = io.BytesIO()
     figure_of(found).savefig(content, format=target.suffix[1:].lower(), dpi=150)
     with writing(target):
-        write_whole(target, content.getvalue())
+        write_atomically(target, content.getvalue())
     return target
 
 

@@ -11,7 +11,6 @@ finished cell and loses none.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import RunDirectoryError
+from pilotcut.io.atomic import write_atomically
 from pilotcut.study.findings import Result
 
 FILE_NAME = "study.json"
@@ -168,9 +168,7 @@ def read_json(place: Path) -> dict[str, Any] | None:
 
 def write_json(place: Path, content: Mapping[str, Any]) -> None:
     """Replace a file in one step, safe from a kill and from two writers."""
-    beside = place.with_name(f"{place.name}.{os.getpid()}.tmp")
-    beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(beside, place)
+    write_atomically(place, json.dumps(content, indent=1))
 
 
 def unique(cells: Sequence[Cell]) -> Sequence[Cell]:

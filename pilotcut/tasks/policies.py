@@ -16,7 +16,6 @@ A policy that leaves tasks waiting on purpose may also have
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +24,7 @@ from itertools import takewhile
 from typing import Any
 
 from pilotcut.errors import UserError
+from pilotcut.options import did_you_mean
 from pilotcut.tasks import list_scheduling
 from pilotcut.tasks.snapshots import (
     WALLTIME_MARGIN,
@@ -446,7 +446,7 @@ def as_policy(policy: str | Policy) -> Policy:
     name = name.strip().replace("-", "_")
     if name not in POLICIES:
         known = ", ".join(f"'{known}'" for known in POLICIES)
-        hint = _did_you_mean(name, POLICIES)
+        hint = did_you_mean(name, POLICIES)
         raise UserError(f"policy is {policy!r}, expected one of {known} or a callable{hint}")
     found: Any = POLICIES[name]
     if not colon:
@@ -495,7 +495,7 @@ def _options(text: str, kinds: dict[str, type]) -> tuple[dict[str, Any], list[st
         if not equals:
             faults.append(f"option is '{option}', expected NAME=VALUE, where names are {known}")
         elif name not in kinds:
-            hint = _did_you_mean(name, kinds)
+            hint = did_you_mean(name, kinds)
             faults.append(f"option is '{name}', expected {known}{hint}")
         else:
             try:
@@ -503,8 +503,3 @@ def _options(text: str, kinds: dict[str, type]) -> tuple[dict[str, Any], list[st
             except ValueError:
                 faults.append(f"{name} is '{value}', expected {_KINDS[kinds[name]]}")
     return values, faults
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 
+from pilotcut.options import did_you_mean
 from pilotcut.tasks.runtime_estimates import SHORT_S, Kind
 from pilotcut.tasks.slot_accounting import Room
 from pilotcut.tasks.snapshots import WALLTIME_MARGIN, PilotView, TaskView
@@ -64,7 +64,7 @@ def placement_faults(view: TaskView, rooms: Mapping[str, Room]) -> list[str]:
     named = {"pilot": view.pilots or frozenset(), "cost_s": frozenset(view.costs or {})}
     known = ", ".join(f"'{name}'" for name in rooms)
     unknown = [
-        f"{field} names pilot '{name}', expected one of {known}{_did_you_mean(name, rooms)}"
+        f"{field} names pilot '{name}', expected one of {known}{did_you_mean(name, rooms)}"
         for field, names in named.items()
         for name in sorted(names - set(rooms))
     ]
@@ -142,8 +142,3 @@ def name_of(fn: object) -> str:
 def unique(futures: Iterable[TaskFuture]) -> list[TaskFuture]:
     """Return the futures, each once."""
     return list({id(future): future for future in futures}.values())
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
+
+from pilotcut.io.atomic import write_atomically
 
 FILE_NAME = "waiting.json"
 
@@ -16,6 +17,4 @@ PERIOD_S, MOST = 1.0, 50
 def write(path: Path, tasks: Iterable[tuple[str, str]]) -> None:
     """Write (task, reason) pairs, whole or not at all."""
     entries = [{"task": task, "reason": reason} for task, reason in tasks]
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(entries), encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, json.dumps(entries))

@@ -12,7 +12,6 @@ uncut says nothing; versicolor and virginica overlap, and a linear classifier st
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import math
 import zlib
@@ -30,7 +29,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from pilotcut.errors import DataError
-from pilotcut.options import check_seed
+from pilotcut.options import check_seed, did_you_mean
 
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]
@@ -185,9 +184,10 @@ def _source(name: str) -> _Source:
     """Return the source of that name, or say which name may have been meant."""
     if name in _SOURCES:
         return _SOURCES[name]
-    close = difflib.get_close_matches(str(name).lower(), _SOURCES, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    raise DataError(f"dataset: unknown '{name}', expected one of {', '.join(_SOURCES)}{hint}")
+    raise DataError(
+        f"dataset: unknown '{name}', expected one of {', '.join(_SOURCES)}"
+        f"{did_you_mean(name, _SOURCES)}"
+    )
 
 
 def _check_split(

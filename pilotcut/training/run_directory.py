@@ -35,9 +35,9 @@ import yaml
 from pilotcut.cutting.placement import Placement, WireCut
 from pilotcut.errors import RunDirectoryError
 from pilotcut.execution.query_store import FOLDER, is_store
+from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import mend, read_jsonl, unwritten
 from pilotcut.pilots.description.reading import load_yaml
-from pilotcut.reconstruction.block_store import write_whole
 from pilotcut.training.config import TrainingConfig, settled
 
 #: Settings that may differ when a run is resumed: they do not change its numbers so far.
@@ -411,11 +411,11 @@ class RunDirectory:
         self._write(place, content.getvalue())
 
     def _save_settings(self, config: Mapping[str, Any]) -> None:
-        write_whole(self.config, yaml.safe_dump(dict(config), sort_keys=False).encode())
+        write_atomically(self.config, yaml.safe_dump(dict(config), sort_keys=False).encode())
 
     def _write(self, place: Path, data: bytes) -> None:
         try:
-            write_whole(place, data)
+            write_atomically(place, data)
         except OSError as error:
             raise unwritten(place, error) from error
 

@@ -5,14 +5,14 @@ This module owns the words of the messages. It refuses to know what is a fault.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from pilotcut.options import did_you_mean
 from pilotcut.pilots.description import slurm
 
 #: What each field wants, in the words of the messages.
@@ -105,7 +105,7 @@ def fault_line(
     if fault["type"] == "extra_forbidden":
         choices = known[part]
         return f"{_plain(field)} is an unknown key" + (
-            hint(own, choices) or f"; known are {', '.join(choices)}"
+            did_you_mean(own, choices) or f"; known are {', '.join(choices)}"
         )
     if fault["type"] == "missing":
         return f"{field} is missing, expected {EXPECTED.get(field, 'a text')}"
@@ -142,22 +142,15 @@ def show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def hint(value: Any, choices: Iterable[str]) -> str:
-    """Return `; did you mean '...'?` if one of the choices is like `value`."""
-    lower = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(str(value).lower(), list(lower), n=1, cutoff=0.6)
-    return _did_you_mean(lower[close[0]]) if close else ""
-
-
 def _suggest(field: str, value: Any) -> str:
     """Return `; did you mean '...'?` where a likely meaning of `value` is known."""
     if field == "walltime":
-        return _did_you_mean(_likely_walltime(value))
+        return _suggestion(_likely_walltime(value))
     if field == "memory_per_node":
         likely = _likely_memory(value)
-        return _did_you_mean(likely if likely != value else None)
+        return _suggestion(likely if likely != value else None)
     if field == "python" and isinstance(value, str):
-        return _did_you_mean(_expanded(value))
+        return _suggestion(_expanded(value))
     if field in _LISTS and isinstance(value, str):
         return f"; did you mean [{value!r}]?"
     if field in _COUNTS and _is_number(value):
@@ -167,11 +160,11 @@ def _suggest(field: str, value: Any) -> str:
     if (number := _likely_number(field, value)) is not None:
         return f"; did you mean {number:g}?"
     if EXPECTED.get(field) == slurm.NAME and is_count(value):
-        return _did_you_mean(str(value))
-    return hint(value, _CHOICES.get(field, ()))
+        return _suggestion(str(value))
+    return did_you_mean(value, _CHOICES.get(field, ()))
 
 
-def _did_you_mean(suggestion: str | None) -> str:
+def _suggestion(suggestion: str | None) -> str:
     return f"; did you mean '{suggestion}'?" if suggestion else ""
 
 

@@ -7,7 +7,6 @@ of them can stand for more than any machine holds. This module refuses to know w
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Hashable, Mapping
@@ -17,7 +16,8 @@ from typing import Any
 import yaml
 
 from pilotcut.errors import DescriptionError
-from pilotcut.pilots.description.faults import hint, show
+from pilotcut.options import closest, did_you_mean
+from pilotcut.pilots.description.faults import show
 
 #: Most bytes of a file, values in it (those behind aliases counted each time), and levels.
 MOST_BYTES, MOST_VALUES, MOST_LEVELS = 2**19, 50_000, 32
@@ -39,7 +39,7 @@ def read_entries(path: str | os.PathLike[str]) -> tuple[list[Any], list[str]]:
         raise DescriptionError(f"{path}: {found}, expected a mapping with the key 'pilots'")
     faults = [
         f"{show(key)} is an unknown key, expected 'pilots'"
-        f"{hint(key, ['pilots']) or '; call it x-... if it only holds what others merge'}"
+        f"{did_you_mean(key, ['pilots']) or '; call it x-... if it only holds what others merge'}"
         for key in data
         if key != "pilots" and not str(key).startswith("x-")
     ]
@@ -102,8 +102,8 @@ def _why_unreadable(path: Path, error: OSError) -> str:
     if not isinstance(error, FileNotFoundError):
         return f"cannot be read: {error.strerror}"
     siblings = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, siblings, n=1)
-    return "does not exist" + (f"; did you mean '{path.parent / close[0]}'?" if close else "")
+    close = closest(path.name, siblings)
+    return "does not exist" + (f"; did you mean '{path.parent / close}'?" if close else "")
 
 
 class TooMuchError(yaml.MarkedYAMLError):

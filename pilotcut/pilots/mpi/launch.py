@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import TaskError
+from pilotcut.io.atomic import write_atomically
 from pilotcut.pilots.agent import lineage
 from pilotcut.pilots.failures import note
 from pilotcut.pilots.payload import run_packed, unpack_outcome
@@ -145,10 +146,7 @@ def _main(argv: Sequence[str]) -> None:
     (blob,) = run_packed([Path(argv[0]).read_bytes()], f"rank {rank}")
     failed = unpack_outcome(blob).error is not None
     if rank == 0 or failed:
-        result = Path(argv[1])
-        partial = result.with_name(f"result-{rank}")
-        partial.write_bytes(blob)
-        partial.replace(result)
+        write_atomically(Path(argv[1]), blob)
     here.unlink(missing_ok=True)
     if failed:
         MPI.COMM_WORLD.Abort(1)

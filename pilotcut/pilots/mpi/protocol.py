@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 import time
 import traceback
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import TaskError
+from pilotcut.io.atomic import write_atomically
 from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE
 from pilotcut.pilots.payload import (
     Outcome,
@@ -174,9 +174,7 @@ def leave_last_words(pilot: str, name: str, outcome: Outcome) -> None:
     failure_mark(directory, pilot).touch()
     path = directory / name
     if not path.exists():
-        partial = path.with_name(f".{name}.{socket.gethostname()}.{os.getpid()}")
-        partial.write_bytes(pack_outcome(outcome))
-        partial.replace(path)
+        write_atomically(path, pack_outcome(outcome))
 
 
 def take_last_words(path: Path) -> bytes | None:

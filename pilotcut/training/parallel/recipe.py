@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import math
@@ -16,6 +15,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
 
 from pilotcut.errors import DataError, UserError
+from pilotcut.options import did_you_mean
 
 Build = Callable[[], torch.nn.Module]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -151,8 +151,7 @@ def _named(what: str, name: str, known: Mapping[str, Any]) -> Any:
 
 
 def _unknown(what: str, found: object, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(str(found).lower(), known, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
+    hint = did_you_mean(found, known)
     shown = repr(found) if isinstance(found, str) else f"of type {type(found).__name__}"
     return f"{what} is {shown}, expected a function or one of {', '.join(known)}{hint}"
 
