@@ -9,7 +9,7 @@ import rustworkx
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.circuit.library import QFTGate, real_amplitudes, zz_feature_map
 
-from pilotcut.perfmodel.samples import brickwork, network, qaoa, qaoa_ring
+from pilotcut.perfmodel.sample_circuits import brickwork, network, qaoa, qaoa_ring
 
 
 def real_amplitudes_circuit(qubits: int) -> QuantumCircuit:

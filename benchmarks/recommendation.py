@@ -36,17 +36,19 @@ from typing import Any
 
 import numpy as np
 from families import FAMILIES
+from published_model import PublishedModel
 from scaleout import local
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
 from pilotcut.circuits.observables import pauli_terms
 from pilotcut.circuits.program import read_circuit
 from pilotcut.errors import CutError
-from pilotcut.perfmodel import resources, samples
-from pilotcut.perfmodel.calibrate import calibrate_through
-from pilotcut.perfmodel.costmodel import WIDTH, PublishedModel
-from pilotcut.perfmodel.forecast import PilotView
-from pilotcut.perfmodel.recommend import WORTH, Options, recommend_for
+from pilotcut.perfmodel import resources, sample_circuits
+from pilotcut.perfmodel.costmodel import WIDTH
+from pilotcut.perfmodel.forecast import CalibratedPilot
+from pilotcut.perfmodel.measure import calibrate_through
+from pilotcut.perfmodel.options import Options
+from pilotcut.perfmodel.recommend import WORTH, recommend_for
 from pilotcut.pilots.description import embedded
 
 SIZES = {"exact": (10, 13, 16), "counts": (14, 17, 20)}
@@ -121,7 +123,7 @@ def measure(workers: int, mode: str, options: argparse.Namespace) -> list[Measur
             f"{exp(WIDTH * spread):.2f}x",
             flush=True,
         )
-        view = PilotView(description, resources.described(description), calibration)
+        view = CalibratedPilot(description, resources.described(description), calibration)
         for family in options.families.split(","):
             for qubits in SIZES[mode]:
                 found += case(tasks, view, mode, family, qubits, options.rounds)
@@ -129,7 +131,7 @@ def measure(workers: int, mode: str, options: argparse.Namespace) -> list[Measur
 
 
 def case(
-    tasks: TaskManager, view: PilotView, mode: str, family: str, qubits: int, rounds: int
+    tasks: TaskManager, view: CalibratedPilot, mode: str, family: str, qubits: int, rounds: int
 ) -> list[Measured]:
     """Return the candidates of one circuit."""
     circuit = FAMILIES[family](qubits)
@@ -231,7 +233,7 @@ def wide(modes: Sequence[str], qubits: int = 36, queries: int = 64) -> None:
     with manager, TaskManager(manager) as tasks:
         description = manager.pilots[0].description
         calibration = calibrate_through(tasks, description, modes)
-        view = PilotView(description, resources.described(description), calibration)
+        view = CalibratedPilot(description, resources.described(description), calibration)
         for mode in modes:
             asked = Options(mode=mode, queries=queries, batch=16)
             advice = recommend_for(program, binding, terms, [view], asked)
@@ -256,14 +258,14 @@ def wide(modes: Sequence[str], qubits: int = 36, queries: int = 64) -> None:
 def answers() -> None:
     """Print how long `recommend` takes, once calibrated and once everything is imported."""
     calibration = calibrate_through(None, None, ["exact", "counts"], {"exact": 5.0, "counts": 8.0})
-    view = PilotView(None, resources.here(), calibration)
+    view = CalibratedPilot(None, resources.here(), calibration)
     for qubits in (12, 36, 100):
         for family in ("EfficientSU2", "RealAmplitudes", "QAOA ring", "QAOA 3-regular", "QFT"):
             for mode in ("exact", "counts"):
                 answer(view, family, qubits, mode)
 
 
-def answer(view: PilotView, family: str, qubits: int, mode: str) -> None:
+def answer(view: CalibratedPilot, family: str, qubits: int, mode: str) -> None:
     """Print one line: seconds, and what was recommended."""
     circuit = FAMILIES[family](qubits)
     started = perf_counter()
@@ -284,7 +286,7 @@ def tables(found: Sequence[Measured]) -> list[str]:
     cases: dict[tuple[str, int, str, int], list[Measured]] = {}
     for one in found:
         cases.setdefault(one.case, []).append(one)
-    held = {key: some for key, some in cases.items() if key[2] not in samples.FAMILIES}
+    held = {key: some for key, some in cases.items() if key[2] not in sample_circuits.FAMILIES}
     published = {
         key[:2]: fit_published([c for k, c in cases.items() if k[:2] == key[:2] and k not in held])
         for key in cases

@@ -20,7 +20,7 @@ from pilotcut.io.amounts import whole
 
 if TYPE_CHECKING:
     from pilotcut.perfmodel.calibration import Calibration
-    from pilotcut.perfmodel.recommend import Line, Recommendation
+    from pilotcut.perfmodel.recommendation import Recommendation, RecommendationLine
     from pilotcut.pilots.description import PilotDescription
 
 #: Letters of a line's widths that are shown; behind them stands the widest.
@@ -48,7 +48,7 @@ def calibrate(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Measure how fast pilots run circuits, once for each kind of pilot and machine."""
-    from pilotcut.perfmodel.known import descriptions_of
+    from pilotcut.perfmodel.known_pilots import descriptions_of
 
     kinds = kinds_of(descriptions_of(pilots))
     modes = _checked_modes(mode)
@@ -82,7 +82,7 @@ def kinds_of(
 def measure(pilot: PilotDescription | None, modes: Sequence[str], seconds: float) -> Calibration:
     """Calibrate one kind of pilot and keep the result."""
     from pilotcut.perfmodel.auto import measure as measure_and_keep
-    from pilotcut.perfmodel.calibrate import BUDGET_S
+    from pilotcut.perfmodel.measure import BUDGET_S
 
     name = "this process" if pilot is None else f"pilot '{pilot.kind}'"
     share = seconds / sum(BUDGET_S.values())
@@ -95,7 +95,7 @@ def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration
     """Add the batches of real runs to a calibration."""
     from pilotcut.perfmodel import resources
     from pilotcut.perfmodel.calibration import learnt, path_of, save
-    from pilotcut.perfmodel.known import known
+    from pilotcut.perfmodel.known_pilots import known
 
     machine = (resources.here() if pilot is None else resources.described(pilot)).machine
     found = known(pilot, machine)
@@ -106,7 +106,7 @@ def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration
 
 
 def _checked_modes(modes: Sequence[str] | None) -> Sequence[str]:
-    from pilotcut.perfmodel.calibrate import MODES
+    from pilotcut.perfmodel.measure import MODES
 
     for mode in modes or ():
         if mode not in MODES:
@@ -188,7 +188,7 @@ def recommend(
 ) -> None:
     """Say how many cuts pay off, where, and what each number of cuts would take."""
     from pilotcut.circuits.reader import load_circuit
-    from pilotcut.perfmodel.recommend import Options
+    from pilotcut.perfmodel.options import Options
     from pilotcut.perfmodel.recommend import recommend as run
     from pilotcut.report.plan_drawing import check_path, draw_plan
     from pilotcut.report.recommendation_plot import draw_recommendation
@@ -230,16 +230,16 @@ def recommend(
 
 def _need_calibrations(pilots: Path | None, mode: str, now: bool) -> None:
     """Calibrate what has no calibration if asked to, by the option or by an answer."""
-    from pilotcut.perfmodel.calibrate import BUDGET_S
-    from pilotcut.perfmodel.forecast import PilotView
-    from pilotcut.perfmodel.known import descriptions_of, taking_part, views_of
+    from pilotcut.perfmodel.forecast import CalibratedPilot
+    from pilotcut.perfmodel.known_pilots import descriptions_of, taking_part, views_of
+    from pilotcut.perfmodel.measure import BUDGET_S
 
     missing: list[PilotDescription | None] = []
     faults: list[str] = []
     for pilot in kinds_of(taking_part(descriptions_of(pilots), mode)):
         try:
             (view,) = views_of(None if pilot is None else [pilot], mode)
-            if isinstance(view, PilotView):
+            if isinstance(view, CalibratedPilot):
                 view.calibration.costs(mode)
         except UserError as error:
             missing.append(pilot)
@@ -299,21 +299,21 @@ def _title(found: Recommendation) -> str:
     )
 
 
-def _widths(line: Line) -> str:
+def _widths(line: RecommendationLine) -> str:
     if line.cuts == 0:
         return "do not cut"
     text = "+".join(map(str, line.widths))
     return text if len(text) <= MOST_WIDTHS else f"{text[:MOST_WIDTHS]}... ({max(line.widths)})"
 
 
-def _times(line: Line) -> list[str]:
+def _times(line: RecommendationLine) -> list[str]:
     if line.prediction is None:
         return ["-", "-"]
     p = line.prediction
     return [f"{p.seconds:.3g}", f"{p.low_s:.3g}-{p.high_s:.3g}"]
 
 
-def _on_devices(line: Line) -> list[str]:
+def _on_devices(line: RecommendationLine) -> list[str]:
     """Return the noise, the error with that of the shots, and the devices' time."""
     if line.prediction is None:
         return ["-", "-", "-"]

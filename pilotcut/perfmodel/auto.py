@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import UserError
-from pilotcut.perfmodel.calibrate import BUDGET_S, calibrate, calibrate_through
 from pilotcut.perfmodel.calibration import Calibration, key_of, merged, path_of, save
-from pilotcut.perfmodel.forecast import PilotView
-from pilotcut.perfmodel.known import (
+from pilotcut.perfmodel.forecast import CalibratedPilot
+from pilotcut.perfmodel.known_pilots import (
     Pilots,
     Views,
     descriptions_of,
@@ -21,7 +20,8 @@ from pilotcut.perfmodel.known import (
     taking_part,
     views_of,
 )
-from pilotcut.perfmodel.recommend import Options
+from pilotcut.perfmodel.measure import BUDGET_S, calibrate, calibrate_through
+from pilotcut.perfmodel.options import Options
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.tasks import TaskManager
 
@@ -62,9 +62,9 @@ def known_pilots(tasks: TaskManager | None, pilots: Pilots, mode: str) -> Views:
     return [_view_of(pilot, mode) for pilot in described]
 
 
-def _view_of(pilot: PilotDescription | None, mode: str) -> PilotView:
+def _view_of(pilot: PilotDescription | None, mode: str) -> CalibratedPilot:
     (view,) = views_of(None if pilot is None else [pilot], mode)
-    assert isinstance(view, PilotView)
+    assert isinstance(view, CalibratedPilot)
     return view
 
 
@@ -92,7 +92,7 @@ def measure(
     tasks
         Of pilots of this kind that are running; None starts one.
     modes, budget_s
-        As in `pilotcut.perfmodel.calibrate.calibrate`.
+        As in `pilotcut.perfmodel.measure.calibrate`.
 
     Raises
     ------

@@ -21,7 +21,8 @@ from pilotcut.errors import UserError
 from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.perfmodel.costmodel import BATCH, Costs, fit, makespan
-from pilotcut.perfmodel.workload import KINDS, Work
+from pilotcut.perfmodel.load import KINDS
+from pilotcut.perfmodel.workload import Work
 from pilotcut.pilots.agent.versions import installed
 from pilotcut.pilots.description import PilotDescription
 
@@ -380,8 +381,7 @@ def batch_of(data: Mapping[str, Any]) -> BatchObservation:
 def observation(family: str, work: Work, seconds: float) -> BatchObservation:
     """Return what is kept of a batch that took so long."""
     calls = tuple((tuple(load.amounts.tolist()), load.number) for load in work.loads)
-    entries = work.transfer_bytes / 16.0
-    amounts = (1.0, float(work.steps), 0.0, work.calls, entries, work.contraction_s)
+    amounts = (1.0, float(work.steps), 0.0, work.calls, work.entries, work.contraction_s)
     return BatchObservation(family, calls, amounts, seconds)
 
 

@@ -1,9 +1,8 @@
-"""How long a plan takes: pure functions from work, slots and costs to seconds.
+"""Cost model: pure functions from work, slots and costs to seconds.
 
-A call's time is a sum of amounts (`pilotcut.perfmodel.workload`) times costs that were
-measured on the pilot. Calls are dealt to slots longest first, which is what binding late
-comes to, and the batch's time is the makespan with what the caller does around it. Beside
-it stands the published model of Pilot-Quantum's Q-Dreamer, for comparison.
+A call's time is a sum of amounts (`pilotcut.perfmodel.load`) times costs that were measured on
+the pilot. Calls are dealt to slots longest first, which is what binding late comes to, and the
+batch's time is the makespan with what the caller does around it. Nothing here runs or measures.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, exp, log
+from math import exp
 
 import numpy as np
 from scipy.optimize import lsq_linear
 
-from pilotcut.perfmodel.workload import Load, Work
+from pilotcut.perfmodel.workload import Work
 
 #: What a batch is made of, beside its calls. "makespan_s" is that of the calls.
 BATCH = ("batches", "steps", "makespan_s", "calls", "entries", "contraction_s")
@@ -81,11 +80,6 @@ class Prediction:
     high_s: float
 
 
-def call_seconds(load: Load, costs: Costs) -> float:
-    """Return the seconds of one call on a slot."""
-    return float(load.amounts @ np.asarray(costs.call))
-
-
 def makespan(durations: Iterable[tuple[float, float]], slots: int) -> float:
     """Return when the last slot ends, calls dealt longest first to the slot that is free first.
 
@@ -119,8 +113,7 @@ def batch_amounts(work: Work, costs: Sequence[float], slots: int) -> np.ndarray:
     weights = np.asarray(costs)
     durations = ((float(load.amounts @ weights), load.number) for load in work.loads)
     span = makespan(durations, slots)
-    entries = work.transfer_bytes / 16.0
-    return np.array([1.0, work.steps, span, work.calls, entries, work.contraction_s])
+    return np.array([1.0, work.steps, span, work.calls, work.entries, work.contraction_s])
 
 
 def predict(work: Work, costs: Costs, slots: int, batches: float = 1.0) -> Prediction:
@@ -183,54 +176,3 @@ def fit(amounts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
         scale = max(0.05, 1.5 * float(np.median(np.abs(error))))
         weights = np.sqrt(1 / np.maximum(1.0, np.abs(error) / scale))
     return costs / size * np.exp(-np.median(error))  # as many above as below
-
-
-# -- the published model -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PublishedModel:
-    """Q-Dreamer's Circuit Cutting Resource Optimizer, for comparison.
-
-    Speed-up of cutting ``2^(n - n_sub) eta(R) / R`` with ``eta = eta_max / R^p``, rounds
-    ``R = ceil(tasks / workers)`` and ``tasks = 9^cuts`` (Pilot-Quantum with Q-Dreamer,
-    arXiv:2412.18519). It knows neither shots nor depth, search, reconstruction or memory.
-
-    Examples
-    --------
-    >>> PublishedModel(eta_max=1.0, p=0.0).speed_up(20, 10, cuts=1, workers=9)
-    1024.0
-    """
-
-    eta_max: float
-    p: float
-
-    @classmethod
-    def fit(cls, cases: Sequence[tuple[int, int, int, int, float]]) -> PublishedModel:
-        """Fit eta_max and p to cases (qubits, widest, cuts, workers, measured speed-up).
-
-        A line through log(eta) over log(R), weighted by the speed-up as in the original.
-        """
-        rounds = np.array([_rounds(cuts, workers) for _, _, cuts, workers, _ in cases], float)
-        ideal = np.array([2.0 ** (n - sub) for n, sub, _, _, _ in cases]) / rounds
-        eta = np.array([measured for *_, measured in cases]) / ideal
-        weights = np.sqrt(np.array([max(measured, 1e-6) for *_, measured in cases]))
-        design = np.stack([np.ones(len(cases)), -np.log(rounds)], axis=1)
-        found, *_ = np.linalg.lstsq(design * weights[:, None], np.log(eta) * weights, rcond=None)
-        return cls(float(np.exp(found[0])), float(found[1]))
-
-    def speed_up(self, qubits: int, widest: int, cuts: int, workers: int) -> float:
-        """Return the predicted speed-up over the uncut circuit, 1 without cuts."""
-        if cuts == 0:
-            return 1.0
-        rounds = _rounds(cuts, workers)
-        return 2.0 ** (qubits - widest) * self.eta_max / rounds**self.p / rounds
-
-
-def _rounds(cuts: int, workers: int) -> int:
-    return ceil(9**cuts / workers)
-
-
-def log_errors(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return log(measured / predicted)."""
-    return np.array([log(m / p) for m, p in zip(measured, predicted, strict=True)])

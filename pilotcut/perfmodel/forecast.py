@@ -15,15 +15,18 @@ from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search.portfolio import FragmentShape
 from pilotcut.execution.device_assignment import Share
 from pilotcut.perfmodel.calibration import Calibration, observation
+from pilotcut.perfmodel.circuit_load import FUSED_QUBITS, packs
 from pilotcut.perfmodel.costmodel import Costs, Prediction, batch_amounts, predict
+from pilotcut.perfmodel.load import COUNTS, EXACT
 from pilotcut.perfmodel.resources import Resources
-from pilotcut.perfmodel.workload import COUNTS, EXACT, FAR_COPY, FUSED_QUBITS, Work, packs, work_of
+from pilotcut.perfmodel.statevector_load import FAR_COPY
+from pilotcut.perfmodel.workload import Work, work_of
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.reconstruction.contraction import Contraction
 
 
 @dataclass(frozen=True)
-class PilotView:
+class CalibratedPilot:
     """A pilot as a recommendation sees it.
 
     Parameters
@@ -93,7 +96,7 @@ class Forecaster:
         As in `CutEstimator`.
     """
 
-    pilots: Sequence[PilotView]
+    pilots: Sequence[CalibratedPilot]
     mode: str
     shots: int
     _records: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)

@@ -65,10 +65,11 @@ from pilotcut.tasks import TaskManager
 
 if TYPE_CHECKING:
     from pilotcut.backends.statevector import Linearised
-    from pilotcut.perfmodel.devices import DeviceForecaster
+    from pilotcut.perfmodel.device_forecast import DeviceForecaster
     from pilotcut.perfmodel.forecast import Forecaster
-    from pilotcut.perfmodel.known import Views
-    from pilotcut.perfmodel.recommend import Options, Recommendation
+    from pilotcut.perfmodel.known_pilots import Views
+    from pilotcut.perfmodel.options import Options
+    from pilotcut.perfmodel.recommendation import Recommendation
 
 #: With fewer shots a pilot round says too little to deal by.
 LEAST_OPTIMAL = 256
@@ -93,7 +94,7 @@ class CutEstimator(BaseEstimatorV2):
         `max_width`; pilots without a calibration are measured first. The choice, and the
         prediction of each batch beside what it took, are in the trace.
     auto
-        With ``cuts="auto"``, options of the recommendation (`pilotcut.perfmodel.recommend.Options`,
+        With ``cuts="auto"``, options of the recommendation (`pilotcut.perfmodel.options.Options`,
         such as ``{"max_cuts": 8, "queries": 10_000}``), and "pilots" if `tasks` come later.
         Those that the estimator has itself (`mode`, `shots`, `max_width`, `joint_cuts`) are
         given there.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilotcut.io.atomic import write_atomically
-from pilotcut.perfmodel.recommend import Recommendation
+from pilotcut.perfmodel.recommendation import Recommendation
 from pilotcut.report.plan_drawing import check_path, writing
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from pilotcut.fleet.config import FleetConfig
 from pilotcut.fleet.trainer import Plan
 from pilotcut.fleet.transpile import compile_on
 from pilotcut.options import check_seed
-from pilotcut.perfmodel.recommend import Options
+from pilotcut.perfmodel.options import Options
 from pilotcut.pilots.description import embedded
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.data import load_dataset

@@ -13,7 +13,6 @@ from pilotcut import compile_plan
 from pilotcut.errors import UserError
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.perfmodel.auto import measure
-from pilotcut.perfmodel.calibrate import calibrate
 from pilotcut.perfmodel.calibration import (
     LEAST_SPREAD,
     MODEL,
@@ -29,10 +28,12 @@ from pilotcut.perfmodel.calibration import (
     versions,
 )
 from pilotcut.perfmodel.costmodel import predict
-from pilotcut.perfmodel.known import known
+from pilotcut.perfmodel.known_pilots import known
+from pilotcut.perfmodel.load import KINDS
+from pilotcut.perfmodel.measure import calibrate
 from pilotcut.perfmodel.resources import machine
-from pilotcut.perfmodel.samples import network
-from pilotcut.perfmodel.workload import KINDS, work_of
+from pilotcut.perfmodel.sample_circuits import network
+from pilotcut.perfmodel.workload import work_of
 from pilotcut.pilots.description import PilotDescription
 
 

@@ -1,7 +1,8 @@
 """From work to seconds: pure functions, against brute force and by hand."""
 
+from dataclasses import replace
 from itertools import product
-from math import ceil, exp, log
+from math import ceil, exp
 
 import numpy as np
 import pytest
@@ -15,17 +16,15 @@ from pilotcut.perfmodel.costmodel import (
     STAGES,
     WIDTH,
     Costs,
-    PublishedModel,
     batch_amounts,
-    call_seconds,
     fit,
-    log_errors,
     makespan,
     predict,
     with_interval,
 )
-from pilotcut.perfmodel.samples import network
-from pilotcut.perfmodel.workload import EXACT, KINDS, Load, work_of
+from pilotcut.perfmodel.load import EXACT, KINDS, Load
+from pilotcut.perfmodel.sample_circuits import network
+from pilotcut.perfmodel.workload import work_of
 
 seconds = st.floats(1e-4, 10.0)
 
@@ -126,14 +125,16 @@ def test_amounts_of_a_batch_are_in_their_order():
     assert amounts["batches"] == 1
     assert amounts["steps"] == work.steps
     assert amounts["makespan_s"] == amounts["calls"] == work.calls
-    assert amounts["entries"] == work.transfer_bytes / 16
+    assert amounts["entries"] == work.entries
     assert amounts["contraction_s"] == work.contraction_s
 
 
 def test_a_call_takes_its_amounts_times_their_costs():
-    amounts = np.arange(len(EXACT), dtype=float)
-    some = costs(call=tuple(range(len(EXACT))))
-    assert call_seconds(Load(amounts), some) == pytest.approx(sum(k * k for k in range(len(EXACT))))
+    work = work_of(compile_plan(network(4), "ZZZZ"), "exact", rows=1)
+    one_call = replace(work, loads=(Load(np.arange(len(EXACT), dtype=float)),))
+    amounts = batch_amounts(one_call, range(len(EXACT)), slots=1)
+    expected = sum(k * k for k in range(len(EXACT)))
+    assert amounts[BATCH.index("makespan_s")] == pytest.approx(expected)
 
 
 @given(st.floats(1e-3, 1e6), st.floats(0.0, 2.0))
@@ -189,47 +190,3 @@ def test_a_fit_is_never_negative(seed, observations, kinds):
     assert found.shape == (kinds,)
     assert np.isfinite(found).all()
     assert (found >= 0).all()
-
-
-def test_errors_are_logarithms_of_ratios():
-    found = log_errors(np.array([2.0, 1.0]), np.array([1.0, 4.0]))
-    assert found.tolist() == pytest.approx([log(2), -log(4)])
-
-
-# -- the published model ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("cuts", "workers", "rounds"), [(1, 1, 9), (1, 9, 1), (1, 4, 3), (2, 10, 9), (3, 1000, 1)]
-)
-def test_the_published_speed_up_is_its_formula(cuts, workers, rounds):
-    """2^(n - n_sub) eta(R) / R with eta = eta_max / R^p, by hand."""
-    model = PublishedModel(eta_max=0.5, p=0.25)
-    expected = 2 ** (14 - 8) * (0.5 / rounds**0.25) / rounds
-    assert model.speed_up(14, 8, cuts, workers) == pytest.approx(expected)
-
-
-def test_the_published_model_knows_no_speed_up_without_cuts():
-    assert PublishedModel(0.5, 0.3).speed_up(20, 20, cuts=0, workers=8) == 1.0
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.05])
-def test_the_published_fit_recovers_its_constants(noise):
-    """Exactly from its own speed-ups, and closely from noisy ones."""
-    model = PublishedModel(eta_max=0.62, p=0.18)
-    rng = np.random.default_rng(1)
-    cases = [
-        (
-            n,
-            sub,
-            cuts,
-            workers,
-            model.speed_up(n, sub, cuts, workers) * float(np.exp(noise * rng.normal())),
-        )
-        for n, sub in ((12, 6), (20, 12), (16, 9))
-        for cuts in (1, 2, 3)
-        for workers in (1, 4, 16)
-    ]
-    found = PublishedModel.fit(cases)
-    assert found.eta_max == pytest.approx(model.eta_max, rel=1e-6 + 3 * noise)
-    assert found.p == pytest.approx(model.p, abs=1e-6 + noise)

@@ -20,9 +20,9 @@ from pilotcut.errors import CutError, DrawingError, ObservableError, UserError
 from pilotcut.options import MOST_SHOTS
 from pilotcut.perfmodel import auto
 from pilotcut.perfmodel.calibration import path_of, save
-from pilotcut.perfmodel.known import descriptions_of
+from pilotcut.perfmodel.known_pilots import descriptions_of
 from pilotcut.perfmodel.recommend import _Recommender, recommend
-from pilotcut.perfmodel.samples import brickwork, network, qaoa_ring
+from pilotcut.perfmodel.sample_circuits import brickwork, network, qaoa_ring
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import PilotDescription, embedded
 from pilotcut.report.recommendation_plot import draw_recommendation

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.circuit.library import efficient_su2
 from qiskit.quantum_info import SparsePauliOp
 from support.circuits import star
 
@@ -15,16 +14,10 @@ from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search.portfolio import search
 from pilotcut.execution.batching import Request
 from pilotcut.execution.work_units import circuit_calls, exact_calls
-from pilotcut.perfmodel.samples import brickwork, network, qaoa_ring
-from pilotcut.perfmodel.workload import (
-    COUNTS,
-    KINDS,
-    MOST_COUNTED,
-    CircuitCounter,
-    packs,
-    profile_of,
-    work_of,
-)
+from pilotcut.perfmodel.circuit_load import CircuitCounter, packs
+from pilotcut.perfmodel.load import COUNTS, KINDS, MOST_COUNTED
+from pilotcut.perfmodel.sample_circuits import brickwork, network, qaoa_ring
+from pilotcut.perfmodel.workload import work_of
 
 
 def crossing() -> QuantumCircuit:
@@ -144,7 +137,7 @@ def test_calls_are_as_many_as_the_estimator_makes(plan, mode, rows):
 
 @pytest.mark.parametrize("mode", KINDS)
 def test_what_is_counted_is_what_the_trace_records(mode):
-    """Subexperiments, shots and bundles of a batch."""
+    """Shots and bundles of a batch."""
     circuit = network(4)
     estimator = CutEstimator(cuts=1, mode=mode, shots=32, seed=1)
     values = np.ones((3, circuit.num_parameters))
@@ -152,10 +145,9 @@ def test_what_is_counted_is_what_the_trace_records(mode):
     (record,) = [r for r in estimator.trace.records if r["kind"] == "query_batch"]
     plan = compile_plan(circuit, "ZZZZ", cuts=1)
     work = work_of(plan, mode, rows=3, shots=32)
-    assert work.subexperiments == record["subexperiments"]
     assert work.calls == record["bundles"]
     assert work.shots == record["shots"]
-    assert (work.mode, work.rows, work.terms) == (mode, 3, 1)
+    assert (work.mode, work.rows) == (mode, 3)
 
 
 def test_calls_of_very_many_stand_for_all_of_them():
@@ -211,22 +203,4 @@ def test_more_rows_are_more_work(plan, mode):
 def test_identities_are_no_work():
     """Without cuts, an observable that measures nothing asks for no circuit."""
     work = work_of(compile_plan(network(3), "III"), "counts", rows=4)
-    assert (work.calls, work.subexperiments) == (0, 0)
-
-
-# -- the circuit -----------------------------------------------------------------------
-
-
-def test_a_profile_names_gates_depth_and_pairs():
-    """EfficientSU2 of four qubits: 16 rotations and three CX in a row."""
-    profile = profile_of(efficient_su2(4, reps=1, entanglement="linear"))
-    assert (profile.qubits, profile.parameters) == (4, 16)
-    assert profile.gates == {"ry": 8, "rz": 8, "cx": 3}
-    assert profile.interactions == {(0, 1): 1, (1, 2): 1, (2, 3): 1}
-    assert profile.depth == efficient_su2(4, reps=1, entanglement="linear").decompose().depth()
-
-
-def test_an_empty_circuit_has_an_empty_profile():
-    """No gates, no depth, no pairs."""
-    profile = profile_of(QuantumCircuit(2))
-    assert (profile.depth, profile.gates, profile.interactions) == (0, {}, {})
+    assert work.calls == 0

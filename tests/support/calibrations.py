@@ -21,8 +21,9 @@ from pilotcut.perfmodel.calibration import (
     versions,
 )
 from pilotcut.perfmodel.costmodel import BATCH, Costs, batch_amounts
-from pilotcut.perfmodel.samples import FAMILIES
-from pilotcut.perfmodel.workload import KINDS, work_of
+from pilotcut.perfmodel.load import KINDS
+from pilotcut.perfmodel.sample_circuits import FAMILIES
+from pilotcut.perfmodel.workload import work_of
 from pilotcut.pilots.description import PilotDescription
 
 #: Seconds for each amount of a call; what is not named costs nothing.

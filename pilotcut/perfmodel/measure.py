@@ -1,7 +1,7 @@
 """Measuring a pilot: calls on one slot, batches on all of them, within a minute.
 
 The same circuits, bundles and contractions as in a real query, of the three families of
-`pilotcut.perfmodel.samples`. What is measured goes into a `Calibration`.
+`pilotcut.perfmodel.sample_circuits`. What is measured goes into a `Calibration`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ from pilotcut.perfmodel.calibration import (
     observation,
     versions,
 )
-from pilotcut.perfmodel.samples import FAMILIES
-from pilotcut.perfmodel.workload import BranchCounter, CircuitCounter, DrawCounter, work_of
+from pilotcut.perfmodel.circuit_load import CircuitCounter
+from pilotcut.perfmodel.sample_circuits import FAMILIES
+from pilotcut.perfmodel.statevector_load import DrawCounter, StatevectorCounter
+from pilotcut.perfmodel.workload import work_of
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.reconstruction.contraction import Contraction
@@ -222,13 +224,14 @@ def _call_of(mode: str, request: Request) -> tuple[Call, np.ndarray]:
     if mode == "exact":
         calls = exact_calls([request])
         call = calls[len(calls) // 2]
-        return call, BranchCounter(request.fragment).amounts(len(call.angles))
+        return call, StatevectorCounter(request.fragment).amounts(len(call.angles))
     backend = "aer" if mode == "counts" else "sampled"
     calls = circuit_calls([request], np.random.SeedSequence(7), backend)
     call = calls[len(calls) // 2]
     assert isinstance(call, CircuitCall)
-    counter = CircuitCounter if mode == "counts" else DrawCounter
-    return call, counter(request.fragment, SHOTS).amounts(len(call.angles), call.part)
+    fragment = request.fragment
+    counter = CircuitCounter(fragment, SHOTS) if mode == "counts" else DrawCounter(fragment)
+    return call, counter.amounts(len(call.angles), call.part)
 
 
 def time_call(fragment: Fragment, call: Call, least_s: float = 0.04, most: int = 5) -> float:

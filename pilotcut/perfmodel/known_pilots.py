@@ -11,8 +11,8 @@ from pilotcut.errors import UserError
 from pilotcut.execution.devices import fleet_among
 from pilotcut.perfmodel import resources
 from pilotcut.perfmodel.calibration import Calibration, load, path_of
-from pilotcut.perfmodel.devices import DeviceView
-from pilotcut.perfmodel.forecast import PilotView
+from pilotcut.perfmodel.device_forecast import DeviceView
+from pilotcut.perfmodel.forecast import CalibratedPilot
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import PilotDescription, load_descriptions
 
@@ -20,7 +20,7 @@ from pilotcut.pilots.description import PilotDescription, load_descriptions
 Pilots = str | os.PathLike[str] | PilotManager | Iterable[PilotDescription] | None
 
 #: What is known of pilots: all with calibrations, or all with devices.
-Views = Sequence[PilotView] | Sequence[DeviceView]
+Views = Sequence[CalibratedPilot] | Sequence[DeviceView]
 
 
 def views_of(pilots: Pilots, mode: str) -> Views:
@@ -44,7 +44,7 @@ def views_of(pilots: Pilots, mode: str) -> Views:
         try:
             calibration = known(one, promised.machine)
             seen = promised if one is None else resources.found(one, calibration.seen)
-            views.append(PilotView(one, seen, calibration))
+            views.append(CalibratedPilot(one, seen, calibration))
         except UserError as error:
             faults += error.faults
     if faults:
