@@ -18,6 +18,7 @@ from pilotcut import CutEstimator, compile_plan
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.fragment import SiteStep
 from pilotcut.cutting.plan import build_plan
+from pilotcut.cutting.search import hypergraph
 from pilotcut.cutting.search.candidates import Evaluator
 from pilotcut.cutting.search.cp_sat import log_overhead, optimum, widest
 from pilotcut.cutting.search.interaction_graph import interactions_of
@@ -26,7 +27,6 @@ from pilotcut.cutting.search.portfolio import (
     Candidate,
     FragmentShape,
     choose_labels,
-    hypergraph,
     proxy_cost,
     search,
 )

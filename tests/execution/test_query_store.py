@@ -504,9 +504,10 @@ def test_a_variable_that_tells_of_no_ranks_is_no_launcher(monkeypatch, value):
 ONE_RANK_SEES_NOTHING = """
 import pathlib, sys
 from mpi4py import MPI
-from pilotcut import cli, stored
+from pilotcut import cli
+from pilotcut.execution import query_store
 if MPI.COMM_WORLD.rank == 1:
-    stored.numbers = lambda root: []
+    query_store.numbers = lambda root: []
 sys.argv[1:] = ["reconstruct", sys.argv[1]]
 cli.main()
 """

@@ -135,7 +135,7 @@ SCRIPT = """
 
 @pytest.mark.parametrize("killed", ["manager", "agent"])
 def test_what_tasks_have_started_ends_with_whoever_is_killed_above_them(killed):
-    folder = Path(offspring.__file__).parent
+    folder = Path(offspring.__file__).parents[1]
     command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as manager:
         agent, worker, *left = map(int, manager.stdout.readline().split())
@@ -151,7 +151,7 @@ def test_what_tasks_of_an_attached_pilot_have_started_ends_with_it(tmp_path):
     with PilotManager([here], run_dir=tmp_path) as pilots, TaskManager(pilots) as tasks:
         command = [sys.executable, "-m", "pilotcut.cli", "pilots", "attach"]
         options = ["--connection", str(pilots.connection_file), "--name", "far", "--workers", "1"]
-        paths = os.environ | {"PYTHONPATH": str(Path(offspring.__file__).parent)}
+        paths = os.environ | {"PYTHONPATH": str(Path(offspring.__file__).parents[1])}
         with subprocess.Popen(
             [*command, *options], stderr=subprocess.DEVNULL, env=paths
         ) as attached:

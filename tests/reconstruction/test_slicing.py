@@ -4,7 +4,6 @@ import subprocess
 import sys
 import tracemalloc
 from math import prod
-from pathlib import Path
 
 import cotengra
 import numpy as np
@@ -213,13 +212,12 @@ def chosen() -> str:
 def test_the_division_is_the_same_in_every_process():
     """The order of additions decides the last digits, so a run repeats only with its shares."""
     script = (
-        "import sys; sys.path.insert(0, 'tests'); import test_slices; print(test_slices.chosen())"
+        "import sys; sys.path[:0] = sys.argv[1:]; import test_slicing; print(test_slicing.chosen())"
     )
     run = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", script, *sys.path],
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
     )
     assert run.stdout.strip() == chosen()
