@@ -2,7 +2,7 @@
 
 A qubit starts on one wire, and goes on with another behind each wire cut. Gates between
 wires of different labels are cut, and wires of one label make up a fragment. Nothing here
-chooses anything (see `pilotcut.cutting.search.portfolio`) or builds anything (`builder`).
+chooses anything (see `pilotcut.cutting.search`) or builds anything (`builder`).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from pilotcut.circuits.program import Program, check_circuit, read_circuit
 from pilotcut.cutting.fragment import Bond, Fragment, Placed
 from pilotcut.cutting.fragmenter import Builder
 from pilotcut.cutting.placement import Placement, placement_of, told
-from pilotcut.cutting.search.portfolio import choose_labels
+from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError
 from pilotcut.io.amounts import digits, whole
 

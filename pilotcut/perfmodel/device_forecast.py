@@ -16,7 +16,7 @@ from qiskit.circuit import QuantumCircuit
 
 from pilotcut import backends
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.cutting.search.portfolio import FragmentShape
+from pilotcut.cutting.search import FragmentShape
 from pilotcut.execution.batching import Request
 from pilotcut.execution.device_assignment import lack_of
 from pilotcut.execution.devices import (

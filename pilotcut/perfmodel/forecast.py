@@ -12,7 +12,7 @@ import numpy as np
 from pilotcut.backends.statevector import MEMORY_BYTES
 from pilotcut.cutting.fragment import Bond
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.cutting.search.portfolio import FragmentShape
+from pilotcut.cutting.search import FragmentShape
 from pilotcut.execution.device_assignment import Share
 from pilotcut.perfmodel.calibration import Calibration, observation
 from pilotcut.perfmodel.circuit_load import FUSED_QUBITS, packs

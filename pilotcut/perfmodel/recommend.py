@@ -22,7 +22,7 @@ from pilotcut.circuits.measurement_map import measured_qubits
 from pilotcut.circuits.observables import Observables, pauli_sums, terms_of
 from pilotcut.circuits.program import Program, read_circuit
 from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, build_plan
-from pilotcut.cutting.search.portfolio import Candidate, FragmentShape, search
+from pilotcut.cutting.search import Candidate, FragmentShape, search
 from pilotcut.errors import CutError
 from pilotcut.io.amounts import digits
 from pilotcut.options import MOST_SHOTS

@@ -34,7 +34,7 @@ from pilotcut.circuits.program import Program, read_circuit
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import CutPlan, build_plan, check_overhead, check_size
-from pilotcut.cutting.search.portfolio import choose_labels
+from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError, UserError
 from pilotcut.execution import shot_allocation as allocation
 from pilotcut.execution.batch_log import Measured, Result, Stages

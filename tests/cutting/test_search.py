@@ -13,23 +13,23 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import XXPlusYYGate, efficient_su2
 from qiskit.quantum_info import PauliList, Statevector
 from qiskit_addon_cutting.instructions import CutWire, Move
+from support.addon_finder import addon
+from support.cp_sat import cp_sat, log_overhead, optimum, widest
 
 from pilotcut import CutEstimator, compile_plan
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.fragment import SiteStep
 from pilotcut.cutting.plan import build_plan
-from pilotcut.cutting.search import hypergraph
-from pilotcut.cutting.search.candidates import Evaluator
-from pilotcut.cutting.search.cp_sat import log_overhead, optimum, widest
-from pilotcut.cutting.search.interaction_graph import interactions_of
-from pilotcut.cutting.search.portfolio import (
-    ENGINES,
+from pilotcut.cutting.search import (
     Candidate,
     FragmentShape,
     choose_labels,
     proxy_cost,
     search,
 )
+from pilotcut.cutting.search.candidates import Evaluator
+from pilotcut.cutting.search.interaction_graph import interactions_of
+from pilotcut.cutting.search.portfolio import ENGINES
 from pilotcut.errors import CutError
 
 
@@ -394,10 +394,10 @@ def test_candidates_are_few_and_none_beats_another():
             assert min(best[0], default=0) == min(best[1], default=0)
 
 
-@pytest.mark.parametrize("engine", ["auto", *ENGINES])
+@pytest.mark.parametrize("engine", ["auto", *ENGINES, addon, cp_sat])
 def test_every_engine_keeps_the_width_and_repeats_itself(engine):
     """Each engine alone finds plans that are narrow enough, the same ones every time."""
-    if engine == "cp-sat":
+    if engine is cp_sat:
         pytest.importorskip("ortools")
     circuit = random_gates(7, 6, 8)
     runs = [found(circuit, max_width=4, engine=engine, seed=3) for _ in range(2)]
@@ -409,7 +409,7 @@ def test_every_engine_keeps_the_width_and_repeats_itself(engine):
 def test_the_addon_agrees_where_it_answers():
     """Its finder's optimum is ours, on a circuit that it finishes."""
     circuit = random_gates(3, 6, 7)
-    theirs, ours = (least(found(circuit, max_width=4, engine=e)) for e in ("addon", "auto"))
+    theirs, ours = (least(found(circuit, max_width=4, engine=e)) for e in (addon, "auto"))
     assert ours.overhead == pytest.approx(theirs.overhead)
 
 
@@ -469,7 +469,7 @@ def test_partitioners_need_not_be_installed(monkeypatch, missing):
         assert (best.cuts, best.max_width) == (2, 8)
     if "ortools.sat.python" in missing:
         with pytest.raises(CutError, match=r"OR-tools to be installed .* pip install"):
-            found(ring, max_width=8, engine="cp-sat")
+            found(ring, max_width=8, engine=cp_sat)
     hypergraph._initialized.cache_clear()
 
 
@@ -521,7 +521,7 @@ def test_consecutive_gates_on_a_pair_are_one_block():
         ({}, "max_cuts and max_width are both None, expected one"),
         ({"max_cuts": -1}, "max_cuts is -1, expected a whole number from 0"),
         ({"max_width": 1.5}, "max_width is 1.5, expected a whole number from 1"),
-        ({"max_width": 2, "engine": "magic"}, "engine is 'magic', expected one of auto, addon"),
+        ({"max_width": 2, "engine": "magic"}, "engine is 'magic', expected one of auto, exact"),
         ({"max_width": 2, "max_cuts": 1}, "max_width is 2 and max_cuts 1, expected limits"),
     ],
 )
@@ -546,6 +546,6 @@ def test_circuits_without_two_qubit_gates(width):
     """Every qubit is a fragment of its own, and no engine minds."""
     circuit = QuantumCircuit(width)
     circuit.h(0)
-    for engine in ("auto", "contiguous", "hypergraph", "exact", "addon"):
+    for engine in ("auto", "contiguous", "hypergraph", "exact", addon):
         (candidate,) = found(circuit, max_cuts=2, max_width=1, engine=engine)
         assert [shape.width for shape in candidate.shapes] == [1] * width

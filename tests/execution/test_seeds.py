@@ -6,13 +6,13 @@ import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 from qiskit.quantum_info import SparsePauliOp
+from support.cp_sat import optimum
 
 import pilotcut
 from pilotcut import PilotManager, TaskManager, cut_qnn
 from pilotcut.circuits.program import read_circuit
-from pilotcut.cutting.search.cp_sat import optimum
+from pilotcut.cutting.search import search
 from pilotcut.cutting.search.interaction_graph import interactions_of
-from pilotcut.cutting.search.portfolio import search
 from pilotcut.errors import UserError
 from pilotcut.fleet.config import FleetConfig
 from pilotcut.fleet.trainer import Plan

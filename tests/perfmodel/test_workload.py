@@ -11,7 +11,7 @@ from pilotcut.backends.aer import PACK_QUBITS, AerBackend
 from pilotcut.backends.templates import build
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.cutting.search.portfolio import search
+from pilotcut.cutting.search import search
 from pilotcut.execution.batching import Request
 from pilotcut.execution.work_units import circuit_calls, exact_calls
 from pilotcut.perfmodel.circuit_load import CircuitCounter, packs

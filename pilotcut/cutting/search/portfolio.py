@@ -1,50 +1,35 @@
-"""Where to cut: the best plans for each number of cuts and fragment width.
+"""Portfolio of the cut search: engines propose partitions, the non-dominated ones are kept.
 
-Several engines propose partitions of a circuit's gates and wires (`pilotcut.cutting.search`);
-`search` weighs what they propose by overhead, width, variants and a cost that the caller
-may predict. Budgets are numbers of moves and never clocks, so a seed decides all.
+Owns which engine is asked when, and what the user may ask. What a partition costs is weighed in
+`candidates`; nothing here builds a plan. Budgets are numbers of moves and never clocks, so that
+a seed decides all: equal questions get equal answers on any machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from pilotcut.circuits.program import Program
-from pilotcut.cutting.placement import Placement, WireCut
-from pilotcut.cutting.search.addon import addon
-from pilotcut.cutting.search.balanced import choose_labels
+from pilotcut.cutting.search.branch_and_bound import MOST_QUBITS, exact
 from pilotcut.cutting.search.candidates import (
     Candidate,
     Cost,
     Evaluator,
-    FragmentShape,
     pareto,
     proxy_cost,
     undominated,
 )
 from pilotcut.cutting.search.contiguous import contiguous
-from pilotcut.cutting.search.cp_sat import cp_sat
-from pilotcut.cutting.search.exact import MOST_QUBITS, exact
 from pilotcut.cutting.search.goal import Engine, Goal
 from pilotcut.cutting.search.hypergraph import hypergraph
 from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of
-from pilotcut.cutting.search.polishing import polish
+from pilotcut.cutting.search.local_search import polish
 from pilotcut.cutting.search.refinement import refined
 from pilotcut.errors import CutError
 from pilotcut.options import check_seed
 
-__all__ = [
-    "Candidate",
-    "Cost",
-    "FragmentShape",
-    "Placement",
-    "WireCut",
-    "choose_labels",
-    "proxy_cost",
-    "search",
-]
+#: Engines by name, each on its own.
+ENGINES: dict[str, Engine] = {"exact": exact, "contiguous": contiguous, "hypergraph": hypergraph}
 
 
 def search(
@@ -52,9 +37,9 @@ def search(
     *,
     max_cuts: int | None = None,
     max_width: int | None = None,
-    cost: Callable[[FragmentShape], float] | None = None,
+    cost: Cost | None = None,
     wire_cuts: bool = True,
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     seed: int = 0,
     per_cuts: int = 4,
 ) -> tuple[Candidate, ...]:
@@ -74,7 +59,8 @@ def search(
     wire_cuts
         Whether wires may be cut beside gates.
     engine
-        "auto", or one of `ENGINES` alone.
+        "auto" for all of them, one of `ENGINES` alone, or an engine of your own: what yields
+        labels of ends for a graph and a goal.
     seed
         Of all that is drawn; the same seed gives the same candidates.
     per_cuts
@@ -120,7 +106,7 @@ def search(
 def _goal(
     max_cuts: int | None,
     max_width: int | None,
-    cost: Callable[[FragmentShape], float] | None,
+    cost: Cost | None,
     wire_cuts: bool,
     seed: int,
 ) -> Goal:
@@ -143,17 +129,7 @@ def _nothing_fits(found: list[Candidate], goal: Goal) -> str:
     )
 
 
-#: Engines by name, each on its own.
-ENGINES: dict[str, Engine] = {
-    "addon": addon,
-    "exact": exact,
-    "contiguous": contiguous,
-    "hypergraph": hypergraph,
-    "cp-sat": cp_sat,
-}
-
-
-def _proposals(engine: str, graph: Interactions, goal: Goal) -> list[np.ndarray]:
+def _proposals(engine: str | Engine, graph: Interactions, goal: Goal) -> list[np.ndarray]:
     found = [np.zeros(graph.num_ends, dtype=int)]
     if engine == "auto":
         found += exact(graph, goal)
@@ -161,8 +137,11 @@ def _proposals(engine: str, graph: Interactions, goal: Goal) -> list[np.ndarray]
         if graph.num_qubits > MOST_QUBITS:
             found += hypergraph(graph, goal)
         return [*found, *refined(graph, goal, found)]
-    if engine not in ENGINES:
+    if isinstance(engine, str) and engine not in ENGINES:
         known = ", ".join(["auto", *ENGINES])
-        raise CutError(f"engine is '{engine}', expected one of {known}; leave it out for 'auto'")
-    found += ENGINES[engine](graph, goal)
+        raise CutError(
+            f"engine is '{engine}', expected one of {known}, or a function; leave it out for 'auto'"
+        )
+    propose = ENGINES[engine] if isinstance(engine, str) else engine
+    found += propose(graph, goal)
     return [*found, *refined(graph, goal, found)] if engine == "hypergraph" else found

@@ -1,7 +1,7 @@
 """The proven least overhead for fragments of a given width, by OR-tools' CP-SAT.
 
-An integer program over gate and wire cuts: slow, and right. Tests measure the search by it.
-OR-tools is imported on first use only; it comes with ``pip install pilotcut[test]``.
+An integer program over gate and wire cuts: slow, and right. Tests and benchmarks measure the
+search by it. OR-tools is imported on first use only; it comes with ``pip install pilotcut[test]``.
 """
 
 from __future__ import annotations
@@ -121,8 +121,7 @@ def _ortools() -> Any:
         from ortools.sat.python import cp_model
     except ImportError as error:
         raise CutError(
-            f"engine is 'cp-sat', expected OR-tools to be installed ({error}); pip install "
-            f"ortools, or leave the engine out for 'auto'"
+            f"CP-SAT was asked, expected OR-tools to be installed ({error}); pip install ortools"
         ) from error
     return cp_model
 

@@ -1,4 +1,4 @@
-"""The cut finder of qiskit-addon-cutting, for small circuits.
+"""The cut finder of qiskit-addon-cutting as an engine of the search, for small circuits.
 
 It is asked about a circuit of the same ends whose gates cost the same, so that it need not
 know the gates or their angles.
