@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pilotcut import compile_plan
-from pilotcut.backends.statevector import BranchEngine
+from pilotcut.backends.statevector import StatevectorEngine
 from pilotcut.training.model import classifier
 
 
@@ -43,7 +43,7 @@ def compare(qubits: int, dtype: torch.dtype, batch: int, repeats: int) -> str:
     angles = np.random.default_rng(0).uniform(0, 1.5, (batch, len(fragment.angles)))
     results, seconds = {}, {}
     for device in ("cpu", "cuda"):
-        engine = BranchEngine(device=device, dtype=dtype, memory_bytes=16 * 2**30)
+        engine = StatevectorEngine(device=device, dtype=dtype, memory_bytes=16 * 2**30)
         value_and_gradient(engine, fragment, angles)  # warm up
         taken = []
         for _ in range(repeats):

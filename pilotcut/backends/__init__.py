@@ -12,7 +12,7 @@ from pilotcut.pilots.description.qpu import QpuDescription
 
 if TYPE_CHECKING:
     from pilotcut.backends.qpu import DeviceCompiler
-    from pilotcut.backends.statevector import BranchEngine
+    from pilotcut.backends.statevector import StatevectorEngine
 
 NAMES = ("aer", "sampled")
 
@@ -40,7 +40,7 @@ def backend(name: str) -> Backend:
     if name == "sampled":
         from pilotcut.backends.sampled import SampledBackend
 
-        return SampledBackend(branch_engine())
+        return SampledBackend(statevector_engine())
     from pilotcut.backends.aer import AerBackend
 
     return AerBackend(
@@ -71,12 +71,12 @@ def device_backend(pilot: str, qpu: QpuDescription) -> Backend:
 
 
 @lru_cache(maxsize=1)
-def branch_engine() -> BranchEngine:
+def statevector_engine() -> StatevectorEngine:
     """Return this process's exact engine.
 
     A pilot says on which device its workers simulate, through PILOTCUT_DEVICE.
     """
-    from pilotcut.backends.statevector import BranchEngine
+    from pilotcut.backends.statevector import StatevectorEngine
 
     gpu = os.environ.get("PILOTCUT_DEVICE", "CPU") == "GPU"
-    return BranchEngine(device="cuda" if gpu else "cpu")
+    return StatevectorEngine(device="cuda" if gpu else "cpu")

@@ -24,7 +24,7 @@ from qiskit_aer import AerSimulator
 from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
 from pilotcut.backends.counts import bits_of, covariances, parities
 from pilotcut.backends.outcomes import Tally
-from pilotcut.backends.templates import TemplateCircuit, build
+from pilotcut.backends.template_circuits import TemplateCircuit, build
 from pilotcut.cutting.fragment import Block, Fragment, Template
 from pilotcut.errors import CutError, UserError
 from pilotcut.io import environment

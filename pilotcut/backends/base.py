@@ -35,7 +35,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Fit:
+class DeviceFit:
     """How well a fragment's circuits do on a device.
 
     Parameters

@@ -28,7 +28,7 @@ _FIT_ANGLES = (0.4, 1.9, 4.3)
 
 
 @dataclass(frozen=True)
-class Gate:
+class MatrixGate:
     """A gate as a matrix.
 
     Parameters
@@ -47,7 +47,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Lowered:
+class NativeFragment:
     """A fragment over native gates.
 
     Parameters
@@ -58,26 +58,26 @@ class Lowered:
         Native angles are ``angles @ linear + offset``, (angles, natives) and (natives,).
     """
 
-    steps: tuple[Gate | SiteStep, ...]
+    steps: tuple[MatrixGate | SiteStep, ...]
     linear: np.ndarray
     offset: np.ndarray
 
 
-def lower(fragment: Fragment) -> Lowered:
+def over_native_gates(fragment: Fragment) -> NativeFragment:
     """Return the fragment over native gates."""
-    lowering = _Lowering(len(fragment.angles))
+    rewriting = _Rewriting(len(fragment.angles))
     for step in fragment.steps:
         if isinstance(step, SiteStep):
-            lowering.steps.append(step)
+            rewriting.steps.append(step)
         else:
-            lowering.add(step, np.eye(len(fragment.angles)), np.zeros(len(fragment.angles)))
-    linear = np.array(lowering.rows).reshape(len(lowering.rows), len(fragment.angles)).T
-    return Lowered(tuple(lowering.steps), linear, np.array(lowering.offsets))
+            rewriting.add(step, np.eye(len(fragment.angles)), np.zeros(len(fragment.angles)))
+    linear = np.array(rewriting.rows).reshape(len(rewriting.rows), len(fragment.angles)).T
+    return NativeFragment(tuple(rewriting.steps), linear, np.array(rewriting.offsets))
 
 
-class _Lowering:
+class _Rewriting:
     def __init__(self, num_angles: int) -> None:
-        self.steps: list[Gate | SiteStep] = []
+        self.steps: list[MatrixGate | SiteStep] = []
         self.rows: list[np.ndarray] = []
         self.offsets: list[float] = []
 
@@ -85,12 +85,14 @@ class _Lowering:
         """Add a step whose slot k has the value ``linear[k] @ angles + offset[k]``."""
         free = [p for p in step.params if isinstance(p, Angle)]
         if not free:
-            self.steps.append(Gate(step.qubits, _big_endian(_bound(step))))
+            self.steps.append(MatrixGate(step.qubits, _big_endian(_bound(step))))
         elif step.name in NATIVE:
             (p,) = free
             self.rows.append(p.scale * linear[p.slot])
             self.offsets.append(p.scale * float(offset[p.slot]) + p.offset)
-            self.steps.append(Gate(step.qubits, _harmonics(NATIVE[step.name]), len(self.rows) - 1))
+            self.steps.append(
+                MatrixGate(step.qubits, _harmonics(NATIVE[step.name]), len(self.rows) - 1)
+            )
         else:
             self._open(step, free, linear, offset)
 

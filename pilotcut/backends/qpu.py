@@ -24,10 +24,10 @@ from qiskit.transpiler.exceptions import TranspilerError
 from qiskit_aer.noise import NoiseModel
 
 from pilotcut.backends.aer import CACHED_TEMPLATES, AerBackend, Pack, Packable
-from pilotcut.backends.base import Fit
-from pilotcut.backends.late_binding import all_bound
+from pilotcut.backends.aer_parameters import aer_binds_all
+from pilotcut.backends.base import DeviceFit
 from pilotcut.backends.noise_model import Device
-from pilotcut.backends.templates import TemplateCircuit, build
+from pilotcut.backends.template_circuits import TemplateCircuit, build
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.errors import CutError
 
@@ -56,7 +56,7 @@ class DeviceCompiler:
         self.device = device
         self._lock = threading.RLock()
         self._templates: OrderedDict[tuple[object, ...], TemplateCircuit] = OrderedDict()
-        self._fits: dict[str, Fit] = {}
+        self._fits: dict[str, DeviceFit] = {}
 
     @cached_property
     def _passes(self) -> PassManager:
@@ -118,7 +118,7 @@ class DeviceCompiler:
         beside = f" ({parities} of them for the parities of joint cuts)" if parities else ""
         return f"needs {needed} qubits{beside}, more than the {room}"
 
-    def fit(self, fragment: Fragment) -> Fit:
+    def fit(self, fragment: Fragment) -> DeviceFit:
         """Return how well a fragment does on the device, by one of its circuits.
 
         Gates err independently, each with the infidelity of the target:
@@ -130,14 +130,14 @@ class DeviceCompiler:
                 self._fits[fragment.fingerprint] = self._fit(fragment)
             return self._fits[fragment.fingerprint]
 
-    def _fit(self, fragment: Fragment) -> Fit:
+    def _fit(self, fragment: Fragment) -> DeviceFit:
         if lack := self._too_wide(fragment):
-            return Fit(1.0, 0.0, lack)
+            return DeviceFit(1.0, 0.0, lack)
         try:
             circuit = self.template(fragment, representative(fragment)).circuit
         except CutError:
-            return Fit(1.0, 0.0, self._in_vain)
-        return Fit(self._error(circuit), self.device.shot_s(circuit))
+            return DeviceFit(1.0, 0.0, self._in_vain)
+        return DeviceFit(self._error(circuit), self.device.shot_s(circuit))
 
     def _error(self, circuit: QuantumCircuit) -> float:
         kept = 1.0
@@ -207,7 +207,7 @@ class QpuBackend(AerBackend):
     def _counts(self, packs: Sequence[Pack], shots: int, seed: int) -> list[list[dict[str, int]]]:
         if self._device.direct is not None:
             return self._counts_of_device([_bound(pack) for pack in packs], shots, seed)
-        bindable = [pack if all_bound(pack.circuits[0]) else _bound(pack) for pack in packs]
+        bindable = [pack if aer_binds_all(pack.circuits[0]) else _bound(pack) for pack in packs]
         return super()._counts(bindable, shots, seed)
 
     def _simulated(

@@ -24,7 +24,7 @@ from qiskit.quantum_info import PauliList
 from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
 from pilotcut.backends.counts import covariances
 from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
-from pilotcut.backends.statevector import BranchEngine
+from pilotcut.backends.statevector import StatevectorEngine
 from pilotcut.cutting.basis import JointOperation, LocalOperation, u_matrix
 from pilotcut.cutting.fragment import Block, Fragment, Site
 from pilotcut.errors import ObservableError, UserError
@@ -53,7 +53,7 @@ class SampledBackend:
 
     name = "sampled"
 
-    def __init__(self, engine: BranchEngine) -> None:
+    def __init__(self, engine: StatevectorEngine) -> None:
         self._engine = engine
         self._cache: OrderedDict[str, _Law] = OrderedDict()
         self._lock = threading.Lock()

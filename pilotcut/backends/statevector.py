@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from pilotcut.backends.outcomes import StateOutcomes
-from pilotcut.backends.statevector_plan import Axis, BranchPlan, Chain, Factor, Matrix
+from pilotcut.backends.statevector_plan import Axis, Chain, Factor, Matrix, StatevectorPlan
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import CutError, UserError
 from pilotcut.io.amounts import digits
@@ -52,7 +52,7 @@ _Kept = TypeVar("_Kept")
 _CACHING = threading.Lock()
 
 
-class BranchEngine:
+class StatevectorEngine:
     """Exact tensors of fragments, differentiable by their angles.
 
     Parameters
@@ -80,7 +80,7 @@ class BranchEngine:
         self.dtype = dtype
         self.memory_bytes = memory_bytes
         _keep_freed_memory()
-        self._plans: OrderedDict[str, BranchPlan] = OrderedDict()
+        self._plans: OrderedDict[str, StatevectorPlan] = OrderedDict()
         self._cache: OrderedDict[str, _Schedule] = OrderedDict()
 
     def tensor(self, fragment: Fragment, angles: torch.Tensor) -> torch.Tensor:
@@ -180,8 +180,8 @@ class BranchEngine:
         """Most qubits of a circuit that surely fits without cuts, in a few states."""
         return max(1, int(np.log2(self.memory_bytes / (8 * self.dtype.itemsize))))
 
-    def _plan(self, fragment: Fragment) -> BranchPlan:
-        return _cached(self._plans, fragment, lambda: BranchPlan(fragment))
+    def _plan(self, fragment: Fragment) -> StatevectorPlan:
+        return _cached(self._plans, fragment, lambda: StatevectorPlan(fragment))
 
     def _schedule(self, fragment: Fragment) -> _Schedule:
         plan = self._plan(fragment)
@@ -218,7 +218,7 @@ class Linearised:
         return self.tensor.detach().cpu().numpy()
 
     def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
-        """Return d outputs / d angles; see `BranchEngine.pull_back`."""
+        """Return d outputs / d angles; see `StatevectorEngine.pull_back`."""
         if not self.tensor.requires_grad:  # nothing is observed here: the angles do not matter
             return np.zeros((len(self.angles), cotangents.shape[1], self.angles.shape[1]))
         weights = torch.as_tensor(cotangents).to(self.tensor.device, self.tensor.dtype).conj()
@@ -292,13 +292,13 @@ _Put = Callable[[np.ndarray], torch.Tensor]
 class _Schedule:
     """A planned fragment with its constants on a device."""
 
-    def __init__(self, plan: BranchPlan, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, plan: StatevectorPlan, device: torch.device, dtype: torch.dtype) -> None:
         self.plan, fragment = plan, plan.fragment
         self._device, self._dtype = device, dtype
         self._real = torch.float64 if dtype == torch.complex128 else torch.float32
-        lowered = self.plan.lowered
-        self._linear = torch.as_tensor(lowered.linear, dtype=self._real, device=device)
-        self._offset = torch.as_tensor(lowered.offset, dtype=self._real, device=device)
+        native = self.plan.native
+        self._linear = torch.as_tensor(native.linear, dtype=self._real, device=device)
+        self._offset = torch.as_tensor(native.offset, dtype=self._real, device=device)
         self._harmonics = {n: self._complex(np.array(h)) for n, h in self.plan.harmonics.items()}
         self._eye = torch.eye(2, dtype=dtype, device=device)
         alike: dict[tuple[object, ...], list[int]] = {}

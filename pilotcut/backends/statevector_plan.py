@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from pilotcut.backends.native_gates import Gate, lower
+from pilotcut.backends.native_gates import MatrixGate, over_native_gates
 from pilotcut.cutting.fragment import Fragment, SiteStep
 
 # An axis of a state: ("wire", w) or ("site", s).
@@ -62,7 +62,7 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class Operation:
+class TensorOperation:
     """One tensor operation: start a wire, join two groups, or apply a matrix.
 
     Parameters
@@ -88,12 +88,12 @@ class Operation:
     matrix: Matrix | None = None
 
 
-class BranchPlan:
+class StatevectorPlan:
     """Walks a fragment and writes down the operations, keeping track of axes."""
 
     def __init__(self, fragment: Fragment) -> None:
         self.fragment = fragment
-        self.operations: list[Operation] = []
+        self.operations: list[TensorOperation] = []
         self.harmonics: dict[int, list[np.ndarray]] = {1: [], 2: []}
         self.angles: dict[int, list[int]] = {1: [], 2: []}
         self.axes: dict[int, list[Axis]] = {}
@@ -103,16 +103,16 @@ class BranchPlan:
         self._last: dict[int, Chain] = {}  # where a wire's last matrix takes factors after it
         self._group_of: dict[int, int] = {}
         self._count = 0
-        self.lowered = lower(fragment)
+        self.native = over_native_gates(fragment)
         opened = {s.wire for s in fragment.sites if s.kind == "start"}
         for wire in set(range(fragment.width)) - opened:
             self._start("start", [("wire", wire)])
-        for step in self.lowered.steps:
+        for step in self.native.steps:
             self._step(step)
         for wire in sorted(self._group_of):
             self._flush(wire)
 
-    def _step(self, step: Gate | SiteStep) -> None:
+    def _step(self, step: MatrixGate | SiteStep) -> None:
         if isinstance(step, SiteStep):
             self._site(step.site)
         elif len(step.wires) == 1:
@@ -121,7 +121,7 @@ class BranchPlan:
             self._join(*step.wires)
             self._apply(step.wires, self._factor(step))
 
-    def _factor(self, gate: Gate) -> Factor:
+    def _factor(self, gate: MatrixGate) -> Factor:
         if gate.angle is None:
             return Factor(constant=gate.matrix)
         size = len(gate.wires)
@@ -137,7 +137,7 @@ class BranchPlan:
             waiting.append(factor)
 
     def _start(self, kind: str, axes: list[Axis]) -> None:
-        self.operations.append(Operation(kind, self._new_group(axes)))
+        self.operations.append(TensorOperation(kind, self._new_group(axes)))
 
     def _new_group(self, axes: list[Axis]) -> int:
         group, self._count = self._count, self._count + 1
@@ -179,7 +179,7 @@ class BranchPlan:
         a, b = self._group_of[first], self._group_of[second]
         if a != b:
             group = self._new_group([*self.axes.pop(a), *self.axes.pop(b)])
-            self.operations.append(Operation("join", group, sources=(a, b)))
+            self.operations.append(TensorOperation("join", group, sources=(a, b)))
 
     def _apply(
         self, wires: tuple[int, ...], own: Factor | None, new: list[Axis] | None = None
@@ -196,5 +196,5 @@ class BranchPlan:
             self._last[wire] = after
         self._place(group, axes)
         self.operations.append(
-            Operation("apply", group, (-1, -1), order, self._sizes(axes), matrix)
+            TensorOperation("apply", group, (-1, -1), order, self._sizes(axes), matrix)
         )

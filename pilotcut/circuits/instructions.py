@@ -113,7 +113,7 @@ def native(gate: Operation) -> Instruction | None:
     return UnitaryGate(matrix, check_input=False)
 
 
-def opened(gate: Operation, where: tuple[int, ...]) -> QuantumCircuit:
+def definition_of(gate: Operation, where: tuple[int, ...]) -> QuantumCircuit:
     """Return what an instruction that is not native is made of.
 
     Raises
@@ -149,7 +149,7 @@ def plain(gate: Operation) -> Operation:
     found = native(gate)
     if found is not None:
         return _with_params(found, getattr(gate, "params", ()))
-    inner = opened(gate, tuple(range(gate.num_qubits)))
+    inner = definition_of(gate, tuple(range(gate.num_qubits)))
     # A control turns a phase of the whole into one that matters.
     circuit = QuantumCircuit(gate.num_qubits, global_phase=inner.global_phase)
     for instruction in inner.data:

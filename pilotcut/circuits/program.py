@@ -188,7 +188,7 @@ class _Reading:
             if found is None:
                 if note := instructions.note_on(gate):
                     self.notes[note] = None
-                yield from self._inner(instructions.opened(gate, where), where)
+                yield from self._inner(instructions.definition_of(gate, where), where)
             else:
                 yield Step(found, where, self._params(gate, found, where))
 

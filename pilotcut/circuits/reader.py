@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qiskit.circuit import Barrier, Measure, QuantumCircuit
 
-from pilotcut.circuits.files import measurements, qasm2, qpy, standard
+from pilotcut.circuits.files import final_measurements, qasm2, qpy, standard_gates
 from pilotcut.circuits.files.faults import MOST_BITS, FaultError, check_bits, faults
 from pilotcut.circuits.files.tokens import decoded, line_at, without_comments
 from pilotcut.circuits.measurement_map import MEASURED
@@ -107,16 +107,16 @@ def _cuttable(circuit: QuantumCircuit, note: Callable[[str], None]) -> QuantumCi
         raise FaultError("has no qubits, expected at least one; declare a register of qubits")
     check_bits(circuit.num_qubits, f"{circuit.num_qubits} qubits")
     with faults("is read, but its circuit cannot be used"):
-        circuit, measured = measurements.removed(measurements.unboxed(circuit))
+        circuit, measured = final_measurements.removed(final_measurements.unboxed(circuit))
         _check_classical(circuit)
-        standard.restored(circuit)
+        standard_gates.restore(circuit)
         read_circuit(circuit)
     if measured.count:
         note(f"{measured.count} final measurements are left out; observables say what is measured")
         circuit.metadata = {k: v for k, v in (circuit.metadata or {}).items() if k != MEASURED}
         if not measured.is_plain(circuit.num_qubits):
             circuit.metadata[MEASURED] = list(measured.qubits)
-            note(measured.told())
+            note(measured.text())
     return circuit
 
 

@@ -341,7 +341,7 @@ def _diagonal(ket: np.ndarray, bra: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Placed:
+class LayoutItem:
     """Where one gate of the circuit, or a cut of one of its wires, came to stand.
 
     Parameters

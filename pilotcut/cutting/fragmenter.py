@@ -16,14 +16,14 @@ from qiskit_addon_cutting.instructions import Move
 
 from pilotcut.circuits.program import Angle, Param, Program, Step
 from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
-from pilotcut.cutting.fragment import Bond, Fragment, Placed, Site, SiteStep
+from pilotcut.cutting.fragment import Bond, Fragment, LayoutItem, Site, SiteStep
 from pilotcut.cutting.joint import joint_basis, parallel_groups
 from pilotcut.cutting.placement import Placement, labels_of_steps
 from pilotcut.cutting.rotations import Locals, free_rotation, is_rotation, rotation_of
 
 
 @dataclass
-class Cut:
+class _Cut:
     """A cut on its way into the plan: the wires of its two sides and what joins them."""
 
     gate: str
@@ -32,7 +32,7 @@ class Cut:
     angles: tuple[Angle, ...] = ()
 
 
-class Builder:
+class Fragmenter:
     """Walks the program once, splits it at the cuts, and deals the pieces to fragments.
 
     A qubit's history is one or several wires: a wire ends where a wire cut measures it
@@ -57,7 +57,7 @@ class Builder:
         self._parent: list[int] = []
         self._wire_of_qubit = [self._new_wire(q) for q in range(program.num_qubits)]
         self._stale: set[int] = set()  # qubits whose wire ended and that were not used since
-        self._cuts: list[Cut] = []
+        self._cuts: list[_Cut] = []
         # (wires, step) or (wires, (cut index, side)) in order
         self._placed: list[tuple[tuple[int, ...], Step | tuple[int, int]]] = []
         # (name, qubits, wires, cut index) of the circuit's own gates and cuts, in order
@@ -147,7 +147,7 @@ class Builder:
         new = self._wire_of_qubit[destination] = self._new_wire(destination)
         self._stale.discard(destination)
         self._layout.append((name, (source, destination), (old, new), len(self._cuts)))
-        self._add_cut(Cut(name, ((old,), (new,)), basis_of_gate(Move())))
+        self._add_cut(_Cut(name, ((old,), (new,)), basis_of_gate(Move())))
 
     def _cut_what_is_due(self, qubits: Iterable[int]) -> None:
         """Make the placement's wire cuts in front of the next steps of these qubits."""
@@ -161,11 +161,11 @@ class Builder:
         sides = ((wires[0],), (wires[1],))
         self._note(step, len(self._cuts))
         if not any(isinstance(p, Angle) for p in step.params):
-            self._add_cut(Cut(step.name, sides, basis_of_gate(step.gate_with(step.params))))
+            self._add_cut(_Cut(step.name, sides, basis_of_gate(step.gate_with(step.params))))
             return
         rotation = free_rotation(step)
         self._place_locals(rotation.before, wires)
-        self._add_cut(Cut(step.name, sides, basis_of_rzz(), (rotation.free_angle,)))
+        self._add_cut(_Cut(step.name, sides, basis_of_rzz(), (rotation.free_angle,)))
         self._place_locals(rotation.after, wires)
 
     def _cut_jointly(self, steps: Sequence[Step]) -> None:
@@ -185,7 +185,7 @@ class Builder:
         fixed = [None if isinstance(r.angle, Angle) else r.angle for r in rotations]
         free = tuple(r.angle for r in rotations if isinstance(r.angle, Angle))
         name = "+".join(step.name for step in steps)
-        self._add_cut(Cut(name, (tuple(sides[0]), tuple(sides[1])), joint_basis(fixed), free))
+        self._add_cut(_Cut(name, (tuple(sides[0]), tuple(sides[1])), joint_basis(fixed), free))
         for rotation, pair in zip(rotations, wires, strict=True):
             self._place_locals(rotation.after, pair)
 
@@ -197,7 +197,7 @@ class Builder:
         wires = tuple(self._wire_of_qubit[q] for q in step.qubits)
         self._layout.append((step.name, step.qubits, wires, cut))
 
-    def _add_cut(self, cut: Cut) -> None:
+    def _add_cut(self, cut: _Cut) -> None:
         for side, wires in enumerate(cut.wires):
             self._join(wires)
             self._placed.append((wires, (len(self._cuts), side)))
@@ -225,11 +225,11 @@ class Builder:
         """Return the label of each qubit's last wire."""
         return tuple(str(self._names[self._fragment_of_wire[w]]) for w in self._wire_of_qubit)
 
-    def layout(self) -> tuple[Placed, ...]:
+    def layout(self) -> tuple[LayoutItem, ...]:
         """Return where the circuit's gates and cuts stand, in an order that every qubit keeps."""
         of = self._fragment_of_wire
         return tuple(
-            Placed(name, qubits, tuple(of[w] for w in wires), cut)
+            LayoutItem(name, qubits, tuple(of[w] for w in wires), cut)
             for name, qubits, wires, cut in self._layout
         )
 

@@ -69,14 +69,14 @@ def placement_of(
     placement = labels if isinstance(labels, Placement) else Placement(tuple(map(str, labels)))
     if len(placement.labels) != program.num_qubits:
         raise CutError(
-            f"labels '{told(placement.labels)}' name {len(placement.labels)} qubits, expected "
-            f"{program.num_qubits}, one letter a qubit; label 0 is qubit 0"
+            f"labels '{label_text(placement.labels)}' name {len(placement.labels)} qubits, "
+            f"expected {program.num_qubits}, one letter a qubit; label 0 is qubit 0"
         )
     _check_wire_cuts(placement, program)
     return placement
 
 
-def told(labels: Sequence[str], most: int = 60) -> str:
+def label_text(labels: Sequence[str], most: int = 60) -> str:
     """Return labels as one word of a message, on one line and not for ever."""
     word = "".join(c if c.isprintable() else "?" for label in labels for c in label)
     return word if len(word) <= most else f"{word[: most - 1]}…"

@@ -21,9 +21,9 @@ from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.measurement_map import measured_qubits
 from pilotcut.circuits.observables import Observables, pauli_terms
 from pilotcut.circuits.program import Program, check_circuit, read_circuit
-from pilotcut.cutting.fragment import Bond, Fragment, Placed
-from pilotcut.cutting.fragmenter import Builder
-from pilotcut.cutting.placement import Placement, placement_of, told
+from pilotcut.cutting.fragment import Bond, Fragment, LayoutItem
+from pilotcut.cutting.fragmenter import Fragmenter
+from pilotcut.cutting.placement import Placement, label_text, placement_of
 from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError
 from pilotcut.io.amounts import digits, whole
@@ -80,7 +80,7 @@ class CutPlan:
     terms: PauliList
     term_index: np.ndarray = field(repr=False)
     joint_cuts: bool = False
-    layout: tuple[Placed, ...] = field(default=(), repr=False)
+    layout: tuple[LayoutItem, ...] = field(default=(), repr=False)
     measured: tuple[int, ...] | None = None
 
     @property
@@ -133,15 +133,15 @@ class CutPlan:
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def __repr__(self) -> str:
-        text = self._told(10**6)
-        return text if len(text) <= MOST_LETTERS else self._told(24)
+        text = self._text(10**6)
+        return text if len(text) <= MOST_LETTERS else self._text(24)
 
-    def _told(self, most: int) -> str:
+    def _text(self, most: int) -> str:
         """Return the plan on a line, with at most so many letters of its labels, and widths."""
-        widths = told([", ".join(map(str, self.widths))], most)
+        widths = label_text([", ".join(map(str, self.widths))], most)
         return (
-            f"CutPlan({self.num_qubits} qubits, labels {told(self.labels, most)}, {self.num_cuts} "
-            f"cuts, {len(self.fragments)} fragments of widths ({widths}), "
+            f"CutPlan({self.num_qubits} qubits, labels {label_text(self.labels, most)}, "
+            f"{self.num_cuts} cuts, {len(self.fragments)} fragments of widths ({widths}), "
             f"{whole(self.num_variants)} variants, {len(self.terms)} terms, "
             f"sampling overhead {self.sampling_overhead:.4g})"
         )
@@ -221,19 +221,19 @@ def build_plan(
 ) -> CutPlan:
     """Return the plan of a program that is already read, for phase-free `terms`."""
     requested = placement_of(labels, program)
-    builder = Builder(program, terms, requested, joint_cuts)
-    fragments, term_index = builder.fragments()
+    fragmenter = Fragmenter(program, terms, requested, joint_cuts)
+    fragments, term_index = fragmenter.fragments()
     return CutPlan(
         program=program,
         binding=binding,
-        labels=builder.qubit_labels(),
+        labels=fragmenter.qubit_labels(),
         requested=requested,
         fragments=fragments,
-        bonds=builder.bonds(),
+        bonds=fragmenter.bonds(),
         terms=terms,
         term_index=term_index,
         joint_cuts=joint_cuts,
-        layout=builder.layout(),
+        layout=fragmenter.layout(),
     )
 
 
@@ -256,7 +256,7 @@ def check_size(plan: CutPlan, *, coherent: bool, drawn: bool = True) -> None:
     elif drawn and tame:
         ways.append("num_samples=1000 to draw terms in place of all variants")
     raise CutError(
-        f"{plan.num_cuts} cuts (labels {told(plan.labels)}) need {digits(entries)} "
+        f"{plan.num_cuts} cuts (labels {label_text(plan.labels)}) need {digits(entries)} "
         f"{'branch pairs' if coherent else 'variants'}, expected at most {MOST_VARIANTS:.3g}; "
         f"{', or '.join(ways)}"
     )
@@ -301,7 +301,7 @@ def check_overhead(plan: CutPlan) -> None:
     """Raise `CutError` where the errors of terms that are drawn are beyond floats."""
     if plan.sampling_overhead > MOST_OVERHEAD:
         raise CutError(
-            f"{plan.num_cuts} cuts (labels {told(plan.labels)}) have a sampling overhead of "
+            f"{plan.num_cuts} cuts (labels {label_text(plan.labels)}) have a sampling overhead of "
             f"{plan.sampling_overhead:.3g}, expected at most {MOST_OVERHEAD:.0g}, beyond which no "
             f"number of terms says anything; {_with_fewer_cuts(plan, False)}"
         )

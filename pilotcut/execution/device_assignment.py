@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pilotcut.backends.base import Fit
+from pilotcut.backends.base import DeviceFit
 from pilotcut.errors import CutError
 from pilotcut.options import ERROR_TOLERANCE
 
@@ -49,7 +49,7 @@ class Share:
     fragment, pilot
         Label of the fragment, and name of the device's pilot.
     error
-        Predicted error of the fragment's circuits there, see `Fit`.
+        Predicted error of the fragment's circuits there, see `DeviceFit`.
     circuits, shots, device_s
         Subexperiments, their shots together, and predicted seconds of the device.
     """
@@ -111,7 +111,7 @@ class Binding:
 def bind(
     parts: Sequence[Part],
     labels: Sequence[str],
-    fits: Sequence[Mapping[str, Fit]],
+    fits: Sequence[Mapping[str, DeviceFit]],
     tolerance: float = ERROR_TOLERANCE,
 ) -> Binding:
     """Return a device for every part.
@@ -139,7 +139,8 @@ def bind(
 
     Examples
     --------
-    >>> fits = {"good": Fit(0.01, 1e-4), "fair": Fit(0.02, 1e-4), "bad": Fit(0.2, 1e-4)}
+    >>> errors = {"good": 0.01, "fair": 0.02, "bad": 0.2}
+    >>> fits = {pilot: DeviceFit(error, 1e-4) for pilot, error in errors.items()}
     >>> parts = [Part(0, number, circuits=4, shots=4000) for number in range(4)]
     >>> [*bind(parts, ["A"], [fits]).pilots.values()]
     ['good', 'fair', 'good', 'fair']
@@ -163,24 +164,24 @@ def bind(
     return Binding(in_order, _shares(parts, labels, fits, in_order, order))
 
 
-def _good_enough(fits: Mapping[str, Fit], tolerance: float) -> dict[str, Fit]:
+def _good_enough(fits: Mapping[str, DeviceFit], tolerance: float) -> dict[str, DeviceFit]:
     able = {name: fit for name, fit in fits.items() if not fit.lack}
     best = min((fit.error for fit in able.values()), default=0.0)
     return {name: fit for name, fit in able.items() if fit.error <= best + tolerance}
 
 
-def _least_s(part: Part, fits: Mapping[str, Fit]) -> float:
+def _least_s(part: Part, fits: Mapping[str, DeviceFit]) -> float:
     return part.shots * min(fit.shot_s for fit in fits.values())
 
 
-def _nowhere(label: str, fits: Mapping[str, Fit]) -> str:
+def _nowhere(label: str, fits: Mapping[str, DeviceFit]) -> str:
     return (
         f"fragment {label} {lack_of(fits)}; cut it narrower (more cuts, or max_width), or describe "
         f"a pilot whose backend.qpu can run it"
     )
 
 
-def lack_of(fits: Mapping[str, Fit]) -> str:
+def lack_of(fits: Mapping[str, DeviceFit]) -> str:
     """Return why no device can run a fragment, each reason once with the first device's name."""
     first: dict[str, str] = {}
     for name, fit in fits.items():
@@ -193,7 +194,7 @@ def lack_of(fits: Mapping[str, Fit]) -> str:
 def _shares(
     parts: Sequence[Part],
     labels: Sequence[str],
-    fits: Sequence[Mapping[str, Fit]],
+    fits: Sequence[Mapping[str, DeviceFit]],
     pilots: Mapping[Place, str],
     order: Mapping[str, int],
 ) -> tuple[Share, ...]:

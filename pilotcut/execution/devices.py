@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pilotcut import backends
-from pilotcut.backends.base import Fit
+from pilotcut.backends.base import DeviceFit
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import UserError
 from pilotcut.execution.batching import Request, split
@@ -36,7 +36,7 @@ class DevicePilot:
     name: str
     qpu: QpuDescription
 
-    def fit(self, fragment: Fragment) -> Fit:
+    def fit(self, fragment: Fragment) -> DeviceFit:
         """Return how well a fragment does there."""
         return backends.compiler(self.name, self.qpu).fit(fragment)
 
@@ -129,7 +129,7 @@ def parts_of(requests: Sequence[Request], most_circuits: int = DEVICE_CIRCUITS) 
     return parts
 
 
-def fits_of(fragment: Fragment, devices: Iterable[DevicePilot]) -> Mapping[str, Fit]:
+def fits_of(fragment: Fragment, devices: Iterable[DevicePilot]) -> Mapping[str, DeviceFit]:
     """Return how well a fragment does on each device, by name of the pilot."""
     return {device.name: device.fit(fragment) for device in devices}
 

@@ -132,7 +132,7 @@ class Executor:
 
     def linearised(self, requests: Sequence[Request]) -> tuple[list[Linearised], Spent] | None:
         """Return exact tensors with what their derivatives need, if this process can keep that."""
-        engine = backends.branch_engine()
+        engine = backends.statevector_engine()
         if self._tasks is not None or any(
             len(r.angles) > engine.rows_at_once(r.fragment) for r in requests
         ):

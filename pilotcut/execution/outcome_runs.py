@@ -145,7 +145,7 @@ def run_states(fragment: Shared[Fragment], angles: np.ndarray) -> list[StateOutc
 
 
 def _run_states(fragment: Fragment, angles: np.ndarray) -> list[StateOutcomes]:
-    return backends.branch_engine().outcomes(fragment, angles, outcome_wires(fragment))
+    return backends.statevector_engine().outcomes(fragment, angles, outcome_wires(fragment))
 
 
 def _result(part: _Part[_T]) -> _T:

@@ -136,7 +136,7 @@ class ExactCall(Call):
 
     def run(self, fragment: Fragment) -> np.ndarray:
         """Run the engine."""
-        engine = backends.branch_engine()
+        engine = backends.statevector_engine()
         if self.cotangent is None:
             return engine.values(fragment, self.angles)
         return engine.pull_back(fragment, self.angles, self.cotangent)

@@ -12,8 +12,8 @@ from qiskit.providers import BackendV2
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 
+from pilotcut.backends.aer_parameters import aer_binds_all
 from pilotcut.backends.counts import parities
-from pilotcut.backends.late_binding import all_bound
 from pilotcut.backends.noise_model import Device
 from pilotcut.errors import UserError
 from pilotcut.fleet.noisy_expectations import Law, observed_qubits, touched
@@ -153,7 +153,7 @@ class _OnAer:
         self, rows: np.ndarray
     ) -> tuple[list[QuantumCircuit], list[dict[Parameter, list[float]]]]:
         """Return the circuit with all rows for Aer to bind, or where it cannot, one for each."""
-        if all_bound(self._circuit):
+        if aer_binds_all(self._circuit):
             values = zip(self._order, rows.T, strict=True)
             return [self._circuit], [{p: column.tolist() for p, column in values}]
         each = [dict(zip(self._order, row, strict=True)) for row in rows.tolist()]

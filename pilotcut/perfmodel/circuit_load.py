@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pilotcut.backends.aer import PACK_QUBITS
-from pilotcut.backends.late_binding import BINDABLE
-from pilotcut.backends.templates import measured_in_place
+from pilotcut.backends.aer_parameters import BINDABLE
+from pilotcut.backends.template_circuits import measured_in_place
 from pilotcut.circuits.program import Angle, Step
 from pilotcut.cutting.fragment import Fragment, Site, Template
 from pilotcut.perfmodel.load import COUNTS, FragmentWork, loads_of
@@ -177,7 +177,7 @@ def passes_of(gates: Sequence[tuple[tuple[int, ...], bool]]) -> float:
 
 
 def _opened(step: Step) -> int:
-    """Return how many gates a step becomes; see `pilotcut.backends.late_binding`."""
+    """Return how many gates a step becomes; see `pilotcut.backends.aer_parameters`."""
     free = any(isinstance(p, Angle) for p in step.params)
     return len(step.gate.definition.data) if free and step.name not in BINDABLE else 1
 

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from pilotcut.backends.sampled import extended
-from pilotcut.backends.statevector_plan import BranchPlan, Operation
+from pilotcut.backends.statevector_plan import StatevectorPlan, TensorOperation
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.batching import row_bundles
 from pilotcut.perfmodel.load import EXACT, FragmentWork, Load, loads_of
@@ -64,7 +64,7 @@ class StatevectorCounter:
     """
 
     def __init__(self, fragment: Fragment) -> None:
-        self.plan = BranchPlan(fragment)
+        self.plan = StatevectorPlan(fragment)
         applied = [op for op in self.plan.operations if op.matrix is not None]
         self._steps = [_Application.of(op) for op in applied]
         self._joins = self._joined_sizes()
@@ -143,7 +143,7 @@ class _Application:
     copies: float
 
     @classmethod
-    def of(cls, operation: Operation) -> _Application:
+    def of(cls, operation: TensorOperation) -> _Application:
         assert operation.matrix is not None
         wires = len(operation.matrix.before)
         written = float(prod(operation.shape))

@@ -30,7 +30,11 @@ from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.reconstruction.contraction import Contraction
 
 if TYPE_CHECKING:
-    from pilotcut.reconstruction.exact import Directional, ExactOutputs, Slots
+    from pilotcut.reconstruction.differentiable import (
+        DirectionalDerivative,
+        ExactOutputs,
+        SlotExpansion,
+    )
 
 Measured = TypeVar("Measured")
 
@@ -262,7 +266,7 @@ class HigherDerivative:
         UserError
             Beyond second derivatives where an angle is not linear in the parameters.
         """
-        from pilotcut.reconstruction.exact import Directional, ExactOutputs
+        from pilotcut.reconstruction.differentiable import DirectionalDerivative, ExactOutputs
 
         order = len(directions) + by_parameters
         outputs = ExactOutputs(
@@ -271,7 +275,7 @@ class HigherDerivative:
             self._coefficients,
         )
         some = [
-            Directional(
+            DirectionalDerivative(
                 self._slots(values[rows], order),
                 weights[rows],
                 tuple(u[rows] for u in directions),
@@ -293,13 +297,13 @@ class HigherDerivative:
         return self._estimator.run_stages(self._compiled.plan, execute, join, about)
 
     def _rows(self, outputs: ExactOutputs, rows: int, order: int) -> list[slice]:
-        from pilotcut.reconstruction.exact import GROWTH
+        from pilotcut.reconstruction.differentiable import GROWTH
 
         row_s = sum(exact_row_s(f) for f in self._compiled.plan.fragments) * GROWTH**order
         return even_rows(rows, row_s, outputs.rows_at_once(order))
 
-    def _slots(self, values: np.ndarray, order: int) -> Slots:
-        from pilotcut.reconstruction.exact import Slots
+    def _slots(self, values: np.ndarray, order: int) -> SlotExpansion:
+        from pilotcut.reconstruction.differentiable import SlotExpansion
 
         hessian = self._binding.hessian(values)
         if hessian is not None and order > 2:
@@ -308,10 +312,12 @@ class HigherDerivative:
                 f"circuit is not linear in its parameters; third ones need linear angles, compute "
                 f"the products outside of the circuit"
             )
-        return Slots(self._binding.slots(values), self._binding.jacobian(values), hessian)
+        return SlotExpansion(self._binding.slots(values), self._binding.jacobian(values), hessian)
 
 
-def _directional(outputs: ExactOutputs, what: Directional) -> tuple[np.ndarray, np.ndarray]:
+def _directional(
+    outputs: ExactOutputs, what: DirectionalDerivative
+) -> tuple[np.ndarray, np.ndarray]:
     return what.run(outputs)
 
 

@@ -48,7 +48,7 @@ MOST_ORDERED = 3
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ContractionCost:
     """What contracting in one process takes.
 
     Parameters
@@ -76,7 +76,7 @@ class Prediction:
 
 def predicted(
     contraction: Contraction, rows: int, environments: bool = False, itemsize: int = 8
-) -> Prediction:
+) -> ContractionCost:
     """Return what the serial contraction of a batch takes.
 
     Parameters
@@ -101,7 +101,7 @@ def _lengths(contraction: Contraction, rows: int) -> dict[str, int]:
 
 def _predicted(
     contraction: Contraction, lengths: Mapping[str, int], environments: bool, itemsize: int
-) -> Prediction:
+) -> ContractionCost:
     """Walk the path as `Contraction` does, and add up what lives at each moment.
 
     A product copies both factors into the order of a matrix product. Bonds are counted as
@@ -137,7 +137,7 @@ def _predicted(
             )
             live += full[a] + full[b] - top
     products = len(contraction.path) * (3 if environments else 1)
-    return Prediction(float(flops), most * itemsize, max(sizes), products)
+    return ContractionCost(float(flops), most * itemsize, max(sizes), products)
 
 
 # -- who does what ---------------------------------------------------------------------
@@ -333,15 +333,15 @@ class _Candidate:
     def bytes(self, division: Division) -> int:
         """Return the most bytes that a box of any share takes, for values of eight bytes."""
         return max(
-            predicted_box(self.contraction, box).bytes
+            predicted_of_box(self.contraction, box).bytes
             for rank in range(division.ranks)
             for box in division.boxes(rank)
         )
 
 
-def predicted_box(
+def predicted_of_box(
     contraction: Contraction, box: Box, environments: bool = False, itemsize: int = 8
-) -> Prediction:
+) -> ContractionCost:
     """Return what contracting one box takes; see `predicted`."""
     lengths = dict(contraction.sizes) | {i: one.stop - one.start for i, one in box.items()}
     return _predicted(contraction, lengths, environments, itemsize)

@@ -18,7 +18,7 @@ from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pilotcut.cutting.fragment import Fragment, Placed
+from pilotcut.cutting.fragment import Fragment, LayoutItem
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import DrawingError
 from pilotcut.io.amounts import short_number
@@ -70,7 +70,7 @@ class Segments:
         Number of columns.
     """
 
-    steps: tuple[Placed, ...]
+    steps: tuple[LayoutItem, ...]
     columns: tuple[int, ...]
     lines: tuple[tuple[Segment, ...], ...]
     width: int
@@ -97,7 +97,7 @@ def segments(plan: CutPlan) -> Segments:
     return Segments(plan.layout, columns, lines, width)
 
 
-def _columns(layout: Sequence[Placed], num_qubits: int) -> tuple[int, ...]:
+def _columns(layout: Sequence[LayoutItem], num_qubits: int) -> tuple[int, ...]:
     """Return the first column of each step in which its qubits, and all between, are free."""
     free = [0] * num_qubits
     columns = []
@@ -110,7 +110,7 @@ def _columns(layout: Sequence[Placed], num_qubits: int) -> tuple[int, ...]:
 
 
 def _visits(
-    layout: Sequence[Placed], columns: Sequence[int], qubit: int
+    layout: Sequence[LayoutItem], columns: Sequence[int], qubit: int
 ) -> Iterator[tuple[float, int]]:
     """Yield (column, fragment) wherever a step says to which fragment a qubit belongs."""
     for step, column in zip(layout, columns, strict=True):
@@ -129,7 +129,7 @@ def _line(visits: Sequence[tuple[float, int]], last: int, width: int) -> tuple[S
     return (*found, Segment(start, float(width), fragment))
 
 
-def _is_wire_cut(step: Placed) -> bool:
+def _is_wire_cut(step: LayoutItem) -> bool:
     return step.bond is not None and step.name in ("cut_wire", "move")
 
 
@@ -391,7 +391,7 @@ class _Page:
                 slot = self._place[column]
                 self._draw_step(step, slot.x + 0.5, slot.band * self._pitch)
 
-    def _draw_step(self, step: Placed, x: float, top: float) -> None:
+    def _draw_step(self, step: LayoutItem, x: float, top: float) -> None:
         rows = [top + qubit for qubit in step.qubits]
         if step.bond is not None:
             self._mark_cut(step.bond, x, min(rows), max(rows))

@@ -15,7 +15,7 @@ from support.circuits import CIRCUITS, OBSERVABLE, OBSERVABLES, PLACES, between_
 from support.exact import exact, without_moves
 
 from pilotcut import CutEstimator, CutGradient, compile_plan
-from pilotcut.backends.statevector import BranchEngine
+from pilotcut.backends.statevector import StatevectorEngine
 from pilotcut.errors import CutError
 from pilotcut.training.model import classifier
 
@@ -285,8 +285,8 @@ def test_chunks_of_rows_change_nothing():
     plan = compile_plan(model.circuit, model.observable, cuts=1)
     fragment = plan.fragments[0]
     angles = torch.rand(10, len(fragment.angles), dtype=torch.float64, requires_grad=True)
-    whole = BranchEngine()
-    few = BranchEngine(memory_bytes=4000)
+    whole = StatevectorEngine()
+    few = StatevectorEngine(memory_bytes=4000)
     assert 1 <= few.rows_at_once(fragment) < 10
     results = [engine.tensor(fragment, angles) for engine in (whole, few)]
     torch.testing.assert_close(*results, rtol=0, atol=1e-14)
@@ -298,8 +298,8 @@ def test_single_precision_is_near_double():
     model = classifier(8)
     fragment = compile_plan(model.circuit, model.observable, cuts=1).fragments[0]
     angles = torch.rand(3, len(fragment.angles), dtype=torch.float64)
-    double = BranchEngine().tensor(fragment, angles)
-    single = BranchEngine(dtype=torch.complex64).tensor(fragment, angles)
+    double = StatevectorEngine().tensor(fragment, angles)
+    single = StatevectorEngine(dtype=torch.complex64).tensor(fragment, angles)
     assert single.dtype == torch.complex64
     torch.testing.assert_close(single.to(double.dtype), double, rtol=0, atol=1e-5)
 
@@ -311,11 +311,11 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated():
     with pytest.raises(
         CutError, match=r"40 qubits, 1 branches\) needs .* GiB .* at most 2 GiB"
     ) as e:
-        BranchEngine().rows_at_once(fragment)
+        StatevectorEngine().rows_at_once(fragment)
     width = int(str(e.value).rsplit("max_width=", 1)[1])
     narrow = compile_plan(model.circuit, model.observable, max_width=width)
     for piece in narrow.fragments:
-        assert BranchEngine().rows_at_once(piece) >= 1
+        assert StatevectorEngine().rows_at_once(piece) >= 1
 
 
 def test_sampled_draws_keep_the_covariance_of_a_group():

@@ -23,7 +23,6 @@ from qiskit.circuit import library as lib
 from qiskit.quantum_info import Operator, Statevector, random_clifford, random_unitary
 
 from pilotcut import compile_plan, reconstruct_probabilities, sample
-from pilotcut.circuits.files import gates
 from pilotcut.circuits.reader import load_circuit
 from pilotcut.errors import CircuitFileError
 
@@ -348,7 +347,7 @@ def test_qibo_is_known_by_its_header(load):
     assert same(found, circuit_of(2, (lib.HGate(), [0]), (lib.CU3Gate(0.1, 0.2, 0.3), [0, 1])))
 
 
-@pytest.mark.parametrize("name", sorted(gates.AMBIGUOUS))
+@pytest.mark.parametrize("name", sorted(gate_names.AMBIGUOUS))
 @pytest.mark.parametrize("head", [QASM2, QASM3])
 def test_a_name_that_writers_mean_differently_is_refused_with_the_reason(refused, head, name):
     if head == QASM2 and name in ("v", "vdg", "vi"):
@@ -682,7 +681,7 @@ def test_a_gate_that_waits_a_billion_times_is_read_at_once(load):
 # -- Qiskit's library ----------------------------------------------------------------------
 
 LIBRARY = [
-    *(gate for gate in gates.STANDARD.values()),
+    *(gate for gate in gate_names.STANDARD.values()),
     *(lib.MCXGate(3), lib.MCPhaseGate(0.3, 3), lib.QFTGate(3), lib.PermutationGate([2, 0, 1])),
     *(lib.DiagonalGate([1, 1j, -1, 1j]), lib.UCRZGate([0.1, 0.2, 0.3, 0.4]), lib.PauliGate("XYZ")),
     *(lib.UnitaryGate(random_unitary(8, seed=1)), lib.StatePreparation([0.6, 0.8])),
@@ -702,7 +701,7 @@ def test_the_library_arrives_right_or_is_one_line(load, data):
     angles = st.floats(-7, 7) | st.sampled_from([Parameter("t"), 2 * Parameter("s") + 0.1])
     if (
         isinstance(gate, lib.Gate if hasattr(lib, "Gate") else object)
-        and gate.name in gates.STANDARD
+        and gate.name in gate_names.STANDARD
     ):
         gate = gate.base_class(*[data.draw(angles) for _ in gate.params])
     circuit = QuantumCircuit(gate.num_qubits)

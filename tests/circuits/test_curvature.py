@@ -17,7 +17,7 @@ from pilotcut import UserError, backends, cut_qnn
 from pilotcut.errors import CutError
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import embedded
-from pilotcut.reconstruction.exact import Directional
+from pilotcut.reconstruction.differentiable import DirectionalDerivative
 from pilotcut.tasks import TaskManager
 
 X, W = ParameterVector("x", 2), ParameterVector("w", 4)
@@ -276,9 +276,11 @@ def test_rows_are_differentiated_in_chunks_that_fit_the_memory_limit(monkeypatch
         return f(x.detach(), w).pow(2).sum()
 
     whole = hessian(loss, w)
-    engine, sizes, run = backends.branch_engine(), [], Directional.run
+    engine, sizes, run = backends.statevector_engine(), [], DirectionalDerivative.run
     monkeypatch.setattr(
-        Directional, "run", lambda self, o: (sizes.append(len(self.weights)), run(self, o))[1]
+        DirectionalDerivative,
+        "run",
+        lambda self, o: (sizes.append(len(self.weights)), run(self, o))[1],
     )
     row = sum(engine.row_bytes(fragment) for fragment in qnn.plan.fragments)
     monkeypatch.setattr(engine, "memory_bytes", 2 * 9 * row)

@@ -49,7 +49,7 @@ from qiskit.quantum_info import (
 from qiskit_addon_cutting.instructions import CutWire, Move
 
 from pilotcut import CutEstimator, compile_plan
-from pilotcut.backends.late_binding import BINDABLE, all_bound
+from pilotcut.backends.aer_parameters import BINDABLE, aer_binds_all
 from pilotcut.backends.noise_model import device_of
 from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
 from pilotcut.circuits import instructions, program
@@ -300,8 +300,8 @@ def test_a_labelled_gate_meets_the_noise_of_a_device(first):
 def test_aer_binds_no_angle_that_it_loses(gate):
     circuit = QuantumCircuit(2)
     circuit.append(gate, [0, 1])
-    assert not all_bound(circuit)
-    assert all_bound(circuit.assign_parameters([0.3]))
+    assert not aer_binds_all(circuit)
+    assert aer_binds_all(circuit.assign_parameters([0.3]))
 
 
 def test_what_aer_is_given_to_bind_it_binds():

@@ -17,7 +17,7 @@ from support.circuits import entangled, rotated
 from support.exact import acted, derivative, exact, outcome_probabilities, sign, uncut
 
 from pilotcut import CutEstimator, CutGradient, compile_plan, cut_qnn
-from pilotcut.backends.templates import build
+from pilotcut.backends.template_circuits import build
 from pilotcut.circuits.program import Angle, read_circuit
 from pilotcut.cutting.basis import JointOperation, LocalOperation, basis_of_gate, u_matrix
 from pilotcut.cutting.fragment import Bond, Fragment, FragmentTensor, Site, SiteStep

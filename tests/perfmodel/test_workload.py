@@ -8,7 +8,7 @@ from support.circuits import star
 
 from pilotcut import CutEstimator, compile_plan
 from pilotcut.backends.aer import PACK_QUBITS, AerBackend
-from pilotcut.backends.templates import build
+from pilotcut.backends.template_circuits import build
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import search

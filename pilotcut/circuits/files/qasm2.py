@@ -15,7 +15,7 @@ from pathlib import Path
 from qiskit import qasm2
 from qiskit.circuit import Instruction, QuantumCircuit
 
-from pilotcut.circuits.files import gates, own
+from pilotcut.circuits.files import defined_gates, gate_names
 from pilotcut.circuits.files.faults import (
     FaultError,
     check_bits,
@@ -52,7 +52,7 @@ _IN_QELIB = frozenset(name for name, one in _LEGACY.items() if not one.builtin) 
 
 #: A phase of the whole state is nobody's business where gates have no controls.
 _UP_TO_PHASE = {
-    name: gates.Known(name, 0, 1, gates.STANDARD[of].base_class)
+    name: gate_names.Known(name, 0, 1, gate_names.STANDARD[of].base_class)
     for name, of in (("v", "sx"), ("vdg", "sxdg"), ("vi", "sxdg"))
 }
 
@@ -278,28 +278,28 @@ def _find_meanings(program: _Program) -> None:
     program.custom = {
         name: _LEGACY[name] for name in (*_IN_QELIB, "delay") if name not in program.own
     }
-    known: dict[str, gates.Known] = {**gates.COMMON, **_UP_TO_PHASE}
+    known: dict[str, gate_names.Known] = {**gate_names.COMMON, **_UP_TO_PHASE}
     if program.libraries & set(_HQSLIB):
-        known |= gates.HQSLIB
+        known |= gate_names.HQSLIB
     if program.is_qibo:
-        known |= gates.QIBO
+        known |= gate_names.QIBO
     for name, uses in program.uses.items():
         if name in program.own:
             continue
-        if name in _LEGACY and not (program.is_qibo and name in gates.QIBO):
+        if name in _LEGACY and not (program.is_qibo and name in gate_names.QIBO):
             program.custom[name] = _LEGACY[name]
         elif name in known:
             _add_known(program, known[name], uses)
-        elif name in gates.AMBIGUOUS:
+        elif name in gate_names.AMBIGUOUS:
             raise fault_at(
                 f"uses '{name}' without a definition, and writers mean different gates by it "
-                f"({gates.AMBIGUOUS[name]}); define it in the file, as in "
+                f"({gate_names.AMBIGUOUS[name]}); define it in the file, as in "
                 f"'gate {name} … {{ … }}', or have the writer decompose it",
                 uses[0].name,
             )
 
 
-def _add_known(program: _Program, known: gates.Known, uses: list[Application]) -> None:
+def _add_known(program: _Program, known: gate_names.Known, uses: list[Application]) -> None:
     if known.note:
         program.tell(f"'{known.name}' is read as BQSKit's, {known.note}")
     sizes = {(len(use.params), len(use.arguments)) for use in uses}
@@ -321,11 +321,13 @@ def _add_known(program: _Program, known: gates.Known, uses: list[Application]) -
         program.replace(renamed)
 
 
-def _builder(known: gates.Known, num_qubits: int) -> Callable[..., Instruction]:
+def _builder(known: gate_names.Known, num_qubits: int) -> Callable[..., Instruction]:
     return lambda *params: known.gate(num_qubits, *params)
 
 
-def _check_angles_of(known: gates.Known, params: int, qubits: int, uses: list[Application]) -> None:
+def _check_angles_of(
+    known: gate_names.Known, params: int, qubits: int, uses: list[Application]
+) -> None:
     if known.num_qubits is not None:
         return
     wanted = known.num_params if known.num_params is not None else _ANGLES[known.name](qubits)
@@ -432,7 +434,9 @@ def _parsed(program: _Program, folder: Path) -> QuantumCircuit:
     text, origins = text_of(program.tokens)
     try:
         with faults("is not valid OpenQASM 2"):
-            return own.sharing(_loaded(text, folder, program.custom.values()))
+            return defined_gates.with_shared_definitions(
+                _loaded(text, folder, program.custom.values())
+            )
     except FaultError as fault:
         # Qiskit says: "<input>:4,0: 'foo' is not defined in this scope"
         found = located(fault, r"<input>:(\d+),\d+: ")

@@ -37,7 +37,7 @@ from qiskit_qasm3_import.expression import ValueResolver
 from qiskit_qasm3_import.state import GateScope, LocalScope, State
 
 from pilotcut.circuits import instructions
-from pilotcut.circuits.files import gates, own, vectors
+from pilotcut.circuits.files import defined_gates, gate_names, input_parameters
 from pilotcut.circuits.files.faults import (
     MOST_STEPS,
     FaultError,
@@ -95,7 +95,7 @@ def read(text: str, tell: Callable[[str], object]) -> QuantumCircuit:
     importer = _Importer(program, tell)
     with faults(_INVALID):
         circuit = importer.convert(program).circuit
-    return vectors.in_order(circuit, importer.declared, tell)
+    return input_parameters.in_order(circuit, importer.declared, tell)
 
 
 def _check_depth(text: str) -> None:
@@ -284,9 +284,9 @@ class _Importer(converter.ConvertVisitor):
             node.identifier.name for node in names.inputs if isinstance(node.type, ast.ArrayType)
         }
         single = [n.identifier.name for n in names.inputs if n.identifier.name not in arrays]
-        self._elements = vectors.elements(single, arrays)
+        self._elements = input_parameters.elements(single, arrays)
         if self._elements:
-            tell(vectors.told(self._elements))
+            tell(input_parameters.vectors_note(self._elements))
         if self._is_braket:
             tell("includes no gates; they are read as Amazon Braket's")
         elif not names.includes and names.undefined:
@@ -441,7 +441,10 @@ class _Importer(converter.ConvertVisitor):
         if steps > 1:
             check_steps(steps, node.name.name, _line(node))
         self._steps_of[node.name.name] = steps
-        called, maker = node.name.name, own.shared(own.Template(inner.circuit, parameters))
+        called, maker = (
+            node.name.name,
+            defined_gates.gate_maker(defined_gates.BoundCircuit(inner.circuit, parameters)),
+        )
 
         def build(*angles: Any) -> Gate:
             if len(angles) != len(parameters):
@@ -496,15 +499,15 @@ class _Importer(converter.ConvertVisitor):
             )
         return lambda *angles: known.gate(num_qubits, *angles)
 
-    def _meaning(self, node: ast.QuantumGate) -> gates.Known | None:
+    def _meaning(self, node: ast.QuantumGate) -> gate_names.Known | None:
         name = node.name.name
-        table = gates.BRAKET if self._is_braket else gates.COMMON
+        table = gate_names.BRAKET if self._is_braket else gate_names.COMMON
         if name in table:
             return table[name]
-        if name in gates.AMBIGUOUS:
+        if name in gate_names.AMBIGUOUS:
             raise FaultError(
                 f"uses '{name}' without a definition, and writers mean different gates by it "
-                f"({gates.AMBIGUOUS[name]}); define it in the file, as in "
+                f"({gate_names.AMBIGUOUS[name]}); define it in the file, as in "
                 f"'gate {name} … {{ … }}', or have the writer decompose it",
                 _line(node),
             )
@@ -655,7 +658,7 @@ def _nameless(gate: Gate) -> Gate:
         return gate
     if instructions.native(gate) is not None:
         return cast("Gate", instructions.plain(gate))
-    inner = instructions.opened(gate, tuple(range(gate.num_qubits)))
+    inner = instructions.definition_of(gate, tuple(range(gate.num_qubits)))
     circuit = QuantumCircuit(
         gate.num_qubits, global_phase=inner.global_phase, name=f"own_{gate.name}"
     )
@@ -709,7 +712,7 @@ class _Names(QASMVisitor[None]):
     def is_braket(self) -> bool:
         """Whether Amazon Braket wrote this: it includes nothing, and has names of its own."""
         return self.has_pragmas or (
-            not self.includes and bool(self.undefined) and self.undefined <= set(gates.BRAKET)
+            not self.includes and bool(self.undefined) and self.undefined <= set(gate_names.BRAKET)
         )
 
     def visit_Include(self, node: ast.Include) -> None:

@@ -21,7 +21,7 @@ from qiskit.circuit import (
 from qiskit.circuit.library import UGate
 from qiskit.quantum_info import PauliList
 
-from pilotcut.backends.late_binding import is_bound
+from pilotcut.backends.aer_parameters import aer_binds
 from pilotcut.circuits.program import Angle, Step
 from pilotcut.cutting.fragment import Fragment, Site, SiteStep, Template
 
@@ -126,7 +126,7 @@ class _Draft:
         self._append(step.gate_with([self._param(p) for p in step.params]), step.qubits)
 
     def _append(self, gate: Instruction, qubits: Sequence[int]) -> None:
-        if is_bound(gate):
+        if aer_binds(gate):
             self.circuit.append(gate, qubits)
             return
         for inner in gate.definition.data:

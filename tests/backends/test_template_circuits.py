@@ -35,7 +35,7 @@ from support.exact import exact_tensor, outcome_probabilities, sign
 
 from pilotcut import compile_plan
 from pilotcut.backends.aer import AerBackend
-from pilotcut.backends.templates import build
+from pilotcut.backends.template_circuits import build
 from pilotcut.cutting.fragment import Fragment, FragmentTensor
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from qiskit.circuit import Instruction, QuantumCircuit
 from qiskit.quantum_info import Operator
 
-from pilotcut.circuits.files.gates import STANDARD
+from pilotcut.circuits.files.gate_names import STANDARD
 
 #: Gates of a definition that is compared: those of exporters have far fewer.
 _MOST_COMPARED = 300
@@ -20,7 +20,7 @@ _MOST_COMPARED = 300
 _POINTS = (0.4137, -1.2713, 37.191, -8.8234)
 
 
-def restored(circuit: QuantumCircuit) -> None:
+def restore(circuit: QuantumCircuit) -> None:
     """Replace gates of the file by the standard gates of their names that they equal."""
     verdicts: dict[object, Instruction | None] = {}
     steps: dict[int, int] = {}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pilotcut import backends
-from pilotcut.backends.statevector import BranchEngine, threads_for
+from pilotcut.backends.statevector import StatevectorEngine, threads_for
 from pilotcut.circuits.program import Angle
 from pilotcut.cutting.fragment import Bond
 from pilotcut.cutting.plan import CutPlan
@@ -28,7 +28,7 @@ GROWTH = 3
 
 
 @dataclass(frozen=True)
-class Slots:
+class SlotExpansion:
     """Slot values around a point, as parameters move: exact up to a curvature.
 
     Parameters
@@ -74,7 +74,7 @@ class ExactOutputs:
 
     def __call__(self, slots: torch.Tensor) -> torch.Tensor:
         """Return outputs (rows, outputs) for slots (rows, slots)."""
-        engine = backends.branch_engine()
+        engine = backends.statevector_engine()
         tensors = [
             engine.tensor(f, _angles(f.angles, slots)).to(slots.device) for f in self.plan.fragments
         ]
@@ -95,7 +95,7 @@ class ExactOutputs:
         CutError
             If that of one row does not.
         """
-        engine = backends.branch_engine()
+        engine = backends.statevector_engine()
         row_bytes = sum(engine.row_bytes(f) for f in self.plan.fragments) * GROWTH**order
         if row_bytes > engine.memory_bytes:
             raise CutError(
@@ -107,7 +107,7 @@ class ExactOutputs:
 
 
 @dataclass(frozen=True)
-class Directional:
+class DirectionalDerivative:
     """What is to be differentiated: ``sum_o c_o D^m f_o[u_1, ..., u_m]`` at a point.
 
     Parameters
@@ -122,7 +122,7 @@ class Directional:
         Whether its derivative by the parameters is wanted, or only that by the weights.
     """
 
-    slots: Slots
+    slots: SlotExpansion
     weights: np.ndarray
     directions: tuple[np.ndarray, ...]
     by_parameters: bool
@@ -133,7 +133,7 @@ class Directional:
         The latter are ``D^m f_o[u_1, ..., u_m]`` themselves, (rows, outputs), since the weights
         enter once.
         """
-        engine = backends.branch_engine()
+        engine = backends.statevector_engine()
         with torch.enable_grad(), threads_for(_widest(outputs, engine) * len(self.weights)):
             step = torch.zeros(self.slots.jacobian.shape[::2], dtype=torch.float64)
             step.requires_grad_()
@@ -159,7 +159,7 @@ def _gradients(
     )
 
 
-def _widest(outputs: ExactOutputs, engine: BranchEngine) -> int:
+def _widest(outputs: ExactOutputs, engine: StatevectorEngine) -> int:
     return max(engine.widest(fragment) for fragment in outputs.plan.fragments)
 
 

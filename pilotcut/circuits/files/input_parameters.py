@@ -47,7 +47,7 @@ def elements(names: Sequence[str], taken: set[str]) -> dict[str, Parameter]:
     return restored
 
 
-def told(restored: Mapping[str, Parameter]) -> str:
+def vectors_note(restored: Mapping[str, Parameter]) -> str:
     """Return in a line which names are elements of vectors."""
     vectors: dict[str, list[str]] = {}
     for name, parameter in restored.items():

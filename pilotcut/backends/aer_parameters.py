@@ -17,11 +17,11 @@ BINDABLE = frozenset(
 )
 
 
-def is_bound(gate: Operation) -> bool:
+def aer_binds(gate: Operation) -> bool:
     """Whether Aer binds all free angles of a gate."""
     return gate.name in BINDABLE or not is_free(gate)
 
 
-def all_bound(circuit: QuantumCircuit) -> bool:
+def aer_binds_all(circuit: QuantumCircuit) -> bool:
     """Whether Aer binds all free angles of a circuit."""
-    return all(is_bound(instruction.operation) for instruction in circuit.data)
+    return all(aer_binds(instruction.operation) for instruction in circuit.data)

@@ -19,14 +19,14 @@ from qiskit.quantum_info import Operator
 _Parsed: Any = parse._DefinedGate
 
 
-class Source(Protocol):
+class DefinitionSource(Protocol):
     """What makes the definition of a gate from its parameters."""
 
     def circuit(self, params: Sequence[Any]) -> QuantumCircuit:
         """Return the definition for some parameters."""
 
 
-class OwnGate(Gate):
+class DefinedGate(Gate):
     """A gate that is what a file says, whatever its name.
 
     Parameters
@@ -59,15 +59,15 @@ class OwnGate(Gate):
         matrix = self._source.matrix(self.params, self._inverted)
         return matrix.astype(dtype) if dtype is not None else matrix.copy()
 
-    def inverse(self, annotated: bool = False) -> OwnGate:
+    def inverse(self, annotated: bool = False) -> DefinedGate:
         """Return the inverse gate, whose definition is made when somebody asks for it."""
         name = self.name[:-3] if self._inverted and self.name.endswith("_dg") else f"{self.name}_dg"
-        return OwnGate(
+        return DefinedGate(
             name, self.num_qubits, self.params, self._source, inverted=not self._inverted
         )
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> OwnGate:
-        return OwnGate(
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> DefinedGate:
+        return DefinedGate(
             self.name,
             self.num_qubits,
             self.params,
@@ -79,7 +79,7 @@ class OwnGate(Gate):
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what makes the gate again; of angles that are numbers its definition is enough."""
         free = _key(self.params, self._inverted) is None
-        source = self._source.source if free else Template(self.definition, [])
+        source = self._source.source if free else BoundCircuit(self.definition, [])
         state = (self.name, self.num_qubits, self.params, source, free and self._inverted)
         return _made_again, (*state, self.label)
 
@@ -88,17 +88,17 @@ def _made_again(
     name: str,
     num_qubits: int,
     params: Sequence[Any],
-    source: Source,
+    source: DefinitionSource,
     inverted: bool,
     label: str | None,
-) -> OwnGate:
-    return OwnGate(name, num_qubits, params, _Shared(source), inverted=inverted, label=label)
+) -> DefinedGate:
+    return DefinedGate(name, num_qubits, params, _Shared(source), inverted=inverted, label=label)
 
 
 class _Shared:
     """A source that remembers what it has made for angles that are numbers."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: DefinitionSource) -> None:
         self.source = source
         self._made: dict[object, QuantumCircuit] = {}
         self._matrices: dict[object, np.ndarray] = {}
@@ -131,13 +131,13 @@ def _key(params: Sequence[Any], inverted: bool) -> object | None:
     return None
 
 
-def shared(source: Source) -> Callable[..., OwnGate]:
+def gate_maker(source: DefinitionSource) -> Callable[..., DefinedGate]:
     """Return what makes gates of a source: called with name, number of qubits, and angles."""
     memory = _Shared(source)
-    return lambda name, num_qubits, *params: OwnGate(name, num_qubits, params, memory)
+    return lambda name, num_qubits, *params: DefinedGate(name, num_qubits, params, memory)
 
 
-class Template:
+class BoundCircuit:
     """A source that binds the parameters of a circuit."""
 
     def __init__(self, circuit: QuantumCircuit, parameters: Sequence[Parameter]) -> None:
@@ -153,27 +153,29 @@ class Template:
 class _Qasm2:
     """A source of what Qiskit's parser of OpenQASM 2 made, whose gates know each other by name."""
 
-    def __init__(self, gate: Any, makers: dict[str, Callable[..., OwnGate]]) -> None:
+    def __init__(self, gate: Any, makers: dict[str, Callable[..., DefinedGate]]) -> None:
         self._gate, self._makers = gate, makers
 
     def circuit(self, params: Sequence[Any]) -> QuantumCircuit:
         """Return the definition with its own gates as shared ones."""
         gate = self._gate
         made = _Parsed(gate.name, gate.num_qubits, params, gate._gates, gate._bytecode)
-        return _sharing(made.definition, self._makers)
+        return _with_shared(made.definition, self._makers)
 
 
-def sharing(circuit: QuantumCircuit) -> QuantumCircuit:
+def with_shared_definitions(circuit: QuantumCircuit) -> QuantumCircuit:
     """Return a circuit of Qiskit's parser of OpenQASM 2 whose own gates share definitions."""
-    return _sharing(circuit, {})
+    return _with_shared(circuit, {})
 
 
-def _sharing(circuit: QuantumCircuit, makers: dict[str, Callable[..., OwnGate]]) -> QuantumCircuit:
+def _with_shared(
+    circuit: QuantumCircuit, makers: dict[str, Callable[..., DefinedGate]]
+) -> QuantumCircuit:
     for place, instruction in enumerate(circuit.data):
         gate = instruction.operation
         if isinstance(gate, _Parsed):
             if gate.name not in makers:
-                makers[gate.name] = shared(_Qasm2(gate, makers))
+                makers[gate.name] = gate_maker(_Qasm2(gate, makers))
             own = makers[gate.name](gate.name, gate.num_qubits, *gate.params)
             circuit.data[place] = instruction.replace(operation=own)
     return circuit

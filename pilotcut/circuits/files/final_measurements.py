@@ -33,7 +33,7 @@ class Measured:
         """Whether every qubit is measured into the bit of its number."""
         return self.qubits == tuple(range(num_qubits))
 
-    def told(self) -> str:
+    def text(self) -> str:
         """Return in a line which qubits the bits are of."""
         return (
             f"bits of probabilities and samples are, the rightmost first, of qubits "
