@@ -23,6 +23,7 @@ from qiskit.circuit import library as lib
 from qiskit.quantum_info import Operator, Statevector, random_clifford, random_unitary
 
 from pilotcut import compile_plan, reconstruct_probabilities, sample
+from pilotcut.circuits.files import gate_names
 from pilotcut.circuits.reader import load_circuit
 from pilotcut.errors import CircuitFileError
 
