@@ -16,7 +16,7 @@ from support.exact import exact_tensor
 from typer.testing import CliRunner
 
 from pilotcut import CutEstimator, CutGradient, compile_plan, recommend
-from pilotcut.backends.base import Fit
+from pilotcut.backends.base import DeviceFit
 from pilotcut.backends.noise_model import Device, device_of
 from pilotcut.backends.qpu import DeviceCompiler, QpuBackend, deferred
 from pilotcut.cli import app
@@ -223,8 +223,8 @@ def test_the_predicted_error_is_one_minus_what_every_gate_leaves():
 # -- binding rules, pure ------------------------------------------------------------------
 
 
-def fit(error: float, shot_s: float = 1e-4, lack: str = "") -> Fit:
-    return Fit(error, shot_s, lack)
+def fit(error: float, shot_s: float = 1e-4, lack: str = "") -> DeviceFit:
+    return DeviceFit(error, shot_s, lack)
 
 
 def some_parts(request: int, count: int, shots: int = 1000) -> list[Part]:

@@ -19,7 +19,7 @@ from pilotcut.reconstruction.slicing import (
     divide,
     evaluated,
     predicted,
-    predicted_box,
+    predicted_of_box,
     region_of,
     touched,
 )
@@ -140,7 +140,7 @@ def test_shares_are_balanced_and_their_memory_falls(rows, ranks):
     """At most a tenth over the fair share of flops, and less memory in about that measure."""
     contraction = dense(rows).contraction
     division = divide(contraction, rows, ranks)
-    shares = [[predicted_box(contraction, b) for b in division.boxes(r)] for r in range(ranks)]
+    shares = [[predicted_of_box(contraction, b) for b in division.boxes(r)] for r in range(ranks)]
     whole = predicted(contraction, rows)
     flops = [sum(box.flops for box in share) for share in shares]
     assert max(flops) <= 1.1 * whole.flops / ranks
