@@ -24,6 +24,7 @@ from pilotcut.cutting.search import (
     Candidate,
     FragmentShape,
     choose_labels,
+    hypergraph,
     proxy_cost,
     search,
 )
