@@ -24,7 +24,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 
 from pilotcut.backends.noise_model import target_of
 from pilotcut.fleet.config import FleetConfig
-from pilotcut.fleet.device_features import behaviour
+from pilotcut.fleet.device_features import device_features
 from pilotcut.fleet.device_jobs import Job, mean_loss, values
 from pilotcut.fleet.fleet import load_fleet
 from pilotcut.fleet.run import dataset_of, trainer_of
@@ -35,7 +35,7 @@ from pilotcut.study import tables
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.fleet import ERRORS, described
 from pilotcut.study.profiles import profile_of
-from pilotcut.study.run import Request, conclude, measure
+from pilotcut.study.run import StudyRequest, conclude, measure
 
 HERE = Path(__file__).parent.parent / "pilot_descriptions"
 
@@ -76,7 +76,7 @@ def print_vectors() -> None:
         seconds = []
         for seed in range(12):
             started = time.perf_counter()
-            found = behaviour(compile_on(model, target, seed=seed), target)
+            found = device_features(compile_on(model, target, seed=seed), target)
             seconds.append(time.perf_counter() - started)
         median, slowest = statistics.median(seconds[1:]), max(seconds[1:])
         swaps = int(found.swaps.sum())
@@ -134,7 +134,7 @@ def print_transfer(fleet: Sequence[PilotDescription]) -> None:
 
 def print_tables(out: Path, options: argparse.Namespace) -> None:
     """Measure what is not there yet, and print what it says."""
-    request = Request(
+    request = StudyRequest(
         ["fleet"],
         profile_of(options.profile),
         load_descriptions(HERE / "laptop.yaml"),

@@ -91,7 +91,7 @@ def show(
 
 def _shown(config: FleetConfig, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """Return what there is to show of each device."""
-    from pilotcut.fleet.device_features import behaviour
+    from pilotcut.fleet.device_features import device_features
     from pilotcut.fleet.fleet import facts_of
     from pilotcut.fleet.strategies import groups
 
@@ -103,7 +103,9 @@ def _shown(config: FleetConfig, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         found.append(
             {
                 "device": job.device,
-                "swaps": int(behaviour(prepared.compilation, prepared.device.target).swaps.sum()),
+                "swaps": int(
+                    device_features(prepared.compilation, prepared.device.target).swaps.sum()
+                ),
                 "success": prepared.success,
                 "shot_s": prepared.shot_s,
                 "group": next(n for n, group in enumerate(shared, start=1) if k in group),
@@ -293,7 +295,7 @@ def infer(
 ) -> None:
     """Classify the test samples with the models of a training on a fleet."""
     from pilotcut.fleet.fleet import jobs_of, load_fleet
-    from pilotcut.fleet.inference_run import SCHEDULES, Fleet
+    from pilotcut.fleet.inference_run import SCHEDULES, TrainedFleet
     from pilotcut.fleet.run import FleetRun, dataset_of
 
     _check_wait(wait)
@@ -309,7 +311,7 @@ def infer(
     weights, data = run.weights(jobs), dataset_of(config)
     with _on_pilots(str(fleet), None, wait) as on:
         present = on.present()
-        ready = Fleet(jobs, weights, on.submit, [job.device in present for job in jobs])
+        ready = TrainedFleet(jobs, weights, on.submit, [job.device in present for job in jobs])
         ways = {"shot-oriented": ready.shot_oriented, "batch": ready.batch_based}
         wanted = SCHEDULES if strategy == "both" else (strategy,)
         found = {name: _scored(ways[name](data.x_test, shots, seed), data) for name in wanted}

@@ -27,7 +27,7 @@ from pilotcut.options import choice_fault
 if TYPE_CHECKING:
     from pilotcut.study.cells import Cell, StudyDirectory
     from pilotcut.study.findings import Findings
-    from pilotcut.study.run import Failure, Notice, Request
+    from pilotcut.study.run import Failure, Notice, StudyRequest
 
 _out = Console()
 _err = Console(stderr=True)
@@ -101,12 +101,12 @@ def _request(
     baseline: str,
     data_dir: Path | None,
     fleet: Path,
-) -> Request:
+) -> StudyRequest:
     """Return what is asked for, after every mistake in it was looked for."""
     from pilotcut.fleet.fleet import load_fleet
     from pilotcut.pilots.description import embedded, load_descriptions
     from pilotcut.study.profiles import PROFILES, profile_of
-    from pilotcut.study.run import PAPER, QUESTIONS, Request
+    from pilotcut.study.run import PAPER, QUESTIONS, StudyRequest
 
     faults = [fault for name in questions if (fault := _fault("question", name, _QUESTIONS))]
     faults += [fault for fault in [_fault("baseline", baseline, _BASELINES)] if fault]
@@ -117,7 +117,7 @@ def _request(
     if data_dir is not None:
         _check_mnist(data_dir)
         chosen = replace(chosen, datasets=("iris", "mnist"), data_dir=str(data_dir.resolve()))
-    return Request(
+    return StudyRequest(
         questions=[n for n in QUESTIONS if n in questions or ("all" in questions and n in PAPER)],
         profile=chosen,
         descriptions=embedded(1) if pilots is None else load_descriptions(pilots),
@@ -137,7 +137,7 @@ def _check_mnist(data_dir: Path) -> None:
     load_dataset("mnist", 4, data_dir=data_dir, max_samples=20)
 
 
-def _show_cells(request: Request, place: StudyDirectory) -> None:
+def _show_cells(request: StudyRequest, place: StudyDirectory) -> None:
     from pilotcut.study.run import cells_of
 
     for name, cells in cells_of(request).items():

@@ -32,11 +32,11 @@ import numpy as np
 from qiskit.transpiler import Target
 
 from pilotcut.errors import UserError
-from pilotcut.fleet.transpile import Compilation, Step
+from pilotcut.fleet.transpile import Compilation, CompiledGate
 
 
 @dataclass(frozen=True, eq=False)
-class Behaviour:
+class DeviceFeatures:
     """The behavioural vector of a model on a device, by its parts.
 
     Parameters
@@ -59,7 +59,7 @@ class Behaviour:
         return np.concatenate([self.contextual, self.topological])
 
 
-def behaviour(compilation: Compilation, target: Target) -> Behaviour:
+def device_features(compilation: Compilation, target: Target) -> DeviceFeatures:
     """Return the behavioural vector of a compiled model on its device.
 
     Element g of the contextual half is ``1 - prod_j (1 - e_j)`` over the basis gates j of
@@ -91,7 +91,7 @@ def behaviour(compilation: Compilation, target: Target) -> Behaviour:
     >>> ring = QuantumCircuit(3)
     >>> for k in range(3):
     ...     _ = ring.cx(k, (k + 1) % 3)
-    >>> seen = behaviour(compile_on(ring, device), device)
+    >>> seen = device_features(compile_on(ring, device), device)
     >>> seen.vector.shape, seen.swaps.tolist()
     ((6,), [0, 1, 0])
     """
@@ -102,7 +102,7 @@ def behaviour(compilation: Compilation, target: Target) -> Behaviour:
         kept[int(step.is_swap), step.gate] *= _step_success(step, error)
         swaps[step.gate] += step.is_swap
     contextual, topological = 1 - kept
-    return Behaviour(contextual, topological, swaps)
+    return DeviceFeatures(contextual, topological, swaps)
 
 
 def success(compilation: Compilation, target: Target) -> float:
@@ -165,7 +165,7 @@ def _errors_on(target: Target) -> Callable[[str, tuple[int, ...]], float]:
     return cache(lambda name, qubits: element_error(target, name, qubits))
 
 
-def _step_success(step: Step, error: Callable[[str, tuple[int, ...]], float]) -> float:
+def _step_success(step: CompiledGate, error: Callable[[str, tuple[int, ...]], float]) -> float:
     return math.prod(1.0 - error(each.name, each.qubits) for each in step.operations)
 
 

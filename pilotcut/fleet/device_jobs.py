@@ -12,10 +12,10 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from pilotcut.backends.noise_model import Device, device_of
-from pilotcut.fleet.device_features import behaviour, success
-from pilotcut.fleet.engines import CountedCircuits, DrawnFromLaw, Engine, Shots
+from pilotcut.fleet.device_features import device_features, success
+from pilotcut.fleet.engines import CountedCircuits, DrawnExpectations, Engine, Shots
 from pilotcut.fleet.models import model
-from pilotcut.fleet.noisy_expectations import Law
+from pilotcut.fleet.noisy_expectations import NoisyExpectations
 from pilotcut.fleet.shifts import Shifts
 from pilotcut.fleet.transpile import Compilation, compile_on
 from pilotcut.pilots.description.qpu import QpuDescription
@@ -57,7 +57,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Gradient:
+class DeviceGradient:
     """A device's estimate of the loss on some samples, and of its gradient.
 
     Parameters
@@ -89,13 +89,13 @@ class Prepared:
     def engine(self) -> Engine:
         """What runs the circuits."""
         if self.job.engine == "law":
-            return DrawnFromLaw(Law(self.model, self.compilation, self.device))
+            return DrawnExpectations(NoisyExpectations(self.model, self.compilation, self.device))
         return CountedCircuits(self.model, self.compilation, self.device)
 
     @cached_property
     def vector(self) -> np.ndarray:
         """The behavioural vector, (2·gates,)."""
-        return behaviour(self.compilation, self.device.target).vector
+        return device_features(self.compilation, self.device.target).vector
 
     @cached_property
     def success(self) -> float:
@@ -120,7 +120,7 @@ def mean_loss(values: np.ndarray, labels: np.ndarray) -> float:
 
 def gradient(
     job: Job, weights: np.ndarray, samples: np.ndarray, labels: np.ndarray, shots: int, seed: int
-) -> Gradient:
+) -> DeviceGradient:
     """Return a device's estimate of the loss and its gradient, by parameter shifts.
 
     Parameters
@@ -146,7 +146,7 @@ def gradient(
     estimates = _checked(found, (prepared.shifts.circuits, len(samples)))
     values = estimates[0]
     slopes = prepared.shifts.coefficients.T @ estimates
-    return Gradient(
+    return DeviceGradient(
         mean_loss(values, labels), slopes @ (values - labels) / (2 * len(labels)), values
     )
 

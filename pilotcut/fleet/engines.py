@@ -16,7 +16,7 @@ from pilotcut.backends.aer_parameters import aer_binds_all
 from pilotcut.backends.counts import parities
 from pilotcut.backends.noise_model import Device
 from pilotcut.errors import UserError
-from pilotcut.fleet.noisy_expectations import Law, observed_qubits, touched
+from pilotcut.fleet.noisy_expectations import NoisyExpectations, observed_qubits, touched
 from pilotcut.fleet.shifts import Shifts
 from pilotcut.fleet.transpile import Compilation
 from pilotcut.training.model import Model
@@ -48,10 +48,10 @@ class Engine(Protocol):
         ...
 
 
-class DrawnFromLaw:
+class DrawnExpectations:
     """Binomial draws from exact probabilities; with 0 shots the expectations themselves."""
 
-    def __init__(self, law: Law) -> None:
+    def __init__(self, law: NoisyExpectations) -> None:
         self._law = law
 
     def shifted(

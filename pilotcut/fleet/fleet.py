@@ -18,7 +18,7 @@ import numpy as np
 from pilotcut.errors import DescriptionError, PilotError, UserError
 from pilotcut.fleet.device_jobs import Job
 from pilotcut.fleet.strategies import FleetFacts, similarity
-from pilotcut.fleet.trainer import Result
+from pilotcut.fleet.trainer import PendingResult
 from pilotcut.pilots.description import PilotDescription, load_descriptions
 from pilotcut.pilots.pilot import Pilot, PilotState
 from pilotcut.tasks import TaskFuture, TaskManager
@@ -106,7 +106,7 @@ class OnPilots:
     def __init__(self, tasks: TaskManager) -> None:
         self._tasks = tasks
 
-    def submit(self, device: str, fn: Callable[..., Any], *arguments: Any) -> Result:
+    def submit(self, device: str, fn: Callable[..., Any], *arguments: Any) -> PendingResult:
         """Start a function on the pilot of that name."""
         name = f"{device}.{fn.__name__}"
         return _Task(self, device, self._tasks.submit_task(fn, *arguments, pilot=device, name=name))

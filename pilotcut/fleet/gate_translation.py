@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -41,25 +41,30 @@ _SLOTS = tuple(Parameter(f"pilotcut.fleet slot {k}") for k in range(4))
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A basis gate on a gate's own wires.
+class BasisGate:
+    """A gate of a device's basis: on the wires of the gate it came from, or on physical qubits.
 
     Parameters
     ----------
     name
-        One of Qiskit's standard gates.
+        One of Qiskit's standard gates, as in the device's target.
     params
-        Angles in radians, or expressions.
-    wires
-        0 or 1, or both in the direction of the basis.
+        Angles in radians, or expressions of the model's parameters.
+    qubits
+        In a direction that the device has. As `translate` returns it, wires of the translated
+        gate: 0 or 1, or both.
     """
 
     name: str
     params: tuple[Value, ...]
-    wires: tuple[int, ...]
+    qubits: tuple[int, ...]
+
+    def on(self, qubits: tuple[int, ...]) -> BasisGate:
+        """Return the gate with its wires on these qubits."""
+        return replace(self, qubits=tuple(qubits[wire] for wire in self.qubits))
 
 
-def translate(gate: Gate, basis: Basis) -> tuple[Piece, ...]:
+def translate(gate: Gate, basis: Basis) -> tuple[BasisGate, ...]:
     """Return what the gate becomes, up to a global phase.
 
     Parameters
@@ -79,9 +84,9 @@ def translate(gate: Gate, basis: Basis) -> tuple[Piece, ...]:
         return _run_passes(gate, basis)
     values = [_value(p) for p in gate.params]
     pattern = tuple(_quarter_turns(v) for v in values)
-    pieces = _translate_kind(gate.name, pattern, basis)
+    kind = _translate_kind(gate.name, pattern, basis)
     slots = {s: v for s, v, k in zip(_SLOTS, values, pattern, strict=False) if k is None}
-    return tuple(_fill(piece, slots) for piece in pieces) if slots else pieces
+    return tuple(_fill(each, slots) for each in kind) if slots else kind
 
 
 def _value(param: Value) -> Value:
@@ -104,7 +109,9 @@ def _quarter_turns(value: Value) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def _translate_kind(name: str, pattern: tuple[int | None, ...], basis: Basis) -> tuple[Piece, ...]:
+def _translate_kind(
+    name: str, pattern: tuple[int | None, ...], basis: Basis
+) -> tuple[BasisGate, ...]:
     params = [
         slot if turns is None else turns * math.pi / 2
         for slot, turns in zip(_SLOTS, pattern, strict=False)
@@ -113,7 +120,7 @@ def _translate_kind(name: str, pattern: tuple[int | None, ...], basis: Basis) ->
     return _run_passes(gate.base_class(*params), basis)
 
 
-def _run_passes(gate: Gate, basis: Basis) -> tuple[Piece, ...]:
+def _run_passes(gate: Gate, basis: Basis) -> tuple[BasisGate, ...]:
     """Return the gate over the basis, runs of constant one-qubit gates merged."""
     circuit = QuantumCircuit(gate.num_qubits)
     circuit.append(gate, range(gate.num_qubits))
@@ -127,7 +134,7 @@ def _run_passes(gate: Gate, basis: Basis) -> tuple[Piece, ...]:
         ) from error
     index = {qubit: k for k, qubit in enumerate(translated.qubits)}
     return tuple(
-        Piece(
+        BasisGate(
             instruction.operation.name,
             tuple(_value(p) for p in instruction.operation.params),
             tuple(index[q] for q in instruction.qubits),
@@ -168,10 +175,10 @@ def _little_target(basis: Basis) -> Target:
     return target
 
 
-def _fill(piece: Piece, slots: Mapping[Parameter, Value]) -> Piece:
-    if not any(isinstance(p, ParameterExpression) for p in piece.params):
-        return piece
-    return Piece(piece.name, tuple(_filled(p, slots) for p in piece.params), piece.wires)
+def _fill(gate: BasisGate, slots: Mapping[Parameter, Value]) -> BasisGate:
+    if not any(isinstance(p, ParameterExpression) for p in gate.params):
+        return gate
+    return replace(gate, params=tuple(_filled(p, slots) for p in gate.params))
 
 
 def _filled(param: Value, slots: Mapping[Parameter, Value]) -> Value:

@@ -19,7 +19,7 @@ from pilotcut.fleet import device_jobs
 from pilotcut.fleet.device_jobs import Job
 from pilotcut.fleet.engines import seed_of
 from pilotcut.fleet.inference_schedule import (
-    Schedule,
+    ShotSchedule,
     batch_based,
     combine,
     difficulty,
@@ -27,7 +27,7 @@ from pilotcut.fleet.inference_schedule import (
     shot_oriented,
 )
 from pilotcut.fleet.torus import Torus, tori
-from pilotcut.fleet.trainer import Result, Submit, asked, here, one_line
+from pilotcut.fleet.trainer import PendingResult, Submit, asked, here, one_line
 from pilotcut.options import check_seed
 
 SCHEDULES = ("shot-oriented", "batch")
@@ -48,11 +48,11 @@ class Inference:
     """
 
     values: np.ndarray
-    schedule: Schedule
+    schedule: ShotSchedule
     makespan_s: float
 
 
-class Fleet:
+class TrainedFleet:
     """Trained models on their devices.
 
     Parameters
@@ -143,16 +143,16 @@ class Fleet:
         shares = schedule.shots_of_task / (schedule.shots_of_task + first)
         return Inference(
             shares * main.values + (1.0 - shares) * found.values,
-            Schedule(probe.shots + schedule.shots),
+            ShotSchedule(probe.shots + schedule.shots),
             found.makespan_s + main.makespan_s,
         )
 
-    def _by_tori(self, difficulty: np.ndarray, shots: int) -> Schedule:
+    def _by_tori(self, difficulty: np.ndarray, shots: int) -> ShotSchedule:
         accuracy = np.array([job.prepared.success for job in self.jobs])
         return shot_oriented(self.tori, difficulty, accuracy, 1.0 / self.shot_s, shots, self.online)
 
     def _run(
-        self, schedule: Schedule, samples: np.ndarray, seed: int, attempt: int = 0
+        self, schedule: ShotSchedule, samples: np.ndarray, seed: int, attempt: int = 0
     ) -> Inference:
         """Run a schedule and pool what comes back; the shots of who fails are run by others."""
         means = self._means(schedule, samples, seed, attempt)
@@ -165,16 +165,16 @@ class Fleet:
         repeat = self._run(self._dealt(lost[again]), samples[again], seed, attempt + 1)
         others = np.full(len(samples), np.nan)
         others[again] = repeat.values
-        pooled = Schedule(np.column_stack([ran, lost]))
+        pooled = ShotSchedule(np.column_stack([ran, lost]))
         values = combine(pooled, np.column_stack([means, others]))
         return Inference(values, schedule, seconds + repeat.makespan_s)
 
     def _means(
-        self, schedule: Schedule, samples: np.ndarray, seed: int, attempt: int
+        self, schedule: ShotSchedule, samples: np.ndarray, seed: int, attempt: int
     ) -> np.ndarray:
         """Return the means of a task for each device, (samples, devices); NaN where none are."""
         shots = schedule.shots
-        pending: dict[int, Result] = {}
+        pending: dict[int, PendingResult] = {}
         for k in np.flatnonzero(shots.any(axis=0)).tolist():
             own = seed_of(seed, k, attempt)
             pending[k] = self._ask(k, samples[shots[:, k] > 0], shots[shots[:, k] > 0, k], own)
@@ -187,7 +187,7 @@ class Fleet:
                 self._lose(k, error)
         return means
 
-    def _ask(self, k: int, samples: np.ndarray, shots: np.ndarray, seed: int) -> Result:
+    def _ask(self, k: int, samples: np.ndarray, shots: np.ndarray, seed: int) -> PendingResult:
         job = self.jobs[k]
         arguments = (job, self.weights[k], samples, shots, seed)
         return asked(self._submit, job.device, device_jobs.values, *arguments)
@@ -196,10 +196,10 @@ class Fleet:
         self.online[k] = False
         self.lost[self.jobs[k].device] = one_line(error)
 
-    def _dealt(self, shots: np.ndarray) -> Schedule:
+    def _dealt(self, shots: np.ndarray) -> ShotSchedule:
         """Return the schedule of tasks, each with shots of its own, on one device each."""
         if not self.online.any():
             reasons = "; ".join(f"'{device}': {why}" for device, why in self.lost.items())
             raise UserError(f"no device is left, expected one at least ({reasons}); bring one back")
         whole = batch_based(len(shots), 1, self.online, len(self.jobs))
-        return Schedule(whole.shots * shots[:, None])
+        return ShotSchedule(whole.shots * shots[:, None])

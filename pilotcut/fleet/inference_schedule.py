@@ -32,7 +32,7 @@ Online = Sequence[int] | Sequence[bool] | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class Schedule:
+class ShotSchedule:
     """How many shots of each task each device runs.
 
     Parameters
@@ -85,7 +85,7 @@ class Schedule:
 # -- two ways to deal --------------------------------------------------------------------
 
 
-def batch_based(tasks: int, shots: int, online: Online, devices: int) -> Schedule:
+def batch_based(tasks: int, shots: int, online: Online, devices: int) -> ShotSchedule:
     """Return the schedule of equal batches: every task wholly on one device.
 
     Batches are of neighbouring tasks, in the order of the online devices' numbers; their sizes
@@ -118,7 +118,7 @@ def batch_based(tasks: int, shots: int, online: Online, devices: int) -> Schedul
     table = np.zeros((tasks, devices), dtype=np.int64)
     for device, batch in zip(there, np.array_split(np.arange(tasks), len(there)), strict=True):
         table[batch, device] = shots
-    return Schedule(table)
+    return ShotSchedule(table)
 
 
 def shot_oriented(
@@ -128,7 +128,7 @@ def shot_oriented(
     throughput: np.ndarray,
     shots: int,
     online: Online,
-) -> Schedule:
+) -> ShotSchedule:
     """Return the schedule of tori: the hardest tasks on the most accurate torus, shots shared.
 
     What the accuracy of a torus is and how many tasks it has is our choice, not taken from
@@ -193,10 +193,10 @@ def shot_oriented(
     for members, own in zip(here, np.split(hardest, np.cumsum(sizes)[:-1]), strict=True):
         parts = _shared(len(own), shots, throughput[members])
         table[np.ix_(own, np.array(members))] = parts
-    return Schedule(table)
+    return ShotSchedule(table)
 
 
-def equal_time(schedule: Schedule, shot_s: np.ndarray, makespan_s: float) -> Schedule:
+def equal_time(schedule: ShotSchedule, shot_s: np.ndarray, makespan_s: float) -> ShotSchedule:
     """Return the schedule scaled, up or down, to take as long as given and no longer.
 
     All shots are multiplied by one factor and rounded down, but to 1 where a device runs any
@@ -218,17 +218,17 @@ def equal_time(schedule: Schedule, shot_s: np.ndarray, makespan_s: float) -> Sch
 
     Examples
     --------
-    >>> slow = Schedule(np.array([[100, 100], [50, 0]]))
+    >>> slow = ShotSchedule(np.array([[100, 100], [50, 0]]))
     >>> equal_time(slow, np.array([0.1, 0.1]), makespan_s=3.0).shots
     array([[20, 20],
            [10,  0]])
     """
 
-    def scaled(factor: float) -> Schedule:
+    def scaled(factor: float) -> ShotSchedule:
         fewest = (schedule.shots > 0).astype(np.int64)
         # A little more, lest three times 5 shots are 14 by rounding; the time is checked.
         shots = np.floor(schedule.shots * factor + ROUNDING).astype(np.int64)
-        return Schedule(np.maximum(fewest, shots))
+        return ShotSchedule(np.maximum(fewest, shots))
 
     now_s = schedule.makespan_s(shot_s)
     if now_s == 0:
@@ -283,7 +283,7 @@ def difficulty(expectations: np.ndarray) -> np.ndarray:
     return 1.0 - np.minimum(1.0, np.abs(f))
 
 
-def combine(schedule: Schedule, means: np.ndarray) -> np.ndarray:
+def combine(schedule: ShotSchedule, means: np.ndarray) -> np.ndarray:
     """Return the mean of each task over all its shots, (tasks,).
 
     Parameters
@@ -301,7 +301,7 @@ def combine(schedule: Schedule, means: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> shots = Schedule(np.array([[30, 10, 0]]))
+    >>> shots = ShotSchedule(np.array([[30, 10, 0]]))
     >>> combine(shots, np.array([[1.0, 0.0, np.nan]]))
     array([0.75])
     """

@@ -25,7 +25,7 @@ from pilotcut.backends.noise_model import Device
 from pilotcut.errors import UserError
 from pilotcut.fleet.pauli_transfer import gate_matrix, noise_matrix
 from pilotcut.fleet.shifts import Shifts
-from pilotcut.fleet.transpile import Compilation, Step
+from pilotcut.fleet.transpile import Compilation, CompiledGate
 from pilotcut.training.model import Model
 
 #: Most qubits that a model may use on a device here: a vector has 4^qubits entries.
@@ -106,7 +106,7 @@ class _Placed:
         return split.transpose(0, 2, 1, 3).reshape(len(matrices), -1)
 
 
-class Law:
+class NoisyExpectations:
     """Expectations of a model on a device, at its weights and at all that a gradient shifts.
 
     Parameters
@@ -412,7 +412,7 @@ def _placed(turns: Sequence[_Turn], width: int) -> tuple[list[_Placed], list[int
     return placed, lie
 
 
-def _turn(step: Step, device: Device, axes: dict[int, int]) -> _Turn:
+def _turn(step: CompiledGate, device: Device, axes: dict[int, int]) -> _Turn:
     """Return a step as the sum of harmonics of its angle."""
     parameters = {p for op in step.operations for value in op.params for p in _free(value)}
     if len(parameters) > 1:
@@ -444,7 +444,7 @@ def _free(value: object) -> Iterator[Parameter]:
     yield from getattr(value, "parameters", ())
 
 
-def _matrices_of(step: Step, device: Device, angles: np.ndarray) -> np.ndarray:
+def _matrices_of(step: CompiledGate, device: Device, angles: np.ndarray) -> np.ndarray:
     """Return the Pauli transfer matrices of a step with its noise, (1 or angles, d, d)."""
     total = np.eye(4 ** len(step.qubits))[None]
     for op in step.operations:

@@ -231,7 +231,7 @@ class AllSharing(_Together):
         self._weights -= self.settings.lr * np.mean([gradient for _, gradient in reports], axis=0)
 
 
-class LocalSteps(_Together):
+class LocalSgd(_Together):
     """Devices take some steps alone; then their weights are averaged (arXiv:1805.09767).
 
     The average goes to devices that are away, too. Steps that a device took alone before it
@@ -380,7 +380,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "single": Single,
     "all-sharing": AllSharing,
     "eqc": Eqc,
-    "local-steps": LocalSteps,
+    "local-steps": LocalSgd,
     "arbiterq": ArbiterQ,
 }
 

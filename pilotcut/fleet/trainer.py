@@ -29,7 +29,7 @@ from pilotcut.options import check_seed
 from pilotcut.training.data import Dataset
 
 
-class Result(Protocol):
+class PendingResult(Protocol):
     """A result to come."""
 
     def result(self) -> Any:
@@ -41,7 +41,7 @@ class Result(Protocol):
 _SHARED = "strategy."
 
 #: Starts a function of a job on the pilot of a device: (device, function, *arguments).
-Submit = Callable[..., Result]
+Submit = Callable[..., PendingResult]
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ class FleetTrainer:
     def _go_through(self, epoch: int) -> None:
         """Let every device that is there go through the training samples once."""
         now = self._now()
-        flight: list[tuple[float, int, Result]] = []
+        flight: list[tuple[float, int, PendingResult]] = []
         for k in sorted(self.strategy.online):
             device = self._devices[k]
             device.clock_s, device.todo = now, self._batches(epoch, k)
@@ -328,7 +328,7 @@ class FleetTrainer:
         rng = np.random.default_rng([self.plan.seed, epoch, order])
         return rng.permutation(len(self.data.x_train))
 
-    def _start(self, k: int, flight: list[tuple[float, int, Result]]) -> None:
+    def _start(self, k: int, flight: list[tuple[float, int, PendingResult]]) -> None:
         """Ask a device for its next gradient, at the weights that it has now."""
         device, shots = self._devices[k], self.plan.shots
         rows = device.todo.pop(0)
@@ -343,12 +343,12 @@ class FleetTrainer:
         device.clock_s += circuits * max(shots, 1) * device.job.prepared.shot_s
         heapq.heappush(flight, (device.clock_s, k, pending))
 
-    def _ask(self, k: int, fn: Callable[..., Any], *arguments: Any) -> Result:
+    def _ask(self, k: int, fn: Callable[..., Any], *arguments: Any) -> PendingResult:
         """Start a device's work."""
         job = self._devices[k].job
         return asked(self._submit, job.device, fn, job, *arguments)
 
-    def _take(self, epoch: int, k: int, pending: Result) -> Sequence[int]:
+    def _take(self, epoch: int, k: int, pending: PendingResult) -> Sequence[int]:
         """Take a gradient; return the devices whose turn is next."""
         try:
             found = pending.result()
@@ -415,7 +415,7 @@ def one_line(error: Exception) -> str:
 # -- starting work -------------------------------------------------------------------
 
 
-def asked(submit: Submit, device: str, fn: Callable[..., Any], *arguments: Any) -> Result:
+def asked(submit: Submit, device: str, fn: Callable[..., Any], *arguments: Any) -> PendingResult:
     """Start a device's work; what goes wrong even then is raised by the result."""
     try:
         return submit(device, fn, *arguments)
@@ -442,6 +442,6 @@ class _Failed:
         raise self.error
 
 
-def here(device: str, fn: Callable[..., Any], *arguments: Any) -> Result:
+def here(device: str, fn: Callable[..., Any], *arguments: Any) -> PendingResult:
     """Do the work of any device in this process, at once."""
     return Done(fn(*arguments))

@@ -4,7 +4,7 @@ Qiskit keeps no record through translation of which gate a basis gate came from,
 circuit is compiled in steps of our own: only its two-qubit gates, labelled, are laid out
 and routed; every SWAP that routing put in is charged to the gate it was put in for, the
 next two-qubit gate on the qubits it carries; and every gate and every SWAP is translated by
-itself. What a gate became is therefore exactly one `Step`, and no optimisation crosses the
+itself. What a gate became is therefore exactly one `CompiledGate`, and no optimisation crosses the
 border between two gates. A SWAP that no two-qubit gate needs any more is not executed.
 
 The module knows nothing of noise: see `pilotcut.fleet.device_features`.
@@ -26,7 +26,7 @@ from qiskit.transpiler.passes import SabreLayout, VF2Layout
 
 from pilotcut.circuits.instructions import plain
 from pilotcut.errors import UserError
-from pilotcut.fleet.gate_translation import STANDARD_GATES, Basis, Piece, Value, translate
+from pilotcut.fleet.gate_translation import STANDARD_GATES, Basis, BasisGate, translate
 from pilotcut.options import check_seed
 
 #: How many steps the search for a layout without SWAPs may take: at most 30 ms on a device
@@ -39,26 +39,7 @@ _SABRE_ROUNDS = 2
 
 
 @dataclass(frozen=True)
-class Operation:
-    """A basis gate on physical qubits.
-
-    Parameters
-    ----------
-    name
-        As in the device's target.
-    params
-        Angles in radians, or expressions of the model's parameters.
-    qubits
-        Physical, in a direction that the device has.
-    """
-
-    name: str
-    params: tuple[Value, ...]
-    qubits: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Step:
+class CompiledGate:
     """What one gate, or one SWAP that routing put in for it, became.
 
     Parameters
@@ -76,7 +57,7 @@ class Step:
     gate: int
     is_swap: bool
     qubits: tuple[int, ...]
-    operations: tuple[Operation, ...]
+    operations: tuple[BasisGate, ...]
 
 
 @dataclass(frozen=True)
@@ -96,7 +77,7 @@ class Compilation:
     """
 
     gates: int
-    steps: tuple[Step, ...]
+    steps: tuple[CompiledGate, ...]
     initial_layout: tuple[int, ...]
     final_layout: tuple[int, ...]
     qubits: int
@@ -444,25 +425,19 @@ class _Schedule:
             self._holder[to] = virtual
 
 
-def _step(visit: _Visit, gates: Sequence[_ModelGate], device: _Device) -> Step:
+def _step(visit: _Visit, gates: Sequence[_ModelGate], device: _Device) -> CompiledGate:
     if visit.is_swap:
-        qubits, pieces = _cheaper_swap(visit.qubits, device)
+        operations = _cheaper_swap(visit.qubits, device)
     else:
-        qubits = visit.qubits
-        pieces = translate(gates[visit.gate].operation, device.basis(qubits))
-    operations = tuple(
-        Operation(piece.name, piece.params, tuple(qubits[w] for w in piece.wires))
-        for piece in pieces
-    )
-    return Step(visit.gate, visit.is_swap, visit.qubits, operations)
+        operations = _translated(gates[visit.gate].operation, visit.qubits, device)
+    return CompiledGate(visit.gate, visit.is_swap, visit.qubits, operations)
 
 
-def _cheaper_swap(
-    qubits: tuple[int, ...], device: _Device
-) -> tuple[tuple[int, ...], tuple[Piece, ...]]:
-    """Return the order of the two in which a SWAP takes fewer gates, and these."""
+def _cheaper_swap(qubits: tuple[int, ...], device: _Device) -> tuple[BasisGate, ...]:
+    """Return a SWAP in that order of its qubits in which it takes fewer basis gates."""
     orders = (qubits, qubits[::-1])
-    return min(
-        ((order, translate(SwapGate(), device.basis(order))) for order in orders),
-        key=lambda choice: len(choice[1]),
-    )
+    return min((_translated(SwapGate(), order, device) for order in orders), key=len)
+
+
+def _translated(gate: Gate, qubits: tuple[int, ...], device: _Device) -> tuple[BasisGate, ...]:
+    return tuple(each.on(qubits) for each in translate(gate, device.basis(qubits)))

@@ -20,10 +20,10 @@ from pilotcut.io.jsonl import read_jsonl
 from pilotcut.study import published
 from pilotcut.study.cells import Cell, save_result
 from pilotcut.study.findings import (
+    CellResult,
     Findings,
     Plot,
-    Result,
-    Series,
+    PlotSeries,
     Table,
     Verdict,
     chosen,
@@ -119,12 +119,12 @@ def work(cell: Cell, run_dir: Path, place: Path) -> None:
     save_result(place, cell, values)
 
 
-def last(result: Result) -> float:
+def last(result: CellResult) -> float:
     """Return the test accuracy after the last epoch."""
     return float(result["accuracy"][-1])
 
 
-def findings(results: Sequence[Result]) -> Findings:
+def findings(results: Sequence[CellResult]) -> Findings:
     """Return what trainings say of learning with cuts."""
     curve = chosen(results, kind=CURVE)
     tables = [_table(curve)]
@@ -143,7 +143,7 @@ def findings(results: Sequence[Result]) -> Findings:
     )
 
 
-def _trends(curve: Sequence[Result]) -> dict[str, Trend | None]:
+def _trends(curve: Sequence[CellResult]) -> dict[str, Trend | None]:
     """Return the trend of the final accuracy over cuts, for each data set."""
     return {
         dataset: trend(
@@ -153,13 +153,13 @@ def _trends(curve: Sequence[Result]) -> dict[str, Trend | None]:
     }
 
 
-def _difference(curve: Sequence[Result]) -> float:
+def _difference(curve: Sequence[CellResult]) -> float:
     """Return the largest difference between numbers of cuts, of any seed."""
     seeds = [[last(r) for r in some] for some in grouped(curve, "dataset", "seed").values()]
     return max((max(some) - min(some) for some in seeds), default=float("nan"))
 
 
-def _answer(curve: Sequence[Result]) -> str:
+def _answer(curve: Sequence[CellResult]) -> str:
     parts = []
     for (dataset,), some in grouped(curve, "dataset").items():
         by_cuts = grouped(some, "cuts")
@@ -171,7 +171,7 @@ def _answer(curve: Sequence[Result]) -> str:
     return "; ".join(parts) + "." if parts else "Not answered yet: trainings are missing."
 
 
-def _verdicts(curve: Sequence[Result]) -> list[Verdict]:
+def _verdicts(curve: Sequence[CellResult]) -> list[Verdict]:
     verdicts = []
     for dataset, found in _trends(curve).items():
         some = chosen(curve, dataset=dataset)
@@ -190,7 +190,7 @@ def _verdicts(curve: Sequence[Result]) -> list[Verdict]:
     return verdicts
 
 
-def _table(curve: Sequence[Result]) -> Table:
+def _table(curve: Sequence[CellResult]) -> Table:
     columns = ["data set", "cuts", "seeds", "test accuracy", "least", "most", "loss", "epoch s"]
     rows = []
     for (dataset, cuts), some in grouped(curve, "dataset", "cuts").items():
@@ -219,7 +219,7 @@ def _table(curve: Sequence[Result]) -> Table:
     )
 
 
-def _extended_table(extended: Sequence[Result]) -> Table:
+def _extended_table(extended: Sequence[CellResult]) -> Table:
     columns = ["data set", "varied", "value", "cuts", "widths", "seeds", "test accuracy", "loss"]
     rows = []
     for (dataset, kind, cuts), some in grouped(extended, "dataset", "kind", "cuts").items():
@@ -249,7 +249,7 @@ def _extended_table(extended: Sequence[Result]) -> Table:
     )
 
 
-def _plots(curve: Sequence[Result]) -> list[Plot]:
+def _plots(curve: Sequence[CellResult]) -> list[Plot]:
     plots = []
     for (dataset,), some in grouped(curve, "dataset").items():
         for value, label in (("loss", "training loss"), ("accuracy", "test accuracy")):
@@ -262,8 +262,10 @@ def _plots(curve: Sequence[Result]) -> list[Plot]:
     return plots
 
 
-def _mean_curve(name: str, some: Sequence[Result], value: str) -> Series:
+def _mean_curve(name: str, some: Sequence[CellResult], value: str) -> PlotSeries:
     """Return the mean over seeds, epoch by epoch, between the least and the greatest."""
     values = np.array([result[value] for result in some])
     epochs = list(range(1, values.shape[1] + 1))
-    return Series(name, epochs, *(f(values, axis=0).tolist() for f in (np.mean, np.min, np.max)))
+    return PlotSeries(
+        name, epochs, *(f(values, axis=0).tolist() for f in (np.mean, np.min, np.max))
+    )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pilotcut.study.cells import Cell, StudyDirectory
-from pilotcut.study.findings import Result, chosen
+from pilotcut.study.findings import CellResult, chosen
 from pilotcut.study.lab import Lab
 from pilotcut.study.profiles import Profile
 
@@ -84,19 +84,19 @@ def _stages(circuit, values, paulis, labels, shots, seed) -> dict[str, float]:  
     return addon_query(circuit, values, paulis, labels, shots, seed)[1]
 
 
-def query_s(addon: Sequence[Result], cuts: int) -> float | None:
+def query_s(addon: Sequence[CellResult], cuts: int) -> float | None:
     """Return the median seconds of a query, None where none was measured."""
     found = chosen(addon, cuts=cuts)
     return float(np.median(found[0]["query_s"])) if found else None
 
 
-def reconstruction_share(addon: Sequence[Result], cuts: int) -> float | None:
+def reconstruction_share(addon: Sequence[CellResult], cuts: int) -> float | None:
     """Return the median share of reconstruction in a query, None where none was measured."""
     found = chosen(addon, cuts=cuts)
     return float(np.median(found[0]["reconstruction_share"])) if found else None
 
 
-def epoch_s(addon: Sequence[Result], training: Result) -> float | None:
+def epoch_s(addon: Sequence[CellResult], training: CellResult) -> float | None:
     """Return the seconds that an epoch of this training would take with the addon's queries."""
     one = query_s(addon, training["cuts"])
     if one is None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pilotcut.errors import RunDirectoryError
 from pilotcut.io.atomic import write_atomically
-from pilotcut.study.findings import Result
+from pilotcut.study.findings import CellResult
 
 FILE_NAME = "study.json"
 
@@ -104,11 +104,11 @@ class StudyDirectory:
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
 
-    def result(self, cell: Cell) -> Result | None:
+    def result(self, cell: Cell) -> CellResult | None:
         """Return the result of a cell, None where it is not done."""
         return load_result(self._place(cell), cell)
 
-    def results(self, cells: Iterable[Cell]) -> list[Result]:
+    def results(self, cells: Iterable[Cell]) -> list[CellResult]:
         """Return the results of those that are done, in the order of the cells."""
         found = (self.result(cell) for cell in cells)
         return [result for result in found if result is not None]
@@ -129,7 +129,7 @@ class StudyDirectory:
         return self.path / cell.question / f"{cell.name}.json"
 
 
-def load_result(place: Path, cell: Cell) -> Result | None:
+def load_result(place: Path, cell: Cell) -> CellResult | None:
     """Return the result in a file, None where there is none that can be read.
 
     Raises
@@ -148,7 +148,7 @@ def load_result(place: Path, cell: Cell) -> Result | None:
             f"{place} was measured with {found['settings']}, expected {plain}; keep to the "
             f"version of pilotcut that began the study, or give another --out"
         )
-    return Result(cell.settings, found["values"])
+    return CellResult(cell.settings, found["values"])
 
 
 def save_result(place: Path, cell: Cell, values: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pilotcut.study.findings import Plot, Series
+from pilotcut.study.findings import Plot, PlotSeries
 
 #: Okabe and Ito's palette, which the colour-blind tell apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
@@ -53,7 +53,7 @@ def _bars(axes, plot: Plot) -> None:  # type: ignore[no-untyped-def]
     axes.set_xticks(range(len(names)), [str(name) for name in names])
 
 
-def _reach(series: Series) -> np.ndarray | None:
+def _reach(series: PlotSeries) -> np.ndarray | None:
     """Return how far error bars go down and up."""
     if not series.low:
         return None

@@ -40,7 +40,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Series:
+class PlotSeries:
     """A line or a group of bars; `low` and `high` bound each point where they are known."""
 
     name: str
@@ -58,7 +58,7 @@ class Plot:
     title: str
     x_label: str
     y_label: str
-    series: Sequence[Series]
+    series: Sequence[PlotSeries]
     kind: Literal["lines", "bars"] = "lines"
     references: Mapping[str, float] = field(default_factory=dict)
     log_y: bool = False
@@ -89,7 +89,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Result:
+class CellResult:
     """A finished cell: what it was asked, and what it measured."""
 
     settings: Mapping[str, Any]
@@ -108,7 +108,7 @@ class Result:
 
 
 #: A result, or a row that was made of some.
-Row = TypeVar("Row", "Result", dict[str, Any])
+Row = TypeVar("Row", "CellResult", dict[str, Any])
 
 
 def grouped(results: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
@@ -119,12 +119,12 @@ def grouped(results: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[R
     return groups
 
 
-def chosen(results: Iterable[Result], **settings: Any) -> list[Result]:
+def chosen(results: Iterable[CellResult], **settings: Any) -> list[CellResult]:
     """Return the results with these settings."""
     return [r for r in results if all(r.settings.get(k) == v for k, v in settings.items())]
 
 
-def median(results: Iterable[Result], value: str | Callable[[Result], float]) -> float:
+def median(results: Iterable[CellResult], value: str | Callable[[CellResult], float]) -> float:
     """Return the median of a value over results, NaN where there are none."""
     numbers = [value(r) if callable(value) else r[value] for r in results]
     return float(np.median(numbers)) if numbers else float("nan")

@@ -20,14 +20,14 @@ from pilotcut.fleet import device_jobs
 from pilotcut.fleet.config import FleetConfig
 from pilotcut.fleet.device_jobs import Job, mean_loss
 from pilotcut.fleet.engines import drawn
-from pilotcut.fleet.inference_run import Fleet
+from pilotcut.fleet.inference_run import TrainedFleet
 from pilotcut.fleet.run import dataset_of, trainer_of
 from pilotcut.fleet.trainer import Done, Submit
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.study import published
 from pilotcut.study.cells import Cell, save_result
-from pilotcut.study.findings import Findings, Plot, Result, Series, Table, Verdict, grouped
+from pilotcut.study.findings import CellResult, Findings, Plot, PlotSeries, Table, Verdict, grouped
 from pilotcut.study.profiles import Profile
 
 NAME, TITLE = "fleet", "Fleet: does a model for every device pay off?"
@@ -137,7 +137,7 @@ def jobs_of(cell: Cell) -> tuple[list[Job], FleetConfig]:
 def _inference(settings: Mapping[str, Any], jobs: Any, trainer: Any, data: Any) -> dict[str, Any]:
     """Return mean losses over the test samples, and modelled seconds, over several draws."""
     weights = np.stack([trainer.strategy.weights_of(k) for k in range(len(jobs))])
-    fleet = Fleet(jobs, weights, drawing(jobs, weights, data.x_test))
+    fleet = TrainedFleet(jobs, weights, drawing(jobs, weights, data.x_test))
     found: dict[str, dict[str, list[float]]] = {}
     for shots in settings["inference_shots"]:
         of_shots = found.setdefault(str(shots), {})
@@ -182,7 +182,7 @@ def drawing(jobs: Sequence[Job], weights: np.ndarray, samples: np.ndarray) -> Su
 # -- what the cells say together -------------------------------------------------------
 
 
-def findings(results: Sequence[Result]) -> Findings:
+def findings(results: Sequence[CellResult]) -> Findings:
     """Return what the trainings say of the strategies."""
     rows = list(_rows(results))
     best = list(_best(rows))
@@ -199,7 +199,7 @@ def findings(results: Sequence[Result]) -> Findings:
     )
 
 
-def _rows(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+def _rows(results: Sequence[CellResult]) -> Iterator[dict[str, Any]]:
     """Yield what each training came to: one row for each seed, variant and rate."""
     for key, some in grouped(results, "dataset", "model", "errors", "seed").items():
         start = float(np.mean([r["train"][0][0] for r in some]))
@@ -461,7 +461,7 @@ def _inference_table(best: Sequence[dict[str, Any]]) -> Table:
     return Table("table_iv", "Inference (table IV)", columns, shown, formats, note)
 
 
-def _plots(results: Sequence[Result]) -> list[Plot]:
+def _plots(results: Sequence[CellResult]) -> list[Plot]:
     plots = []
     for (dataset, model, errors), some in grouped(results, *_CASE).items():
         series = []
@@ -470,7 +470,7 @@ def _plots(results: Sequence[Result]) -> list[Plot]:
                 curves = np.array([r["train"] for r in same])  # (seeds, rates, epochs)
                 rate = int(curves.mean(axis=(0, 2)).argmin())
                 mean = curves[:, rate].mean(axis=0).tolist()
-                series.append(Series(variant, list(range(len(mean))), mean))
+                series.append(PlotSeries(variant, list(range(len(mean))), mean))
         title = f"{dataset}, model {model}, {errors} errors"
         name = f"{dataset}_{model}_{errors}".replace("-", "_")
         plots.append(Plot(name, title, "epoch", "training loss", series, log_y=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pilotcut.report import plots
 from pilotcut.report.page import Element, Page, Tile, note, table, text
-from pilotcut.study.findings import Findings, Plot, Series, Table, Verdict
+from pilotcut.study.findings import Findings, Plot, PlotSeries, Table, Verdict
 
 
 def save_page(found: Sequence[Findings], heading: str, about: str, path: Path) -> Path:
@@ -74,11 +74,11 @@ def _figure(plot: Plot) -> Element:
     )
 
 
-def _by_name(series: Series, names: Sequence[str]) -> list[float | None]:
+def _by_name(series: PlotSeries, names: Sequence[str]) -> list[float | None]:
     values = {str(x): y for x, y in zip(series.x, series.y, strict=True)}
     return [values.get(name) for name in names]
 
 
-def _line(series: Series) -> plots.Series:
+def _line(series: PlotSeries) -> plots.Series:
     x = [float(value) for value in series.x]
     return plots.Series(series.name, x, series.y, series.low or None, series.high or None)

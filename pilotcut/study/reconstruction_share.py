@@ -16,10 +16,10 @@ from pilotcut.io.jsonl import JsonLines, read_jsonl
 from pilotcut.study import baseline, published
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import (
+    CellResult,
     Findings,
     Plot,
-    Result,
-    Series,
+    PlotSeries,
     Table,
     Verdict,
     chosen,
@@ -91,7 +91,7 @@ def _share(stages: dict[str, float]) -> float:
     return stages["reconstruct"] / sum(stages.values())
 
 
-def findings(results: Sequence[Result], addon: Sequence[Result]) -> Findings:
+def findings(results: Sequence[CellResult], addon: Sequence[CellResult]) -> Findings:
     """Return what batches say of reconstruction and of scaling."""
     rows = [_row(some, results, addon) for some in grouped(results, "cuts", "workers").values()]
     rows.sort(key=lambda row: (row["cuts"], row["workers"]))
@@ -109,7 +109,7 @@ def findings(results: Sequence[Result], addon: Sequence[Result]) -> Findings:
 
 
 def _row(
-    some: Sequence[Result], results: Sequence[Result], addon: Sequence[Result]
+    some: Sequence[CellResult], results: Sequence[CellResult], addon: Sequence[CellResult]
 ) -> dict[str, Any]:
     """Return what one number of cuts and of workers comes to, over rounds and batches."""
     cuts, workers = some[0]["cuts"], some[0]["workers"]
@@ -136,7 +136,7 @@ def _row(
     }
 
 
-def _speed_ups(some: Sequence[Result], alone: Sequence[Result]) -> list[float]:
+def _speed_ups(some: Sequence[CellResult], alone: Sequence[CellResult]) -> list[float]:
     """Return how much faster than one worker, round by round."""
     one = {result["round"]: float(np.median(result["wall_s"])) for result in alone}
     return [
@@ -207,22 +207,22 @@ def _table(rows: Sequence[dict[str, Any]], has_addon: bool) -> Table:
     )
 
 
-def _plots(rows: Sequence[dict[str, Any]], addon: Sequence[Result], most: int) -> list[Plot]:
+def _plots(rows: Sequence[dict[str, Any]], addon: Sequence[CellResult], most: int) -> list[Plot]:
     widest = [row for row in rows if row["workers"] == most]
     names = [f"{row['cuts']} cuts" for row in widest]
-    shares = [Series("pilotcut", names, [100 * row["share"] for row in widest])]
+    shares = [PlotSeries("pilotcut", names, [100 * row["share"] for row in widest])]
     said = [row for row in widest if row["published"] is not None]
     if said:
         values = [100 * row["published"] for row in said]
-        shares.append(Series("published", [f"{row['cuts']} cuts" for row in said], values))
+        shares.append(PlotSeries("published", [f"{row['cuts']} cuts" for row in said], values))
     priced = [row for row in widest if row["cuts"] and row["addon_share"] is not None]
     if priced:
         values = [100 * row["addon_share"] for row in priced]
-        shares.append(Series("addon", [f"{row['cuts']} cuts" for row in priced], values))
+        shares.append(PlotSeries("addon", [f"{row['cuts']} cuts" for row in priced], values))
     speed = []
     for (cuts,), some in grouped(rows, "cuts").items():
         speed.append(
-            Series(
+            PlotSeries(
                 f"{cuts} cuts",
                 [row["workers"] for row in some],
                 [row["speed_up"] for row in some],

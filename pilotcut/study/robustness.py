@@ -16,10 +16,10 @@ from pilotcut.study import accuracy as rq4
 from pilotcut.study import published
 from pilotcut.study.cells import Cell, save_result
 from pilotcut.study.findings import (
+    CellResult,
     Findings,
     Plot,
-    Result,
-    Series,
+    PlotSeries,
     Table,
     Verdict,
     grouped,
@@ -92,7 +92,7 @@ def evaluate(cell: Cell, trained_in: Path) -> dict[str, Any]:
     return {"under_noise": [float(np.mean(some)) for some in noisy], "under_attacks": attacked}
 
 
-def findings(results: Sequence[Result]) -> Findings:
+def findings(results: Sequence[CellResult]) -> Findings:
     """Return what the evaluations say of robustness with cuts."""
     return Findings(
         question=NAME,
@@ -106,7 +106,7 @@ def findings(results: Sequence[Result]) -> Findings:
     )
 
 
-def _mean_loss(result: Result, kind: str) -> float:
+def _mean_loss(result: CellResult, kind: str) -> float:
     """Return the accuracy lost to perturbations, the mean over magnitudes above 0."""
     accuracies, sizes = result[f"under_{kind}"], result[kind]
     clean = next((a for a, size in zip(accuracies, sizes, strict=True) if size == 0), None)
@@ -114,7 +114,7 @@ def _mean_loss(result: Result, kind: str) -> float:
     return (accuracies[0] if clean is None else clean) - float(np.mean(hurt))
 
 
-def _trends(results: Sequence[Result]) -> dict[tuple[str, str], Trend | None]:
+def _trends(results: Sequence[CellResult]) -> dict[tuple[str, str], Trend | None]:
     """Return the trend over cuts of the accuracy under perturbation, by data set and kind."""
     found = {}
     for (dataset,), some in grouped(results, "dataset").items():
@@ -124,13 +124,13 @@ def _trends(results: Sequence[Result]) -> dict[tuple[str, str], Trend | None]:
     return found
 
 
-def _mean_perturbed(result: Result, kind: str) -> float:
+def _mean_perturbed(result: CellResult, kind: str) -> float:
     """Return the mean accuracy over magnitudes above 0."""
     pairs = zip(result[f"under_{kind}"], result[kind], strict=True)
     return float(np.mean([accuracy for accuracy, size in pairs if size > 0]))
 
 
-def _answer(results: Sequence[Result]) -> str:
+def _answer(results: Sequence[CellResult]) -> str:
     parts = []
     for (dataset, kind), found in _trends(results).items():
         some = [r for r in results if r["dataset"] == dataset]
@@ -145,7 +145,7 @@ def _answer(results: Sequence[Result]) -> str:
     return "; ".join(parts) + "." if parts else "Not answered yet: evaluations are missing."
 
 
-def _verdicts(results: Sequence[Result]) -> list[Verdict]:
+def _verdicts(results: Sequence[CellResult]) -> list[Verdict]:
     return [
         Verdict(
             f"{dataset}, {KINDS[kind]}: no trend of the accuracy over cuts (5 % level)",
@@ -157,7 +157,7 @@ def _verdicts(results: Sequence[Result]) -> list[Verdict]:
     ]
 
 
-def _table(results: Sequence[Result], kind: str) -> Table:
+def _table(results: Sequence[CellResult], kind: str) -> Table:
     sizes = results[0][kind]
     columns = ["data set", "cuts", "seeds", *(f"{size:g}" for size in sizes)]
     rows = []
@@ -169,7 +169,7 @@ def _table(results: Sequence[Result], kind: str) -> Table:
     return Table(f"accuracy_{kind}", f"Under {KINDS[kind]}", columns, rows, formats, note)
 
 
-def _plots(results: Sequence[Result]) -> list[Plot]:
+def _plots(results: Sequence[CellResult]) -> list[Plot]:
     plots = []
     for (dataset,), some in grouped(results, "dataset").items():
         for kind, label in KINDS.items():
@@ -177,7 +177,7 @@ def _plots(results: Sequence[Result]) -> list[Plot]:
             for (cuts,), same in grouped(some, "cuts").items():
                 values = np.array([r[f"under_{kind}"] for r in same])
                 series.append(
-                    Series(
+                    PlotSeries(
                         f"{cuts} cuts",
                         list(same[0][kind]),
                         *(f(values, axis=0).tolist() for f in (np.mean, np.min, np.max)),

@@ -23,7 +23,7 @@ from pilotcut.study import (
     training_time,
 )
 from pilotcut.study.cells import Cell, StudyDirectory, unique
-from pilotcut.study.findings import Findings, Result
+from pilotcut.study.findings import CellResult, Findings
 from pilotcut.study.lab import Lab
 from pilotcut.study.profiles import Profile
 from pilotcut.tasks import TaskManager, as_completed
@@ -46,7 +46,7 @@ SIDE_BY_SIDE = {
 
 
 @dataclass(frozen=True)
-class Request:
+class StudyRequest:
     """What a study is to answer.
 
     Parameters
@@ -92,7 +92,7 @@ class Failure:
 Notice = Callable[[Cell, int, int], None]
 
 
-def cells_of(request: Request) -> dict[str, list[Cell]]:
+def cells_of(request: StudyRequest) -> dict[str, list[Cell]]:
     """Return the cells of each question, in the order in which they are measured."""
     profile, workers = request.profile, Lab.steps_of(request.descriptions)
     made: dict[str, list[Cell]] = {
@@ -114,7 +114,7 @@ def cells_of(request: Request) -> dict[str, list[Cell]]:
 
 
 def measure(
-    request: Request, study: StudyDirectory, notice: Notice = lambda cell, done, total: None
+    request: StudyRequest, study: StudyDirectory, notice: Notice = lambda cell, done, total: None
 ) -> list[Failure]:
     """Measure the cells that are not done, and return those that failed.
 
@@ -191,7 +191,7 @@ def _short(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def conclude(request: Request, study: StudyDirectory) -> list[Findings]:
+def conclude(request: StudyRequest, study: StudyDirectory) -> list[Findings]:
     """Return what the results say that are there, and write it beside them.
 
     Written is also what the study has answered before and is not asked now, so that a report loses
@@ -215,13 +215,13 @@ def _is_answered(cells: Sequence[Cell], study: StudyDirectory) -> bool:
 
 
 def _answer(
-    name: str, cells: Sequence[Cell], study: StudyDirectory, addon: Sequence[Result]
+    name: str, cells: Sequence[Cell], study: StudyDirectory, addon: Sequence[CellResult]
 ) -> Findings:
     results = study.results(cells)
     return replace(_findings(name, results, addon), missing=len(cells) - len(results))
 
 
-def _findings(name: str, results: Sequence[Result], addon: Sequence[Result]) -> Findings:
+def _findings(name: str, results: Sequence[CellResult], addon: Sequence[CellResult]) -> Findings:
     if name == training_time.NAME:
         return training_time.findings(results, addon)
     if name == reconstruction_share.NAME:

@@ -17,7 +17,7 @@ from pilotcut.io.jsonl import JsonLines
 from pilotcut.pilots import PilotManager
 from pilotcut.study import published, slowdown, stragglers
 from pilotcut.study.cells import Cell, StudyDirectory
-from pilotcut.study.findings import Findings, Plot, Result, Series, Table, Verdict
+from pilotcut.study.findings import CellResult, Findings, Plot, PlotSeries, Table, Verdict
 from pilotcut.study.lab import Lab
 from pilotcut.study.profiles import Profile
 from pilotcut.study.slowdown import Row
@@ -97,7 +97,7 @@ def _workload(setting: Setting) -> Workload:
     return Workload.of(setting)
 
 
-def findings(results: Sequence[Result]) -> Findings:
+def findings(results: Sequence[CellResult]) -> Findings:
     """Return what the conditions say of stragglers and duplicates."""
     rows, pooled = _rows(results), _rows(results, pooled=True)
     setting = results[0].values if results else {}
@@ -119,7 +119,7 @@ def findings(results: Sequence[Result]) -> Findings:
     )
 
 
-def _rows(results: Sequence[Result], *, pooled: bool = False) -> list[Row]:
+def _rows(results: Sequence[CellResult], *, pooled: bool = False) -> list[Row]:
     """Return the conditions that can be compared: those with a p = 0 in the same rounds."""
     records = [result.values for result in results]
     bases = {
@@ -206,11 +206,11 @@ def _plots(rows: Sequence[Row]) -> list[Plot]:
             some = [row for row in rows if row.policy == policy and row.duplicates == copies]
             name = f"{_NAMES[policy]}{', duplicates' if copies else ''}"
             chances = [row.probability for row in some]
-            series.append(Series(name, chances, [row.slowdown for row in some]))
+            series.append(PlotSeries(name, chances, [row.slowdown for row in some]))
     alone = [row for row in rows if not row.duplicates]
     first = [row for row in alone if row.policy == alone[0].policy] if alone else []
     if first:
         bounds = [row.bound for row in first]
-        series.append(Series("bound", [row.probability for row in first], bounds))
+        series.append(PlotSeries("bound", [row.probability for row in first], bounds))
     label = "probability of a delay"
     return [Plot("slowdown", "Slowdown over p", label, "slowdown", series)] if series else []

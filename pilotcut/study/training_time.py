@@ -17,10 +17,10 @@ from pilotcut.io.jsonl import read_jsonl
 from pilotcut.study import baseline, published
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import (
+    CellResult,
     Findings,
     Plot,
-    Result,
-    Series,
+    PlotSeries,
     Table,
     Verdict,
     chosen,
@@ -78,7 +78,7 @@ def run(cell: Cell, study: StudyDirectory, lab: Lab) -> dict[str, Any]:
     }
 
 
-def findings(results: Sequence[Result], addon: Sequence[Result]) -> Findings:
+def findings(results: Sequence[CellResult], addon: Sequence[CellResult]) -> Findings:
     """Return what trainings say of the price of cuts."""
     rows = [
         _row(some, results, addon) for some in grouped(results, "dataset", "mode", "cuts").values()
@@ -96,7 +96,7 @@ def findings(results: Sequence[Result], addon: Sequence[Result]) -> Findings:
 
 
 def _row(
-    some: Sequence[Result], results: Sequence[Result], addon: Sequence[Result]
+    some: Sequence[CellResult], results: Sequence[CellResult], addon: Sequence[CellResult]
 ) -> dict[str, Any]:
     """Return what one number of cuts comes to, medians over seeds and epochs."""
     one = some[0]
@@ -118,7 +118,7 @@ def _row(
     }
 
 
-def _epoch_s(result: Result) -> float:
+def _epoch_s(result: CellResult) -> float:
     return float(np.median(result["epoch_s"]))
 
 
@@ -196,7 +196,7 @@ def _plots(rows: Sequence[dict[str, Any]]) -> list[Plot]:
         some = [row for row in rows if (row["dataset"], row["mode"]) == (dataset, mode)]
         cuts = [row["cuts"] for row in some]
         series.append(
-            Series(
+            PlotSeries(
                 f"{dataset}, {mode}",
                 cuts,
                 [row["epoch_s"] for row in some],
@@ -208,7 +208,9 @@ def _plots(rows: Sequence[dict[str, Any]]) -> list[Plot]:
         if priced:
             name = f"{dataset}, addon's pipeline"
             series.append(
-                Series(name, [row["cuts"] for row in priced], [row["addon_s"] for row in priced])
+                PlotSeries(
+                    name, [row["cuts"] for row in priced], [row["addon_s"] for row in priced]
+                )
             )
     title = "Seconds an epoch over cuts"
     return [Plot("training_time", title, "cuts", "s an epoch", series, log_y=True)]

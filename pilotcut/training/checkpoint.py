@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pilotcut.execution.batch_log import Stages
 from pilotcut.primitives.estimator import CutEstimator
-from pilotcut.training.optimisers import Schedule
+from pilotcut.training.optimisers import LearningRateSchedule
 
 #: Batches of inputs and targets, such as a torch DataLoader.
 Loader = Iterable[Sequence[Tensor]]
@@ -56,14 +56,14 @@ class Best:
 
 
 @dataclass
-class Fit:
+class FitState:
     """What changes while a model is trained."""
 
     loader: Loader
     validation: Loader | None
     test: Loader | None
     optimizer: torch.optim.Optimizer | None
-    schedule: Schedule | None
+    schedule: LearningRateSchedule | None
     #: Optimiser, learning rate and seed: what a resumed training must keep to.
     asked: Mapping[str, Any] = field(default_factory=dict)
     #: Without gradients, the weights (weights,) that the search began with: together with the
@@ -82,7 +82,7 @@ class Fit:
         return self.history[-1].epoch if self.history else 0
 
 
-def state_of(fit: Fit, model: torch.nn.Module) -> dict[str, Any]:
+def state_of(fit: FitState, model: torch.nn.Module) -> dict[str, Any]:
     """Return what a resumed training needs to go on bit for bit."""
     best = fit.best
     return {
@@ -99,7 +99,7 @@ def state_of(fit: Fit, model: torch.nn.Module) -> dict[str, Any]:
     }
 
 
-def restore(state: Mapping[str, Any], fit: Fit, model: torch.nn.Module) -> None:
+def restore(state: Mapping[str, Any], fit: FitState, model: torch.nn.Module) -> None:
     """Go to where the state was taken.
 
     Raises

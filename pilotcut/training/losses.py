@@ -40,7 +40,7 @@ class Scores:
     accuracy: float | None
 
 
-class Tally:
+class RunningScores:
     """Adds up losses and hits over batches."""
 
     def __init__(self) -> None:

@@ -36,10 +36,12 @@ from pilotcut.training.config import (
 #: More evaluations than anybody waits for: it is the trainer who ends a search.
 _NO_LIMIT = 10**9
 
-Schedule = LRScheduler | ReduceLROnPlateau
+LearningRateSchedule = LRScheduler | ReduceLROnPlateau
 
 
-def check_optimizer(name: str, rate: float | None, schedule: str | Callable[..., Schedule]) -> None:
+def check_optimizer(
+    name: str, rate: float | None, schedule: str | Callable[..., LearningRateSchedule]
+) -> None:
     """Raise one `UserError` for all that is wrong with an optimiser and its schedule."""
     faults = []
     if name.lower() not in LEARNING_RATES:
@@ -70,8 +72,10 @@ def torch_optimizer(
 
 
 def torch_schedule(
-    schedule: str | Callable[..., Schedule], optimizer: torch.optim.Optimizer, epochs: int
-) -> Schedule | None:
+    schedule: str | Callable[..., LearningRateSchedule],
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+) -> LearningRateSchedule | None:
     """Return a schedule, None for a constant learning rate.
 
     "cosine" falls to 0 over all epochs, "step" halves every 10 epochs, "exponential" takes 5 %

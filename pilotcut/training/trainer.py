@@ -25,11 +25,11 @@ from pilotcut.errors import RunDirectoryError, UserError, unwrapped
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import check_seed
 from pilotcut.training.callbacks import Callback, TensorBoard
-from pilotcut.training.checkpoint import Best, Epoch, Fit, Loader, restore, state_of
+from pilotcut.training.checkpoint import Best, Epoch, FitState, Loader, restore, state_of
 from pilotcut.training.config import LEARNING_RATES
-from pilotcut.training.losses import Loss, Scores, Tally, aligned, find_loss
+from pilotcut.training.losses import Loss, RunningScores, Scores, aligned, find_loss
 from pilotcut.training.optimisers import (
-    Schedule,
+    LearningRateSchedule,
     check_optimizer,
     is_gradient_free,
     search,
@@ -130,7 +130,7 @@ class Trainer:
         optimizer: str | torch.optim.Optimizer = "adam",
         learning_rate: float | None = None,
         loss: str | Loss = "mse",
-        schedule: str | Callable[[torch.optim.Optimizer], Schedule] = "constant",
+        schedule: str | Callable[[torch.optim.Optimizer], LearningRateSchedule] = "constant",
         patience: int | None = None,
         callbacks: Sequence[Callback] = (),
         seed: int = 0,
@@ -167,7 +167,7 @@ class Trainer:
         self.callbacks = list(callbacks)
         if tensorboard and self._run is not None:
             self.callbacks.append(TensorBoard(self._run.tensorboard))
-        self._fit: Fit | None = None
+        self._fit: FitState | None = None
         self._metrics = JsonLines()
 
     @property
@@ -254,7 +254,7 @@ class Trainer:
                 f"one; resume it, or give another directory"
             )
 
-    def _begin(self, loader: Loader, validation: Loader | None, test: Loader | None) -> Fit:
+    def _begin(self, loader: Loader, validation: Loader | None, test: Loader | None) -> FitState:
         optimizer: torch.optim.Optimizer | None
         if isinstance(self._optimizer, torch.optim.Optimizer):
             optimizer = self._optimizer
@@ -268,7 +268,7 @@ class Trainer:
         start = _point(self._trained()) if optimizer is None else None
         name = self._name or type(optimizer).__name__
         asked = {"optimizer": name, "learning_rate": self._rate, "seed": self._seed}
-        return Fit(loader, validation, test, optimizer, schedule, asked, start)
+        return FitState(loader, validation, test, optimizer, schedule, asked, start)
 
     def _trained(self) -> list[torch.nn.Parameter]:
         found = [p for p in self.model.parameters() if p.requires_grad]
@@ -276,7 +276,7 @@ class Trainer:
             raise UserError("the model has no parameters to train, expected at least one")
         return found
 
-    def _restore(self, fit: Fit) -> None:
+    def _restore(self, fit: FitState) -> None:
         """Go to where the checkpoint was written, if there is one."""
         assert self._run is not None
         state = self._run.load_checkpoint()
@@ -290,7 +290,7 @@ class Trainer:
             reason = " ".join(str(error).split())
             raise self._run.damaged_checkpoint(f"{reason:.100}") from error
 
-    def _other(self, state: Mapping[str, Any], fit: Fit) -> list[str]:
+    def _other(self, state: Mapping[str, Any], fit: FitState) -> list[str]:
         """Return a line for each setting with which a checkpoint cannot be continued."""
         assert self._run is not None
         where = f"the training in '{self._run.path}'"
@@ -324,7 +324,7 @@ class Trainer:
         with JsonLines(self._run.metrics) as lines:
             yield lines
 
-    def _end(self, fit: Fit) -> History:
+    def _end(self, fit: FitState) -> History:
         """Give the model the weights that are kept, and write them."""
         kept, best = fit.history[-1], fit.best
         if best is not None and (self._patience is not None or fit.optimizer is None):
@@ -337,12 +337,12 @@ class Trainer:
 
     # -- the loop ------------------------------------------------------------------
 
-    def _descend(self, fit: Fit) -> None:
+    def _descend(self, fit: FitState) -> None:
         """Train by gradients."""
         while not self._is_over(fit):
             self._epoch(fit, self._pass)
 
-    def _search(self, fit: Fit) -> None:
+    def _search(self, fit: FitState) -> None:
         """Train by values of the loss: those on record first, then one an epoch."""
         known = iter([epoch.loss for epoch in fit.history])
         weights = self._trained()
@@ -359,16 +359,16 @@ class Trainer:
         with suppress(_Ended):
             search(self._name, objective, fit.start.numpy(), self._rate, self._seed)
 
-    def _is_over(self, fit: Fit) -> bool:
+    def _is_over(self, fit: FitState) -> bool:
         waited = fit.done - fit.best.epoch if fit.best else 0
         impatient = self._patience is not None and waited >= self._patience
         return bool(fit.history) and (self.stop or impatient or fit.done >= self.epochs)
 
-    def _pass(self, fit: Fit) -> Scores:
+    def _pass(self, fit: FitState) -> Scores:
         """Take a step for every batch."""
         assert fit.optimizer is not None
         self.model.train()
-        tally, batches = Tally(), _length(fit.loader)
+        tally, batches = RunningScores(), _length(fit.loader)
         for number, batch in enumerate(fit.loader, start=1):
             inputs, targets = self._placed(batch)
             outputs, loss = self._step(fit.optimizer, inputs, targets)
@@ -393,11 +393,11 @@ class Trainer:
         optimizer.step(closure)  # type: ignore[arg-type]
         return first[0]
 
-    def _scores(self, loader: Loader, fit: Fit | None = None) -> Scores:
+    def _scores(self, loader: Loader, fit: FitState | None = None) -> Scores:
         """Return the scores of some samples; with `fit` callbacks are told of the batches."""
         training = self.model.training
         self.model.eval()
-        tally, batches = Tally(), _length(loader)
+        tally, batches = RunningScores(), _length(loader)
         with torch.no_grad():
             for number, batch in enumerate(loader, start=1):
                 inputs, targets = self._placed(batch)
@@ -419,11 +419,11 @@ class Trainer:
         inputs, targets = batch
         return inputs.to(place), targets.to(place)
 
-    def _batch_ended(self, fit: Fit, batch: int, batches: int, loss: float) -> None:
+    def _batch_ended(self, fit: FitState, batch: int, batches: int, loss: float) -> None:
         for callback in self.callbacks:
             callback.on_batch_end(self, fit.done + 1, batch, batches, loss)
 
-    def _epoch(self, fit: Fit, train: Callable[[Fit], Scores]) -> Epoch:
+    def _epoch(self, fit: FitState, train: Callable[[FitState], Scores]) -> Epoch:
         """Train for an epoch, record it, and tell everybody."""
         started, number, rate = perf_counter(), fit.done + 1, _rate_of(fit.optimizer)
         with _drawing(self._seed, number):
@@ -445,7 +445,7 @@ class Trainer:
             callback.on_epoch_end(self, epoch)
         return epoch
 
-    def _record(self, fit: Fit, epoch: Epoch) -> None:
+    def _record(self, fit: FitState, epoch: Epoch) -> None:
         """Take a step of the schedule, remember the best weights, and write a checkpoint."""
         value = epoch.loss if epoch.val_loss is None else epoch.val_loss
         if isinstance(fit.schedule, ReduceLROnPlateau):

@@ -62,9 +62,9 @@ def test_the_list_says_what_is_done_and_measures_nothing(call, tmp_path):
 def test_another_profile_in_the_same_place_is_refused(call, tmp_path):
     from pilotcut.pilots.description import embedded
     from pilotcut.study.profiles import QUICK
-    from pilotcut.study.run import Request
+    from pilotcut.study.run import StudyRequest
 
-    settings = Request(["rq1"], QUICK, embedded(1)).settings
+    settings = StudyRequest(["rq1"], QUICK, embedded(1)).settings
     (tmp_path / "study.json").write_text(json.dumps(settings))
     code, _, err = call("study", "rq1", "--profile", "full", "--out", str(tmp_path))
     assert code == 2

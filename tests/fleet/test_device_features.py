@@ -16,7 +16,7 @@ from qiskit.transpiler import InstructionProperties, QubitProperties, Target
 
 from pilotcut.errors import UserError
 from pilotcut.fleet import transpile as compilation_module
-from pilotcut.fleet.device_features import behaviour, element_error, success
+from pilotcut.fleet.device_features import device_features, element_error, success
 from pilotcut.fleet.transpile import compile_on
 
 STANDARD = get_standard_gate_name_mapping()
@@ -180,7 +180,7 @@ def test_every_swap_is_charged_once_to_the_next_two_qubit_gate_it_carries_a_qubi
         charges[step.gate] += 1
         a, b = step.qubits
         place = [{a: b, b: a}.get(p, p) for p in place]
-    seen = behaviour(compilation, device(compilation.qubits, full(compilation.qubits)))
+    seen = device_features(compilation, device(compilation.qubits, full(compilation.qubits)))
     assert seen.swaps.tolist() == charges
     assert seen.swaps.sum() == sum(step.is_swap for step in steps)
     assert ((seen.topological > 0) == (seen.swaps > 0)).all()
@@ -220,7 +220,7 @@ def test_by_hand_a_ry_is_two_sx_and_a_cz_is_itself():
     circuit.rz(Parameter("b"), 1)
     circuit.cz(0, 1)
     target = device(2, [(0, 1)])
-    seen = behaviour(compile_on(circuit, target), target)
+    seen = device_features(compile_on(circuit, target), target)
     np.testing.assert_allclose(seen.vector, [1 - KEPT_ONE**2, 0, 1 - KEPT_TWO, 0, 0, 0])
     # The same in figures: exp(-0.0005) 0.999 = 0.9985005, exp(-0.005) 0.99 = 0.9850624.
     np.testing.assert_allclose(seen.contextual, [0.00299650, 0, 0.01493765], atol=1e-7)
@@ -232,7 +232,7 @@ def test_by_hand_a_ring_on_a_line_takes_one_swap_of_three_cx():
         circuit.cx(k, (k + 1) % 3)
     target = device(3, line(3), BASES["cx"])
     compilation = compile_on(circuit, target)
-    seen = behaviour(compilation, target)
+    seen = device_features(compilation, target)
     (charged,) = (s.gate for s in compilation.steps if s.is_swap)
     assert charged > 0  # the first gate finds its qubits side by side
     expected = np.zeros(3)
@@ -247,11 +247,11 @@ def test_by_hand_a_turned_cx_takes_four_sx_and_a_foreign_one_two():
     circuit.cx(0, 1)
     circuit.cx(1, 0)
     target = device(2, [(0, 1)], BASES["cx"], one_way=True)
-    seen = behaviour(compile_on(circuit, target), target)
+    seen = device_features(compile_on(circuit, target), target)
     turned = 1 - KEPT_TWO * KEPT_ONE**4
     np.testing.assert_allclose(sorted(seen.contextual), [1 - KEPT_TWO, turned])
     target = device(2, [(0, 1)], BASES["cz"])
-    seen = behaviour(compile_on(circuit, target), target)
+    seen = device_features(compile_on(circuit, target), target)
     np.testing.assert_allclose(seen.contextual, [1 - KEPT_TWO * KEPT_ONE**2] * 2)
 
 
@@ -261,7 +261,7 @@ def test_by_hand_the_far_ends_of_a_star_charge_the_gate_that_brings_them_togethe
         circuit.cz(a, b)
     target = device(4, star(4))
     compilation = compile_on(circuit, target)
-    seen = behaviour(compilation, target)
+    seen = device_features(compilation, target)
     swap = KEPT_TWO**3 * KEPT_ONE**6  # three cz between six H, which are one sx each
     np.testing.assert_allclose(seen.contextual, [1 - KEPT_TWO] * 6)
     np.testing.assert_allclose(1 - seen.topological, swap**seen.swaps)
@@ -274,7 +274,7 @@ def test_by_hand_a_swap_on_a_one_way_coupling_turns_one_of_its_three_cx(way):
     for k in range(3):
         circuit.cx(k, (k + 1) % 3)
     target = device(3, [pair[::way] for pair in line(3)], BASES["cx"], one_way=True)
-    seen = behaviour(compile_on(circuit, target), target)
+    seen = device_features(compile_on(circuit, target), target)
     assert seen.topological.max() == pytest.approx(1 - KEPT_TWO**3 * KEPT_ONE**4)
 
 
@@ -360,7 +360,7 @@ def test_the_vector_does_not_depend_on_the_weights():
         circuit.crx(free[3 + k], k, (k + 1) % 3)
     target = device(3, line(3))
     vectors = [
-        behaviour(compile_on(model, target), target).vector
+        device_features(compile_on(model, target), target).vector
         for model in (circuit, circuit.assign_parameters(np.linspace(0.1, 2, 6)))
     ]
     np.testing.assert_array_equal(*vectors)
@@ -394,7 +394,7 @@ def test_barriers_and_phases_are_passed_over_and_an_empty_model_is_fine():
     target = device(3, line(3))
     compilation = compile_on(circuit, target)
     assert (compilation.gates, compilation.steps) == (0, ())
-    assert behaviour(compilation, target).vector.shape == (0,)
+    assert device_features(compilation, target).vector.shape == (0,)
     assert success(compilation, target) == 1
     circuit.x(1)
     assert [s.gate for s in compile_on(circuit, target).steps] == [0]
@@ -442,7 +442,7 @@ def test_targets_of_backends_with_delays_measurements_and_control_flow_serve(bac
         circuit.ry(Parameter(f"a{k}"), k)
         circuit.crx(Parameter(f"b{k}"), k, (k + 1) % 4)
     compilation = compile_on(circuit, target)
-    seen = behaviour(compilation, target)
+    seen = device_features(compilation, target)
     assert ((seen.contextual > 0) & (seen.contextual < 0.5)).all()
     assert success(compilation, target) == pytest.approx((1 - seen.vector).prod())
     assert_same(circuit, dict.fromkeys(circuit.parameters, 0.4), compilation)

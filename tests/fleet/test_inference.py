@@ -5,7 +5,7 @@ import pytest
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.fleet.device_jobs import Job
-from pilotcut.fleet.inference_run import Fleet
+from pilotcut.fleet.inference_run import TrainedFleet
 from pilotcut.fleet.trainer import here
 from pilotcut.pilots.description.qpu import QpuDescription
 
@@ -42,14 +42,14 @@ def exact(job, weights):
 @pytest.mark.parametrize("way", ["batch_based", "shot_oriented"])
 def test_the_same_seed_gives_the_same_values_and_another_one_others(jobs, way):
     def values(seed):
-        return getattr(Fleet(jobs, WEIGHTS), way)(SAMPLES, 64, seed).values
+        return getattr(TrainedFleet(jobs, WEIGHTS), way)(SAMPLES, 64, seed).values
 
     np.testing.assert_array_equal(values(3), values(3))
     assert (values(3) != values(4)).any()
 
 
 def test_batches_are_the_values_of_each_device_in_turn(jobs):
-    found = Fleet(jobs, WEIGHTS).batch_based(SAMPLES, 10**7, seed=1)
+    found = TrainedFleet(jobs, WEIGHTS).batch_based(SAMPLES, 10**7, seed=1)
     parts = np.array_split(np.arange(10), 3)
     for job, weights, part in zip(jobs, WEIGHTS, parts, strict=True):
         np.testing.assert_allclose(found.values[part], exact(job, weights)[part], atol=2e-3)
@@ -59,7 +59,7 @@ def test_batches_are_the_values_of_each_device_in_turn(jobs):
 
 
 def test_shots_of_a_torus_are_pooled_by_their_number(jobs):
-    found = Fleet(jobs, WEIGHTS).shot_oriented(SAMPLES, 10**7, seed=1)
+    found = TrainedFleet(jobs, WEIGHTS).shot_oriented(SAMPLES, 10**7, seed=1)
     every = np.stack([exact(job, weights) for job, weights in zip(jobs, WEIGHTS, strict=True)])
     shares = found.schedule.shots / found.schedule.shots_of_task[:, None]
     np.testing.assert_allclose(found.values, (shares * every.T).sum(axis=1), atol=2e-3)
@@ -67,7 +67,7 @@ def test_shots_of_a_torus_are_pooled_by_their_number(jobs):
 
 
 def test_the_same_time_is_what_is_given_and_no_more(jobs):
-    fleet = Fleet(jobs, WEIGHTS)
+    fleet = TrainedFleet(jobs, WEIGHTS)
     batch = fleet.batch_based(SAMPLES, 1000, seed=1)
     found = fleet.shot_oriented(SAMPLES, 1000, seed=1, makespan_s=batch.makespan_s)
     assert 0.95 * batch.makespan_s < found.makespan_s <= batch.makespan_s * (1 + 1e-12)
@@ -76,13 +76,13 @@ def test_the_same_time_is_what_is_given_and_no_more(jobs):
 @pytest.mark.parametrize("way", ["batch_based", "shot_oriented"])
 def test_shots_of_a_device_that_fails_are_run_by_the_others_and_it_is_named(jobs, way):
     submit, asked = failing("beta")
-    fleet = Fleet(jobs, WEIGHTS, submit)
+    fleet = TrainedFleet(jobs, WEIGHTS, submit)
     found = getattr(fleet, way)(SAMPLES, 100, seed=1)
     assert fleet.lost == {"beta": "its pilot is failed: killed"}
     assert len(asked["beta"]) == 1, "who has failed is not asked again"
     assert sum(asked["alpha"]) + sum(asked["gamma"]) == 10 * 100
     assert (np.abs(found.values) <= 1).all()
-    untouched = Fleet(jobs, WEIGHTS).batch_based(SAMPLES, 100, seed=1)
+    untouched = TrainedFleet(jobs, WEIGHTS).batch_based(SAMPLES, 100, seed=1)
     if way == "batch_based":
         kept = untouched.schedule.shots[:, 1] == 0
         np.testing.assert_array_equal(found.values[kept], untouched.values[kept])
@@ -91,7 +91,7 @@ def test_shots_of_a_device_that_fails_are_run_by_the_others_and_it_is_named(jobs
 
 def test_a_device_that_fails_among_others_leaves_its_part_of_each_sample_to_them(jobs):
     weights = np.tile(WEIGHTS[0], (3, 1))
-    fleet = Fleet(jobs, weights)
+    fleet = TrainedFleet(jobs, weights)
     whole = fleet.shot_oriented(SAMPLES, 10**6, seed=1)
     calls = []
 
@@ -101,7 +101,7 @@ def test_a_device_that_fails_among_others_leaves_its_part_of_each_sample_to_them
             raise PilotError("gone")
         return here(device, *arguments)
 
-    found = Fleet(jobs, weights, submit).shot_oriented(SAMPLES, 10**6, seed=1)
+    found = TrainedFleet(jobs, weights, submit).shot_oriented(SAMPLES, 10**6, seed=1)
     assert calls.count("alpha") == 2
     np.testing.assert_allclose(found.values, whole.values, atol=0.02)
     assert found.makespan_s > whole.makespan_s
@@ -113,7 +113,7 @@ def test_garbage_is_not_pooled(jobs, monkeypatch):
             return np.full(len(samples), np.nan)
 
     monkeypatch.setitem(jobs[2].prepared.__dict__, "engine", Broken())
-    fleet = Fleet(jobs, WEIGHTS)
+    fleet = TrainedFleet(jobs, WEIGHTS)
     found = fleet.batch_based(SAMPLES, 100, seed=1)
     assert fleet.lost == {"gamma": "its expectations are not between -1 and 1"}
     assert np.isfinite(found.values).all()
@@ -122,19 +122,19 @@ def test_garbage_is_not_pooled(jobs, monkeypatch):
 def test_when_all_have_failed_one_line_names_them_and_why(jobs):
     submit, _ = failing(*NAMES, error=RuntimeError("closed"))
     with pytest.raises(UserError, match="'gamma': RuntimeError: closed") as told:
-        Fleet(jobs, WEIGHTS, submit).batch_based(SAMPLES, 100, seed=1)
+        TrainedFleet(jobs, WEIGHTS, submit).batch_based(SAMPLES, 100, seed=1)
     assert "no device is left" in str(told.value)
     assert "\n" not in str(told.value)
 
 
 def test_who_is_away_is_asked_for_nothing(jobs):
     submit, asked = failing()
-    Fleet(jobs, WEIGHTS, submit, [True, False, True]).shot_oriented(SAMPLES, 50, seed=1)
+    TrainedFleet(jobs, WEIGHTS, submit, [True, False, True]).shot_oriented(SAMPLES, 50, seed=1)
     assert asked["beta"] == []
     with pytest.raises(UserError, match="online: none of 3 devices is"):
-        Fleet(jobs, WEIGHTS, submit, [False] * 3).batch_based(SAMPLES, 50, seed=1)
+        TrainedFleet(jobs, WEIGHTS, submit, [False] * 3).batch_based(SAMPLES, 50, seed=1)
 
 
 def test_shots_that_the_warm_up_would_use_up_are_refused(jobs):
     with pytest.raises(UserError, match="shots is 1, of which the warm-up takes 1"):
-        Fleet(jobs, WEIGHTS).shot_oriented(SAMPLES, 1, seed=1)
+        TrainedFleet(jobs, WEIGHTS).shot_oriented(SAMPLES, 1, seed=1)

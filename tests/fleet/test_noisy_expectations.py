@@ -15,8 +15,8 @@ from qiskit_aer import AerSimulator
 from pilotcut.backends.noise_model import Device, device_of
 from pilotcut.errors import UserError
 from pilotcut.fleet import device_jobs, models
-from pilotcut.fleet.engines import CountedCircuits, DrawnFromLaw
-from pilotcut.fleet.noisy_expectations import Law, observed_qubits
+from pilotcut.fleet.engines import CountedCircuits, DrawnExpectations
+from pilotcut.fleet.noisy_expectations import NoisyExpectations, observed_qubits
 from pilotcut.fleet.shifts import Shifts
 from pilotcut.fleet.transpile import compile_on
 from pilotcut.pilots.description.qpu import QpuDescription
@@ -158,7 +158,7 @@ def test_the_ring_models_have_4n_weights_and_the_other_n_squared_and_3n(qubits):
 def test_without_noise_the_law_is_the_state_s(name, qubits, label):
     model = parity(name, qubits, label)
     weights, samples = angles(model)
-    law = Law(*on(device_of("s", QpuDescription(**SILENT)), model))
+    law = NoisyExpectations(*on(device_of("s", QpuDescription(**SILENT)), model))
     expected = [
         Statevector(model.circuit.assign_parameters(bound(model, weights, sample)))
         .expectation_value(model.observable)
@@ -174,7 +174,7 @@ def test_the_law_is_that_of_aer_s_density_matrix(where, name):
     for qubits, label in ((2, "IZ"), (4, "ZIZZ")):
         prepared = on(DEVICES[where], parity(name, qubits, label))
         weights, samples = angles(prepared[0])
-        found = Law(*prepared).values(weights, samples)
+        found = NoisyExpectations(*prepared).values(weights, samples)
         assert found[1] == pytest.approx(by_aer(*prepared, weights, samples[1]), abs=1e-6)
 
 
@@ -182,7 +182,7 @@ def test_the_law_is_that_of_aer_s_density_matrix(where, name):
 def test_a_shifted_row_is_the_value_at_the_shifted_weights(where):
     for name, qubits in (("crz", 3), ("crx", 4), ("crz-all", 2)):
         prepared = on(DEVICES[where], parity(name, qubits, "Z" * qubits))
-        law, offsets = Law(*prepared), Shifts.of(prepared[0]).offsets
+        law, offsets = NoisyExpectations(*prepared), Shifts.of(prepared[0]).offsets
         weights, samples = angles(prepared[0], samples=2)
         one_by_one = [law.values(weights + offset, samples) for offset in offsets]
         np.testing.assert_allclose(law.shifted(weights, samples), one_by_one, atol=1e-12)
@@ -194,7 +194,7 @@ def test_a_shifted_row_is_the_value_at_the_shifted_weights(where):
 )
 def test_shifts_give_the_slope_of_the_noisy_law(where, name):
     prepared = on(DEVICES[where], parity(name, 3, "ZIZ"))
-    law, shifts = Law(*prepared), Shifts.of(prepared[0])
+    law, shifts = NoisyExpectations(*prepared), Shifts.of(prepared[0])
     weights, samples = angles(prepared[0], samples=2)
     slopes = shifts.coefficients.T @ law.shifted(weights, samples)
     steps = 1e-4 * np.eye(len(weights))
@@ -236,7 +236,7 @@ def test_inputs_may_be_entangled_before_and_after_the_rest_of_the_encoding():
     model = Model(circuit, tuple(x), tuple(w), (SparsePauliOp("ZZI"),))
     prepared = on(device(topology="full"), model)
     weights, samples = angles(model)
-    found = Law(*prepared).values(weights, samples)
+    found = NoisyExpectations(*prepared).values(weights, samples)
     expected = [by_aer(*prepared, weights, sample) for sample in samples]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -254,15 +254,17 @@ def test_a_measurement_that_misreads_1_more_often_than_0_moves_the_law_and_the_c
         q.target.update_instruction_properties("measure", (qubit,), Misread(1e-6, 0.11))
     prepared = on(q, parity("crz", 2, "ZZ"))
     weights, samples = angles(prepared[0], samples=1)
-    read_right = Law(*on(device(readout_error=0.0), parity("crz", 2, "ZZ")))
-    single = [Law(*on(device(readout_error=0.0), parity("crz", 2, z))) for z in ("IZ", "ZI")]
+    read_right = NoisyExpectations(*on(device(readout_error=0.0), parity("crz", 2, "ZZ")))
+    single = [
+        NoisyExpectations(*on(device(readout_error=0.0), parity("crz", 2, z))) for z in ("IZ", "ZI")
+    ]
     # Each Z is read as 0.18 + 0.78 Z: P(0 | 1) - P(1 | 0), and 1 less both.
     expected = (
         0.18**2
         + 0.18 * 0.78 * sum(law.values(weights, samples) for law in single)
         + 0.78**2 * read_right.values(weights, samples)
     )
-    law = Law(*prepared)
+    law = NoisyExpectations(*prepared)
     np.testing.assert_allclose(law.values(weights, samples), expected, atol=1e-9)
     counted = CountedCircuits(*prepared).values(weights, samples, 4000, 1)
     assert_drawn_from(counted, law.values(weights, samples), 4000)
@@ -280,10 +282,10 @@ def assert_drawn_from(found: np.ndarray, expectations: np.ndarray, shots: int) -
 
 def test_draws_are_binomial_and_the_same_for_the_same_seed():
     prepared = on(DEVICES["ring"], models.model("crz", 2))
-    law = Law(*prepared)
+    law = NoisyExpectations(*prepared)
     weights, samples = angles(prepared[0], samples=1)
     many, shots = np.repeat(samples, 40_000, axis=0), 50
-    drawn = DrawnFromLaw(law).values(weights, many, shots, 7)
+    drawn = DrawnExpectations(law).values(weights, many, shots, 7)
     (expectation,) = law.values(weights, samples)
     variance = (1 - expectation**2) / shots
     deviations = np.abs(drawn.mean() - expectation) / np.sqrt(variance / len(many))
@@ -291,9 +293,9 @@ def test_draws_are_binomial_and_the_same_for_the_same_seed():
     # The variance of a variance is about 2 variance² / draws.
     assert abs(drawn.var() / variance - 1) < 5 * np.sqrt(2 / len(many))
     assert np.isin(np.round((drawn + 1) / 2 * shots, 9) % 1, [0, 1]).all()
-    np.testing.assert_array_equal(drawn, DrawnFromLaw(law).values(weights, many, shots, 7))
-    assert (drawn != DrawnFromLaw(law).values(weights, many, shots, 8)).any()
-    exact = DrawnFromLaw(law).shifted(weights, samples, 0, 7)
+    np.testing.assert_array_equal(drawn, DrawnExpectations(law).values(weights, many, shots, 7))
+    assert (drawn != DrawnExpectations(law).values(weights, many, shots, 8)).any()
+    exact = DrawnExpectations(law).shifted(weights, samples, 0, 7)
     np.testing.assert_array_equal(exact, law.shifted(weights, samples))
 
 
@@ -309,7 +311,7 @@ def test_counts_are_drawn_from_the_law_on_aer_and_on_a_backend_itself(simulate):
     assert (q.direct is None) == simulate
     prepared = on(q, parity("crx", 2, "ZZ"))
     weights, samples = angles(prepared[0], samples=2)
-    law, engine, shots = Law(*prepared), CountedCircuits(*prepared), 2000
+    law, engine, shots = NoisyExpectations(*prepared), CountedCircuits(*prepared), 2000
     counted = engine.shifted(weights, samples, shots, 3)
     assert_drawn_from(counted, law.shifted(weights, samples), shots)
     values = engine.values(weights, samples, shots, 4)
@@ -323,7 +325,7 @@ def test_counts_with_much_noise_are_drawn_from_the_law(label):
     weights, samples = angles(prepared[0], samples=6)
     shots = 4000
     counted = CountedCircuits(*prepared).values(weights, samples, shots, 5)
-    assert_drawn_from(counted, Law(*prepared).values(weights, samples), shots)
+    assert_drawn_from(counted, NoisyExpectations(*prepared).values(weights, samples), shots)
 
 
 def test_of_a_large_device_only_what_the_model_touches_is_prepared_and_run(monkeypatch):
@@ -340,7 +342,7 @@ def test_of_a_large_device_only_what_the_model_touches_is_prepared_and_run(monke
         AerSimulator, "run", lambda self, c, **how: (ran.extend(c), run(self, c, **how))[1]
     )
     weights, samples = angles(prepared[0], samples=2)
-    expected = Law(*prepared).values(weights, samples)
+    expected = NoisyExpectations(*prepared).values(weights, samples)
     counted = CountedCircuits(*prepared).values(weights, samples, 2000, 1)
     assert asked == touched
     assert [circuit.num_qubits for circuit in ran] == [len(touched)]
@@ -360,7 +362,7 @@ def small(build) -> Model:
 
 def refused(model: Model, q: Device = DEVICES["grid"]) -> str:
     with pytest.raises(UserError) as caught:
-        Law(*on(q, model))
+        NoisyExpectations(*on(q, model))
     (line,) = str(caught.value).splitlines()
     return line
 
@@ -427,7 +429,7 @@ OBSERVABLES = [
 ]
 
 
-@pytest.mark.parametrize("engine", [Law, CountedCircuits])
+@pytest.mark.parametrize("engine", [NoisyExpectations, CountedCircuits])
 @pytest.mark.parametrize(("observable", "written"), OBSERVABLES)
 def test_what_is_no_parity_is_refused_by_both_engines(engine, observable, written):
     model = replace(models.model("crz", 2), observables=(observable,))
@@ -447,7 +449,7 @@ ISWAPS = GenericBackendV2(3, ["rz", "sx", "iswap"], seed=3)
 
 def test_gates_that_aer_does_not_have_are_refused_for_counts_and_not_for_the_law():
     prepared = on(device_of("i", QpuDescription(like=f"{__name__}:ISWAPS")), models.model("crz", 2))
-    assert np.isfinite(Law(*prepared).values(np.zeros(8), np.zeros((1, 2)))).all()
+    assert np.isfinite(NoisyExpectations(*prepared).values(np.zeros(8), np.zeros((1, 2)))).all()
     with pytest.raises(UserError, match="the device has gates iswap, expected gates that Aer has"):
         CountedCircuits(*prepared)
 

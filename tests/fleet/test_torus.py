@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pilotcut.errors import UserError
 from pilotcut.fleet.inference_schedule import (
-    Schedule,
+    ShotSchedule,
     batch_based,
     combine,
     difficulty,
@@ -345,7 +345,7 @@ def test_batches_are_contiguous_equal_and_whole(tasks, devices, data):
 
 def test_a_device_is_busy_for_its_shots_whatever_idle_ones_would_take():
     """Seconds for each device, or for each task and device; NaN where nothing is run."""
-    schedule = Schedule(np.array([[10, 0, 0], [5, 20, 0]]))
+    schedule = ShotSchedule(np.array([[10, 0, 0], [5, 20, 0]]))
     assert schedule.shots_of_task.tolist() == [10, 25]
     assert schedule.device_s(np.array([0.5, 0.1, np.nan])).tolist() == [7.5, 2.0, 0.0]
     each = np.array([[0.5, np.inf, 1.0], [1.0, 0.5, 1.0]])
@@ -360,26 +360,26 @@ def test_a_scaled_schedule_keeps_its_pairs_and_the_time(fleet, factor):
     schedule, shot_s = shot_oriented(**fleet), 1 / fleet["throughput"]
     time_s = schedule.makespan_s(shot_s)
     used = schedule.shots > 0
-    least_s = Schedule(used.astype(int)).makespan_s(shot_s)
+    least_s = ShotSchedule(used.astype(int)).makespan_s(shot_s)
     asked_s = max(factor * time_s, least_s)
     scaled = equal_time(schedule, shot_s, asked_s)
     assert np.array_equal(scaled.shots > 0, used)
     assert scaled.makespan_s(shot_s) <= asked_s
     if used.any():
-        assert Schedule(scaled.shots + used).makespan_s(shot_s) > asked_s * (1 - 1e-12)
+        assert ShotSchedule(scaled.shots + used).makespan_s(shot_s) > asked_s * (1 - 1e-12)
     assert np.array_equal(equal_time(schedule, shot_s, time_s).shots, schedule.shots)
 
 
 def test_a_whole_factor_loses_no_shot_to_rounding():
     """Three times the time of 5 shots is that of 15, though the quotient is just below 3."""
     shot_s = 1 / np.array([1.3])
-    schedule = Schedule(np.array([[5]]))
+    schedule = ShotSchedule(np.array([[5]]))
     assert equal_time(schedule, shot_s, 3 * schedule.makespan_s(shot_s)).shots == [[15]]
 
 
 def test_single_shots_that_stay_are_paid_for_by_the_others():
     """Scaled by 0.2, tasks of one shot are still run, so the long one is cut below 20."""
-    schedule = Schedule(np.array([[100]] + [[1]] * 10))
+    schedule = ShotSchedule(np.array([[100]] + [[1]] * 10))
     scaled = equal_time(schedule, np.array([1.0]), 22.0)
     assert scaled.shots[:, 0].tolist() == [12] + [1] * 10
     with pytest.raises(UserError, match="makespan_s is 10, expected from 11, which"):
@@ -410,7 +410,7 @@ def test_the_pooled_mean_is_that_of_all_outcomes(fleet):
 
 
 PAIR = (Torus((0,)), Torus((1,)))
-TABLE = Schedule(np.array([[3, 1], [0, 2]]))
+TABLE = ShotSchedule(np.array([[3, 1], [0, 2]]))
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,10 @@ TABLE = Schedule(np.array([[3, 1], [0, 2]]))
         (lambda: difficulty([0.1, np.nan]), "expectations: of task 1 is nan"),
         (lambda: combine(TABLE, np.array([[1, 1], [0, np.nan]])), "means: is nan for device 1"),
         (lambda: combine(TABLE, np.ones((2, 3))), r"means: has shape \(2, 3\)"),
-        (lambda: combine(Schedule(np.array([[1], [0]])), np.ones((2, 1))), "task 1 has no shots"),
+        (
+            lambda: combine(ShotSchedule(np.array([[1], [0]])), np.ones((2, 1))),
+            "task 1 has no shots",
+        ),
         (lambda: TABLE.makespan_s([1.0, np.nan]), "shot_s: is nan for device 1"),
         (lambda: TABLE.makespan_s([0.0, 1.0]), "shot_s: is 0 for device 0"),
         (lambda: TABLE.makespan_s([1.0]), r"shot_s: has shape \(1,\), expected \(2,\) or \(2, 2\)"),
@@ -442,8 +445,8 @@ TABLE = Schedule(np.array([[3, 1], [0, 2]]))
         (lambda: shot_oriented(PAIR, 0.5, [1, 1], [1, 1], 5, [1]), "difficulty: is 0-D"),
         (lambda: shot_oriented(PAIR, [1], [1, 1], 3, 5, [1]), r"throughput: has shape \(\)"),
         (lambda: shot_oriented((), [1], [], [], 5, []), "online: none of 0 devices"),
-        (lambda: Schedule(np.array([[-1]])), "shots: is an array of int64"),
-        (lambda: Schedule(np.array([[0.5]])), "shots: is an array of float64"),
+        (lambda: ShotSchedule(np.array([[-1]])), "shots: is an array of int64"),
+        (lambda: ShotSchedule(np.array([[0.5]])), "shots: is an array of float64"),
     ],
 )
 def test_what_cannot_be_scheduled_is_refused_in_one_line(call, line):

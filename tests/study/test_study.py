@@ -25,10 +25,10 @@ from pilotcut.report.read import read_run
 from pilotcut.study import accuracy as rq4
 from pilotcut.study import baseline, reconstruction_share, straggler_policies, training_time
 from pilotcut.study.cells import Cell, StudyDirectory
-from pilotcut.study.findings import Result, Table
+from pilotcut.study.findings import CellResult, Table
 from pilotcut.study.lab import Lab, scaled, steps_to
 from pilotcut.study.profiles import FULL, QUICK, profile_of
-from pilotcut.study.run import TIMED, Request, cells_of, conclude, measure
+from pilotcut.study.run import TIMED, StudyRequest, cells_of, conclude, measure
 from pilotcut.study.tables import markdown, save_csv
 from pilotcut.study.trend import trend
 
@@ -129,7 +129,7 @@ def test_mpi_pilots_alone_are_no_place_for_a_study():
 
 @pytest.mark.parametrize("profile", [QUICK, FULL, TINY])
 def test_every_cell_of_a_profile_has_a_name_of_its_own(profile):
-    groups = cells_of(Request(["rq1", "rq2", "rq3", "rq4", "rq5"], profile, embedded(2), True))
+    groups = cells_of(StudyRequest(["rq1", "rq2", "rq3", "rq4", "rq5"], profile, embedded(2), True))
     names = [(c.question, c.name) for cells in groups.values() for c in cells]
     assert len(set(names)) == len(names)
 
@@ -144,7 +144,7 @@ def test_the_full_profile_has_five_seeds_and_the_reps_qubits_and_classes_of_the_
 
 
 def test_robustness_alone_trains_the_networks_that_it_needs():
-    groups = cells_of(Request(["rq5"], TINY, embedded(1)))
+    groups = cells_of(StudyRequest(["rq5"], TINY, embedded(1)))
     assert list(groups) == ["rq4", "rq5"]
     assert {c.name for c in groups["rq4"]} == {c.name for c in groups["rq5"]}
 
@@ -177,17 +177,17 @@ def test_a_result_without_its_values_is_measured_again_or_refused_in_words(tmp_p
 
 def test_a_study_is_not_continued_with_another_profile_or_other_pilots(tmp_path):
     study = StudyDirectory(tmp_path / "out")
-    study.open(Request(["rq1"], TINY, embedded(1)).settings)
-    study.open(Request(["rq2"], TINY, embedded(1)).settings)  # another question may join
+    study.open(StudyRequest(["rq1"], TINY, embedded(1)).settings)
+    study.open(StudyRequest(["rq2"], TINY, embedded(1)).settings)  # another question may join
     with pytest.raises(RunDirectoryError, match="profile is 'quick'"):
-        study.open(Request(["rq1"], QUICK, embedded(1)).settings)
+        study.open(StudyRequest(["rq1"], QUICK, embedded(1)).settings)
     with pytest.raises(RunDirectoryError, match="pilots differ"):
-        study.open(Request(["rq1"], TINY, embedded(2)).settings)
+        study.open(StudyRequest(["rq1"], TINY, embedded(2)).settings)
 
 
 def test_two_processes_do_not_measure_one_study(tmp_path):
     with alone_in(tmp_path), pytest.raises(RunDirectoryError, match="another process"):
-        measure(Request(["rq1"], TINY, embedded(1)), StudyDirectory(tmp_path))
+        measure(StudyRequest(["rq1"], TINY, embedded(1)), StudyDirectory(tmp_path))
     with alone_in(tmp_path):
         pass  # the lock went with the first
 
@@ -195,13 +195,13 @@ def test_two_processes_do_not_measure_one_study(tmp_path):
 @pytest.mark.parametrize("left", ["study.json.123.tmp", "study.json"])
 def test_what_a_kill_left_of_the_first_file_does_not_stand_in_the_way(tmp_path, left):
     (tmp_path / left).write_text('{"profile": "ti')
-    request = Request(["rq1"], TINY, embedded(1))
+    request = StudyRequest(["rq1"], TINY, embedded(1))
     StudyDirectory(tmp_path).open(request.settings)
     assert json.loads((tmp_path / "study.json").read_text()) == request.settings
 
 
 def test_a_report_of_a_study_names_its_own_page(tmp_path):
-    StudyDirectory(tmp_path).open(Request(["rq1"], TINY, embedded(1)).settings)
+    StudyDirectory(tmp_path).open(StudyRequest(["rq1"], TINY, embedded(1)).settings)
     with pytest.raises(RunDirectoryError, match=r"open report\.html in it"):
         read_run(tmp_path)
 
@@ -222,7 +222,7 @@ def test_an_unknown_profile_is_named_with_the_next_best():
 
 def _trainings(times: dict[tuple[str, int], list[float]], circuits: dict[int, int]):
     return [
-        Result(
+        CellResult(
             {"dataset": "iris", "mode": mode, "cuts": cuts, "seed": 0},
             {
                 "epoch_s": seconds,
@@ -258,14 +258,14 @@ def test_training_time_is_judged_by_the_ratio_of_circuits():
 
 def test_an_epoch_of_the_addon_is_its_counted_queries_times_a_measured_one():
     (training,) = _trainings({("counts", 2): [1.0]}, {2: 1})
-    addon = [Result({"cuts": 2}, {"query_s": [2.0, 3.0, 4.0], "reconstruction_share": [0.2]})]
+    addon = [CellResult({"cuts": 2}, {"query_s": [2.0, 3.0, 4.0], "reconstruction_share": [0.2]})]
     assert baseline.epoch_s(addon, training) == 3.0 * (48 * (1 + 2 * 8) + 12)
     assert baseline.epoch_s([], training) is None
 
 
 def test_speed_up_compares_workers_within_a_round():
     def batch(workers, number, seconds, share):
-        return Result(
+        return CellResult(
             {"cuts": 1, "workers": workers, "round": number, "batch_size": 16},
             {"wall_s": [seconds], "shares": [share], "waits": [0.0]},
         )
@@ -307,7 +307,7 @@ def _delayed(policy, probability, duplicates, number, span_s):
         "wall_s": [span_s],
         "span_s": [span_s],
     }
-    return Result({}, record)
+    return CellResult({}, record)
 
 
 def test_stragglers_are_judged_by_what_duplicates_remove_of_the_excess():
@@ -336,7 +336,7 @@ def test_stragglers_are_judged_by_what_duplicates_remove_of_the_excess():
 def _curve(dataset, cuts, seed, accuracy):
     values = {"accuracy": [0.5, accuracy], "loss": [1.0, 0.5], "epoch_s": [1.0, 1.0]}
     chosen = {"kind": rq4.CURVE, "dataset": dataset, "cuts": cuts, "seed": seed}
-    return Result(chosen, values | {"test_samples": 20})
+    return CellResult(chosen, values | {"test_samples": 20})
 
 
 def test_iris_must_be_the_same_at_all_cuts_and_digits_without_a_trend():
@@ -350,7 +350,7 @@ def test_iris_must_be_the_same_at_all_cuts_and_digits_without_a_trend():
 
 def test_a_report_keeps_what_was_answered_before_another_question_joined(tmp_path):
     study = StudyDirectory(tmp_path)
-    before, now = (Request([q], TINY, embedded(1)) for q in ("rq2", "rq1"))
+    before, now = (StudyRequest([q], TINY, embedded(1)) for q in ("rq2", "rq1"))
     batches = {"wall_s": [1.0], "shares": [0.02], "waits": [0.0]}
     cells = cells_of(before)["rq2"]
     for cell in cells:
@@ -363,7 +363,7 @@ def test_a_report_keeps_what_was_answered_before_another_question_joined(tmp_pat
 
 
 def test_findings_of_nothing_say_so_and_do_not_fail(tmp_path):
-    request = Request(["rq1", "rq2", "rq3", "rq4", "rq5"], TINY, embedded(1))
+    request = StudyRequest(["rq1", "rq2", "rq3", "rq4", "rq5"], TINY, embedded(1))
     found = conclude(request, StudyDirectory(tmp_path))
     assert all("Not answered yet" in one.answer and one.missing for one in found)
     assert "Not answered yet" in (tmp_path / "report.md").read_text()
@@ -404,9 +404,9 @@ from dataclasses import replace
 from pathlib import Path
 from pilotcut.pilots.description import embedded
 from pilotcut.study.cells import StudyDirectory
-from pilotcut.study.run import Request, measure
+from pilotcut.study.run import StudyRequest, measure
 from tests_profile import TINY
-request = Request(sys.argv[2].split(","), TINY, embedded(2))
+request = StudyRequest(sys.argv[2].split(","), TINY, embedded(2))
 failures = measure(request, StudyDirectory(Path(sys.argv[1])))
 assert not failures, failures
 """
@@ -445,7 +445,7 @@ QUESTIONS = "rq1,rq4,rq5"
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_killed_study_repeats_no_finished_cell_and_loses_none(tmp_path, driver):
-    request = Request(QUESTIONS.split(","), TINY, embedded(2))
+    request = StudyRequest(QUESTIONS.split(","), TINY, embedded(2))
     cells = [cell for group in cells_of(request).values() for cell in group]
     out, chance = tmp_path / "out", random.Random(5)
     seen: dict[Path, tuple[int, int]] = {}
@@ -476,7 +476,7 @@ def test_a_killed_study_repeats_no_finished_cell_and_loses_none(tmp_path, driver
 
 @pytest.mark.slow
 def test_a_study_writes_a_table_and_a_picture_for_every_question(tmp_path):
-    request = Request(["rq1", "rq2", "rq4", "rq5"], TINY, embedded(1), addon=True)
+    request = StudyRequest(["rq1", "rq2", "rq4", "rq5"], TINY, embedded(1), addon=True)
     study = StudyDirectory(tmp_path)
     assert measure(request, study) == []
     found = conclude(request, study)
@@ -502,7 +502,7 @@ def test_a_cell_that_fails_is_named_and_the_others_are_measured(tmp_path, monkey
         return {}
 
     monkeypatch.setitem(TIMED, "rq1", fail)
-    request = Request(["rq1"], TINY, embedded(1))
+    request = StudyRequest(["rq1"], TINY, embedded(1))
     failures = measure(request, StudyDirectory(tmp_path))
     assert {f.cell.settings["cuts"] for f in failures} == {1}
     assert {f.reason for f in failures} == {"no such luck"}

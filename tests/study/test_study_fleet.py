@@ -13,7 +13,7 @@ from pilotcut.fleet.fleet import load_fleet
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.study import fleet
 from pilotcut.study.cells import StudyDirectory
-from pilotcut.study.findings import Result
+from pilotcut.study.findings import CellResult
 from pilotcut.study.profiles import QUICK
 
 TINY = replace(
@@ -70,8 +70,8 @@ def test_inferences_drawn_from_a_table_are_those_of_the_devices(pilots):
     jobs, config = fleet.jobs_of(cell)
     data = fleet.dataset_of(config)
     weights = np.random.default_rng(0).uniform(0, 6, (3, len(jobs[0].prepared.model.weights)))
-    drawing = fleet.Fleet(jobs, weights, fleet.drawing(jobs, weights, data.x_test))
-    here = fleet.Fleet(jobs, weights)
+    drawing = fleet.TrainedFleet(jobs, weights, fleet.drawing(jobs, weights, data.x_test))
+    here = fleet.TrainedFleet(jobs, weights)
     for way in ("batch_based", "shot_oriented"):
         one, other = (getattr(f, way)(data.x_test, 16, seed=5) for f in (drawing, here))
         np.testing.assert_allclose(one.values, other.values)
@@ -86,7 +86,7 @@ def _result(variant, curve, *, seed=0, rates=(1.0,), gain=0.0, errors="incoheren
     way = {"batch": 1.0, "same shots": 1.0, "same time": 1.0 - gain}
     way |= {f"{name}, s": 1.0 for name in list(way)}
     values["inference"] = [{"16": way}] * len(curves)
-    return Result(settings, values)
+    return CellResult(settings, values)
 
 
 FAST = [1.0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]

@@ -33,7 +33,7 @@ MOST_RECIPES = 4
 
 
 @dataclass(frozen=True)
-class Work:
+class ReplicaWork:
     """Rows for one gradient, and what its random numbers derive from."""
 
     seed: int
@@ -70,7 +70,7 @@ class Stepped:
 
 
 def compute_gradient(
-    recipe: Shared[Recipe], data: Shared[Dataset[Any]], weights: Arrays, work: Work
+    recipe: Shared[Recipe], data: Shared[Dataset[Any]], weights: Arrays, work: ReplicaWork
 ) -> Gradient:
     """Return the gradient over the work's rows at `weights`."""
     with _borrowed(recipe) as replica:
@@ -84,7 +84,7 @@ def take_steps(
     data: Shared[Dataset[Any]],
     weights: Arrays,
     moments: Mapping[str, Any] | None,
-    works: Sequence[Work],
+    works: Sequence[ReplicaWork],
 ) -> Stepped:
     """Return where one optimizer step for each of `works` leads; stops at a loss that is none."""
     with _borrowed(recipe) as replica:
@@ -152,14 +152,14 @@ class Replica:
         self.module.zero_grad(set_to_none=True)
         load_weights(self.module, weights)
 
-    def backward(self, data: Shared[Dataset[Any]], work: Work) -> float:
+    def backward(self, data: Shared[Dataset[Any]], work: ReplicaWork) -> float:
         """Leave the gradient over some rows in the parameters and return the mean loss."""
         try:
             return self._backward(data, work)
         except UserError as error:
             raise UserError([f"{work}: {fault}" for fault in error.faults]) from error
 
-    def _backward(self, data: Shared[Dataset[Any]], work: Work) -> float:
+    def _backward(self, data: Shared[Dataset[Any]], work: ReplicaWork) -> float:
         self.module.zero_grad(set_to_none=True)
         with self._seeded(work, data.key):  # samples too: they may be augmented at random
             batch = _batch(data.get(), work.rows)
@@ -179,7 +179,7 @@ class Replica:
         return loss.reshape(())
 
     @contextlib.contextmanager
-    def _seeded(self, work: Work, data: str) -> Iterator[None]:
+    def _seeded(self, work: ReplicaWork, data: str) -> Iterator[None]:
         """Start all of the module's streams of random numbers where the work says."""
         for number, estimator in enumerate(self._estimators, start=1):
             state = estimator.stages.state_dict() | {"seed": work.stream(number), "batches": 0}

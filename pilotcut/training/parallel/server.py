@@ -19,8 +19,8 @@ from pilotcut.tasks import Shared, TaskFuture, TaskManager
 from pilotcut.training.parallel.recipe import Recipe, as_dataset, data_key
 from pilotcut.training.parallel.replica import (
     Gradient,
+    ReplicaWork,
     Stepped,
-    Work,
     compute_gradient,
     load_weights,
     size_of,
@@ -34,7 +34,7 @@ class Asked:
     """What a replica was asked for, and from which version of the weights it starts."""
 
     future: TaskFuture
-    works: tuple[Work, ...]
+    works: tuple[ReplicaWork, ...]
     version: int
 
     @property
@@ -128,13 +128,13 @@ class Server:
 
     def ask_gradient(self, rows: np.ndarray, step: int, replica: int) -> Asked:
         """Ask for the gradient over some rows, at the weights of now."""
-        work = Work(self._seed, step, replica, rows)
+        work = ReplicaWork(self._seed, step, replica, rows)
         return self._ask(compute_gradient, (weights_of(self.module), work), (work,))
 
     def ask_steps(self, shards: Sequence[np.ndarray], steps: Sequence[int], replica: int) -> Asked:
         """Ask for steps of the replica's own, one for each shard that has rows."""
         works = tuple(
-            Work(self._seed, step, replica, rows)
+            ReplicaWork(self._seed, step, replica, rows)
             for step, rows in zip(steps, shards, strict=True)
             if len(rows)
         )
@@ -142,7 +142,10 @@ class Server:
         return self._ask(take_steps, (weights_of(self.module), moments, works), works)
 
     def _ask(
-        self, function: Callable[..., Any], arguments: tuple[Any, ...], works: tuple[Work, ...]
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        works: tuple[ReplicaWork, ...],
     ) -> Asked:
         first = works[0]
         future = self._tasks.submit_task(
@@ -258,7 +261,9 @@ def _like(array: np.ndarray, parameter: torch.nn.Parameter) -> torch.Tensor:
     return torch.as_tensor(array, dtype=parameter.dtype, device=parameter.device)
 
 
-def _check_finite(loss: float, arrays: Sequence[np.ndarray | None], what: str, work: Work) -> None:
+def _check_finite(
+    loss: float, arrays: Sequence[np.ndarray | None], what: str, work: ReplicaWork
+) -> None:
     some = ", ".join(map(str, work.rows[:4].tolist())) + (", ..." if len(work.rows) > 4 else "")
     advice = f"lower learning_rate, or look at samples {some}"
     if not math.isfinite(loss):
