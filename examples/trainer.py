@@ -16,17 +16,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pilotcut import Callback, PilotManager, TaskManager, Trainer, cut_qnn
 from pilotcut.pilots.description import embedded
-from pilotcut.training.callbacks import ProgressBar
-from pilotcut.training.checkpoint import Epoch
+from pilotcut.training.callbacks import ProgressBar, Training
 from pilotcut.training.data import load_dataset
+from pilotcut.training.history import Epoch, History
 from pilotcut.training.model import classifier
-from pilotcut.training.trainer import History
 
 
 class Watch(Callback):
     """Prints the epochs, and ends the training where it is good enough."""
 
-    def on_epoch_end(self, trainer: Trainer, epoch: Epoch) -> None:
+    def on_epoch_end(self, trainer: Training, epoch: Epoch) -> None:
         """Print a line."""
         print(f"epoch {epoch.epoch}: loss {epoch.loss:.3f}, validation {epoch.val_loss:.3f}")
         if epoch.val_accuracy == 1.0 and epoch.val_loss < 0.1:

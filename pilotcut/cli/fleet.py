@@ -23,10 +23,10 @@ from pilotcut.options import choice_fault, seed_fault
 if TYPE_CHECKING:
     from pilotcut.fleet.config import FleetConfig
     from pilotcut.fleet.device_jobs import Job
+    from pilotcut.fleet.epochs import FleetEpoch
     from pilotcut.fleet.fleet import OnPilots
     from pilotcut.fleet.inference_run import Inference
     from pilotcut.fleet.run import FleetRun
-    from pilotcut.fleet.trainer import Epoch
     from pilotcut.training.data import Dataset
 
 app = typer.Typer(help="Train and infer on a fleet of unlike QPUs.", no_args_is_help=True)
@@ -245,15 +245,13 @@ def _on_pilots(fleet: str, run_dir: Path | None, wait: float) -> Iterator[OnPilo
 
 
 def _tell(config: FleetConfig) -> Any:
-    def tell(epoch: Epoch) -> None:
-        import numpy as np
-
+    def tell(epoch: FleetEpoch) -> None:
         for event in epoch.events:
             note(f"epoch {event.epoch}: device '{event.device}' {event.what}: {event.why}")
-        if _err.is_terminal or epoch.number in (0, config.epochs):
+        if _err.is_terminal or epoch.epoch in (0, config.epochs):
             _err.print(
-                f"epoch {epoch.number}/{config.epochs}: loss {np.nanmean(epoch.losses):.4f}, "
-                f"accuracy {np.nanmean(epoch.accuracies):.1%}, {len(epoch.online)} devices, "
+                f"epoch {epoch.epoch}/{config.epochs}: loss {epoch.test_loss:.4f}, "
+                f"accuracy {epoch.accuracy:.1%}, {len(epoch.online)} devices, "
                 f"{epoch.modelled_s:.1f} s on the devices",
                 style="dim",
                 highlight=False,

@@ -18,7 +18,7 @@ import numpy as np
 from pilotcut.errors import DescriptionError, PilotError, UserError
 from pilotcut.fleet.device_jobs import Job
 from pilotcut.fleet.strategies import FleetFacts, similarity
-from pilotcut.fleet.trainer import PendingResult
+from pilotcut.fleet.submission import PendingResult
 from pilotcut.pilots.description import PilotDescription, load_descriptions
 from pilotcut.pilots.pilot import Pilot, PilotState
 from pilotcut.tasks import TaskFuture, TaskManager

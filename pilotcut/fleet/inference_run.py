@@ -26,8 +26,8 @@ from pilotcut.fleet.inference_schedule import (
     equal_time,
     shot_oriented,
 )
+from pilotcut.fleet.submission import PendingResult, Submit, here, one_line, submitted
 from pilotcut.fleet.torus import Torus, tori
-from pilotcut.fleet.trainer import PendingResult, Submit, asked, here, one_line
 from pilotcut.options import check_seed
 
 SCHEDULES = ("shot-oriented", "batch")
@@ -190,7 +190,7 @@ class TrainedFleet:
     def _ask(self, k: int, samples: np.ndarray, shots: np.ndarray, seed: int) -> PendingResult:
         job = self.jobs[k]
         arguments = (job, self.weights[k], samples, shots, seed)
-        return asked(self._submit, job.device, device_jobs.values, *arguments)
+        return submitted(self._submit, job.device, device_jobs.values, *arguments)
 
     def _lose(self, k: int, error: Exception) -> None:
         self.online[k] = False

@@ -24,9 +24,11 @@ import yaml
 from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.fleet.config import FleetConfig
 from pilotcut.fleet.device_jobs import Job
+from pilotcut.fleet.epochs import FleetEpoch
 from pilotcut.fleet.fleet import OnPilots, facts_of, jobs_of, load_fleet
 from pilotcut.fleet.strategies import Settings, strategy
-from pilotcut.fleet.trainer import Epoch, FleetTrainer, Plan, one_line
+from pilotcut.fleet.submission import one_line
+from pilotcut.fleet.trainer import FleetTrainer, Plan
 from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import JsonLines, read_jsonl
 from pilotcut.pilots.description.reading import load_yaml
@@ -157,7 +159,7 @@ class FleetRun:
         self,
         config: FleetConfig,
         on: OnPilots | None = None,
-        tell: Callable[[Epoch], None] | None = None,
+        tell: Callable[[FleetEpoch], None] | None = None,
         *,
         resume: bool = False,
     ) -> dict[str, Any]:
@@ -187,7 +189,7 @@ class FleetRun:
         write_atomically(self.records, "".join(f"{json.dumps(r)}\n" for r in records).encode())
         with JsonLines(self.records) as kept:
             for epoch in trainer.run():
-                records.append(_record(epoch, jobs))
+                records.append(epoch.record([job.device for job in jobs]))
                 kept.write(records[-1])
                 write_atomically(self.checkpoint, _archive(trainer.state()))
                 if tell is not None:
@@ -271,27 +273,6 @@ def _check_weights(known: Mapping[str, np.ndarray], weights: int) -> None:
     for device, own in known.items():
         if own.shape != (weights,) or not np.isfinite(own).all():
             raise ValueError(f"those of device {device} are not {weights} numbers")
-
-
-def _record(epoch: Epoch, jobs: Sequence[Job]) -> dict[str, Any]:
-    names = [job.device for job in jobs]
-    return {
-        "epoch": epoch.number,
-        "loss": float(np.nanmean(epoch.losses)),
-        "accuracy": float(np.nanmean(epoch.accuracies)),
-        "train_loss": float(np.nanmean(epoch.train_losses)),
-        "losses": dict(zip(names, map(_number, epoch.losses), strict=True)),
-        "accuracies": dict(zip(names, map(_number, epoch.accuracies), strict=True)),
-        "modelled_s": epoch.modelled_s,
-        "circuits": epoch.circuits,
-        "online": list(epoch.online),
-        "events": [vars(event) for event in epoch.events],
-    }
-
-
-def _number(value: float) -> float | None:
-    """Return a number that JSON has; NaN is None."""
-    return float(value) if np.isfinite(value) else None
 
 
 def summary_of(config: FleetConfig, record: Mapping[str, Any]) -> dict[str, Any]:

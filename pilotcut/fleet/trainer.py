@@ -1,4 +1,4 @@
-"""Training on a fleet: who computes what when, on modelled clocks.
+"""Trainer of a fleet's models: who computes what when, on modelled clocks.
 
 A device's work takes as long as its circuits would on it (gate times, readout, reset, shots), and
 results are taken in the order in which they would be ready, whatever the machine that simulates
@@ -16,32 +16,22 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from pilotcut.errors import PilotError, TaskError, UserError
+from pilotcut.errors import UserError
 from pilotcut.fleet import device_jobs
 from pilotcut.fleet.device_jobs import GarbageError, Job
 from pilotcut.fleet.engines import seed_of
+from pilotcut.fleet.epochs import Event, FleetEpoch
 from pilotcut.fleet.strategies import Strategy
+from pilotcut.fleet.submission import PendingResult, Submit, here, one_line, submitted
 from pilotcut.options import check_seed
 from pilotcut.training.data import Dataset
 
-
-class PendingResult(Protocol):
-    """A result to come."""
-
-    def result(self) -> Any:
-        """Wait for it, and return it or raise."""
-        ...
-
-
-# What in a trainer's state is its strategy's.
+#: Prefix of what in a trainer's state is its strategy's.
 _SHARED = "strategy."
-
-#: Starts a function of a job on the pilot of a device: (device, function, *arguments).
-Submit = Callable[..., PendingResult]
 
 
 @dataclass(frozen=True)
@@ -71,52 +61,6 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-
-
-@dataclass(frozen=True)
-class Event:
-    """That a device left, came back, or was fenced off, and why."""
-
-    epoch: int
-    device: str
-    what: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What is known after an epoch; before the first one it has number 0.
-
-    Parameters
-    ----------
-    number
-        From 1.
-    losses, accuracies
-        Of each device's model on that device, over the test samples, without shots where the
-        engine can do without; NaN of a device that is away; (devices,).
-    train_losses
-        The same over the training samples.
-    modelled_s
-        Seconds that the fleet would have taken since the start.
-    circuits
-        Circuits that were run since the start, by all devices, without those of these losses.
-    online
-        Names of the devices that are there at its end.
-    events
-        What happened in the epoch.
-    clocks_s
-        When each device's last step was done, in modelled seconds since the start, (devices,).
-    """
-
-    number: int
-    losses: np.ndarray
-    accuracies: np.ndarray
-    train_losses: np.ndarray
-    modelled_s: float
-    circuits: int
-    online: tuple[str, ...]
-    events: tuple[Event, ...] = ()
-    clocks_s: tuple[float, ...] = ()
 
 
 @dataclass
@@ -201,7 +145,7 @@ class FleetTrainer:
                 f"one at least for each; leave it out, or take fewer devices"
             )
 
-    def run(self) -> Iterator[Epoch]:
+    def run(self) -> Iterator[FleetEpoch]:
         """Yield what is known before the first epoch, and after each; or after the one before.
 
         Raises
@@ -346,7 +290,7 @@ class FleetTrainer:
     def _ask(self, k: int, fn: Callable[..., Any], *arguments: Any) -> PendingResult:
         """Start a device's work."""
         job = self._devices[k].job
-        return asked(self._submit, job.device, fn, job, *arguments)
+        return submitted(self._submit, job.device, fn, job, *arguments)
 
     def _take(self, epoch: int, k: int, pending: PendingResult) -> Sequence[int]:
         """Take a gradient; return the devices whose turn is next."""
@@ -364,16 +308,20 @@ class FleetTrainer:
 
     # -- what is known -----------------------------------------------------------------
 
-    def _known(self, number: int) -> Epoch:
+    def _known(self, number: int) -> FleetEpoch:
         data = self.data
         both = self._values(np.concatenate([data.x_test, data.x_train]), number)
         test, train = zip(*(np.split(v, [len(data.x_test)]) for v in both), strict=True)
         self._check_left(number)
-        return Epoch(
-            number=number,
+        train_losses = np.array([device_jobs.mean_loss(v, data.y_train) for v in train])
+        accuracies = np.array([_accuracy(v, data.y_test) for v in test])
+        return FleetEpoch(
+            epoch=number,
+            loss=float(np.nanmean(train_losses)),
+            accuracy=float(np.nanmean(accuracies)),
             losses=np.array([device_jobs.mean_loss(v, data.y_test) for v in test]),
-            accuracies=np.array([_accuracy(v, data.y_test) for v in test]),
-            train_losses=np.array([device_jobs.mean_loss(v, data.y_train) for v in train]),
+            accuracies=accuracies,
+            train_losses=train_losses,
             modelled_s=self._now(),
             circuits=self._circuits,
             online=tuple(self._devices[k].job.device for k in sorted(self.strategy.online)),
@@ -402,46 +350,3 @@ class FleetTrainer:
 def _accuracy(values: np.ndarray, labels: np.ndarray) -> float:
     """Return the share of samples that are told right; NaN if there are no values."""
     return float("nan") if np.isnan(values).any() else float(np.mean((values > 0) == (labels > 0)))
-
-
-def one_line(error: Exception) -> str:
-    """Return what has failed, without the lines of a traceback."""
-    (first, *_) = str(error).splitlines() or [""]
-    if isinstance(error, (PilotError, TaskError, UserError, GarbageError)):
-        return first
-    return f"{type(error).__name__}: {first}"
-
-
-# -- starting work -------------------------------------------------------------------
-
-
-def asked(submit: Submit, device: str, fn: Callable[..., Any], *arguments: Any) -> PendingResult:
-    """Start a device's work; what goes wrong even then is raised by the result."""
-    try:
-        return submit(device, fn, *arguments)
-    except Exception as error:
-        return _Failed(error)
-
-
-@dataclass(frozen=True)
-class Done:
-    """A result that is there."""
-
-    value: Any
-
-    def result(self) -> Any:
-        """Return it."""
-        return self.value
-
-
-@dataclass(frozen=True)
-class _Failed:
-    error: Exception
-
-    def result(self) -> Any:
-        raise self.error
-
-
-def here(device: str, fn: Callable[..., Any], *arguments: Any) -> PendingResult:
-    """Do the work of any device in this process, at once."""
-    return Done(fn(*arguments))

@@ -22,7 +22,7 @@ from pilotcut.fleet.device_jobs import Job, mean_loss
 from pilotcut.fleet.engines import drawn
 from pilotcut.fleet.inference_run import TrainedFleet
 from pilotcut.fleet.run import dataset_of, trainer_of
-from pilotcut.fleet.trainer import Done, Submit
+from pilotcut.fleet.submission import Done, Submit
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.study import published
@@ -110,9 +110,9 @@ def evaluate(cell: Cell) -> dict[str, Any]:
     for rate in settings["rates"]:
         trainer = trainer_of(replace(config, learning_rate=rate), jobs, data)
         epochs = list(trainer.run())
-        found["train"].append([float(np.nanmean(e.train_losses)) for e in epochs])
-        found["test"].append([float(np.nanmean(e.losses)) for e in epochs])
-        found["accuracy"].append([float(np.nanmean(e.accuracies)) for e in epochs])
+        found["train"].append([e.loss for e in epochs])
+        found["test"].append([e.test_loss for e in epochs])
+        found["accuracy"].append([e.accuracy for e in epochs])
         found["modelled_s"].append([e.modelled_s for e in epochs])
         found["circuits"] = epochs[-1].circuits
         if settings["variant"] == "arbiterq":

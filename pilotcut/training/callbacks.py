@@ -1,12 +1,16 @@
-"""What a trainer tells others while it trains: progress bars, TensorBoard, anybody's own."""
+"""Callbacks of a training: progress bar, TensorBoard, anybody's own.
+
+What a callback may know of its trainer is the protocol `Training`, so this imports no trainer.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,30 +23,55 @@ from rich.progress import (
 
 from pilotcut.errors import UserError
 from pilotcut.io.jsonl import unwritten
+from pilotcut.training.history import Epoch
 
-if TYPE_CHECKING:
-    from pilotcut.training.checkpoint import Epoch
-    from pilotcut.training.trainer import Trainer
+
+class Training(Protocol):
+    """Training that is going on, as its callbacks see it; a `pilotcut.Trainer` is one.
+
+    Attributes
+    ----------
+    model
+        What is trained.
+    epochs
+        The last epoch that was asked for.
+    stop
+        Set it to end the training with the epoch that is going on, or the first.
+    """
+
+    model: torch.nn.Module
+    epochs: int
+    stop: bool
+
+    @property
+    def history(self) -> list[Epoch]:
+        """Epochs so far."""
+        ...
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """The torch optimiser, None for a gradient-free one."""
+        ...
 
 
 class Callback:
-    """Follows a training; override what is of interest.
+    """Observer of a training; override what is of interest.
 
     Setting ``trainer.stop = True`` ends the training with the epoch that is going on.
     """
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
+    def on_fit_begin(self, trainer: Training) -> None:
         """Before the first epoch; `trainer.history` has those before a resumed one."""
 
     def on_batch_end(
-        self, trainer: Trainer, epoch: int, batch: int, batches: int, loss: float
+        self, trainer: Training, epoch: int, batch: int, batches: int, loss: float
     ) -> None:
         """After a batch, counted from 1, with its loss; `batches` is 0 if nobody knows."""
 
-    def on_epoch_end(self, trainer: Trainer, epoch: Epoch) -> None:
+    def on_epoch_end(self, trainer: Training, epoch: Epoch) -> None:
         """After an epoch has been recorded."""
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Training) -> None:
         """At the end, also where an error ends the training."""
 
 
@@ -72,7 +101,7 @@ class ProgressBar(Callback):
         return type(self), ()  # a copy shows a bar of its own, on standard error
 
     def on_batch_end(
-        self, trainer: Trainer, epoch: int, batch: int, batches: int, loss: float
+        self, trainer: Training, epoch: int, batch: int, batches: int, loss: float
     ) -> None:
         """Move on."""
         if not self._bar.live.is_started:  # not before: a run that cannot start shows no bar
@@ -87,7 +116,7 @@ class ProgressBar(Callback):
             loss=loss,
         )
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Training) -> None:
         """Leave the bar as it is."""
         if self._bar.live.is_started:
             self._bar.stop()
@@ -115,7 +144,7 @@ class TensorBoard(Callback):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_writer": None}  # a copy opens a file of its own
 
-    def on_epoch_end(self, trainer: Trainer, epoch: Epoch) -> None:
+    def on_epoch_end(self, trainer: Training, epoch: Epoch) -> None:
         """Write one point of each curve."""
         try:
             self._write(epoch)
@@ -140,7 +169,7 @@ class TensorBoard(Callback):
                 self._writer.add_scalar(name, value, epoch.epoch)
         self._writer.flush()
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Training) -> None:
         """Close the file."""
         if self._writer is not None:
             with suppress(OSError):  # all points are written: each epoch flushes them

@@ -1,9 +1,14 @@
-"""What a training is at some moment, and how it comes back to there from a checkpoint."""
+"""State of a training, and the checkpoint from which a resumed one goes on bit for bit.
+
+A checkpoint is a plain dict of tensors, numbers and texts, which torch reads without running any
+code (``weights_only``): no class of ours is in it, so classes may be renamed. The file is
+`pilotcut.training.run_directory`'s.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -12,43 +17,14 @@ from torch import Tensor
 
 from pilotcut.execution.batch_log import Stages
 from pilotcut.primitives.estimator import CutEstimator
+from pilotcut.training.history import METRICS, Epoch
 from pilotcut.training.optimisers import LearningRateSchedule
-
-#: Batches of inputs and targets, such as a torch DataLoader.
-Loader = Iterable[Sequence[Tensor]]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to.
-
-    Attributes
-    ----------
-    epoch
-        Its number, from 1.
-    loss, train_accuracy
-        Means over its batches, each at the weights before its step.
-    accuracy
-        On the test samples, where there are any.
-    learning_rate
-        During this epoch; None where there is none.
-    val_loss, val_accuracy
-        On the validation samples at its end, where there are any.
-    """
-
-    epoch: int
-    loss: float
-    train_accuracy: float | None
-    accuracy: float | None
-    seconds: float
-    learning_rate: float | None = None
-    val_loss: float | None = None
-    val_accuracy: float | None = None
+from pilotcut.training.passes import Loader
 
 
 @dataclass(frozen=True)
 class Best:
-    """The lowest value so far of what is watched, with the weights it belongs to."""
+    """Lowest value so far of what is watched, with the weights it belongs to."""
 
     epoch: int
     value: float
@@ -57,7 +33,7 @@ class Best:
 
 @dataclass
 class FitState:
-    """What changes while a model is trained."""
+    """State of a training: its loaders, what it was asked, and how far it has come."""
 
     loader: Loader
     validation: Loader | None
@@ -87,8 +63,8 @@ def state_of(fit: FitState, model: torch.nn.Module) -> dict[str, Any]:
     best = fit.best
     return {
         "epoch": fit.done,
-        "history": {f.name: [getattr(e, f.name) for e in fit.history] for f in fields(Epoch)},
-        "best": None if best is None else {f.name: getattr(best, f.name) for f in fields(best)},
+        "history": {name: [getattr(epoch, name) for epoch in fit.history] for name in METRICS},
+        "best": None if best is None else dict(vars(best)),
         "network": model.state_dict(),
         "asked": dict(fit.asked),
         "optimizer": {"start": fit.start} if fit.optimizer is None else fit.optimizer.state_dict(),
@@ -123,6 +99,44 @@ def restore(state: Mapping[str, Any], fit: FitState, model: torch.nn.Module) -> 
     fit.history = [Epoch(**dict(zip(columns, row, strict=True))) for row in rows]
     fit.best = None if state["best"] is None else Best(**state["best"])
     fit.seconds = fit.before = float(state["seconds"])
+
+
+def faults_of(
+    state: Mapping[str, Any], fit: FitState, epochs: int, *, cosine: bool, where: str
+) -> list[str]:
+    """Return a line for each setting with which a checkpoint cannot be continued.
+
+    Parameters
+    ----------
+    state
+        Of the checkpoint.
+    fit
+        The training that is to continue it.
+    epochs
+        The last epoch that is asked for.
+    cosine
+        Whether the schedule is ours that reaches 0 with the last epoch.
+    where
+        The checkpoint's training, in words.
+    """
+    faults = [
+        f"{name} is {fit.asked[name]!r}, but {where} was started with {old!r}; keep to that, "
+        f"or give another directory"
+        for name, old in state["asked"].items()
+        if fit.asked[name] != old
+    ]
+    ends = (state["schedule"] or {}).get("T_max", epochs)
+    if state["epoch"] > epochs:
+        faults.append(
+            f"epochs is {epochs}, but {where} has done {state['epoch']}; give at least "
+            f"{state['epoch']}, or another directory"
+        )
+    elif cosine and ends != epochs:
+        faults.append(
+            f"epochs is {epochs}, but the cosine schedule of {where} ends with {ends}; "
+            f"keep to that, or give another directory"
+        )
+    return faults
 
 
 def _generators(loader: Loader) -> list[torch.Generator]:

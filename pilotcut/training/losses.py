@@ -41,7 +41,7 @@ class Scores:
 
 
 class RunningScores:
-    """Adds up losses and hits over batches."""
+    """Sums of losses and hits over the batches so far."""
 
     def __init__(self) -> None:
         self._total, self._right, self._samples = 0.0, 0, 0
@@ -58,7 +58,7 @@ class RunningScores:
             self._right += right
 
     @property
-    def scores(self) -> Scores:
+    def means(self) -> Scores:
         """Means over all samples so far."""
         if not self._samples:
             raise UserError("a loader has no samples, expected at least one batch")

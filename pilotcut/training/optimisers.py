@@ -7,7 +7,7 @@ were: that is how a training is resumed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -130,6 +130,19 @@ def _optimizer(name: str, rate: float) -> Optimizer:
         trust_region=True,
         callback=lambda *_: None,  # with one it evaluates each step
     )
+
+
+def as_point(weights: Sequence[torch.nn.Parameter]) -> torch.Tensor:
+    """Return all weights in one row, in double precision, as `search` moves them."""
+    return torch.cat([p.detach().reshape(-1).double().cpu() for p in weights])
+
+
+def assign(weights: Sequence[torch.nn.Parameter], point: np.ndarray) -> None:
+    """Give weights the values of a row."""
+    parts = torch.as_tensor(point).split([p.numel() for p in weights])
+    with torch.no_grad():
+        for parameter, part in zip(weights, parts, strict=True):
+            parameter.copy_(part.reshape(parameter.shape))
 
 
 @contextmanager

@@ -24,13 +24,14 @@ from pilotcut.io.jsonl import JsonLines, read_jsonl
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.primitives.gradient import CutGradient
 from pilotcut.tasks import TaskManager
-from pilotcut.training.callbacks import Callback, TensorBoard
+from pilotcut.training.callbacks import Callback, TensorBoard, Training
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.data import Dataset, load_dataset
+from pilotcut.training.history import History
 from pilotcut.training.losses import Loss, Scores, find_loss, scaled
 from pilotcut.training.model import Model, classifier
 from pilotcut.training.run_directory import RunDirectory
-from pilotcut.training.trainer import History, Trainer
+from pilotcut.training.trainer import Trainer
 
 #: Called with (epoch, batch, batches, loss) after every batch.
 Progress = Callable[[int, int, int, float], None]
@@ -363,7 +364,7 @@ class _Told(Callback):
         self._progress = progress
 
     def on_batch_end(
-        self, trainer: Trainer, epoch: int, batch: int, batches: int, loss: float
+        self, trainer: Training, epoch: int, batch: int, batches: int, loss: float
     ) -> None:
         """Tell it."""
         self._progress(epoch, batch, batches, loss)

@@ -60,18 +60,13 @@ CHECKPOINT = frozenset(
     }
 )
 
-#: What one held before there was a `Trainer`.
-_OLD_CHECKPOINT = frozenset(
-    {"epoch", "last", "network", "optimizer", "shuffle", "stages", "seconds"}
-)
-
 #: What pilots write beside a run, before it begins.
 OF_PILOTS = frozenset({"logs", "events.jsonl", "connection.json", "pilots.json"})
 
-#: What is left of files that were being written when a run ended, of today's runs and of old ones.
+#: What is left of files that were being written when a run ended.
 _LEFTOVER = re.compile(
     r"(config\.yaml|checkpoint\.pt|weights\.pt|metrics\.jsonl|recommendation\.json)"
-    r"\.[0-9a-f]{12}\.partial|(config|checkpoint|weights|metrics|recommendation)\.tmp"
+    r"\.[0-9a-f]{12}\.partial"
 )
 
 
@@ -345,8 +340,6 @@ class RunDirectory:
             state = torch.load(self.checkpoint, weights_only=True)
         except Exception:  # torch, pickle and zip raise half a dozen kinds, in many words
             raise self.damaged_checkpoint("it is damaged") from None
-        if isinstance(state, dict) and state.keys() >= _OLD_CHECKPOINT:
-            state = _modern(state)
         if not isinstance(state, dict) or not state.keys() >= CHECKPOINT or not state["history"]:
             raise self.damaged_checkpoint("it holds something else")
         return state
@@ -418,23 +411,6 @@ class RunDirectory:
             write_atomically(place, data)
         except OSError as error:
             raise unwritten(place, error) from error
-
-
-def _modern(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an old checkpoint as one of today; of its epochs the last is known."""
-    last = {"learning_rate": None, "val_loss": None, "val_accuracy": None} | state["last"]
-    return {
-        "epoch": state["epoch"],
-        "history": {name: [value] for name, value in last.items()},
-        "best": None,
-        "asked": {},
-        "network": state["network"],
-        "optimizer": state["optimizer"],
-        "schedule": None,
-        "generators": [state["shuffle"]],
-        "estimators": [state["stages"]],
-        "seconds": state["seconds"],
-    }
 
 
 def _with(value: object) -> str:

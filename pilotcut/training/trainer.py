@@ -1,68 +1,47 @@
-"""Training any torch module: the loop that anybody would write, and what belongs around it.
+"""Trainer of any torch module: epochs, optimisers by name, early stopping, checkpoints, callbacks.
 
-The loop is plain torch. Around it stand optimisers by name, a validation set that is watched,
-checkpoints from which a killed training goes on bit for bit, and callbacks. Nothing here knows
-of circuits.
+Owns the order of things in an epoch. A pass over the samples is `pilotcut.training.passes`', what
+a checkpoint holds `pilotcut.training.checkpoint`'s, its file `pilotcut.training.run_directory`'s.
+Nothing here knows of circuits.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pilotcut.errors import RunDirectoryError, UserError, unwrapped
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import check_seed
 from pilotcut.training.callbacks import Callback, TensorBoard
-from pilotcut.training.checkpoint import Best, Epoch, FitState, Loader, restore, state_of
+from pilotcut.training.checkpoint import Best, FitState, faults_of, restore, state_of
 from pilotcut.training.config import LEARNING_RATES
-from pilotcut.training.losses import Loss, RunningScores, Scores, aligned, find_loss
+from pilotcut.training.history import Epoch, History
+from pilotcut.training.losses import Loss, Scores, find_loss
 from pilotcut.training.optimisers import (
     LearningRateSchedule,
+    as_point,
+    assign,
     check_optimizer,
     is_gradient_free,
     search,
     torch_optimizer,
     torch_schedule,
 )
+from pilotcut.training.passes import Loader, OnBatch, evaluate, train_pass
 from pilotcut.training.run_directory import RunDirectory
 
 
-@dataclass(frozen=True)
-class History:
-    """What a training came to.
-
-    Attributes
-    ----------
-    epochs
-        In order. Of what was trained before there was a `Trainer` only the last is known.
-    kept
-        The epoch whose weights the model has now.
-    stopped_early
-        Whether it ended before the last epoch that was asked for.
-    seconds
-        All of it, also where it was resumed.
-    """
-
-    epochs: tuple[Epoch, ...]
-    kept: Epoch
-    stopped_early: bool
-    seconds: float
-
-
 class _Ended(Exception):  # noqa: N818  no error: the way out of an optimiser's own loop
-    """The last epoch is done."""
+    """Raised where a gradient-free optimiser asks for more after the last epoch."""
 
 
 class Trainer:
@@ -228,7 +207,7 @@ class Trainer:
 
     def evaluate(self, loader: Loader) -> Scores:
         """Return loss and accuracy on some samples."""
-        return self._scores(loader)
+        return evaluate(self.model, self.loss, loader)
 
     # -- before and after ----------------------------------------------------------
 
@@ -265,7 +244,7 @@ class Trainer:
         schedule = None
         if optimizer is not None:
             schedule = torch_schedule(self._schedule, optimizer, self.epochs)
-        start = _point(self._trained()) if optimizer is None else None
+        start = as_point(self._trained()) if optimizer is None else None
         name = self._name or type(optimizer).__name__
         asked = {"optimizer": name, "learning_rate": self._rate, "seed": self._seed}
         return FitState(loader, validation, test, optimizer, schedule, asked, start)
@@ -282,36 +261,14 @@ class Trainer:
         state = self._run.load_checkpoint()
         if state is None:
             return
-        if faults := self._other(state, fit):
+        where, cosine = f"the training in '{self._run.path}'", self._schedule == "cosine"
+        if faults := faults_of(state, fit, self.epochs, cosine=cosine, where=where):
             raise RunDirectoryError(faults)
         try:
             restore(state, fit, self.model)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise self._run.damaged_checkpoint(f"{reason:.100}") from error
-
-    def _other(self, state: Mapping[str, Any], fit: FitState) -> list[str]:
-        """Return a line for each setting with which a checkpoint cannot be continued."""
-        assert self._run is not None
-        where = f"the training in '{self._run.path}'"
-        faults = [
-            f"{name} is {fit.asked[name]!r}, but {where} was started with {old!r}; keep to that, "
-            f"or give another directory"
-            for name, old in state["asked"].items()
-            if fit.asked[name] != old
-        ]
-        ends = (state["schedule"] or {}).get("T_max", self.epochs)
-        if state["epoch"] > self.epochs:
-            faults.append(
-                f"epochs is {self.epochs}, but {where} has done {state['epoch']}; give at least "
-                f"{state['epoch']}, or another directory"
-            )
-        elif self._schedule == "cosine" and ends != self.epochs:
-            faults.append(
-                f"epochs is {self.epochs}, but the cosine schedule of {where} ends with {ends}; "
-                f"keep to that, or give another directory"
-            )
-        return faults
 
     @contextmanager
     def _recording(self, resume: bool) -> Iterator[JsonLines]:
@@ -333,14 +290,14 @@ class Trainer:
         if self._run is not None:
             self._run.save_weights(self.model.state_dict())
         early = fit.done < self.epochs
-        return History(tuple(fit.history), kept, early, fit.seconds)
+        return History(tuple(fit.history), kept, fit.seconds, early)
 
     # -- the loop ------------------------------------------------------------------
 
     def _descend(self, fit: FitState) -> None:
         """Train by gradients."""
         while not self._is_over(fit):
-            self._epoch(fit, self._pass)
+            self._epoch(fit, self._descend_once)
 
     def _search(self, fit: FitState) -> None:
         """Train by values of the loss: those on record first, then one an epoch."""
@@ -352,8 +309,8 @@ class Trainer:
                 return value
             if self._is_over(fit):
                 raise _Ended
-            _assign(weights, point)
-            return self._epoch(fit, lambda fit: self._scores(fit.loader, fit)).loss
+            assign(weights, point)
+            return self._epoch(fit, self._evaluate).loss
 
         assert fit.start is not None
         with suppress(_Ended):
@@ -364,72 +321,29 @@ class Trainer:
         impatient = self._patience is not None and waited >= self._patience
         return bool(fit.history) and (self.stop or impatient or fit.done >= self.epochs)
 
-    def _pass(self, fit: FitState) -> Scores:
-        """Take a step for every batch."""
+    def _descend_once(self, fit: FitState) -> Scores:
         assert fit.optimizer is not None
-        self.model.train()
-        tally, batches = RunningScores(), _length(fit.loader)
-        for number, batch in enumerate(fit.loader, start=1):
-            inputs, targets = self._placed(batch)
-            outputs, loss = self._step(fit.optimizer, inputs, targets)
-            tally.add(outputs, targets, loss)
-            self._batch_ended(fit, number, batches, loss)
-        return tally.scores
+        return train_pass(self.model, self.loss, fit.optimizer, fit.loader, self._telling(fit))
 
-    def _step(
-        self, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor
-    ) -> tuple[Tensor, float]:
-        """Return outputs and loss before the step; LBFGS evaluates them several times."""
-        first: list[tuple[Tensor, float]] = []
+    def _evaluate(self, fit: FitState) -> Scores:
+        return evaluate(self.model, self.loss, fit.loader, self._telling(fit))
 
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            outputs = aligned(self.model(inputs), targets)
-            loss = self.loss(outputs, targets)
-            loss.backward()  # type: ignore[no-untyped-call]
-            first.append((outputs.detach(), float(loss.detach())))
-            return loss
+    def _telling(self, fit: FitState) -> OnBatch:
+        """Return what tells the callbacks of a batch."""
 
-        optimizer.step(closure)  # type: ignore[arg-type]
-        return first[0]
+        def on_batch(batch: int, batches: int, loss: float) -> None:
+            for callback in self.callbacks:
+                callback.on_batch_end(self, fit.done + 1, batch, batches, loss)
 
-    def _scores(self, loader: Loader, fit: FitState | None = None) -> Scores:
-        """Return the scores of some samples; with `fit` callbacks are told of the batches."""
-        training = self.model.training
-        self.model.eval()
-        tally, batches = RunningScores(), _length(loader)
-        with torch.no_grad():
-            for number, batch in enumerate(loader, start=1):
-                inputs, targets = self._placed(batch)
-                outputs = aligned(self.model(inputs), targets)
-                loss = float(self.loss(outputs, targets))
-                tally.add(outputs, targets, loss)
-                if fit is not None:
-                    self._batch_ended(fit, number, batches, loss)
-        self.model.train(training)
-        return tally.scores
-
-    def _placed(self, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets where the model is."""
-        if len(batch) != 2:
-            raise UserError(
-                f"a batch of the loader has {len(batch)} parts, expected inputs and targets"
-            )
-        place = next((p.device for p in self.model.parameters()), None)
-        inputs, targets = batch
-        return inputs.to(place), targets.to(place)
-
-    def _batch_ended(self, fit: FitState, batch: int, batches: int, loss: float) -> None:
-        for callback in self.callbacks:
-            callback.on_batch_end(self, fit.done + 1, batch, batches, loss)
+        return on_batch
 
     def _epoch(self, fit: FitState, train: Callable[[FitState], Scores]) -> Epoch:
         """Train for an epoch, record it, and tell everybody."""
         started, number, rate = perf_counter(), fit.done + 1, _rate_of(fit.optimizer)
         with _drawing(self._seed, number):
             train_scores = train(fit)
-            watched = None if fit.validation is None else self._scores(fit.validation)
-            test = None if fit.test is None else self._scores(fit.test)
+            watched = None if fit.validation is None else self.evaluate(fit.validation)
+            test = None if fit.test is None else self.evaluate(fit.test)
         epoch = Epoch(
             epoch=number,
             loss=train_scores.loss,
@@ -456,33 +370,13 @@ class Trainer:
             fit.best = Best(epoch.epoch, value, copy.deepcopy(self.model.state_dict()))
         fit.history.append(epoch)
         fit.seconds = fit.before + perf_counter() - fit.since
-        self._metrics.write(asdict(epoch))
+        self._metrics.write(epoch.metrics)
         if self._run is not None:
             self._run.save_checkpoint(state_of(fit, self.model))
 
 
-def _length(loader: Loader) -> int:
-    """Return the number of batches, 0 where nobody knows."""
-    try:
-        return len(loader)  # type: ignore[arg-type]
-    except TypeError:
-        return 0
-
-
 def _rate_of(optimizer: torch.optim.Optimizer | None) -> float | None:
     return None if optimizer is None else float(optimizer.param_groups[0]["lr"])
-
-
-def _point(weights: Sequence[torch.nn.Parameter]) -> Tensor:
-    """Return all weights in one row, in double precision."""
-    return torch.cat([p.detach().reshape(-1).double().cpu() for p in weights])
-
-
-def _assign(weights: Sequence[torch.nn.Parameter], point: np.ndarray) -> None:
-    parts = torch.as_tensor(point).split([p.numel() for p in weights])
-    with torch.no_grad():
-        for parameter, part in zip(weights, parts, strict=True):
-            parameter.copy_(part.reshape(parameter.shape))
 
 
 @contextmanager

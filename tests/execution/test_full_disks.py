@@ -108,12 +108,18 @@ def fails(epoch, batch, batches, loss):
 
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize(
-    "left", ["tensors/query-000000/blocks", "tensors", "checkpoint.tmp", "config.tmp"]
+    "left",
+    [
+        "tensors/query-000000/blocks",
+        "tensors",
+        "checkpoint.pt.0123456789ab.partial",
+        "config.yaml.0123456789ab.partial",
+    ],
 )
 def test_leftovers_of_any_start_stand_in_no_way(left, resume, tmp_path, call):
-    """Those of older versions, too, which left no settings."""
+    """Those of a kill, too, which left no settings."""
     path = tmp_path / "run"
-    if left.endswith("tmp"):
+    if left.endswith("partial"):
         path.mkdir()
         (path / left).write_bytes(b"torn")
     else:
@@ -123,7 +129,7 @@ def test_leftovers_of_any_start_stand_in_no_way(left, resume, tmp_path, call):
     ways = ["--resume"] if resume else []
     code, _, err = call("train", "iris", *options, "--run-dir", path, "--json", *ways)
     assert code == 0, err
-    assert not list(path.glob("*.tmp" if not resume else "begun*"))
+    assert not list(path.glob("*.partial" if not resume else "begun*"))
     assert (path / "weights.pt").exists()
 
 

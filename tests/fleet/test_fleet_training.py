@@ -21,7 +21,7 @@ from pilotcut.fleet.device_jobs import Job
 from pilotcut.fleet.fleet import OnPilots, jobs_of, load_fleet
 from pilotcut.fleet.run import FleetRun, dataset_of, trainer_of
 from pilotcut.fleet.strategies import STRATEGIES, FleetFacts, Settings, groups, similarity, strategy
-from pilotcut.fleet.trainer import here
+from pilotcut.fleet.submission import here
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.tasks import TaskManager
@@ -338,7 +338,7 @@ def test_with_one_device_every_strategy_is_plain_gradient_descent(name, data):
 def test_training_lowers_the_loss_of_every_device(name, data):
     _, epochs = train(name, data, epochs=6)
     assert (epochs[-1].train_losses < epochs[0].train_losses - 0.02).all()
-    assert [e.number for e in epochs] == list(range(7))
+    assert [e.epoch for e in epochs] == list(range(7))
 
 
 def test_all_strategies_run_the_same_circuits(data):
@@ -609,7 +609,7 @@ def quick(tmp_path_factory):
 
 def stop_at(epoch):
     def tell(known):
-        if known.number == epoch:
+        if known.epoch == epoch:
             raise KeyboardInterrupt
 
     return tell

@@ -6,7 +6,7 @@ import pytest
 from pilotcut.errors import PilotError, UserError
 from pilotcut.fleet.device_jobs import Job
 from pilotcut.fleet.inference_run import TrainedFleet
-from pilotcut.fleet.trainer import here
+from pilotcut.fleet.submission import here
 from pilotcut.pilots.description.qpu import QpuDescription
 
 NUMBERS = {"infidelity_1q": 0.001, "infidelity_2q": 0.01, "t1_us": 100.0, "t2_us": 80.0}

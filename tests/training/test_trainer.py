@@ -97,7 +97,7 @@ def weights(module):
 
 
 def without_times(history):
-    return [{**vars(epoch), "seconds": 0} for epoch in history.epochs]
+    return [epoch.metrics | {"seconds": 0} for epoch in history.epochs]
 
 
 # -- plain torch -----------------------------------------------------------------------

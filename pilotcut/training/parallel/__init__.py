@@ -9,13 +9,11 @@ L. Pira and C. Ferrie, "An invitation to distributed quantum neural networks" (2
 """
 
 from pilotcut.training.parallel.schedules import BoundedStaleness, LocalSteps, Synchronous
-from pilotcut.training.parallel.trainer import DataParallel, Epoch, History
+from pilotcut.training.parallel.trainer import DataParallel
 
 __all__ = [
     "BoundedStaleness",
     "DataParallel",
-    "Epoch",
-    "History",
     "LocalSteps",
     "Synchronous",
 ]

@@ -1,9 +1,12 @@
-"""What a user calls: a module that is trained by replicas on pilots, and what came of it."""
+"""Data-parallel trainer: a torch module that is trained by replicas of it on pilots.
+
+Owns arguments, epochs and their records. The order of work and updates is the schedule's, weights
+and tasks are the server's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +17,7 @@ from torch.utils.data import Dataset
 from pilotcut.errors import UserError
 from pilotcut.options import check_seed
 from pilotcut.tasks import TaskManager
+from pilotcut.training.history import Epoch, History
 from pilotcut.training.parallel.recipe import (
     Build,
     Loss,
@@ -32,55 +36,6 @@ TASK_OPTIONS = ("pilot", "cores", "gpus", "retries", "error_retries", "cost_s")
 
 #: Called with (epoch, loss, model) after every epoch.
 OnEpoch = Callable[[int, float, torch.nn.Module], object]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to.
-
-    Attributes
-    ----------
-    epoch
-        Its number, from 1; a second `fit` goes on counting.
-    loss
-        Mean loss over samples, each at the weights that its gradient was computed from.
-    seconds
-        Wall time.
-    staleness
-        For each update, the updates between the weights of its gradient and those it changed.
-    bytes_sent, bytes_received
-        Arrays that travelled: weights, moments and row numbers; gradients, or weights and
-        moments. Without the data set, which travels once to each worker.
-    """
-
-    epoch: int
-    loss: float
-    seconds: float
-    staleness: tuple[int, ...]
-    bytes_sent: int
-    bytes_received: int
-
-
-@dataclass(frozen=True)
-class History:
-    """The epochs of one `fit`."""
-
-    epochs: tuple[Epoch, ...]
-
-    @property
-    def losses(self) -> tuple[float, ...]:
-        """Mean loss of each epoch."""
-        return tuple(epoch.loss for epoch in self.epochs)
-
-    @property
-    def seconds(self) -> tuple[float, ...]:
-        """Wall time of each epoch."""
-        return tuple(epoch.seconds for epoch in self.epochs)
-
-    @property
-    def staleness(self) -> tuple[int, ...]:
-        """Staleness of all updates, in order."""
-        return tuple(updates for epoch in self.epochs for updates in epoch.staleness)
 
 
 class DataParallel:
@@ -234,7 +189,7 @@ class DataParallel:
                     on_epoch(done[-1].epoch, done[-1].loss, self.model)
         finally:
             self._server.abandon()
-        return History(tuple(done))
+        return History(tuple(done), done[-1], sum(epoch.seconds or 0.0 for epoch in done))
 
     def _batches(self, rows: int, batch_size: int, shuffle: bool) -> list[np.ndarray]:
         order = torch.randperm(rows, generator=self._order) if shuffle else torch.arange(rows)
