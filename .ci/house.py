@@ -1,0 +1,83 @@
+"""Rules of the house that no linter has: lengths, and one public class a name.
+
+    python .ci/house.py
+
+prints what breaks them, a line each, and exits with 1 if anything does. The floors and circles
+are import-linter's, see `.importlinter`.
+"""
+
+import ast
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "pilotcut"
+
+#: Lines of a file, and of a function's body without its docstring.
+MOST_LINES, MOST_BODY_LINES = 450, 50
+
+#: Rooms of the package's top folder, and loose modules among them.
+MOST_ROOMS, MOST_LOOSE = 18, 4
+
+#: Files and functions (FILE:FUNCTION) that may be longer, each with the reason.
+LONGER: dict[str, str] = {}
+
+
+def main() -> int:
+    """Print all faults and return the exit status."""
+    faults = [*_rooms(), *_lengths(), *_namesakes()]
+    for fault in faults:
+        print(fault)
+    return bool(faults)
+
+
+def _rooms() -> Iterator[str]:
+    """Yield what is too much in the top folder."""
+    loose = {path.name for path in PACKAGE.glob("*.py")}
+    rooms = loose | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    for what, found, most in (("rooms", rooms, MOST_ROOMS), ("loose modules", loose, MOST_LOOSE)):
+        if len(found) > most:
+            yield f"pilotcut/ has {len(found)} {what}, expected at most {most}: {sorted(found)}"
+
+
+def _lengths() -> Iterator[str]:
+    """Yield files and functions that are too long, and exceptions that are not needed."""
+    unneeded = set(LONGER)
+    for name, tree, lines in _modules():
+        long = {name: (lines, MOST_LINES)} if lines > MOST_LINES else {}
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = function.body[1:] if ast.get_docstring(function) else function.body
+                size = function.end_lineno - body[0].lineno + 1 if body else 0
+                if size > MOST_BODY_LINES:
+                    long[f"{name}:{function.name}"] = (size, MOST_BODY_LINES)
+        for place, (found, most) in long.items():
+            if place not in LONGER:
+                yield f"{place} has {found} lines, expected at most {most}; split it by subject"
+        unneeded -= set(long)
+    for place in sorted(unneeded):
+        yield f"{place} is excepted from the limits and within them; take it out of .ci/house.py"
+
+
+def _namesakes() -> Iterator[str]:
+    """Yield names that several public classes have."""
+    homes = defaultdict(list)
+    for name, tree, _ in _modules():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(name)
+    for name, files in sorted(homes.items()):
+        if len(files) > 1:
+            yield f"class {name} stands in {' and '.join(files)}, expected one public class a name"
+
+
+def _modules() -> Iterator[tuple[str, ast.Module, int]]:
+    """Yield the name, the syntax tree and the number of lines of each file."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        yield str(path.relative_to(PACKAGE.parent)), ast.parse(text), text.count("\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
