@@ -223,12 +223,12 @@ def status_of_run(
     watch: Annotated[bool, typer.Option("--watch", help="Until it is over, or Ctrl-C.")] = False,
 ) -> None:
     """Show where a run stands: its pilots, tasks, training and latest events."""
-    from pilotcut.report.status import Status, follow
+    from pilotcut.report.run_follower import follow, status_of
 
     if watch:
         follow(run_dir, _WATCH_S)
     else:
-        _out.print(Status.of(run_dir).render(), soft_wrap=True)
+        _out.print(status_of(run_dir).render(), soft_wrap=True)
 
 
 @tasks_app.command("explain")
@@ -237,9 +237,9 @@ def explain(
     task: Annotated[str | None, typer.Argument(help="Only this task.")] = None,
 ) -> None:
     """Say why tasks wait."""
-    from pilotcut.report.status import Status
+    from pilotcut.report.run_follower import status_of
 
-    waiting = [w for w in Status.of(run_dir).waiting if task in (None, w["task"])]
+    waiting = [w for w in status_of(run_dir).waiting if task in (None, w["task"])]
     for one in waiting:
         _out.print(f"{escape(one['task'])}: {escape(one['reason'])}", soft_wrap=True)
     if not waiting:

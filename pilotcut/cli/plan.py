@@ -50,7 +50,8 @@ def plan(
     """Show how a circuit is cut: its fragments, the cuts, and what they cost."""
     from pilotcut.circuits.reader import load_circuit
     from pilotcut.cutting.plan import compile_plan
-    from pilotcut.report.plan_drawing import check_path, draw_plan
+    from pilotcut.report.drawing_files import check_path
+    from pilotcut.report.plan_drawing import draw_plan
 
     if draw is not None:
         check_path(draw)
@@ -123,7 +124,7 @@ def _bond(compiled: CutPlan, bond: Bond) -> dict[str, Any]:
 
 
 def _print(summary: Mapping[str, Any]) -> None:
-    from pilotcut.report.plan_drawing import counted
+    from pilotcut.report.words import counted
 
     _out.print(_fragments_table(summary))
     if summary["bonds"]:
@@ -133,8 +134,8 @@ def _print(summary: Mapping[str, Any]) -> None:
     overhead = summary["sampling_overhead"]
     shown = "more than can be told" if overhead is None else f"{overhead:.4g}"
     totals = (
-        counted(summary["cuts"], "cut"),
-        counted(len(summary["fragments"]), "fragment"),
+        counted(str(summary["cuts"]), "cut"),
+        counted(str(len(summary["fragments"])), "fragment"),
         counted(_number(summary["variants"]), "variant"),
         counted(_number(summary["subexperiments"]), "subexperiment"),
         f"sampling overhead γ² = {shown}",
@@ -149,7 +150,7 @@ def _print_line(text: str) -> None:
 
 
 def _fragments_table(summary: Mapping[str, Any]) -> Table:
-    from pilotcut.report.plan_drawing import ranges_of
+    from pilotcut.report.words import ranges_of
 
     table = Table(title=f"fragments of {escape(summary['circuit'])}", title_justify="left")
     for name in ("fragment", "qubits"):

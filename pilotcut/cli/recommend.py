@@ -190,7 +190,8 @@ def recommend(
     from pilotcut.circuits.reader import load_circuit
     from pilotcut.perfmodel.options import Options
     from pilotcut.perfmodel.recommend import recommend as run
-    from pilotcut.report.plan_drawing import check_path, draw_plan
+    from pilotcut.report.drawing_files import check_path
+    from pilotcut.report.plan_drawing import draw_plan
     from pilotcut.report.recommendation_plot import draw_recommendation
 
     for path in (plot, draw):

@@ -15,7 +15,7 @@ from pilotcut.errors import CutError, UserError
 if TYPE_CHECKING:
     from pilotcut.cutting.placement import Placement
     from pilotcut.cutting.plan import CutPlan
-    from pilotcut.report.read import RunRecord
+    from pilotcut.report.run_record import RunRecord
 
 #: Circuits with more qubits are not compiled again just to be drawn.
 _MOST_QUBITS = 40

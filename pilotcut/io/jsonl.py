@@ -144,8 +144,13 @@ def _plain(value: object) -> object:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Return the records of a file, without what is none: a line that a kill has torn."""
+    return records_of(path.read_bytes())
+
+
+def records_of(data: bytes) -> list[dict[str, Any]]:
+    """Return the records in lines of a file, without what is none."""
     records = []
-    for line in path.read_bytes().splitlines():
+    for line in data.splitlines():
         try:
             record = json.loads(line)
         except ValueError:  # neither JSON, nor always text

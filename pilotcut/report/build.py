@@ -17,22 +17,14 @@ from pilotcut.errors import UserError
 from pilotcut.io.jsonl import STAGES
 from pilotcut.report import figures, measures, plots
 from pilotcut.report.comparison import comparison
-from pilotcut.report.figures import readable_s
+from pilotcut.report.figures import STAGE_COLOURS
 from pilotcut.report.forecasts import predictions
 from pilotcut.report.learning import learning
 from pilotcut.report.numbers import number_in
-from pilotcut.report.page import Element, Page, Tile, note, table
-from pilotcut.report.parts import (
-    STAGE_COLOURS,
-    Part,
-    counted,
-    cuts_of,
-    listed,
-    setting,
-    widths_of,
-)
-from pilotcut.report.plots import Reference
-from pilotcut.report.read import RunRecord
+from pilotcut.report.page import Element, Page, Section, Tile, note, table, tiles
+from pilotcut.report.plot_frame import Reference
+from pilotcut.report.run_record import RunRecord
+from pilotcut.report.words import counted, listed, readable_s, setting
 from pilotcut.report.workers import devices, stragglers, timeline, utilisation
 
 if TYPE_CHECKING:
@@ -64,7 +56,7 @@ def report(runs: Sequence[RunRecord], plan_of: PlanOf) -> Page:
     names = _names(runs)
     page = Page(f"{len(runs)} runs", ", ".join(names), "pilotcut · comparison of runs")
     for section in comparison(runs, names):
-        page.section(section.title, section.text, *section.elements)
+        page.add(section)
     for number, (run, name) in enumerate(zip(runs, names, strict=True), start=1):
         page.chapter(name, _described(run), tiles_of(run))
         _add_sections(page, run, plan_of, number)
@@ -72,7 +64,7 @@ def report(runs: Sequence[RunRecord], plan_of: PlanOf) -> Page:
 
 
 def _add_sections(page: Page, run: RunRecord, plan_of: PlanOf, number: int) -> None:
-    parts = (
+    sections = (
         learning(run),
         _stages(run),
         _reconstruction(run),
@@ -84,9 +76,9 @@ def _add_sections(page: Page, run: RunRecord, plan_of: PlanOf, number: int) -> N
         _cuts(run, plan_of, number),
         _settings(run),
     )
-    for part in parts:
-        if part is not None:
-            page.section(part.title, part.text, *part.elements)
+    for section in sections:
+        if section is not None:
+            page.add(section)
 
 
 def _names(runs: Sequence[RunRecord]) -> list[str]:
@@ -114,8 +106,8 @@ def _described(run: RunRecord) -> str:
         mode = str(config.get("mode", "counts"))
         shots = f" with {config['shots']} shots" if "shots" in config and mode != "exact" else ""
         words.append(f"mode {mode}{shots}")
-    if widths := widths_of(run):
-        told = cuts_of(run)
+    if widths := run.widths:
+        told = run.cuts
         cuts = len(widths) - 1 if told is None else told
         pieces = f"{counted(len(widths), 'fragment')} of {listed(widths)} qubits"
         words.append(f"{counted(cuts, 'cut')} into {pieces}" if cuts else "uncut")
@@ -141,8 +133,6 @@ def _progress(run: RunRecord) -> str:
 
 def tiles_of(run: RunRecord) -> Element:
     """Return the headline numbers of a run as an element."""
-    from pilotcut.report.page import tiles
-
     return tiles(*_tiles(run))
 
 
@@ -172,7 +162,7 @@ def _tiles(run: RunRecord) -> Iterator[Tile]:
 # -- stages ----------------------------------------------------------------------------
 
 
-def _stages(run: RunRecord) -> Part | None:
+def _stages(run: RunRecord) -> Section | None:
     batches = run.batches
     if batches is None:
         return None
@@ -198,7 +188,7 @@ def _stages(run: RunRecord) -> Part | None:
     text = Markup("<b>{:.0%}</b> of {} in stages went into <b>{}</b>.").format(
         share, readable_s(total), longest
     )
-    return Part(
+    return Section(
         "Where the time went",
         text,
         [
@@ -237,7 +227,7 @@ def _hidden(run: RunRecord) -> str:
     )
 
 
-def _reconstruction(run: RunRecord) -> Part | None:
+def _reconstruction(run: RunRecord) -> Section | None:
     if run.batches is None:
         return None
     shares = measures.reconstruction_shares(run.batches)
@@ -253,17 +243,17 @@ def _reconstruction(run: RunRecord) -> Part | None:
     caption = f"All {len(shares):,} batches."
     shown = plots.histogram(groups, "share of the query time", "batches", percent=True,
                             references=marks, caption=caption)  # fmt: skip
-    return Part("Reconstruction share", text, [shown])
+    return Section("Reconstruction share", text, [shown])
 
 
 # -- the plan --------------------------------------------------------------------------
 
 
-def _cuts(run: RunRecord, plan_of: PlanOf, number: int) -> Part | None:
-    widths = widths_of(run)
+def _cuts(run: RunRecord, plan_of: PlanOf, number: int) -> Section | None:
+    widths = run.widths
     if not widths:
         return None
-    cuts = cuts_of(run) or 0
+    cuts = run.cuts or 0
     overhead = number_in(run.plan, "sampling_overhead")
     variants = number_in(run.plan, "variants")
     cut = f"{counted(cuts, 'cut')} into {counted(len(widths), 'fragment')}"
@@ -277,13 +267,13 @@ def _cuts(run: RunRecord, plan_of: PlanOf, number: int) -> Part | None:
         shown = [figures.drawing(plan_of(run), number)]
     except UserError as error:
         shown = [figures.schematic(widths, cuts), note(f"The circuit is not drawn: {error}")]
-    return Part("Fragments and cuts", text, shown)
+    return Section("Fragments and cuts", text, shown)
 
 
 # -- settings, and what is not there ---------------------------------------------------
 
 
-def _settings(run: RunRecord) -> Part | None:
+def _settings(run: RunRecord) -> Section | None:
     elements: list[Element] = []
     if run.config:
         rows = [[name, setting(value)] for name, value in run.config.items()]
@@ -299,7 +289,7 @@ def _settings(run: RunRecord) -> Part | None:
     elements += [note(f"{_SHOWN[name]} not shown: {why}.") for name, why in expected.items()]
     if run.torn:
         elements.append(note(f"{counted(run.torn, 'line')} of its files could not be read."))
-    return Part("Settings and files", f"From {run.path}.", elements)
+    return Section("Settings and files", f"From {run.path}.", elements)
 
 
 #: What is not shown without a file.

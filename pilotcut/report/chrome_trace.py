@@ -21,8 +21,8 @@ import numpy as np
 
 from pilotcut.io.jsonl import STAGES
 from pilotcut.report import measures
-from pilotcut.report.page import write_whole
-from pilotcut.report.read import RunRecord
+from pilotcut.report.page import write_page
+from pilotcut.report.run_record import RunRecord
 
 #: The process of the queries; pilots follow.
 _QUERIES = 1
@@ -39,7 +39,7 @@ def write_chrome_trace(run: RunRecord, path: Path) -> int:
         If it cannot be written there.
     """
     events = chrome_events(run)
-    write_whole(path, "[\n" + ",\n".join(json.dumps(event) for event in events) + "\n]\n")
+    write_page(path, "[\n" + ",\n".join(json.dumps(event) for event in events) + "\n]\n")
     return len(events)
 
 

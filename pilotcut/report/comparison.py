@@ -8,34 +8,25 @@ from collections.abc import Iterator, Sequence
 from markupsafe import Markup
 
 from pilotcut.io.jsonl import STAGES
-from pilotcut.report import measures, plots
-from pilotcut.report.figures import readable_s
+from pilotcut.report import measures, plot_frame, plots
+from pilotcut.report.figures import STAGE_COLOURS
 from pilotcut.report.learning import curves
-from pilotcut.report.page import Element, table
-from pilotcut.report.parts import (
-    STAGE_COLOURS,
-    Part,
-    cuts_of,
-    joined,
-    listed,
-    sentence,
-    setting,
-    widths_of,
-)
-from pilotcut.report.read import RunRecord
+from pilotcut.report.page import Element, Section, table
+from pilotcut.report.run_record import RunRecord
+from pilotcut.report.words import joined, listed, readable_s, sentence, setting
 
 
-def comparison(runs: Sequence[RunRecord], names: Sequence[str]) -> Iterator[Part]:
+def comparison(runs: Sequence[RunRecord], names: Sequence[str]) -> Iterator[Section]:
     """Yield the sections about several runs."""
     heads = [measures.headlines(run) for run in runs]
     rows = []
     for run, name, head in zip(runs, names, heads, strict=True):
-        widths = widths_of(run)
+        widths = run.widths
         rate = head.queries / head.seconds if head.seconds and head.queries else math.nan
         asked = "" if head.epochs_asked is None else f" of {head.epochs_asked}"
         rows.append([
             name, setting(run.config.get("dataset")), setting(run.config.get("mode")),
-            cuts_of(run), listed(widths) or "–",
+            run.cuts, listed(widths) or "–",
             f"{head.epochs}{asked}", head.loss,
             None if math.isnan(head.accuracy) else f"{head.accuracy:.1%}",
             readable_s(head.seconds), rate,
@@ -44,7 +35,7 @@ def comparison(runs: Sequence[RunRecord], names: Sequence[str]) -> Iterator[Part
         ])  # fmt: skip
     headers = ["run", "data", "mode", "cuts", "fragments", "epochs", "loss", "accuracy", "time",
                "queries/s", "reconstruction", "busy"]  # fmt: skip
-    yield Part("The runs side by side", _compared(heads, names), [table(headers, rows)])
+    yield Section("The runs side by side", _compared(heads, names), [table(headers, rows)])
     yield from _overlaid(runs, names)
     yield from _stage_bars(runs, names)
 
@@ -65,12 +56,12 @@ def _compared(heads: Sequence[measures.Headlines], names: Sequence[str]) -> str:
     return sentence(words)
 
 
-def _overlaid(runs: Sequence[RunRecord], names: Sequence[str]) -> Iterator[Part]:
+def _overlaid(runs: Sequence[RunRecord], names: Sequence[str]) -> Iterator[Section]:
     figures_: list[Element] = []
     for key, label in (("loss", "training loss"), ("accuracy", "test accuracy")):
         series = []
         for number, (run, name) in enumerate(zip(runs, names, strict=True)):
-            wanted = {key: (name, number % plots.COLOURS, number >= plots.COLOURS)}
+            wanted = {key: (name, number % plot_frame.COLOURS, number >= plot_frame.COLOURS)}
             series += curves(run, wanted)
         if series:
             is_share = key == "accuracy"
@@ -78,10 +69,10 @@ def _overlaid(runs: Sequence[RunRecord], names: Sequence[str]) -> Iterator[Part]
             figures_.append(plots.lines(series, "epoch", label, percent=is_share, y_range=ends,
                                         half=True))  # fmt: skip
     if figures_:
-        yield Part("Loss and accuracy, overlaid", "Runs can be hidden in the legend.", figures_)
+        yield Section("Loss and accuracy, overlaid", "Runs can be hidden in the legend.", figures_)
 
 
-def _stage_bars(runs: Sequence[RunRecord], names: Sequence[str]) -> Iterator[Part]:
+def _stage_bars(runs: Sequence[RunRecord], names: Sequence[str]) -> Iterator[Section]:
     shown = [(n, r) for n, r in zip(names, runs, strict=True) if r.batches is not None]
     if not shown:
         return
@@ -93,7 +84,7 @@ def _stage_bars(runs: Sequence[RunRecord], names: Sequence[str]) -> Iterator[Par
     }
     shares = {stage: [s[stage] / (sum(s.values()) or 1.0) for s in seconds] for stage in STAGES}
     labels = [name for name, _ in shown]
-    yield Part(
+    yield Section(
         "Stages, side by side",
         "Milliseconds of each stage for one query, and each stage's share.",
         [

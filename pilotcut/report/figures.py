@@ -6,7 +6,6 @@ Measures in, elements of a page out.
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import escape
 
-from pilotcut.report import measures, plots
+from pilotcut.report import measures, plot_frame, plots
 from pilotcut.report.page import LIGHT, Element, Key, figure, svg
-from pilotcut.report.read import Happening, PilotRecord, RunRecord, TaskRuns
+from pilotcut.report.run_record import PilotRecord, RunEvent, RunRecord, TaskRuns
 
 if TYPE_CHECKING:
     from pilotcut.cutting.plan import CutPlan
@@ -29,6 +28,9 @@ MOST_RUNS, MOST_LANES = 4000, 48
 MOST_GROUPS = 6
 #: A plan with more gates is not drawn: nobody would see them.
 MOST_GATES = 1200
+
+#: Colours of the stages, in the order of `pilotcut.io.jsonl.STAGES`.
+STAGE_COLOURS = (6, 4, 0, 1)
 
 _LANE = 20
 _MARKS = {
@@ -111,7 +113,7 @@ def _lanes_plot(lanes: Sequence[_Lane]) -> Any:
 
     names = [_shortened(lane.label) for lane in lanes]
     height = 104 + _LANE * max(len(lanes), 3)
-    plot: Any = plots.blank("seconds since the run began", "", height=height, zoom=True)
+    plot: Any = plot_frame.blank("seconds since the run began", "", height=height, zoom=True)
     plot.y_range = Range1d(start=len(lanes) - 0.4, end=-0.6)
     plot.yaxis.ticker = FixedTicker(ticks=list(range(len(lanes))))
     plot.yaxis.major_label_overrides = dict(enumerate(names))
@@ -156,8 +158,8 @@ def _draw_pilots(plot: Any, run: RunRecord, places: Mapping[Any, int]) -> None:
             "reason": [reasons[k] for k in rows],
         }
         drawn = plot.hbar("y", left="left", right="right", height=0.42, fill_color=colour,
-                          line_color=None, source=plots.source_of(data))  # fmt: skip
-        plots.hover(plot, [drawn], [("", "@told"), ("", "@left{0.0} s to @right{0.0} s"),
+                          line_color=None, source=plot_frame.source_of(data))  # fmt: skip
+        plot_frame.hover(plot, [drawn], [("", "@told"), ("", "@left{0.0} s to @right{0.0} s"),
                                     ("", "@reason")])  # fmt: skip
 
 
@@ -187,11 +189,11 @@ def _draw_runs(
             "task": [runs.name[k] for k in some],
         }
         drawn = plot.hbar("y", left="left", right="right", height=0.74, name=group,
-                          fill_color=plots.colour_of(colour), line_width=0.5,
-                          line_color=plots.colour_of(colour),
-                          source=plots.source_of(data))  # fmt: skip
+                          fill_color=plot_frame.colour_of(colour), line_width=0.5,
+                          line_color=plot_frame.colour_of(colour),
+                          source=plot_frame.source_of(data))  # fmt: skip
         told = [("task", "@task"), ("ran", "@seconds{0.0000} s"), ("from", "@left{0.00} s")]
-        plots.hover(plot, [drawn], told)
+        plot_frame.hover(plot, [drawn], told)
         keys.append(Key(group, colour))
     return keys
 
@@ -224,13 +226,13 @@ def _draw_troubles(plot: Any, run: RunRecord, places: Mapping[Any, int]) -> list
         }
         drawn = plot.scatter("x", "y", marker=marker, size=9, name=told, line_width=2,
                              fill_color=None, line_color=LIGHT[colour],
-                             source=plots.source_of(data))  # fmt: skip
-        plots.hover(plot, [drawn], [(told, "@task"), ("", "@reason")])
+                             source=plot_frame.source_of(data))  # fmt: skip
+        plot_frame.hover(plot, [drawn], [(told, "@task"), ("", "@reason")])
         keys.append(Key(told, int(colour[1:])))
     return keys
 
 
-def _in_one_line(happening: Happening, most: int = 160) -> str:
+def _in_one_line(happening: RunEvent, most: int = 160) -> str:
     text = " ".join(happening.reason.split())
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
@@ -276,7 +278,7 @@ def schematic(widths: Sequence[int], cuts: int) -> Element:
     boxes = []
     for k, width in enumerate(shown):
         height = 16 + 54 * width / tallest
-        colour = f"var(--c{k % plots.COLOURS})"
+        colour = f"var(--c{k % plot_frame.COLOURS})"
         boxes.append(
             f'<rect x="{10 + 66 * k}" y="{86 - height:.0f}" width="52" height="{height:.0f}" '
             f'rx="6" fill="{colour}" fill-opacity=".25" stroke="{colour}"/>'
@@ -291,26 +293,3 @@ def schematic(widths: Sequence[int], cuts: int) -> Element:
         f'{"".join(boxes)}<text x="10" y="108" fill="currentColor" font-size="13">{said}</text>'
         f"</svg>"
     )
-
-
-def readable_s(seconds: float) -> str:
-    """Return a time in words.
-
-    Examples
-    --------
-    >>> readable_s(0.0123), readable_s(3.21), readable_s(80.0), readable_s(7300)
-    ('12 ms', '3.2 s', '1 min 20 s', '2 h 2 min')
-    """
-    if math.isnan(seconds):
-        return "–"
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        return f"{seconds * 1000:.{1 if seconds < 0.00995 else 0}f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min"

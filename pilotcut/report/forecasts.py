@@ -10,23 +10,17 @@ import numpy as np
 from markupsafe import Markup
 
 from pilotcut.report import measures, plots
-from pilotcut.report.figures import readable_s
 from pilotcut.report.numbers import number_in
-from pilotcut.report.page import Element, table
-from pilotcut.report.parts import (
-    MOST_ROWS,
-    Part,
-    joined,
-    listed,
-)
+from pilotcut.report.page import Element, Section, table
 from pilotcut.report.plots import Series
-from pilotcut.report.read import RunRecord
+from pilotcut.report.run_record import RunRecord
+from pilotcut.report.words import MOST_ROWS, joined, listed, readable_s
 
 #: Points of a figure of all batches; of more a part is shown.
 _MOST_POINTS = 2000
 
 
-def predictions(run: RunRecord) -> Part | None:
+def predictions(run: RunRecord) -> Section | None:
     """Return the section about what was predicted, None if nothing was."""
     found = None if run.batches is None else measures.predictions(run.batches)
     told = run.recommendation
@@ -46,7 +40,7 @@ def predictions(run: RunRecord) -> Part | None:
         reason = str(told.get("reason") or "")
         text += f" The recommendation was: {reason}." if reason else ""
         elements += _candidates(told)
-    return Part("Predictions against measurements", text.strip(), elements)
+    return Section("Predictions against measurements", text.strip(), elements)
 
 
 def _scatter(run: RunRecord, found: measures.Predictions) -> Element:

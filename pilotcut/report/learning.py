@@ -9,15 +9,11 @@ import numpy as np
 from markupsafe import Markup
 
 from pilotcut.report import plots
-from pilotcut.report.figures import readable_s
 from pilotcut.report.numbers import number_in
-from pilotcut.report.page import Element, table
-from pilotcut.report.parts import (
-    Part,
-    sentence,
-)
+from pilotcut.report.page import Element, Section, table
 from pilotcut.report.plots import Series
-from pilotcut.report.read import RunRecord
+from pilotcut.report.run_record import RunRecord
+from pilotcut.report.words import readable_s, sentence
 
 _LOSSES = {"loss": ("training", 0, False), "val_loss": ("validation", 1, False)}
 _ACCURACIES = {
@@ -27,7 +23,7 @@ _ACCURACIES = {
 }
 
 
-def learning(run: RunRecord) -> Part | None:
+def learning(run: RunRecord) -> Section | None:
     """Return the section about loss and accuracy, None without epochs."""
     if not run.epochs:
         return None
@@ -47,7 +43,7 @@ def learning(run: RunRecord) -> Part | None:
     if rates and len({y for y in rates[0].y if y is not None}) > 1:
         elements.append(plots.lines(rates, "epoch", "learning rate", height=180))
     elements.append(_epoch_table(run))
-    return Part("Loss and accuracy", _learned(run), elements)
+    return Section("Loss and accuracy", _learned(run), elements)
 
 
 def curves(run: RunRecord, wanted: Mapping[str, tuple[str, int, bool]]) -> list[Series]:

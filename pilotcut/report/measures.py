@@ -15,7 +15,7 @@ import numpy as np
 
 from pilotcut.io.jsonl import STAGES
 from pilotcut.report.numbers import number_in
-from pilotcut.report.read import Batches, RunRecord, TaskRuns
+from pilotcut.report.run_record import Batches, RunRecord, TaskRuns
 
 #: A task that runs longer than this many medians of its group straggles.
 STRAGGLES = 1.5

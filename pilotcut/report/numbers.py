@@ -21,3 +21,9 @@ def number(value: object) -> float:
 def number_in(record: Mapping[str, object], name: str) -> float:
     """Return a number of a record, NaN if it holds none of that name."""
     return number(record.get(name))
+
+
+def known_number(record: Mapping[str, object], name: str) -> float | None:
+    """Return a number of a record, None if it holds none of that name."""
+    value = number_in(record, name)
+    return None if math.isnan(value) else value

@@ -16,9 +16,9 @@ policy forbids the network. It adapts to the width, and to light and dark, figur
 
 Elements are values: `figure(bokeh_model, caption, legend, half)`, `table(headers, rows, caption)`,
 `tiles(*Tile)`, `text(words)`, `note(words)` (set apart: what is missing, and why), and
-`html(markup)` or `svg(markup, caption)` for markup that the caller answers for. `pilotcut.report.
-plots` makes figures of the usual kinds. Everything else is text and is escaped; a caller who needs
-bold words gives `markupsafe.Markup("<b>{}</b>").format(value)`.
+`svg(markup, caption)` for markup that the caller answers for. `pilotcut.report.plots` makes
+figures of the usual kinds. Everything else is text and is escaped; a caller who needs bold words
+gives `markupsafe.Markup("<b>{}</b>").format(value)`.
 """
 
 from __future__ import annotations
@@ -176,11 +176,6 @@ def note(words: str) -> Element:
     return Element("note", words)
 
 
-def html(markup: str, caption: str = "") -> Element:
-    """Return markup as it is; the caller answers for what is in it."""
-    return Element("html", Markup(markup), caption)
-
-
 def svg(markup: str, caption: str = "") -> Element:
     """Return a drawing, which scrolls by itself where it is wider than the page."""
     return Element("svg", Markup(markup[max(markup.find("<svg"), 0) :]), caption)
@@ -210,12 +205,19 @@ def _are_numbers(cells: Sequence[object]) -> bool:
 
 
 @dataclass(frozen=True)
-class _Section:
-    level: int
-    anchor: str
+class Section:
+    """A heading, a sentence that answers, and what shows it.
+
+    Parameters
+    ----------
+    level
+        1 for a heading above the sections that follow, 2 for one of them.
+    """
+
     title: str
-    text: str
-    elements: tuple[Element, ...]
+    text: str = ""
+    elements: Sequence[Element] = ()
+    level: int = 2
 
 
 @dataclass
@@ -234,7 +236,7 @@ class Page:
     subtitle: str = ""
     kicker: str = "pilotcut"
     _head: tuple[Tile, ...] = field(default=(), init=False)
-    _sections: list[_Section] = field(default_factory=list, init=False)
+    _sections: list[Section] = field(default_factory=list, init=False)
 
     def tiles(self, *found: Tile) -> None:
         """Show headline numbers below the heading."""
@@ -242,15 +244,15 @@ class Page:
 
     def section(self, title: str, text: str = "", *elements: Element) -> None:
         """Add a section: a heading, a sentence that answers, and what shows it."""
-        self._add(2, title, text, elements)
+        self.add(Section(title, text, elements))
 
     def chapter(self, title: str, text: str = "", *elements: Element) -> None:
         """Add a heading above the sections that follow."""
-        self._add(1, title, text, elements)
+        self.add(Section(title, text, elements, level=1))
 
-    def _add(self, level: int, title: str, text: str, elements: Sequence[Element]) -> None:
-        anchor = f"s{len(self._sections) + 1}"
-        self._sections.append(_Section(level, anchor, title, text, tuple(elements)))
+    def add(self, section: Section) -> None:
+        """Add a section that is made already."""
+        self._sections.append(section)
 
     def html(self) -> str:
         """Return the whole file."""
@@ -278,10 +280,10 @@ class Page:
         UserError
             If it cannot be written there.
         """
-        return write_whole(Path(path), self.html())
+        return write_page(Path(path), self.html())
 
 
-def write_whole(path: Path, content: str) -> Path:
+def write_page(path: Path, content: str) -> Path:
     """Write a file whole or not at all, and return its path.
 
     Raises

@@ -1,185 +1,37 @@
-"""Drawings of plans: the circuit in the colours of its fragments, with the cuts marked.
+"""Drawing of a plan: the circuit in the colours of its fragments, with the cuts marked.
 
-Two halves: `segments` says from the plan alone in which column every gate stands and to which
-fragment each stretch of each qubit belongs; the rest puts that on a figure of matplotlib, which
-is imported only when something is drawn. One unit of the figure is one column by one qubit.
+What stands where is `plan_layout`; here it is put on a figure of matplotlib, which is
+imported only when something is drawn. One unit of the figure is one column by one qubit.
 """
 
 from __future__ import annotations
 
-import io
 import warnings
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import accumulate, groupby
-from math import ceil, sqrt
+from itertools import groupby
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotcut.cutting.fragment import Fragment, LayoutItem
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.errors import DrawingError
 from pilotcut.io.amounts import short_number
-from pilotcut.io.atomic import write_atomically
+from pilotcut.report.drawing_files import check_path, save_figure
+from pilotcut.report.plan_layout import Segment, Segments, Slot, segments, shown_columns, slots_of
+from pilotcut.report.words import counted, ranges_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: What can be written, by suffix.
-SUFFIXES = (".png", ".pdf", ".svg")
 #: Okabe and Ito's colours, which the colour-blind can tell apart, grey for yellow; then hatches.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F")
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "oooo", "++++")
 
-# How much of a deep circuit is drawn: gates, columns x qubits, and columns.
-_MOST_GATES, _MOST_CELLS, _MOST_COLUMNS = 3000, 12000, 480
-_BAND = (24, 60)  # columns in one band of a folded circuit; more where there are many qubits
 _INCHES, _DPI, _MOST_PIXELS = 0.4, 150, 8000  # of a unit; of a PNG and its longer side
 _LEFT, _ENTRY = 2.0, 11.5  # units: for names of qubits, for an entry of the legend
 _INK, _CUT = "#222222", "#B00020"
-
-
-# -- what stands where -----------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of a qubit's line within one fragment, from column to column."""
-
-    start: float
-    end: float
-    fragment: int
-
-
-@dataclass(frozen=True)
-class Segments:
-    """A plan laid out in columns.
-
-    Parameters
-    ----------
-    steps
-        The plan's layout: every gate with the fragment at each of its qubits.
-    columns
-        The column of each of them; none lies over another.
-    lines
-        For each qubit, its segments from left to right; they meet where the qubit changes
-        fragments, in the middle of the column of a wire cut.
-    width
-        Number of columns.
-    """
-
-    steps: tuple[LayoutItem, ...]
-    columns: tuple[int, ...]
-    lines: tuple[tuple[Segment, ...], ...]
-    width: int
-
-
-def segments(plan: CutPlan) -> Segments:
-    """Return where the plan's gates and cuts stand, and to which fragment each line belongs.
-
-    Examples
-    --------
-    >>> from qiskit.circuit import QuantumCircuit
-    >>> from pilotcut.cutting.plan import compile_plan
-    >>> circuit = QuantumCircuit(2); _ = circuit.h(0); _ = circuit.cx(0, 1)
-    >>> segments(compile_plan(circuit, labels="AB")).columns
-    (0, 1)
-    """
-    columns = _columns(plan.layout, plan.num_qubits)
-    width = max(columns, default=-1) + 1
-    last = {fragment.label: fragment.index for fragment in plan.fragments}
-    lines = tuple(
-        _line(list(_visits(plan.layout, columns, qubit)), last[plan.labels[qubit]], width)
-        for qubit in range(plan.num_qubits)
-    )
-    return Segments(plan.layout, columns, lines, width)
-
-
-def _columns(layout: Sequence[LayoutItem], num_qubits: int) -> tuple[int, ...]:
-    """Return the first column of each step in which its qubits, and all between, are free."""
-    free = [0] * num_qubits
-    columns = []
-    for step in layout:
-        rows = range(min(step.qubits), max(step.qubits) + 1)
-        column = max(free[q] for q in rows)
-        free[rows.start : rows.stop] = [column + 1] * len(rows)
-        columns.append(column)
-    return tuple(columns)
-
-
-def _visits(
-    layout: Sequence[LayoutItem], columns: Sequence[int], qubit: int
-) -> Iterator[tuple[float, int]]:
-    """Yield (column, fragment) wherever a step says to which fragment a qubit belongs."""
-    for step, column in zip(layout, columns, strict=True):
-        for position, (other, fragment) in enumerate(zip(step.qubits, step.fragments, strict=True)):
-            if other == qubit:  # a wire cut tells twice: before it and behind it
-                yield column + (0.5 if _is_wire_cut(step) and position else 0.0), fragment
-
-
-def _line(visits: Sequence[tuple[float, int]], last: int, width: int) -> tuple[Segment, ...]:
-    found: list[Segment] = []
-    start, fragment = 0.0, visits[0][1] if visits else last
-    for column, here in visits:
-        if here != fragment:
-            found.append(Segment(start, column, fragment))
-            start, fragment = column, here
-    return (*found, Segment(start, float(width), fragment))
-
-
-def _is_wire_cut(step: LayoutItem) -> bool:
-    return step.bond is not None and step.name in ("cut_wire", "move")
-
-
-# -- which columns are shown, and where ------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """A place for one column in a band, or for a gap where columns are left out."""
-
-    band: int
-    x: int
-    column: int | None
-    left_out: int = 0
-
-
-def _shown_columns(laid: Segments, num_qubits: int) -> list[int]:
-    """Return the columns to draw: of deep circuits those with cuts, then from the left."""
-    steps = zip(laid.steps, laid.columns, strict=True)
-    cut = {column for step, column in steps if step.bond is not None}
-    order = sorted(range(laid.width), key=lambda column: (column not in cut, column))
-    gates = Counter(laid.columns)
-    drawn = accumulate(gates[column] for column in order)
-    most = min(max(_MOST_CELLS // num_qubits, _widest_band(num_qubits)), _MOST_COLUMNS)
-    return sorted(
-        column for column, count in zip(order[:most], drawn, strict=False) if count <= _MOST_GATES
-    )
-
-
-def _widest_band(num_qubits: int) -> int:
-    return max(_BAND[1], int(1.6 * num_qubits))
-
-
-def _slots(shown: Sequence[int], width: int, num_qubits: int) -> list[_Slot]:
-    """Return the columns in bands that make a page about one and a half times as wide as high."""
-    places: list[tuple[int | None, int]] = []
-    following = 0
-    for column in (*shown, width):
-        if column > following:
-            places.append((None, column - following))
-        places.append((column, 0))
-        following = column + 1
-    places.pop()  # the end is no column
-    wanted = ceil(sqrt(1.6 * len(places) * (num_qubits + 2)))
-    bands = ceil(len(places) / min(max(wanted, _BAND[0]), _widest_band(num_qubits))) or 1
-    size = max(ceil(len(places) / bands), 1)
-    return [_Slot(k // size, k % size, *place) for k, place in enumerate(places)]
-
-
-# -- the drawing -----------------------------------------------------------------------
 
 
 def draw_plan(plan: CutPlan, path: str | Path) -> Path:
@@ -192,51 +44,11 @@ def draw_plan(plan: CutPlan, path: str | Path) -> Path:
     """
     path = check_path(path)
     figure = figure_of(plan)
-    sides = figure.get_size_inches()
-    content = io.BytesIO()
+    dpi = min(_DPI, _MOST_PIXELS / max(figure.get_size_inches()))
+    fast = {"pil_kwargs": {"compress_level": 2}} if path.suffix.lower() == ".png" else {}
     with _default_style():
-        kind = path.suffix[1:].lower()
-        fast: dict[str, Any] = {"pil_kwargs": {"compress_level": 2}} if kind == "png" else {}
-        figure.savefig(content, format=kind, dpi=min(_DPI, _MOST_PIXELS / max(sides)), **fast)
-    with writing(path):
-        write_atomically(path, content.getvalue())
+        save_figure(figure, path, dpi=dpi, **fast)
     return path
-
-
-def check_path(path: str | Path) -> Path:
-    """Return the path of a drawing, if one can be written there.
-
-    Raises
-    ------
-    DrawingError
-        If not; nothing is written yet.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        found = f"suffix '{path.suffix}'" if path.suffix else "no suffix"
-        raise DrawingError(
-            f"drawing: {path} has {found}, expected one of {', '.join(SUFFIXES)}; choose one"
-        )
-    with writing(path):
-        if path.is_dir():
-            raise DrawingError(f"drawing: {path} is a directory, expected a file; name one in it")
-        if not path.parent.is_dir():
-            raise DrawingError(
-                f"drawing: {path} has no directory to lie in, expected that '{path.parent}' is "
-                f"one; make it, or choose another path"
-            )
-    return path
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what the file system says into a fault of the path."""
-    try:
-        yield
-    except OSError as error:
-        raise DrawingError(
-            f"drawing: {path} cannot be written ({error.strerror or error}); choose another path"
-        ) from None
 
 
 def figure_of(plan: CutPlan) -> Figure:
@@ -246,9 +58,9 @@ def figure_of(plan: CutPlan) -> Figure:
     ``fragment-<index>`` (`matplotlib.artist.Artist.get_gid`).
     """
     laid = segments(plan)
-    shown = _shown_columns(laid, plan.num_qubits)
+    shown = shown_columns(laid, plan.num_qubits)
     with _default_style():
-        page = _Page(plan, _slots(shown, laid.width, plan.num_qubits))
+        page = _Canvas(plan, slots_of(shown, laid.width, plan.num_qubits))
         page.draw_lines(laid)
         page.draw_steps(laid)
         page.draw_title(_title(plan, laid, shown))
@@ -267,26 +79,19 @@ def _default_style() -> Iterator[None]:
 
 
 def _title(plan: CutPlan, laid: Segments, shown: Sequence[int]) -> str:
-    cuts = counted(plan.num_cuts, "cut")
-    pieces = counted(len(plan.fragments), "fragment")
-    title = (
-        f"{counted(plan.num_qubits, 'qubit')}, {cuts}, {pieces}, γ² = {plan.sampling_overhead:.4g}"
-    )
+    qubits, cuts = counted(str(plan.num_qubits), "qubit"), counted(str(plan.num_cuts), "cut")
+    pieces = counted(str(len(plan.fragments)), "fragment")
+    title = f"{qubits}, {cuts}, {pieces}, γ² = {plan.sampling_overhead:.4g}"
     there = set(shown)
     steps = zip(laid.steps, laid.columns, strict=True)
     hidden = sum(step.bond is not None and column not in there for step, column in steps)
-    return f"{title} ({counted(hidden, 'cut')} left out)" if hidden else title
+    return f"{title} ({counted(str(hidden), 'cut')} left out)" if hidden else title
 
 
-def counted(number: int | str, noun: str) -> str:
-    """Return a number with its noun, in the plural unless the number is one."""
-    return f"{number} {noun}{'' if str(number) == '1' else 's'}"
-
-
-class _Page:
+class _Canvas:
     """A figure under way: its axes, and where bands, qubits and columns lie on them."""
 
-    def __init__(self, plan: CutPlan, slots: Sequence[_Slot]) -> None:
+    def __init__(self, plan: CutPlan, slots: Sequence[Slot]) -> None:
         from matplotlib.figure import Figure
 
         self._plan = plan
@@ -376,7 +181,7 @@ class _Page:
         self._text(x, y, self._plan.fragments[fragment].label[:3], 7.5, weight="bold", halo=hatch)
         return chip
 
-    def _draw_gap(self, slot: _Slot) -> None:
+    def _draw_gap(self, slot: Slot) -> None:
         top = slot.band * self._pitch
         rows = (top + qubit for qubit in range(self._plan.num_qubits))
         self._gaps += [[(slot.x + 0.2, y), (slot.x + 0.8, y)] for y in rows]
@@ -472,7 +277,7 @@ class _Page:
         return self._axes.text(x, y, text, fontsize=size, parse_math=False, **style)
 
 
-def _halves(line: Sequence[Segment], slots: Iterable[_Slot]) -> Iterator[int | None]:
+def _halves(line: Sequence[Segment], slots: Iterable[Slot]) -> Iterator[int | None]:
     """Yield the fragment of each half column of a band, None in gaps."""
     segment = 0
     for slot in slots:
@@ -527,23 +332,4 @@ def _described(fragment: Fragment) -> str:
     qubits = sorted(set(fragment.qubits))
     noun = "qubit" if len(qubits) == 1 else "qubits"
     variants = counted(short_number(fragment.num_variants), "variant")
-    return f"{noun} {ranges_of(qubits)}: {counted(len(fragment.sites), 'site')}, {variants}"
-
-
-def ranges_of(numbers: Sequence[int], most: int = 24) -> str:
-    """Return ascending numbers as ranges, shortened to about `most` characters.
-
-    Examples
-    --------
-    >>> ranges_of([0, 1, 2, 5, 7, 8])
-    '0–2, 5, 7–8'
-    """
-    runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
-    text = ""
-    for _, run in runs:
-        ends = [number for _, number in run]
-        part = str(ends[0]) if len(ends) == 1 else f"{ends[0]}–{ends[-1]}"
-        if len(text) + len(part) > most:
-            return f"{text}, … ({len(numbers)})"
-        text += f", {part}" if text else part
-    return text
+    return f"{noun} {ranges_of(qubits)}: {counted(str(len(fragment.sites)), 'site')}, {variants}"

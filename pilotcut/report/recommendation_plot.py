@@ -1,14 +1,12 @@
-"""Time against the number of cuts, with intervals."""
+"""Plot of a recommendation: time against the number of cuts, with intervals."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pilotcut.io.atomic import write_atomically
 from pilotcut.perfmodel.recommendation import Recommendation
-from pilotcut.report.plan_drawing import check_path, writing
+from pilotcut.report.drawing_files import check_path, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,10 +15,7 @@ if TYPE_CHECKING:
 def draw_recommendation(found: Recommendation, path: str | Path) -> Path:
     """Draw `figure_of` into a .png, .pdf or .svg file and return its path."""
     target = check_path(path)
-    content = io.BytesIO()
-    figure_of(found).savefig(content, format=target.suffix[1:].lower(), dpi=150)
-    with writing(target):
-        write_atomically(target, content.getvalue())
+    save_figure(figure_of(found), target, dpi=150)
     return target
 
 

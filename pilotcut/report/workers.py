@@ -10,20 +10,13 @@ import numpy as np
 from markupsafe import Markup
 
 from pilotcut.report import figures, measures, plots
-from pilotcut.report.figures import readable_s
-from pilotcut.report.page import Element, note, table
-from pilotcut.report.parts import (
-    MOST_ROWS,
-    Part,
-    counted,
-    first_of,
-    joined,
-)
-from pilotcut.report.plots import Reference
-from pilotcut.report.read import RunRecord
+from pilotcut.report.page import Element, Section, note, table
+from pilotcut.report.plot_frame import Reference
+from pilotcut.report.run_record import RunRecord
+from pilotcut.report.words import MOST_ROWS, counted, first_of, joined, readable_s
 
 
-def timeline(run: RunRecord) -> Part | None:
+def timeline(run: RunRecord) -> Section | None:
     """Return the section about who ran what when, None without tasks."""
     if run.tasks is None or not len(run.tasks.runs):
         return None
@@ -47,10 +40,10 @@ def timeline(run: RunRecord) -> Part | None:
             "This run was recorded without starts of tasks: bars begin where tasks were bound, "
             "and run times include that wait."
         ))  # fmt: skip
-    return Part("Pilots and slots", text, elements)
+    return Section("Pilots and slots", text, elements)
 
 
-def utilisation(run: RunRecord) -> Part | None:
+def utilisation(run: RunRecord) -> Section | None:
     """Return the section about how busy workers were, None without tasks."""
     if run.tasks is None or not len(run.tasks.runs):
         return None
@@ -71,10 +64,10 @@ def utilisation(run: RunRecord) -> Part | None:
     each = plots.rows(names, shares.tolist(), "share of the time busy", percent=True,
                       x_range=(0, 1), caption=caption, half=True)  # fmt: skip
     over_time = figures.busy(runs, len(found.workers), run.begins)
-    return Part("Worker utilisation", text + ".", [each, over_time])
+    return Section("Worker utilisation", text + ".", [each, over_time])
 
 
-def stragglers(run: RunRecord) -> Part | None:
+def stragglers(run: RunRecord) -> Section | None:
     """Return the section about what went wrong or slow, None without tasks."""
     if run.tasks is None or not len(run.tasks.runs):
         return None
@@ -105,7 +98,7 @@ def stragglers(run: RunRecord) -> Part | None:
     elements.append(table(headers, rows, first_of(rows, len(found), "groups"), half=bool(ratios)))
     if told.troubles:
         elements.append(_trouble_table(run))
-    return Part("Stragglers, duplicates and retries", text, elements)
+    return Section("Stragglers, duplicates and retries", text, elements)
 
 
 def _ratios(runs: Any, found: Sequence[measures.Stragglers]) -> list[float]:
@@ -151,7 +144,7 @@ def _trouble_table(run: RunRecord) -> Element:
     return table(["second", "task", "what", "pilot", "why"], rows, first_of(rows, total, "of them"))
 
 
-def devices(run: RunRecord) -> Part | None:
+def devices(run: RunRecord) -> Section | None:
     """Return the section about the devices of pilots, None if circuits ran on none."""
     if not run.shares:
         return None
@@ -182,4 +175,4 @@ def devices(run: RunRecord) -> Part | None:
         moves = [[one.fragment, one.start, one.end, one.parts] for one in run.moved[:MOST_ROWS]]
         caption = first_of(moves, len(run.moved), "of them")
         elements.append(table(["fragment", "from", "to", "parts"], moves, caption, half=True))
-    return Part("Devices", text, elements)
+    return Section("Devices", text, elements)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pilotcut.report import plots
+from pilotcut.report import plot_frame, plots
 from pilotcut.report.page import Element, Page, Tile, note, table, text
 from pilotcut.study.findings import Findings, Plot, PlotSeries, Table, Verdict
 
@@ -50,7 +50,7 @@ def _table(shown: Table) -> Element:
 
 
 def _figure(plot: Plot) -> Element:
-    references = [plots.Reference(value, name) for name, value in plot.references.items()]
+    references = [plot_frame.Reference(value, name) for name, value in plot.references.items()]
     if plot.kind == "bars":
         names = [str(x) for x in dict.fromkeys(x for one in plot.series for x in one.x)]
         return plots.bars(

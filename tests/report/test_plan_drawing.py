@@ -13,15 +13,10 @@ from qiskit_addon_cutting.instructions import CutWire, Move
 from pilotcut.cutting.placement import Placement, WireCut
 from pilotcut.cutting.plan import compile_plan
 from pilotcut.errors import DrawingError
-from pilotcut.report import plan_drawing
-from pilotcut.report.plan_drawing import (
-    draw_plan,
-    figure_of,
-    ranges_of,
-    segments,
-    style_of,
-    symbols_of,
-)
+from pilotcut.report import plan_layout
+from pilotcut.report.plan_drawing import draw_plan, figure_of, style_of, symbols_of
+from pilotcut.report.plan_layout import segments
+from pilotcut.report.words import ranges_of
 
 
 def chain(qubits, layers=1):
@@ -211,7 +206,7 @@ def test_styles_of_49_fragments_differ():
 
 
 def test_the_cuts_of_a_circuit_too_deep_to_draw_are_drawn(monkeypatch):
-    monkeypatch.setattr(plan_drawing, "_MOST_COLUMNS", 20)
+    monkeypatch.setattr(plan_layout, "_MOST_COLUMNS", 20)
     circuit = chain(2, layers=30)
     circuit.append(CutWire(), [1])
     figure = figure_of(compile_plan(circuit))
@@ -220,7 +215,7 @@ def test_the_cuts_of_a_circuit_too_deep_to_draw_are_drawn(monkeypatch):
 
 
 def test_cuts_that_have_no_room_are_told_in_the_title(monkeypatch):
-    monkeypatch.setattr(plan_drawing, "_MOST_COLUMNS", 20)
+    monkeypatch.setattr(plan_layout, "_MOST_COLUMNS", 20)
     figure = figure_of(compile_plan(chain(2, layers=30), labels="AB"))
     assert len(marks(figure, "cut-")) == 20
     assert any("(10 cuts left out)" in text.get_text() for text in figure.axes[0].texts)

@@ -18,11 +18,12 @@ from support.run_directories import BEGAN, made_up
 from pilotcut import PilotManager, TaskManager, UserError
 from pilotcut.cli.report import plan_of
 from pilotcut.pilots.description import embedded
-from pilotcut.report import measures, plots
+from pilotcut.report import measures, plot_frame, plots
 from pilotcut.report.build import report
 from pilotcut.report.chrome_trace import chrome_events
 from pilotcut.report.page import Page, figure, note, svg, table, text
-from pilotcut.report.read import FILES, Batches, RunRecord, TaskRuns, Told, read_run
+from pilotcut.report.read import FILES, read_run
+from pilotcut.report.run_record import Batches, RunRecord, TaskHistory, TaskRuns
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.run import TrainingRun
 
@@ -436,10 +437,12 @@ def test_figures_of_no_values_or_odd_ones_are_pages_too():
         plots.bars([], {}, "y"),
         plots.histogram({"none": nothing}, "x", "y", log_x=True),
         plots.histogram({"same": [3.0, 3.0, 3.0]}, "x", "y"),
-        plots.points([plots.Series("i", [math.inf, 1], [1, 2])], "x", "y", diagonal=True, log=True),
+        plots.points(
+            [plots.Series("i", [math.inf, 1], [1, 2])], "x", "y", diagonal=True, log=True
+        ),
         plots.rows([], [], "x"),
         table(["a", "b"], []),
-        figure(plots.blank("x", "y")),
+        figure(plot_frame.blank("x", "y")),
     )  # fmt: skip
     assert page.html().count('class="figure"') == 9
 
@@ -498,7 +501,7 @@ def record_of(tasks, batches):
     sources = ("forward",) * len(wall)
     known = Batches(BEGAN + began, wall, zero, zero, zero, zero, zero, zero, stages, sources)
     runs = runs_of(BEGAN + tasks[0], BEGAN + tasks[1])
-    return RunRecord(Path("run"), "run", batches=known, tasks=Told(runs, {}, (), {}))
+    return RunRecord(Path("run"), "run", batches=known, tasks=TaskHistory(runs, {}, (), {}))
 
 
 # -- the command -----------------------------------------------------------------------

@@ -15,7 +15,8 @@ from pilotcut.cli.report import plan_of
 from pilotcut.report import plots
 from pilotcut.report.build import report
 from pilotcut.report.page import Page
-from pilotcut.report.plots import Reference, Series
+from pilotcut.report.plot_frame import Reference
+from pilotcut.report.plots import Series
 from pilotcut.report.read import read_run
 
 pytestmark = pytest.mark.browser

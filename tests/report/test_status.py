@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from pilotcut import PilotManager, TaskManager, UserError
 from pilotcut.cli import app
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.report.status import Follower, Status, Tail
+from pilotcut.report.run_follower import Follower, Tail, status_of
 
 #: These start workers, schedulers or commands: one at a time.
 pytestmark = pytest.mark.xdist_group("processes")
@@ -188,10 +188,10 @@ def test_watching_ends_with_a_run_that_lost_its_patience(unfinished):
 
 def test_weights_of_an_earlier_end_do_not_end_a_resumed_run(unfinished):
     (unfinished / "weights.pt").touch()
-    assert Status.of(unfinished).is_over
+    assert status_of(unfinished).is_over
     later = (unfinished / "weights.pt").stat().st_mtime_ns + 10**9
     os.utime(unfinished / "config.yaml", ns=(later, later))
-    assert not Status.of(unfinished).is_over
+    assert not status_of(unfinished).is_over
 
 
 def test_watching_ends_quietly_on_ctrl_c(unfinished):
@@ -202,4 +202,4 @@ def test_watching_ends_quietly_on_ctrl_c(unfinished):
 
 def test_a_directory_of_something_else_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"has none of pilots.json, events.jsonl, metrics.jsonl"):
-        Status.of(tmp_path)
+        status_of(tmp_path)
