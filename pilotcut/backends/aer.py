@@ -27,7 +27,7 @@ from pilotcut.backends.outcomes import Tally
 from pilotcut.backends.template_circuits import TemplateCircuit, build
 from pilotcut.cutting.fragment import Block, Fragment, Template
 from pilotcut.errors import CutError, UserError
-from pilotcut.io import environment
+from pilotcut.io import env_variables
 
 #: Qubits that packed subexperiments may take together. Measured with 1,024 shots, per
 #: one-qubit subexperiment: 0.80 ms alone, 0.22 ms with 6 to 10 qubits, 0.28 ms with 12.
@@ -61,7 +61,7 @@ class AerBackend:
         threads: int | None = None,
         pack_qubits: int = PACK_QUBITS,
     ) -> None:
-        threads = threads or environment.threads()
+        threads = threads or env_variables.threads()
         available = AerSimulator().available_devices()
         if device not in available:
             raise UserError(

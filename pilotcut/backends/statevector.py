@@ -30,7 +30,7 @@ from pilotcut.backends.outcomes import StateOutcomes
 from pilotcut.backends.statevector_plan import Axis, Chain, Factor, Matrix, StatevectorPlan
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import CutError, UserError
-from pilotcut.io.amounts import digits
+from pilotcut.io.large_numbers import digits
 
 #: Bytes that a batch's states may take, with all that autograd keeps of them.
 MEMORY_BYTES = 2 * 2**30

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from pilotcut.cli.session import note, tasks_on
 from pilotcut.errors import UserError
-from pilotcut.io.directory_lock import alone_in
+from pilotcut.io.directory_lock import locked
 from pilotcut.options import choice_fault, seed_fault
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _train(run: FleetRun, config: FleetConfig, wait: float, resume: bool) -> dic
 
     load_fleet(config.fleet)  # faults come before anything is made
     run.make()
-    with alone_in(run.path), _on_pilots(config.fleet, run.path, wait) as on:
+    with locked(run.path), _on_pilots(config.fleet, run.path, wait) as on:
         return run.train(config, on, _tell(config), resume=resume)
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from pilotcut.cli.session import note
 from pilotcut.errors import UserError
-from pilotcut.io.environment import whole_number
+from pilotcut.io.env_variables import whole_number
 
 if TYPE_CHECKING:
     from pilotcut.pilots.description import PilotDescription
@@ -75,7 +75,7 @@ def _print_notes(described: tuple[PilotDescription, ...]) -> None:
 
 
 def _print_script(pilot: PilotDescription) -> None:
-    from pilotcut.pilots.slurm import make_job
+    from pilotcut.pilots.slurm.job_script import make_job
 
     run_dir = Path("runs/TIME")
     job = make_job(pilot, pilot.name, run_dir / "connection.json", run_dir / "logs")
@@ -133,7 +133,7 @@ def attach(
 ) -> None:
     """Start workers here that join a running manager, until it ends or this is stopped."""
     from pilotcut.pilots.agent import main as agent
-    from pilotcut.pilots.connection import Connection
+    from pilotcut.pilots.worker.connection import Connection
 
     Connection.read(connection)  # a wrong file is a line, and no log of a job
     here = _this_node(name, workers, threads, gpus, device, allow_version_mismatch)

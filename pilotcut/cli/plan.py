@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pilotcut.cli.session import note
-from pilotcut.io.amounts import in_json, short_number
+from pilotcut.io.large_numbers import in_json, short_number
 
 if TYPE_CHECKING:
     from pilotcut.cutting.fragment import Bond, Fragment

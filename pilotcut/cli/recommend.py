@@ -16,7 +16,7 @@ from rich.table import Table
 
 from pilotcut.cli.session import note
 from pilotcut.errors import UserError
-from pilotcut.io.amounts import whole
+from pilotcut.io.large_numbers import whole
 
 if TYPE_CHECKING:
     from pilotcut.perfmodel.calibration import Calibration

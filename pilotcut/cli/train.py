@@ -18,7 +18,7 @@ from rich.table import Table
 
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
-from pilotcut.io.directory_lock import alone_in
+from pilotcut.io.directory_lock import locked
 from pilotcut.training.config import LEARNING_RATES, LOSSES, SCHEDULES, TrainingConfig, default_of
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def _train_in(run: RunDirectory, config: TrainingConfig, resume: bool) -> dict[s
     _err.print(escape(repr(training.plan)), style="dim", highlight=False, soft_wrap=True)
     run.make()  # the pilots' logs go there
     pilots = nullcontext() if manager is None else tasks_on(manager)
-    with alone_in(run.path), pilots as tasks:
+    with locked(run.path), pilots as tasks:
         training.use(tasks)
         return training.train(resume=resume, callbacks=[ProgressBar(_err)])
 

@@ -25,7 +25,7 @@ from pilotcut.cutting.basis import (
     harmonics,
     weighted,
 )
-from pilotcut.io.amounts import whole
+from pilotcut.io.large_numbers import whole
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from pilotcut.cutting.fragmenter import Fragmenter
 from pilotcut.cutting.placement import Placement, label_text, placement_of
 from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError
-from pilotcut.io.amounts import digits, whole
+from pilotcut.io.large_numbers import digits, whole
 
 #: Plans with more variants are not run: they would not end, and often not fit in memory.
 MOST_VARIANTS = 10**6

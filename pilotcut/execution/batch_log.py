@@ -11,8 +11,8 @@ import numpy as np
 
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.streaming import Spent
-from pilotcut.io.amounts import in_json
 from pilotcut.io.jsonl import STAGES, JsonLines
+from pilotcut.io.large_numbers import in_json
 from pilotcut.options import check_seed
 
 Measured = TypeVar("Measured")

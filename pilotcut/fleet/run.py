@@ -31,7 +31,7 @@ from pilotcut.fleet.submission import one_line
 from pilotcut.fleet.trainer import FleetTrainer, Plan
 from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import JsonLines, read_jsonl
-from pilotcut.pilots.description.reading import load_yaml
+from pilotcut.io.yaml_reader import load_yaml
 from pilotcut.training.data import Dataset, load_dataset
 
 CHECKPOINT, RECORDS = "checkpoint.npz", "fleet.jsonl"

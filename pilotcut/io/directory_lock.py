@@ -1,7 +1,7 @@
-"""That one process at a time writes into a directory.
+"""Advisory lock on a directory (flock): one process at a time writes into it.
 
-Knows nothing of what is written. The lock is the kernel's: it goes with the process, however
-that ends, and leaves no file behind.
+The lock is the kernel's: it goes with the process, however that ends, and leaves no file
+behind, as lock files of libraries do. This module refuses to know what is written.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from pilotcut.errors import RunDirectoryError
 
 
 @contextmanager
-def alone_in(directory: Path) -> Iterator[None]:
-    """Keep other processes out of a directory that exists.
-
-    File systems that lock no directories, such as NFS, keep nobody out.
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes out of a directory that exists, as long as the context lasts.
 
     Raises
     ------
@@ -35,7 +33,7 @@ def alone_in(directory: Path) -> Iterator[None]:
                 f"'{directory}' is being written by another process, expected one at a time; wait "
                 f"until it has ended, or take another directory"
             ) from None
-        except OSError:
+        except OSError:  # NFS, for example, locks no directories: then nobody is kept out
             pass
         yield
     finally:

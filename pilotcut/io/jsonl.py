@@ -1,4 +1,4 @@
-"""Line-by-line records of a run: one JSON object a line, with the system as it is written.
+"""JSON Lines files: the records of a run, one object a line, with the system as it is written.
 
 A killed run leaves a readable file; at most its last line is torn, and readers drop it. A line
 that finds no space leaves nothing of it.
@@ -25,7 +25,6 @@ _log = logging.getLogger(__name__)
 
 #: The four stages of a query, in order.
 STAGES = ("partition", "generate", "execute", "reconstruct")
-
 
 #: Records kept in memory where there is no file; older ones are forgotten.
 KEPT_RECORDS = 4096

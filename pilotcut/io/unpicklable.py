@@ -1,4 +1,7 @@
-"""What runs: copies share it, since there is one of it, and it cannot be written down."""
+"""Base class of what is not pickled: objects with processes or threads of their own.
+
+A copy is the object itself, since there is one set of processes; it refuses to know whose.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ from typing import Any, ClassVar, TypeVar
 
 from pilotcut.errors import UserError
 
-T = TypeVar("T", bound="Live")
+T = TypeVar("T", bound="Unpicklable")
 
 
-class Live:
+class Unpicklable:
     """An object with processes or threads of its own.
 
     A model that is copied, to average its weights say, goes on running where it ran; pickling

@@ -23,8 +23,8 @@ from pilotcut.io.jsonl import read_jsonl
 from pilotcut.perfmodel.costmodel import BATCH, Costs, fit, makespan
 from pilotcut.perfmodel.load import KINDS
 from pilotcut.perfmodel.workload import Work
-from pilotcut.pilots.agent.versions import installed
 from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.worker.versions import installed
 
 #: Raised when amounts change their meaning: older calibrations are then stale.
 MODEL = 1

@@ -24,7 +24,7 @@ from pilotcut.circuits.program import Program, read_circuit
 from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, build_plan
 from pilotcut.cutting.search import Candidate, FragmentShape, search
 from pilotcut.errors import CutError
-from pilotcut.io.amounts import digits
+from pilotcut.io.large_numbers import digits
 from pilotcut.options import MOST_SHOTS
 from pilotcut.perfmodel.device_forecast import DeviceForecaster, DeviceView
 from pilotcut.perfmodel.forecast import CalibratedPilot, Forecaster, predicted_error, readable

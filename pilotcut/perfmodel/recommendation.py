@@ -13,7 +13,7 @@ from typing import Any
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.device_assignment import Share
-from pilotcut.io.amounts import in_json
+from pilotcut.io.large_numbers import in_json
 from pilotcut.perfmodel.costmodel import Prediction
 from pilotcut.perfmodel.device_forecast import DeviceForecaster
 from pilotcut.perfmodel.forecast import Forecaster

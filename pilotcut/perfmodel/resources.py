@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from pilotcut.io import environment
+from pilotcut.io import env_variables
 from pilotcut.pilots.description import PilotDescription
 
 #: Memory that a worker takes before it simulates anything: Python, Qiskit and torch.
@@ -101,7 +101,7 @@ def here() -> Resources:
     return Resources(
         machine=machine(),
         cores=len(os.sched_getaffinity(0)),
-        threads=environment.threads(),
+        threads=env_variables.threads(),
         slots=1,
         slots_per_node=1,
         memory_bytes=memory_limit(),

@@ -16,18 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.failures import words_of
 from pilotcut.pilots.mpi.protocol import take_last_words
-from pilotcut.pilots.payload import Call, Loss, Report, pack_call, unpack_outcome
 from pilotcut.pilots.pilot import Pilot, PilotState
+from pilotcut.pilots.worker.exception_text import words_of
+from pilotcut.pilots.worker.node_config import gpu_resource, pilot_resource
+from pilotcut.pilots.worker.payload import Call, Loss, Report, pack_call, unpack_outcome
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from pilotcut.pilots.scheduler import SchedulerLink
-
-#: The dask resource, with the pilot's key behind it, that says how many threads a worker has.
-THREADS = "threads"
 
 _LARGE_BYTES = 1_000_000
 #: dask's word for workers that their nanny has ended for their memory, and how often that is
@@ -100,7 +98,7 @@ class DaskPilot(Pilot):
     def _submit(self, key: str, calls: Sequence[Call]) -> Any:
         import dask
 
-        from pilotcut.pilots.agent.main import run_on_ranks, run_parcel
+        from pilotcut.pilots.agent.entry_points import run_on_ranks, run_parcel
 
         blobs = [pack_call(call) for call in calls]
         resources = {pilot_resource(self.key): 1.0}
@@ -197,27 +195,6 @@ class DaskPilot(Pilot):
 
     def _why_gone(self) -> str:
         return self.reason or f"pilot '{self.name}' is {self.state.value}"
-
-
-def worker_resources(description: PilotDescription, key: str, index: int) -> dict[str, float]:
-    """Return the dask resources of worker `index` of a node."""
-    resources = {
-        pilot_resource(key): 1.0,
-        f"{THREADS}:{key}": float(description.threads_per_worker),
-    }
-    if index < description.gpus_per_node:
-        resources[gpu_resource(key)] = float(description.gpus_per_worker)
-    return resources
-
-
-def pilot_resource(key: str) -> str:
-    """Return the dask resource that every worker of a pilot has one of."""
-    return f"pilot:{key}"
-
-
-def gpu_resource(key: str) -> str:
-    """Return the dask resource that stands for the GPUs of a pilot's workers."""
-    return f"gpu:{key}"
 
 
 def _words(key: str) -> str:

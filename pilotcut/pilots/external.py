@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import PilotError
-from pilotcut.pilots.agent.node_config import node_layout
-from pilotcut.pilots.agent.process import environment, log_tail
-from pilotcut.pilots.dask_pilot import THREADS, DaskPilot, gpu_resource
+from pilotcut.pilots.agent.command import after_setup, agent_command, environment, on_all_nodes
+from pilotcut.pilots.agent.process import log_tail
+from pilotcut.pilots.dask_pilot import DaskPilot
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.scheduler import SchedulerLink
+from pilotcut.pilots.worker.node_config import THREADS, gpu_resource, remote_node_config
 
 #: A pilot that has lost all its workers is given up after this time.
 EMPTY_S = 15.0
@@ -89,10 +87,11 @@ class AllocationPilot(DaskPilot):
         self._scheduler, self._started = scheduler, time.time()
         self._log = logs / f"{self.key}.log"
         d = self.description
-        config = node_layout(d, self.key, allow_version_mismatch=d.allow_version_mismatch)
-        config |= {"connection": str(connection_file.resolve()), "local_directory": None}
-        agent = agent_of(d, config)
-        command = agent if d.ranks > 1 else srun_agent(d, agent)  # which starts the ranks by srun
+        config = remote_node_config(d, self.key, connection_file.resolve())
+        agent = agent_command("node", config, d.python)
+        agent = after_setup(agent, d.setup, has_pipes=False)
+        # The agent of an MPI pilot starts the ranks by srun itself.
+        command = agent if d.ranks > 1 else on_all_nodes(agent, d)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -131,29 +130,3 @@ class AllocationPilot(DaskPilot):
                 self._process.kill()
                 self._process.wait()
         self.move(PilotState.DONE if was_active else PilotState.CANCELED)
-
-
-def agent_of(description: PilotDescription, config: dict[str, Any]) -> list[str]:
-    """Return the command of a node's agent, behind the shell lines of `setup`."""
-    python = description.python or sys.executable
-    agent = [python, "-m", "pilotcut.pilots.agent.main", "node", json.dumps(config)]
-    if not description.setup:
-        return agent
-    script = "\n".join(["set -e", *description.setup, f"exec {shlex.join(agent)}"])
-    return ["bash", "-c", script]
-
-
-def srun_agent(description: PilotDescription, agent: list[str]) -> list[str]:
-    """Return the command that starts an agent on each of the pilot's nodes."""
-    # srun does not inherit --cpus-per-task any more (Slurm 22.05), but it does inherit an
-    # --export=NONE of the job, which leaves its tasks without PATH and PYTHONPATH.
-    return [
-        "srun",
-        "--overlap",
-        "--export=ALL",
-        f"--nodes={description.nodes}",
-        "--ntasks-per-node=1",
-        f"--cpus-per-task={description.cores_per_node}",
-        "--kill-on-bad-exit=1",
-        *agent,
-    ]

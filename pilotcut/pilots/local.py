@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 from pilotcut.errors import PilotError, TaskError
-from pilotcut.pilots.agent.node_config import node_layout
-from pilotcut.pilots.agent.process import Agent, agent_command, environment, log_tail
+from pilotcut.pilots.agent.command import after_setup, agent_command, environment
+from pilotcut.pilots.agent.process import Agent, log_tail
 from pilotcut.pilots.dask_pilot import DaskPilot
 from pilotcut.pilots.mpi.launch import launcher
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.scheduler import SchedulerLink
+from pilotcut.pilots.worker.node_config import node_config
 
 #: How long the workers of a pilot that comes later may take to join.
 JOIN_S = 60.0
@@ -42,9 +43,10 @@ class LocalPilot(DaskPilot):
     def launch_process(self, logs: Path, scratch: Path) -> None:
         """Start the agent; it imports dask while the scheduler does the same."""
         self.move(PilotState.STARTING)
-        config = node_layout(self.description, self.key) | {"local_directory": str(scratch)}
+        config = node_config(self.description, self.key) | {"local_directory": str(scratch)}
         python = self.description.python or sys.executable
-        command = agent_command("workers", config, python, self.description.setup)
+        command = agent_command("workers", config, python)
+        command = after_setup(command, self.description.setup, has_pipes=True)
         threads = self.description.threads_per_worker
         try:
             self._agent = Agent(command, logs / f"{self.key}.log", environment(threads))

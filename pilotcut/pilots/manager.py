@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.io.jsonl import JsonLines
-from pilotcut.io.unpicklable import Live
+from pilotcut.io.unpicklable import Unpicklable
 from pilotcut.pilots.description import PilotDescription, load_descriptions, notes
-from pilotcut.pilots.description.pilot import MOST_PILOTS, TOO_MANY, duplicates
+from pilotcut.pilots.description.files import TOO_MANY, duplicates
+from pilotcut.pilots.description.pilot import MOST_PILOTS
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ LOOK_S, SLURM_S = 0.5, 1.0
 MOST_FAILURES = 3
 
 
-class PilotManager(Live):
+class PilotManager(Unpicklable):
     """Starts the described pilots, watches them, and ends them again.
 
     Parameters
@@ -187,10 +188,10 @@ class PilotManager(Live):
             self._start_outside(outside, time.monotonic() + timeout_s)
 
     def _start_outside(self, pilots: Sequence[Pilot], deadline: float) -> None:
-        from pilotcut.pilots.connection import FILE_NAME
         from pilotcut.pilots.dask_pilot import DaskPilot
         from pilotcut.pilots.local import LocalPilot
         from pilotcut.pilots.scheduler import DaskScheduler, listening_host
+        from pilotcut.pilots.worker.connection import FILE_NAME
 
         local = [pilot for pilot in pilots if isinstance(pilot, LocalPilot)]
         remote = [pilot for pilot in pilots if not isinstance(pilot, LocalPilot)]
@@ -249,7 +250,7 @@ class PilotManager(Live):
         """Launch a pilot that becomes active by and by."""
         from pilotcut.pilots.external import AllocationPilot
         from pilotcut.pilots.local import LocalPilot
-        from pilotcut.pilots.slurm import SlurmPilot
+        from pilotcut.pilots.slurm.pilot import SlurmPilot
 
         assert self._scheduler is not None
         assert self.connection_file is not None
@@ -316,8 +317,8 @@ class PilotManager(Live):
     def _look(self, workers: Mapping[str, Mapping[str, Any]], now: float) -> None:
         from pilotcut.pilots.dask_pilot import DaskPilot
         from pilotcut.pilots.external import AllocationPilot, AttachedPilot
-        from pilotcut.pilots.jobs import query_jobs
-        from pilotcut.pilots.slurm import SlurmPilot, joined_by_pilot
+        from pilotcut.pilots.slurm.commands import query_jobs
+        from pilotcut.pilots.slurm.pilot import SlurmPilot, joined_by_pilot
 
         joined = joined_by_pilot(workers)
         alive = [p for p in self._pilots if isinstance(p, DaskPilot) and not p.state.final]
@@ -441,7 +442,7 @@ def _pilot_of(description: PilotDescription, generation: int) -> Pilot:
 
         return LocalPilot(description, generation)
     if description.resource == "slurm":
-        from pilotcut.pilots.slurm import SlurmPilot
+        from pilotcut.pilots.slurm.pilot import SlurmPilot
 
         return SlurmPilot(description, generation)
     from pilotcut.pilots.external import AllocationPilot

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.payload import Call, Loss, Report, run_call
+from pilotcut.pilots.worker.payload import Call, Loss, Report, run_call
 
 
 class PilotState(enum.Enum):

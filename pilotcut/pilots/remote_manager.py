@@ -8,12 +8,12 @@ from pathlib import Path
 
 from pilotcut.errors import PilotError
 from pilotcut.pilots import registry
-from pilotcut.pilots.connection import Connection
 from pilotcut.pilots.dask_pilot import DaskPilot
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.pilot import Pilot, PilotState
 from pilotcut.pilots.scheduler import SchedulerLink
+from pilotcut.pilots.worker.connection import Connection
 
 
 class BorrowedPilot(DaskPilot):

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotcut.errors import PilotError, UserError
-from pilotcut.pilots.agent.process import Agent, agent_command, environment
-from pilotcut.pilots.connection import Connection
-from pilotcut.pilots.failures import words_of
+from pilotcut.pilots.agent.command import agent_command, environment
+from pilotcut.pilots.agent.process import Agent
+from pilotcut.pilots.worker.connection import Connection
+from pilotcut.pilots.worker.exception_text import words_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -72,7 +72,7 @@ class SchedulerLink:
         import dask
         from distributed import Client
 
-        from pilotcut.pilots.agent.main import SEND_S
+        from pilotcut.pilots.worker.dask_settings import SEND_S
 
         _silence_dask()
         self._connection = connection
@@ -97,14 +97,14 @@ class SchedulerLink:
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Return what is known of the workers that have joined, by name."""
-        from pilotcut.pilots.agent.main import describe_workers
+        from pilotcut.pilots.agent.entry_points import describe_workers
 
         found: dict[str, dict[str, Any]] = self.client.run_on_scheduler(describe_workers)
         return found
 
     def share(self, key: str, blob: bytes) -> None:
         """Carry `blob` to every worker, now and when it joins, as shared object `key`."""
-        from pilotcut.pilots.agent.main import SharedObject
+        from pilotcut.pilots.agent.entry_points import SharedObject
 
         if not self.is_alive:
             raise PilotError(self._cannot_share())
@@ -161,7 +161,7 @@ class DaskScheduler(SchedulerLink):
             "dashboard": has_dashboard(),
         }
         self._agent = Agent(
-            agent_command("scheduler", config, sys.executable),
+            agent_command("scheduler", config, None),
             self.home / "logs" / "scheduler.log",
             environment(threads=1),
         )

@@ -17,7 +17,7 @@ import numpy as np
 from pilotcut.backends.outcomes import CountedOutcomes, Outcomes, StateOutcomes
 from pilotcut.cutting.fragment import Bond, Fragment
 from pilotcut.errors import UserError
-from pilotcut.io.amounts import digits
+from pilotcut.io.large_numbers import digits
 
 #: Numbers that the largest tensor of a query may have: 2^26 are 0.5 GiB.
 MOST_ENTRIES = 2**26

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilotcut.cutting.fragment import Fragment, LayoutItem
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.io.amounts import short_number
+from pilotcut.io.large_numbers import short_number
 from pilotcut.report.drawing_files import check_path, save_figure
 from pilotcut.report.plan_layout import Segment, Segments, Slot, segments, shown_columns, slots_of
 from pilotcut.report.words import counted, ranges_of

@@ -17,7 +17,7 @@ import yaml
 
 from pilotcut.errors import RunDirectoryError
 from pilotcut.io.jsonl import STAGES
-from pilotcut.pilots.description.reading import load_yaml
+from pilotcut.io.yaml_reader import load_yaml
 from pilotcut.report.device_records import DeviceRecords
 from pilotcut.report.numbers import number
 from pilotcut.report.run_record import Batches, PilotRecord, RunEvent, RunRecord, TaskHistory

@@ -18,8 +18,8 @@ import yaml
 
 from pilotcut.errors import UserError
 from pilotcut.io.jsonl import STAGES, records_of
+from pilotcut.io.yaml_reader import load_yaml
 from pilotcut.pilots import registry
-from pilotcut.pilots.description.reading import load_yaml
 from pilotcut.report.numbers import known_number
 from pilotcut.report.status import SHOWN, Status
 from pilotcut.tasks.waiting_file import FILE_NAME as WAITING

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import PilotError, TaskError, UserError
-from pilotcut.io.directory_lock import alone_in
+from pilotcut.io.directory_lock import locked
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.study import (
     accuracy,
@@ -128,7 +128,7 @@ def measure(
     failures: list[Failure] = []
     if not any(study.missing(cells) for cells in groups.values()):
         return failures
-    with alone_in(study.path), Lab(request.descriptions, study.path / "pilots") as lab:
+    with locked(study.path), Lab(request.descriptions, study.path / "pilots") as lab:
         for name, cells in groups.items():
             measure_all = _one_by_one if name in TIMED else _side_by_side
             failures += measure_all(name, cells, study, lab, notice)

@@ -2,7 +2,7 @@
 
 from concurrent.futures import wait
 
-from pilotcut.pilots.payload import launch_number
+from pilotcut.pilots.worker.payload import launch_number
 from pilotcut.tasks.manager import TaskManager
 from pilotcut.tasks.policies import (
     Batched,

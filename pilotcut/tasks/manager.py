@@ -25,19 +25,20 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from pilotcut.errors import PilotError, TaskError, UserError
-from pilotcut.io.unpicklable import Live
-from pilotcut.pilots.failures import (
+from pilotcut.io.unpicklable import Unpicklable
+from pilotcut.pilots.manager import PilotManager
+from pilotcut.pilots.pilot import Pilot
+from pilotcut.pilots.worker.exception_text import (
     MOST_LINE,
-    note,
+    add_note,
+    repr_of,
     shortened,
-    shown,
     traceback_of,
     why_unreadable,
     words_of,
 )
-from pilotcut.pilots.manager import PilotManager
-from pilotcut.pilots.payload import Loss, Outcome, Report, drop_shared, keep_object
-from pilotcut.pilots.pilot import Pilot
+from pilotcut.pilots.worker.payload import Loss, Outcome, Report
+from pilotcut.pilots.worker.shared_objects import drop_shared, keep_object
 from pilotcut.tasks import waiting_file
 from pilotcut.tasks.explain import explain
 from pilotcut.tasks.policies import Policy, as_policy, wake_s
@@ -82,7 +83,7 @@ class Sent:
     numbers: Sequence[int]
 
 
-class TaskManager(Live):
+class TaskManager(Unpicklable):
     """Runs functions on pilots, each bound to a pilot only when that has room.
 
     Parameters
@@ -380,7 +381,7 @@ class TaskManager(Live):
             f"task '{task.name}' cannot end: the task manager broke down ({words_of(error, 300)}), "
             f"which is a fault in pilotcut; report it with the traceback, and use a new TaskManager"
         )
-        note(told, f"the task manager broke down:\n{traceback_of(error).rstrip()}")
+        add_note(told, f"the task manager broke down:\n{traceback_of(error).rstrip()}")
         return told
 
     def _events(self) -> Iterator[Callable[[], None]]:
@@ -537,7 +538,7 @@ class TaskManager(Live):
             for view in list(self._ready):
                 record = self._unfinished[view.id]
                 self._fail(record, TaskError(
-                    f"task '{record.name}': policy '{self.policy}' failed: {shown(error)}"
+                    f"task '{record.name}': policy '{self.policy}' failed: {repr_of(error)}"
                 ), error)  # fmt: skip
             return
         for name, records in accepted.items():
@@ -668,7 +669,7 @@ class TaskManager(Live):
             self._settle(record, TaskState.DONE).set_result(outcome.value)
         elif record.errors < record.most_errors:
             record.errors += 1
-            self._tell(record, shortened(shown(outcome.error), MOST_LINE))
+            self._tell(record, shortened(repr_of(outcome.error), MOST_LINE))
             self._make_ready(record, alone=True)
         else:
             self._fail(record, _told(outcome, record))
@@ -807,7 +808,7 @@ def _end_with(future: TaskFuture, error: TaskError) -> None:
 
 
 def _told(outcome: Outcome, record: Record) -> Exception:
-    """Return the task's exception with the worker's traceback as a note."""
+    """Return the task's exception with the worker's traceback as a add_note."""
     error = outcome.error
     assert error is not None
     kind = type(error)  # asking the exception itself may raise
@@ -816,11 +817,11 @@ def _told(outcome: Outcome, record: Record) -> Exception:
         cause = vars(BaseException)["__cause__"].__get__(error)
         error = TaskError(words_of(error))
         error.__cause__ = cause  # not the exception: who prints the other would fail
-        note(error, f"The exception itself is left out: {why}")
+        add_note(error, f"The exception itself is left out: {why}")
     elif not issubclass(kind, Exception) or issubclass(kind, StopIteration):
-        told = TaskError(f"task '{record.name}' raised {shown(error)}")
+        told = TaskError(f"task '{record.name}' raised {repr_of(error)}")
         told.__cause__, error = error, told
     where = f"worker {outcome.worker} of pilot '{record.pilot}'"
-    note(error, f"task '{record.name}' failed on {where}:\n{outcome.traceback.rstrip()}")
+    add_note(error, f"task '{record.name}' failed on {where}:\n{outcome.traceback.rstrip()}")
     assert isinstance(error, Exception)
     return error

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from pilotcut.pilots.payload import shared_object
+from pilotcut.pilots.worker.shared_objects import shared_object
 
 T = TypeVar("T")
 

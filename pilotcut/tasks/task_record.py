@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pilotcut.pilots.mpi.launch import run_ranks
-from pilotcut.pilots.payload import Call, pack_call
+from pilotcut.pilots.worker.payload import Call, pack_call
 from pilotcut.tasks.snapshots import TaskView
 from pilotcut.tasks.task import Task, TaskFuture, TaskState
 

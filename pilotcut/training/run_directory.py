@@ -37,7 +37,7 @@ from pilotcut.errors import RunDirectoryError
 from pilotcut.execution.query_store import FOLDER, is_store
 from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import mend, read_jsonl, unwritten
-from pilotcut.pilots.description.reading import load_yaml
+from pilotcut.io.yaml_reader import load_yaml
 from pilotcut.training.config import TrainingConfig, settled
 
 #: Settings that may differ when a run is resumed: they do not change its numbers so far.

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 import pilotcut
-from pilotcut.io.directory_lock import alone_in
+from pilotcut.io.directory_lock import locked
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.training.config import TrainingConfig
 
@@ -361,7 +361,7 @@ def test_there_must_be_a_run_to_resume(refused, tmp_path):
 
 def test_a_run_that_another_process_trains_is_not_resumed_beside_it(refused, run_copy):
     before = (run_copy / "config.yaml").read_bytes()
-    with alone_in(run_copy):
+    with locked(run_copy):
         (line,) = refused("iris", "--resume", "--epochs", 9, run_dir=run_copy)
     assert "is being written by another process" in line
     assert (run_copy / "config.yaml").read_bytes() == before

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pilotcut.io.directory_lock import alone_in
+from pilotcut.io.directory_lock import locked
 
 NUMBERS = {"infidelity_1q": 0.001, "infidelity_2q": 0.01, "t1_us": 100.0, "t2_us": 80.0}
 QPUS = {
@@ -235,7 +235,7 @@ def test_a_run_directory_that_is_taken_is_refused(call, train, trained, fleet, t
     (tmp_path / "file").write_text("")
     assert "is a file, expected a new or empty directory" in fault(train(tmp_path / "file"))
     assert "cannot be used (Not a directory)" in fault(train(tmp_path / "file" / "run"))
-    with alone_in(trained):
+    with locked(trained):
         said = fault(train(trained, "--resume"))
     assert "is being written by another process" in said
 

@@ -24,7 +24,7 @@ from pilotcut.execution import query_store
 from pilotcut.execution.contraction_target import choose
 from pilotcut.execution.work_units import CircuitCall, ExactCall
 from pilotcut.pilots.description import PilotDescription, embedded
-from pilotcut.pilots.slurm import SlurmPilot
+from pilotcut.pilots.slurm.pilot import SlurmPilot
 from pilotcut.reconstruction.block_store import BlockStore, TornBlockError
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.run import TrainingRun

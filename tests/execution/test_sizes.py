@@ -18,8 +18,8 @@ from pilotcut.backends.aer import AerBackend
 from pilotcut.cli.plan import summary_of
 from pilotcut.cutting.plan import MOST_LETTERS, check_overhead, check_size
 from pilotcut.errors import CutError, UserError
-from pilotcut.io.amounts import digits, in_json, short_number, whole
 from pilotcut.io.jsonl import JsonLines, read_jsonl
+from pilotcut.io.large_numbers import digits, in_json, short_number, whole
 from pilotcut.report.recommendation_plot import draw_recommendation
 
 

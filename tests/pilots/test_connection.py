@@ -17,8 +17,8 @@ from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.security import Security
 
 from pilotcut.pilots import PilotManager
-from pilotcut.pilots.connection import Connection
 from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.worker.connection import Connection
 from pilotcut.tasks import TaskManager
 
 PATIENCE_S = 60

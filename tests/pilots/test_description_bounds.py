@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from pilotcut.errors import DescriptionError, UserError
+from pilotcut.io.yaml_reader import MOST_LEVELS, MOST_VALUES, load_yaml
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import PilotDescription, load_descriptions
-from pilotcut.pilots.description.reading import MOST_LEVELS, MOST_VALUES, load_yaml
 
 #: What is refused is refused within this time, on a machine that does other things too.
 PATIENCE_S = 30.0

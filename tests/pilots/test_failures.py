@@ -14,11 +14,11 @@ from support.raising import AS_ITSELF, IN_WORDS
 
 from pilotcut import PilotManager, TaskManager
 from pilotcut.errors import TaskError
-from pilotcut.pilots import failures
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.failures import pack_error, unpack_error
 from pilotcut.pilots.mpi.launch import launcher
-from pilotcut.pilots.payload import Outcome, pack_outcome, unpack_outcome
+from pilotcut.pilots.worker import exception_pickling, exception_text
+from pilotcut.pilots.worker.exception_pickling import pack_error, unpack_error
+from pilotcut.pilots.worker.payload import Outcome, pack_outcome, unpack_outcome
 from pilotcut.tasks import TaskState
 
 PATIENCE_S = 60
@@ -72,7 +72,7 @@ def assert_is_told(error, future):
     assert note.startswith(f"task '{future.task.name}' failed on worker ")
     assert "Traceback" in note
     assert "raise made from two()" in note
-    assert len(note) < 2 * failures.MOST_TRACEBACK
+    assert len(note) < 2 * exception_text.MOST_TRACEBACK
     assert content(error.__cause__) == content(raising.two())
 
 
@@ -165,12 +165,12 @@ def test_a_class_that_cannot_be_read_here_is_told(monkeypatch):
 
 
 def test_an_exception_too_big_to_travel_is_told_with_both_ends(monkeypatch):
-    monkeypatch.setattr(failures, "MOST_BYTES", 50_000)
+    monkeypatch.setattr(exception_pickling, "MOST_BYTES", 50_000)
     error = unpack_error(pack_error(ValueError("begin " + "x" * 60_000 + " end")))
     assert type(error) is TaskError
     assert str(error).startswith("ValueError: begin ")
     assert str(error).endswith(" end")
-    assert len(str(error)) < 2 * failures.MOST_WORDS
+    assert len(str(error)) < 2 * exception_text.MOST_WORDS
 
 
 def test_what_hangs_on_an_exception_comes_along_within_bounds():
@@ -249,7 +249,7 @@ def test_what_depends_on_a_failure_says_so_in_bounds(tasks):
     bad = tasks.submit_task(raising.throw, "a long message", pilot="here", name="bad")
     error = what_is_raised(tasks.submit_task(str, bad, name="next"))
     assert str(error).startswith("task 'next' did not run, for it depends on task 'bad', which ")
-    assert len(str(error)) < 2 * failures.MOST_WORDS
+    assert len(str(error)) < 2 * exception_text.MOST_WORDS
     silent = tasks.submit_task(raising.throw, "a __str__ that raises", pilot="here", name="silent")
     error = what_is_raised(tasks.submit_task(str, silent, name="next"))
     assert "SilentError: its message cannot be told" in str(error)

@@ -21,7 +21,7 @@ pytest.importorskip("dask_jobqueue", reason="job scripts are made by dask-jobque
 
 import dask
 
-from pilotcut.pilots.slurm import make_job
+from pilotcut.pilots.slurm.job_script import make_job
 
 NASTY = [
     "gpu; touch pwned",

@@ -14,9 +14,9 @@ from pilotcut import PilotManager, TaskManager, UserError
 from pilotcut.errors import PilotError
 from pilotcut.pilots import daemon, registry
 from pilotcut.pilots import external as attached_pilots
-from pilotcut.pilots.connection import Connection
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import PilotState
+from pilotcut.pilots.worker.connection import Connection
 
 LAPTOP = "pilots: [{name: laptop, resource: local, cores_per_node: 1}]\n"
 

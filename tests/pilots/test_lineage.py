@@ -13,9 +13,9 @@ from support import offspring
 
 from pilotcut import PilotManager, TaskManager
 from pilotcut.errors import TaskError
-from pilotcut.pilots.agent.lineage import end_all, is_gone, marked, new_mark
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.mpi.launch import launcher
+from pilotcut.pilots.worker.process_tree import end_all, is_gone, marked, new_mark
 
 PATIENCE_S = 60
 

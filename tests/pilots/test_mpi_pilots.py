@@ -18,11 +18,11 @@ import pytest
 
 from pilotcut import PilotManager, TaskManager
 from pilotcut.errors import PilotError, TaskError, UserError
-from pilotcut.pilots.agent.node_config import node_layout
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.mpi import supervisor
 from pilotcut.pilots.mpi.launch import LAUNCHER_VARIABLE, launcher
-from pilotcut.pilots.mpi.supervisor import RankSet, rank_command
+from pilotcut.pilots.mpi.supervisor import RankSupervisor, rank_command
+from pilotcut.pilots.worker.node_config import node_config
 from pilotcut.tasks.explain import explain
 from pilotcut.tasks.policies import POLICIES, as_policy
 from pilotcut.tasks.snapshots import PilotView, TaskView
@@ -39,7 +39,7 @@ def mpi_pilot(name, ranks, resource="local", **fields):
 def config_of(pilot, folder):
     """Return what an agent is told of a pilot."""
     more = {"connection": str(folder / "connection.json"), "local_directory": None}
-    return node_layout(pilot, pilot.name) | more
+    return node_config(pilot, pilot.name) | more
 
 
 # -- without MPI -----------------------------------------------------------------------
@@ -93,7 +93,7 @@ def test_ranks_in_a_job_are_started_by_srun_on_all_its_nodes(monkeypatch):
     assert srun[:3] == ["srun", "--overlap", "--mpi=pmi2"]
     assert {"--nodes=2", "--ntasks-per-node=3", "--cpus-per-task=2"} <= {*srun}
     assert srun[-2:] == ["-n", "6"]
-    assert command[len(srun) + 1 : -1] == ["-m", "mpi4py", "-m", "pilotcut.pilots.mpi.agent"]
+    assert command[len(srun) + 1 : -1] == ["-m", "mpi4py", "-m", "pilotcut.pilots.mpi.rank"]
     monkeypatch.setenv(LAUNCHER_VARIABLE, "prterun --oversubscribe")
     command = rank_command(config, in_job=True)
     assert command[: command.index(sys.executable)] == ["prterun", "--oversubscribe", "-n", "6"]
@@ -113,7 +113,7 @@ def test_ranks_that_die_again_and_again_are_given_up(tmp_path, monkeypatch, caps
     monkeypatch.setenv(LAUNCHER_VARIABLE, shlex.join(["bash", "-c", script, "launcher"]))
 
     async def outlive():
-        ranks = RankSet(config_of(mpi_pilot("p", 2), tmp_path), in_job=False)
+        ranks = RankSupervisor(config_of(mpi_pilot("p", 2), tmp_path), in_job=False)
         await ranks.start()
         while ranks.is_running:
             await asyncio.sleep(0.01)
@@ -129,7 +129,7 @@ def test_ranks_that_cannot_start_are_told(tmp_path, monkeypatch):
     monkeypatch.setenv(LAUNCHER_VARIABLE, "false")
 
     async def start():
-        ranks = RankSet(config_of(mpi_pilot("p", 2), tmp_path), in_job=False)
+        ranks = RankSupervisor(config_of(mpi_pilot("p", 2), tmp_path), in_job=False)
         try:
             await ranks.start()
         finally:

@@ -11,7 +11,7 @@ from support.failing import kill, take
 from pilotcut import PilotManager, TaskManager
 from pilotcut.backends.aer import AerBackend
 from pilotcut.errors import PilotError, TaskError, UserError
-from pilotcut.io import environment
+from pilotcut.io import env_variables
 from pilotcut.perfmodel import resources
 from pilotcut.pilots.description import PilotDescription
 
@@ -78,7 +78,7 @@ def test_a_scheduler_that_is_killed_while_something_is_shared_is_one_line(tmp_pa
 )
 def test_what_openmp_takes_is_read_as_openmp_means_it(monkeypatch, said, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert environment.threads() == threads
+    assert env_variables.threads() == threads
     assert AerBackend()._simulator.options.max_parallel_threads == threads
     assert resources.here().threads == threads
 
@@ -92,12 +92,12 @@ def test_what_openmp_does_not_take_is_refused_in_one_line(monkeypatch, said):
 
 def test_numbers_of_slurm_may_be_missing_or_empty(monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "")
-    assert environment.whole_number("SLURM_PROCID", 0) == 0
+    assert env_variables.whole_number("SLURM_PROCID", 0) == 0
     monkeypatch.setenv("SLURM_PROCID", "12")
-    assert environment.whole_number("SLURM_PROCID", 0) == 12
+    assert env_variables.whole_number("SLURM_PROCID", 0) == 12
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "4(x2)")
     with pytest.raises(UserError, match=r"SLURM_CPUS_ON_NODE is '4\(x2\)', expected a whole num"):
-        environment.whole_number("SLURM_CPUS_ON_NODE", 8, least=1)
+        env_variables.whole_number("SLURM_CPUS_ON_NODE", 8, least=1)
 
 
 def test_commands_use_one_thread_where_nothing_is_said(call, monkeypatch):

@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 
 from pilotcut.errors import PilotError
-from pilotcut.pilots import PilotState, jobs
+from pilotcut.pilots import PilotState
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.jobs import OwnJob, cancel, parse_submission, query_jobs, submit, unique_name
-from pilotcut.pilots.slurm import SlurmPilot, make_job
+from pilotcut.pilots.slurm import commands
+from pilotcut.pilots.slurm.commands import (
+    OwnJob,
+    cancel,
+    parse_submission,
+    query_jobs,
+    submit,
+    unique_name,
+)
+from pilotcut.pilots.slurm.job_script import make_job
+from pilotcut.pilots.slurm.pilot import SlurmPilot
 
 NAME = "pilotcut-p-0a1b2c3d"
 OURS = os.geteuid()
@@ -172,7 +181,7 @@ def test_an_sbatch_that_fails_has_submitted_nothing(slurm, says, complains, word
 
 
 def test_an_sbatch_that_hangs_is_ended_with_what_it_has_started(slurm, monkeypatch):
-    monkeypatch.setattr(jobs, "COMMAND_S", 0.5)
+    monkeypatch.setattr(commands, "COMMAND_S", 0.5)
     slurm.replace("sbatch", f"#!/bin/bash\nsleep 60 & echo $! > {slurm.home}/child\nwait\n")
     began = time.monotonic()
     with pytest.raises(PilotError, match=f"there may be a job or none; .*--name={NAME}"):
@@ -296,7 +305,7 @@ def test_a_job_that_may_be_left_is_told_of_and_the_end_goes_on(slurm, caplog):
 
 
 def test_no_command_that_hangs_holds_up_the_end(slurm, monkeypatch, caplog):
-    monkeypatch.setattr(jobs, "COMMAND_S", 0.3)
+    monkeypatch.setattr(commands, "COMMAND_S", 0.3)
     for command in ("squeue", "scancel"):
         slurm.replace(command, "#!/bin/bash\nsleep 60\n")
     cancel(OwnJob("6", NAME))

@@ -8,8 +8,8 @@ import pytest
 
 from pilotcut.pilots import PilotState
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.jobs import JobInfo, OwnJob, parse_jobs
-from pilotcut.pilots.slurm import SlurmPilot
+from pilotcut.pilots.slurm.commands import JobInfo, OwnJob, parse_jobs
+from pilotcut.pilots.slurm.pilot import SlurmPilot
 
 RUNNING = JobInfo("RUNNING", ends=10_000.0)
 
@@ -148,7 +148,7 @@ def test_to_ask_for_a_job_leaves_signals_alone_and_can_be_done_in_a_thread():
         import signal, threading
         from pathlib import Path
         from pilotcut.pilots.description import PilotDescription
-        from pilotcut.pilots.slurm import make_job
+        from pilotcut.pilots.slurm.job_script import make_job
 
         def make():
             pilot = PilotDescription(name="p", resource="slurm")

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotcut.errors import RunDirectoryError, UserError
-from pilotcut.io.directory_lock import alone_in
+from pilotcut.io.directory_lock import locked
 from pilotcut.pilots.description import PilotDescription, embedded
 from pilotcut.report.read import read_run
 from pilotcut.study import accuracy as rq4
@@ -186,9 +186,9 @@ def test_a_study_is_not_continued_with_another_profile_or_other_pilots(tmp_path)
 
 
 def test_two_processes_do_not_measure_one_study(tmp_path):
-    with alone_in(tmp_path), pytest.raises(RunDirectoryError, match="another process"):
+    with locked(tmp_path), pytest.raises(RunDirectoryError, match="another process"):
         measure(StudyRequest(["rq1"], TINY, embedded(1)), StudyDirectory(tmp_path))
-    with alone_in(tmp_path):
+    with locked(tmp_path):
         pass  # the lock went with the first
 
 

@@ -12,7 +12,7 @@ from qiskit.quantum_info import SparsePauliOp
 from pilotcut import CutEstimator, PilotManager, TaskManager
 from pilotcut.errors import UserError
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.slurm import SlurmPilot
+from pilotcut.pilots.slurm.pilot import SlurmPilot
 from pilotcut.tasks import wait
 from pilotcut.tasks.runtime_estimates import Rates
 from pilotcut.tasks.slot_accounting import Room

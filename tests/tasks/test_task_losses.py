@@ -10,8 +10,8 @@ from pilotcut import PilotManager, TaskManager
 from pilotcut.errors import TaskError
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.pilots.description import PilotDescription, embedded
-from pilotcut.pilots.payload import Loss
 from pilotcut.pilots.pilot import Pilot, PilotState
+from pilotcut.pilots.worker.payload import Loss
 from pilotcut.tasks import launch_number, wait
 from pilotcut.tasks.runtime_estimates import FACTOR, LEAST_KNOWN, LEAST_S, RunTimes
 
@@ -79,7 +79,7 @@ class FleetingPilot(Pilot):
             self.losses -= 1
             report(self.loss)
         else:
-            from pilotcut.pilots.payload import run_call
+            from pilotcut.pilots.worker.payload import run_call
 
             report([run_call(call, "w") for call in calls])
 

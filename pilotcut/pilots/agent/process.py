@@ -1,24 +1,19 @@
-"""Agents on this machine: processes that a manager starts and speaks with in lines of text."""
+"""Agent processes on this machine, which a manager starts and speaks with in lines of text."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
-import shlex
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from pilotcut.errors import PilotError
-from pilotcut.pilots.agent import lineage
-from pilotcut.pilots.payload import THREAD_VARIABLES
+from pilotcut.pilots.worker import process_tree
 
 _CLOSE_S = 5.0
 _LOG_TAIL_LINES = 12
@@ -31,7 +26,7 @@ class Agent:
         self.log = log
         self.on_exit: Callable[[str], None] = lambda reason: None
         self._is_ready = False
-        self._mark = lineage.new_mark()
+        self._mark = process_tree.new_mark()
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         with log.open("ab") as stderr:
             self.process = subprocess.Popen(
@@ -39,7 +34,7 @@ class Agent:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=env | lineage.marked(self._mark),
+                env=env | process_tree.marked(self._mark),
                 text=True,
                 # A group of its own: the agent can end its workers at one blow, and
                 # Ctrl-C in the terminal reaches us only.
@@ -56,7 +51,7 @@ class Agent:
         self._kill_group()  # of an agent that was killed, workers may be left
         code = self.process.wait()
         self.on_exit(f"{self.log.stem} ended by itself (exit status {code}), log in {self.log}")
-        lineage.end_all(self._mark)  # what tasks have started outside of the group
+        process_tree.end_all(self._mark)  # what tasks have started outside of the group
 
     def say(self, line: str) -> None:
         """Send a line; an agent that is gone is noticed by `hear`."""
@@ -98,7 +93,7 @@ class Agent:
         except subprocess.TimeoutExpired:
             self._kill_group()
             self.process.wait()
-            lineage.end_all(self._mark)
+            process_tree.end_all(self._mark)
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -111,26 +106,3 @@ def log_tail(log: Path) -> str:
         return " nothing"
     lines = log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
     return "".join(f"\n  {line}" for line in lines) or " nothing"
-
-
-def agent_command(
-    role: str, config: dict[str, Any], python: str, setup: Sequence[str] = ()
-) -> list[str]:
-    """Return the command of an agent, behind the shell lines of `setup`."""
-    command = [python, "-m", "pilotcut.pilots.agent.main", role, json.dumps(config)]
-    if not setup:
-        return command
-    # The pipes are the agent's: `module load` and its like may be chatty.
-    script = "\n".join(["set -e", "{", *setup, "} </dev/null >&2", f"exec {shlex.join(command)}"])
-    return ["bash", "-c", script]
-
-
-def environment(threads: int) -> dict[str, str]:
-    """Return our environment with the thread counts that must stand before numpy loads."""
-    ours = dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONPATH": python_path()}
-    return os.environ | ours
-
-
-def python_path() -> str:
-    """Return our search path: as with multiprocessing, what can be imported here can be there."""
-    return os.pathsep.join(os.path.abspath(entry) for entry in sys.path)

@@ -1,25 +1,15 @@
-"""Pilot descriptions: YAML in, validated frozen descriptions out.
+"""Model of one pilot: the fields of a description, their defaults and what is a fault in them.
 
-This module owns the format of a description file, every default value in it and what counts
-as a fault in it. It refuses to know how a pilot is started. Beside it stand
-`reading` (how a file is read), `slurm` (what may stand in a job
-script), `pilot_quantum` (another project's names for the same things) and
-`faults` (the words of the messages).
-
-A file is a mapping with one key, ``pilots``, a list::
-
-    pilots:
-      - name: laptop
-        resource: local
-        cores_per_node: 2
+This module owns every default value and every check of a field. It refuses to know files
+(`files`), the words of the messages (`faults`) and how a pilot is started. Beside it stand
+`slurm` (what may stand in a job script), `qpu` (the fields of a QPU) and `pilot_quantum`
+(another project's names for the same things).
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -28,25 +18,17 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from pilotcut.errors import DescriptionError
 from pilotcut.pilots.description import slurm
-from pilotcut.pilots.description.faults import EXPECTED, fault_line, is_count, misfit, show
-from pilotcut.pilots.description.pilot_quantum import translate
+from pilotcut.pilots.description.faults import EXPECTED, is_count, misfit
 from pilotcut.pilots.description.qpu import QpuDescription
-from pilotcut.pilots.description.reading import read_entries
 
 #: Most pilots that one manager has, and most workers, ranks, nodes or cores of a node of one.
 MOST_PILOTS, MOST_SLOTS = 1000, 2**16
-TOO_MANY = (
-    f"more than {MOST_PILOTS} pilots are described, expected at most so many; give each of them "
-    f"more workers instead"
-)
 
 _METHOD = re.compile(r"[a-z0-9_]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -61,12 +43,6 @@ _MEMORY_UNITS = {
 _T = TypeVar("_T")
 
 _LAYOUT = ("cores_per_node", "threads_per_worker", "workers_per_node")
-_SLURM_FIELDS = ("queue", "account", "qos", "constraint", "reservation", "directives")
-_WITHOUT_EFFECT = {
-    "inprocess": (*_SLURM_FIELDS, "setup", "python"),
-    "local": _SLURM_FIELDS,
-    "allocation": _SLURM_FIELDS,
-}
 
 
 def _demand(value: _T, is_right: bool, expected: str) -> _T:
@@ -349,141 +325,3 @@ class PilotDescription(_Frozen):
         match = _MEMORY.fullmatch(self.memory_per_node)
         assert match is not None
         return int(float(match[1]) * _MEMORY_UNITS[match[2]])
-
-
-def load_descriptions(path: str | os.PathLike[str]) -> tuple[PilotDescription, ...]:
-    """Return the pilots that a YAML file describes, one for each of its ``count``.
-
-    Parameters
-    ----------
-    path
-        The description file.
-
-    Returns
-    -------
-    tuple of PilotDescription
-        In the file's order; ``count: 2`` of pilot ``p`` gives ``p-0`` and ``p-1``.
-
-    Raises
-    ------
-    DescriptionError
-        With one line for every fault of the file.
-    """
-    entries, faults = read_entries(path)
-    described: list[PilotDescription] = []
-    for i, entry in enumerate(entries):
-        described += _parse(entry, i, faults)
-        if len(described) > MOST_PILOTS:
-            raise DescriptionError(f"{path}: {TOO_MANY}")
-    faults += duplicates(described)
-    if faults:
-        raise DescriptionError([f"{path}: {fault}" for fault in faults])
-    return tuple(described)
-
-
-def embedded(workers: int = 1, threads: int = 1) -> tuple[PilotDescription, ...]:
-    """Return the description of one in-process pilot, for use without any file.
-
-    Parameters
-    ----------
-    workers
-        Number of tasks that run at the same time, each on a thread of this process.
-    threads
-        Number of cores that a task may use.
-
-    Examples
-    --------
-    >>> embedded(workers=2)[0].slots
-    2
-    """
-    entry = {"name": "here", "resource": "inprocess"}
-    faults: list[str] = []
-    layout = {"workers_per_node": workers, "threads_per_worker": threads}
-    pilots = _parse(entry | layout, 0, faults)
-    if faults:
-        raise DescriptionError([f"embedded: {fault}" for fault in faults])
-    return tuple(pilots)
-
-
-def notes(descriptions: Iterable[PilotDescription], cores: int | None = None) -> tuple[str, ...]:
-    """Return what is worth a warning in descriptions that are valid.
-
-    Parameters
-    ----------
-    descriptions
-        The pilots that would run together.
-    cores
-        Cores of this machine, counted if None.
-
-    Examples
-    --------
-    >>> notes(embedded(workers=3), cores=2)
-    ('3 worker threads share the 2 cores of this machine: tasks will slow each other down',)
-    """
-    pilots = tuple(descriptions)
-    found = [line for pilot in pilots for line in (*pilot.notes, *_without_effect(pilot))]
-    cores = cores or len(os.sched_getaffinity(0))
-    here = [pilot for pilot in pilots if pilot.resource in ("inprocess", "local")]
-    threads = sum(pilot.slots * pilot.cores_per_slot for pilot in here)
-    if threads > cores:
-        found.append(
-            f"{threads} worker threads share the {cores} cores of this machine: "
-            "tasks will slow each other down"
-        )
-    return tuple(dict.fromkeys(found))
-
-
-def _without_effect(pilot: PilotDescription) -> Iterator[str]:
-    for field in _WITHOUT_EFFECT.get(pilot.resource, ()):
-        if getattr(pilot, field):
-            yield f"pilot '{pilot.name}': {field} has no effect for resource {pilot.resource}"
-    for line in pilot.setup:
-        if line.lstrip().startswith("#SBATCH"):
-            yield f"pilot '{pilot.name}': {show(line)} has no effect in setup; put it in directives"
-
-
-# -- from a file's entry to pilots ------------------------------------------------------
-
-
-def _parse(entry: Any, index: int, faults: list[str]) -> list[PilotDescription]:
-    """Return the pilots of one entry; append one line to `faults` for each fault."""
-    if not isinstance(entry, Mapping):
-        faults.append(f"pilot {index + 1}: is {show(entry)}, expected a mapping of fields")
-        return []
-    name = entry.get("name")
-    label = f"pilot {show(name)}" if isinstance(name, str) else f"pilot {index + 1}"
-    # A key need not be a text in YAML; pydantic would drop out of the collection of faults.
-    ours = translate({str(key): value for key, value in entry.items()})
-    lines = list(ours.faults)
-    try:
-        pilot = PilotDescription.model_validate(ours.fields)
-    except ValidationError as error:
-        found = error.errors(include_url=False)
-        lines += [fault_line(ours.fields, fault, _KNOWN, ours.names) for fault in found]
-    if lines:
-        faults += [f"{label}: {line}" for line in dict.fromkeys(lines)]
-        return []
-    pilot._notes = tuple(f"{label}: {note}" for note in ours.notes)
-    if "count" not in ours.fields:
-        return [pilot]
-    return [
-        pilot.model_copy(update={"name": f"{pilot.name}-{i}", "count": 1})
-        for i in range(pilot.count)
-    ]
-
-
-#: Names of the fields, for unknown keys: of a pilot, and of its backend.
-_KNOWN = {
-    "": tuple(PilotDescription.model_fields),
-    "backend": tuple(BackendDescription.model_fields),
-    "backend.qpu": tuple(QpuDescription.model_fields),
-}
-
-
-def duplicates(pilots: Sequence[PilotDescription]) -> list[str]:
-    """Return a line for each name that several pilots have."""
-    return [
-        f"pilot '{name}': name is given {times} times, expected different names"
-        for name, times in Counter(pilot.name for pilot in pilots).items()
-        if times > 1
-    ]

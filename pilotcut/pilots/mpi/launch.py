@@ -23,9 +23,9 @@ from typing import Any
 
 from pilotcut.errors import TaskError
 from pilotcut.io.atomic import write_atomically
-from pilotcut.pilots.agent import lineage
-from pilotcut.pilots.failures import note
-from pilotcut.pilots.payload import run_packed, unpack_outcome
+from pilotcut.pilots.worker import process_tree
+from pilotcut.pilots.worker.exception_text import add_note
+from pilotcut.pilots.worker.payload import run_packed, unpack_outcome
 
 #: Names another launcher, such as ``srun --mpi=pmix``; ``-n RANKS`` is added to it.
 LAUNCHER_VARIABLE = "PILOTCUT_MPI_LAUNCHER"
@@ -64,20 +64,20 @@ def run_ranks(what: bytes | Sequence[str], ranks: int) -> Any:
                 raise
         outcome = unpack_outcome(result.read_bytes())
     if outcome.error is not None:
-        note(outcome.error, outcome.traceback.rstrip())
+        add_note(outcome.error, outcome.traceback.rstrip())
         raise outcome.error
     return outcome.value
 
 
 def _launch(command: Sequence[str], ranks: int, directory: Path | None = None) -> str:
     start = [*launcher("SLURM_JOB_ID" in os.environ), "-n", str(ranks)]
-    mark, ended = lineage.new_mark(), threading.Event()
+    mark, ended = process_tree.new_mark(), threading.Event()
     with subprocess.Popen(
         [*start, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment() | lineage.marked(mark),
+        env=_environment() | process_tree.marked(mark),
     ) as process:
         if directory is not None:
             watch = threading.Thread(target=_watch, args=(directory, mark, ended), daemon=True)
@@ -101,9 +101,9 @@ def _watch(directory: Path, mark: str, ended: threading.Event) -> None:
         running = [path.name for path in directory.glob("rank-*")]
         were_there = were_there or bool(running)
         here = [name.rpartition("-")[2] for name in running if f"-{socket.gethostname()}-" in name]
-        if any(lineage.is_gone(int(pid)) for pid in here) or (were_there and not running):
+        if any(process_tree.is_gone(int(pid)) for pid in here) or (were_there and not running):
             if not ended.wait(_PATIENCE_S):
-                lineage.end_all(mark)
+                process_tree.end_all(mark)
             return
 
 
@@ -138,7 +138,7 @@ def _main(argv: Sequence[str]) -> None:
     """Run the call on this rank."""
     from mpi4py import MPI
 
-    lineage.allow_processes()
+    process_tree.allow_processes()
     rank = MPI.COMM_WORLD.Get_rank()
     here = Path(argv[1]).with_name(f"rank-{socket.gethostname()}-{os.getpid()}")
     here.touch()

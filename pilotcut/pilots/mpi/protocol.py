@@ -1,4 +1,4 @@
-"""What the ranks of an MPI pilot say to each other.
+"""Protocol among the ranks of an MPI pilot: rank 0 passes on what all of them run.
 
 Rank 0 is told what to run, and passes it on; the others wait for that asleep. This module
 knows MPI by the communicator it is given, and neither dask nor a scheduler: every rank
@@ -25,24 +25,18 @@ from typing import Any
 from pilotcut.errors import TaskError
 from pilotcut.io.atomic import write_atomically
 from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE
-from pilotcut.pilots.payload import (
-    Outcome,
-    drop_shared,
-    keep_packed,
-    mirror_shared,
-    pack_outcome,
-    run_blob,
-)
+from pilotcut.pilots.worker.payload import Outcome, pack_outcome, run_blob
+from pilotcut.pilots.worker.shared_objects import drop_shared, keep_packed, mirror_shared
 
 _ORDER, _DONE = 1, 2
 _ABORT_S = 3.0
 #: Pauses between two looks for a message: a tenth of the time waited so far, at most this.
 _SHORTEST_S, _LONGEST_S = 0.0001, 0.02
 
-_here: Team | None = None
+_here: RankGroup | None = None
 
 
-class Team:
+class RankGroup:
     """All ranks of an MPI pilot, as one of them sees it.
 
     Parameters

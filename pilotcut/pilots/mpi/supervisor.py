@@ -1,6 +1,6 @@
-"""The ranks of an MPI pilot from outside: started all together, and again when one has died.
+"""Supervisor of the ranks of an MPI pilot: starts all together, and again when one has died.
 
-    launcher -n RANKS python -m mpi4py -m pilotcut.pilots.mpi.agent CONFIG
+    launcher -n RANKS python -m mpi4py -m pilotcut.pilots.mpi.rank CONFIG
 
 The launcher is srun inside a job and mpiexec elsewhere. It ends all ranks when one dies, so
 this side only has to wait for its end. Ranks that leave in peace say so: a launcher's exit
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import PilotError, TaskError
-from pilotcut.pilots.agent import lineage
 from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE, launcher
 from pilotcut.pilots.mpi.protocol import failure_mark
-from pilotcut.pilots.payload import THREAD_VARIABLES
+from pilotcut.pilots.worker import process_tree
+from pilotcut.pilots.worker.payload import THREAD_VARIABLES
 
 #: Ranks must have joined after this time.
 _JOIN_S = 60.0
@@ -37,13 +37,13 @@ _PAUSE_S = 1.0
 _LOOK_S = 0.5
 
 
-class RankSet:
-    """All ranks of a pilot.
+class RankSupervisor:
+    """All ranks of a pilot, as the agent sees them.
 
     Parameters
     ----------
     config
-        What the agent was told, see `pilotcut.pilots.agent.node_config`.
+        What the agent was told, see `pilotcut.pilots.worker.node_config`.
     in_job
         Whether the ranks are to be started by Slurm, on the nodes of a job.
 
@@ -59,15 +59,15 @@ class RankSet:
         self._in_job = in_job
         self._mark = failure_mark(_directory(config), config["pilot"])
         self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._is_closing = False
-        self._lineage = lineage.new_mark()
+        self._tree = process_tree.new_mark()
         self._pids: list[int] = []
 
     @property
     def is_running(self) -> bool:
         """Whether there are ranks, or will be again."""
-        return self._keeper is not None and not self._keeper.done()
+        return self._keeping is not None and not self._keeping.done()
 
     async def start(self) -> None:
         """Start the ranks and wait until they have joined.
@@ -79,7 +79,7 @@ class RankSet:
         """
         if not await self._launch():
             raise PilotError(f"the ranks of pilot '{self._config['pilot']}' did not join")
-        self._keeper = asyncio.create_task(self._keep())
+        self._keeping = asyncio.create_task(self._keep())
 
     async def _launch(self) -> bool:
         """Start the ranks; return whether rank 0 has joined."""
@@ -92,7 +92,7 @@ class RankSet:
             *command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=rank_environment(self._config, self._in_job) | lineage.marked(self._lineage),
+            env=rank_environment(self._config, self._in_job) | process_tree.marked(self._tree),
         )
         assert process.stdin is not None
         process.stdin.write(b"stay\n")
@@ -121,7 +121,7 @@ class RankSet:
         except (PilotError, OSError) as error:
             self.failure = str(error)
         if self.failure:
-            self._tell(f"given up, for {self.failure}")
+            self._log(f"given up, for {self.failure}")
 
     async def _restart_for_ever(self) -> str:
         """Return why there is no use in it any more; nothing if it is the pilot that ends."""
@@ -134,10 +134,10 @@ class RankSet:
             if in_peace:
                 return "its ranks have left: the manager's scheduler is gone"
             if self._mark.exists():
-                self._tell("a task has failed; its ranks start anew")
+                self._log("a task has failed; its ranks start anew")
                 failed_starts = short_lives = 0
             else:
-                self._tell(f"a rank has died ({in_words(status)}); all start anew")
+                self._log(f"a rank has died ({in_words(status)}); all start anew")
                 is_short = joined and time.monotonic() - joined_at < _SHORT_S
                 failed_starts = 0 if joined else failed_starts + 1
                 short_lives = short_lives + 1 if is_short else 0
@@ -168,12 +168,12 @@ class RankSet:
         It waits for the pipes of a rank to close, which processes that a task has started hold
         open. On the nodes of a job that is not our doing: Slurm waits for the ranks themselves.
         """
-        while not any(map(lineage.is_gone, self._pids)) or self._in_job:
+        while not any(map(process_tree.is_gone, self._pids)) or self._in_job:
             await asyncio.sleep(_LOOK_S)
         await asyncio.sleep(_TERM_S)
         await self._end_offspring()
 
-    def _tell(self, text: str) -> None:
+    def _log(self, text: str) -> None:
         print(f"pilotcut: pilot '{self._config['pilot']}': {text}", file=sys.stderr, flush=True)
 
     async def close(self) -> None:
@@ -181,14 +181,14 @@ class RankSet:
         self._is_closing = True
         if self._process is not None:
             await self._end(self._process)
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         await self._end_offspring()
 
     async def _end_offspring(self) -> None:
         """End what ranks that are gone have left on this node; srun does it on the others."""
-        await asyncio.to_thread(lineage.end_all, self._lineage)
+        await asyncio.to_thread(process_tree.end_all, self._tree)
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
@@ -211,7 +211,7 @@ def rank_command(config: dict[str, Any], in_job: bool) -> list[str]:
         If there is nothing to start them with.
     """
     ranks, nodes = config["ranks"], config["nodes"]
-    module = [sys.executable, "-m", "mpi4py", "-m", "pilotcut.pilots.mpi.agent"]
+    module = [sys.executable, "-m", "mpi4py", "-m", "pilotcut.pilots.mpi.rank"]
     start = launcher(in_job)
     if in_job and Path(start[0]).name == "srun":
         # Said anew: srun would take the job's own numbers, which are for one agent a node.

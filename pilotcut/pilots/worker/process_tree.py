@@ -1,10 +1,10 @@
-"""What tasks start ends with their worker, however that ends.
+"""Process trees: what tasks have started ends with their worker, however that ends.
 
 Tasks may start processes: pools, loaders of data, commands. A worker that is killed takes none
-of them along, and some would wait for it for ever. So each life of a worker has a mark of its
-own in its environment, which all processes below it inherit, and whoever looks after workers
-ends what carries the mark of one that is gone. A mark holds those above it: to end an agent's
-is to end all its workers'.
+of them along, and some would wait for it for ever; a process group would not hold those that
+begin a session of their own. So each life of a worker has a mark in its environment, which all
+processes below it inherit, and whoever looks after workers ends what carries the mark of one
+that is gone. A mark holds those above it: to end an agent's is to end all its workers'.
 """
 
 from __future__ import annotations

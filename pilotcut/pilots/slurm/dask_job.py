@@ -11,7 +11,7 @@ import asyncio
 
 from dask_jobqueue.slurm import SLURMJob
 
-from pilotcut.pilots.jobs import OwnJob, cancel, submit, unique_name
+from pilotcut.pilots.slurm.commands import OwnJob, cancel, submit, unique_name
 
 
 class PilotJob(SLURMJob):

@@ -1,4 +1,4 @@
-"""How a task's exception travels: as itself where that can be, in words where it cannot.
+"""Pickling of exceptions: as themselves where that can be, in words where it cannot.
 
 Pickle makes an exception anew by calling its class with `args`, which fails, or makes another
 one, wherever a class takes something else. So what was packed is read again at once, compared
@@ -10,7 +10,6 @@ exception: its `__str__`, `__repr__` and `__reduce__` may raise whatever they li
 from __future__ import annotations
 
 import pickle
-import traceback
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,10 +18,20 @@ from typing import Any
 import cloudpickle
 
 from pilotcut.errors import TaskError
+from pilotcut.pilots.worker.exception_text import (
+    MOST_LINE,
+    MOST_TRACEBACK,
+    add_note,
+    notes_of,
+    own_attribute,
+    set_notes,
+    shortened,
+    why_unreadable,
+    words_of,
+)
 
-#: Most bytes of an exception that travels as itself; most letters of one told in words, of a
-#: traceback, and of a line in a log.
-MOST_BYTES, MOST_WORDS, MOST_TRACEBACK, MOST_LINE = 2**26, 10_000, 60_000, 1_000
+#: Most bytes of an exception that travels as itself.
+MOST_BYTES = 2**26
 #: Most exceptions that travel with one: causes, contexts and parts of groups, and how deep.
 _MOST_OTHERS, _MOST_DEPTH = 64, 16
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))
@@ -55,101 +64,7 @@ class PackedError:
     notes: tuple[str, ...] = ()
 
 
-# -- in words --------------------------------------------------------------------------
-
-
-def words_of(error: BaseException, most: int = MOST_WORDS) -> str:
-    """Return an exception's type and message, on as many lines as it has.
-
-    Examples
-    --------
-    >>> words_of(KeyError("width")), words_of(KeyboardInterrupt())
-    ("KeyError: 'width'", 'KeyboardInterrupt')
-    """
-    kind = _said(lambda: type(error).__qualname__, "an exception")
-    message = _said(lambda: str(error), "its message cannot be told: __str__ fails")
-    return shortened(f"{kind}: {message}" if message else kind, most)
-
-
-def shown(error: BaseException) -> str:
-    """Return `repr(error)`, or its type and message where that fails."""
-    return shortened(_said(lambda: repr(error), "") or words_of(error), MOST_WORDS)
-
-
-def traceback_of(error: BaseException) -> str:
-    """Return the traceback as Python prints it, without the middle of a very long one."""
-    try:
-        return shortened("".join(traceback.format_exception(error)), MOST_TRACEBACK)
-    except BaseException:
-        frames = _said(lambda: "".join(traceback.format_tb(_own(error, "__traceback__"))), "")
-        return f"Traceback (most recent call last):\n{frames}{words_of(error)}\n"
-
-
-def shortened(text: str, most: int) -> str:
-    """Return a text without its middle if it is longer than `most` letters.
-
-    Examples
-    --------
-    >>> shortened("abcdefgh", 4)
-    'ab ... (4 letters left out) ... gh'
-    """
-    if len(text) <= most:
-        return text
-    half = most // 2
-    return f"{text[:half]} ... ({len(text) - 2 * half} letters left out) ... {text[-half:]}"
-
-
-def note(error: BaseException, text: str) -> None:
-    """Add a note, also to an exception that forbids changes."""
-    try:
-        BaseException.add_note(error, text)
-    except BaseException:  # of a frozen dataclass, where __notes__ is no list, or of its own
-        _set_notes(error, [*_notes_of(error), text])
-
-
-def why_unreadable(error: BaseException) -> str:
-    """Return why Python itself cannot read an exception, or nothing if it can.
-
-    What catches, prints or logs such a one fails in its turn.
-    """
-    try:
-        for name in ("__class__", "__dict__", "__cause__", "__context__", "__traceback__"):
-            getattr(error, name)
-        getattr(error, "__notes__", None)
-    except BaseException as reason:
-        return f"its attributes cannot be read: {words_of(reason, MOST_LINE)}"
-    return ""
-
-
-def _own(error: BaseException, name: str) -> Any:
-    """Return an attribute that all exceptions have, without asking the exception."""
-    return vars(BaseException)[name].__get__(error)
-
-
-def _said(say: Callable[[], Any], otherwise: str) -> str:
-    try:
-        text = say()
-    except BaseException:  # one of the user's own may be SystemExit
-        return otherwise
-    return str.__str__(text) if isinstance(text, str) else otherwise
-
-
-def _notes_of(error: BaseException) -> list[str]:
-    try:
-        found = _own(error, "__dict__").get("__notes__", ())
-        return [str.__str__(text) for text in found if isinstance(text, str)]
-    except BaseException:
-        return []
-
-
-def _set_notes(error: BaseException, notes: list[str]) -> None:
-    try:
-        _own(error, "__dict__")["__notes__"] = notes
-    except BaseException:
-        return
-
-
-# -- on the way there ------------------------------------------------------------------
+# -- packing ---------------------------------------------------------------------------
 
 
 def pack_error(error: BaseException) -> PackedError:
@@ -184,10 +99,10 @@ def _packed(error: BaseException, seen: dict[int, BaseException], depth: int) ->
         made_of=made_of,
         why=why,
         parts=parts,
-        cause=other(_own(error, "__cause__")),
-        context=other(_own(error, "__context__")),
-        suppresses_context=_own(error, "__suppress_context__"),
-        notes=tuple(shortened(text, MOST_TRACEBACK) for text in _notes_of(error)[:_MOST_OTHERS]),
+        cause=other(own_attribute(error, "__cause__")),
+        context=other(own_attribute(error, "__context__")),
+        suppresses_context=own_attribute(error, "__suppress_context__"),
+        notes=tuple(shortened(text, MOST_TRACEBACK) for text in notes_of(error)[:_MOST_OTHERS]),
     )
 
 
@@ -236,7 +151,7 @@ def _seen(value: Any) -> Any:
 
 
 def _state(error: BaseException) -> dict[str, Any]:
-    return dict(_own(error, "__dict__"))
+    return dict(own_attribute(error, "__dict__"))
 
 
 class _Anew:
@@ -293,7 +208,7 @@ def _fields(error: BaseException) -> Iterator[tuple[str, Any]]:
                 yield name, value
 
 
-# -- where it arrives ------------------------------------------------------------------
+# -- unpacking -------------------------------------------------------------------------
 
 
 def unpack_error(packed: PackedError) -> BaseException:
@@ -302,9 +217,9 @@ def unpack_error(packed: PackedError) -> BaseException:
     if error is None:
         error = TaskError(packed.words)
         for text in (*packed.notes, f"The exception itself could not travel: {why}"):
-            note(error, text)
-    elif packed.notes and not _notes_of(error):
-        _set_notes(error, [*packed.notes])
+            add_note(error, text)
+    elif packed.notes and not notes_of(error):
+        set_notes(error, [*packed.notes])
     for name, other in (("__cause__", packed.cause), ("__context__", packed.context)):
         if other is not None:  # an exception may forbid to be changed, but not this way
             vars(BaseException)[name].__set__(error, unpack_error(other))

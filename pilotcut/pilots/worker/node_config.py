@@ -1,15 +1,21 @@
-"""What an agent is told about one node of a pilot: plain values that fit a command line."""
+"""Node configuration: what an agent is told of one node of a pilot, as plain JSON values.
+
+This module owns the names of the dask resources by which a task finds the workers of its pilot.
+"""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
-from pilotcut.pilots.dask_pilot import worker_resources
 from pilotcut.pilots.description import PilotDescription
 
+#: The dask resource, with the pilot's key behind it, that says how many threads a worker has.
+THREADS = "threads"
 
-def node_layout(
+
+def node_config(
     description: PilotDescription, key: str, *, allow_version_mismatch: bool = False
 ) -> dict[str, Any]:
     """Return how the workers of one node are to be started."""
@@ -27,6 +33,36 @@ def node_layout(
         "env": {"PILOTCUT_DEVICE": backend.device, "PILOTCUT_METHOD": backend.method},
         "allow_version_mismatch": allow_version_mismatch,
     }
+
+
+def remote_node_config(
+    description: PilotDescription, key: str, connection_file: Path
+) -> dict[str, Any]:
+    """Return the same for a node whose agent reads the connection file by itself."""
+    mismatch = description.allow_version_mismatch
+    config = node_config(description, key, allow_version_mismatch=mismatch)
+    return config | {"connection": str(connection_file), "local_directory": None}
+
+
+def worker_resources(description: PilotDescription, key: str, index: int) -> dict[str, float]:
+    """Return the dask resources of worker `index` of a node."""
+    resources = {
+        pilot_resource(key): 1.0,
+        f"{THREADS}:{key}": float(description.threads_per_worker),
+    }
+    if index < description.gpus_per_node:
+        resources[gpu_resource(key)] = float(description.gpus_per_worker)
+    return resources
+
+
+def pilot_resource(key: str) -> str:
+    """Return the dask resource that every worker of a pilot has one of."""
+    return f"pilot:{key}"
+
+
+def gpu_resource(key: str) -> str:
+    """Return the dask resource that stands for the GPUs of a pilot's workers."""
+    return f"gpu:{key}"
 
 
 def gpu_environment(config: dict[str, Any], index: int) -> dict[str, str]:

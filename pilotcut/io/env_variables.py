@@ -1,4 +1,4 @@
-"""Whole numbers that others write into environment variables: OpenMP, Slurm."""
+"""Environment variables that hold whole numbers, written by others: OpenMP, Slurm."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""What travels to a worker and back: calls, outcomes and shared objects.
+"""Payload: a packed call on its way to a worker, and its outcome on the way back.
 
-This module runs on both sides. It knows no scheduler, and it must stay cheap to
-import, because every worker process imports it.
+This module runs on both sides. It refuses to know a scheduler, and it must stay cheap to
+import, because every worker process imports it: no Qiskit, no torch, no numpy.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
 import threading
 import time
@@ -17,12 +16,8 @@ from typing import Any
 import cloudpickle
 
 from pilotcut.errors import TaskError
-from pilotcut.pilots.failures import (
-    pack_error,
-    traceback_of,
-    unpack_error,
-    words_of,
-)
+from pilotcut.pilots.worker.exception_pickling import pack_error, unpack_error
+from pilotcut.pilots.worker.exception_text import traceback_of, words_of
 
 #: Environment variables that hold the number of threads of a numerical library.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -186,56 +181,3 @@ def unpack_outcome(blob: bytes) -> Outcome:
         error = TaskError(f"the result cannot be read here: {words_of(reason)}")
         text = traceback_of(reason)
     return Outcome(error=error, traceback=text, worker=worker, started=started, finished=finished)
-
-
-# -- shared objects --------------------------------------------------------------------
-
-_objects: dict[str, Any] = {}
-_packed: dict[str, bytes] = {}
-_lock = threading.Lock()
-_mirrors: list[Callable[[str, bytes | None], None]] = []
-
-
-def mirror_shared(mirror: Callable[[str, bytes | None], None]) -> None:
-    """Call ``mirror(key, blob)`` for what is shared with this process from now on.
-
-    The ranks of an MPI pilot get their shared objects so; None for a blob means to drop it.
-    """
-    _mirrors.append(mirror)
-
-
-def keep_object(key: str, obj: Any) -> None:
-    """Make `obj` the shared object `key` of this process."""
-    _objects[key] = obj
-
-
-def keep_packed(key: str, blob: bytes) -> None:
-    """Make `blob` the shared object `key` of this process, to be unpickled when asked for."""
-    if key not in _objects:
-        _packed[key] = blob
-    for mirror in _mirrors:
-        mirror(key, blob)
-
-
-def drop_shared(key: str) -> None:
-    """Forget the shared object `key` of this process."""
-    _objects.pop(key, None)
-    _packed.pop(key, None)
-    for mirror in _mirrors:
-        mirror(key, None)
-
-
-def shared_object(key: str) -> Any:
-    """Return the shared object `key`, unpickled at most once in this process."""
-    if key in _objects:
-        return _objects[key]
-    with _lock:
-        if key not in _objects:
-            if key not in _packed:
-                raise TaskError(
-                    f"the shared object '{key}' is not in process {os.getpid()}: "
-                    "its task manager was closed, or it was used outside a task"
-                )
-            _objects[key] = pickle.loads(_packed[key])
-            del _packed[key]
-    return _objects[key]

@@ -1,6 +1,6 @@
 """One rank of an MPI pilot: what mpiexec or srun starts for each of them.
 
-    python -m mpi4py -m pilotcut.pilots.mpi.agent '{"pilot": ..., "connection": ..., ...}'
+    python -m mpi4py -m pilotcut.pilots.mpi.rank '{"pilot": ..., "connection": ..., ...}'
 
 Rank 0 is a worker of the manager's scheduler. It says ``ready`` on stdout once it has joined,
 with the process ids of all ranks, and ``left`` when it leaves: when its stdin ends, or when the
@@ -21,13 +21,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pilotcut.io.environment import whole_number
-from pilotcut.pilots.agent.lineage import allow_processes
-from pilotcut.pilots.mpi.protocol import Team
+from pilotcut.io.env_variables import whole_number
+from pilotcut.pilots.mpi.protocol import RankGroup
+from pilotcut.pilots.worker.node_config import gpu_environment
+from pilotcut.pilots.worker.parent import take_streams, wait_for_end_of
+from pilotcut.pilots.worker.process_tree import allow_processes
 
 #: dask looks at its worker a hundred times a second, which would take 2 % of a core.
 _QUIET = {"distributed.worker.profile.enabled": False}
-_POLL_S = 1.0
 _CLOSE_S, _LEAVE_S = 1.0, 3.0
 _LOCAL_RANK = ("MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK")
 
@@ -44,17 +45,17 @@ def main(argv: list[str]) -> None:
 
     if MPI.Query_thread() < MPI.THREAD_SERIALIZED:
         sys.exit("pilotcut: this MPI is not for threads, expected MPI_THREAD_SERIALIZED at least")
-    team = Team(MPI.COMM_WORLD, config["pilot"])
+    group = RankGroup(MPI.COMM_WORLD, config["pilot"])
     pids = MPI.COMM_WORLD.allgather(os.getpid())
     if MPI.COMM_WORLD.Get_rank():
         answers.close()
-        team.follow()
+        group.follow()
     else:
-        in_peace = asyncio.run(_lead(team, config, orders, answers, pids))
+        in_peace = asyncio.run(_lead(group, config, orders, answers, pids))
         threading.Timer(_LEAVE_S, os._exit, args=(1,)).start()
         if not in_peace:  # the others were told as well, and have gone
             os._exit(1)
-        team.end()
+        group.end()
         print("left", file=answers, flush=True)
         sys.stderr.flush()
         MPI.Finalize()
@@ -62,13 +63,13 @@ def main(argv: list[str]) -> None:
 
 
 async def _lead(
-    team: Team, config: dict[str, Any], orders: IO[str], answers: IO[str], pids: Sequence[int]
+    group: RankGroup, config: dict[str, Any], orders: IO[str], answers: IO[str], pids: Sequence[int]
 ) -> bool:
     """Be a worker; return whether the other ranks are there still."""
-    from distributed import Worker
+    from distributed import Worker  # on rank 0 only: the others start without dask
 
-    from pilotcut.pilots.agent.main import WORKER_CONFIG, dask_settings, worker_settings
-    from pilotcut.pilots.connection import Connection
+    from pilotcut.pilots.worker.connection import Connection
+    from pilotcut.pilots.worker.dask_settings import WORKER_CONFIG, dask_settings, worker_settings
 
     loop, stop, signaled = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -78,7 +79,7 @@ async def _lead(
         target=_hear, args=(orders, lambda: loop.call_soon_threadsafe(stop.set)), daemon=True
     ).start()
     dask_settings(config, **WORKER_CONFIG, **_QUIET)
-    team.lead()
+    group.lead()
     connection = Connection.read(Path(config["connection"]))
     worker = Worker(
         connection.address,
@@ -131,29 +132,14 @@ def _hear(orders: IO[str], on_end: Any) -> None:
             on_end()
 
 
-def take_streams() -> tuple[IO[str], IO[str]]:
-    """Keep the pipes for ourselves, so that no task reads orders or prints answers."""
-    orders = os.fdopen(os.dup(0), "r")
-    answers = os.fdopen(os.dup(1), "w")
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    return orders, answers
-
-
 def _die_with(parent: int) -> None:
     """End at once when the launcher's process on this node has died."""
-    tick = threading.Event()
-    while os.getppid() == parent:
-        tick.wait(_POLL_S)
+    wait_for_end_of(parent)
     os._exit(1)
 
 
 def _keep_to_own_gpus(config: dict[str, Any]) -> None:
     if config["gpus"]:
-        from pilotcut.pilots.agent.node_config import gpu_environment
-
         name = next((name for name in _LOCAL_RANK if os.environ.get(name)), _LOCAL_RANK[0])
         os.environ.update(gpu_environment(config, whole_number(name, 0)))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilotcut.errors import PilotError
 from pilotcut.io.atomic import write_atomically
-from pilotcut.pilots.agent import versions
+from pilotcut.pilots.worker import versions
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -34,7 +34,7 @@ class Connection:
     certificate, key
         In PEM; every role shows the same certificate and trusts only it.
     versions
-        The manager's, see `pilotcut.pilots.agent.versions`.
+        The manager's, see `pilotcut.pilots.worker.versions`.
     """
 
     address: str

@@ -1,85 +1,22 @@
-"""Description files as plain data: YAML, read so that nothing in it is lost or guessed.
+"""YAML reader: plain data from a text, with nothing lost, guessed or without bounds.
 
 A key that is given twice is refused, and 10:30:00 stays a text. Merge keys (``<<``) mean what
-they mean in YAML. How much a file can say is bounded, anchors and aliases included: a few lines
+they mean in YAML. How much a text can say is bounded, anchors and aliases included: a few lines
 of them can stand for more than any machine holds. This module refuses to know what the data mean.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Hashable, Mapping
-from pathlib import Path
+from collections.abc import Hashable
 from typing import Any
 
 import yaml
 
-from pilotcut.errors import DescriptionError
-from pilotcut.options import closest, did_you_mean
-from pilotcut.pilots.description.faults import show
-
-#: Most bytes of a file, values in it (those behind aliases counted each time), and levels.
-MOST_BYTES, MOST_VALUES, MOST_LEVELS = 2**19, 50_000, 32
+#: Most values in a text (those behind aliases counted each time), and levels.
+MOST_VALUES, MOST_LEVELS = 50_000, 32
 
 _MERGE = "tag:yaml.org,2002:merge"
-
-
-def read_entries(path: str | os.PathLike[str]) -> tuple[list[Any], list[str]]:
-    """Return the list under the key ``pilots`` of a file, and what is wrong around it.
-
-    Raises
-    ------
-    DescriptionError
-        If there is no such list to go on with.
-    """
-    data = _read(path)
-    if not isinstance(data, Mapping):
-        found = "is empty" if data is None else f"holds {show(data)}"
-        raise DescriptionError(f"{path}: {found}, expected a mapping with the key 'pilots'")
-    faults = [
-        f"{show(key)} is an unknown key, expected 'pilots'"
-        f"{did_you_mean(key, ['pilots']) or '; call it x-... if it only holds what others merge'}"
-        for key in data
-        if key != "pilots" and not str(key).startswith("x-")
-    ]
-    entries = data.get("pilots")
-    if isinstance(entries, list) and entries:
-        return entries, faults
-    found = f"is {show(entries)}" if "pilots" in data else "is missing"
-    faults.append(f"pilots {found}, expected a list of at least one pilot")
-    raise DescriptionError([f"{path}: {fault}" for fault in faults])
-
-
-def _read(path: str | os.PathLike[str]) -> Any:
-    try:
-        content = _content(Path(path))
-        text = content.decode("utf-8")
-    except OSError as error:
-        raise DescriptionError(f"{path}: {_why_unreadable(Path(path), error)}") from None
-    except UnicodeDecodeError:
-        raise DescriptionError(f"{path}: is not a text file, expected YAML in UTF-8") from None
-    if len(content) > MOST_BYTES:
-        raise DescriptionError(
-            f"{path}: has more than {MOST_BYTES} bytes, expected at most so many; say what pilots "
-            f"have in common once, with count or anchors"
-        )
-    try:
-        return load_yaml(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        what = "" if isinstance(error, TooMuchError) else "not valid YAML: "
-        raise DescriptionError(f"{path}: {line}{what}{error.problem}") from None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise DescriptionError(f"{path}: not valid YAML: {reason}") from None
-
-
-def _content(path: Path) -> bytes:
-    """Return a file, or as much of it as tells that it is too long."""
-    with path.open("rb") as file:
-        return file.read(MOST_BYTES + 1)
 
 
 def load_yaml(text: str | bytes) -> Any:
@@ -98,14 +35,6 @@ def load_yaml(text: str | bytes) -> Any:
         raise yaml.YAMLError("nested too deeply") from None
 
 
-def _why_unreadable(path: Path, error: OSError) -> str:
-    if not isinstance(error, FileNotFoundError):
-        return f"cannot be read: {error.strerror}"
-    siblings = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-    close = closest(path.name, siblings)
-    return "does not exist" + (f"; did you mean '{path.parent / close}'?" if close else "")
-
-
 class TooMuchError(yaml.MarkedYAMLError):
     """YAML that says more than can be read."""
 
@@ -113,7 +42,7 @@ class TooMuchError(yaml.MarkedYAMLError):
 _TOO_DEEP = f"is nested too deeply, expected at most {MOST_LEVELS} levels"
 _TOO_MANY = (
     f"too many values, counting those behind an alias each time: expected at most {MOST_VALUES}; "
-    f"pilots that are alike need one entry, with count"
+    f"say what is alike once"
 )
 
 

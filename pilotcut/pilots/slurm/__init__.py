@@ -1,0 +1,1 @@
+"""Pilots that are Slurm jobs: job script, commands about jobs, and the pilot itself."""

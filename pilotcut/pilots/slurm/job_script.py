@@ -1,0 +1,132 @@
+"""Job script of a pilot: directives, environment and the agent's command, as a dask-jobqueue job.
+
+Every value of the description is checked (see `pilotcut.pilots.description`) or quoted; only the
+lines of `setup` are the user's own shell. This module refuses to know what becomes of the job.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pilotcut.errors import PilotError
+from pilotcut.pilots.agent.command import agent_command, on_all_nodes, python_path
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.worker.node_config import remote_node_config
+from pilotcut.pilots.worker.payload import THREAD_VARIABLES
+
+if TYPE_CHECKING:
+    from pilotcut.pilots.slurm.dask_job import PilotJob
+
+_IMPORTING = threading.Lock()
+
+
+def make_job(
+    description: PilotDescription, key: str, connection_file: Path, logs: Path
+) -> PilotJob:
+    """Return the job of a pilot, not yet submitted.
+
+    Raises
+    ------
+    PilotError
+        If dask-jobqueue is not installed, or sbatch would not take the path of the log.
+    """
+    try:
+        job_class = _pilot_job()
+    except ImportError as error:
+        raise PilotError(
+            f"pilot '{description.name}': resource slurm needs dask-jobqueue, which is not "
+            f"installed; install it with: pip install dask-jobqueue"
+        ) from error
+    # Of dask-jobqueue we use the submission. What it would write into the header and the
+    # command, in part out of the user's jobqueue.yaml, is replaced by what is asked for.
+    job = job_class(
+        "of the connection file",
+        name=key,
+        cores=description.cores_per_node,
+        job_cpu=description.cores_per_node,
+        processes=description.workers_per_node,
+        memory="1GiB",
+        job_mem="1G",
+        walltime=description.walltime,
+        interface="",
+        worker_extra_args=[],
+        shebang="#!/usr/bin/env bash",
+        job_script_prologue=_prologue(description),
+        log_directory=os.curdir,  # which exists: it would be made
+    )
+    job.job_header = "\n".join(f"#SBATCH {line}" for line in _directives(description, key, logs))
+    job._command_template = _command(description, key, connection_file)
+    return job
+
+
+def _pilot_job() -> type[PilotJob]:
+    """Import dask-jobqueue's job without the handler of SIGINT that it would install.
+
+    With that Ctrl-C would end us with status 0, and in a thread the import would fail.
+    """
+    with _IMPORTING:
+        kept = signal.signal
+        signal.signal = lambda *_: None  # type: ignore[assignment]
+        try:
+            from pilotcut.pilots.slurm.dask_job import PilotJob
+        finally:
+            signal.signal = kept
+    return PilotJob
+
+
+def _directives(d: PilotDescription, key: str, logs: Path) -> list[str]:
+    log = str(logs / f"{key}-%j.log")
+    if not log.isprintable() or log.count("%") > 1 or "\\" in log:
+        raise PilotError(
+            f"pilot '{d.name}': its log would be {log!r}, expected a path without '%', '\\' and "
+            f"line breaks, which sbatch does not take as they are; use another --run-dir"
+        )
+    memory = [f"--mem={-(-d.memory_bytes // 2**20)}M"] if d.memory_bytes else []
+    named = {
+        "partition": d.queue,
+        "account": d.account,
+        "qos": d.qos,
+        "constraint": d.constraint,
+        "reservation": d.reservation,
+    }
+    return [
+        f"--job-name=pilotcut-{key}",
+        f"--nodes={d.nodes}",
+        *_tasks(d),
+        *memory,
+        *([f"--gres=gpu:{d.gpus_per_node}"] if d.gpus_per_node else []),
+        f"--time={d.walltime}",
+        *(f"--{name}={shlex.quote(value)}" for name, value in named.items() if value),
+        f"--output={shlex.quote(log)}",
+        "--no-requeue",
+        *d.directives,
+    ]
+
+
+def _tasks(d: PilotDescription) -> list[str]:
+    """Return how a node is shared: one agent has all of it, ranks have a part each."""
+    each = d.processes_per_node if d.ranks > 1 else 1
+    total = [f"--ntasks={d.ranks}"] if d.ranks > 1 else []
+    return [*total, f"--ntasks-per-node={each}", f"--cpus-per-task={d.cores_per_node // each}"]
+
+
+def _prologue(d: PilotDescription) -> list[str]:
+    threads = " ".join(f"{name}={d.threads_per_worker}" for name in THREAD_VARIABLES)
+    return [
+        "set -e",
+        f"export PYTHONPATH={shlex.quote(python_path())}",
+        f"export {threads}",
+        *d.setup,
+    ]
+
+
+def _command(d: PilotDescription, key: str, connection_file: Path) -> str:
+    agent = agent_command("node", remote_node_config(d, key, connection_file), d.python)
+    # The agent of an MPI pilot starts ranks on the other nodes; no other agents are needed.
+    is_one_agent = d.nodes == 1 or d.ranks > 1
+    return "exec " + shlex.join(agent if is_one_agent else on_all_nodes(agent, d))

@@ -1,0 +1,56 @@
+"""Settings of dask for schedulers, workers and ranks: what differs from its defaults, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dask
+
+from pilotcut.pilots.worker.connection import Connection
+
+LOOPBACK = "127.0.0.1"
+
+#: Least seconds between two messages of a client or a scheduler.
+SEND_S = 0.001
+
+_JOIN_S = 60
+
+SCHEDULER_CONFIG = {
+    # The ready queue is ours: dask must take what it is given at once.
+    "distributed.scheduler.worker-saturation": float("inf"),
+    # Losses are counted by the task manager, which knows each task's `retries`.
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.work-stealing-interval": "20ms",
+    # A node that is cut off silently is given up after this time, not after 45 s.
+    "distributed.comm.timeouts.tcp": "12s",
+}
+
+WORKER_CONFIG = {
+    # A daemonic process may have no children, and tasks may start some.
+    "distributed.worker.daemon": False,
+    # Results are fetched at once, so there is nothing to spill; and a paused worker would wait
+    # for ever for memory that a task keeps on purpose.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+}
+
+
+def worker_settings(connection: Connection, config: dict[str, Any]) -> dict[str, Any]:
+    """Return what all workers of a pilot, and their nannies, are made with."""
+    local = f"//{LOOPBACK}:" in connection.address
+    return {
+        "nthreads": 1,
+        "host": LOOPBACK if local else None,
+        "protocol": "tls",
+        "security": connection.security(),
+        "memory_limit": config["memory_bytes"],
+        "dashboard": False,
+        "dashboard_address": f"{LOOPBACK}:0",
+        "death_timeout": _JOIN_S,
+    }
+
+
+def dask_settings(config: dict[str, Any], **more: Any) -> None:
+    """Set what dask keeps for a whole process."""
+    dask.config.set({"temporary-directory": config["local_directory"]} | more)
