@@ -13,6 +13,9 @@ MODES = ("counts", "sampled", "exact")
 
 ALLOCATIONS = ("uniform", "optimal")
 
+#: Where a batch is contracted: chosen for each, in this process, on the ranks of an MPI pilot.
+RECONSTRUCTIONS = ("auto", "local", "mpi")
+
 #: Options of a recommendation that follow from the estimator's.
 OWN_OPTIONS = ("mode", "shots", "max_width", "joint_cuts")
 

@@ -22,8 +22,6 @@ from pilotcut.tasks import TaskManager
 
 _log = logging.getLogger(__name__)
 
-RECONSTRUCTIONS = ("auto", "local", "mpi")
-
 #: What is predicted to take less is not worth a task: files, dispatch, and nothing streams.
 LEAST_MPI_S = 1.0
 
@@ -138,7 +136,7 @@ def choose(
     Parameters
     ----------
     wanted
-        One of `RECONSTRUCTIONS`.
+        One of `pilotcut.options.RECONSTRUCTIONS`.
     tasks
         Whose pilots may be used.
     compiled, rows, exact

@@ -1,9 +1,8 @@
-"""What a training on a fleet is asked for: every setting, its default, and its faults."""
+"""Configuration of a training on a fleet: settings, defaults, checks."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +10,18 @@ from pilotcut.errors import UserError
 from pilotcut.fleet import engines
 from pilotcut.fleet.models import MODELS, QUBITS
 from pilotcut.fleet.strategies import COMBINE, STRATEGIES
-from pilotcut.options import choice_fault
+from pilotcut.options import MOST_SHOTS
+from pilotcut.training.checks import (
+    ABOVE_ZERO,
+    FINITE,
+    MOST_SEED,
+    Check,
+    Choice,
+    Kind,
+    Number,
+    Whole,
+    faults_of,
+)
 
 
 @dataclass(frozen=True)
@@ -62,27 +72,14 @@ class FleetConfig:
             With one line for every fault.
         """
         config = cls(**{name: value for name, value in given.items() if value is not None})
-        if faults := list(config._faults()):
+        faults = faults_of(config, _CHECKS)
+        if config.engine == "counts" and config.shots == 0:
+            faults.append(
+                "shots is 0 with engine counts, expected 1 or more; engine law has exact values"
+            )
+        if faults:
             raise UserError(faults)
         return config
-
-    def _faults(self) -> Iterator[str]:
-        for field, choices in _CHOICES.items():
-            if getattr(self, field) not in choices:
-                yield choice_fault(field, str(getattr(self, field)), tuple(choices))
-        for field, (least, most) in _WHOLE.items():
-            value = getattr(self, field)
-            if type(value) is not int or not least <= value <= most:
-                yield f"{field} is {value}, expected a whole number from {least} to {most:,}"
-        for field, (low, high, expected) in _NUMBERS.items():
-            value = getattr(self, field)
-            if type(value) not in (int, float) or not low <= value <= high:
-                yield f"{field} is {value}, expected {expected}"
-        for field, (kind, expected) in _KINDS.items():
-            if type(getattr(self, field)) is not kind:
-                yield f"{field} is {getattr(self, field)}, expected {expected}"
-        if self.engine == "counts" and self.shots == 0:
-            yield "shots is 0 with engine counts, expected 1 or more; engine law has exact values"
 
     @property
     def qubits(self) -> int:
@@ -94,23 +91,20 @@ class FleetConfig:
         return asdict(self)
 
 
-_CHOICES = {
-    "dataset": tuple(QUBITS),
-    "model": MODELS,
-    "strategy": tuple(STRATEGIES),
-    "engine": engines.NAMES,
-    "combine": COMBINE,
-}
-_WHOLE = {
-    "epochs": (1, 10**6),
-    "batch_size": (1, 10**6),
-    "shots": (0, 10**8),
-    "local_steps": (1, 10**6),
-    "seed": (0, 2**32 - 1),
-}
-_KINDS = {"dealt": (bool, "true or false"), "fleet": (str, "the path of a pilot description")}
-_NUMBERS = {
-    "learning_rate": (sys.float_info.min, 1e6, "a number above 0, up to 1e6; try 0.5"),
-    "kappa": (0.0, sys.float_info.max, "a number from 0 up; the paper has 20000"),
-    "threshold": (0.0, 1.0, "a similarity from 0 to 1; try 0.01"),
+_CHECKS: dict[str, Check] = {
+    "dataset": Choice(tuple(QUBITS)),
+    "model": Choice(MODELS),
+    "strategy": Choice(tuple(STRATEGIES)),
+    "engine": Choice(engines.NAMES),
+    "combine": Choice(COMBINE),
+    "epochs": Whole(1, 10**6, "30 is the default"),
+    "batch_size": Whole(1, 10**6, "16 is the default"),
+    "shots": Whole(0, MOST_SHOTS, "1024 is the default"),
+    "local_steps": Whole(1, 10**6, "5 is the default"),
+    "seed": Whole(0, MOST_SEED, "7 is the default"),
+    "learning_rate": Number(ABOVE_ZERO, 1e6, "a number above 0, up to 1e6; try 0.5"),
+    "kappa": Number(0.0, FINITE, "a number from 0 up; the paper has 20000"),
+    "threshold": Number(0.0, 1.0, "a similarity from 0 to 1; try 0.01"),
+    "dealt": Kind(bool, "true or false"),
+    "fleet": Kind(str, "the path of a pilot description"),
 }

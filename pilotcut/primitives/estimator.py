@@ -39,7 +39,7 @@ from pilotcut.errors import CutError, UserError
 from pilotcut.execution import shot_allocation as allocation
 from pilotcut.execution.batch_log import Measured, Result, Stages
 from pilotcut.execution.batching import Request
-from pilotcut.execution.contraction_target import RECONSTRUCTIONS, choose
+from pilotcut.execution.contraction_target import choose
 from pilotcut.execution.devices import Assignment, fleet_of
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.pubs import Batch, batches_of, coerce_pubs
@@ -51,6 +51,7 @@ from pilotcut.options import (
     ALLOCATIONS,
     ERROR_TOLERANCE,
     MOST_SHOTS,
+    RECONSTRUCTIONS,
     check_kind,
     checked_auto,
     checked_mode,

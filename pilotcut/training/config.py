@@ -1,4 +1,4 @@
-"""What a training run was asked to do.
+"""Configuration of a training run: settings, defaults, checks.
 
 Light to import: the command line shows the defaults in its help without loading torch.
 """
@@ -7,11 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import Any
 
 from pilotcut.errors import UserError
-from pilotcut.options import ERROR_TOLERANCE, MODES, checked_tolerance, choice_fault
+from pilotcut.options import ERROR_TOLERANCE, MODES, MOST_SHOTS, RECONSTRUCTIONS
+from pilotcut.training.checks import (
+    ABOVE_ZERO,
+    BELOW_ONE,
+    FINITE,
+    MOST_SEED,
+    Check,
+    Choice,
+    Number,
+    Whole,
+    faults_of,
+)
 
 #: Optimisers by name, and the learning rate of each unless another is asked for.
 LEARNING_RATES: dict[str, float] = {
@@ -31,23 +41,10 @@ LOSSES = ("mse", "hinge", "bce", "cross_entropy")
 #: Learning-rate schedules by name.
 SCHEDULES = ("constant", "cosine", "step", "exponential", "plateau")
 
-#: Least and greatest value of each whole number, and what a user may try instead.
-_RANGES: dict[str, tuple[int, int | None, str]] = {
-    "qubits": (1, None, "4 suits iris"),
-    "classes": (2, 10, "2 is the default"),
-    "reps": (1, None, "1 is the default"),
-    "shots": (1, 10**8, "1024 is a usual choice"),
-    "epochs": (1, None, "10 is a usual choice"),
-    "batch_size": (1, None, "16 is a usual choice"),
-    "patience": (1, None, "leave it out to train all epochs"),
-    "samples": (10, None, "leave it out to keep up to 1000"),
-    "seed": (0, 2**32 - 1, "0 is the default"),
-}
-
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What `pilotcut train` was asked to do; its defaults stand here and nowhere else.
+    """Settings of `pilotcut train`; its defaults stand here and nowhere else.
 
     Attributes
     ----------
@@ -101,11 +98,7 @@ class TrainingConfig:
 
     def check(self) -> None:
         """Raise one `UserError` with every setting that makes no sense."""
-        faults = [fault for name in _RANGES if (fault := self._range_fault(name))]
-        faults += self._choice_faults()
-        faults += self._number_faults()
-        faults += self._combination_faults()
-        if faults:
+        if faults := [*faults_of(self, _CHECKS), *self._combination_faults()]:
             raise UserError(faults)
 
     @property
@@ -114,44 +107,6 @@ class TrainingConfig:
         if self.loss != "auto":
             return self.loss
         return "mse" if self.classes == 2 else "cross_entropy"
-
-    def _range_fault(self, name: str) -> str | None:
-        value = getattr(self, name)
-        least, most, advice = _RANGES[name]
-        if value is None or (value >= least and (most is None or value <= most)):
-            return None
-        limit = f"from {least}" if most is None else f"from {least} to {most}"
-        return f"{name} is {value}, expected a whole number {limit}; {advice}"
-
-    def _choice_faults(self) -> list[str]:
-        from pilotcut.execution.contraction_target import RECONSTRUCTIONS
-
-        known = {
-            "mode": MODES,
-            "reconstruction": RECONSTRUCTIONS,
-            "loss": ("auto", *LOSSES),
-            "schedule": SCHEDULES,
-        }
-        found = {name: getattr(self, name) for name in known} | {
-            "optimizer": self.optimizer.lower()
-        }
-        known |= {"optimizer": tuple(LEARNING_RATES)}
-        return [choice_fault(n, found[n], k) for n, k in known.items() if found[n] not in k]
-
-    def _number_faults(self) -> list[str]:
-        faults: list[str] = []
-        try:
-            checked_tolerance(self.error_tolerance)
-        except UserError as error:
-            faults += error.faults
-        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
-            faults.append(rate_fault(self.learning_rate))
-        if not (isfinite(self.validation) and 0 <= self.validation < 1):
-            faults.append(
-                f"validation is {self.validation}, expected a share of the training samples from "
-                f"0 and below 1; 0.2 is a usual choice"
-            )
-        return faults
 
     def _combination_faults(self) -> list[str]:
         """Return what is wrong with settings that are right one by one."""
@@ -187,12 +142,36 @@ class TrainingConfig:
         return faults
 
 
-def rate_fault(rate: float) -> str:
-    """Return the line on a learning rate that is none."""
-    return (
-        f"learning_rate is {rate}, expected a number above 0; {LEARNING_RATES['adam']} is a usual "
-        f"choice"
-    )
+#: What a learning rate may be.
+LEARNING_RATE = Number(
+    ABOVE_ZERO, FINITE, f"a number above 0; {LEARNING_RATES['adam']} is a usual choice"
+)
+
+#: What epochs and a patience may be.
+EPOCHS = Whole(1, None, "10 is a usual choice")
+PATIENCE = Whole(1, None, "leave it out to train all epochs")
+
+_CHECKS: dict[str, Check] = {
+    "qubits": Whole(1, None, "4 suits iris"),
+    "classes": Whole(2, 10, "2 is the default"),
+    "reps": Whole(1, None, "1 is the default"),
+    "shots": Whole(1, MOST_SHOTS, "1024 is a usual choice"),
+    "epochs": EPOCHS,
+    "batch_size": Whole(1, None, "16 is a usual choice"),
+    "patience": PATIENCE,
+    "samples": Whole(10, None, "leave it out to keep up to 1000"),
+    "seed": Whole(0, MOST_SEED, "0 is the default"),
+    "mode": Choice(MODES),
+    "reconstruction": Choice(RECONSTRUCTIONS),
+    "loss": Choice(("auto", *LOSSES)),
+    "schedule": Choice(SCHEDULES),
+    "optimizer": Choice(tuple(LEARNING_RATES), any_case=True),
+    "error_tolerance": Number(0.0, 1.0, f"a number from 0 to 1; {ERROR_TOLERANCE} is usual"),
+    "learning_rate": LEARNING_RATE,
+    "validation": Number(
+        0.0, BELOW_ONE, "a share of the training samples from 0 and below 1; 0.2 is a usual choice"
+    ),
+}
 
 
 def schedule_fault(optimizer: str, schedule: str) -> str | None:

@@ -27,9 +27,9 @@ from pilotcut.errors import UserError
 from pilotcut.options import choice_fault
 from pilotcut.training.config import (
     GRADIENT_FREE,
+    LEARNING_RATE,
     LEARNING_RATES,
     SCHEDULES,
-    rate_fault,
     schedule_fault,
 )
 
@@ -46,8 +46,8 @@ def check_optimizer(
     faults = []
     if name.lower() not in LEARNING_RATES:
         faults.append(choice_fault("optimizer", name, tuple(LEARNING_RATES)))
-    if rate is not None and not 0 < rate < float("inf"):
-        faults.append(rate_fault(rate))
+    if rate is not None and (fault := LEARNING_RATE.fault("learning_rate", rate)):
+        faults.append(fault)
     if not callable(schedule) and schedule not in SCHEDULES:
         faults.append(choice_fault("schedule", str(schedule), SCHEDULES))
     elif fault := schedule_fault(name, "a function" if callable(schedule) else schedule):

@@ -33,7 +33,7 @@ import torch
 import yaml
 
 from pilotcut.cutting.placement import Placement, WireCut
-from pilotcut.errors import RunDirectoryError
+from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.execution.query_store import FOLDER, is_store
 from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import mend, read_jsonl, unwritten
@@ -239,12 +239,12 @@ class RunDirectory:
             If they cannot be read, or make no sense.
         """
         stored = self.settings()
-        merged = stored | {name: value for name, value in given.items() if value is not None}
         try:
-            config = TrainingConfig.of(merged)
-            config.check()
-        except (TypeError, AttributeError) as error:  # somebody's hand was in the file
-            raise self.damaged_settings(str(error)) from None
+            TrainingConfig.of(stored).check()
+        except (TypeError, AttributeError, UserError) as error:  # somebody's hand was in the file
+            raise self.damaged_settings(_in_one_line(error)) from None
+        config = TrainingConfig.of(stored | {k: v for k, v in given.items() if v is not None})
+        config.check()
         return config
 
     def damaged_settings(self, why: str) -> RunDirectoryError:

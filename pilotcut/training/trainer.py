@@ -23,7 +23,7 @@ from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import check_seed
 from pilotcut.training.callbacks import Callback, TensorBoard
 from pilotcut.training.checkpoint import Best, FitState, faults_of, restore, state_of
-from pilotcut.training.config import LEARNING_RATES
+from pilotcut.training.config import EPOCHS, LEARNING_RATES, PATIENCE
 from pilotcut.training.history import Epoch, History
 from pilotcut.training.losses import Loss, Scores, find_loss
 from pilotcut.training.optimisers import (
@@ -123,11 +123,8 @@ class Trainer:
                 f"learning_rate is {learning_rate} beside an optimiser of yours, expected None; "
                 f"give it to the optimiser"
             )
-        if patience is not None and patience < 1:
-            raise UserError(
-                f"patience is {patience}, expected a whole number from 1; leave it out to train "
-                f"all epochs"
-            )
+        if patience is not None and (fault := PATIENCE.fault("patience", patience)):
+            raise UserError(fault)
         check_seed(seed)
         if tensorboard and directory is None:
             raise UserError(
@@ -212,9 +209,8 @@ class Trainer:
     # -- before and after ----------------------------------------------------------
 
     def _check(self, epochs: int, validation: Loader | None, resume: bool) -> None:
-        faults = []
-        if epochs < 1:
-            faults.append(f"epochs is {epochs}, expected a whole number from 1; 10 is usual")
+        fault = EPOCHS.fault("epochs", epochs)
+        faults = [fault] if fault else []
         if self._patience is not None and validation is None:
             faults.append(
                 f"patience is {self._patience} without validation samples, expected some to "

@@ -193,7 +193,7 @@ def test_pilots_are_shown(call, tmp_path):
         (["--qubits", 0], "qubits is 0, expected a whole number from 1"),
         (["--qubits", 5], "qubits: found 5, expected 1 to 4, the features of 'iris'"),
         (["--seed", -1], "seed is -1, expected a whole number from 0"),
-        (["--seed", 2**32], f"seed is {2**32}, expected a whole number from 0 to {2**32 - 1}"),
+        (["--seed", 2**32], f"seed is {2**32}, expected a whole number from 0 to {2**32 - 1:,}"),
         (["--pilots", "/no/such.yaml"], "/no/such.yaml: does not exist"),
         (["--classes", 1], "classes is 1, expected a whole number from 2 to 10"),
         (["--classes", 3], "classes is 3 on 2 qubits, expected a qubit for each class"),

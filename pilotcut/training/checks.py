@@ -1,0 +1,132 @@
+"""Checks of a configuration: what each setting may be, and the line about one that is not.
+
+A configuration is a frozen dataclass; beside it stands a table of checks by setting. All faults
+are told at once, each as one line: what was found, what was expected, what to try. Settings come
+from a command line, which has parsed their types, and from YAML that somebody may have edited, so
+that types are checked too. Light to import, since a command line shows defaults in its help.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Protocol
+
+from pilotcut.options import choice_fault
+
+#: Bounds for "above 0", "below 1" and "finite" as a least and a greatest number.
+ABOVE_ZERO = math.ulp(0.0)
+BELOW_ONE = math.nextafter(1.0, 0.0)
+FINITE = sys.float_info.max
+
+#: Most that a seed may be: scikit-learn, which splits the data, takes 32 bits.
+MOST_SEED = 2**32 - 1
+
+
+class Check(Protocol):
+    """What a setting may be."""
+
+    def fault(self, name: str, value: object) -> str | None:
+        """Return the line about a value that is wrong, None if it is right."""
+        ...
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number in a range, open above if `most` is None.
+
+    Parameters
+    ----------
+    least, most
+        The range, ends included.
+    advice
+        What to try instead.
+    """
+
+    least: int
+    most: int | None = None
+    advice: str = ""
+
+    def fault(self, name: str, value: object) -> str | None:
+        """Return the line about what is no such number; a bool is none."""
+        most = math.inf if self.most is None else self.most
+        if _is_a(Integral, value) and self.least <= value <= most:  # type: ignore[operator]
+            return None
+        upper = "" if self.most is None else f" to {self.most:,}"
+        line = f"{name} is {value}, expected a whole number from {self.least}{upper}"
+        return f"{line}; {self.advice}" if self.advice else line
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number in a range, which NaN is never in.
+
+    Parameters
+    ----------
+    least, most
+        The range, ends included.
+    expected
+        The range in words, and what to try instead.
+    """
+
+    least: float
+    most: float
+    expected: str
+
+    def fault(self, name: str, value: object) -> str | None:
+        """Return the line about what is no such number."""
+        if _is_a(Real, value) and self.least <= value <= self.most:  # type: ignore[operator]
+            return None
+        return f"{name} is {value}, expected {self.expected}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some names, in any case of letters if `any_case`."""
+
+    names: tuple[str, ...]
+    any_case: bool = False
+
+    def fault(self, name: str, value: object) -> str | None:
+        """Return the line about another name, which says what may have been meant."""
+        found = str(value).lower() if self.any_case else str(value)
+        return None if found in self.names else choice_fault(name, str(value), self.names)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A value of one type.
+
+    Parameters
+    ----------
+    kind
+        The type.
+    expected
+        What that is, in words.
+    """
+
+    kind: type
+    expected: str
+
+    def fault(self, name: str, value: object) -> str | None:
+        """Return the line about a value of another type."""
+        fits = type(value) is self.kind
+        return None if fits else f"{name} is {value}, expected {self.expected}"
+
+
+def _is_a(kind: type, value: object) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def faults_of(config: object, checks: Mapping[str, Check]) -> list[str]:
+    """Return a line for each setting that is wrong; a setting of None was left out."""
+    values = {name: getattr(config, name) for name in checks}
+    found = [
+        check.fault(name, values[name])
+        for name, check in checks.items()
+        if values[name] is not None
+    ]
+    return [fault for fault in found if fault is not None]
