@@ -8,8 +8,6 @@ and each has all its shots.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -22,6 +20,7 @@ from qiskit.transpiler.preset_passmanagers.common import generate_translation_pa
 from qiskit_aer import AerSimulator
 
 from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
+from pilotcut.backends.cache import Cache
 from pilotcut.backends.counts import bits_of, covariances, parities
 from pilotcut.backends.outcomes import Tally
 from pilotcut.backends.template_circuits import TemplateCircuit, build
@@ -86,8 +85,7 @@ class AerBackend:
             self._simulator.target, approximation_degree=1.0
         )
         self._pack_qubits = pack_qubits
-        self._cache: OrderedDict[tuple[object, ...], Packable] = OrderedDict()
-        self._lock = threading.Lock()
+        self._cache: Cache[tuple[object, ...], Packable] = Cache(CACHED_TEMPLATES)
 
     def run(
         self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
@@ -130,14 +128,8 @@ class AerBackend:
         return Tally.joined(found)
 
     def _compiled(self, fragment: Fragment, template: Template) -> Packable:
-        with self._lock:
-            key = (fragment.fingerprint, template.group, template.measured)
-            if key not in self._cache:
-                self._cache[key] = self._compile(fragment, template)
-                if len(self._cache) > CACHED_TEMPLATES:
-                    self._cache.popitem(last=False)
-            self._cache.move_to_end(key)
-            return self._cache[key]
+        key = (fragment.fingerprint, template.group, template.measured)
+        return self._cache.get(key, lambda: self._compile(fragment, template))
 
     def _compile(self, fragment: Fragment, template: Template) -> Packable:
         draft = build(fragment, template)

@@ -9,8 +9,7 @@ a device runs one circuit at a time.
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -26,6 +25,7 @@ from qiskit_aer.noise import NoiseModel
 from pilotcut.backends.aer import CACHED_TEMPLATES, AerBackend, Pack, Packable
 from pilotcut.backends.aer_parameters import aer_binds_all
 from pilotcut.backends.base import DeviceFit
+from pilotcut.backends.cache import Cache
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.template_circuits import TemplateCircuit, build
 from pilotcut.cutting.fragment import Fragment, Template
@@ -54,9 +54,8 @@ class DeviceCompiler:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._lock = threading.RLock()
-        self._templates: OrderedDict[tuple[object, ...], TemplateCircuit] = OrderedDict()
-        self._fits: dict[str, DeviceFit] = {}
+        self._templates: Cache[tuple[object, ...], TemplateCircuit] = Cache(CACHED_TEMPLATES)
+        self._fits: Cache[str, DeviceFit] = Cache(CACHED_TEMPLATES)
 
     @cached_property
     def _passes(self) -> PassManager:
@@ -73,13 +72,7 @@ class DeviceCompiler:
             If it has more qubits than the device, or cannot be said in its gates.
         """
         key = (fragment.fingerprint, template.group, template.measured)
-        with self._lock:
-            if key not in self._templates:
-                self._templates[key] = self._transpiled(fragment, template)
-                if len(self._templates) > CACHED_TEMPLATES:
-                    self._templates.popitem(last=False)
-            self._templates.move_to_end(key)
-            return self._templates[key]
+        return self._templates.get(key, lambda: self._transpiled(fragment, template))
 
     def _transpiled(self, fragment: Fragment, template: Template) -> TemplateCircuit:
         if lack := self._too_wide(fragment):
@@ -125,10 +118,7 @@ class DeviceCompiler:
         ``error = 1 - prod(1 - error of each gate and measurement)``. The circuit is the one
         with most variants. Those that measure at other sites differ by a few gates.
         """
-        with self._lock:
-            if fragment.fingerprint not in self._fits:
-                self._fits[fragment.fingerprint] = self._fit(fragment)
-            return self._fits[fragment.fingerprint]
+        return self._fits.get(fragment.fingerprint, lambda: self._fit(fragment))
 
     def _fit(self, fragment: Fragment) -> DeviceFit:
         if lack := self._too_wide(fragment):
@@ -196,7 +186,7 @@ class QpuBackend(AerBackend):
         super().__init__(device, method, threads, pack_qubits=1)
         self._compiler, self._device = compiler, compiler.device
         self._automatic = method == "automatic"
-        self._noise: dict[frozenset[int], NoiseModel] = {}  # by the qubits in use
+        self._noise: Cache[frozenset[int], NoiseModel] = Cache(KEPT_NOISE)  # by qubits in use
 
     def _compile(self, fragment: Fragment, template: Template) -> Packable:
         found = self._compiler.template(fragment, template)
@@ -231,12 +221,7 @@ class QpuBackend(AerBackend):
         return job.result()
 
     def _noise_on(self, qubits: frozenset[int]) -> NoiseModel:
-        with self._lock:
-            if qubits not in self._noise:
-                if len(self._noise) >= KEPT_NOISE:
-                    self._noise.clear()
-                self._noise[qubits] = self._device.noise_among(qubits)
-            return self._noise[qubits]
+        return self._noise.get(qubits, lambda: self._device.noise_among(qubits))
 
     def _counts_of_device(
         self, packs: Sequence[Pack], shots: int, seed: int

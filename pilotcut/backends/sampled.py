@@ -10,8 +10,6 @@ distribution as noiseless counts.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +20,7 @@ import numpy as np
 from qiskit.quantum_info import PauliList
 
 from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
+from pilotcut.backends.cache import Cache
 from pilotcut.backends.counts import covariances
 from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
 from pilotcut.backends.statevector import StatevectorEngine
@@ -55,8 +54,7 @@ class SampledBackend:
 
     def __init__(self, engine: StatevectorEngine) -> None:
         self._engine = engine
-        self._cache: OrderedDict[str, _Law] = OrderedDict()
-        self._lock = threading.Lock()
+        self._laws: Cache[str, _Law] = Cache(CACHED_FRAGMENTS)
 
     def run(
         self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
@@ -97,14 +95,7 @@ class SampledBackend:
         return Tally.joined(found)
 
     def _law(self, fragment: Fragment) -> _Law:
-        with self._lock:
-            key = fragment.fingerprint
-            if key not in self._cache:
-                self._cache[key] = _Law(fragment)
-                if len(self._cache) > CACHED_FRAGMENTS:
-                    self._cache.popitem(last=False)
-            self._cache.move_to_end(key)
-            return self._cache[key]
+        return self._laws.get(fragment.fingerprint, lambda: _Law(fragment))
 
 
 @dataclass(frozen=True)

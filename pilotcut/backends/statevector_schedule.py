@@ -1,0 +1,219 @@
+"""Execution of a statevector plan in torch: all states of a batch, and their Gram matrices.
+
+Owns the order of tensor operations and the batching of small products: the many 2x2 and 4x4
+matrices of a fragment are multiplied as a few large batches, since a call of torch costs more
+than such a product. Refuses to know of memory limits, threads and caches, which are the engine's
+(`pilotcut.backends.statevector`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
+
+import numpy as np
+import torch
+
+from pilotcut.backends.statevector_plan import Axis, Chain, Factor, Matrix, StatevectorPlan
+from pilotcut.cutting.fragment import Fragment
+
+# Brings a constant to an engine's device and dtype.
+_Put = Callable[[np.ndarray], torch.Tensor]
+
+
+class Schedule:
+    """A planned fragment with its constants on a device."""
+
+    def __init__(self, plan: StatevectorPlan, device: torch.device, dtype: torch.dtype) -> None:
+        self.plan, fragment = plan, plan.fragment
+        self._device, self._dtype = device, dtype
+        self._real = torch.float64 if dtype == torch.complex128 else torch.float32
+        native = self.plan.native
+        self._linear = torch.as_tensor(native.linear, dtype=self._real, device=device)
+        self._offset = torch.as_tensor(native.offset, dtype=self._real, device=device)
+        self._harmonics = {n: self._complex(np.array(h)) for n, h in self.plan.harmonics.items()}
+        self._eye = torch.eye(2, dtype=dtype, device=device)
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for number, operation in enumerate(self.plan.operations):
+            if operation.matrix is not None:
+                alike.setdefault(operation.matrix.pattern, []).append(number)
+        self._products = [
+            _Product([self.plan.operations[k].matrix for k in some], some, self._complex)
+            for some in alike.values()
+        ]
+        self._grams = [_Gram(fragment, axes, self._complex) for axes in self.plan.axes.values()]
+        self._outer = _Outer(fragment, [gram.sites for gram in self._grams])
+
+    def _complex(self, array: np.ndarray) -> torch.Tensor:
+        return torch.tensor(array, dtype=self._dtype, device=self._device)
+
+    def run(self, angles: torch.Tensor) -> torch.Tensor:
+        """Return the tensor (rows, observables, *R^2) for angles (rows, angles)."""
+        states = self.states(angles)
+        grams = [
+            gram(states[group]) for group, gram in zip(self.plan.axes, self._grams, strict=True)
+        ]
+        return self._outer(grams)
+
+    def states(self, angles: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Return the final state of each group, (rows, *axes of the plan)."""
+        rows = len(angles)
+        free = self._free_matrices(angles.to(self._real))
+        matrices = {n: m for product in self._products for n, m in product(free)}
+        states: dict[int, torch.Tensor] = {}
+        for number, operation in enumerate(self.plan.operations):
+            if operation.kind == "apply":
+                state = states[operation.group].permute(0, *(k + 1 for k in operation.order))
+                matrix = matrices[number]
+                flat = matrix @ state.reshape(rows, matrix.shape[-1], -1)
+                states[operation.group] = flat.reshape(rows, *operation.shape)
+            elif operation.kind == "join":
+                a, b = (states.pop(k) for k in operation.sources)
+                outer = a.reshape(rows, -1, 1) * b.reshape(rows, 1, -1)
+                states[operation.group] = outer.reshape(rows, *a.shape[1:], *b.shape[1:])
+            else:
+                fresh = self._eye if operation.kind == "open" else self._eye[0]
+                states[operation.group] = fresh.expand(rows, *fresh.shape)
+        return states
+
+    def _free_matrices(self, angles: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Return all free gates' matrices, size -> (gates, rows, d, d)."""
+        half = (angles @ self._linear + self._offset) / 2
+        free = {}
+        for size, columns in self.plan.angles.items():
+            if columns:
+                x = half[:, columns].T
+                harmonics = torch.stack([torch.ones_like(x), torch.cos(x), torch.sin(x)], dim=-1)
+                free[size] = torch.einsum(
+                    "nrk,nkij->nrij", harmonics.to(self._dtype), self._harmonics[size]
+                )
+        return free
+
+
+class _Product:
+    """Multiplies the factors of many matrices of one pattern as one batch."""
+
+    def __init__(self, matrices: Sequence[Matrix | None], numbers: list[int], put: _Put) -> None:
+        some = [matrix for matrix in matrices if matrix is not None]
+        self._numbers = numbers
+        self._before = [self._chain([m.before[w] for m in some], put) for w in _wires(some)]
+        self._after = [self._chain([m.after[w] for m in some], put) for w in _wires(some)]
+        own = [m.own for m in some if m.own is not None]
+        self._own = self._stack(own, put) if own else None
+        self._size = len(self._before)
+        self._eye = put(np.eye(2))
+
+    def _chain(self, chains: list[Chain], put: _Put) -> list[torch.Tensor | list[int]]:
+        return [self._stack(list(factors), put) for factors in zip(*chains, strict=True)]
+
+    @staticmethod
+    def _stack(factors: list[Factor], put: _Put) -> torch.Tensor | list[int]:
+        """Return constants (matrices, 1, d, d), or the numbers of free gates."""
+        constants = [f.constant for f in factors if f.constant is not None]
+        return put(np.array(constants)[:, None]) if constants else [f.index for f in factors]
+
+    def __call__(self, free: dict[int, torch.Tensor]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield (operation, matrix (rows or 1, D, d)) for free gates (gates, rows, d, d)."""
+        result = self._both([self._multiplied(c, free) for c in self._before])
+        if self._own is not None:
+            own = _value(self._own, free, self._size)
+            result = own if result is None else own @ result
+        after = self._both([self._multiplied(c, free) for c in self._after])
+        assert result is not None
+        if after is not None:
+            # A site's branches stand above each other: the factor applies to each of them.
+            height = after.shape[-1]
+            tall = result.reshape(*result.shape[:2], -1, height, result.shape[-1])
+            result = (after[:, :, None] @ tall).flatten(2, 3)
+        return zip(self._numbers, result, strict=True)
+
+    def _multiplied(
+        self, chain: list[torch.Tensor | list[int]], free: dict[int, torch.Tensor]
+    ) -> torch.Tensor | None:
+        product = None
+        for factor in chain:
+            value = _value(factor, free, 1)
+            product = value if product is None else value @ product
+        return product
+
+    def _both(self, sides: list[torch.Tensor | None]) -> torch.Tensor | None:
+        """Return the Kronecker product of both wires' matrices, or the one wire's."""
+        if len(sides) == 1 or all(side is None for side in sides):
+            return sides[0]
+        a, b = (self._eye[None, None] if side is None else side for side in sides)
+        product = a[..., :, None, :, None] * b[..., None, :, None, :]
+        return product.reshape(*product.shape[:2], 4, 4)
+
+
+def _wires(matrices: Sequence[Matrix]) -> range:
+    return range(len(matrices[0].before))
+
+
+def _value(
+    factor: torch.Tensor | list[int], free: dict[int, torch.Tensor], size: int
+) -> torch.Tensor:
+    return factor if isinstance(factor, torch.Tensor) else free[size][factor]
+
+
+class _Gram:
+    """Gram matrices of one group's branches, for the letters that stand on its wires."""
+
+    def __init__(self, fragment: Fragment, axes: list[Axis], put: _Put) -> None:
+        self.sites = [k for kind, k in axes if kind == "site"]
+        wires = [k for kind, k in axes if kind == "wire"]
+        self._order = [0, *(1 + axes.index(("site", s)) for s in self.sites)]
+        self._order += [1 + axes.index(("wire", w)) for w in wires]
+        self._branches = prod(fragment.sites[s].rank for s in self.sites)
+        both = np.hstack([fragment.observables.x[:, wires], fragment.observables.z[:, wires]])
+        letters, self._index = np.unique(both, axis=0, return_inverse=True)
+        self._index = self._index.reshape(-1)
+        width = len(wires)
+        self._flips = [[int(k) + 2 for k in np.flatnonzero(row[:width])] for row in letters]
+        self._phases = [put(_phases(row[:width], row[width:])) for row in letters]
+        self._trivial = [not row.any() and not self.sites for row in letters]
+        self._shape = (2,) * width
+
+    def __call__(self, state: torch.Tensor) -> torch.Tensor:
+        """Return (rows, observables, ket branches, bra branches)."""
+        rows = len(state)
+        ket = state.permute(self._order).reshape(rows, self._branches, *self._shape)
+        bra = ket.reshape(rows, self._branches, -1).conj().transpose(1, 2)
+        grams = []
+        for flips, phases, trivial in zip(self._flips, self._phases, self._trivial, strict=True):
+            if trivial:  # gates keep the norm
+                grams.append(torch.ones_like(bra[:, :1, :1]))
+                continue
+            changed = ket.flip(flips) if flips else ket
+            grams.append((changed.reshape(rows, self._branches, -1) * phases) @ bra)
+        return torch.stack(grams, dim=1)[:, self._index]
+
+
+def _phases(x: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Return what a Pauli multiplies each amplitude with, after its flips, (2^wires,)."""
+    phases = np.ones(1, dtype=complex)
+    for flip, sign in zip(x, z, strict=True):
+        one = [1, 1] if not sign else [-1j, 1j] if flip else [1, -1]
+        phases = np.kron(phases, one)
+    return phases
+
+
+class _Outer:
+    """Puts the groups' Gram matrices together in the order of the fragment's sites."""
+
+    def __init__(self, fragment: Fragment, groups: list[list[int]]) -> None:
+        ranks = [site.rank for site in fragment.sites]
+        self._shapes = [tuple(2 * [ranks[s] for s in sites]) for sites in groups]
+        axes = [(s, side) for sites in groups for side in (0, 1) for s in sites]
+        order = [axes.index((s, side)) for s in range(len(ranks)) for side in (0, 1)]
+        self._order = (0, 1, *(k + 2 for k in order))
+        self._final = tuple(rank**2 for rank in ranks)
+
+    def __call__(self, grams: list[torch.Tensor]) -> torch.Tensor:
+        rows, observables = grams[0].shape[:2]
+        whole = grams[0].reshape(rows, observables, -1)
+        for gram in grams[1:]:
+            whole = whole[..., :, None] * gram.reshape(rows, observables, 1, -1)
+            whole = whole.reshape(rows, observables, -1)
+        shape = [size for one in self._shapes for size in one]
+        whole = whole.reshape(rows, observables, *shape).permute(self._order)
+        return whole.reshape(rows, observables, *self._final)
