@@ -19,7 +19,7 @@ from qiskit.result import Result
 from qiskit.transpiler.preset_passmanagers.common import generate_translation_passmanager
 from qiskit_aer import AerSimulator
 
-from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
+from pilotcut.backends.base import Measurement, Shots, shots_of, templates_in
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.counts import bits_of, covariances, parities
 from pilotcut.backends.outcomes import Tally
@@ -95,20 +95,17 @@ class AerBackend:
         Aer takes one number of shots a job: unequal ones are run in rounds.
         """
         started = perf_counter()
-        pieces = [
-            _Piece(self._compiled(fragment, p.template), p, p.shots(shots, len(angles)))
-            for p in pieces_of(fragment, part)
-        ]
+        runs = self._runs(fragment, part, shots, len(angles))
         reduce_s = 0.0
         for number, one in enumerate(_rounds(shots)):
-            packs = [piece.packs(angles, one, self._pack_qubits) for piece in pieces]
+            packs = [run.packs(angles, one, self._pack_qubits) for run in runs]
             flat = [pack for some in packs for pack in some]
             counts = iter(self._counts(flat, one.shots, _seed(seed, number)))
             counted = perf_counter()
-            for piece, some in zip(pieces, packs, strict=True):
-                piece.add(some, [next(counts) for _ in some], one)
+            for run, some in zip(runs, packs, strict=True):
+                run.add(some, [next(counts) for _ in some], one)
             reduce_s += perf_counter() - counted
-        blocks = tuple(piece.block() for piece in pieces)
+        blocks = tuple(run.block() for run in runs)
         return Measurement(blocks, perf_counter() - started - reduce_s, reduce_s)
 
     def tally(
@@ -117,15 +114,18 @@ class AerBackend:
         """Run a part of the fragment's subexperiments for its final bits; see `Backend.tally`."""
         one = _Round(shots, digit=False)
         found = []
-        pieces = [
-            _Piece(self._compiled(fragment, p.template), p, p.shots(shots, len(angles)))
-            for p in pieces_of(fragment, part)
-        ]
-        packs = [piece.packs(angles, one, self._pack_qubits) for piece in pieces]
+        runs = self._runs(fragment, part, shots, len(angles))
+        packs = [run.packs(angles, one, self._pack_qubits) for run in runs]
         counts = iter(self._counts([pack for some in packs for pack in some], shots, seed))
-        for piece, some in zip(pieces, packs, strict=True):
-            found.append(piece.tally(some, [next(counts) for _ in some], shots))
+        for run, some in zip(runs, packs, strict=True):
+            found.append(run.tally(some, [next(counts) for _ in some], shots))
         return Tally.joined(found)
+
+    def _runs(self, fragment: Fragment, part: slice, shots: Shots, rows: int) -> list[_TemplateRun]:
+        return [
+            _TemplateRun(self._compiled(fragment, template), template, shots_of(shots, rows, place))
+            for template, place in templates_in(fragment, part)
+        ]
 
     def _compiled(self, fragment: Fragment, template: Template) -> Packable:
         key = (fragment.fingerprint, template.group, template.measured)
@@ -274,11 +274,19 @@ def _seed(seed: int, number: int) -> int:
     return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))
 
 
-class _Piece:
-    """Some variants of one template, for all rows of a bundle."""
+class _TemplateRun:
+    """Some variants of one template, for all rows of a work unit.
 
-    def __init__(self, compiled: Packable, piece: Piece, shots: np.ndarray) -> None:
-        self._compiled, self._piece, self._shots = compiled, piece, shots
+    Parameters
+    ----------
+    compiled, template
+        The circuit, and the variants to run.
+    shots
+        Of each row and variant, (rows, variants).
+    """
+
+    def __init__(self, compiled: Packable, template: Template, shots: np.ndarray) -> None:
+        self._compiled, self._template, self._shots = compiled, template, shots
         masks = compiled.template.masks
         self._members = len(masks)
         # The signs of two commuting members multiply to the parity of the bits not shared.
@@ -291,7 +299,7 @@ class _Piece:
     def packs(self, angles: np.ndarray, one: _Round, qubits: int) -> list[Pack]:
         """Return the packs that run a round's (row, variant) pairs, the fullest first."""
         rows, chosen = np.divmod(one.of(self._shots), self._shots.shape[1])
-        values = self._compiled.template.values(angles[rows], self._piece.choices[chosen])
+        values = self._compiled.template.values(angles[rows], self._template.choices[chosen])
         packs = []
         copies, first = self._compiled.most_copies(qubits), 0
         while first < len(values):
@@ -324,7 +332,7 @@ class _Piece:
         for pack, some in zip(packs, counts, strict=True):
             which, outcomes, number = bits_of(some, pack.copies, bits)
             signs = 1 - 2 * (outcomes[:, outputs:].sum(axis=1, dtype=int) & 1)
-            variants = self._piece.variants[first + which]
+            variants = self._template.variants[first + which]
             share = number / shots
             found.append(Tally(variants, outcomes[:, :outputs], signs * share, share))
             first += pack.copies * pack.runs
@@ -340,8 +348,8 @@ class _Piece:
             products[..., i, j] = products[..., j, i] = signs[..., g + k]
         means = signs[..., :g]
         return Block(
-            self._piece.template.group,
-            self._piece.variants,
+            self._template.group,
+            self._template.variants,
             means,
             covariances(means, products, self._shots),
         )

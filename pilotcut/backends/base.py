@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -54,50 +54,30 @@ class DeviceFit:
     lack: str = ""
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Some variants of one template within a part of a fragment's subexperiments.
+def templates_in(fragment: Fragment, part: slice) -> Iterator[tuple[Template, slice]]:
+    """Yield the templates of a part of a fragment's subexperiments, and their places in it.
 
-    Parameters
-    ----------
-    template
-        The template.
-    chosen
-        Positions among the template's variants.
-    first
-        Where the piece starts within the part.
+    Their variants are those within the part.
     """
-
-    template: Template
-    chosen: np.ndarray
-    first: int
-
-    @property
-    def choices(self) -> np.ndarray:
-        """The operation at each site of the chosen variants, (variants, sites)."""
-        return self.template.choices[self.chosen]
-
-    @property
-    def variants(self) -> np.ndarray:
-        """Places of the chosen variants among the fragment's."""
-        return self.template.variants[self.chosen]
-
-    def shots(self, shots: Shots, rows: int) -> np.ndarray:
-        """Return the shots of each row and chosen variant, (rows, variants)."""
-        if isinstance(shots, np.ndarray):
-            return shots[:, self.first : self.first + len(self.chosen)]
-        return np.full((rows, len(self.chosen)), shots)
-
-
-def pieces_of(fragment: Fragment, part: slice) -> Iterator[Piece]:
-    """Yield the pieces, one a template, of a part of a fragment's subexperiments."""
     start = 0
     for template in fragment.templates:
         size = len(template.variants)
         first, last = max(part.start - start, 0), min(part.stop - start, size)
         if first < last:
-            yield Piece(template, np.arange(first, last), start + first - part.start)
+            choices, variants = template.choices[first:last], template.variants[first:last]
+            place = start + first - part.start
+            yield (
+                replace(template, choices=choices, variants=variants),
+                slice(place, place + last - first),
+            )
         start += size
+
+
+def shots_of(shots: Shots, rows: int, place: slice) -> np.ndarray:
+    """Return the shots of each row and of the subexperiments in `place`, (rows, subexperiments)."""
+    if isinstance(shots, np.ndarray):
+        return shots[:, place]
+    return np.full((rows, place.stop - place.start), shots)
 
 
 class Backend(Protocol):

@@ -19,13 +19,13 @@ from time import perf_counter
 import numpy as np
 from qiskit.quantum_info import PauliList
 
-from pilotcut.backends.base import Measurement, Piece, Shots, pieces_of
+from pilotcut.backends.base import Measurement, Shots, shots_of, templates_in
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.counts import covariances
 from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
 from pilotcut.backends.statevector import StatevectorEngine
 from pilotcut.cutting.basis import JointOperation, LocalOperation, u_matrix
-from pilotcut.cutting.fragment import Block, Fragment, Site
+from pilotcut.cutting.fragment import Block, Fragment, Site, Template
 from pilotcut.errors import ObservableError, UserError
 
 #: Independent signs of one group; the law has 2^this outcomes.
@@ -64,16 +64,15 @@ class SampledBackend:
         law = self._law(fragment)
         coherent = self._engine.values(law.extended, angles)
         rng = np.random.default_rng(seed)
-        pieces = list(pieces_of(fragment, part))
-        numbers = [piece.shots(shots, len(angles)) for piece in pieces]
-        drawn = [
-            law.draw(piece, coherent, some, rng)
-            for piece, some in zip(pieces, numbers, strict=True)
+        templates = [
+            (template, shots_of(shots, len(angles), place))
+            for template, place in templates_in(fragment, part)
         ]
+        drawn = [law.draw(template, coherent, some, rng) for template, some in templates]
         ran = perf_counter()
         blocks = tuple(
-            law.block(piece, counts, some)
-            for piece, counts, some in zip(pieces, drawn, numbers, strict=True)
+            law.block(template, counts, some)
+            for (template, some), counts in zip(templates, drawn, strict=True)
         )
         return Measurement(blocks, ran - started, perf_counter() - ran)
 
@@ -88,9 +87,9 @@ class SampledBackend:
         coherent = _whole_tensor(groups, wires, len(law.extended.sites))
         rng = np.random.default_rng(seed)
         found = [
-            law.tally(piece, chosen, coherent[None], shots, rng)
-            for piece in pieces_of(fragment, part)
-            for chosen in _chunks(len(piece.chosen), MOST_NUMBERS // (2 * len(coherent)))
+            law.tally(template, chosen, coherent[None], shots, rng)
+            for template, _ in templates_in(fragment, part)
+            for chosen in _chunks(len(template.variants), MOST_NUMBERS // (2 * len(coherent)))
         ]
         return Tally.joined(found)
 
@@ -188,32 +187,32 @@ class _Law:
         return self._products.setdefault(letters.tobytes(), len(self._products))
 
     def draw(
-        self, piece: Piece, coherent: np.ndarray, shots: np.ndarray, rng: np.random.Generator
+        self, template: Template, coherent: np.ndarray, shots: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """Return how often each outcome of the independent signs came, (rows, variants, 2^r)."""
-        signs = self._signs[piece.template.group, any(piece.template.measured)]
-        expectation = np.empty((len(coherent), len(piece.chosen), len(signs.observable)))
+        signs = self._signs[template.group, any(template.measured)]
+        expectation = np.empty((len(coherent), len(template.variants), len(signs.observable)))
         for signed in (False, True):
             columns = np.flatnonzero(signs.signed == signed)
             if len(columns):
-                one = self._expectations(piece.choices, coherent, signed)
+                one = self._expectations(template.choices, coherent, signed)
                 expectation[..., columns] = one[..., signs.observable[columns]]
         law = np.clip(expectation @ signs.hadamard / len(signs.observable), 0.0, None)
         return rng.multinomial(shots, law / law.sum(axis=-1, keepdims=True))
 
     def tally(
         self,
-        piece: Piece,
+        template: Template,
         chosen: slice,
         coherent: np.ndarray,
         shots: int,
         rng: np.random.Generator,
     ) -> Tally:
-        """Draw final bits with their signs for some of a piece's variants.
+        """Draw final bits with their signs for some of a template's variants.
 
         Parameters
         ----------
-        piece, chosen
+        template, chosen
             The variants.
         coherent
             (1, 2^wires, *R^2): the outcome tensor in the coherent basis.
@@ -222,7 +221,7 @@ class _Law:
         rng
             Where the draws come from.
         """
-        choices = piece.choices[chosen]
+        choices = template.choices[chosen]
         total = self._expectations(choices, coherent, signed=False)[0]
         signed = self._expectations(choices, coherent, signed=True)[0]
         law = np.clip(np.concatenate([total + signed, total - signed], axis=1), 0.0, None)
@@ -233,7 +232,7 @@ class _Law:
         bits = (outcome[:, None] >> np.arange(wires) & 1).astype(np.uint8)
         share = counts[variant, outcome] / shots
         signs = np.where(outcome < half, 1, -1)
-        return Tally(piece.variants[chosen][variant], bits, signs * share, share)
+        return Tally(template.variants[chosen][variant], bits, signs * share, share)
 
     def _expectations(self, choices: np.ndarray, coherent: np.ndarray, signed: bool) -> np.ndarray:
         """Return exact expectations (rows, variants, extended observables)."""
@@ -252,16 +251,16 @@ class _Law:
             parts.append(value[..., 0].real.transpose(0, 2, 1))
         return np.concatenate(parts, axis=1)
 
-    def block(self, piece: Piece, counts: np.ndarray, shots: np.ndarray) -> Block:
+    def block(self, template: Template, counts: np.ndarray, shots: np.ndarray) -> Block:
         """Reduce outcome counts (rows, variants, 2^r) to means and covariances."""
-        group = piece.template.group
-        signs = self._signs[group, any(piece.template.measured)]
+        group = template.group
+        signs = self._signs[group, any(template.measured)]
         frequency = counts / np.maximum(shots, 1)[..., None]
         means = frequency @ signs.hadamard[:, signs.members]
         pairs = signs.members[:, None] ^ signs.members[None, :]
         products = frequency @ signs.hadamard[:, pairs.reshape(-1)]
         products = products.reshape(*products.shape[:-1], *pairs.shape)
-        return Block(group, piece.variants, means, covariances(means, products, shots))
+        return Block(group, template.variants, means, covariances(means, products, shots))
 
 
 def check_law_size(fragment: Fragment, wires: int) -> None:
