@@ -15,7 +15,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
 
 from pilotcut.circuits.program import Angle, Step, read_circuit
-from pilotcut.cutting.fragment import Fragment, SiteStep
+from pilotcut.cutting.fragment import Fragment, Site
 
 #: Native gates, by the gate whose matrix they have up to a global phase.
 NATIVE = {
@@ -58,7 +58,7 @@ class NativeFragment:
         Native angles are ``angles @ linear + offset``, (angles, natives) and (natives,).
     """
 
-    steps: tuple[MatrixGate | SiteStep, ...]
+    steps: tuple[MatrixGate | Site, ...]
     linear: np.ndarray
     offset: np.ndarray
 
@@ -67,7 +67,7 @@ def over_native_gates(fragment: Fragment) -> NativeFragment:
     """Return the fragment over native gates."""
     rewriting = _Rewriting(len(fragment.angles))
     for step in fragment.steps:
-        if isinstance(step, SiteStep):
+        if isinstance(step, Site):
             rewriting.steps.append(step)
         else:
             rewriting.add(step, np.eye(len(fragment.angles)), np.zeros(len(fragment.angles)))
@@ -77,7 +77,7 @@ def over_native_gates(fragment: Fragment) -> NativeFragment:
 
 class _Rewriting:
     def __init__(self, num_angles: int) -> None:
-        self.steps: list[MatrixGate | SiteStep] = []
+        self.steps: list[MatrixGate | Site] = []
         self.rows: list[np.ndarray] = []
         self.offsets: list[float] = []
 

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from pilotcut.backends.native_gates import MatrixGate, over_native_gates
-from pilotcut.cutting.fragment import Fragment, SiteStep
+from pilotcut.cutting.fragment import Fragment, Site
 
 # An axis of a state: ("wire", w) or ("site", s).
 Axis = tuple[str, int]
@@ -112,9 +112,9 @@ class StatevectorPlan:
         for wire in sorted(self._group_of):
             self._flush(wire)
 
-    def _step(self, step: MatrixGate | SiteStep) -> None:
-        if isinstance(step, SiteStep):
-            self._site(step.site)
+    def _step(self, step: MatrixGate | Site) -> None:
+        if isinstance(step, Site):
+            self._site(step)
         elif len(step.wires) == 1:
             self._wait(step.wires[0], self._factor(step))
         else:
@@ -154,18 +154,17 @@ class StatevectorPlan:
     def _sizes(self, axes: list[Axis]) -> tuple[int, ...]:
         return tuple(2 if kind == "wire" else self.fragment.sites[k].rank for kind, k in axes)
 
-    def _site(self, index: int) -> None:
-        site = self.fragment.sites[index]
-        wire = ("wire", site.wire)
+    def _site(self, site: Site) -> None:
+        wire, branch = ("wire", site.wire), ("site", site.axis)
         if site.kind == "start":
-            self._start("open", [("site", index), wire])
+            self._start("open", [branch, wire])
         elif site.kind == "end":
             self._flush(site.wire)
             axes = self.axes[self._group_of.pop(site.wire)]
-            axes[axes.index(wire)] = ("site", index)  # the wire itself becomes the branch
+            axes[axes.index(wire)] = branch  # the wire itself becomes the branch
         else:
             branches = Factor(constant=site.branches.reshape(-1, 2))
-            self._apply((site.wire,), branches, [("site", index)])
+            self._apply((site.wire,), branches, [branch])
 
     def _flush(self, wire: int) -> None:
         """Give what waits on a wire to the wire's last matrix, or apply it alone."""

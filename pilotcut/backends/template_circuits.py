@@ -23,7 +23,7 @@ from qiskit.quantum_info import PauliList
 
 from pilotcut.backends.aer_parameters import aer_binds
 from pilotcut.circuits.program import Angle, Step
-from pilotcut.cutting.fragment import Fragment, Site, SiteStep, Template
+from pilotcut.cutting.fragment import Fragment, Site, Template
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def measured_in_place(fragment: Fragment, support: np.ndarray) -> list[bool]:
     `support` (wires,) says which wires are; elsewhere a measurement takes an ancilla.
     """
     last = _last_steps(fragment)
-    places = {s.site: k for k, s in enumerate(fragment.steps) if isinstance(s, SiteStep)}
+    places = [k for k, step in enumerate(fragment.steps) if isinstance(step, Site)]
     return [
         len(site.wires) == 1 and last[site.wire] == places[k] and not support[site.wire]
         for k, site in enumerate(fragment.sites)
@@ -116,8 +116,8 @@ class _Draft:
         self.circuit = QuantumCircuit(fragment.width + ancillas, bits)
         self._ancillas = 0
         for step in fragment.steps:
-            if isinstance(step, SiteStep):
-                self._site(step.site)
+            if isinstance(step, Site):
+                self._site(step)
             else:
                 self._gate(step)
         self.masks = self._measure(members)
@@ -140,29 +140,29 @@ class _Draft:
         self.angles[parameter] = param.slot
         return parameter
 
-    def _site(self, index: int) -> None:
-        site, measured = self._fragment.sites[index], self._template.measured[index]
+    def _site(self, site: Site) -> None:
+        measured, in_place = self._template.measured[site.axis], self._in_place[site.axis]
         possible = [op.measured == measured for op in site.operations]
         if site.joint_operations:
-            self._joint_site(index, possible)
+            self._joint_site(site, possible)
             return
-        self._local(index, [op.before for op in site.local_operations], possible, "b")
+        self._local(site, [op.before for op in site.local_operations], possible, "b")
         if measured:
-            self._sign([site.wire], site, in_place=self._in_place[index])
-            if not self._in_place[index]:
-                self._local(index, [op.after for op in site.local_operations], possible, "a")
+            self._sign([site.wire], site, in_place=in_place)
+            if not in_place:
+                self._local(site, [op.after for op in site.local_operations], possible, "a")
 
-    def _joint_site(self, index: int, possible: Sequence[bool]) -> None:
+    def _joint_site(self, site: Site, possible: Sequence[bool]) -> None:
         """Append the rotations of a joint cut, and the parity that its template measures."""
-        site, measured = self._fragment.sites[index], self._template.measured[index]
+        measured = self._template.measured[site.axis]
         table = np.array([op.rotations for op in site.joint_operations])
         used = table[np.array(possible)]
         for subset in range(1, 1 << len(site.wires)):
             wires = [w for k, w in enumerate(site.wires) if subset >> k & 1]
             column = used[:, subset - 1]
             if np.ptp(column) > 0:
-                parameter = Parameter(f"s{index}r{subset}")
-                self.choices[parameter] = (index, table[:, subset - 1])
+                parameter = Parameter(f"s{site.axis}r{subset}")
+                self.choices[parameter] = (site.axis, table[:, subset - 1])
                 self._rotate(parameter, wires)
             elif column[0]:
                 self._rotate(column[0], wires)
@@ -180,17 +180,17 @@ class _Draft:
 
     def _local(
         self,
-        index: int,
+        site: Site,
         angles: Sequence[tuple[float, float, float]],
         possible: Sequence[bool],
         name: str,
     ) -> None:
         """Append ``U``: with numbers where all possible operations agree, else parameters."""
-        table, wire = np.array(angles), self._fragment.sites[index].wire
+        table, wire = np.array(angles), site.wire
         used = table[np.array(possible)]
         if np.ptp(used, axis=0).max() > 0:
-            parameters = [Parameter(f"s{index}{name}{k}") for k in range(3)]
-            tables = ((index, column) for column in table.T)
+            parameters = [Parameter(f"s{site.axis}{name}{k}") for k in range(3)]
+            tables = ((site.axis, column) for column in table.T)
             self.choices.update(zip(parameters, tables, strict=True))
             self.circuit.append(UGate(*parameters), [wire])
         elif used[0].any():
@@ -237,6 +237,6 @@ def _last_steps(fragment: Fragment) -> dict[int, int]:
     """Return the position of the last step on each wire."""
     last = {}
     for position, step in enumerate(fragment.steps):
-        wires = fragment.sites[step.site].wires if isinstance(step, SiteStep) else step.qubits
+        wires = step.wires if isinstance(step, Site) else step.qubits
         last.update(dict.fromkeys(wires, position))
     return last

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from qiskit.circuit import Instruction
@@ -80,31 +81,8 @@ Operation = LocalOperation | JointOperation
 
 
 @dataclass(frozen=True)
-class Branches:
-    """The coherent basis of a cut: ``U = sum_r c_r(x) A_r x B_r``.
-
-    Parameters
-    ----------
-    operators
-        (R, 2, 2) complex, ``A_r`` of side 0 and ``B_r`` of side 1. Those of a wire are the
-        states ``|r>``: at its end the wire itself becomes the branch.
-    amplitudes
-        (3, R) complex: ``c = a[0] + a[1] cos(x/2) + a[2] sin(x/2)`` with x the cut gate's
-        angle in radians. A gate without a free angle has ``a[0] = 1`` only.
-    """
-
-    operators: tuple[np.ndarray, np.ndarray]
-    amplitudes: np.ndarray
-
-    @property
-    def rank(self) -> int:
-        """Number of branches R."""
-        return self.amplitudes.shape[1]
-
-
-@dataclass(frozen=True)
 class CutBasis:
-    """The local operations of a cut and the matrix that joins them.
+    """One cut in both bases: the local operations of its sides, and what joins them.
 
     Parameters
     ----------
@@ -116,7 +94,12 @@ class CutBasis:
         Array (d0, d1), or (3, d0, d1) with a free angle x: the bond matrix is then
         ``c[0] + c[1] cos(x) + c[2] sin(x)``. Several angles have an axis of length 3 each.
     branches
-        The same cut in the coherent basis.
+        The coherent basis ``U = sum_r c_r(x) A_r x B_r``: (R, 2, 2) complex, ``A_r`` of side 0
+        and ``B_r`` of side 1. Those of a wire are the states ``|r>``: at its end the wire itself
+        becomes the branch.
+    amplitudes
+        (3, R) complex: ``c = a[0] + a[1] cos(x/2) + a[2] sin(x/2)`` with x the cut gate's
+        angle in radians. A gate without a free angle has ``a[0] = 1`` only.
     overhead
         Sampling overhead gamma^2 of the joint terms, at the worst angle if that is free.
     """
@@ -124,8 +107,14 @@ class CutBasis:
     kinds: tuple[str, str]
     operations: tuple[tuple[Operation, ...], tuple[Operation, ...]]
     coefficients: np.ndarray
-    branches: Branches
+    branches: tuple[np.ndarray, np.ndarray]
+    amplitudes: np.ndarray
     overhead: float
+
+    @property
+    def rank(self) -> int:
+        """Number of branches R."""
+        return self.amplitudes.shape[1]
 
     @property
     def has_angle(self) -> bool:
@@ -165,8 +154,8 @@ def basis_of_gate(gate: Instruction) -> CutBasis:
         If the addon has no decomposition of the gate.
     """
     addon = _addon_basis(gate)
-    branches = _wire_branches() if gate.name == "move" else _schmidt(gate)
-    return _from_addon([addon], _kinds_of(gate.name), _constant, branches)
+    coherent = _wire_branches() if gate.name == "move" else _schmidt(gate)
+    return _from_addon([addon], _kinds_of(gate.name), _constant, coherent)
 
 
 @lru_cache(maxsize=1)
@@ -184,21 +173,23 @@ def basis_of_rzz() -> CutBasis:
     )
 
 
-def _rzz_branches() -> Branches:
+#: `CutBasis.branches` and `CutBasis.amplitudes`.
+_Coherent: TypeAlias = tuple[tuple[np.ndarray, np.ndarray], np.ndarray]
+
+
+def _rzz_branches() -> _Coherent:
     """Return RZZ(x) = cos(x/2) I x I - i sin(x/2) Z x Z."""
     operators = _PAULIS[[0, 3]]
-    return Branches((operators, operators), np.array([[0, 0], [1, 0], [0, -1j]]))
+    return (operators, operators), np.array([[0, 0], [1, 0], [0, -1j]])
 
 
-def _wire_branches() -> Branches:
+def _wire_branches() -> _Coherent:
     """Return the states |r> of a wire: its identity is sum_r |r><r|."""
-    return Branches(
-        (np.eye(2, dtype=complex), np.eye(2, dtype=complex)),
-        np.array([[1, 1], [0, 0], [0, 0]], dtype=complex),
-    )
+    states = np.eye(2, dtype=complex)
+    return (states, states), np.array([[1, 1], [0, 0], [0, 0]], dtype=complex)
 
 
-def _schmidt(gate: Instruction) -> Branches:
+def _schmidt(gate: Instruction) -> _Coherent:
     """Return the operator-Schmidt decomposition of a two-qubit gate's matrix."""
     matrix = np.asarray(gate.to_matrix(), dtype=complex).reshape(2, 2, 2, 2)
     # Qiskit's matrices are little-endian: axes are (out 1, out 0, in 1, in 0).
@@ -209,7 +200,7 @@ def _schmidt(gate: Instruction) -> Branches:
     sides = (u[:, :rank] * root).T.reshape(-1, 2, 2), (root[:, None] * v[:rank]).reshape(-1, 2, 2)
     amplitudes = np.zeros((3, rank), dtype=complex)
     amplitudes[0] = 1
-    return Branches(sides, amplitudes)
+    return sides, amplitudes
 
 
 # Three generic angles, so that no coefficient vanishes by accident.
@@ -244,7 +235,7 @@ def _from_addon(
     bases: Sequence[QPDBasis],
     kinds: tuple[str, str],
     fit: Callable[[np.ndarray], np.ndarray],
-    branches: Branches,
+    coherent: _Coherent,
 ) -> CutBasis:
     """Fold the addon's joint terms (the same maps in every basis) into distinct sides."""
     terms = np.array([b.coeffs for b in bases], dtype=float)
@@ -258,7 +249,7 @@ def _from_addon(
     at_angles = [harmonics(angles)] if coefficients.ndim > 2 else []
     overhead = float(np.abs(weighted(coefficients, at_angles)).sum(axis=(-2, -1)).max() ** 2)
     operations = tuple(sides[0][0]), tuple(sides[1][0])
-    return CutBasis(kinds, operations, coefficients, branches, overhead)
+    return CutBasis(kinds, operations, coefficients, *coherent, overhead)
 
 
 def _distinct(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from math import prod
 
 import numpy as np
@@ -34,6 +35,8 @@ class Site:
 
     Parameters
     ----------
+    axis
+        Its place among the fragment's sites: which axis of the tensor is its.
     bond, side
         The bond that the site belongs to, and which of its two ends it is.
     wires
@@ -46,6 +49,7 @@ class Site:
         (R, 2, 2) complex: the operators of the coherent basis that may stand on each wire.
     """
 
+    axis: int
     bond: int
     side: int
     wires: tuple[int, ...]
@@ -73,13 +77,6 @@ class Site:
     def rank(self) -> int:
         """Number of branches of the coherent basis."""
         return int(len(self.branches) ** len(self.wires))
-
-
-@dataclass(frozen=True)
-class SiteStep:
-    """Where in a fragment's steps a site stands."""
-
-    site: int
 
 
 @dataclass(frozen=True)
@@ -116,9 +113,7 @@ class Fragment:
         The circuit's qubit behind each of the fragment's wires (a cut wire splits one
         qubit over several).
     steps
-        Gates (`Step`, on wires, angles counted in `angles`) and `SiteStep` in order.
-    sites
-        In the order of the tensor's axes.
+        Gates (`Step`, on wires, angles counted in `angles`) and sites in order.
     angles
         The free angles as functions of the plan's slots.
     observables
@@ -134,8 +129,7 @@ class Fragment:
     index: int
     label: str
     qubits: tuple[int, ...]
-    steps: tuple[Step | SiteStep, ...]
-    sites: tuple[Site, ...]
+    steps: tuple[Step | Site, ...]
     angles: tuple[Angle, ...]
     observables: PauliList
     groups: tuple[tuple[int, ...], ...]
@@ -145,6 +139,11 @@ class Fragment:
     def width(self) -> int:
         """Number of wires."""
         return len(self.qubits)
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites, in the order of the tensor's axes."""
+        return tuple(step for step in self.steps if isinstance(step, Site))
 
     @property
     def site_shape(self) -> tuple[int, ...]:
@@ -167,18 +166,20 @@ class Fragment:
 
     def separated(self) -> Fragment:
         """Return the fragment with a site of its own for each gate of a joint cut."""
-        sites: list[Site] = []
-        new: list[list[int]] = []  # numbers of the sites that each site becomes
         rzz = basis_of_rzz()
-        for site in self.sites:
-            new.append(list(range(len(sites), len(sites) + len(site.wires))))
-            joint = len(site.wires) > 1
-            operations = rzz.operations[site.side] if joint else site.operations
-            sites += [replace(site, wires=(w,), operations=operations) for w in site.wires]
-        steps: list[Step | SiteStep] = []
+        steps: list[Step | Site] = []
+        axes = count()
         for step in self.steps:
-            steps += [SiteStep(k) for k in new[step.site]] if isinstance(step, SiteStep) else [step]
-        return replace(self, steps=tuple(steps), sites=tuple(sites))
+            if not isinstance(step, Site):
+                steps.append(step)
+                continue
+            joint = len(step.wires) > 1
+            operations = rzz.operations[step.side] if joint else step.operations
+            steps += [
+                replace(step, axis=next(axes), wires=(wire,), operations=operations)
+                for wire in step.wires
+            ]
+        return replace(self, steps=tuple(steps))
 
     @cached_property
     def _choices(self) -> np.ndarray:
@@ -245,7 +246,7 @@ class Fragment:
         Which variants are listed is not part of it.
         """
         parts = [
-            [s.site if isinstance(s, SiteStep) else s.key for s in self.steps],
+            [s.axis if isinstance(s, Site) else s.key for s in self.steps],
             [(s.wires, s.kind, s.operations, s.branches.tobytes()) for s in self.sites],
             (len(self.angles), self.width, self.observables.to_labels(), self.groups),
         ]
@@ -278,7 +279,7 @@ class Bond:
     coefficients
         See `pilotcut.cutting.basis.CutBasis`.
     amplitudes
-        See `pilotcut.cutting.basis.Branches`; of one gate of a joint cut.
+        See `pilotcut.cutting.basis.CutBasis`; of one gate of a joint cut.
     angles
         The free angles of the cut gate, or of those that are cut jointly.
     overhead

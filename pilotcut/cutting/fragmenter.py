@@ -16,7 +16,7 @@ from qiskit_addon_cutting.instructions import Move
 
 from pilotcut.circuits.program import Angle, Param, Program, Step
 from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
-from pilotcut.cutting.fragment import Bond, Fragment, LayoutItem, Site, SiteStep
+from pilotcut.cutting.fragment import Bond, Fragment, LayoutItem, Site
 from pilotcut.cutting.joint import joint_basis, parallel_groups
 from pilotcut.cutting.placement import Placement, labels_of_steps
 from pilotcut.cutting.rotations import Locals, free_rotation, is_rotation, rotation_of
@@ -241,8 +241,8 @@ class Fragmenter:
     def _fragment(self, index: int) -> tuple[Fragment, np.ndarray]:
         wires = [w for w, f in enumerate(self._fragment_of_wire) if f == index]
         local = {wire: k for k, wire in enumerate(wires)}
-        steps: list[Step | SiteStep] = []
-        sites: list[Site] = []
+        steps: list[Step | Site] = []
+        axis = 0
         angles: list[Angle] = []
         for where, what in self._placed:
             if where[0] not in local:
@@ -251,8 +251,8 @@ class Fragmenter:
                 params = tuple(_localised(p, angles) for p in what.params)
                 steps.append(Step(what.gate, tuple(local[w] for w in where), params))
             else:
-                steps.append(SiteStep(len(sites)))
-                sites.append(self._site(what, tuple(local[w] for w in where)))
+                steps.append(self._site(axis, what, tuple(local[w] for w in where)))
+                axis += 1
         observables, column = self._sub_observables(wires)
         groups = _commuting_groups(observables)
         fragment = Fragment(
@@ -260,23 +260,23 @@ class Fragmenter:
             label=str(self._names[index]),
             qubits=tuple(self._qubit_of_wire[w] for w in wires),
             steps=tuple(steps),
-            sites=tuple(sites),
             angles=tuple(angles),
             observables=observables,
             groups=groups,
         )
         return fragment, column
 
-    def _site(self, end: tuple[int, int], wires: tuple[int, ...]) -> Site:
+    def _site(self, axis: int, end: tuple[int, int], wires: tuple[int, ...]) -> Site:
         bond, side = end
         basis = self._cuts[bond].basis
         return Site(
+            axis=axis,
             bond=bond,
             side=side,
             wires=wires,
             kind=basis.kinds[side],
             operations=basis.operations[side],
-            branches=basis.branches.operators[side],
+            branches=basis.branches[side],
         )
 
     def _sub_observables(self, wires: Sequence[int]) -> tuple[PauliList, np.ndarray]:
@@ -306,7 +306,7 @@ class Fragmenter:
                 gate=cut.gate,
                 ends=(ends[k, 0], ends[k, 1]),
                 coefficients=cut.basis.coefficients,
-                amplitudes=cut.basis.branches.amplitudes,
+                amplitudes=cut.basis.amplitudes,
                 angles=cut.angles,
                 overhead=cut.basis.overhead,
                 gates=len(cut.wires[0]),

@@ -70,7 +70,8 @@ def joint_basis(angles: Sequence[float | None]) -> CutBasis:
     kinds = ("gate", "gate")
     some = tuple(operations[k] for k in kept)
     coefficients = coefficients[..., kept[:, None], kept]
-    return CutBasis(kinds, (some, some), coefficients, basis_of_rzz().branches, gamma**2)
+    rzz = basis_of_rzz()  # of one gate: the coherent basis cuts gates one by one
+    return CutBasis(kinds, (some, some), coefficients, rzz.branches, rzz.amplitudes, gamma**2)
 
 
 def _count(size: int) -> int:

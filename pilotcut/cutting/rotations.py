@@ -46,7 +46,7 @@ def is_rotation(step: Step) -> bool:
     """Whether a two-qubit step is an RZZ between local gates."""
     if any(isinstance(p, Angle) for p in step.params):
         return step.name in RZZ_FORMS
-    return step.name != "move" and basis_of_gate(step.gate_with(step.params)).branches.rank == 2
+    return step.name != "move" and basis_of_gate(step.gate_with(step.params)).rank == 2
 
 
 def rotation_of(step: Step) -> Rotation:

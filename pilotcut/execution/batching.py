@@ -19,7 +19,7 @@ from math import ceil, prod
 import numpy as np
 
 from pilotcut.backends.base import Shots
-from pilotcut.cutting.fragment import Fragment, SiteStep
+from pilotcut.cutting.fragment import Fragment, Site
 
 #: Work of one bundle in predicted seconds. Small enough to keep many workers busy, large
 #: enough that dispatching it (about 1 ms) does not matter.
@@ -157,7 +157,7 @@ def _even(size: int, most: int) -> list[tuple[int, int]]:
 
 def predicted_s(fragment: Fragment, shots: float) -> float:
     """Return the rough cost of one of the fragment's subexperiments, in seconds."""
-    gates = sum(not isinstance(step, SiteStep) for step in fragment.steps)
+    gates = sum(not isinstance(step, Site) for step in fragment.steps)
     width = fragment.width + len(fragment.sites) / 2  # with the ancillas of half the sites
     copies = max(1.0, _SHARED_WIDTH / width)
     shot_s = _SHOT_S + _SHOT_BIT_S * width * copies

@@ -20,7 +20,7 @@ import numpy as np
 
 from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.program import Angle
-from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
+from pilotcut.cutting.fragment import Fragment, FragmentTensor, Site
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import UserError
 from pilotcut.execution.batching import Request, even_rows, exact_row_s
@@ -390,7 +390,7 @@ def _rules_of(fragment: Fragment) -> list[Rule]:
     """Return the shift rule of each of the fragment's angles."""
     rules: dict[int, Rule] = {}
     for step in fragment.steps:
-        if isinstance(step, SiteStep):
+        if isinstance(step, Site):
             continue
         for position, param in enumerate(step.params):
             if isinstance(param, Angle):

@@ -20,7 +20,7 @@ from pilotcut import CutEstimator, CutGradient, compile_plan, cut_qnn
 from pilotcut.backends.template_circuits import build
 from pilotcut.circuits.program import Angle, read_circuit
 from pilotcut.cutting.basis import JointOperation, LocalOperation, basis_of_gate, u_matrix
-from pilotcut.cutting.fragment import Bond, Fragment, FragmentTensor, Site, SiteStep
+from pilotcut.cutting.fragment import Bond, Fragment, FragmentTensor, Site
 from pilotcut.cutting.joint import MOST_JOINT, joint_basis, parallel_groups
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction.contraction import Contraction
@@ -86,7 +86,7 @@ def bond_of(basis, angles: list[Angle]) -> Bond:
         gate="rzz",
         ends=((0, 0), (1, 0)),
         coefficients=basis.coefficients,
-        amplitudes=basis.branches.amplitudes,
+        amplitudes=basis.amplitudes,
         angles=tuple(angles),
         overhead=basis.overhead,
     )
@@ -196,9 +196,8 @@ def exact_tensor(fragment: Fragment, angles: np.ndarray) -> np.ndarray:
     rho = np.zeros((1, *[2] * (2 * width)), dtype=complex)
     rho[(0,) * rho.ndim] = 1
     for step in fragment.steps:
-        if isinstance(step, SiteStep):
-            site = fragment.sites[step.site]
-            branches = [after(rho, site, operation) for operation in site.operations]
+        if isinstance(step, Site):
+            branches = [after(rho, step, operation) for operation in step.operations]
             rho = np.stack(branches, axis=1).reshape(-1, *rho.shape[1:])
         else:
             numbers = [float(angles[p.slot]) if isinstance(p, Angle) else p for p in step.params]

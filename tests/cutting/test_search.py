@@ -18,7 +18,7 @@ from support.cp_sat import cp_sat, log_overhead, optimum, widest
 
 from pilotcut import CutEstimator, compile_plan
 from pilotcut.circuits.program import read_circuit
-from pilotcut.cutting.fragment import SiteStep
+from pilotcut.cutting.fragment import Site
 from pilotcut.cutting.plan import build_plan
 from pilotcut.cutting.search import (
     Candidate,
@@ -270,7 +270,7 @@ def test_candidates_are_what_plans_become(seed, width, gates, cuts):
         assert candidate.shapes == tuple(
             FragmentShape(
                 width=fragment.width,
-                gates=sum(not isinstance(step, SiteStep) for step in fragment.steps),
+                gates=sum(not isinstance(step, Site) for step in fragment.steps),
                 sites=len(fragment.sites),
                 variants=fragment.num_variants,
                 branches=int(np.prod([site.rank for site in fragment.sites], dtype=float)),

@@ -13,7 +13,7 @@ from qiskit.quantum_info import DensityMatrix, Operator, Pauli, PauliList, State
 from pilotcut import compile_plan
 from pilotcut.circuits.program import Angle
 from pilotcut.cutting.basis import u_matrix
-from pilotcut.cutting.fragment import Fragment, FragmentTensor, SiteStep
+from pilotcut.cutting.fragment import Fragment, FragmentTensor, Site
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction.contraction import Contraction
 from support.circuits import OBSERVABLES
@@ -103,14 +103,13 @@ def exact_tensor(fragment: Fragment, angles: np.ndarray) -> np.ndarray:
     rho = np.zeros((1, *[2] * (2 * width)), dtype=complex)
     rho[(0,) * rho.ndim] = 1
     for step in fragment.steps:
-        if isinstance(step, SiteStep):
-            site = fragment.sites[step.site]
+        if isinstance(step, Site):
             branches = []
-            for operation in site.operations:
-                branch = acted(rho, u_matrix(operation.before), (site.wire,))
+            for operation in step.operations:
+                branch = acted(rho, u_matrix(operation.before), (step.wire,))
                 if operation.measured:
-                    branch = measured(branch, site.wire)
-                    branch = acted(branch, u_matrix(operation.after), (site.wire,))
+                    branch = measured(branch, step.wire)
+                    branch = acted(branch, u_matrix(operation.after), (step.wire,))
                 branches.append(branch)
             rho = np.stack(branches, axis=1).reshape(-1, *rho.shape[1:])
         else:

@@ -282,4 +282,4 @@ def _price_or_none(step: Step) -> Price:
 
 def _price(basis: CutBasis, left: tuple[int, int] = (0, 0)) -> Price:
     operations = (len(basis.operations[0]), len(basis.operations[1]))
-    return Price(max(0.0, log(basis.overhead)), operations, basis.branches.rank, left)
+    return Price(max(0.0, log(basis.overhead)), operations, basis.rank, left)
