@@ -1,11 +1,7 @@
 """Reading circuits and compiling plans: structure, exactness, fingerprints, messages."""
 
-import os
 import string
-import subprocess
-import sys
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +43,7 @@ from qiskit.quantum_info import (
 from qiskit_addon_cutting.instructions import CutWire, Move
 from support.circuits import entangled, rotated, small_circuit
 from support.exact import assert_cut_equals_uncut, exact_tensors, reconstructed, uncut
+from support.fresh_process import in_fresh_process
 
 from pilotcut import CutEstimator, compile_plan
 from pilotcut.circuits.program import read_circuit
@@ -564,25 +561,14 @@ def test_a_plan_reads_well():
     assert plan.num_variants == sum(prod(f.site_shape) for f in plan.fragments)
 
 
+def fingerprints() -> list[str]:
+    plan = compile_plan(small_circuit(), ["ZZZ", "XIY"], labels="AAB")
+    return [plan.fingerprint, *(fragment.fingerprint for fragment in plan.fragments)]
+
+
 def test_fingerprints_are_the_same_in_every_process():
     """A fresh interpreter with another hash seed computes the same fingerprints."""
-    script = (
-        "import sys; sys.path.insert(0, 'tests')\n"
-        "from pilotcut import compile_plan\n"
-        "from support.circuits import small_circuit\n"
-        "plan = compile_plan(small_circuit(), ['ZZZ', 'XIY'], labels='AAB')\n"
-        "print(plan.fingerprint, *(f.fingerprint for f in plan.fragments))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONHASHSEED": "77"},
-    )
-    plan = compile_plan(small_circuit(), ["ZZZ", "XIY"], labels="AAB")
-    assert run.stdout.split() == [plan.fingerprint, *(f.fingerprint for f in plan.fragments)]
+    assert in_fresh_process(fingerprints) == fingerprints()
 
 
 def test_fingerprints_do_not_depend_on_parameter_names():

@@ -1,8 +1,6 @@
 """The contraction: values, environments and errors against direct sums over everything."""
 
 import string
-import subprocess
-import sys
 from itertools import product
 
 import numpy as np
@@ -11,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit_addon_cutting.instructions import CutWire
+from support.fresh_process import in_fresh_process
 
 from pilotcut import compile_plan
 from pilotcut.cutting.fragment import FragmentTensor
@@ -140,18 +139,7 @@ def long_ring_path() -> tuple[tuple[int, int], ...]:
 
 def test_the_path_of_a_large_network_is_the_same_in_every_process():
     """The order of additions decides the last digits, so a run repeats only with its path."""
-    script = (
-        "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "from test_contraction import long_ring_path\n"
-        "print(long_ring_path())"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", script, *sys.path],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.strip() == str(long_ring_path())
+    assert in_fresh_process(long_ring_path) == long_ring_path()
 
 
 @pytest.mark.parametrize("name", GRAPHS)

@@ -1,7 +1,5 @@
 """Dividing a contraction: any division adds up to the whole, and good ones are balanced."""
 
-import subprocess
-import sys
 import tracemalloc
 from math import prod
 
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fresh_process import in_fresh_process
 from support.networks import GRAPHS, Network, assert_equal, networks, random_network, serial
 
 from pilotcut.reconstruction.contraction import BATCH, TERM
@@ -211,13 +210,4 @@ def chosen() -> str:
 
 def test_the_division_is_the_same_in_every_process():
     """The order of additions decides the last digits, so a run repeats only with its shares."""
-    script = (
-        "import sys; sys.path[:0] = sys.argv[1:]; import test_slicing; print(test_slicing.chosen())"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", script, *sys.path],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.strip() == chosen()
+    assert in_fresh_process(chosen) == chosen()
