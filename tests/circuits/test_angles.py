@@ -12,6 +12,7 @@ from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 from qiskit.quantum_info import Pauli, Statevector
 
 from pilotcut import CutEstimator, CutGradient, compile_plan, cut_qnn, reconstruct_probabilities
+from pilotcut.circuits import binding as binding_module
 from pilotcut.circuits.binding import Binding
 from pilotcut.errors import ParameterValueError, UserError
 
@@ -84,7 +85,7 @@ def test_derivatives_are_those_of_differences(expression):
 def test_linear_and_quadratic_angles_need_no_qiskit(monkeypatch):
     one = binding(*POLYNOMIAL)
     want = one.slots(rows())
-    monkeypatch.setattr("pilotcut.circuits.binding._bound", None)
+    monkeypatch.setattr(binding_module, "_bound", None)
     np.testing.assert_array_equal(one.slots(rows()), want)
     assert one.jacobian(rows()).shape == (3, 7, 2)
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,35 +12,7 @@ from pilotcut.io.directory_lock import locked
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.training.config import TrainingConfig
 
-#: These start workers, schedulers or commands: one at a time.
-pytestmark = pytest.mark.xdist_group("processes")
-
 TINY = ["--qubits", "2", "--epochs", "1", "--shots", "16", "--batch-size", "64"]
-JSON_KEYS = [
-    "dataset",
-    "classes",
-    "qubits",
-    "reps",
-    "cuts",
-    "fragments",
-    "mode",
-    "shots",
-    "optimizer",
-    "epochs",
-    "best_epoch",
-    "stopped_early",
-    "accuracy",
-    "loss",
-    "train_accuracy",
-    "val_accuracy",
-    "val_loss",
-    "seconds",
-    "stage_seconds",
-    "queries",
-    "subexperiments",
-    "predicted",
-    "run_dir",
-]
 
 
 @pytest.fixture
@@ -87,48 +57,6 @@ def run_copy(finished, tmp_path):
 
 
 # -- what works ------------------------------------------------------------------------
-
-
-def test_json_is_one_object_on_stdout_with_local_pilots_too(tmp_path):
-    # A process of its own: what libraries and workers print counts as well.
-    pilots = tmp_path / "laptop.yaml"
-    pilots.write_text("pilots: [{name: laptop, resource: local, cores_per_node: 2}]\n")
-    run_dir = tmp_path / "[red]run"  # is no markup
-    command = [sys.executable, "-m", "pilotcut.cli", "train", "iris", *TINY, "--labels", "AB"]
-    command += ["--mode", "counts"]  # Aer comes sooner than torch in workers
-    done = subprocess.run(
-        [*command, "--json", "--pilots", str(pilots), "--run-dir", str(run_dir)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") == 1
-    summary = json.loads(done.stdout)
-    assert list(summary) == JSON_KEYS
-    assert list(summary["stage_seconds"]) == ["partition", "generate", "execute", "reconstruct"]
-    assert summary["run_dir"] == str(run_dir)
-    fixed = ("dataset", "qubits", "cuts", "fragments", "mode", "shots")
-    assert [summary[key] for key in fixed] == ["iris", 2, 1, 2, "counts", 16]
-    assert 0 <= summary["accuracy"] <= 1
-    assert "CutPlan(2 qubits, labels AB" in done.stderr
-    assert "epoch 1/1" in done.stderr
-    written = {entry.name for entry in run_dir.iterdir()}
-    assert written - {"waiting.json"} == {  # which is there if a task has waited
-        "config.yaml",
-        "trace.jsonl",
-        "metrics.jsonl",
-        "checkpoint.pt",
-        "weights.pt",
-        "logs",
-        "events.jsonl",
-        "pilots.json",
-    }
-    assert {entry.name for entry in (run_dir / "logs").iterdir()} == {
-        "scheduler.log",
-        "laptop.log",
-    }
-    assert read_jsonl(run_dir / "trace.jsonl")[-1]["workers"] == 2
 
 
 def test_a_summary_for_people_names_accuracy_stages_and_directory(call, tmp_path):
@@ -274,18 +202,6 @@ def test_a_description_that_cannot_be_used_is_one_line(refused, tmp_path, conten
     file.write_bytes(content)
     (line,) = refused("iris", *TINY, "--pilots", file)
     assert said in line
-
-
-def test_pilots_that_do_not_start_leave_their_log_and_no_run(call, tmp_path):
-    file, run_dir = tmp_path / "pilots.yaml", tmp_path / "run"
-    file.write_text("pilots: [{name: a, resource: local, setup: ['echo oh no >&2', 'false']}]\n")
-    code, out, err = call("train", "iris", *TINY, "--run-dir", run_dir, "--pilots", file)
-    assert (code, out) == (1, "")
-    assert "failed: a ended before it was ready" in err
-    assert "Traceback" not in err
-    assert "oh no" in (run_dir / "logs" / "a.log").read_text()
-    code, _, err = call("train", "iris", *TINY, "--run-dir", run_dir)
-    assert code == 0, err
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,16 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from support.fleets import QPUS
 
 from pilotcut.io.directory_lock import locked
-
-NUMBERS = {"infidelity_1q": 0.001, "infidelity_2q": 0.01, "t1_us": 100.0, "t2_us": 80.0}
-QPUS = {
-    "alpha": {"qubits": 2, **NUMBERS},
-    "beta": {"qubits": 3, **NUMBERS, "infidelity_2q": 0.0101},
-    "gamma": {"qubits": 3, "topology": "star", **NUMBERS, "reset_us": 500.0},
-}
 
 
 def described(path, qpus=QPUS):
@@ -30,22 +22,6 @@ def described(path, qpus=QPUS):
     ]
     path.write_text(yaml.safe_dump({"pilots": pilots}))
     return path
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory):
-    return described(tmp_path_factory.mktemp("fleet") / "fleet.yaml")
-
-
-@pytest.fixture
-def train(call, fleet):
-    """Return a function that trains shortly and returns code, stdout, stderr."""
-
-    def run(run_dir, *more, epochs=1):
-        quick = ("--epochs", epochs, "--shots", 32, "--batch-size", 40, "--run-dir", run_dir)
-        return call("fleet", "train", "iris", "--fleet", fleet, *quick, *more)
-
-    return run
 
 
 @pytest.fixture
@@ -145,29 +121,6 @@ def test_infer_compares_the_schedules(call, trained, fleet):
     assert one == {"batch": both["batch"]}
     other = json.loads(call(*command, "--strategy", "batch", "--seed", "8", "--json")[1])
     assert other != one
-
-
-def test_ctrl_c_is_one_line_and_the_run_goes_on_to_the_same_bits(call, train, fleet, tmp_path):
-    run, whole = tmp_path / "run", tmp_path / "whole"
-    command = [sys.executable, "-m", "pilotcut.cli", "fleet", "train", "iris", "--fleet", fleet]
-    command += ["--epochs", "400", "--shots", "32", "--batch-size", "40", "--run-dir", run]
-    with subprocess.Popen(
-        list(map(str, command)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as training:
-        limit = time.monotonic() + 60
-        while not (run / "fleet.jsonl").exists() or (run / "fleet.jsonl").stat().st_size < 3000:
-            assert time.monotonic() < limit
-            time.sleep(0.02)
-        training.send_signal(signal.SIGINT)
-        out, err = training.communicate(timeout=30)
-    lines = [line for line in err.splitlines() if not line.startswith(("note:", "epoch 0/"))]
-    expected = f"pilotcut fleet train iris --fleet {fleet} --run-dir {run} --resume"
-    assert (training.returncode, out) == (130, "")
-    assert lines == [f"interrupted: continue with: {expected}"]
-    done = len((run / "fleet.jsonl").read_text().splitlines())
-    assert call(*expected.split()[1:], "--epochs", done + 1)[0] == 0
-    assert train(whole, epochs=done + 1)[0] == 0
-    assert (run / "fleet.jsonl").read_bytes() == (whole / "fleet.jsonl").read_bytes()
 
 
 # -- what is refused -------------------------------------------------------------------

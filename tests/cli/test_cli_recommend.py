@@ -6,12 +6,11 @@ from dataclasses import replace
 import pytest
 from support.calibrations import install, made_up
 
+from pilotcut.cli import recommend
 from pilotcut.io.jsonl import read_jsonl
+from pilotcut.perfmodel import auto
 from pilotcut.perfmodel.calibration import load, path_of, save
 from pilotcut.pilots.description import load_descriptions
-
-#: These start workers, schedulers or commands: one at a time.
-pytestmark = pytest.mark.xdist_group("processes")
 
 QASM = """OPENQASM 2.0;
 include "qelib1.inc";
@@ -164,7 +163,7 @@ def test_a_mistake_is_one_line(refused, file, options, said):
 
 def test_mistakes_are_told_before_anything_is_measured(refused, file, tmp_path, monkeypatch):
     """Options and unreadable circuits, with the line; also where a measurement is asked for."""
-    monkeypatch.setattr("pilotcut.cli.recommend.measure", None)
+    monkeypatch.setattr(recommend, "measure", None)
     (line,) = refused("recommend", file, "--calibrate", "--max-cuts", -1)
     assert line.startswith("max_cuts is -1")
     file.write_text(QASM + "cy q[0], q[9];\n")
@@ -226,28 +225,6 @@ def test_this_process_is_measured_and_then_recommended_for(call, file):
     code, out, err = call("recommend", file, "--mode", "exact")
     assert code == 0, err
     assert "recommended: " in out
-
-
-def test_local_pilots_are_started_and_measured(call, tmp_path):
-    """One worker process, in a table for people; modes that were there stay."""
-    path = tmp_path / "laptop.yaml"
-    path.write_text("pilots: [{name: laptop, resource: local, count: 2}]\n")
-    (one, _) = load_descriptions(path)
-    install(one, modes=("counts",))
-    code, out, err = call("calibrate", "--pilots", path, "--mode", "exact", "--seconds", 1)
-    assert code == 0, err
-    assert "laptop: one slot of " in " ".join(out.split())
-    assert set(load(path_of(one)).modes) == {"counts", "exact"}
-
-
-def test_a_pilot_that_does_not_start_leaves_no_calibration(call, tmp_path):
-    path = tmp_path / "broken.yaml"
-    path.write_text("pilots: [{name: a, resource: local, setup: ['false']}]\n")
-    code, out, err = call("calibrate", "--pilots", path, "--mode", "exact", "--seconds", 1)
-    assert (code, out) == (1, "")
-    assert "failed: a ended before it was ready" in err
-    assert "Traceback" not in err
-    assert not path_of(load_descriptions(path)[0]).exists()
 
 
 @pytest.mark.parametrize(
@@ -317,7 +294,7 @@ def test_a_resumed_run_keeps_its_cuts_whatever_the_calibration_says_now(call, tr
     """Also where there is none any more; a lost recommendation is told."""
     run, summary = trained
     path_of(None).unlink()
-    monkeypatch.setattr("pilotcut.perfmodel.auto.calibrate", None)
+    monkeypatch.setattr(auto, "calibrate", None)
     resume = ["train", "iris", "--resume", "--run-dir", run]
     code, out, err = call(*resume, "--epochs", 2, "--json")
     assert code == 0, err

@@ -13,7 +13,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import RZZGate, XXPlusYYGate
 from qiskit.quantum_info import Operator, Pauli, SparsePauliOp
 from qiskit_addon_cutting.instructions import CutWire, Move
-from support.circuits import entangled, rotated
+from support.circuits import A, B, entangled, parallel, rotated, trained
 from support.exact import acted, derivative, exact, outcome_probabilities, sign, uncut
 
 from pilotcut import CutEstimator, CutGradient, compile_plan, cut_qnn
@@ -24,9 +24,6 @@ from pilotcut.cutting.fragment import Bond, Fragment, FragmentTensor, Site
 from pilotcut.cutting.joint import MOST_JOINT, joint_basis, parallel_groups
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction.contraction import Contraction
-
-#: These share processes that take long to start, so they stay on one worker.
-pytestmark = pytest.mark.xdist_group("joint_cuts")
 
 # -- the maps, written independently ---------------------------------------------------
 
@@ -463,24 +460,6 @@ def test_a_template_for_every_pattern_of_parities():
 # -- with shots ------------------------------------------------------------------------
 
 
-def parallel(size: int, gates, layers: int = 1, seed: int = 0) -> QuantumCircuit:
-    """Two chains of `size` qubits, and in each layer gates (name, *angles) between partners."""
-    rng = np.random.default_rng(seed)
-    circuit = QuantumCircuit(2 * size)
-    for qubit in range(2 * size):
-        circuit.ry(rng.uniform(0.3, 1.2), qubit)
-    for qubit in range(size - 1):
-        circuit.cx(qubit, qubit + 1)
-        circuit.cx(size + qubit, size + qubit + 1)
-    for _ in range(layers):
-        for qubit, (name, *angles) in enumerate(gates):
-            pair = (qubit, size + qubit) if qubit % 2 == 0 else (size + qubit, qubit)
-            getattr(circuit, name)(*angles, *pair)
-        for qubit in range(2 * size):
-            circuit.rx(rng.uniform(0.3, 1.2), qubit)
-    return circuit
-
-
 TWO = parallel(2, [("cx",), ("crx", 1.1)])
 THREE = parallel(3, [("cx",), ("ryy", 0.9), ("cz",)])
 SUM = SparsePauliOp(["ZZII", "IZIZ", "IIZZ", "XIXI"], [1.0, -0.5, 0.8, 0.6])
@@ -562,19 +541,6 @@ def test_a_joint_cut_has_the_smaller_error():
 
 
 # -- gradients -------------------------------------------------------------------------
-
-A, B = Parameter("a"), Parameter("b")
-
-
-def trained() -> tuple[QuantumCircuit, np.ndarray]:
-    """Two free angles in one bond, shared with a gate inside and scaled, and a second bond."""
-    circuit = parallel(2, [("rzz", A), ("crx", 0.5 * A + 2 * B - 0.3)])
-    circuit.ry(0.7 * A, 1)
-    circuit.rxx(B, 0, 2)
-    circuit.cz(0, 1)
-    for qubit in range(4):
-        circuit.ry(0.4 + 0.2 * qubit, qubit)
-    return circuit, np.array([0.7, 0.9])
 
 
 def test_gradients_are_unbiased():
@@ -845,23 +811,6 @@ def test_the_overhead_is_in_the_plan_and_in_the_record():
     free = parallel(3, [("rzz", A), ("cx",), ("rxx", B)])
     plan = compile_plan(free, "ZZZZZZ", labels="AAABBB", joint_cuts=True)
     assert plan.sampling_overhead == pytest.approx(15**2)
-
-
-def test_one_seed_gives_the_same_bits_in_other_processes(workers):
-    """Counts and draws of joint cuts, and sampled terms of them, on a local pilot."""
-    circuit, values = trained()
-
-    def found(tasks):
-        results = []
-        for more in ({}, {"mode": "sampled"}, {"mode": "sampled", "num_samples": 50}):
-            estimator = CutEstimator(
-                tasks, labels="AABB", joint_cuts=True, shots=20, seed=5, **more
-            )
-            data = estimator.run([(circuit, ["ZZZZ", SUM], values)]).result()[0].data
-            results.append([data.evs, data.stds])
-        return results
-
-    np.testing.assert_array_equal(found(None), found(workers))
 
 
 def test_sampled_terms_of_joint_cuts_are_unbiased():

@@ -9,6 +9,7 @@ import pytest
 from qiskit.circuit import ParameterVector, QuantumCircuit
 
 from pilotcut import CutEstimator, Distribution, TaskManager, compile_plan
+from pilotcut.execution import batching
 from pilotcut.execution.query_store import load
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import embedded
@@ -85,7 +86,7 @@ def test_equal_fragments_of_drawn_terms_draw_shots_of_their_own(cut_twins):
 @pytest.mark.parametrize("mode", ["counts", "sampled"])
 def test_equal_bundles_of_a_fragment_draw_shots_of_their_own(mode, twins, monkeypatch, tmp_path):
     """Rows of the same angles, in the same places of two bundles; also equal fragments there."""
-    monkeypatch.setattr("pilotcut.execution.batching.TARGET_S", 0.006)
+    monkeypatch.setattr(batching, "TARGET_S", 0.006)
     estimator = CutEstimator(labels="AB", mode=mode, shots=32, seed=1, store=tmp_path)
     found = values(estimator, twins)
     calls = load(tmp_path, 0).query.calls

@@ -15,7 +15,7 @@ from pilotcut.errors import RunDirectoryError, TaskError, unwrapped
 from pilotcut.execution.query_store import load, reconstruct
 from pilotcut.io.jsonl import JsonLines, read_jsonl
 from pilotcut.perfmodel import calibration
-from pilotcut.pilots.description import PilotDescription, embedded
+from pilotcut.pilots.description import embedded
 from pilotcut.report.plan_drawing import draw_plan
 from pilotcut.training.callbacks import TensorBoard
 from pilotcut.training.config import TrainingConfig
@@ -228,17 +228,6 @@ def test_a_device_that_is_full_is_a_line(tmp_path):
     with JsonLines(tmp_path / "trace.jsonl") as lines, pytest.raises(RunDirectoryError) as error:
         lines.write({"number": 1})
     assert "No space left on device" in fault(error)
-
-
-def test_pilots_go_on_without_space_for_their_events(tmp_path, caplog):
-    """Their record is for people: tasks end, and the log tells of it once."""
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    (run_dir / "events.jsonl").symlink_to("/dev/full")
-    pilot = PilotDescription(name="laptop", resource="local", cores_per_node=1)
-    with PilotManager([pilot], run_dir=run_dir) as pilots, TaskManager(pilots) as tasks:
-        assert tasks.submit_task(max, 3, 7).result(60) == 7
-    assert caplog.text.count("events.jsonl: cannot be written") == 1
 
 
 # -- what else is written --------------------------------------------------------------

@@ -1,9 +1,7 @@
 """Stored queries: blocks that outlive their writers, whole or told to be torn, and used once."""
 
-import json
 import os
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,45 +10,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from qiskit.circuit import QuantumCircuit
-from qiskit.circuit.library import real_amplitudes
-from qiskit.quantum_info import SparsePauliOp
-from support.failing import fail_on_ranks
+from support.query_stores import CIRCUIT, OBSERVABLES, VALUES, estimated
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cli import reconstruct
 from pilotcut.errors import PilotError, TaskError, UserError
-from pilotcut.execution import query_store
+from pilotcut.execution import contraction_target, query_store
 from pilotcut.execution.contraction_target import choose
 from pilotcut.execution.work_units import CircuitCall, ExactCall
 from pilotcut.pilots.description import PilotDescription, embedded
 from pilotcut.pilots.slurm.pilot import SlurmPilot
+from pilotcut.reconstruction import block_store
 from pilotcut.reconstruction.block_store import BlockStore, TornBlockError
-from pilotcut.training.config import TrainingConfig
-from pilotcut.training.run import TrainingRun
-from pilotcut.training.run_directory import RunDirectory
 
-#: These share processes that take long to start, so they stay on one worker.
-pytestmark = pytest.mark.xdist_group("query_store")
+pytestmark = pytest.mark.usefixtures("small_bundles")
 
 MODES = ["counts", "sampled", "exact"]
-CIRCUIT = real_amplitudes(4, entanglement="linear", reps=1)
-OBSERVABLES = [SparsePauliOp(["ZZZZ", "XIXI", "IIII"], [0.5, 2.0, 0.25]), SparsePauliOp("IZZI")]
-VALUES = np.random.default_rng(5).normal(size=(6, 1, CIRCUIT.num_parameters))
-
-
-@pytest.fixture(autouse=True)
-def small_bundles(monkeypatch):
-    """Several blocks for each fragment."""
-    monkeypatch.setattr("pilotcut.execution.batching.TARGET_S", 0.005)
-    monkeypatch.setattr("pilotcut.execution.batching._EXACT_AMPLITUDE_S", 1e-4)
-
-
-def estimated(store=None, tasks=None, mode="counts", **options):
-    estimator = CutEstimator(
-        tasks, labels="AABB", mode=mode, shots=200, seed=11, store=store, **options
-    )
-    return estimator.run([(CIRCUIT, OBSERVABLES, VALUES)]).result()[0].data
 
 
 def assert_same(a, b):
@@ -145,7 +121,7 @@ def test_a_full_disk_is_told_and_leaves_no_pieces(tmp_path, monkeypatch):
         BlockStore(tmp_path).write("b", [np.ones(3)], key="k")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
-    monkeypatch.setattr("pilotcut.reconstruction.block_store.write_whole", full)
+    monkeypatch.setattr(block_store, "write_whole", full)
     with pytest.raises(UserError, match=r"block .* cannot be written to .*blocks: .*No space left"):
         estimated(tmp_path, mode="sampled")
 
@@ -338,137 +314,14 @@ def test_what_cannot_be_loaded_is_told_in_one_line(tmp_path):
 # -- ranks ---------------------------------------------------------------------------------
 
 
-MPIEXEC = Path(sys.executable).with_name("mpiexec")
-FOUND = str(MPIEXEC) if MPIEXEC.exists() else shutil.which("mpiexec")
-needs_mpi = pytest.mark.skipif(FOUND is None, reason="there is no mpiexec here")
-
-
-def command(*words, ranks=0):
-    launcher = [FOUND, "-n", str(ranks)] if ranks else []
-    done = subprocess.run(
-        [*launcher, sys.executable, "-m", "pilotcut.cli", *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    return done
-
-
-@pytest.fixture(scope="module")
-def finished_run(tmp_path_factory):
-    """A training run that keeps its tensors."""
-    run_dir = tmp_path_factory.mktemp("run") / "r"
-    config = TrainingConfig("iris", qubits=2, cuts=1, epochs=1, mode="counts", shots=64, store=True)
-    TrainingRun(config, RunDirectory(run_dir)).train()
-    return run_dir
-
-
-@pytest.mark.mpi
-@needs_mpi
-def test_the_command_gives_the_same_over_ranks_and_mends_the_store(finished_run):
-    """Three ranks, to which rows and blocks do not divide evenly."""
-    pytest.importorskip("mpi4py")
-    # In processes of their own, for bundles are not small there.
-    alone = command("reconstruct", finished_run, "--json")
-    assert alone.returncode == 0, alone.stderr
-    expected = json.loads(alone.stdout)
-    blocks = (
-        query_store.directory_of(finished_run / query_store.FOLDER, expected["query"])
-        / query_store.BLOCKS
-    )
-    heads = sorted(blocks.glob("*.json"))
-    for head in heads[::2]:
-        head.unlink()
-    done = command("reconstruct", finished_run, "--json", ranks=3)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["ranks"] == 3
-    np.testing.assert_allclose(found["values"], expected["values"], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(found["stds"], expected["stds"], rtol=0, atol=1e-12)
-    assert sorted(blocks.glob("*.json")) == heads
-
-
-@pytest.mark.mpi
-@needs_mpi
-def test_a_mistake_is_told_by_one_rank_only(finished_run):
-    pytest.importorskip("mpi4py")
-    done = command("reconstruct", finished_run, "--query", 999, ranks=2)
-    assert done.returncode == 2
-    assert done.stderr.count("query is 999, expected one that") == 1
-    assert "Traceback" not in done.stderr
-
-
 def test_a_directory_without_queries_is_told(call, tmp_path):
     code, _, err = call("reconstruct", tmp_path)
     assert code == 2
     assert "expected the directory of a run that keeps its tensors" in err
 
 
-@pytest.fixture(scope="module")
-def team(tmp_path_factory):
-    """An ordinary pilot and one of two ranks."""
-    pytest.importorskip("mpi4py")
-    if FOUND is None:
-        pytest.skip("there is no mpiexec here")
-    described = [
-        PilotDescription(name="ordinary", resource="local", cores_per_node=1),
-        PilotDescription(name="team", resource="local", cores_per_node=2, ranks=2),
-    ]
-    run_dir = tmp_path_factory.mktemp("team")
-    with PilotManager(described, run_dir=run_dir) as pilots, TaskManager(pilots) as tasks:
-        yield tasks
-
-
-@pytest.mark.mpi
-@pytest.mark.parametrize("mode", ["counts", "exact"])
-def test_ranks_of_a_pilot_give_what_this_process_gives(team, mode):
-    estimator = CutEstimator(
-        team, labels="AABB", mode=mode, shots=200, seed=11, reconstruction="mpi"
-    )
-    found = estimator.run([(CIRCUIT, OBSERVABLES, VALUES)]).result()[0].data
-    here = estimated(mode=mode, reconstruction="local")
-    np.testing.assert_allclose(found.evs, here.evs, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(found.stds, here.stds, rtol=0, atol=1e-12)
-    record = next(r for r in estimator.trace.records if r["kind"] == "query_batch")
-    assert record["reconstruction"].startswith("mpi on 2 ranks: ")
-    assert not list(team.pilots.connection_file.parent.glob("reconstruction-*"))
-
-
-@pytest.mark.mpi
-def test_auto_stays_here_for_small_contractions_and_says_why(team):
-    estimator = CutEstimator(team, labels="AABB", mode="sampled", shots=200, seed=11)
-    estimator.run([(CIRCUIT, OBSERVABLES, VALUES)]).result()
-    record = next(r for r in estimator.trace.records if r["kind"] == "query_batch")
-    assert record["reconstruction"].startswith("local: ")
-    assert "s and" in record["reconstruction"]
-
-
-@pytest.mark.mpi
-def test_auto_uses_ranks_for_large_ones(team, monkeypatch):
-    monkeypatch.setattr("pilotcut.execution.contraction_target.LEAST_MPI_S", 0.0)
-    estimator = CutEstimator(team, labels="AABB", mode="sampled", shots=200, seed=11)
-    found = estimator.run([(CIRCUIT, OBSERVABLES, VALUES)]).result()[0].data
-    record = next(r for r in estimator.trace.records if r["kind"] == "query_batch")
-    assert record["reconstruction"].startswith("mpi on 2 ranks")
-    here = estimated(mode="sampled")
-    np.testing.assert_allclose(found.evs, here.evs, rtol=0, atol=1e-12)
-
-
-@pytest.mark.mpi
-def test_ranks_that_fail_lose_nothing_that_was_measured(team, monkeypatch, caplog):
-    monkeypatch.setattr("pilotcut.execution.contraction_target.LEAST_MPI_S", 0.0)
-    monkeypatch.setattr("pilotcut.execution.contraction_target.contract_on_ranks", fail_on_ranks)
-    options = {"labels": "AABB", "mode": "sampled", "shots": 200, "seed": 11}
-    found = CutEstimator(team, **options).run([(CIRCUIT, OBSERVABLES, VALUES)]).result()[0].data
-    assert "it goes on in this process: not today" in caplog.text
-    here = estimated(mode="sampled")
-    np.testing.assert_allclose(found.evs, here.evs, rtol=0, atol=1e-12)
-    with pytest.raises(TaskError, match="not today"):
-        estimated(tasks=team, mode="sampled", reconstruction="mpi")
-
-
 def test_auto_does_not_wait_for_ranks_that_are_not_there_yet(monkeypatch):
-    monkeypatch.setattr("pilotcut.execution.contraction_target.LEAST_MPI_S", 0.0)
+    monkeypatch.setattr(contraction_target, "LEAST_MPI_S", 0.0)
     described = PilotDescription(name="later", resource="slurm", cores_per_node=2, ranks=2)
     queued = SimpleNamespace(pilots=SimpleNamespace(pilots=[SlurmPilot(described)]))
     estimator = CutEstimator(labels="AABB", mode="sampled")
@@ -499,33 +352,6 @@ def test_ranks_where_there_are_none_are_refused():
 def test_a_variable_that_tells_of_no_ranks_is_no_launcher(monkeypatch, value):
     monkeypatch.setenv("PMI_SIZE", value)
     assert reconstruct._communicator() is None
-
-
-ONE_RANK_SEES_NOTHING = """
-import pathlib, sys
-from mpi4py import MPI
-from pilotcut import cli
-from pilotcut.execution import query_store
-if MPI.COMM_WORLD.rank == 1:
-    query_store.numbers = lambda root: []
-sys.argv[1:] = ["reconstruct", sys.argv[1]]
-cli.main()
-"""
-
-
-@pytest.mark.mpi
-@needs_mpi
-def test_a_rank_that_sees_no_store_ends_all(finished_run):
-    pytest.importorskip("mpi4py")
-    done = subprocess.run(
-        [FOUND, "-n", "2", sys.executable, "-c", ONE_RANK_SEES_NOTHING, finished_run],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("expected the directory of a run") == 1
-    assert "Traceback" not in done.stderr
 
 
 def test_without_mpi_a_rank_says_what_to_install(monkeypatch):

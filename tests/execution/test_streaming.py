@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from qiskit.circuit.library import real_amplitudes
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
+from pilotcut.execution import batching
 from pilotcut.execution.streaming import MOST_CHUNKS, Stream, idle
 from pilotcut.pilots.description import embedded
 
@@ -87,7 +88,7 @@ class Gate:
 
 @pytest.mark.parametrize("mode", ["sampled", "counts"])
 def test_complete_rows_are_contracted_while_the_last_bundle_has_not_even_begun(mode, monkeypatch):
-    monkeypatch.setattr("pilotcut.execution.batching.TARGET_S", 0.02)
+    monkeypatch.setattr(batching, "TARGET_S", 0.02)
     circuit = real_amplitudes(4, entanglement="linear", reps=1)
     values = np.linspace(0, 1, ROWS * circuit.num_parameters).reshape(ROWS, -1)
     gate = Gate()

@@ -12,6 +12,7 @@ from support.calibrations import install, known_costs, made_up, observations
 from pilotcut import compile_plan
 from pilotcut.errors import UserError
 from pilotcut.io.jsonl import JsonLines
+from pilotcut.perfmodel import auto
 from pilotcut.perfmodel.auto import measure
 from pilotcut.perfmodel.calibration import (
     LEAST_SPREAD,
@@ -246,7 +247,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
         target = tmp_path / "locked"
         target.mkdir(mode=0o500)
     monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(target))
-    monkeypatch.setattr("pilotcut.perfmodel.auto.calibrate", None)
+    monkeypatch.setattr(auto, "calibrate", None)
     with pytest.raises(UserError) as error:
         measure(None, None, ["exact"])
     assert one_line(error).startswith(f"calibrations cannot be kept in {target}")

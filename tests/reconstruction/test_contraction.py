@@ -14,6 +14,7 @@ from support.fresh_process import in_fresh_process
 from pilotcut import compile_plan
 from pilotcut.cutting.fragment import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
+from pilotcut.reconstruction import contraction
 from pilotcut.reconstruction.contraction import (
     SMALL_NETWORK,
     Contraction,
@@ -124,7 +125,7 @@ def test_the_path_does_not_change_the_numbers(monkeypatch):
     tensors = random_tensors(plan, 2, 2)
     bonds = bond_matrices(plan, np.zeros((2, 0)))
     small = Contraction.of(plan)
-    monkeypatch.setattr("pilotcut.reconstruction.contraction.SMALL_NETWORK", 1)
+    monkeypatch.setattr(contraction, "SMALL_NETWORK", 1)
     large = Contraction.of(plan)
     results = [c.values_and_environments(c.operands(tensors, bonds)) for c in (small, large)]
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-9)

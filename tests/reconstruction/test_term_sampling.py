@@ -8,33 +8,12 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit_addon_cutting.instructions import Move
-from support.circuits import moved
+from support.circuits import halves, moved
 from support.exact import exact, uncut
 
 from pilotcut import CutEstimator, CutGradient, UserError, cut_qnn
 from pilotcut.cutting.plan import compile_plan
 from pilotcut.reconstruction.term_sampling import TermSample
-
-#: These share processes that take long to start, so they stay on one worker.
-pytestmark = pytest.mark.xdist_group("term_sampling")
-
-
-def halves(size, angles, layers=1, seed=0):
-    """Two chains of qubits with an RZZ between every pair of partners in each layer."""
-    rng = np.random.default_rng(seed)
-    circuit = QuantumCircuit(2 * size)
-    for qubit in range(2 * size):
-        circuit.ry(rng.uniform(-1, 1), qubit)
-    for qubit in range(size - 1):
-        circuit.cx(qubit, qubit + 1)
-        circuit.cx(size + qubit, size + qubit + 1)
-    angles = iter(angles)
-    for _ in range(layers):
-        for qubit in range(size):
-            circuit.rzz(next(angles), qubit, size + qubit)
-        for qubit in range(2 * size):
-            circuit.rx(rng.uniform(-1, 1), qubit)
-    return circuit
 
 
 def standardised(circuit, observables, rows, seed, **options):
@@ -120,20 +99,6 @@ def test_gradients_of_sampled_terms_are_unbiased_also_where_a_weight_vanishes():
     deviation = (found.mean(axis=0) - expected) / (found.std(axis=0) / np.sqrt(rows))
     assert np.abs(deviation).max() < 4
     assert found.std(axis=0).max() < 1
-
-
-def test_one_seed_gives_the_same_bits_in_other_processes(workers):
-    circuit = halves(3, [0.5, 0.4, 0.3])
-    values = np.zeros((3, 0))
-
-    def found(tasks):
-        options = {"labels": "AAABBB", "shots": 64, "num_samples": 100, "seed": 5}
-        return CutEstimator(tasks, **options).run([(circuit, "ZIIIIZ", values)]).result()[0].data
-
-    here, there = found(None), found(workers)
-    np.testing.assert_array_equal(here.evs, there.evs)
-    np.testing.assert_array_equal(here.stds, there.stds)
-    assert len(set(here.evs)) == 3  # rows draw their own terms
 
 
 def test_training_goes_through():

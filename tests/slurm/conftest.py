@@ -16,11 +16,6 @@ from .helpers import slurm_pilot
 _WHY_NOT = pytest.StashKey[str]()
 
 
-def pytest_itemcollected(item):
-    """Keep the tests of this folder on one worker of pytest-xdist: they share a cluster."""
-    item.add_marker(pytest.mark.xdist_group("processes"))
-
-
 def pytest_collection_finish(session):
     """Install Slurm before the first test: its time limit is not for apt-get."""
     wanted = any(item.get_closest_marker("slurm") for item in session.items)

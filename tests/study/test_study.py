@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.studies import TINY
 
 from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.io.directory_lock import locked
@@ -31,33 +25,6 @@ from pilotcut.study.profiles import FULL, QUICK, profile_of
 from pilotcut.study.run import TIMED, StudyRequest, cells_of, conclude, measure
 from pilotcut.study.tables import markdown, save_csv
 from pilotcut.study.trend import trend
-
-#: Small enough for a test, with every kind of cell.
-TINY = replace(
-    QUICK,
-    name="tiny",
-    datasets=("iris",),
-    cuts=(0, 1),
-    qubits=3,
-    shots=64,
-    seeds=(0,),
-    samples=20,
-    epochs=2,
-    timed_samples=20,
-    timed_epochs=1,
-    timed_exact_epochs=1,
-    rounds=1,
-    batches=1,
-    noise=(0.0, 0.2),
-    attacks=(0.0, 0.2),
-    draws=1,
-    extended_samples=30,
-    extended_epochs=1,
-    extended_reps=(2,),
-    extended_qubits=(4,),
-    extended_batches=(8,),
-)
-
 
 # -- trend ------------------------------------------------------------------------
 
@@ -397,81 +364,6 @@ def test_the_baseline_estimates_the_same_value_as_the_uncut_circuit():
 
 
 # -- the whole --------------------------------------------------------------------
-
-DRIVER = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-from pilotcut.pilots.description import embedded
-from pilotcut.study.cells import StudyDirectory
-from pilotcut.study.run import StudyRequest, measure
-from tests_profile import TINY
-request = StudyRequest(sys.argv[2].split(","), TINY, embedded(2))
-failures = measure(request, StudyDirectory(Path(sys.argv[1])))
-assert not failures, failures
-"""
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    """Return a function that starts a study of the tiny profile in a process of its own."""
-    place = tmp_path_factory.mktemp("driver")
-    fields = {name: getattr(TINY, name) for name in TINY.__dataclass_fields__}
-    (place / "tests_profile.py").write_text(
-        f"from pilotcut.study.profiles import Profile\nTINY = Profile(**{fields!r})\n"
-    )
-    (place / "driver.py").write_text(DRIVER)
-    root = Path(__file__).parents[2]
-    paths = os.pathsep.join([str(place), str(root)])
-
-    def start(out: Path, questions: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, str(place / "driver.py"), str(out), questions],
-            env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        )
-
-    return start
-
-
-def _finished(out: Path) -> dict[Path, tuple[int, int]]:
-    """Return the results that are there, each with what tells a file from its successor."""
-    return {p: (p.stat().st_ino, p.stat().st_mtime_ns) for p in out.glob("rq*/*.json")}
-
-
-# Timed cells, and both kinds that run side by side.
-QUESTIONS = "rq1,rq4,rq5"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_killed_study_repeats_no_finished_cell_and_loses_none(tmp_path, driver):
-    request = StudyRequest(QUESTIONS.split(","), TINY, embedded(2))
-    cells = [cell for group in cells_of(request).values() for cell in group]
-    out, chance = tmp_path / "out", random.Random(5)
-    seen: dict[Path, tuple[int, int]] = {}
-    for share in (0.3, 0.7):
-        process = driver(out, QUESTIONS)
-        while len(_finished(out)) < share * len(cells) and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(chance.uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        now = _finished(out)
-        assert seen.items() <= now.items(), "a finished cell was measured again"
-        seen = now
-    assert measure(request, StudyDirectory(out)) == []
-    end = _finished(out)
-    assert seen.items() <= end.items(), "a finished cell was measured again"
-    assert len(end) == len(cells)
-    assert not StudyDirectory(out).missing(cells)
-
-    # What was interrupted in the middle has come to what it would have come to.
-    whole = tmp_path / "whole"
-    assert measure(replace(request, questions=["rq4"]), StudyDirectory(whole)) == []
-    for cell in cells_of(request)["rq4"]:
-        twice = [json.loads(StudyDirectory(o).place(cell).read_text()) for o in (out, whole)]
-        for name in ("loss", "accuracy"):
-            assert twice[0]["values"][name] == twice[1]["values"][name], cell.name
 
 
 @pytest.mark.slow

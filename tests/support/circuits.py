@@ -53,6 +53,42 @@ def entangled(pairs, width: int, seed: int = 0) -> QuantumCircuit:
     return circuit
 
 
+def parallel(size: int, gates, layers: int = 1, seed: int = 0) -> QuantumCircuit:
+    """Two chains of `size` qubits, and in each layer gates (name, *angles) between partners."""
+    rng = np.random.default_rng(seed)
+    circuit = QuantumCircuit(2 * size)
+    for qubit in range(2 * size):
+        circuit.ry(rng.uniform(0.3, 1.2), qubit)
+    for qubit in range(size - 1):
+        circuit.cx(qubit, qubit + 1)
+        circuit.cx(size + qubit, size + qubit + 1)
+    for _ in range(layers):
+        for qubit, (name, *angles) in enumerate(gates):
+            pair = (qubit, size + qubit) if qubit % 2 == 0 else (size + qubit, qubit)
+            getattr(circuit, name)(*angles, *pair)
+        for qubit in range(2 * size):
+            circuit.rx(rng.uniform(0.3, 1.2), qubit)
+    return circuit
+
+
+def halves(size, angles, layers=1, seed=0):
+    """Two chains of qubits with an RZZ between every pair of partners in each layer."""
+    rng = np.random.default_rng(seed)
+    circuit = QuantumCircuit(2 * size)
+    for qubit in range(2 * size):
+        circuit.ry(rng.uniform(-1, 1), qubit)
+    for qubit in range(size - 1):
+        circuit.cx(qubit, qubit + 1)
+        circuit.cx(size + qubit, size + qubit + 1)
+    angles = iter(angles)
+    for _ in range(layers):
+        for qubit in range(size):
+            circuit.rzz(next(angles), qubit, size + qubit)
+        for qubit in range(2 * size):
+            circuit.rx(rng.uniform(-1, 1), qubit)
+    return circuit
+
+
 def star(leaves: int) -> QuantumCircuit:
     """Return a hub that is joined to every leaf, whose best cut is through its wire."""
     circuit = QuantumCircuit(leaves + 1)
@@ -153,3 +189,14 @@ PLACES = {
     "u": lambda c: c.u(A, B, C, 1),
     "r": lambda c: c.r(A, B, 0),
 }
+
+
+def trained() -> tuple[QuantumCircuit, np.ndarray]:
+    """Two free angles in one bond, shared with a gate inside and scaled, and a second bond."""
+    circuit = parallel(2, [("rzz", A), ("crx", 0.5 * A + 2 * B - 0.3)])
+    circuit.ry(0.7 * A, 1)
+    circuit.rxx(B, 0, 2)
+    circuit.cz(0, 1)
+    for qubit in range(4):
+        circuit.ry(0.4 + 0.2 * qubit, qubit)
+    return circuit, np.array([0.7, 0.9])

@@ -1,8 +1,6 @@
 """Data-parallel schedules: the same as one process where they say so, and bounded where not."""
 
 import functools
-import os
-import signal
 import time
 
 import numpy as np
@@ -12,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import EstimatorQNN
-from torch.utils.data import Dataset
+from support.data_parallel import START, Pairs, X, Y, adam, quantum, sgd, train, weights
 
-from pilotcut import CutEstimator, CutGradient, UserError, cut_qnn
+from pilotcut import CutEstimator, CutGradient, UserError
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import embedded
 from pilotcut.tasks import TaskManager
@@ -22,40 +20,11 @@ from pilotcut.training.model import classifier
 from pilotcut.training.parallel import BoundedStaleness, DataParallel, LocalSteps, Synchronous
 from pilotcut.training.parallel.schedules import may_be_next
 
-#: These share processes that take long to start, so they stay on one worker.
-pytestmark = pytest.mark.xdist_group("parallel")
-
-START = np.linspace(-1, 1, 8)
-
-_generator = torch.Generator().manual_seed(5)
-X = torch.rand(13, 4, generator=_generator, dtype=torch.float64)
-Y = torch.sign(torch.rand(13, 1, generator=_generator, dtype=torch.float64) - 0.5)
-
 
 @pytest.fixture(scope="module")
 def here():
     with PilotManager(embedded(3)) as pilots, TaskManager(pilots) as manager:
         yield manager
-
-
-@pytest.fixture(scope="module")
-def one():
-    with PilotManager(embedded(1)) as pilots, TaskManager(pilots) as manager:
-        yield manager
-
-
-def quantum(mode="exact", cuts=1):
-    model = classifier(4)
-    return cut_qnn(
-        model.circuit,
-        model.observable,
-        input_params=model.inputs,
-        weight_params=model.weights,
-        cuts=cuts,
-        mode=mode,
-        shots=64,
-        initial_weights=START,
-    ).double()
 
 
 def qiskit_network():
@@ -96,22 +65,6 @@ def one_process(build, optimizer, epochs, batch_size, x=X, y=Y):
             total += float(loss.detach()) * len(rows)
         losses.append(total / len(x))
     return weights(model), losses
-
-
-def weights(model):
-    return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
-
-
-def train(
-    build, tasks, schedule=None, epochs=2, batch_size=4, data=(X, Y), shuffle=True, **options
-):
-    trainer = DataParallel(build, tasks, schedule=schedule, **options)
-    history = trainer.fit(data, epochs=epochs, batch_size=batch_size, shuffle=shuffle)
-    return weights(trainer.model), history
-
-
-adam = functools.partial(torch.optim.Adam, lr=0.1)
-sgd = functools.partial(torch.optim.SGD, lr=0.1)
 
 
 class Noisy(torch.nn.Module):
@@ -168,30 +121,6 @@ def test_synchronous_is_the_plain_loop_in_single_precision(here):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-class Deadly(torch.nn.Module):
-    """Ends its process at the fourth evaluation there, unless some process has ended so."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.inner, self.path, self.calls = quantum(), path, 0
-
-    def forward(self, x):
-        self.calls += 1
-        if self.calls == 4 and not os.path.exists(self.path):
-            open(self.path, "w").close()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.inner(x)
-
-
-def test_a_worker_that_dies_in_between_changes_no_bit(workers, one, tmp_path):
-    """Two local workers, one killed inside a gradient, give the bits of one undisturbed thread."""
-    marker = tmp_path / "died"
-    calm, _ = train(quantum, one, epochs=3, replicas=2)
-    stormy, _ = train(lambda: Deadly(str(marker)), workers, epochs=3, replicas=2)
-    assert marker.exists()
-    assert torch.equal(calm, stormy)
-
-
 @pytest.mark.parametrize(
     ("build", "schedule"),
     [
@@ -212,13 +141,6 @@ def test_random_numbers_follow_step_and_replica_and_not_the_worker(here, one, bu
     other, _ = train(build, here, **options | {"seed": 1})
     assert torch.equal(alone, together)
     assert not torch.equal(alone, other)
-
-
-def test_shots_are_the_same_on_workers_of_their_own(workers, one):
-    build = functools.partial(quantum, "sampled")
-    assert torch.equal(
-        train(build, one, replicas=2, epochs=1)[0], train(build, workers, replicas=2, epochs=1)[0]
-    )
 
 
 # -- local steps -------------------------------------------------------------------------
@@ -369,21 +291,6 @@ def test_history_and_callback_tell_of_every_epoch(here):
     assert history.epochs[0].bytes_sent == 8 * (6 * numbers + 13)
     assert history.epochs[0].bytes_received == 8 * 6 * numbers
     assert trainer.fit((X, Y), epochs=1, batch_size=5).epochs[0].epoch == 3
-
-
-class Pairs(Dataset):
-    def __len__(self):
-        return len(X)
-
-    def __getitem__(self, row):
-        return X[row], Y[row]
-
-
-def test_a_dataset_and_its_arrays_give_the_same(workers, one):
-    """Read by workers sample by sample, in processes of their own."""
-    there, _ = train(quantum, workers, data=Pairs(), replicas=2, epochs=1)
-    arrays, _ = train(quantum, one, data=(X.numpy(), Y.numpy()), replicas=2, epochs=1)
-    assert torch.equal(there, arrays)
 
 
 class Augmented(Pairs):

@@ -10,6 +10,16 @@ from qiskit.quantum_info import Pauli, Statevector
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
 from qiskit_machine_learning.neural_networks import EstimatorQNN
+from support.training_runs import (
+    SMALL,
+    StopError,
+    assert_same_run,
+    metrics,
+    results,
+    stop_at,
+    train,
+    weights,
+)
 
 from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.io.jsonl import STAGES, JsonLines, read_jsonl
@@ -19,16 +29,11 @@ from pilotcut.pilots.description import embedded
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.primitives.gradient import CutGradient
 from pilotcut.tasks import TaskManager
-from pilotcut.training.config import TrainingConfig
 from pilotcut.training.losses import LOGIT_SCALE
 from pilotcut.training.model import classifier
 from pilotcut.training.run import TrainingRun, default_run_directory, trained
 from pilotcut.training.run_directory import RunDirectory
 
-#: These share processes that take long to start, so they stay on one worker.
-pytestmark = pytest.mark.xdist_group("training")
-
-SMALL = TrainingConfig("iris", qubits=2, cuts=1, shots=16, epochs=2, batch_size=40, seed=3)
 TRACE_FIELDS = {
     "plan",
     "labels",
@@ -52,49 +57,6 @@ METRICS = {
     "val_loss",
     "val_accuracy",
 }
-
-
-class StopError(Exception):
-    """Stands for whatever ends a training run."""
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Return the directory and the summary of an undisturbed run of SMALL."""
-    path = tmp_path_factory.mktemp("finished") / "run"
-    return RunDirectory(path), train(path)
-
-
-def train(path, config=SMALL, tasks=None, resume=False, progress=None):
-    return TrainingRun(config, RunDirectory(path), tasks).train(resume=resume, progress=progress)
-
-
-def stop_at(epoch, batch):
-    def stop(now, number, batches, loss):
-        if (now, number) == (epoch, batch):
-            raise StopError
-
-    return stop
-
-
-def weights(path):
-    return torch.load(path / "weights.pt", weights_only=True)
-
-
-def assert_same_run(path, finished):
-    """Assert that a run came to the weights and metrics of the undisturbed one, bit for bit."""
-    one, other = weights(path), weights(finished.path)
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[key], other[key]) for key in one)
-    assert metrics(path) == metrics(finished.path)
-
-
-def metrics(path):
-    return [record | {"seconds": None} for record in read_jsonl(path / "metrics.jsonl")]
-
-
-def results(summary):
-    return {k: v for k, v in summary.items() if k not in ("seconds", "stage_seconds", "run_dir")}
 
 
 # -- the run directory -----------------------------------------------------------------
@@ -179,14 +141,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, 
     assert_same_run(tmp_path / "again", run)
     train(tmp_path / "other", replace(SMALL, seed=4))
     assert not torch.equal(weights(tmp_path / "other")["weight"], weights(run.path)["weight"])
-
-
-def test_two_local_workers_come_to_the_weights_of_one_process(tmp_path, finished, workers):
-    summary = train(tmp_path / "run", tasks=workers)
-    assert results(summary) == results(finished[1])
-    assert_same_run(tmp_path / "run", finished[0])
-    last = read_jsonl(tmp_path / "run" / "trace.jsonl")[-1]
-    assert (last["workers"], last["policy"]) == (2, "eager")
 
 
 def test_an_in_process_pilot_comes_to_the_same_weights(tmp_path, finished):

@@ -21,9 +21,6 @@ from pilotcut.training.config import TrainingConfig
 from pilotcut.training.run import TrainingRun
 from pilotcut.training.run_directory import RunDirectory
 
-#: These start workers, schedulers or commands: one at a time.
-pytestmark = pytest.mark.xdist_group("processes")
-
 # In counts mode workers import Aer, which takes a tenth of the time that torch takes.
 CONFIG = TrainingConfig("iris", qubits=2, cuts=1, mode="counts", shots=16, batch_size=16, seed=5)
 PATIENCE_S = 60

@@ -19,9 +19,6 @@ from pilotcut.cli import app
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.report.run_follower import Follower, Tail, status_of
 
-#: These start workers, schedulers or commands: one at a time.
-pytestmark = pytest.mark.xdist_group("processes")
-
 
 @pytest.fixture
 def pilots(tmp_path):

@@ -13,12 +13,11 @@ from support.networks import GRAPHS
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed")
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 BESIDE = Path(sys.executable).with_name("mpiexec")
 MPIEXEC = str(BESIDE) if BESIDE.exists() else shutil.which("mpiexec")
 
 pytestmark = [
-    pytest.mark.xdist_group("mpi_contraction"),
     pytest.mark.mpi,
     pytest.mark.skipif(MPIEXEC is None, reason="there is no mpiexec beside Python or on PATH"),
 ]

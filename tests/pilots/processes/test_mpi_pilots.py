@@ -6,6 +6,7 @@ What needs no MPI comes first; the rest runs under a real mpiexec with 2 and 4 r
 import asyncio
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_why_a_task_does_not_go_to_an_mpi_pilot_is_told():
 
 
 def test_ranks_in_a_job_are_started_by_srun_on_all_its_nodes(monkeypatch):
-    monkeypatch.setattr("shutil.which", lambda name, **_: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name, **_: f"/usr/bin/{name}")
     pilot = mpi_pilot("wide", 6, "slurm", nodes=2, threads_per_worker=2)
     config = config_of(pilot, Path("run"))
     command = rank_command(config, in_job=True)

@@ -15,14 +15,14 @@ import pytest
 
 import pilotcut
 from pilotcut.errors import PilotError, UserError
-from pilotcut.pilots import PilotManager, PilotState
+from pilotcut.pilots import PilotManager, PilotState, local
 from pilotcut.pilots.description import PilotDescription, embedded
 from pilotcut.pilots.local import LocalPilot
 from pilotcut.pilots.worker.payload import Call, Loss
 from pilotcut.tasks import TaskManager
 
 
-def local(name="p", **fields):
+def local_pilot(name="p", **fields):
     return PilotDescription(name=name, resource="local", **fields)
 
 
@@ -116,8 +116,8 @@ def test_an_in_process_pilot_goes_through_its_states():
 def test_two_local_pilots_share_a_scheduler_and_leave_no_process_behind(tmp_path, monkeypatch):
     monkeypatch.delenv("PILOTCUT_DASHBOARD")
     descriptions = [
-        local("one", threads_per_worker=3),
-        local("two", setup=("echo chatter", "export SETUP=yes")),
+        local_pilot("one", threads_per_worker=3),
+        local_pilot("two", setup=("echo chatter", "export SETUP=yes")),
     ]
     with PilotManager(descriptions, run_dir=tmp_path) as manager:
         one, two = manager.pilots
@@ -164,14 +164,14 @@ def test_all_processes_end_when_their_parent_is_killed():
 
 
 def test_a_failing_setup_is_told_with_the_end_of_the_log():
-    manager = PilotManager([local(setup=("echo no such module >&2", "false"))])
+    manager = PilotManager([local_pilot(setup=("echo no such module >&2", "false"))])
     with pytest.raises(PilotError, match=r"p ended before it was ready.*\n.*no such module"):
         manager.start()
     assert manager.pilots[0].state is PilotState.FAILED
 
 
 def test_a_start_that_takes_too_long_is_given_up():
-    manager = PilotManager([local(setup=("sleep 60",))])
+    manager = PilotManager([local_pilot(setup=("sleep 60",))])
     with pytest.raises(PilotError, match="was not ready in time"):
         manager.start(timeout_s=1.0)
     assert manager.pilots[0].state is PilotState.FAILED
@@ -179,7 +179,7 @@ def test_a_start_that_takes_too_long_is_given_up():
 
 def test_a_python_that_does_not_exist_is_told():
     with pytest.raises(PilotError, match="pilot 'p': /no/python: No such file"):
-        PilotManager([local(python="/no/python")]).start()
+        PilotManager([local_pilot(python="/no/python")]).start()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_slurm_where_there_is_none_is_refused_in_one_line(
 def test_a_dashboard_is_wanted_or_not(tmp_path, monkeypatch):
     """Who wants none does not get one for a misspelling."""
     monkeypatch.setenv("PILOTCUT_DASHBOARD", "no")
-    manager = PilotManager([local()], run_dir=tmp_path)
+    manager = PilotManager([local_pilot()], run_dir=tmp_path)
     with pytest.raises(UserError, match="PILOTCUT_DASHBOARD is 'no', expected on or off"):
         manager.start()
     assert manager.pilots[0].state is PilotState.FAILED
@@ -219,7 +219,7 @@ def test_pilots_without_name_of_their_own_or_none_at_all_are_refused():
 
 
 def test_a_local_pilot_whose_agent_dies_is_replaced_within_its_cap(tmp_path):
-    described = local(replace=True, most_replacements=1)
+    described = local_pilot(replace=True, most_replacements=1)
     with (
         PilotManager([described], run_dir=tmp_path) as pilots,
         TaskManager(pilots) as tasks,
@@ -246,7 +246,7 @@ def test_tasks_do_not_wait_for_a_local_pilot_that_is_no_more_asked_for(tmp_path,
         threading.Timer(0.05, pilot.move, (PilotState.FAILED, "no such module")).start()
 
     monkeypatch.setattr(LocalPilot, "follow_on", fail_later)
-    described = local(replace=True, most_replacements=9)
+    described = local_pilot(replace=True, most_replacements=9)
     with (
         PilotManager([described], run_dir=tmp_path) as pilots,
         TaskManager(pilots) as tasks,
@@ -259,7 +259,7 @@ def test_tasks_do_not_wait_for_a_local_pilot_that_is_no_more_asked_for(tmp_path,
 
 
 def test_a_local_pilot_that_comes_too_late_leaves_no_process(tmp_path, monkeypatch):
-    monkeypatch.setattr("pilotcut.pilots.local.JOIN_S", 0.0)
+    monkeypatch.setattr(local, "JOIN_S", 0.0)
     agents = []
     launch = LocalPilot.launch_process
 
@@ -268,7 +268,7 @@ def test_a_local_pilot_that_comes_too_late_leaves_no_process(tmp_path, monkeypat
         agents.append(pilot._agent.process)
 
     monkeypatch.setattr(LocalPilot, "launch_process", launch_and_note)
-    described = local(replace=True, most_replacements=1)
+    described = local_pilot(replace=True, most_replacements=1)
     with PilotManager([described], run_dir=tmp_path):
         agents[0].kill()
         wait_until(lambda: len(agents) == 2)
@@ -277,7 +277,7 @@ def test_a_local_pilot_that_comes_too_late_leaves_no_process(tmp_path, monkeypat
 
 def test_nobody_waits_for_another_pilot_once_the_scheduler_is_lost(tmp_path):
     with (
-        PilotManager([local(replace=True)], run_dir=tmp_path) as pilots,
+        PilotManager([local_pilot(replace=True)], run_dir=tmp_path) as pilots,
         TaskManager(pilots) as tasks,
     ):
         pilots._scheduler_lost("the scheduler has ended")

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-#: These start workers, schedulers or commands: one at a time.
-pytestmark = pytest.mark.xdist_group("processes")
-
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def run_example(number, folder):
