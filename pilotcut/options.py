@@ -1,9 +1,15 @@
-"""What options may be, those of an estimator first of all, and what is said of others."""
+"""Checks of options, and the one style of the line that says what is wrong with one.
+
+A line is ``NAME is FOUND, expected WHAT; next step``. A ``*_fault`` returns it, and '' where
+nothing is wrong, so that all faults of a call can be told at once: `check` raises those that there
+are. Here stand also the names and limits that estimators, distributions, trainings and
+recommendations share.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -29,6 +35,110 @@ ERROR_TOLERANCE = 0.02
 MOST_SAMPLES = 10**6
 
 
+# -- faults ------------------------------------------------------------------------------
+
+
+def check(*faults: str, error: type[UserError] = UserError) -> None:
+    """Raise an error with all faults that are not ''.
+
+    Examples
+    --------
+    >>> check(whole_fault("cuts", 0, 0), choice_fault("mode", "exact", MODES))
+    >>> check(whole_fault("shots", 0, 1, advice="1024 is a usual choice"))
+    Traceback (most recent call last):
+    pilotcut.errors.UserError: shots is 0, expected a whole number from 1 up; 1024 is a usual choice
+    """
+    if found := [fault for fault in faults if fault]:
+        raise error(found)
+
+
+def whole_fault(
+    name: str, value: object, least: int, most: int | None = None, advice: str = ""
+) -> str:
+    """Return the line about what is no whole number in a range, '' if it is one.
+
+    Parameters
+    ----------
+    name, value
+        Of the option. Numbers of numpy are whole numbers too; truth values are none.
+    least, most
+        Ends of the range, which belong to it; open above where `most` is None.
+    advice
+        The next step, if there is one to tell.
+
+    Examples
+    --------
+    >>> whole_fault("rows", 2.0, 1, 10**6)
+    'rows is 2.0, expected a whole number from 1 to 1,000,000'
+    """
+    if _is_a(Integral, value) and least <= value and (most is None or value <= most):  # type: ignore[operator]
+        return ""
+    upper = "up" if most is None else f"to {most:,}"
+    return _line(name, value, f"a whole number from {least} {upper}", advice)
+
+
+def number_fault(
+    name: str, value: object, fits: Callable[[Any], bool], expected: str, advice: str = ""
+) -> str:
+    """Return the line about what is no number, or one that does not fit; '' if it does.
+
+    Examples
+    --------
+    >>> number_fault("delay_s", -1.0, lambda s: s >= 0, "seconds from 0 up", "leave it out")
+    'delay_s is -1.0, expected seconds from 0 up; leave it out'
+    """
+    if _is_a(Real, value) and fits(value):
+        return ""
+    return _line(name, value, expected, advice)
+
+
+def choice_fault(name: str, value: object, known: Iterable[str], advice: str = "") -> str:
+    """Return the line about what is none of the known names, '' if it is one.
+
+    Without `advice` it asks whether the most similar name was meant, or proposes the first.
+
+    Examples
+    --------
+    >>> choice_fault("mode", "exakt", MODES)
+    "mode is 'exakt', expected one of counts, sampled, exact; did you mean 'exact'?"
+    """
+    known = tuple(known)
+    if value in known:
+        return ""
+    hint = f"; {advice}" if advice else did_you_mean(value, known) or f"; try '{known[0]}'"
+    return f"{name} is '{value}', expected one of {', '.join(known)}{hint}"
+
+
+def kind_fault(
+    name: str, value: object, kinds: type | tuple[type, ...], expected: str, advice: str = ""
+) -> str:
+    """Return the line about what is of none of some types, '' if it is of one."""
+    if isinstance(value, kinds):
+        return ""
+    shown = f"{value!r:.60} ({type(value).__name__})"
+    return f"{name} is {shown}, expected {expected}{f'; {advice}' if advice else ''}"
+
+
+def seed_fault(seed: object, most: int | None = None) -> str:
+    """Return the line about what is no seed, up to `most` where there is a most; '' if it is one.
+
+    Examples
+    --------
+    >>> seed_fault(-1)
+    'seed is -1, expected a whole number from 0 up; 0 is a usual choice'
+    """
+    return whole_fault("seed", seed, 0, most, "0 is a usual choice")
+
+
+def _line(name: str, value: object, expected: str, advice: str) -> str:
+    return f"{name} is {value!r}, expected {expected}{f'; {advice}' if advice else ''}"
+
+
+def _is_a(kind: type, value: object) -> bool:
+    """Return whether a value is a number of some kind, Python's or numpy's, and no truth value."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def did_you_mean(value: object, known: Iterable[str]) -> str:
     """Return `; did you mean '...'?` if one of the known names is like `value`, otherwise ''.
 
@@ -48,10 +158,7 @@ def closest(value: object, known: Iterable[str]) -> str | None:
     return lower[close[0]] if close else None
 
 
-def choice_fault(name: str, value: str, known: tuple[str, ...]) -> str:
-    """Return the line that says which names there are."""
-    advice = did_you_mean(value, known) or f"; try '{known[0]}'"
-    return f"{name} is '{value}', expected one of {', '.join(known)}{advice}"
+# -- options that several have -----------------------------------------------------------
 
 
 def checked_auto(cuts: int | str | None, auto: Mapping[str, Any] | None) -> bool:
@@ -71,34 +178,27 @@ def checked_auto(cuts: int | str | None, auto: Mapping[str, Any] | None) -> bool
 
 def checked_mode(mode: str) -> str:
     """Return `mode` if there is such a one."""
-    if mode not in MODES:
-        raise UserError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
+    check(choice_fault("mode", mode, MODES))
     return mode
 
 
-def check_kind(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
-    """Raise UserError unless a value is of one of some types."""
-    if not isinstance(value, kinds):
-        raise UserError(f"{name} is {value!r:.60} ({type(value).__name__}), expected {expected}")
+def tolerance_fault(tolerance: object) -> str:
+    """Return the line about an `error_tolerance` that is none, '' if it is one."""
+    advice = f"{ERROR_TOLERANCE} is usual"
+    return number_fault(
+        "error_tolerance", tolerance, lambda x: 0 <= x <= 1, "a number from 0 to 1", advice
+    )
 
 
 def checked_tolerance(tolerance: float) -> float:
     """Return `error_tolerance` if it is a number from 0 to 1."""
-    if not _is_a(Real, tolerance) or not 0 <= tolerance <= 1:
-        raise UserError(
-            f"error_tolerance is {tolerance!r}, expected a number from 0 to 1; "
-            f"{ERROR_TOLERANCE} is usual"
-        )
+    check(tolerance_fault(tolerance))
     return float(tolerance)
 
 
 def checked_shots(shots: int) -> int:
     """Return `shots` if it is a whole number from 1 to `MOST_SHOTS`."""
-    if not _is_a(Integral, shots) or not 1 <= shots <= MOST_SHOTS:
-        raise UserError(
-            f"shots is {shots!r}, expected a whole number from 1 to {MOST_SHOTS}; 1024 is a "
-            f"usual choice"
-        )
+    check(whole_fault("shots", shots, 1, MOST_SHOTS, "1024 is a usual choice"))
     return int(shots)
 
 
@@ -106,11 +206,8 @@ def checked_samples(number: int | None, *, exact: bool, optimal: bool) -> int | 
     """Return `num_samples` if it is None or a number of terms that can be drawn."""
     if number is None:
         return None
-    if not _is_a(Integral, number) or not 2 <= number <= MOST_SAMPLES:
-        raise UserError(
-            f"num_samples is {number!r}, expected a whole number from 2 to {MOST_SAMPLES}, or "
-            f"None to run all variants; 1000 is a usual choice"
-        )
+    advice = "None runs all variants, 1000 is a usual choice"
+    check(whole_fault("num_samples", number, 2, MOST_SAMPLES, advice))
     if exact or optimal:
         option = "mode='exact'" if exact else "shot_allocation='optimal'"
         raise UserError(
@@ -120,34 +217,16 @@ def checked_samples(number: int | None, *, exact: bool, optimal: bool) -> int | 
     return int(number)
 
 
+def check_kind(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
+    """Raise UserError unless a value is of one of some types."""
+    check(kind_fault(name, value, kinds, expected))
+
+
 def check_number(name: str, value: object, least: int, most: int | None) -> None:
     """Raise UserError unless a value is a whole number in a range, open above if `most` is None."""
-    fits = _is_a(Integral, value) and least <= value  # type: ignore[operator]
-    if not fits or (most is not None and value > most):  # type: ignore[operator]
-        upper = "" if most is None else f" to {most}"
-        raise UserError(f"{name} is {value!r}, expected a whole number from {least}{upper}")
-
-
-def seed_fault(seed: object, most: int | None = None) -> str:
-    """Return the line about a seed that is none, up to `most` where there is a most; '' if it is.
-
-    Examples
-    --------
-    >>> seed_fault(-1)
-    'seed is -1, expected a whole number from 0 up; 0 is a usual choice'
-    """
-    if _is_a(Integral, seed) and seed >= 0 and (most is None or seed <= most):  # type: ignore[operator]
-        return ""
-    upper = "up" if most is None else f"to {most}"
-    return f"seed is {seed!r}, expected a whole number from 0 {upper}; 0 is a usual choice"
+    check(whole_fault(name, value, least, most))
 
 
 def check_seed(seed: object, most: int | None = None) -> None:
     """Raise UserError unless a value can be a seed."""
-    if fault := seed_fault(seed, most):
-        raise UserError(fault)
-
-
-def _is_a(kind: type, value: object) -> bool:
-    """Return whether a value is a number of some kind, Python's or numpy's, and no truth value."""
-    return isinstance(value, kind) and not isinstance(value, bool)
+    check(seed_fault(seed, most))

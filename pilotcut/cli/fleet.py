@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,14 @@ from rich.table import Table
 from pilotcut.cli.session import note, tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
-from pilotcut.options import choice_fault, seed_fault
+from pilotcut.options import (
+    MOST_SHOTS,
+    check,
+    choice_fault,
+    number_fault,
+    seed_fault,
+    whole_fault,
+)
 
 if TYPE_CHECKING:
     from pilotcut.fleet.config import FleetConfig
@@ -322,20 +330,16 @@ def infer(
 
 
 def _check_wait(seconds: float) -> None:
-    if not 0 <= seconds < float("inf"):
-        raise UserError(f"wait is {seconds}, expected seconds from 0; leave it out for {_WAIT_S:g}")
+    advice = f"leave it out for {_WAIT_S:g}"
+    check(number_fault("wait", seconds, lambda s: 0 <= s < inf, "seconds from 0", advice))
 
 
 def _check_inference(strategy: str, known: tuple[str, ...], shots: int, seed: int) -> None:
-    faults = []
-    if strategy not in known:
-        faults.append(choice_fault("strategy", strategy, known))
-    if not 2 <= shots <= 10**8:
-        faults.append(f"shots is {shots}, expected a whole number from 2 to {10**8:,}")
-    if fault := seed_fault(seed, 2**32 - 1):
-        faults.append(fault)
-    if faults:
-        raise UserError(faults)
+    check(
+        choice_fault("strategy", strategy, known),
+        whole_fault("shots", shots, 2, MOST_SHOTS),
+        seed_fault(seed, 2**32 - 1),
+    )
 
 
 def _scored(result: Inference, data: Dataset) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from pilotcut.cli.session import note
 from pilotcut.errors import UserError
 from pilotcut.io.large_numbers import whole
+from pilotcut.options import check, choice_fault, number_fault
 
 if TYPE_CHECKING:
     from pilotcut.perfmodel.calibration import Calibration
@@ -52,8 +53,8 @@ def calibrate(
 
     kinds = kinds_of(descriptions_of(pilots))
     modes = _checked_modes(mode)
-    if not 1 <= seconds <= 3600:
-        raise UserError(f"seconds is {seconds}, expected a number from 1 to 3600; leave it out")
+    expected = "a number from 1 to 3600"
+    check(number_fault("seconds", seconds, lambda s: 1 <= s <= 3600, expected, "leave it out"))
     if run_dir and len(kinds) > 1:
         raise UserError(
             f"run_dir is given with {len(kinds)} kinds of pilots, expected one: what a batch took "
@@ -108,9 +109,7 @@ def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration
 def _checked_modes(modes: Sequence[str] | None) -> Sequence[str]:
     from pilotcut.perfmodel.measure import MODES
 
-    for mode in modes or ():
-        if mode not in MODES:
-            raise UserError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
+    check(*(choice_fault("mode", mode, MODES) for mode in modes or ()))
     return list(dict.fromkeys(modes or MODES))
 
 
@@ -215,7 +214,6 @@ def recommend(
         objective=objective,
         **given,
     )
-    options.check()
     loaded = load_circuit(circuit, tell=note)
     _need_calibrations(pilots, mode, calibrate_now)
     found = run(loaded, observable, pilots, **asdict(options))

@@ -21,8 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from pilotcut.errors import UserError
-from pilotcut.options import choice_fault
+from pilotcut.options import check, choice_fault
 
 if TYPE_CHECKING:
     from pilotcut.study.cells import Cell, StudyDirectory
@@ -108,11 +107,11 @@ def _request(
     from pilotcut.study.profiles import PROFILES, profile_of
     from pilotcut.study.run import PAPER, QUESTIONS, StudyRequest
 
-    faults = [fault for name in questions if (fault := _fault("question", name, _QUESTIONS))]
-    faults += [fault for fault in [_fault("baseline", baseline, _BASELINES)] if fault]
-    faults += [fault for fault in [_fault("profile", profile, tuple(PROFILES))] if fault]
-    if faults:
-        raise UserError(faults)
+    check(
+        *(choice_fault("question", name, _QUESTIONS) for name in questions),
+        choice_fault("baseline", baseline, _BASELINES),
+        choice_fault("profile", profile, PROFILES),
+    )
     chosen = profile_of(profile)
     if data_dir is not None:
         _check_mnist(data_dir)
@@ -124,10 +123,6 @@ def _request(
         addon=baseline == "addon",
         fleet=load_fleet(fleet) if "fleet" in questions or fleet.exists() else (),
     )
-
-
-def _fault(field: str, found: str, known: tuple[str, ...]) -> str | None:
-    return None if found in known else choice_fault(field, found, known)
 
 
 def _check_mnist(data_dir: Path) -> None:

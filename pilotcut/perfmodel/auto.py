@@ -40,9 +40,7 @@ def options_of(asked: Mapping[str, Any]) -> Options:
     if unknown:
         names = ", ".join([*Options.__dataclass_fields__, "pilots"])
         raise UserError(f"auto has '{unknown[0]}', expected some of {names}")
-    options = Options(**asked)
-    options.check()
-    return options
+    return Options(**asked)
 
 
 def known_pilots(tasks: TaskManager | None, pilots: Pilots, mode: str) -> Views:

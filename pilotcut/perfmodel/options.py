@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
-from pilotcut.errors import UserError
-from pilotcut.options import seed_fault
+from pilotcut.options import check, choice_fault, number_fault, seed_fault, whole_fault
 from pilotcut.perfmodel.load import KINDS
 
 #: More cuts are looked at unless the user says otherwise.
@@ -26,7 +24,7 @@ MOST = 10**15
 
 @dataclass(frozen=True)
 class Options:
-    """What a recommendation is for.
+    """Options of a recommendation, checked as they are made.
 
     Parameters
     ----------
@@ -48,6 +46,11 @@ class Options:
     objective
         "time": the fastest is recommended; "error": the one whose values are predicted to be
         least wrong, by the noise of the pilots' devices and the standard error together.
+
+    Raises
+    ------
+    UserError
+        With a line for every option that makes no sense.
     """
 
     max_cuts: int = MAX_CUTS
@@ -61,41 +64,33 @@ class Options:
     seed: int = 0
     objective: str = "time"
 
-    def check(self) -> None:
-        """Raise one `UserError` with every option that makes no sense."""
-        faults = [
-            f"{name} is {value!r}, expected a whole number from {low} to {MOST}"
-            for name, low in _LEAST.items()
-            if not (_is_whole(value := getattr(self, name)) and low <= value <= MOST)
-            and not (name == "max_width" and value is None)
-        ]
-        if fault := seed_fault(self.seed):
-            faults.append(fault)
-        if self.mode not in KINDS:
-            faults.append(f"mode is '{self.mode}', expected one of {', '.join(KINDS)}")
-        if self.objective not in OBJECTIVES:
-            faults.append(
-                f"objective is '{self.objective}', expected one of {', '.join(OBJECTIVES)}"
-            )
+    def __post_init__(self) -> None:
+        check(
+            *(
+                whole_fault(name, value, least, MOST)
+                for name, least in _LEAST.items()
+                if (value := getattr(self, name)) is not None or name != "max_width"
+            ),
+            seed_fault(self.seed),
+            choice_fault("mode", self.mode, KINDS),
+            choice_fault("objective", self.objective, OBJECTIVES),
+            *self._error_faults(),
+        )
+
+    def _error_faults(self) -> Iterator[str]:
+        """Yield what is wrong with the options about errors, of which exact mode has none."""
         if self.objective == "error" and self.mode == "exact":
-            faults.append(
+            yield (
                 "objective is error with mode exact, expected time: values are exact there; leave "
                 "it out, or use --mode counts"
             )
-        if self.target_error is not None and not _is_error(self.target_error):
-            faults.append(f"target_error is {self.target_error!r}, expected a number in (0, 1)")
-        if self.target_error is not None and self.mode == "exact":
-            faults.append(
+        if self.target_error is None:
+            return
+        yield number_fault(
+            "target_error", self.target_error, lambda error: 0 < error < 1, "a number in (0, 1)"
+        )
+        if self.mode == "exact":
+            yield (
                 f"target_error is {self.target_error} with mode exact, expected none: values are "
                 f"exact there; leave it out, or use --mode counts"
             )
-        if faults:
-            raise UserError(faults)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_error(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1

@@ -80,7 +80,6 @@ def recommend(
         allowed number of cuts makes feasible.
     """
     asked = Options(**options)
-    asked.check()
     if not circuit.num_qubits:
         raise CutError("the circuit has no qubits, expected at least one; there is nothing to cut")
     program, binding = read_circuit(circuit)
