@@ -51,7 +51,7 @@ from qiskit_addon_cutting.qpd import QPDBasis, WeightType
 from pilotcut import compile_plan
 from pilotcut.backends.counts import covariances, parities
 from pilotcut.cutting.basis import _distinct
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction.contraction import (
     BATCH,

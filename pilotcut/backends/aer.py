@@ -24,7 +24,8 @@ from pilotcut.backends.cache import Cache
 from pilotcut.backends.counts import bits_of, covariances, parities
 from pilotcut.backends.outcomes import Tally
 from pilotcut.backends.template_circuits import TemplateCircuit, build
-from pilotcut.cutting.fragment import Block, Fragment, Template
+from pilotcut.cutting.fragment import Fragment, Template
+from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.errors import CutError, UserError
 from pilotcut.io import env_variables
 

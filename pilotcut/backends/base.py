@@ -9,7 +9,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from pilotcut.backends.outcomes import Tally
-from pilotcut.cutting.fragment import Block, Fragment, Template
+from pilotcut.cutting.fragment import Fragment, Template
+from pilotcut.cutting.fragment_tensor import Block
 
 #: One number for all, or an integer array (rows, subexperiments).
 Shots: TypeAlias = int | np.ndarray

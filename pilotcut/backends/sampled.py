@@ -25,7 +25,8 @@ from pilotcut.backends.counts import covariances
 from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
 from pilotcut.backends.statevector import StatevectorEngine
 from pilotcut.cutting.basis import JointOperation, LocalOperation, u_matrix
-from pilotcut.cutting.fragment import Block, Fragment, Site, Template
+from pilotcut.cutting.fragment import Fragment, Site, Template
+from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.errors import ObservableError, UserError
 
 #: Independent signs of one group; the law has 2^this outcomes.

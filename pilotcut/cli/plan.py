@@ -16,7 +16,8 @@ from pilotcut.cli.session import note
 from pilotcut.io.large_numbers import in_json, short_number
 
 if TYPE_CHECKING:
-    from pilotcut.cutting.fragment import Bond, Fragment
+    from pilotcut.cutting.bond import Bond
+    from pilotcut.cutting.fragment import Fragment
     from pilotcut.cutting.plan import CutPlan
 
 #: Cuts of a table that are shown.

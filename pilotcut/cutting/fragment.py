@@ -1,9 +1,8 @@
-"""The nouns of a cut circuit: fragments, their sites, and the bonds between sites.
+"""Fragments of a cut circuit, with the sites where cuts end and the templates of their circuits.
 
-A `Fragment` is a small circuit with k sites. Standing operation ``i_s`` at every site s
-gives one variant, and the expectations of the fragment's sub-observables over all
-variants are its `FragmentTensor` ``T[batch, observable, i_1, ..., i_k]``. A `Bond` joins
-two sites by a matrix. Nothing here runs anything.
+A `Fragment` is a small circuit with k sites. Operation ``i_s`` at every site s gives one
+*variant*; variants that are parameter values of one circuit share a `Template`. Nothing here
+runs anything, builds a Qiskit circuit, or knows the other fragments.
 """
 
 from __future__ import annotations
@@ -23,8 +22,6 @@ from pilotcut.cutting.basis import (
     LocalOperation,
     Operation,
     basis_of_rzz,
-    harmonics,
-    weighted,
 )
 from pilotcut.io.large_numbers import whole
 
@@ -265,83 +262,6 @@ class Fragment:
 
 
 @dataclass(frozen=True)
-class Bond:
-    """The matrix that joins two sites.
-
-    Parameters
-    ----------
-    index
-        Its place in the plan.
-    gate
-        Name of the gate (or "move", "cut_wire") that was cut.
-    ends
-        ``((fragment, axis), (fragment, axis))`` of side 0 and side 1.
-    coefficients
-        See `pilotcut.cutting.basis.CutBasis`.
-    amplitudes
-        See `pilotcut.cutting.basis.CutBasis`; of one gate of a joint cut.
-    angles
-        The free angles of the cut gate, or of those that are cut jointly.
-    overhead
-        Sampling overhead gamma^2 of this cut alone (at the worst angle if it is free).
-    gates
-        Number of gates that are cut.
-    """
-
-    index: int
-    gate: str
-    ends: tuple[tuple[int, int], tuple[int, int]]
-    coefficients: np.ndarray
-    amplitudes: np.ndarray
-    angles: tuple[Angle, ...]
-    overhead: float
-    gates: int = 1
-
-    def matrix(self, slots: np.ndarray) -> np.ndarray:
-        """Return the bond matrix (batch, d0, d1), or (1, d0, d1) when no angle is free."""
-        return weighted(self.coefficients, [harmonics(a.of(slots)) for a in self.angles])
-
-    def slope(self, slots: np.ndarray, position: int = 0) -> np.ndarray:
-        """Return d matrix / d slot of the free angle at `position`, (batch, d0, d1)."""
-        weights = [harmonics(a.of(slots)) for a in self.angles]
-        angle = self.angles[position]
-        _, cos, sin = weights[position].T
-        weights[position] = angle.scale * np.stack([np.zeros_like(cos), -sin, cos], axis=1)
-        return weighted(self.coefficients, weights)
-
-    def coherent_matrix(self, slots: np.ndarray) -> np.ndarray:
-        """Return the bond matrix of the coherent basis, (batch or 1, R^2, R^2) complex.
-
-        Diagonal: branch pairs (ket, bra) meet their like, weighted by ``c_ket conj(c_bra)``.
-        Plans for this basis have no joint cuts.
-        """
-        c = self._amplitudes(slots)
-        return _diagonal(c, c)
-
-    def coherent_slope(self, slots: np.ndarray) -> np.ndarray:
-        """Return d coherent matrix / d slot of the free angle."""
-        (angle,) = self.angles
-        x = angle.of(slots)[:, None] / 2
-        a = self.amplitudes
-        slope = angle.scale / 2 * (a[2] * np.cos(x) - a[1] * np.sin(x))
-        c = self._amplitudes(slots)
-        return _diagonal(slope, c) + _diagonal(c, slope)
-
-    def _amplitudes(self, slots: np.ndarray) -> np.ndarray:
-        assert self.gates == 1, "the coherent basis cuts gates one by one"
-        if not self.angles:
-            return self.amplitudes[:1]
-        (angle,) = self.angles
-        return harmonics(angle.of(slots) / 2) @ self.amplitudes
-
-
-def _diagonal(ket: np.ndarray, bra: np.ndarray) -> np.ndarray:
-    """Return diag(ket x conj(bra)), (batch, R^2, R^2), for amplitudes (batch, R)."""
-    pairs = (ket[:, :, None] * bra.conj()[:, None, :]).reshape(len(ket), -1)
-    return pairs[:, :, None] * np.eye(pairs.shape[1])
-
-
-@dataclass(frozen=True)
 class LayoutItem:
     """Where one gate of the circuit, or a cut of one of its wires, came to stand.
 
@@ -361,60 +281,3 @@ class LayoutItem:
     qubits: tuple[int, ...]
     fragments: tuple[int, ...]
     bond: int | None
-
-
-@dataclass(frozen=True)
-class Block:
-    """What one bundle measured: some variants of one group, for some parameter sets.
-
-    Parameters
-    ----------
-    group
-        The group of sub-observables.
-    variants
-        Integer array (variants,): places among the fragment's variants.
-    means
-        (rows, variants, g): expectations of the group's sub-observables.
-    covariances
-        (rows, variants, g, g): covariances of these estimates.
-    """
-
-    group: int
-    variants: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
-
-
-@dataclass(frozen=True)
-class FragmentTensor:
-    """Estimates of one fragment's tensor, with their covariances.
-
-    Parameters
-    ----------
-    values
-        (batch, observables, *variant_shape), expectations in [-1, 1].
-    covariances
-        For each group of sub-observables, (batch, variants, g, g): the covariances of its
-        estimates, which come from the same shots; variants are flattened.
-    """
-
-    values: np.ndarray
-    covariances: tuple[np.ndarray, ...]
-
-    @classmethod
-    def empty(cls, fragment: Fragment, batch: int) -> FragmentTensor:
-        """Return a tensor with its trivial entries set and all else to be filled."""
-        values = np.where(fragment.trivial, 1.0, np.nan)
-        return cls(
-            np.repeat(values[None], batch, axis=0),
-            tuple(
-                np.zeros((batch, fragment.num_variants, len(g), len(g))) for g in fragment.groups
-            ),
-        )
-
-    def fill(self, fragment: Fragment, rows: slice, block: Block) -> None:
-        """Write the block of a bundle over the parameter sets `rows`."""
-        members = list(fragment.groups[block.group])
-        flat = self.values.reshape(*self.values.shape[:2], -1)
-        flat[rows, np.array(members)[None, :], block.variants[:, None]] = block.means
-        self.covariances[block.group][rows, block.variants] = block.covariances

@@ -16,7 +16,8 @@ from qiskit_addon_cutting.instructions import Move
 
 from pilotcut.circuits.program import Angle, Param, Program, Step
 from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
-from pilotcut.cutting.fragment import Bond, Fragment, LayoutItem, Site
+from pilotcut.cutting.bond import Bond
+from pilotcut.cutting.fragment import Fragment, LayoutItem, Site
 from pilotcut.cutting.joint import joint_basis, parallel_groups
 from pilotcut.cutting.placement import Placement, labels_of_steps
 from pilotcut.cutting.rotations import Locals, free_rotation, is_rotation, rotation_of

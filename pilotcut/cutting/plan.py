@@ -21,7 +21,8 @@ from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.measurement_map import measured_qubits
 from pilotcut.circuits.observables import Observables, pauli_terms
 from pilotcut.circuits.program import Program, check_circuit, read_circuit
-from pilotcut.cutting.fragment import Bond, Fragment, LayoutItem
+from pilotcut.cutting.bond import Bond
+from pilotcut.cutting.fragment import Fragment, LayoutItem
 from pilotcut.cutting.fragmenter import Fragmenter
 from pilotcut.cutting.placement import Placement, label_text, placement_of
 from pilotcut.cutting.search import choose_labels

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.execution.results import Compiled, Contracting, Evaluation
 from pilotcut.pilots import PilotState

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pilotcut import backends
-from pilotcut.cutting.fragment import Fragment, FragmentTensor
+from pilotcut.cutting.fragment import Fragment
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import TaskError
 from pilotcut.execution.batching import Request
 from pilotcut.execution.devices import Assignment, DevicePilot, fleet_of, mode_of

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import cloudpickle
 import numpy as np
 
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import SharedFaultError, UserError
 from pilotcut.execution.batching import Request
 from pilotcut.execution.devices import Assignment

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pilotcut.cutting.fragment import Fragment, FragmentTensor
+from pilotcut.cutting.fragment import Fragment
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 
 #: Share of the budget that is dealt evenly.
 FLOOR = 0.3

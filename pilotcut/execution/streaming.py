@@ -10,7 +10,7 @@ from math import ceil
 from time import perf_counter
 from typing import Any
 
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 
 #: A batch is contracted in at most so many chunks of rows, each once it is complete.
 MOST_CHUNKS = 8

@@ -16,7 +16,8 @@ import numpy as np
 
 from pilotcut import backends
 from pilotcut.backends.base import Backend, Measurement, Shots
-from pilotcut.cutting.fragment import Block, Fragment
+from pilotcut.cutting.fragment import Fragment
+from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.execution.batching import Request, exact_row_s, row_bundles, seed_of, split
 from pilotcut.execution.devices import DEVICE_CIRCUITS, Assignment, DevicePilot
 from pilotcut.reconstruction.block_store import BlockStore

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pilotcut.backends.statevector import MEMORY_BYTES
-from pilotcut.cutting.fragment import Bond
+from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import FragmentShape
 from pilotcut.execution.device_assignment import Share

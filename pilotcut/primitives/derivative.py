@@ -20,7 +20,8 @@ import numpy as np
 
 from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.program import Angle
-from pilotcut.cutting.fragment import Fragment, FragmentTensor, Site
+from pilotcut.cutting.fragment import Fragment, Site
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import UserError
 from pilotcut.execution.batching import Request, even_rows, exact_row_s

@@ -31,7 +31,7 @@ from pilotcut.backends.base import Shots
 from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.observables import Observables, pauli_terms
 from pilotcut.circuits.program import Program, read_circuit
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import CutPlan, build_plan, check_overhead, check_size
 from pilotcut.cutting.search import choose_labels

@@ -16,7 +16,7 @@ import cotengra
 import numpy as np
 import opt_einsum
 
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 
 #: Networks with more operands than this get their path from cotengra.

@@ -17,7 +17,7 @@ import torch
 from pilotcut import backends
 from pilotcut.backends.statevector import StatevectorEngine, threads_for
 from pilotcut.circuits.program import Angle
-from pilotcut.cutting.fragment import Bond
+from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import CutError
 from pilotcut.reconstruction.contraction import Contraction

@@ -15,7 +15,8 @@ import cotengra
 import numpy as np
 
 from pilotcut.backends.outcomes import CountedOutcomes, Outcomes, StateOutcomes
-from pilotcut.cutting.fragment import Bond, Fragment
+from pilotcut.cutting.bond import Bond
+from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import UserError
 from pilotcut.io.large_numbers import digits
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.slicing import Region
 

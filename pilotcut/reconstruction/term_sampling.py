@@ -17,7 +17,7 @@ from functools import reduce
 
 import numpy as np
 
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 
 #: Rest terms are drawn in rounds, at most so many, where most draws are taken exactly anyway.

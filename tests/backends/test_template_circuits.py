@@ -36,7 +36,8 @@ from support.exact import exact_tensor, outcome_probabilities, sign
 from pilotcut import compile_plan
 from pilotcut.backends.aer import AerBackend
 from pilotcut.backends.template_circuits import build
-from pilotcut.cutting.fragment import Fragment, FragmentTensor
+from pilotcut.cutting.fragment import Fragment
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 
 
 def cut_everything() -> tuple[QuantumCircuit, list[str], str]:

@@ -54,7 +54,7 @@ from pilotcut.backends.noise_model import device_of
 from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
 from pilotcut.circuits import instructions, program
 from pilotcut.circuits.program import read_circuit
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.search.interaction_graph import price_of
 from pilotcut.errors import CutError
 from pilotcut.fleet.engines import CountedCircuits

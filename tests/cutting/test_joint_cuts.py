@@ -20,7 +20,9 @@ from pilotcut import CutEstimator, CutGradient, compile_plan, cut_qnn
 from pilotcut.backends.template_circuits import build
 from pilotcut.circuits.program import Angle, read_circuit
 from pilotcut.cutting.basis import JointOperation, LocalOperation, basis_of_gate, u_matrix
-from pilotcut.cutting.fragment import Bond, Fragment, FragmentTensor, Site
+from pilotcut.cutting.bond import Bond
+from pilotcut.cutting.fragment import Fragment, Site
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.joint import MOST_JOINT, joint_basis, parallel_groups
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction.contraction import Contraction

@@ -7,7 +7,7 @@ from qiskit.primitives import StatevectorEstimator
 
 from pilotcut import CutEstimator, UserError
 from pilotcut.backends import backend
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import compile_plan
 from pilotcut.execution.shot_allocation import FLOOR, QUANTUM, deal, importance, merge
 from pilotcut.training.model import classifier

@@ -20,7 +20,8 @@ from pilotcut.backends.base import DeviceFit
 from pilotcut.backends.noise_model import Device, device_of
 from pilotcut.backends.qpu import DeviceCompiler, QpuBackend, deferred
 from pilotcut.cli import app
-from pilotcut.cutting.fragment import Fragment, FragmentTensor
+from pilotcut.cutting.fragment import Fragment
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import CutError, PilotError, UserError
 from pilotcut.execution.device_assignment import Part, bind
 from pilotcut.execution.query_store import load

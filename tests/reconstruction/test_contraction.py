@@ -12,7 +12,7 @@ from qiskit_addon_cutting.instructions import CutWire
 from support.fresh_process import in_fresh_process
 
 from pilotcut import compile_plan
-from pilotcut.cutting.fragment import FragmentTensor
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction import contraction
 from pilotcut.reconstruction.contraction import (

@@ -13,7 +13,8 @@ from qiskit.quantum_info import DensityMatrix, Operator, Pauli, PauliList, State
 from pilotcut import compile_plan
 from pilotcut.circuits.program import Angle
 from pilotcut.cutting.basis import u_matrix
-from pilotcut.cutting.fragment import Fragment, FragmentTensor, Site
+from pilotcut.cutting.fragment import Fragment, Site
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction.contraction import Contraction
 from support.circuits import OBSERVABLES

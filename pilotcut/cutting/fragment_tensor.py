@@ -1,0 +1,70 @@
+"""Fragment tensors: expectations of a fragment's variants, and the blocks that fill them.
+
+``T[batch, observable, i_1, ..., i_k]`` is the expectation of a sub-observable with operation
+``i_s`` at each site s. Refuses to know who measured, and what the tensors are contracted with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pilotcut.cutting.fragment import Fragment
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one bundle measured: some variants of one group, for some parameter sets.
+
+    Parameters
+    ----------
+    group
+        The group of sub-observables.
+    variants
+        Integer array (variants,): places among the fragment's variants.
+    means
+        (rows, variants, g): expectations of the group's sub-observables.
+    covariances
+        (rows, variants, g, g): covariances of these estimates.
+    """
+
+    group: int
+    variants: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+
+
+@dataclass(frozen=True)
+class FragmentTensor:
+    """Estimates of one fragment's tensor, with their covariances.
+
+    Parameters
+    ----------
+    values
+        (batch, observables, *variant_shape), expectations in [-1, 1].
+    covariances
+        For each group of sub-observables, (batch, variants, g, g): the covariances of its
+        estimates, which come from the same shots; variants are flattened.
+    """
+
+    values: np.ndarray
+    covariances: tuple[np.ndarray, ...]
+
+    @classmethod
+    def empty(cls, fragment: Fragment, batch: int) -> FragmentTensor:
+        """Return a tensor with its trivial entries set and all else to be filled."""
+        values = np.where(fragment.trivial, 1.0, np.nan)
+        return cls(
+            np.repeat(values[None], batch, axis=0),
+            tuple(
+                np.zeros((batch, fragment.num_variants, len(g), len(g))) for g in fragment.groups
+            ),
+        )
+
+    def fill(self, fragment: Fragment, rows: slice, block: Block) -> None:
+        """Write the block of a bundle over the parameter sets `rows`."""
+        members = list(fragment.groups[block.group])
+        flat = self.values.reshape(*self.values.shape[:2], -1)
+        flat[rows, np.array(members)[None, :], block.variants[:, None]] = block.means
+        self.covariances[block.group][rows, block.variants] = block.covariances
