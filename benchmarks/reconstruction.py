@@ -60,7 +60,7 @@ from pilotcut.reconstruction.contraction import (
     sensitivities,
     standard_errors,
 )
-from pilotcut.reconstruction.slicing import predicted
+from pilotcut.reconstruction.contraction_cost import cost_of_batch
 from pilotcut.reconstruction.tensor_store import TensorStore
 
 SHOTS = 1024
@@ -232,7 +232,7 @@ def cuts_table(options: argparse.Namespace) -> None:
             work = contraction.values_and_environments if environments else contraction.values
             work(operands)
             seconds = [timed(work, operands) for _ in range(options.rounds)]
-            expected = predicted(contraction, rows, environments)
+            expected = cost_of_batch(contraction, rows, environments)
             cells.append((seconds, expected, held + peak(work, operands)))
         (seconds, expected, bytes_), (more, also, more_bytes) = cells
         rate = expected.flops / statistics.median(seconds) / 1e9

@@ -16,7 +16,7 @@ from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.execution.results import Compiled, Contracting, Evaluation
 from pilotcut.pilots import PilotState
 from pilotcut.reconstruction.contraction import Contraction
-from pilotcut.reconstruction.slicing import predicted
+from pilotcut.reconstruction.contraction_cost import cost_of_batch
 from pilotcut.reconstruction.tensor_store import TensorStore
 from pilotcut.tasks import TaskManager
 
@@ -164,7 +164,7 @@ def choose(
             "reconstruction is 'mpi', expected a pilot with ranks of 2 or more among those "
             "described; add one (see pilot_descriptions/laptop_mpi.yaml) or use 'auto'"
         )
-    cost = predicted(contraction, rows, environments=True, itemsize=16 if exact else 8)
+    cost = cost_of_batch(contraction, rows, environments=True, itemsize=16 if exact else 8)
     seconds = cost.seconds
     says = f"{seconds:.2g} s and {cost.bytes / 2**20:.3g} MiB are predicted here"
     if wanted == "auto" and seconds < LEAST_MPI_S:

@@ -29,8 +29,8 @@ from pilotcut.execution.results import Compiled, Evaluation
 from pilotcut.execution.work_units import Call, circuit_calls, exact_calls
 from pilotcut.io.atomic import write_atomically
 from pilotcut.reconstruction.block_store import BlockStore
+from pilotcut.reconstruction.boxes import Region
 from pilotcut.reconstruction.contraction import Contraction
-from pilotcut.reconstruction.slicing import Region
 from pilotcut.reconstruction.tensor_store import TensorStore
 
 #: Folder of a run's directory with its queries, and what each of them has.

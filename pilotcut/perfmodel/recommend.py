@@ -38,7 +38,7 @@ from pilotcut.perfmodel.recommendation import (
 )
 from pilotcut.perfmodel.workload import work_of
 from pilotcut.reconstruction.contraction import Contraction
-from pilotcut.reconstruction.slicing import predicted
+from pilotcut.reconstruction.contraction_cost import cost_of_batch
 
 #: A plan with more cuts must be predicted to be faster by this factor.
 WORTH = 0.98
@@ -193,7 +193,7 @@ class _Recommender:
         plan = build_plan(self._program, self._binding, self._terms, candidate.placement, joint)
         contraction = Contraction.of(plan, coherent=exact)
         itemsize = 16 if exact else 8
-        needed = predicted(contraction, 1, environments=True, itemsize=itemsize).bytes
+        needed = cost_of_batch(contraction, 1, environments=True, itemsize=itemsize).bytes
         if needed > MOST_CONTRACTED:
             most = readable(MOST_CONTRACTED)
             knotted = f"needs {readable(needed)} to be put together, more than {most} is not tried"

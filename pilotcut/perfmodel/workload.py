@@ -16,7 +16,7 @@ from pilotcut.perfmodel.circuit_load import circuit_work
 from pilotcut.perfmodel.load import FragmentWork, Load
 from pilotcut.perfmodel.statevector_load import draw_work, statevector_work
 from pilotcut.reconstruction.contraction import Contraction
-from pilotcut.reconstruction.slicing import predicted
+from pilotcut.reconstruction.contraction_cost import cost_of_batch
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Work:
     memory_bytes
         Of the largest state of a worker.
     contraction_s
-        Seconds of the contraction (`pilotcut.reconstruction.slicing.predicted`).
+        Seconds of the contraction (`pilotcut.reconstruction.contraction_cost.cost_of_batch`).
     entries
         Numbers of the fragments' tensors, which travel back to the process that contracts them.
     """
@@ -90,7 +90,7 @@ def work_of(
         steps=len(plan.program.steps),
         template_gates=sum(one.template_gates for one in counted),
         memory_bytes=max(one.memory_bytes for one in counted),
-        contraction_s=predicted(
+        contraction_s=cost_of_batch(
             whole, rows, environments=True, itemsize=16 if exact else 8
         ).seconds,
         entries=float(

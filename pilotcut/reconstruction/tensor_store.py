@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from pilotcut.cutting.fragment_tensor import FragmentTensor
+from pilotcut.reconstruction.boxes import Region
 from pilotcut.reconstruction.contraction import Contraction
-from pilotcut.reconstruction.slicing import Region
 
 
 @dataclass(frozen=True)

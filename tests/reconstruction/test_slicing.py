@@ -11,17 +11,10 @@ from hypothesis import strategies as st
 from support.fresh_process import in_fresh_process
 from support.networks import GRAPHS, Network, assert_equal, networks, random_network, serial
 
+from pilotcut.reconstruction.boxes import ArrayParts, region_of, touched
 from pilotcut.reconstruction.contraction import BATCH, TERM
-from pilotcut.reconstruction.slicing import (
-    Blocks,
-    Division,
-    divide,
-    evaluated,
-    predicted,
-    predicted_of_box,
-    region_of,
-    touched,
-)
+from pilotcut.reconstruction.contraction_cost import cost_of_batch, cost_of_box
+from pilotcut.reconstruction.slicing import Division, divide
 from pilotcut.reconstruction.tensor_store import TensorStore
 
 
@@ -37,16 +30,16 @@ def added_up(network: Network, division: Division, load=None):
         held = []
         for names, operand in zip(contraction.indices, operands, strict=True):
             regions = touched(names, boxes, operand.shape)
-            held.append(Blocks(regions, {n: operand[r].copy() for n, r in enumerate(regions)}))
+            held.append(ArrayParts(regions, {n: operand[r].copy() for n, r in enumerate(regions)}))
 
         def part(k, box, held=held):
             return held[k].part(region_of(contraction.indices[k], box, operands[k].shape))
 
         sums = [
-            Blocks(touched(names, boxes, slope.shape))
+            ArrayParts(touched(names, boxes, slope.shape))
             for names, slope in zip(contraction.indices, slopes, strict=True)
         ]
-        for box, some, parts in evaluated(contraction, boxes, load or part, True):
+        for box, some, parts in contract_boxes(contraction, boxes, load or part, True):
             values[box[BATCH], box[TERM]] += some
             for k, one in enumerate(parts):
                 sums[k].add(region_of(contraction.indices[k], box, slopes[k].shape), one)
@@ -105,7 +98,7 @@ def test_the_division_that_is_chosen_adds_up_and_leaves_no_unit_out(network, ran
 @given(networks(), st.integers(1, 4))
 @settings(max_examples=20, deadline=None)
 def test_a_store_gives_what_the_arrays_were(tmp_path_factory, network, ranks):
-    """Blocks read from files, sub-observables picked there, covariances by rows."""
+    """ArrayParts read from files, sub-observables picked there, covariances by rows."""
     store = TensorStore.write(tmp_path_factory.mktemp("s"), network.tensors, network.bonds)
     contraction, operands = network.contraction, network.operands
     assert store.layout(contraction) == [(x.shape, x.dtype) for x in operands]
@@ -139,8 +132,8 @@ def test_shares_are_balanced_and_their_memory_falls(rows, ranks):
     """At most a tenth over the fair share of flops, and less memory in about that measure."""
     contraction = dense(rows).contraction
     division = divide(contraction, rows, ranks)
-    shares = [[predicted_of_box(contraction, b) for b in division.boxes(r)] for r in range(ranks)]
-    whole = predicted(contraction, rows)
+    shares = [[cost_of_box(contraction, b) for b in division.boxes(r)] for r in range(ranks)]
+    whole = cost_of_batch(contraction, rows)
     flops = [sum(box.flops for box in share) for share in shares]
     assert max(flops) <= 1.1 * whole.flops / ranks
     largest = max(box.bytes for share in shares for box in share)
@@ -169,7 +162,7 @@ def test_predicted_flops_are_those_of_cotengra(kind, environments):
         ssa_path=contraction.path,
     )
     times = 3 if environments else 1
-    flops = predicted(contraction, 5, environments).flops
+    flops = cost_of_batch(contraction, 5, environments).flops
     assert flops == times * 2 * 5 * 2 * tree.contraction_cost()
 
 
@@ -189,7 +182,7 @@ def test_predicted_bytes_are_what_is_allocated(environments, exact):
     peak = tracemalloc.get_traced_memory()[1] + sum(x.nbytes for x in operands)
     tracemalloc.stop()
     itemsize = 16 if exact else 8
-    guess = predicted(contraction, 2, environments, itemsize)
+    guess = cost_of_batch(contraction, 2, environments, itemsize)
     assert 0.6 * guess.bytes <= peak <= guess.bytes + 50_000  # what Python itself needs
     assert guess.largest == 2 * 3**8
 
