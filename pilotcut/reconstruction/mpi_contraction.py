@@ -80,9 +80,8 @@ def contract(
     environments, everywhere = comm.bcast((environments, everywhere))
     job = RankJob.agreed(comm, contraction, operands)
     values = np.zeros((job.rows, job.terms), job.dtype)
-    slopes = (
-        [DistributedSum.of(job, *axes) for axes in job.environment_axes] if environments else []
-    )
+    axes = job.environment_axes if environments else []
+    slopes = [DistributedSum.of(job, *one) for one in axes]
     for box, some, parts in job.contract_share(operands, environments):
         values[box[BATCH], box[TERM]] += some
         for slope, part in zip(slopes, parts, strict=True):
@@ -128,9 +127,8 @@ def estimate(
         raise ValueError("rank 0 passes no groups or coefficients, expected both from it")
     weights = np.broadcast_to(coefficients, (job.rows, *coefficients.shape[-2:]))
     both = np.zeros((2, *weights.shape[:2]))  # values, errors
-    slopes = (
-        [DistributedSum.of(job, *axes) for axes in job.sensitivity_axes(weights)] if noisy else []
-    )
+    axes = job.sensitivity_axes(weights) if noisy else []
+    slopes = [DistributedSum.of(job, *one) for one in axes]
     for box, some, parts in job.contract_share(operands, noisy):
         rows, terms = box[BATCH], box[TERM]
         both[0, rows] += np.einsum("rot,rt->ro", weights[rows, :, terms], some.real)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.fresh_process import in_fresh_process
 from support.networks import GRAPHS, Network, assert_equal, networks, random_network, serial
 
-from pilotcut.reconstruction.boxes import ArrayParts, region_of, touched
+from pilotcut.reconstruction.boxes import ArrayParts, contract_boxes, region_of, touched
 from pilotcut.reconstruction.contraction import BATCH, TERM
 from pilotcut.reconstruction.contraction_cost import cost_of_batch, cost_of_box
 from pilotcut.reconstruction.slicing import Division, divide
