@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         LocalSteps,
         Synchronous,
     )
-    from pilotcut.training.run import TrainingRun, trained
+    from pilotcut.training.run import TrainingRun
+    from pilotcut.training.trained import trained
     from pilotcut.training.trainer import Trainer
 
 __version__ = "0.1.0"
@@ -84,7 +85,7 @@ _HOME = {
     "recommend": "pilotcut.perfmodel.recommend",
     "reconstruct_probabilities": "pilotcut.primitives.distribution",
     "sample": "pilotcut.primitives.distribution",
-    "trained": "pilotcut.training.run",
+    "trained": "pilotcut.training.trained",
 }
 
 

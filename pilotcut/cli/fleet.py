@@ -232,9 +232,10 @@ def _advice(run: FleetRun, config: FleetConfig) -> str:
 
 def _train(run: FleetRun, config: FleetConfig, wait: float, resume: bool) -> dict[str, Any]:
     from pilotcut.fleet.fleet import load_fleet
+    from pilotcut.training.trainer_directory import make_directory
 
     load_fleet(config.fleet)  # faults come before anything is made
-    run.make()
+    make_directory(run.path)
     with locked(run.path), _on_pilots(config.fleet, run.path, wait) as on:
         return run.train(config, on, _tell(config), resume=resume)
 

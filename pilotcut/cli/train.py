@@ -208,8 +208,7 @@ def _whole(text: str | None) -> int | str | None:
 
 
 def _train(given: dict[str, Any], run_dir: Path | None, resume: bool) -> dict[str, Any]:
-    from pilotcut.training.run import default_run_directory
-    from pilotcut.training.run_directory import RunDirectory
+    from pilotcut.training.run_directory import RunDirectory, default_run_directory
 
     if resume:
         if run_dir is None:

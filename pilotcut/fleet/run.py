@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import JsonLines, read_jsonl
 from pilotcut.io.yaml_reader import load_yaml
 from pilotcut.training.data import Dataset, load_dataset
+from pilotcut.training.trainer_directory import make_directory
 
 CHECKPOINT, RECORDS = "checkpoint.npz", "fleet.jsonl"
 
@@ -104,24 +104,6 @@ class FleetRun:
                 "is a file, expected a new or empty directory; give another --run-dir"
             )
 
-    def make(self) -> None:
-        """Make the directory, where it does not exist.
-
-        Raises
-        ------
-        RunDirectoryError
-            If it cannot be written.
-        """
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not os.access(self.path, os.W_OK | os.X_OK):
-                raise PermissionError(0, "Permission denied")
-        except OSError as error:
-            raise self._fault(
-                f"cannot be used ({error.strerror}), expected a place that can be written; give "
-                f"another --run-dir"
-            ) from None
-
     def resumed(self, given: Mapping[str, Any]) -> FleetConfig:
         """Return the settings of the run that is here, with those that may differ as given.
 
@@ -183,7 +165,7 @@ class FleetRun:
         """
         jobs = jobs_of(load_fleet(config.fleet), config.model, config.qubits, config.engine)
         trainer = trainer_of(config, jobs, dataset_of(config), on)
-        self.make()
+        make_directory(self.path)
         records = self._restore(trainer, config) if resume else []
         write_atomically(self.config_file, yaml.safe_dump(config.record()).encode())
         write_atomically(self.records, "".join(f"{json.dumps(r)}\n" for r in records).encode())

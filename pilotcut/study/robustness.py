@@ -62,9 +62,10 @@ def evaluate(cell: Cell, trained_in: Path) -> dict[str, Any]:
     import torch
 
     from pilotcut.training.data import FEATURE_MAX
+    from pilotcut.training.loaders import tensors
     from pilotcut.training.losses import aligned
     from pilotcut.training.robustness import gaussian_noise, input_gradient, moved
-    from pilotcut.training.run import tensors, trained
+    from pilotcut.training.trained import trained
 
     settings = cell.settings
     found = trained(trained_in, input_gradients=True)

@@ -2,7 +2,7 @@
 
 A checkpoint is a plain dict of tensors, numbers and texts, which torch reads without running any
 code (``weights_only``): no class of ours is in it, so classes may be renamed. The file is
-`pilotcut.training.run_directory`'s.
+`pilotcut.training.trainer_directory`'s.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One training run as `pilotcut train` makes it: configuration, data, network, a trainer.
+"""Training run as `pilotcut train` makes it: configuration, data, network, a trainer.
 
 Owns how a configuration becomes a network, and the run directory beyond the trainer's own files:
 settings, the trace, where the circuit is cut. The loop is the trainer's.
@@ -6,17 +6,15 @@ settings, the trace, where the circuit is cut. The loop is the trainer's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import EstimatorQNN
-from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.execution.query_store import FOLDER
@@ -28,7 +26,8 @@ from pilotcut.training.callbacks import Callback, TensorBoard, Training
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.data import Dataset, load_dataset
 from pilotcut.training.history import History
-from pilotcut.training.losses import Loss, Scores, find_loss, scaled
+from pilotcut.training.loaders import Shuffled, one_batch, tensors
+from pilotcut.training.losses import Loss, find_loss, scaled
 from pilotcut.training.model import Model, classifier
 from pilotcut.training.run_directory import RunDirectory
 from pilotcut.training.trainer import Trainer
@@ -192,13 +191,13 @@ class TrainingRun:
         loader = DataLoader(
             TensorDataset(x, y),
             batch_size=config.batch_size,
-            sampler=_Shuffled(len(x), config.seed),
+            sampler=Shuffled(len(x), config.seed),
         )
         return trainer.fit(
             loader,
-            whole(data.x_val, data.y_val) if len(data.x_val) else None,
+            one_batch(data.x_val, data.y_val) if len(data.x_val) else None,
             epochs=config.epochs,
-            test=whole(data.x_test, data.y_test),
+            test=one_batch(data.x_test, data.y_test),
             resume=resume,
         )
 
@@ -240,92 +239,6 @@ class TrainingRun:
         return {"batches": len(pairs), "predicted_s": predicted, "measured_s": measured}
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The trained network of a finished run.
-
-    Attributes
-    ----------
-    network
-        Expectations (samples, observables) of inputs (samples, qubits), a torch module.
-    data
-        What it was trained on.
-    config
-        Of its run.
-    loss
-        Its loss, of outputs (samples,) for two classes and (samples, classes) for more.
-    """
-
-    network: TorchConnector
-    data: Dataset
-    config: TrainingConfig
-    loss: Loss
-
-    def evaluate(self, x: np.ndarray, y: np.ndarray) -> Scores:
-        """Return loss and accuracy on samples (samples, qubits) with their labels."""
-        return Trainer(self.network, loss=self.loss).evaluate(whole(x, y))
-
-
-def trained(
-    run: RunDirectory | str | Path,
-    tasks: TaskManager | None = None,
-    *,
-    input_gradients: bool = False,
-) -> Trained:
-    """Return the trained network of a finished run, to evaluate it on other inputs.
-
-    Parameters
-    ----------
-    run
-        The run's directory.
-    tasks
-        Where circuits run; None for this process.
-    input_gradients
-        Whether a backward pass reaches the inputs.
-
-    Raises
-    ------
-    RunDirectoryError
-        If there is no finished run, or it cannot be read.
-    """
-    directory = run if isinstance(run, RunDirectory) else RunDirectory(Path(run))
-    weights = directory.load_weights()
-    config = replace(directory.training_config(), store=False, tensorboard=False)
-    again = TrainingRun(config, directory, tasks)
-    network = again.network(input_gradients=input_gradients)
-    try:
-        network.load_state_dict(weights)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise directory.damaged_weights(f"{' '.join(str(error).split()):.100}") from None
-    if (state := directory.load_checkpoint()) is not None:  # draw on where the run has ended
-        fresh = {"queries": 0, "subexperiments": 0, "seconds": {}}
-        again.estimator.stages.load_state_dict(state["estimators"][0] | fresh)
-    return Trained(network, again.data, config, again.loss)
-
-
-def tensors(x: np.ndarray, y: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return samples as torch takes them: features and labels ±1 as floats, indices as integers."""
-    labels = torch.float32 if np.issubdtype(y.dtype, np.floating) else torch.int64
-    return torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=labels)
-
-
-def whole(x: np.ndarray, y: np.ndarray) -> DataLoader[tuple[Tensor, ...]]:
-    """Return a loader of one batch."""
-    if not len(x):
-        raise UserError("there are no samples to evaluate, expected at least one")
-    return DataLoader(TensorDataset(*tensors(x, y)), batch_size=len(x))
-
-
-def default_run_directory(dataset: str, now: str) -> Path:
-    """Return runs/DATASET-TIME, with a number behind it where that is taken."""
-    base = Path("runs") / f"{dataset}-{now}"
-    candidate, number = base, 2
-    while candidate.exists():
-        candidate = base.with_name(f"{base.name}-{number}")
-        number += 1
-    return candidate
-
-
 def _data(config: TrainingConfig) -> Dataset:
     limit: dict[str, Any] = {} if config.samples is None else {"max_samples": config.samples}
     return load_dataset(
@@ -339,26 +252,8 @@ def _data(config: TrainingConfig) -> Dataset:
     )
 
 
-class _Shuffled(Sampler[int]):
-    """Samples in an order of their own each epoch, from one generator and nothing else.
-
-    torch's own sampler draws twice an epoch: the weights of a seed would not be those that they
-    were before there was a `Trainer`.
-    """
-
-    def __init__(self, samples: int, seed: int) -> None:
-        self._samples = samples
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __len__(self) -> int:
-        return self._samples
-
-    def __iter__(self) -> Iterator[int]:
-        yield from torch.randperm(self._samples, generator=self.generator).tolist()
-
-
 class _Told(Callback):
-    """A function that is told of every batch."""
+    """Callback that calls a function after every batch."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

@@ -1,26 +1,22 @@
-"""The directory of one run: configuration, trace, metrics, checkpoint, weights.
+"""Directory of one run of `pilotcut train`: the trainer's files, and what was asked.
 
-    config.yaml      what was asked
-    trace.jsonl      one record a compilation and a batch of queries
-    metrics.jsonl    loss and accuracy an epoch
-    checkpoint.pt    what a resumed run continues from
-    weights.pt       the trained weights, once the run is done
-    tensorboard/     curves for TensorBoard, if asked for
+    config.yaml          what was asked
+    trace.jsonl          one record a compilation and a batch of queries
+    metrics.jsonl, checkpoint.pt, weights.pt, tensorboard/
+                         the trainer's, see `pilotcut.training.trainer_directory`
     recommendation.json  where the circuit is cut, if that was chosen by prediction
-    begun.yaml       what was asked, where the first epoch could not be written
-    logs/            what pilots say
+    begun.yaml           what was asked, where the first epoch could not be written
+    logs/                what pilots say
 
-Files are written beside their place and renamed, so that a kill, or a full disk, leaves the old
-or the new one. A directory that holds nothing but logs and leftovers holds no run: a start that
-failed before anything was trained does not stand in the way of the next, which may also be a
-resumed one: of what could not be written the settings stay, as begun.yaml, with measured tensors.
+Owns whether a run may be started, or resumed, here. A directory that holds nothing but logs and
+leftovers holds no run: a start that failed before anything was trained does not stand in the way
+of the next, which may also be a resumed one: of what could not be written the settings stay, as
+begun.yaml, with measured tensors.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -29,36 +25,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from pilotcut.cutting.placement import Placement, WireCut
 from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.execution.query_store import FOLDER, is_store
 from pilotcut.io.atomic import write_atomically
-from pilotcut.io.jsonl import mend, read_jsonl, unwritten
+from pilotcut.io.jsonl import mend
 from pilotcut.io.yaml_reader import load_yaml
 from pilotcut.training.config import TrainingConfig, settled
+from pilotcut.training.trainer_directory import TrainerDirectory, unusable
 
 #: Settings that may differ when a run is resumed: they do not change its numbers so far.
 FREE_ON_RESUME = frozenset({"epochs", "pilots", "store", "patience", "tensorboard"})
-
-#: What a checkpoint holds: records of all epochs; the best epoch with its weights; states of
-#: the loader's generators and of the model's estimators.
-CHECKPOINT = frozenset(
-    {
-        "epoch",
-        "history",
-        "best",
-        "network",
-        "asked",
-        "optimizer",
-        "schedule",
-        "generators",
-        "estimators",
-        "seconds",
-    }
-)
 
 #: What pilots write beside a run, before it begins.
 OF_PILOTS = frozenset({"logs", "events.jsonl", "connection.json", "pilots.json"})
@@ -70,8 +49,8 @@ _LEFTOVER = re.compile(
 )
 
 
-class RunDirectory:
-    """One run's files.
+class RunDirectory(TrainerDirectory):
+    """Files of one run of `pilotcut train`.
 
     Parameters
     ----------
@@ -80,14 +59,10 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.config = path / "config.yaml"
         self.trace = path / "trace.jsonl"
-        self.metrics = path / "metrics.jsonl"
-        self.checkpoint = path / "checkpoint.pt"
-        self.weights = path / "weights.pt"
         self.recommendation = path / "recommendation.json"
-        self.tensorboard = path / "tensorboard"
         self.begun = path / "begun.yaml"
 
     def check(self, *, resume: bool) -> None:
@@ -101,7 +76,7 @@ class RunDirectory:
         try:
             fault = self._fault_of_resume() if resume else self._fault_of_start()
         except OSError as error:
-            raise self._unusable(error) from None
+            raise unusable(self.path, error) from None
         if fault:
             raise RunDirectoryError(f"run directory '{self.path}' {fault}")
 
@@ -153,27 +128,6 @@ class RunDirectory:
             else:
                 path.unlink(missing_ok=True)
 
-    def _unusable(self, error: OSError) -> RunDirectoryError:
-        return RunDirectoryError(
-            f"run directory '{self.path}' cannot be used ({error.strerror or error}), expected a "
-            f"place that can be written; give another --run-dir"
-        )
-
-    def make(self) -> None:
-        """Make the directory, where it does not exist, and see that it can be written.
-
-        Raises
-        ------
-        RunDirectoryError
-            If not.
-        """
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not os.access(self.path, os.W_OK | os.X_OK):
-                raise PermissionError(0, "Permission denied")
-        except OSError as error:
-            raise self._unusable(error) from None
-
     def create(self, config: Mapping[str, Any]) -> None:
         """Start a run here.
 
@@ -188,7 +142,7 @@ class RunDirectory:
             self._clear()
             self._save_settings(config)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise unusable(self.path, error) from error
 
     def discard(self, *, resumable: bool = False) -> None:
         """Forget a run of which nothing was trained; logs stay.
@@ -299,7 +253,7 @@ class RunDirectory:
             self._save_settings(config)  # it may have more epochs to go than before
             self.begun.unlink(missing_ok=True)
         except OSError as error:
-            raise self._unusable(error) from None
+            raise unusable(self.path, error) from None
         return state
 
     def check_same(self, config: Mapping[str, Any]) -> None:
@@ -326,91 +280,8 @@ class RunDirectory:
         if faults:
             raise RunDirectoryError(faults)
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """Return what a training continues from, None where there is no checkpoint.
-
-        Raises
-        ------
-        RunDirectoryError
-            If it cannot be read.
-        """
-        if not self.checkpoint.exists():
-            return None
-        try:
-            state = torch.load(self.checkpoint, weights_only=True)
-        except Exception:  # torch, pickle and zip raise half a dozen kinds, in many words
-            raise self.damaged_checkpoint("it is damaged") from None
-        if not isinstance(state, dict) or not state.keys() >= CHECKPOINT or not state["history"]:
-            raise self.damaged_checkpoint("it holds something else")
-        return state
-
-    def load_weights(self) -> dict[str, Any]:
-        """Return the trained weights, a torch state dict.
-
-        Raises
-        ------
-        RunDirectoryError
-            If there are none, or they cannot be read.
-        """
-        if not self.weights.exists():
-            raise RunDirectoryError(
-                f"run directory '{self.path}' holds no weights.pt, expected a finished run; "
-                f"finish it with --resume"
-            )
-        try:
-            weights: dict[str, Any] = torch.load(self.weights, weights_only=True)
-        except Exception:
-            raise self.damaged_weights("it is damaged") from None
-        return weights
-
-    def damaged_weights(self, why: str) -> RunDirectoryError:
-        """Return the error of weights that cannot be used."""
-        return RunDirectoryError(
-            f"{self.weights}: cannot be read ({why}), expected the weights of this run; remove it "
-            f"and write it again with --resume"
-        )
-
-    def damaged_checkpoint(self, why: str) -> RunDirectoryError:
-        """Return the error of a checkpoint that cannot be used."""
-        return RunDirectoryError(
-            f"{self.checkpoint}: cannot be read ({why}), expected a checkpoint of this run; "
-            f"remove it to --resume from the first epoch, or give another --run-dir"
-        )
-
-    def forget_metrics_after(self, epoch: int) -> None:
-        """Drop metrics of epochs that no checkpoint holds, and torn lines."""
-        if not self.metrics.exists():
-            return
-        kept = [r for r in read_jsonl(self.metrics) if 0 < r.get("epoch", 0) <= epoch]
-        self._write(self.metrics, "".join(f"{json.dumps(r)}\n" for r in kept).encode())
-
-    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint in one step.
-
-        Raises
-        ------
-        RunDirectoryError
-            If it cannot be written; the one before stays.
-        """
-        self._save(self.checkpoint, state)
-
-    def save_weights(self, state: Mapping[str, Any]) -> None:
-        """Write the trained weights, a torch state dict; raises as `save_checkpoint` does."""
-        self._save(self.weights, state)
-
-    def _save(self, place: Path, state: Mapping[str, Any]) -> None:
-        content = io.BytesIO()  # of a full disk torch itself says "unexpected pos 64 vs 0"
-        torch.save(dict(state), content)
-        self._write(place, content.getvalue())
-
     def _save_settings(self, config: Mapping[str, Any]) -> None:
         write_atomically(self.config, yaml.safe_dump(dict(config), sort_keys=False).encode())
-
-    def _write(self, place: Path, data: bytes) -> None:
-        try:
-            write_atomically(place, data)
-        except OSError as error:
-            raise unwritten(place, error) from error
 
 
 def _with(value: object) -> str:
@@ -421,3 +292,13 @@ def _in_one_line(error: Exception) -> str:
     """Return what an error says, on one line and not for ever."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def default_run_directory(dataset: str, now: str) -> Path:
+    """Return runs/DATASET-TIME, with a number behind it where that is taken."""
+    base = Path("runs") / f"{dataset}-{now}"
+    candidate, number = base, 2
+    while candidate.exists():
+        candidate = base.with_name(f"{base.name}-{number}")
+        number += 1
+    return candidate

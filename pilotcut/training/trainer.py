@@ -1,8 +1,8 @@
 """Trainer of any torch module: epochs, optimisers by name, early stopping, checkpoints, callbacks.
 
 Owns the order of things in an epoch. A pass over the samples is `pilotcut.training.passes`', what
-a checkpoint holds `pilotcut.training.checkpoint`'s, its file `pilotcut.training.run_directory`'s.
-Nothing here knows of circuits.
+a checkpoint holds `pilotcut.training.checkpoint`'s, its file that of
+`pilotcut.training.trainer_directory`. Nothing here knows of circuits.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from pilotcut.training.optimisers import (
     torch_schedule,
 )
 from pilotcut.training.passes import Loader, OnBatch, evaluate, train_pass
-from pilotcut.training.run_directory import RunDirectory
+from pilotcut.training.trainer_directory import TrainerDirectory
 
 
 class _Ended(Exception):  # noqa: N818  no error: the way out of an optimiser's own loop
@@ -139,7 +139,7 @@ class Trainer:
         self._name = "" if given else str(optimizer).lower()
         self._rate = learning_rate or LEARNING_RATES.get(self._name, 0.0)
         self._schedule, self._patience, self._seed = schedule, patience, seed
-        self._run = None if directory is None else RunDirectory(Path(directory))
+        self._run = None if directory is None else TrainerDirectory(Path(directory))
         self.callbacks = list(callbacks)
         if tensorboard and self._run is not None:
             self.callbacks.append(TensorBoard(self._run.tensorboard))

@@ -31,8 +31,9 @@ from pilotcut.primitives.gradient import CutGradient
 from pilotcut.tasks import TaskManager
 from pilotcut.training.losses import LOGIT_SCALE
 from pilotcut.training.model import classifier
-from pilotcut.training.run import TrainingRun, default_run_directory, trained
-from pilotcut.training.run_directory import RunDirectory
+from pilotcut.training.run import TrainingRun
+from pilotcut.training.run_directory import RunDirectory, default_run_directory
+from pilotcut.training.trained import trained
 
 TRACE_FIELDS = {
     "plan",
