@@ -135,7 +135,7 @@ def _summary(query: Any, number: int, values: np.ndarray, errors: np.ndarray) ->
         "observables": [f"observable {k}" for k in range(values.shape[1])] if asked else labels,
         "values": values.tolist(),
         "stds": errors.tolist(),
-        "blocks": len(query.query.calls),
+        "blocks": len(query.query.units),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.execution.streaming import Spent
+from pilotcut.execution.streaming import BatchTimes
 from pilotcut.io.jsonl import STAGES, JsonLines
 from pilotcut.io.large_numbers import in_json
 from pilotcut.options import check_seed
@@ -93,7 +93,7 @@ class Stages:
     def run(
         self,
         plan: CutPlan,
-        execute: Callable[[np.random.SeedSequence], tuple[Measured, Spent]],
+        execute: Callable[[np.random.SeedSequence], tuple[Measured, BatchTimes]],
         reconstruct: Callable[[Measured], Result],
         about: dict[str, Any],
     ) -> Result:
@@ -112,17 +112,22 @@ class Stages:
         """
         began, started = time(), perf_counter()
         stream = self.next_stream()
-        measured, spent = execute(stream)
+        measured, times = execute(stream)
         executed = perf_counter()
         result = reconstruct(measured)
         ended = perf_counter()
         (batch,) = stream.spawn_key
         about = {"batch": batch, "time": began} | about
-        self._record(plan, about, spent, ended - executed, ended - started)
+        self._record(plan, about, times, ended - executed, ended - started)
         return result
 
     def _record(
-        self, plan: CutPlan, about: dict[str, Any], spent: Spent, contract_s: float, wall_s: float
+        self,
+        plan: CutPlan,
+        about: dict[str, Any],
+        times: BatchTimes,
+        contract_s: float,
+        wall_s: float,
     ) -> None:
         """Write one record and add to the totals.
 
@@ -131,21 +136,21 @@ class Stages:
         happens here, `hidden_s` passed while workers ran other bundles; for the rest,
         `waits_s`, the query had to wait.
         """
-        busy = spent.run_s + spent.reduce_s
-        reduce_s = spent.execute_s * spent.reduce_s / busy if busy else 0.0
+        busy = times.run_s + times.reduce_s
+        reduce_s = times.execute_s * times.reduce_s / busy if busy else 0.0
         seconds = {
             "partition": 0.0,
-            "generate": spent.generate_s,
-            "execute": spent.execute_s - reduce_s,
-            "reconstruct": contract_s + reduce_s + spent.fill_s + spent.stream_s,
+            "generate": times.generate_s,
+            "execute": times.execute_s - reduce_s,
+            "reconstruct": contract_s + reduce_s + times.fill_s + times.stream_s,
         }
         with self._lock:
             for stage in STAGES:
                 self.seconds[stage] += seconds[stage]
             self.queries += about["queries"]
             self.subexperiments += about["subexperiments"]
-        devices = {"devices": spent.devices} if spent.devices else {}
-        moved = {"moved": spent.moved} if spent.moved else {}
+        devices = {"devices": times.devices} if times.devices else {}
+        moved = {"moved": times.moved} if times.moved else {}
         self.trace.write(
             {
                 "kind": "query_batch",
@@ -155,11 +160,11 @@ class Stages:
                 "plan": plan.fingerprint,
                 "labels": "".join(plan.labels),
                 "cuts": plan.num_cuts,
-                "bundles": spent.bundles,
+                "bundles": times.bundles,
                 "seed": [self._seed, about["batch"]],
                 "stage_seconds": seconds,
-                "hidden_s": spent.hidden_s,
-                "waits_s": contract_s + spent.fill_s + spent.stream_s - spent.hidden_s,
+                "hidden_s": times.hidden_s,
+                "waits_s": contract_s + times.fill_s + times.stream_s - times.hidden_s,
                 "wall_s": wall_s,
                 "worker_s": busy,
             }

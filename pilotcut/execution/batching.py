@@ -1,18 +1,15 @@
-"""Bundles: the subexperiments of a batch, cut into tasks that are worth dispatching.
+"""Batching: requests divided into work units that are worth dispatching.
 
-A bundle is some parameter sets of one fragment with some of its subexperiments, about
-`TARGET_S` of work. How a batch is split depends on the plan and the shots alone, never
-on the workers, and every bundle's seed derives from (query, fragment, bundle): results
-are the same on one worker or sixteen, under any policy, and with workers dying in
-between. What runs on devices is split by the number of circuits
-(`pilotcut.execution.devices`) and bound to them beforehand. A task carries arrays and returns
-the reduced tensor block.
+A unit is about `TARGET_S` of work. How a batch is divided depends on the plan and the shots alone,
+never on the workers, and every unit's seed derives from (query, request, unit): results are the
+same on one worker or sixteen, under any policy, and with workers dying in between. What runs on
+devices is divided by the number of circuits and bound to them beforehand (see
+`pilotcut.execution.device_assignment`). Knows rough costs; refuses to know who runs a unit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import ceil, prod
 
@@ -20,13 +17,14 @@ import numpy as np
 
 from pilotcut.backends.base import Shots
 from pilotcut.cutting.fragment import Fragment, Site
+from pilotcut.execution.work_units import CircuitUnit, ExactUnit, OutcomeUnit, Request, size_of
 
-#: Work of one bundle in predicted seconds. Small enough to keep many workers busy, large
+#: Work of one unit in predicted seconds. Small enough to keep many workers busy, large
 #: enough that dispatching it (about 1 ms) does not matter.
 TARGET_S = 0.08
 
 # Measured on one core of a two-core machine with Aer 0.18: floor of a circuit, of a shot
-# and its bits, and of a gate on one amplitude. Only the sizes of bundles depend on them.
+# and its bits, and of a gate on one amplitude. Only the sizes of units depend on them.
 _CIRCUIT_S, _SHOT_S, _SHOT_BIT_S, _GATE_AMPLITUDE_S = 3e-4, 5e-7, 1.5e-7, 2e-9
 
 _EXACT_AMPLITUDE_S = 2e-9
@@ -35,98 +33,87 @@ _EXACT_AMPLITUDE_S = 2e-9
 _SHARED_WIDTH = 8
 
 
-def size_of(rows: slice, part: slice, shots: Shots) -> tuple[int, int]:
-    """Return how many circuits have shots, and the shots of all of them."""
-    if isinstance(shots, np.ndarray):
-        return int(np.count_nonzero(shots)), int(shots.sum())
-    count = (rows.stop - rows.start) * (part.stop - part.start)
-    return count, count * shots
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """Some rows of a batch, and some subexperiments of one fragment."""
-
-    fragment: int
-    number: int
-    rows: slice
-    part: slice
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """What tells it from all others of a batch."""
-        return self.fragment, self.number
-
-    def shots(self, request: Request) -> Shots:
-        """Return the bundle's share of its request's shots."""
-        if isinstance(request.shots, np.ndarray):
-            return request.shots[self.rows, self.part]
-        return request.shots
-
-    def size(self, request: Request) -> tuple[int, int]:
-        """Return how many circuits have shots, and the shots of all of them."""
-        return size_of(self.rows, self.part, self.shots(request))
-
-    def predicted_s(self, request: Request) -> float:
-        """Return the rough cost in seconds."""
-        count, shots = self.size(request)
-        return count * predicted_s(request.fragment, shots / max(count, 1))
-
-
-@dataclass(frozen=True)
-class Request:
-    """Evaluate one fragment on a batch of angles.
+def circuit_units(
+    requests: Sequence[Request],
+    seed: np.random.SeedSequence,
+    backend: str,
+    most_circuits: int | None = None,
+    kind: type[CircuitUnit] = CircuitUnit,
+) -> list[CircuitUnit]:
+    """Return the units of all requests with shots; those of the first rows come first.
 
     Parameters
     ----------
-    fragment
-        The fragment.
-    angles
-        (rows, angles) in radians.
-    shots
-        Of every subexperiment, or (rows, subexperiments); 0 in exact mode.
+    requests
+        What is asked.
+    seed
+        Each unit's seed derives from it.
+    backend
+        Name of the backend.
+    most_circuits
+        Circuits of a unit, where not its time decides.
+    kind
+        `CircuitUnit`, or `OutcomeUnit` for what the shots end in.
     """
-
-    fragment: Fragment
-    angles: np.ndarray
-    shots: Shots = 0
-
-    @property
-    def subexperiments(self) -> int:
-        """Number of circuits with shots."""
-        if isinstance(self.shots, np.ndarray):
-            return int(np.count_nonzero(self.shots))
-        return len(self.angles) * self.fragment.num_subexperiments
-
-    @property
-    def total_shots(self) -> int:
-        """Shots of all circuits together."""
-        if isinstance(self.shots, np.ndarray):
-            return int(self.shots.sum())
-        return self.shots * self.subexperiments
+    units = [
+        kind(
+            request=index,
+            number=number,
+            rows=rows,
+            angles=request.angles[rows],
+            cost_s=_cost_s(request.fragment, *size_of(rows, part, shots)),
+            part=part,
+            shots=shots,
+            seed=seed_of(seed, index, number),
+            backend=backend,
+        )
+        for index, request in enumerate(requests)
+        for number, (rows, part, shots) in enumerate(parts_of(request, most_circuits))
+    ]
+    return sorted(units, key=lambda unit: unit.rows.start)
 
 
-def row_bundles(fragment: Fragment, rows: int) -> list[slice]:
-    """Return the rows of each bundle of the exact engine."""
-    return even_rows(rows, exact_row_s(fragment))
+def exact_units(
+    requests: Sequence[Request], cotangents: Sequence[np.ndarray] | None = None
+) -> list[ExactUnit]:
+    """Return the units of all requests for their values, or for pulling back cotangents."""
+    units = [
+        ExactUnit(
+            request=index,
+            number=number,
+            rows=rows,
+            angles=request.angles[rows],
+            cost_s=(rows.stop - rows.start) * exact_row_s(request.fragment),
+            cotangent=None if cotangents is None else cotangents[index][rows],
+        )
+        for index, request in enumerate(requests)
+        for number, rows in enumerate(exact_rows(request.fragment, len(request.angles)))
+    ]
+    return sorted(units, key=lambda unit: unit.rows.start)
 
 
-def even_rows(rows: int, row_s: float, most: int | None = None) -> list[slice]:
-    """Return slices of rows, each about `TARGET_S` of work and of at most so many rows."""
-    fitting = max(1, int(min(TARGET_S / row_s, rows)))
-    size = fitting if most is None else min(fitting, most)
-    return [slice(first, last) for first, last in _even(rows, size)]
+def state_units(requests: Sequence[Request]) -> list[OutcomeUnit]:
+    """Return a unit for the final states of each request, which has one row and no shots."""
+    return [
+        OutcomeUnit(
+            request=index,
+            number=0,
+            rows=slice(0, 1),
+            angles=request.angles,
+            cost_s=exact_row_s(request.fragment),
+            part=slice(0, 0),
+            shots=0,
+            seed=0,
+            backend="",
+        )
+        for index, request in enumerate(requests)
+    ]
 
 
-def exact_row_s(fragment: Fragment) -> float:
-    """Return the rough cost of one parameter set in the exact engine, in seconds."""
-    branches = prod(site.rank for site in fragment.sites)
-    amplitudes = branches * 2.0 ** min(fragment.width, 60)
-    return max(1, len(fragment.steps)) * amplitudes * _EXACT_AMPLITUDE_S
-
-
-def split(index: int, request: Request, most_circuits: int | None = None) -> Iterator[Bundle]:
-    """Yield the bundles of one request, each about `TARGET_S` of work, or of so many circuits."""
+def parts_of(
+    request: Request, most_circuits: int | None = None
+) -> Iterator[tuple[slice, slice, Shots]]:
+    """Yield rows, subexperiments and their shots, each about `TARGET_S` or so many circuits."""
     circuits = request.fragment.num_subexperiments
     rows = len(request.angles)
     run = request.subexperiments
@@ -139,20 +126,35 @@ def split(index: int, request: Request, most_circuits: int | None = None) -> Ite
         most = max(1, round(TARGET_S / cell_s))
     else:
         most = max(1, round(most_circuits / filled))
-    # Even pieces: a small last bundle would only wait for its dispatch.
-    row_blocks = _even(rows, max(1, most // circuits))
-    part_blocks = _even(circuits, most)
-    number = 0
-    for first_row, last_row in row_blocks:
-        for first, last in part_blocks:
-            yield Bundle(index, number, slice(first_row, last_row), slice(first, last))
-            number += 1
+    # Even pieces: a small last one would only wait for its dispatch.
+    for some in _even(rows, max(1, most // circuits)):
+        for part in _even(circuits, most):
+            shots = request.shots
+            yield some, part, shots[some, part] if isinstance(shots, np.ndarray) else shots
 
 
-def _even(size: int, most: int) -> list[tuple[int, int]]:
+def exact_rows(fragment: Fragment, rows: int) -> list[slice]:
+    """Return the rows of each unit of the exact engine."""
+    return even_rows(rows, exact_row_s(fragment))
+
+
+def even_rows(rows: int, row_s: float, most: int | None = None) -> list[slice]:
+    """Return slices of rows, each about `TARGET_S` of work and of at most so many rows."""
+    fitting = max(1, int(min(TARGET_S / row_s, rows)))
+    return _even(rows, fitting if most is None else min(fitting, most))
+
+
+def _even(size: int, most: int) -> list[slice]:
     pieces = ceil(size / most)
     edges = [size * k // pieces for k in range(pieces + 1)]
-    return list(pairwise(edges))
+    return [slice(first, last) for first, last in pairwise(edges)]
+
+
+def exact_row_s(fragment: Fragment) -> float:
+    """Return the rough cost of one parameter set in the exact engine, in seconds."""
+    branches = prod(site.rank for site in fragment.sites)
+    amplitudes = branches * 2.0 ** min(fragment.width, 60)
+    return max(1, len(fragment.steps)) * amplitudes * _EXACT_AMPLITUDE_S
 
 
 def predicted_s(fragment: Fragment, shots: float) -> float:
@@ -166,8 +168,12 @@ def predicted_s(fragment: Fragment, shots: float) -> float:
     return circuit_s / copies
 
 
-def seed_of(seed: np.random.SeedSequence, bundle: Bundle) -> int:
-    """Spawn a bundle's seed; Aer counts circuits up from it, so seeds must be far apart."""
-    key = (*seed.spawn_key, bundle.fragment, bundle.number)
+def _cost_s(fragment: Fragment, circuits: int, shots: int) -> float:
+    return circuits * predicted_s(fragment, shots / max(circuits, 1))
+
+
+def seed_of(seed: np.random.SeedSequence, request: int, number: int) -> int:
+    """Spawn a unit's seed; Aer counts circuits up from it, so seeds must be far apart."""
+    key = (*seed.spawn_key, request, number)
     child = np.random.SeedSequence(seed.entropy, spawn_key=key)
     return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))

@@ -1,6 +1,6 @@
-"""Which device gets which part of which fragment: a pure function of predictions.
+"""Device assignment: which device runs which work unit, a pure function of predictions.
 
-Every part is bound to a device before anything is submitted, by predicted error and load alone.
+Every unit is bound to a device before anything is submitted, by predicted error and load alone.
 So results depend on the seed, the plan and the fleet, and never on which worker was free.
 """
 
@@ -11,33 +11,8 @@ from dataclasses import dataclass
 
 from pilotcut.backends.base import DeviceFit
 from pilotcut.errors import CutError
+from pilotcut.execution.work_units import CircuitUnit, UnitIndex
 from pilotcut.options import ERROR_TOLERANCE
-
-#: A fragment's parts, by the number of its request and its own.
-Place = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one task runs of a fragment.
-
-    Parameters
-    ----------
-    request, number
-        Which part of which request.
-    circuits, shots
-        How many subexperiments, and the shots of all of them together.
-    """
-
-    request: int
-    number: int
-    circuits: int
-    shots: int
-
-    @property
-    def place(self) -> Place:
-        """What tells it from all others."""
-        return self.request, self.number
 
 
 @dataclass(frozen=True)
@@ -63,23 +38,23 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Binding:
-    """Parts of fragments bound to devices.
+class DeviceAssignment:
+    """Work units bound to devices.
 
     Parameters
     ----------
     pilots
-        Name of the device's pilot for each part.
+        Name of the device's pilot for each unit, by the unit's index.
     shares
         What each device runs of each fragment, fragments in order, then devices.
     """
 
-    pilots: Mapping[Place, str]
+    pilots: Mapping[UnitIndex, str]
     shares: tuple[Share, ...]
 
     @property
     def makespan_s(self) -> float:
-        """Predicted seconds until the last device has done its parts."""
+        """Predicted seconds until the last device has done its units."""
         names = {share.pilot for share in self.shares}
         seconds = (
             sum(share.device_s for share in self.shares if share.pilot == name) for name in names
@@ -108,22 +83,22 @@ class Binding:
         return 1.0 - kept
 
 
-def bind(
-    parts: Sequence[Part],
+def assign(
+    units: Sequence[CircuitUnit],
     labels: Sequence[str],
     fits: Sequence[Mapping[str, DeviceFit]],
     tolerance: float = ERROR_TOLERANCE,
-) -> Binding:
-    """Return a device for every part.
+) -> DeviceAssignment:
+    """Return a device for every unit.
 
     A device is *good enough* for a fragment if it can run it and its predicted error there is at
-    most that of the best device plus `tolerance`. Parts are dealt to those, the longest first, each
+    most that of the best device plus `tolerance`. Units are dealt to those, the longest first, each
     to the device that would be done with it first: the makespan is kept short within the
     tolerance. Ties go to the smaller error, then to the device that is described first.
 
     Parameters
     ----------
-    parts
+    units
         What is to be bound.
     labels
         Of the fragment of each request.
@@ -139,29 +114,34 @@ def bind(
 
     Examples
     --------
+    >>> import numpy as np
     >>> errors = {"good": 0.01, "fair": 0.02, "bad": 0.2}
     >>> fits = {pilot: DeviceFit(error, 1e-4) for pilot, error in errors.items()}
-    >>> parts = [Part(0, number, circuits=4, shots=4000) for number in range(4)]
-    >>> [*bind(parts, ["A"], [fits]).pilots.values()]
+    >>> units = [
+    ...     CircuitUnit(request=0, number=k, rows=slice(0, 1), angles=np.zeros((1, 0)), cost_s=0.1,
+    ...                 part=slice(4 * k, 4 * k + 4), shots=1000, seed=k, backend="aer")
+    ...     for k in range(4)
+    ... ]
+    >>> [*assign(units, ["A"], [fits]).pilots.values()]
     ['good', 'fair', 'good', 'fair']
     """
     chosen = [_good_enough(one, tolerance) for one in fits]
-    lacking = [k for k in sorted({part.request for part in parts}) if not chosen[k]]
+    lacking = [k for k in sorted({unit.request for unit in units}) if not chosen[k]]
     if lacking:
         raise CutError([*dict.fromkeys(_nowhere(labels[k], fits[k]) for k in lacking)])
     order = {name: k for k, name in enumerate(dict.fromkeys(n for one in fits for n in one))}
+    shots = {unit.index: unit.size[1] for unit in units}
     ends = dict.fromkeys(order, 0.0)
-    pilots: dict[Place, str] = {}
-    for part in sorted(parts, key=lambda p: (-_least_s(p, chosen[p.request]), p.place)):
-        some = chosen[part.request]
-        name = min(
-            some,
-            key=lambda n: (ends[n] + part.shots * some[n].shot_s, some[n].error, order[n]),
-        )
-        ends[name] += part.shots * some[name].shot_s
-        pilots[part.place] = name
-    in_order = {part.place: pilots[part.place] for part in parts}
-    return Binding(in_order, _shares(parts, labels, fits, in_order, order))
+    pilots: dict[UnitIndex, str] = {}
+    # Longest processing time first: a long unit that came last would stand alone at the end.
+    least_s = {u.index: shots[u.index] * _least_shot_s(chosen[u.request]) for u in units}
+    for unit in sorted(units, key=lambda u: (-least_s[u.index], u.index)):
+        some, count = chosen[unit.request], shots[unit.index]
+        name = min(some, key=lambda n: (ends[n] + count * some[n].shot_s, some[n].error, order[n]))
+        ends[name] += count * some[name].shot_s
+        pilots[unit.index] = name
+    in_order = {unit.index: pilots[unit.index] for unit in units}
+    return DeviceAssignment(in_order, _shares(units, labels, fits, in_order, order))
 
 
 def _good_enough(fits: Mapping[str, DeviceFit], tolerance: float) -> dict[str, DeviceFit]:
@@ -170,8 +150,8 @@ def _good_enough(fits: Mapping[str, DeviceFit], tolerance: float) -> dict[str, D
     return {name: fit for name, fit in able.items() if fit.error <= best + tolerance}
 
 
-def _least_s(part: Part, fits: Mapping[str, DeviceFit]) -> float:
-    return part.shots * min(fit.shot_s for fit in fits.values())
+def _least_shot_s(fits: Mapping[str, DeviceFit]) -> float:
+    return min(fit.shot_s for fit in fits.values())
 
 
 def _nowhere(label: str, fits: Mapping[str, DeviceFit]) -> str:
@@ -192,24 +172,25 @@ def lack_of(fits: Mapping[str, DeviceFit]) -> str:
 
 
 def _shares(
-    parts: Sequence[Part],
+    units: Sequence[CircuitUnit],
     labels: Sequence[str],
     fits: Sequence[Mapping[str, DeviceFit]],
-    pilots: Mapping[Place, str],
+    pilots: Mapping[UnitIndex, str],
     order: Mapping[str, int],
 ) -> tuple[Share, ...]:
     found: dict[tuple[str, str], Share] = {}
-    for part in parts:
-        name, label = pilots[part.place], labels[part.request]
-        fit = fits[part.request][name]
+    for unit in units:
+        name, label = pilots[unit.index], labels[unit.request]
+        circuits, shots = unit.size
+        fit = fits[unit.request][name]
         old = found.get((label, name)) or Share(label, name, fit.error, 0, 0, 0.0)
         found[label, name] = Share(
             label,
             name,
             fit.error,
-            old.circuits + part.circuits,
-            old.shots + part.shots,
-            old.device_s + part.shots * fit.shot_s,
+            old.circuits + circuits,
+            old.shots + shots,
+            old.device_s + shots * fit.shot_s,
         )
     places = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     return tuple(sorted(found.values(), key=lambda s: (places[s.fragment], order[s.pilot])))

@@ -1,6 +1,6 @@
-"""The devices of pilots that circuits run on, and the parts of a batch bound to them.
+"""Devices of pilots, and the pilots that a batch may run on.
 
-Knows descriptions and what fragments become on a device; refuses to know why a batch is run.
+Knows descriptions and what fragments become on a device; refuses to know batches and why they run.
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ from pilotcut import backends
 from pilotcut.backends.base import DeviceFit
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import UserError
-from pilotcut.execution.batching import Request, split
-from pilotcut.execution.device_assignment import Binding, Part, bind
-from pilotcut.options import ERROR_TOLERANCE
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.pilots.pilot import PilotState
@@ -31,7 +28,7 @@ def mode_of(backend: str) -> str:
 
 @dataclass(frozen=True)
 class DevicePilot:
-    """A pilot that has a device, or plays one."""
+    """A pilot that has a QPU, or simulates one with its noise."""
 
     name: str
     qpu: QpuDescription
@@ -48,7 +45,7 @@ class DevicePilot:
 
 @dataclass(frozen=True)
 class Fleet:
-    """Where a batch may run.
+    """Pilots that a batch may run on.
 
     Parameters
     ----------
@@ -67,7 +64,7 @@ class Fleet:
 
 
 def fleet_of(tasks: TaskManager | None, mode: str) -> Fleet:
-    """Return where a batch may run, on the pilots that have not ended.
+    """Return the pilots that a batch may run on, of those that have not ended.
 
     Raises
     ------
@@ -84,7 +81,7 @@ def fleet_of(tasks: TaskManager | None, mode: str) -> Fleet:
 
 
 def fleet_among(pilots: Iterable[PilotDescription], mode: str) -> Fleet:
-    """Return where circuits of a mode ("counts", "sampled", "exact") may run.
+    """Return the pilots that circuits of a mode ("counts", "sampled", "exact") may run on.
 
     Raises
     ------
@@ -119,46 +116,6 @@ def _all(devices: Sequence[DevicePilot]) -> str:
     return f"all {len(devices)} pilots ('{devices[0].name}', ...) have a"
 
 
-def parts_of(requests: Sequence[Request], most_circuits: int = DEVICE_CIRCUITS) -> list[Part]:
-    """Return the parts of requests that devices run one by one."""
-    parts = []
-    for number, request in enumerate(requests):
-        for bundle in split(number, request, most_circuits):
-            circuits, shots = bundle.size(request)
-            parts.append(Part(number, bundle.number, circuits, shots))
-    return parts
-
-
 def fits_of(fragment: Fragment, devices: Iterable[DevicePilot]) -> Mapping[str, DeviceFit]:
     """Return how well a fragment does on each device, by name of the pilot."""
     return {device.name: device.fit(fragment) for device in devices}
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A batch on devices: what is bound where, and the devices by name."""
-
-    binding: Binding
-    devices: Mapping[str, DevicePilot]
-
-    @classmethod
-    def of(
-        cls, requests: Sequence[Request], fleet: Fleet, tolerance: float = ERROR_TOLERANCE
-    ) -> Assignment | None:
-        """Return where all parts of requests run; None without devices."""
-        if not fleet.devices:
-            return None
-        return cls.bound(requests, parts_of(requests), fleet, tolerance)
-
-    @classmethod
-    def bound(
-        cls, requests: Sequence[Request], parts: Sequence[Part], fleet: Fleet, tolerance: float
-    ) -> Assignment:
-        """Return where some parts of requests run; see `device_assignment.bind`."""
-        fits = [fits_of(request.fragment, fleet.devices) for request in requests]
-        found = bind(parts, [r.fragment.label for r in requests], fits, tolerance)
-        return cls(found, {device.name: device for device in fleet.devices})
-
-    def device(self, request: int, number: int) -> DevicePilot:
-        """Return the device of a part."""
-        return self.devices[self.binding.pilots[request, number]]

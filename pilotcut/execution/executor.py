@@ -1,23 +1,28 @@
-"""Execution: bundles become calls, which run here or as tasks, and their results tensors."""
+"""Execution: work units run here or as tasks, and their results become tensors.
+
+Owns submission, results that are torn in a store, and devices that end meanwhile. Refuses to know
+plans, observables and what the tensors are for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from pilotcut import backends
+from pilotcut.backends.outcomes import StateOutcomes, Tally
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import TaskError
-from pilotcut.execution.batching import Request
-from pilotcut.execution.devices import Assignment, DevicePilot, fleet_of, mode_of
-from pilotcut.execution.reassignment import Whereabouts, device_ended
-from pilotcut.execution.streaming import Busy, RowsReady, Spent, Stream, idle, unfinished
-from pilotcut.execution.work_units import Call, CircuitCall, circuit_calls, exact_calls
+from pilotcut.execution.batching import circuit_units, exact_units, state_units
+from pilotcut.execution.devices import fleet_of, mode_of
+from pilotcut.execution.reassignment import DeviceAssigner, device_ended
+from pilotcut.execution.streaming import BatchTimes, Busy, RowsReady, Stream, idle, unfinished
+from pilotcut.execution.work_units import CircuitUnit, OutcomeUnit, Request, WorkUnit
 from pilotcut.options import ERROR_TOLERANCE
 from pilotcut.reconstruction.block_store import BlockStore, TornBlockError
 from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
@@ -25,10 +30,13 @@ from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
 if TYPE_CHECKING:
     from pilotcut.backends.statevector import Linearised
 
-#: How often a bundle is run again because its block in a store was torn.
+#: How often a unit is run again because its block in a store was torn.
 MOST_TORN = 3
 
 Measured = TypeVar("Measured")
+
+#: Takes the units of a batch before any runs, and returns where their results are kept.
+Keep = Callable[[Sequence[WorkUnit]], BlockStore | None]
 
 _NOTHING = FragmentTensor(np.empty(0), ())
 
@@ -43,7 +51,7 @@ class Executor:
     backend
         Name of the backend that workers use, where pilots have no devices of their own.
     error_tolerance
-        See `pilotcut.execution.device_assignment.bind`.
+        See `pilotcut.execution.device_assignment.assign`.
     """
 
     def __init__(
@@ -52,39 +60,30 @@ class Executor:
         backend: str,
         error_tolerance: float = ERROR_TOLERANCE,
     ) -> None:
-        self._tasks = tasks
+        self.tasks = tasks
         self._backend = backends.check_backend(backend)
         self._tolerance = error_tolerance
         self._shared: dict[str, Shared] = {}
 
     @property
     def workers(self) -> int:
-        """Number of slots that bundles can run on."""
-        return self._tasks.slots if self._tasks else 1
+        """Number of slots that units can run on."""
+        return self.tasks.slots if self.tasks else 1
 
     @property
     def policy(self) -> str:
         """Name of the dispatch policy."""
-        return self._tasks.policy if self._tasks else "in-process"
+        return self.tasks.policy if self.tasks else "in-process"
 
-    def assign(self, requests: Sequence[Request]) -> Assignment | None:
-        """Return the devices that the parts of requests are bound to, None without devices.
-
-        Raises
-        ------
-        UserError
-            If no device can run a fragment, or the pilots' kinds do not go together.
-        """
-        return Assignment.of(requests, fleet_of(self._tasks, self._mode), self._tolerance)
+    # -- what a batch may ask for --------------------------------------------------------
 
     def evaluate(
         self,
         requests: Sequence[Request],
         seed: np.random.SeedSequence,
         ready: RowsReady | None = None,
-        store: BlockStore | None = None,
-        assignment: Assignment | None = None,
-    ) -> tuple[list[FragmentTensor], Spent]:
+        keep: Keep | None = None,
+    ) -> tuple[list[FragmentTensor], BatchTimes]:
         """Return the tensors of all requests, and where the time went.
 
         Parameters
@@ -95,154 +94,193 @@ class Executor:
             The same seed gives the same numbers on any worker.
         ready
             Called for chunks of rows as soon as they are complete.
-        store
-            Where workers put what they measure; what is there already is not run again.
-        assignment
-            What `assign` returned, if somebody has asked already.
+        keep
+            Says where workers put what they measure; what is there already is not run again.
+
+        Raises
+        ------
+        UserError
+            If no device can run a fragment, or the pilots' kinds do not go together.
         """
         started = perf_counter()
         tensors = [FragmentTensor.empty(r.fragment, len(r.angles)) for r in requests]
-        where = self._where(requests, self._mode, assignment)
-        calls = circuit_calls(requests, seed, self._backend, where.assignment)
-        stream = Stream([call.rows for call in calls], len(requests[0].angles), tensors, ready)
-        spent = Spent(generate_s=perf_counter() - started, bundles=len(calls))
+        assigner = self._assigner(requests, mode_of(self._backend))
+        units = self._circuit_units(requests, seed, assigner)
+        times = BatchTimes(generate_s=perf_counter() - started, bundles=len(units))
+        store = None if keep is None else keep(units)
+        started = perf_counter()
+        rows = [unit.rows for unit in units]
+        stream = Stream(rows, len(requests[0].angles), tensors, ready, times)
         stream.begin()
-        for call, measured, busy in self._run(calls, store, where):
+        for unit, measured, busy in self._run(units, requests, assigner, store):
             filling = perf_counter()
             for block in measured.blocks:
-                tensors[call.request].fill(requests[call.request].fragment, call.rows, block)
+                tensors[unit.request].fill(requests[unit.request].fragment, unit.rows, block)
             stream.filled(perf_counter() - filling, busy)
-            stream.done(call.rows, busy)
-            spent.run_s += measured.run_s
-            spent.reduce_s += measured.reduce_s
-        stream.account(spent, perf_counter() - started)
-        if where.assignment is not None:
-            spent.devices = [asdict(share) for share in where.assignment.binding.shares]
-            spent.moved = where.moved
-        return tensors, spent
-
-    @property
-    def _mode(self) -> str:
-        """What circuits with shots are run in."""
-        return mode_of(self._backend)
-
-    def _where(
-        self, requests: Sequence[Request], mode: str, assignment: Assignment | None = None
-    ) -> Whereabouts:
-        return Whereabouts.of(requests, self._tasks, mode, self._tolerance, assignment)
-
-    def linearised(self, requests: Sequence[Request]) -> tuple[list[Linearised], Spent] | None:
-        """Return exact tensors with what their derivatives need, if this process can keep that."""
-        engine = backends.statevector_engine()
-        if self._tasks is not None or any(
-            len(r.angles) > engine.rows_at_once(r.fragment) for r in requests
-        ):
-            return None
-        started = perf_counter()
-        kept = [engine.linearised(r.fragment, r.angles) for r in requests]
-        seconds = perf_counter() - started
-        return kept, Spent(execute_s=seconds, run_s=seconds, bundles=len(kept))
+            stream.done(unit.rows, busy)
+            times.run_s += measured.run_s
+            times.reduce_s += measured.reduce_s
+        if assigner is not None:
+            times.devices = [asdict(share) for share in assigner.shares]
+            times.moved = assigner.moved
+        return tensors, stream.end(times.generate_s + perf_counter() - started)
 
     def exact(
         self,
         requests: Sequence[Request],
         ready: RowsReady | None = None,
-        store: BlockStore | None = None,
-    ) -> tuple[list[FragmentTensor], Spent]:
+        keep: Keep | None = None,
+    ) -> tuple[list[FragmentTensor], BatchTimes]:
         """Return the exact tensors of all requests in the coherent basis; see `evaluate`."""
-        return self._exact(requests, exact_calls(requests), ready, store)
+        units = exact_units(requests)
+        return self._exact(requests, units, ready, None if keep is None else keep(units))
 
     def pull_back(
         self, requests: Sequence[Request], cotangents: Sequence[np.ndarray]
-    ) -> tuple[list[np.ndarray], Spent]:
+    ) -> tuple[list[np.ndarray], BatchTimes]:
         """Return d outputs / d angles of each request, (rows, outputs, angles).
 
         `cotangents` are (rows, outputs, observables, variants) for each request.
         """
-        tensors, spent = self._exact(requests, exact_calls(requests, cotangents))
-        return [tensor.values for tensor in tensors], spent
+        tensors, times = self._exact(requests, exact_units(requests, cotangents))
+        return [tensor.values for tensor in tensors], times
+
+    def linearised(self, requests: Sequence[Request]) -> tuple[list[Linearised], BatchTimes] | None:
+        """Return exact tensors with what their derivatives need, if this process can keep that."""
+        engine = backends.statevector_engine()
+        if self.tasks is not None or any(
+            len(r.angles) > engine.rows_at_once(r.fragment) for r in requests
+        ):
+            return None
+        started = perf_counter()
+        kept = [engine.linearised(r.fragment, r.angles) for r in requests]
+        return kept, _times_since(started, len(kept))
+
+    def tallies(
+        self, requests: Sequence[Request], seed: np.random.SeedSequence
+    ) -> list[list[Tally]]:
+        """Return what the shots of each request's parts ended in, parts in order.
+
+        Parameters
+        ----------
+        requests
+            Of one row and a number of shots each.
+        seed
+            The same seed gives the same numbers on any worker.
+        """
+        assigner = self._assigner(requests, mode_of(self._backend))
+        units = self._circuit_units(requests, seed, assigner, OutcomeUnit)
+        found = {unit.index: tally for unit, tally, _ in self._run(units, requests, assigner)}
+        by_request: list[list[Tally]] = [[] for _ in requests]
+        for index in sorted(found):
+            by_request[index[0]].append(found[index])
+        return by_request
+
+    def states(self, requests: Sequence[Request]) -> list[list[StateOutcomes]]:
+        """Return the final states of each request, of one row each: one a group of wires."""
+        assigner = self._assigner(requests, "exact")
+        units = state_units(requests)
+        found = {unit.request: states for unit, states, _ in self._run(units, requests, assigner)}
+        return [found[index] for index in range(len(requests))]
 
     def each(
         self, fn: Callable[[Any, Any], Measured], common: Any, key: str, items: Sequence[Any]
-    ) -> tuple[list[Measured], Spent]:
-        """Return ``fn(common, item)`` of all items, run where exact calls run.
+    ) -> tuple[list[Measured], BatchTimes]:
+        """Return ``fn(common, item)`` of all items, run where exact units run.
 
         `common` travels once to each worker; `key` is its identity.
         """
         started = perf_counter()
-        if self._tasks is None:
+        if self.tasks is None:
             found = [fn(common, item) for item in items]
         else:
-            pilots = fleet_of(self._tasks, "exact").ideal
-            handle = self._tasks.share(common, key=key)
+            pilots = fleet_of(self.tasks, "exact").ideal
+            handle = self.tasks.share(common, key=key)
             futures = [
-                self._tasks.submit_task(run_shared, fn, handle, item, pilot=pilots)
-                for item in items
+                self.tasks.submit_task(run_shared, fn, handle, item, pilot=pilots) for item in items
             ]
             found = [future.result() for future in futures]
-        seconds = perf_counter() - started
-        return found, Spent(execute_s=seconds, run_s=seconds, bundles=len(items))
+        return found, _times_since(started, len(items))
+
+    # -- how ------------------------------------------------------------------------------
+
+    def _assigner(self, requests: Sequence[Request], mode: str) -> DeviceAssigner | None:
+        """Return what says where units run; None in this process, which has no devices."""
+        if self.tasks is None:
+            return None
+        return DeviceAssigner(requests, self.tasks, mode, self._tolerance)
+
+    def _circuit_units(
+        self,
+        requests: Sequence[Request],
+        seed: np.random.SeedSequence,
+        assigner: DeviceAssigner | None,
+        kind: type[CircuitUnit] = CircuitUnit,
+    ) -> list[CircuitUnit]:
+        most = None if assigner is None else assigner.most_circuits
+        units = circuit_units(requests, seed, self._backend, most, kind)
+        return units if assigner is None else assigner.bind(units)
 
     def _exact(
         self,
         requests: Sequence[Request],
-        calls: Sequence[Call],
+        units: Sequence[WorkUnit],
         ready: RowsReady | None = None,
         store: BlockStore | None = None,
-    ) -> tuple[list[FragmentTensor], Spent]:
+    ) -> tuple[list[FragmentTensor], BatchTimes]:
         started = perf_counter()
         tensors = [_NOTHING] * len(requests)
-        stream = Stream([call.rows for call in calls], len(requests[0].angles), tensors, ready)
-        spent = Spent(bundles=len(calls))
-        where = self._where(requests, "exact")
-        for call, found, busy in self._run(calls, store, where):
+        rows = [unit.rows for unit in units]
+        times = BatchTimes(bundles=len(units))
+        stream = Stream(rows, len(requests[0].angles), tensors, ready, times)
+        assigner = self._assigner(requests, "exact")
+        for unit, found, busy in self._run(units, requests, assigner, store):
             filling = perf_counter()
-            if tensors[call.request] is _NOTHING:  # its shape is the engine's affair
-                values = np.empty(
-                    (len(requests[call.request].angles), *found.shape[1:]), found.dtype
-                )
-                tensors[call.request] = FragmentTensor(values, ())
-            tensors[call.request].values[call.rows] = found
+            if tensors[unit.request] is _NOTHING:  # its shape is the engine's affair
+                shape = (len(requests[unit.request].angles), *found.shape[1:])
+                tensors[unit.request] = FragmentTensor(np.empty(shape, found.dtype), ())
+            tensors[unit.request].values[unit.rows] = found
             stream.filled(perf_counter() - filling, busy)
-            stream.done(call.rows, busy)
-        stream.account(spent, perf_counter() - started)
-        spent.run_s = spent.execute_s
-        return tensors, spent
+            stream.done(unit.rows, busy)
+        stream.end(perf_counter() - started)
+        times.run_s = times.execute_s
+        return tensors, times
 
     def _run(
         self,
-        calls: Sequence[Call],
-        store: BlockStore | None,
-        where: Whereabouts,
-    ) -> Iterator[tuple[Call, Any, Busy]]:
-        """Yield every call with its result, in any order, and what tells if others still run."""
-        fragments = [request.fragment for request in where.requests]
-        if self._tasks is None:
-            for call in calls:
-                yield call, _run_here(call, fragments[call.request], store), idle
+        units: Sequence[WorkUnit],
+        requests: Sequence[Request],
+        assigner: DeviceAssigner | None,
+        store: BlockStore | None = None,
+    ) -> Iterator[tuple[WorkUnit, Any, Busy]]:
+        """Yield every unit with its result, in any order, and what tells if others still run."""
+        fragments = [request.fragment for request in requests]
+        if assigner is None:
+            for unit in units:
+                yield unit, _run_here(unit, fragments[unit.request], store), idle
             return
-        stored = {call: _stored(call, fragments[call.request], store) for call in calls}
-        missing = [call for call in calls if stored[call] is None]
-        futures = self._submit_all(missing, fragments, store, where)
-        for call, found in stored.items():
+        stored = {unit: _stored(unit, fragments[unit.request], store) for unit in units}
+        missing = [unit for unit in units if stored[unit] is None]
+        futures = self._submit_all(missing, fragments, store, assigner)
+        for unit, found in stored.items():
             if found is not None:
-                yield call, found, unfinished(futures)
+                yield unit, found, unfinished(futures)
         rounds = 0
         while futures:
-            torn: list[Call] = []
-            lost: list[Call] = []
+            torn: list[WorkUnit] = []
+            lost: list[CircuitUnit] = []
             for future in as_completed(futures):
-                call = futures[future]
-                if _device_of(call) is not None and device_ended(future):
-                    lost.append(call)
+                unit = futures[future]
+                if isinstance(unit, CircuitUnit) and device_ended(unit, future):
+                    lost.append(unit)
                     continue
                 found = future.result()
                 if store is not None:
-                    found = _stored(call, fragments[call.request], store, found)
+                    found = _stored(unit, fragments[unit.request], store, found)
                 if found is None:
-                    torn.append(call)
+                    torn.append(unit)
                 else:
-                    yield call, found, unfinished(futures)
+                    yield unit, found, unfinished(futures)
             rounds += bool(torn)
             if rounds == MOST_TORN:
                 assert store is not None
@@ -251,69 +289,58 @@ class Executor:
                     f"to {store.directory}; expected a file system that workers and this process "
                     f"share, with space left"
                 )
-            again = [*torn, *_elsewhere(lost, where)]
-            futures = self._submit_all(again, fragments, store, where)
+            again = [*torn, *assigner.rebind(lost)]
+            futures = self._submit_all(again, fragments, store, assigner)
 
     def _submit_all(
         self,
-        calls: Sequence[Call],
+        units: Sequence[WorkUnit],
         fragments: Sequence[Fragment],
         store: BlockStore | None,
-        where: Whereabouts,
-    ) -> Mapping[TaskFuture, Call]:
+        assigner: DeviceAssigner,
+    ) -> Mapping[TaskFuture, WorkUnit]:
         return {
-            self._submit(call, fragments[call.request], store, where.pilot(_device_of(call))): call
-            for call in calls
+            self._submit(unit, fragments[unit.request], store, assigner.pilot(unit)): unit
+            for unit in units
         }
 
     def _submit(
         self,
-        call: Call,
+        unit: WorkUnit,
         fragment: Fragment,
         store: BlockStore | None,
         pilot: str | tuple[str, ...] | None,
     ) -> TaskFuture:
-        assert self._tasks is not None
-        return self._tasks.submit_task(
-            run_call,
+        assert self.tasks is not None
+        return self.tasks.submit_task(
+            run_unit,
             self._share(fragment),
             fragment.listed,
-            call,
+            unit,
             store,
-            name=f"{fragment.label}.{call.number}",
-            cost_s=call.cost_s,
+            name=f"{fragment.label}.{unit.number}",
+            cost_s=unit.cost_s,
             pilot=pilot,
         )
 
     def _share(self, fragment: Fragment) -> Shared:
-        assert self._tasks is not None
+        # Samples of terms list other variants of a fragment for every row: what travels once is
+        # the fragment that lists all, and the list goes with each unit.
+        assert self.tasks is not None
         key = fragment.fingerprint
         if key not in self._shared:
-            self._shared[key] = self._tasks.share(fragment.listing(None), key=key)
+            self._shared[key] = self.tasks.share(fragment.listing(None), key=key)
         return self._shared[key]
 
 
-def _device_of(call: Call) -> DevicePilot | None:
-    return call.device if isinstance(call, CircuitCall) else None
-
-
-def _elsewhere(lost: Sequence[Call], where: Whereabouts) -> list[Call]:
-    """Return calls whose devices have ended, bound to others."""
-    calls = {(c.request, c.number): c for c in lost if isinstance(c, CircuitCall)}
-    if not calls:
-        return []
-    now = where.elsewhere({p: c.device for p, c in calls.items() if c.device is not None})
-    return [replace(calls[place], device=device) for place, device in now.items()]
-
-
-def run_call(
-    fragment: Shared, listed: np.ndarray | None, call: Call, store: BlockStore | None
+def run_unit(
+    fragment: Shared, listed: np.ndarray | None, unit: WorkUnit, store: BlockStore | None
 ) -> Any:
-    """Run a call on a worker; what goes into a store does not travel back."""
+    """Run a unit on a worker; what goes into a store does not travel back."""
     whole: Fragment = fragment.get()
     some = whole if listed is None else whole.listing(listed)
-    found = call.run(some)
-    return found if store is None else _write(call, store, some, found)
+    found = unit.run(some)
+    return found if store is None else _write(unit, store, some, found)
 
 
 def run_shared(fn: Callable[[Any, Any], Any], common: Shared, item: Any) -> Any:
@@ -321,27 +348,32 @@ def run_shared(fn: Callable[[Any, Any], Any], common: Shared, item: Any) -> Any:
     return fn(common.get(), item)
 
 
-def _run_here(call: Call, fragment: Fragment, store: BlockStore | None) -> Any:
-    found = _stored(call, fragment, store)
+def _run_here(unit: WorkUnit, fragment: Fragment, store: BlockStore | None) -> Any:
+    found = _stored(unit, fragment, store)
     if found is None:
-        found = call.run(fragment)
+        found = unit.run(fragment)
         if store is not None:
-            _write(call, store, fragment, found)
+            _write(unit, store, fragment, found)
     return found
 
 
-def _write(call: Call, store: BlockStore, fragment: Fragment, found: Any) -> Any:
+def _write(unit: WorkUnit, store: BlockStore, fragment: Fragment, found: Any) -> Any:
     try:
-        return call.write(store, fragment, found)
+        return unit.write(store, fragment, found)
     except OSError as error:
-        raise store.unwritten(call.block, error) from error
+        raise store.unwritten(unit.block, error) from error
 
 
-def _stored(call: Call, fragment: Fragment, store: BlockStore | None, told: Any = None) -> Any:
-    """Return what a store holds of a call, None if it holds nothing that is whole."""
+def _stored(unit: WorkUnit, fragment: Fragment, store: BlockStore | None, rest: Any = None) -> Any:
+    """Return what a store holds of a unit, None if it holds nothing that is whole."""
     if store is None:
         return None
     try:
-        return call.read(store, fragment, told)
+        return unit.read(store, fragment, rest)
     except TornBlockError:
         return None
+
+
+def _times_since(started: float, bundles: int) -> BatchTimes:
+    seconds = perf_counter() - started
+    return BatchTimes(execute_s=seconds, run_s=seconds, bundles=bundles)

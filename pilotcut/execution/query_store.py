@@ -13,7 +13,6 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,10 +22,8 @@ import numpy as np
 
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import SharedFaultError, UserError
-from pilotcut.execution.batching import Request
-from pilotcut.execution.devices import Assignment
 from pilotcut.execution.results import Compiled, Evaluation
-from pilotcut.execution.work_units import Call, circuit_calls, exact_calls
+from pilotcut.execution.work_units import Request, WorkUnit
 from pilotcut.io.atomic import write_atomically
 from pilotcut.reconstruction.block_store import BlockStore
 from pilotcut.reconstruction.boxes import Region
@@ -57,40 +54,25 @@ class Query:
         The plan and its contraction.
     requests
         What is evaluated of each fragment.
+    units
+        What has to be run, with seeds, backend and devices.
     matrices
         The bond matrices, (rows or 1, d0, d1).
     exact
         Whether there are no shots.
-    seed
-        Entropy and spawn key of the batch.
-    backend
-        Name of the backend.
     coefficients
         (observables, terms): what is asked for; None for the terms themselves.
     constant
         (observables,): what identities add.
-    assignment
-        The devices that the parts are bound to, None without devices.
     """
 
     compiled: Compiled
     requests: Sequence[Request]
+    units: Sequence[WorkUnit]
     matrices: Sequence[np.ndarray]
     exact: bool
-    seed: tuple[Any, tuple[int, ...]]
-    backend: str
     coefficients: np.ndarray | None = None
     constant: np.ndarray | None = None
-    assignment: Assignment | None = None
-
-    @cached_property
-    def calls(self) -> list[Call]:
-        """What has to be run."""
-        if self.exact:
-            return exact_calls(self.requests)
-        entropy, key = self.seed
-        stream = np.random.SeedSequence(entropy, spawn_key=key)
-        return circuit_calls(self.requests, stream, self.backend, self.assignment)
 
     @property
     def rows(self) -> int:
@@ -218,28 +200,28 @@ class StoredQuery(TensorStore):
         assert isinstance(contraction, Contraction), "samples of terms are not stored"
         return contraction
 
-    def missing(self) -> list[Call]:
+    def missing(self) -> list[WorkUnit]:
         """Return what has to be measured: what is not there, or torn."""
-        return [c for c in self.query.calls if not self.blocks.has(c.block, key=self._key(c))]
+        return [u for u in self.query.units if not self.blocks.has(u.block, key=self._key(u))]
 
-    def measure(self, calls: Sequence[Call]) -> None:
-        """Run some calls in this process and keep their results.
+    def measure(self, units: Sequence[WorkUnit]) -> None:
+        """Run some units in this process and keep their results.
 
         Raises
         ------
         UserError
             If they cannot be written.
         """
-        for call in calls:
-            fragment = self.query.requests[call.request].fragment
-            found = call.run(fragment)
+        for unit in units:
+            fragment = self.query.requests[unit.request].fragment
+            found = unit.run(fragment)
             try:
-                call.write(self.blocks, fragment, found)
+                unit.write(self.blocks, fragment, found)
             except OSError as error:
-                raise self.blocks.unwritten(call.block, error) from error
+                raise self.blocks.unwritten(unit.block, error) from error
 
-    def _key(self, call: Call) -> str:
-        return call.key(self.query.requests[call.request].fragment)
+    def _key(self, unit: WorkUnit) -> str:
+        return unit.key(self.query.requests[unit.request].fragment)
 
     def evaluation(self) -> Evaluation:
         """Return everything that is known of the query, put together in this process."""
@@ -311,13 +293,13 @@ class StoredQuery(TensorStore):
         return part
 
     def _found(self, fragment: int, rows: slice) -> Iterator[tuple[slice, slice, Any]]:
-        """Yield which of some rows are there, which of its own a call has, and its result."""
-        for call in self.query.calls:
-            first, last = max(call.rows.start, rows.start), min(call.rows.stop, rows.stop)
-            if call.request == fragment and first < last:
+        """Yield which of some rows are there, which of its own a unit has, and its result."""
+        for unit in self.query.units:
+            first, last = max(unit.rows.start, rows.start), min(unit.rows.stop, rows.stop)
+            if unit.request == fragment and first < last:
                 own = slice(first - rows.start, last - rows.start)
-                there = slice(first - call.rows.start, last - call.rows.start)
-                yield own, there, call.read(self.blocks, self.query.requests[fragment].fragment)
+                there = slice(first - unit.rows.start, last - unit.rows.start)
+                yield own, there, unit.read(self.blocks, self.query.requests[fragment].fragment)
 
     def covariances(self, fragment: int, groups: int, rows: slice) -> tuple[np.ndarray, ...]:
         """Return some rows of the covariances of a fragment's groups."""

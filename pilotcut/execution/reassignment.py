@@ -1,116 +1,135 @@
-"""Where the parts of a batch run, and where they go once their device has ended.
+"""Device assignment of a batch, and reassignment when a pilot ends.
 
-Knows devices, bindings and which pilots are there; refuses to know what a part computes.
+Knows devices, work units and which pilots are there; refuses to know what a unit computes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pilotcut.errors import PilotError, UserError
-from pilotcut.execution.batching import Request
-from pilotcut.execution.device_assignment import Place
-from pilotcut.execution.devices import Assignment, DevicePilot, fleet_of, parts_of
+from pilotcut.execution.device_assignment import DeviceAssignment, Share, assign
+from pilotcut.execution.devices import DEVICE_CIRCUITS, DevicePilot, Fleet, fits_of, fleet_of
+from pilotcut.execution.work_units import CircuitUnit, Request, WorkUnit
 from pilotcut.options import ERROR_TOLERANCE
 from pilotcut.tasks import TaskFuture, TaskManager
 
 
 @dataclass
-class Whereabouts:
-    """Where the parts of a batch run.
+class DeviceAssigner:
+    """Pilots for the work units of one batch, and other devices once theirs have ended.
 
     Parameters
     ----------
     requests
         The batch.
     tasks
-        The task manager, or None.
+        The task manager.
     mode
         "counts", "sampled" or "exact".
     tolerance
-        See `pilotcut.execution.device_assignment.bind`.
-    assignment
-        The devices of its parts, None without devices.
-    ideal
-        Pilots that parts without a device may run on, None for any.
+        See `pilotcut.execution.device_assignment.assign`.
+
+    Attributes
+    ----------
+    shares
+        What each device was given at first; () without devices.
     moved
-        What went elsewhere since its device had ended, for the record.
+        Units that went to another device since theirs had ended, for the record.
+
+    Raises
+    ------
+    UserError
+        If the pilots' kinds do not go together in that mode.
     """
 
     requests: Sequence[Request]
-    tasks: TaskManager | None
+    tasks: TaskManager
     mode: str
     tolerance: float = ERROR_TOLERANCE
-    assignment: Assignment | None = None
-    ideal: tuple[str, ...] | None = None
+    shares: tuple[Share, ...] = ()
     moved: list[dict[str, Any]] = field(default_factory=list)
-    _gone: set[str] = field(default_factory=set)
+    _ended: set[str] = field(default_factory=set)
 
-    @classmethod
-    def of(
-        cls,
-        requests: Sequence[Request],
-        tasks: TaskManager | None,
-        mode: str,
-        tolerance: float = ERROR_TOLERANCE,
-        assignment: Assignment | None = None,
-    ) -> Whereabouts:
-        """Return where a batch runs, with an `assignment` if somebody has made one already.
+    def __post_init__(self) -> None:
+        self._fleet = fleet_of(self.tasks, self.mode)
+
+    @property
+    def most_circuits(self) -> int | None:
+        """Circuits of a unit where devices run it, None without devices."""
+        return DEVICE_CIRCUITS if self._fleet.devices else None
+
+    def bind(self, units: Sequence[CircuitUnit]) -> list[CircuitUnit]:
+        """Return units bound to devices, or as they are without devices.
 
         Raises
         ------
         UserError
-            If no device can run a fragment, or the pilots' kinds do not go together.
+            If no device can run a fragment.
         """
-        fleet = fleet_of(tasks, mode)
-        assignment = assignment or Assignment.of(requests, fleet, tolerance)
-        return cls(requests, tasks, mode, tolerance, assignment, fleet.ideal)
+        if not self._fleet.devices:
+            return list(units)
+        found = self._assigned(units, self._fleet)
+        self.shares = found.shares
+        return _bound(units, found, self._fleet)
 
-    def device(self, request: int, number: int) -> DevicePilot | None:
-        """Return the device that a part was bound to, None without devices."""
-        return None if self.assignment is None else self.assignment.device(request, number)
-
-    def pilot(self, device: DevicePilot | None) -> str | tuple[str, ...] | None:
-        """Return which pilot, or pilots, a part with that device may run on."""
-        return self.ideal if device is None else device.name
-
-    def elsewhere(self, lost: Mapping[Place, DevicePilot]) -> dict[Place, DevicePilot]:
-        """Return other devices for parts whose devices have ended.
+    def rebind(self, lost: Sequence[CircuitUnit]) -> list[CircuitUnit]:
+        """Return units whose devices have ended, bound to others.
 
         Raises
         ------
         PilotError
             If none of those that are left can run them.
         """
-        self._gone |= {device.name for device in lost.values()}
-        left = fleet_of(self.tasks, self.mode).without(self._gone)
-        because = f"these pilots have ended: {', '.join(map(repr, sorted(self._gone)))}"
+        if not lost:
+            return []
+        self._ended |= {unit.device.name for unit in lost if unit.device is not None}
+        left = fleet_of(self.tasks, self.mode).without(self._ended)
+        because = f"these pilots have ended: {', '.join(map(repr, sorted(self._ended)))}"
         if not left.devices:
             raise PilotError(f"no device is left, for {because}")
-        parts = [part for part in parts_of(self.requests) if part.place in lost]
+        units = sorted(lost, key=lambda unit: unit.index)
         try:
-            found = Assignment.bound(self.requests, parts, left, self.tolerance)
+            found = self._assigned(units, left)
         except UserError as error:
             raise PilotError(f"{error}; {because}") from error
-        now = {part.place: found.device(*part.place) for part in parts}
-        self.moved += [self._move(place, lost[place], now[place]) for place in now]
-        return now
+        bound = _bound(units, found, left)
+        self.moved += [self._move(*pair) for pair in zip(units, bound, strict=True)]
+        return bound
 
-    def _move(self, place: Place, old: DevicePilot, new: DevicePilot) -> dict[str, Any]:
-        """Return what is recorded of a part that went to another device."""
-        request, number = place
-        fragment = self.requests[request].fragment
+    def pilot(self, unit: WorkUnit) -> str | tuple[str, ...] | None:
+        """Return which pilot, or pilots, a unit may run on; None for any."""
+        return self._fleet.ideal if unit.device is None else unit.device.name
+
+    def _assigned(self, units: Sequence[CircuitUnit], fleet: Fleet) -> DeviceAssignment:
+        fits = [fits_of(request.fragment, fleet.devices) for request in self.requests]
+        # Sums of seconds are taken in this order: their last bits do not depend on who was first.
+        units = sorted(units, key=lambda unit: unit.index)
+        return assign(units, [r.fragment.label for r in self.requests], fits, self.tolerance)
+
+    def _move(self, old: CircuitUnit, new: CircuitUnit) -> dict[str, Any]:
+        """Return what is recorded of a unit that went to another device."""
+        assert old.device is not None
+        assert new.device is not None
+        fragment = self.requests[old.request].fragment
         return {
             "fragment": fragment.label,
-            "part": f"{request}-{number}",
-            "error": new.fit(fragment).error,
-            "from": old.name,
-            "to": new.name,
+            "part": old.block,
+            "error": new.device.fit(fragment).error,
+            "from": old.device.name,
+            "to": new.device.name,
         }
 
 
-def device_ended(future: TaskFuture) -> bool:
-    """Return whether a task that is bound to a device has failed because the pilot has ended."""
-    return isinstance(future.exception(), PilotError)
+def _bound(
+    units: Sequence[CircuitUnit], assignment: DeviceAssignment, fleet: Fleet
+) -> list[CircuitUnit]:
+    by_name: dict[str, DevicePilot] = {device.name: device for device in fleet.devices}
+    return [replace(unit, device=by_name[assignment.pilots[unit.index]]) for unit in units]
+
+
+def device_ended(unit: WorkUnit, future: TaskFuture) -> bool:
+    """Return whether a unit that is bound to a device has failed because the pilot has ended."""
+    return unit.device is not None and isinstance(future.exception(), PilotError)

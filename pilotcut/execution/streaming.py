@@ -1,4 +1,8 @@
-"""Streaming: rows of a batch go on to reconstruction while others are still being run."""
+"""Streaming: complete rows of a batch go on to reconstruction while others still run.
+
+Owns the times of a batch. Knows rows and tensors; refuses to know what runs them, and what takes
+them.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +26,26 @@ Busy = Callable[[], bool]
 
 
 def idle() -> bool:
-    """Say that nothing runs beside this."""
+    """Return that nothing runs beside this."""
     return False
 
 
 def unfinished(futures: Iterable[Future[Any]]) -> Busy:
-    """Return what tells whether any of the futures is not done; the last ones end last."""
+    """Return what tells whether any of the futures is not done."""
+    # The last ones end last, as a rule: asked first, they answer for most.
     latest = list(futures)[::-1]
     return lambda: not all(future.done() for future in latest)
 
 
 @dataclass
-class Spent:
-    """Where the time of an evaluation went, in seconds.
+class BatchTimes:
+    """Where the time of a batch went, in seconds, and on which devices.
 
     `run_s` and `reduce_s` are summed over workers, the others are wall time; `fill_s` is
     spent here on writing blocks into tensors, and `stream_s` on contracting rows that are
-    complete, both between results. `hidden_s` of them passed while bundles still ran. `devices`
+    complete, both between results. `hidden_s` of them passed while units still ran. `devices`
     says which device ran what of which fragment, and with which predicted error, and `moved` what
-    went elsewhere since its device had gone.
+    another device ran since the first had gone.
     """
 
     generate_s: float = 0.0
@@ -57,19 +62,30 @@ class Spent:
 
 @dataclass
 class Stream:
-    """Hands rows on as soon as all pieces of them are there, and takes the time.
+    """Rows of a batch handed on as soon as all pieces of them are there, with the time it took.
 
     Rows go in chunks between the edges of pieces, which depend on the plan and the shots
     alone: so do the last bits of what is computed chunk by chunk.
+
+    Parameters
+    ----------
+    pieces
+        Rows of each work unit.
+    rows
+        Number of rows of the batch.
+    tensors
+        Of the whole batch.
+    ready
+        Takes chunks; None for nobody.
+    times
+        What is written down here: `fill_s`, `stream_s`, `hidden_s`.
     """
 
     pieces: Sequence[slice]
     rows: int
     tensors: Sequence[FragmentTensor]
     ready: RowsReady | None
-    fill_s: float = 0.0
-    stream_s: float = 0.0
-    hidden_s: float = 0.0
+    times: BatchTimes = field(default_factory=BatchTimes)
     _missing: dict[int, int] = field(default_factory=dict)
     _chunks: list[slice] = field(default_factory=list)
 
@@ -99,13 +115,14 @@ class Stream:
 
     def filled(self, seconds: float, busy: Busy) -> None:
         """Take note of time spent on writing a piece into its tensor."""
-        self.fill_s += seconds
-        self.hidden_s += seconds if busy() else 0.0
+        self.times.fill_s += seconds
+        self.times.hidden_s += seconds if busy() else 0.0
 
-    def account(self, spent: Spent, wall_s: float) -> None:
-        """Write down where `wall_s` seconds went."""
-        spent.fill_s, spent.stream_s, spent.hidden_s = self.fill_s, self.stream_s, self.hidden_s
-        spent.execute_s = wall_s - spent.generate_s - self.fill_s - self.stream_s
+    def end(self, wall_s: float) -> BatchTimes:
+        """Return where `wall_s` seconds went: what was not spent otherwise, workers ran."""
+        times = self.times
+        times.execute_s = wall_s - times.generate_s - times.fill_s - times.stream_s
+        return times
 
     def _hand_on(self, chunk: slice, busy: Busy) -> None:
         if self.ready is None:
@@ -113,8 +130,8 @@ class Stream:
         started = perf_counter()
         self.ready(chunk, self.tensors)
         seconds = perf_counter() - started
-        self.stream_s += seconds
-        self.hidden_s += seconds if busy() else 0.0
+        self.times.stream_s += seconds
+        self.times.hidden_s += seconds if busy() else 0.0
 
 
 def _overlap(a: slice, b: slice) -> bool:

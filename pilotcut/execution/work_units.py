@@ -1,66 +1,125 @@
-"""What one task does: a bundle of circuits, or some rows of the exact engine.
+"""Work units: what one task runs of a batch, and where its result goes in a block store.
 
-A call runs on any worker that has the fragment, and its result can be kept in a tensor
-store under a key that names all it depends on.
+A unit is some parameter sets of one fragment, with some of its subexperiments where there are
+shots. It runs on any worker that has the fragment. Its key names all that its result depends on,
+so a result that a store holds is never run again. Knows backends and stores; refuses to know tasks
+and what results are for.
 """
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from pilotcut import backends
 from pilotcut.backends.base import Backend, Measurement, Shots
+from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import Block
-from pilotcut.execution.batching import Request, exact_row_s, row_bundles, seed_of, split
-from pilotcut.execution.devices import DEVICE_CIRCUITS, Assignment, DevicePilot
+from pilotcut.execution.devices import DevicePilot
 from pilotcut.reconstruction.block_store import BlockStore
 
+#: A unit of a batch: the number of its request, and its own among the request's.
+UnitIndex: TypeAlias = tuple[int, int]
 
-@dataclass(frozen=True, eq=False)
-class Call(ABC):
-    """Something to run for some rows of one request.
+
+@dataclass(frozen=True)
+class Request:
+    """A fragment to be evaluated on a batch of angles.
 
     Parameters
     ----------
-    request, rows
-        Which rows of which request it belongs to.
-    number
-        Tells the calls of a request apart.
+    fragment
+        The fragment.
+    angles
+        (rows, angles) in radians.
+    shots
+        Of every subexperiment, or (rows, subexperiments); 0 in exact mode.
+    """
+
+    fragment: Fragment
+    angles: np.ndarray
+    shots: Shots = 0
+
+    @property
+    def subexperiments(self) -> int:
+        """Number of circuits with shots."""
+        if isinstance(self.shots, np.ndarray):
+            return int(np.count_nonzero(self.shots))
+        return len(self.angles) * self.fragment.num_subexperiments
+
+    @property
+    def total_shots(self) -> int:
+        """Shots of all circuits together."""
+        if isinstance(self.shots, np.ndarray):
+            return int(self.shots.sum())
+        return self.shots * self.subexperiments
+
+
+def size_of(rows: slice, part: slice, shots: Shots) -> tuple[int, int]:
+    """Return how many circuits have shots, and the shots of all of them."""
+    if isinstance(shots, np.ndarray):
+        return int(np.count_nonzero(shots)), int(shots.sum())
+    count = (rows.stop - rows.start) * (part.stop - part.start)
+    return count, count * shots
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WorkUnit(ABC):
+    """Some rows of one request, run by one task.
+
+    Parameters
+    ----------
+    request, number
+        Position of the request in the batch, and of the unit among the request's.
+    rows
+        Rows of the request.
     angles
         (rows, angles) of the fragment, in radians.
     cost_s
         Rough cost in seconds.
+    device
+        The device that the unit is bound to, if there are devices.
     """
 
     request: int
-    rows: slice
     number: int
+    rows: slice
     angles: np.ndarray
     cost_s: float
+    device: DevicePilot | None = None
+
+    @property
+    def index(self) -> UnitIndex:
+        """What tells it from all others of a batch."""
+        return self.request, self.number
 
     @property
     def block(self) -> str:
-        """Name of its block in a store."""
+        """Name of its block in a store, and of the unit in records."""
         return f"{self.request}-{self.number}"
 
     @abstractmethod
     def run(self, fragment: Fragment) -> Any:
-        """Run it in this process."""
+        """Return the result, computed in this process."""
 
     @abstractmethod
     def write(self, store: BlockStore, fragment: Fragment, found: Any) -> Any:
-        """Put what was found into a store; return what is left to be told of it."""
+        """Put a result into a store; return what of it does not go there, such as times."""
 
     @abstractmethod
-    def read(self, store: BlockStore, fragment: Fragment, told: Any = None) -> Any:
-        """Return what a store holds of it, with what was told; TornBlockError if it has none."""
+    def read(self, store: BlockStore, fragment: Fragment, rest: Any = None) -> Any:
+        """Return the result from a store, with the `rest` that `write` returned.
+
+        Raises
+        ------
+        TornBlockError
+            If the store has no whole block of this key.
+        """
 
     @abstractmethod
     def _depends_on(self) -> tuple[object, ...]: ...
@@ -72,9 +131,9 @@ class Call(ABC):
         return hashlib.sha256(repr((*parts, *self._depends_on())).encode()).hexdigest()[:24]
 
 
-@dataclass(frozen=True, eq=False)
-class CircuitCall(Call):
-    """Circuits with shots: a part of a fragment's subexperiments.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CircuitUnit(WorkUnit):
+    """Circuits with shots: a part of a fragment's subexperiments, for their expectations.
 
     Parameters
     ----------
@@ -82,20 +141,26 @@ class CircuitCall(Call):
         As in `Backend.run`.
     backend
         Name of the backend, which a device takes the place of.
-    device
-        The device that the part is bound to, if there are devices.
     """
 
     part: slice
     shots: Shots
     seed: int
     backend: str
-    device: DevicePilot | None = None
 
-    def run(self, fragment: Fragment) -> Measurement:
-        """Run the circuits on this process's backend, or on what is or plays the device."""
-        backend = backend_for(self.backend, self.device)
-        return backend.run(fragment, self.angles, self.part, self.shots, self.seed)
+    @property
+    def size(self) -> tuple[int, int]:
+        """Number of circuits that have shots, and the shots of all of them."""
+        return size_of(self.rows, self.part, self.shots)
+
+    def run(self, fragment: Fragment) -> Any:
+        """Return a `Measurement` by this process's backend, or what is or plays the device."""
+        return self._backend().run(fragment, self.angles, self.part, self.shots, self.seed)
+
+    def _backend(self) -> Backend:
+        if self.device is None:
+            return backends.backend(self.backend)
+        return backends.device_backend(self.device.name, self.device.qpu)
 
     def write(self, store: BlockStore, fragment: Fragment, found: Measurement) -> Measurement:
         """Put the blocks into a store; return the times."""
@@ -110,9 +175,9 @@ class CircuitCall(Call):
         return replace(found, blocks=())
 
     def read(
-        self, store: BlockStore, fragment: Fragment, told: Measurement | None = None
+        self, store: BlockStore, fragment: Fragment, rest: Measurement | None = None
     ) -> Measurement:
-        """Return the blocks, with the times that were told."""
+        """Return the blocks, with the times in `rest`."""
         arrays = store.read(self.block, key=self.key(fragment))
         about = store.about(self.block)
         blocks = tuple(
@@ -121,7 +186,7 @@ class CircuitCall(Call):
                 about["groups"], about["variants"], arrays[::2], arrays[1::2], strict=True
             )
         )
-        return replace(told or Measurement((), 0.0, 0.0), blocks=blocks)
+        return replace(rest or Measurement((), 0.0, 0.0), blocks=blocks)
 
     def _depends_on(self) -> tuple[object, ...]:
         shots = self.shots.tobytes() if isinstance(self.shots, np.ndarray) else self.shots
@@ -129,14 +194,36 @@ class CircuitCall(Call):
         return found if self.device is None else (*found, self.device.key)
 
 
-@dataclass(frozen=True, eq=False)
-class ExactCall(Call):
-    """Values of the exact engine, or with a cotangent their derivatives."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OutcomeUnit(CircuitUnit):
+    """Circuits with shots, for the bits they end in; without shots, the final states.
+
+    No store keeps them: what a distribution is asked decides which of its bits matter.
+    """
+
+    def run(self, fragment: Fragment) -> Tally | list[StateOutcomes]:
+        """Return the tally of a part, or without shots the states of all branches."""
+        if isinstance(self.shots, int) and self.shots:
+            return self._backend().tally(fragment, self.angles, self.part, self.shots, self.seed)
+        return backends.statevector_engine().outcomes(
+            fragment, self.angles, outcome_wires(fragment)
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExactUnit(WorkUnit):
+    """Values of the exact engine, or with a cotangent their derivatives.
+
+    Parameters
+    ----------
+    cotangent
+        (rows, outputs, observables, variants) to pull back; None for the values.
+    """
 
     cotangent: np.ndarray | None = None
 
     def run(self, fragment: Fragment) -> np.ndarray:
-        """Run the engine."""
+        """Return the engine's values, or derivatives by the angles (rows, outputs, angles)."""
         engine = backends.statevector_engine()
         if self.cotangent is None:
             return engine.values(fragment, self.angles)
@@ -146,66 +233,10 @@ class ExactCall(Call):
         """Put the values into a store."""
         store.write(self.block, [found], key=self.key(fragment))
 
-    def read(self, store: BlockStore, fragment: Fragment, told: None = None) -> np.ndarray:
+    def read(self, store: BlockStore, fragment: Fragment, rest: None = None) -> np.ndarray:
         """Return the values."""
         (found,) = store.read(self.block, key=self.key(fragment))
         return found
 
     def _depends_on(self) -> tuple[object, ...]:
         return (None if self.cotangent is None else self.cotangent.tobytes(),)
-
-
-def backend_for(name: str, device: DevicePilot | None) -> Backend:
-    """Return this process's backend of a name, or the one that is or plays a device."""
-    if device is None:
-        return backends.backend(name)
-    return backends.device_backend(device.name, device.qpu)
-
-
-def circuit_calls(
-    requests: Sequence[Request],
-    seed: np.random.SeedSequence,
-    backend: str,
-    assignment: Assignment | None = None,
-) -> list[Call]:
-    """Return the calls of all requests; calls for the first rows come first.
-
-    With an `assignment` every call is bound to a device.
-    """
-    most = None if assignment is None else DEVICE_CIRCUITS
-    calls: list[Call] = [
-        CircuitCall(
-            request=bundle.fragment,
-            rows=bundle.rows,
-            number=bundle.number,
-            angles=request.angles[bundle.rows],
-            cost_s=bundle.predicted_s(request),
-            part=bundle.part,
-            shots=bundle.shots(request),
-            seed=seed_of(seed, bundle),
-            backend=backend,
-            device=None if assignment is None else assignment.device(number, bundle.number),
-        )
-        for number, request in enumerate(requests)
-        for bundle in split(number, request, most)
-    ]
-    return sorted(calls, key=lambda call: call.rows.start)
-
-
-def exact_calls(
-    requests: Sequence[Request], cotangents: Sequence[np.ndarray] | None = None
-) -> list[Call]:
-    """Return the calls of all requests for their values, or for pulling back cotangents."""
-    calls: list[Call] = [
-        ExactCall(
-            request=k,
-            rows=rows,
-            number=number,
-            angles=request.angles[rows],
-            cost_s=(rows.stop - rows.start) * exact_row_s(request.fragment),
-            cotangent=None if cotangents is None else cotangents[k][rows],
-        )
-        for k, request in enumerate(requests)
-        for number, rows in enumerate(row_bundles(request.fragment, len(request.angles)))
-    ]
-    return sorted(calls, key=lambda call: call.rows.start)

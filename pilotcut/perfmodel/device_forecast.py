@@ -17,16 +17,10 @@ from qiskit.circuit import QuantumCircuit
 from pilotcut import backends
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import FragmentShape
-from pilotcut.execution.batching import Request
-from pilotcut.execution.device_assignment import lack_of
-from pilotcut.execution.devices import (
-    DEVICE_CIRCUITS,
-    Assignment,
-    DevicePilot,
-    Fleet,
-    fits_of,
-    parts_of,
-)
+from pilotcut.execution.batching import circuit_units
+from pilotcut.execution.device_assignment import DeviceAssignment, assign, lack_of
+from pilotcut.execution.devices import DEVICE_CIRCUITS, DevicePilot, Fleet, fits_of
+from pilotcut.execution.work_units import Request
 from pilotcut.options import ERROR_TOLERANCE
 from pilotcut.perfmodel.costmodel import MOST_DEALT, Prediction
 from pilotcut.perfmodel.forecast import Outlook
@@ -102,25 +96,29 @@ class DeviceForecaster:
         )
         if lacks:
             return Outlook(None, lacks)
-        binding = self._assigned(plan, work.rows, work.shots).binding
-        seconds = batches * binding.makespan_s
+        found = self._assigned(plan, work.rows, work.shots)
+        seconds = batches * found.makespan_s
         prediction = Prediction({"execute": seconds}, seconds, seconds, seconds)
-        return Outlook(prediction, (), binding.infidelity, binding.shares)
+        return Outlook(prediction, (), found.infidelity, found.shares)
 
-    def _assigned(self, plan: CutPlan, rows: int, shots: int) -> Assignment:
+    def _assigned(self, plan: CutPlan, rows: int, shots: int) -> DeviceAssignment:
         requests = [
             Request(fragment, np.zeros((rows, len(fragment.angles))), shots)
             for fragment in plan.fragments
         ]
         circuits = sum(request.subexperiments for request in requests)
-        parts = parts_of(requests, max(DEVICE_CIRCUITS, circuits // MOST_DEALT))
-        return Assignment.bound(requests, parts, self.fleet, ERROR_TOLERANCE)
+        most = max(DEVICE_CIRCUITS, circuits // MOST_DEALT)
+        units = circuit_units(requests, np.random.SeedSequence(0), "aer", most)
+        units.sort(key=lambda unit: unit.index)
+        fits = [fits_of(fragment, self.fleet.devices) for fragment in plan.fragments]
+        labels = [fragment.label for fragment in plan.fragments]
+        return assign(units, labels, fits, ERROR_TOLERANCE)
 
     def record(self, plan: CutPlan, rows: int) -> dict[str, Any]:
         """Return what is modelled of a batch, for its record."""
         key = (plan.fingerprint, rows)
         if key not in self._records:
-            seconds = self._assigned(plan, rows, self.shots).binding.makespan_s
+            seconds = self._assigned(plan, rows, self.shots).makespan_s
             self._records[key] = {"predicted_device_s": seconds}
         return self._records[key]
 

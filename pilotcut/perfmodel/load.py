@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pilotcut.cutting.fragment import Fragment
-from pilotcut.execution.batching import Request, split
+from pilotcut.execution.batching import parts_of
+from pilotcut.execution.work_units import Request
 
 #: What a call of circuits with shots is made of, in the order of `Load.amounts`.
 COUNTS = (
@@ -111,8 +112,8 @@ def loads_of(
     Of more than `MOST_COUNTED` different calls some are counted, evenly chosen, and stand for the
     others: a million shots are split into thousands of calls that differ by a circuit or two.
     """
-    bundles = split(0, Request(fragment, np.zeros((rows, 0)), shots))
-    kinds = Counter((b.rows.stop - b.rows.start, b.part.start, b.part.stop) for b in bundles)
+    parts = parts_of(Request(fragment, np.zeros((rows, 0)), shots))
+    kinds = Counter((some.stop - some.start, part.start, part.stop) for some, part, _ in parts)
     chosen = list(kinds.items())[:: max(1, len(kinds) // MOST_COUNTED)]
     scale = kinds.total() / max(1, sum(number for _, number in chosen))
     return tuple(

@@ -20,11 +20,11 @@ from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.plan import CutPlan, check_size, compile_plan
 from pilotcut.errors import CutError, UserError
-from pilotcut.execution.batching import Request, exact_row_s, predicted_s
+from pilotcut.execution.batching import circuit_units, exact_row_s, exact_units, predicted_s
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.pubs import batches_of, coerce_pubs
 from pilotcut.execution.results import Compiled, Contracting
-from pilotcut.execution.work_units import Call, CircuitCall, circuit_calls, exact_calls
+from pilotcut.execution.work_units import Request, WorkUnit
 from pilotcut.perfmodel import resources
 from pilotcut.perfmodel.calibration import (
     BatchObservation,
@@ -219,22 +219,21 @@ def observed_calls(
         yield CallObservation(sample.family, tuple(amounts.tolist()), seconds)
 
 
-def _call_of(mode: str, request: Request) -> tuple[Call, np.ndarray]:
+def _call_of(mode: str, request: Request) -> tuple[WorkUnit, np.ndarray]:
     """Return a call of the request from its middle, and its amounts."""
     if mode == "exact":
-        calls = exact_calls([request])
-        call = calls[len(calls) // 2]
-        return call, StatevectorCounter(request.fragment).amounts(len(call.angles))
+        exact = exact_units([request])
+        middle = exact[len(exact) // 2]
+        return middle, StatevectorCounter(request.fragment).amounts(len(middle.angles))
     backend = "aer" if mode == "counts" else "sampled"
-    calls = circuit_calls([request], np.random.SeedSequence(7), backend)
-    call = calls[len(calls) // 2]
-    assert isinstance(call, CircuitCall)
+    units = circuit_units([request], np.random.SeedSequence(7), backend)
+    unit = units[len(units) // 2]
     fragment = request.fragment
     counter = CircuitCounter(fragment, SHOTS) if mode == "counts" else DrawCounter(fragment)
-    return call, counter.amounts(len(call.angles), call.part)
+    return unit, counter.amounts(len(unit.angles), unit.part)
 
 
-def time_call(fragment: Fragment, call: Call, least_s: float = 0.04, most: int = 5) -> float:
+def time_call(fragment: Fragment, call: WorkUnit, least_s: float = 0.04, most: int = 5) -> float:
     """Return the seconds of a call that has run before; runs on a worker."""
     times = [_seconds_of(fragment, call)]  # the first compiles, and may load Aer
     while len(times) < 2 or (sum(times[1:]) < least_s and len(times) < most):
@@ -242,7 +241,7 @@ def time_call(fragment: Fragment, call: Call, least_s: float = 0.04, most: int =
     return min(times)
 
 
-def _seconds_of(fragment: Fragment, call: Call) -> float:
+def _seconds_of(fragment: Fragment, call: WorkUnit) -> float:
     """Return the seconds of a call; on a CPU without those that other processes took."""
     started, busy = perf_counter(), process_time()
     call.run(fragment)

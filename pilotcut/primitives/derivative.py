@@ -24,9 +24,10 @@ from pilotcut.cutting.fragment import Fragment, Site
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import UserError
-from pilotcut.execution.batching import Request, even_rows, exact_row_s
+from pilotcut.execution.batching import even_rows, exact_row_s
 from pilotcut.execution.results import Compiled, Evaluation, RowEvaluations
-from pilotcut.execution.streaming import Spent
+from pilotcut.execution.streaming import BatchTimes
+from pilotcut.execution.work_units import Request
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.reconstruction.contraction import Contraction
 
@@ -159,12 +160,12 @@ class SlotDerivative:
         kept, sensitivity = part.evaluation.kept, part.sensitivity
         owners = [f for f in part.plan.fragments if any(a.slot in wanted for a in f.angles)]
 
-        def execute(_: np.random.SeedSequence) -> tuple[list[np.ndarray], Spent]:
+        def execute(_: np.random.SeedSequence) -> tuple[list[np.ndarray], BatchTimes]:
             if kept:
                 started = perf_counter()
                 slopes = [kept[f.index].pull_back(sensitivity[f.index]) for f in owners]
                 seconds = perf_counter() - started
-                return slopes, Spent(execute_s=seconds, run_s=seconds, bundles=len(owners))
+                return slopes, BatchTimes(execute_s=seconds, run_s=seconds, bundles=len(owners))
             requests = [Request(f, f.angle_values(part.slots)) for f in owners]
             return self._estimator.executor.pull_back(
                 requests, [sensitivity[f.index] for f in owners]
@@ -188,7 +189,7 @@ class SlotDerivative:
         ]
         requests = [one.request(part.slots, part.evaluation.shots) for part, one in shifted]
 
-        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
+        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
             return self._estimator.executor.evaluate(requests, seed)
 
         def add(tensors: list[FragmentTensor]) -> None:
@@ -203,7 +204,7 @@ class SlotDerivative:
     def _run_stage(
         self,
         plan: CutPlan,
-        execute: Callable[[np.random.SeedSequence], tuple[list[Measured], Spent]],
+        execute: Callable[[np.random.SeedSequence], tuple[list[Measured], BatchTimes]],
         add: Callable[[list[Measured]], None],
         circuits: int,
     ) -> None:
@@ -285,7 +286,7 @@ class HigherDerivative:
             for rows in self._rows(outputs, len(values), order)
         ]
 
-        def execute(_: np.random.SeedSequence) -> tuple[list[tuple[np.ndarray, ...]], Spent]:
+        def execute(_: np.random.SeedSequence) -> tuple[list[tuple[np.ndarray, ...]], BatchTimes]:
             parts = (self._compiled.plan.fingerprint.encode(), self._coefficients.tobytes())
             key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
             return self._estimator.executor.each(_directional, outputs, key, some)

@@ -22,9 +22,11 @@ from qiskit.quantum_info import PauliList
 from qiskit.result import Counts
 
 from pilotcut import backends
+from pilotcut.backends.outcomes import CountedOutcomes
 from pilotcut.cutting.plan import CutPlan, build_plan, check_size
 from pilotcut.errors import ParameterValueError, UserError
-from pilotcut.execution.outcome_runs import OutcomeRuns
+from pilotcut.execution.executor import Executor
+from pilotcut.execution.work_units import Request
 from pilotcut.options import (
     ERROR_TOLERANCE,
     MOST_SHOTS,
@@ -41,7 +43,7 @@ from pilotcut.reconstruction.dynamic_definition import (
     Search,
     sampled,
 )
-from pilotcut.reconstruction.open_network import MOST_ENTRIES, OpenNetwork
+from pilotcut.reconstruction.open_network import MOST_ENTRIES, Node, OpenNetwork
 from pilotcut.tasks import TaskManager
 
 #: Values of a circuit's parameters: in Qiskit's order, or by parameter, vector or name.
@@ -51,8 +53,9 @@ ParameterValues: TypeAlias = (
     | Mapping[Parameter | ParameterVector | str, float | Sequence[float] | np.ndarray]
 )
 
-# First number of the keys that streams of random numbers are spawned with; runs have another.
-_SAMPLE = 1
+# First numbers of the keys that streams of random numbers are spawned with: those of the
+# fragments' runs, and of samples that are drawn from the result.
+_RUN, _SAMPLE = 0, 1
 
 
 def reconstruct_probabilities(
@@ -312,10 +315,24 @@ class Distribution:
         self._draws = 0
         slots = self.plan.binding.slots(_row(self.plan, parameter_values))
         runner = "sampled" if mode == "sampled" else backends.check_backend(backend)
-        runs = OutcomeRuns(self.shots, self._seed, runner, tasks, tolerance)
-        found = runs.exact(self.plan, slots) if exact else runs.counted(self.plan, slots)
+        found = self._nodes(Executor(tasks, runner, tolerance), slots)
         matrices = [(b.coherent_matrix if exact else b.matrix)(slots)[0] for b in self.plan.bonds]
         self._network = OpenNetwork(found, self.plan.bonds, matrices, coherent=exact)
+
+    def _nodes(self, executor: Executor, slots: np.ndarray) -> list[Node]:
+        """Run all fragments and return the tensor network's nodes: what they ended in."""
+        fragments = self.plan.fragments
+        requests = [Request(f, f.angle_values(slots), self.shots) for f in fragments]
+        if self.mode == "exact":  # a node for each group of entangled wires
+            states = executor.states(requests)
+            return [
+                Node.of(f, one) for f, some in zip(fragments, states, strict=True) for one in some
+            ]
+        seed = np.random.SeedSequence(self._seed, spawn_key=(_RUN,))
+        return [
+            Node.of(f, CountedOutcomes.of(f, parts, self.shots))
+            for f, parts in zip(fragments, executor.tallies(requests, seed), strict=True)
+        ]
 
     @property
     def num_qubits(self) -> int:

@@ -38,14 +38,14 @@ from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError, UserError
 from pilotcut.execution import shot_allocation as allocation
 from pilotcut.execution.batch_log import Measured, Result, Stages
-from pilotcut.execution.batching import Request
 from pilotcut.execution.contraction_target import choose
-from pilotcut.execution.devices import Assignment, fleet_of
+from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.pubs import Batch, batches_of, coerce_pubs
 from pilotcut.execution.query_store import Outputs, Query, write_query
 from pilotcut.execution.results import Compiled, Contracting, Evaluation, RowEvaluations
-from pilotcut.execution.streaming import Spent
+from pilotcut.execution.streaming import BatchTimes
+from pilotcut.execution.work_units import Request, WorkUnit
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import (
     ALLOCATIONS,
@@ -546,18 +546,25 @@ class CutEstimator(BaseEstimatorV2):
         how = choose(self._reconstruction, self._tasks, compiled, len(slots), self.exact)
         contracting = how.start(compiled, matrices)
 
-        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
+        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
             may_keep = self.exact and keep and self._store is None
             if may_keep and (found := self.executor.linearised(requests)):
                 kept.extend(found[0])
                 tensors = [FragmentTensor(one.values, ()) for one in kept]
                 contracting.add(slice(0, len(slots)), tensors)
                 return tensors, found[1]
-            assigned = None if self.exact else self.executor.assign(requests)
-            store = self._keep(compiled, requests, matrices, seed, outputs, assigned)
+            (batch,) = seed.spawn_key
+
+            def write(units: Sequence[WorkUnit]) -> BlockStore:
+                assert self._store is not None
+                asked = outputs or (None, None)
+                query = Query(compiled, requests, units, matrices, self.exact, *asked)
+                return write_query(self._store, batch, query)
+
+            stored = None if self._store is None else write
             if self.exact:
-                return self.executor.exact(requests, contracting.add, store)
-            return self.executor.evaluate(requests, seed, contracting.add, store, assigned)
+                return self.executor.exact(requests, contracting.add, stored)
+            return self.executor.evaluate(requests, seed, contracting.add, stored)
 
         def contract(tensors: list[FragmentTensor]) -> Evaluation:
             number = shots if isinstance(shots, int) else 0
@@ -567,25 +574,6 @@ class CutEstimator(BaseEstimatorV2):
         if isinstance(shots, int) and not (self.exact and keep):  # which takes more than values
             about |= self._forecast(compiled.plan, len(slots), shots)
         return self.run_stages(compiled.plan, execute, contract, about)
-
-    def _keep(
-        self,
-        compiled: Compiled,
-        requests: Sequence[Request],
-        matrices: Sequence[np.ndarray],
-        seed: np.random.SeedSequence,
-        outputs: Outputs | None,
-        assigned: Assignment | None,
-    ) -> BlockStore | None:
-        """Return where the blocks of a batch go, None where nothing is kept."""
-        if self._store is None:
-            return None
-        (batch,) = seed.spawn_key
-        asked = outputs or (None, None)
-        drawn = (seed.entropy, seed.spawn_key)
-        query = Query(compiled, requests, matrices, self.exact, drawn, self._backend, *asked)
-        query = replace(query, assignment=assigned)
-        return write_query(self._store, batch, query)
 
     def evaluate_terms(
         self,
@@ -608,7 +596,7 @@ class CutEstimator(BaseEstimatorV2):
         ]
         each = len(compiled.plan.fragments)
 
-        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], Spent]:
+        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
             return self.executor.evaluate(requests, seed)
 
         def contract(tensors: list[FragmentTensor]) -> RowEvaluations:
@@ -645,7 +633,7 @@ class CutEstimator(BaseEstimatorV2):
     def run_stages(
         self,
         plan: CutPlan,
-        execute: Callable[[np.random.SeedSequence], tuple[Measured, Spent]],
+        execute: Callable[[np.random.SeedSequence], tuple[Measured, BatchTimes]],
         reconstruct: Callable[[Measured], Result],
         about: dict[str, Any],
     ) -> Result:

@@ -89,10 +89,10 @@ def test_equal_bundles_of_a_fragment_draw_shots_of_their_own(mode, twins, monkey
     monkeypatch.setattr(batching, "TARGET_S", 0.006)
     estimator = CutEstimator(labels="AB", mode=mode, shots=32, seed=1, store=tmp_path)
     found = values(estimator, twins)
-    calls = load(tmp_path, 0).query.calls
-    assert len({call.seed for call in calls}) == len(calls) >= 4
+    units = load(tmp_path, 0).query.units
+    assert len({unit.seed for unit in units}) == len(units) >= 4
     for fragment in range(2):
-        rows = [call.rows for call in calls if call.request == fragment]
+        rows = [unit.rows for unit in units if unit.request == fragment]
         some = min(r.stop - r.start for r in rows)
         parts = [found[fragment, r.start : r.start + some] for r in rows]
         for k in range(len(parts) - 1):

@@ -18,7 +18,7 @@ from pilotcut.cli import reconstruct
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.execution import contraction_target, query_store
 from pilotcut.execution.contraction_target import choose
-from pilotcut.execution.work_units import CircuitCall, ExactCall
+from pilotcut.execution.work_units import CircuitUnit, ExactUnit
 from pilotcut.pilots.description import PilotDescription, embedded
 from pilotcut.pilots.slurm.pilot import SlurmPilot
 from pilotcut.reconstruction import block_store
@@ -38,10 +38,10 @@ def assert_same(a, b):
 def runs(monkeypatch):
     """Names of the blocks that are measured."""
     names = []
-    for kind in (CircuitCall, ExactCall):
+    for kind in (CircuitUnit, ExactUnit):
         own = kind.run
         monkeypatch.setattr(
-            kind, "run", lambda call, f, own=own: names.append(call.block) or own(call, f)
+            kind, "run", lambda unit, f, own=own: names.append(unit.block) or own(unit, f)
         )
     return names
 
@@ -121,7 +121,7 @@ def test_a_full_disk_is_told_and_leaves_no_pieces(tmp_path, monkeypatch):
         BlockStore(tmp_path).write("b", [np.ones(3)], key="k")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
-    monkeypatch.setattr(block_store, "write_whole", full)
+    monkeypatch.setattr(block_store, "write_atomically", full)
     with pytest.raises(UserError, match=r"block .* cannot be written to .*blocks: .*No space left"):
         estimated(tmp_path, mode="sampled")
 

@@ -23,8 +23,9 @@ from pilotcut.cli import app
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import CutError, PilotError, UserError
-from pilotcut.execution.device_assignment import Part, bind
+from pilotcut.execution.device_assignment import assign
 from pilotcut.execution.query_store import load
+from pilotcut.execution.work_units import CircuitUnit
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import BackendDescription, PilotDescription
 from pilotcut.pilots.description.qpu import QpuDescription
@@ -228,14 +229,29 @@ def fit(error: float, shot_s: float = 1e-4, lack: str = "") -> DeviceFit:
     return DeviceFit(error, shot_s, lack)
 
 
-def some_parts(request: int, count: int, shots: int = 1000) -> list[Part]:
-    return [Part(request, number, circuits=10, shots=shots) for number in range(count)]
+def unit(request: int, number: int, circuits: int, shots: int) -> CircuitUnit:
+    """A unit of so many circuits, with so many shots of each."""
+    return CircuitUnit(
+        request=request,
+        number=number,
+        rows=slice(0, 1),
+        angles=np.zeros((1, 0)),
+        cost_s=0.0,
+        part=slice(0, circuits),
+        shots=shots,
+        seed=0,
+        backend="aer",
+    )
+
+
+def some_units(request: int, count: int, shots: int = 100) -> list[CircuitUnit]:
+    return [unit(request, number, circuits=10, shots=shots) for number in range(count)]
 
 
 def test_only_devices_near_the_best_take_part_and_share_the_load():
     """Within the tolerance the makespan is least; beyond it a device stays idle."""
     fits = {"best": fit(0.05), "near": fit(0.06), "far": fit(0.08)}
-    found = bind(some_parts(0, 6), ["A"], [fits], tolerance=0.02)
+    found = assign(some_units(0, 6), ["A"], [fits], tolerance=0.02)
     assert {s.pilot: s.circuits for s in found.shares} == {"best": 30, "near": 30}
     assert found.makespan_s == pytest.approx(0.3)
     assert found.errors == {"A": pytest.approx(0.055)}
@@ -244,14 +260,14 @@ def test_only_devices_near_the_best_take_part_and_share_the_load():
 def test_without_tolerance_the_best_device_takes_everything():
     """Tolerance 0 is error alone, whatever the load."""
     fits = {"near": fit(0.06), "best": fit(0.05, 9e-4)}
-    found = bind(some_parts(0, 6), ["A"], [fits], tolerance=0.0)
+    found = assign(some_units(0, 6), ["A"], [fits], tolerance=0.0)
     assert set(found.pilots.values()) == {"best"}
 
 
 def test_a_slow_device_gets_fewer_parts():
     """Parts go where they are done first, by each device's seconds a shot."""
     fits = {"fast": fit(0.05, 1e-4), "slow": fit(0.05, 3e-4)}
-    found = bind(some_parts(0, 8), ["A"], [fits])
+    found = assign(some_units(0, 8), ["A"], [fits])
     assert {s.pilot: s.circuits for s in found.shares} == {"fast": 60, "slow": 20}
 
 
@@ -259,8 +275,8 @@ def test_a_fragment_goes_only_where_it_fits():
     """The wide fragment has the large device to itself as far as the narrow one can help it."""
     large, small = fit(0.05), fit(0.05)
     wide = {"large": large, "small": fit(1.0, 0.0, "needs 5 qubits, more than the 3")}
-    found = bind(
-        [*some_parts(0, 3), *some_parts(1, 3)],
+    found = assign(
+        [*some_units(0, 3), *some_units(1, 3)],
         ["wide", "narrow"],
         [wide, {"large": large, "small": small}],
     )
@@ -268,12 +284,12 @@ def test_a_fragment_goes_only_where_it_fits():
     assert found.infidelity == pytest.approx(1 - 0.95**2)
 
 
-def test_binding_does_not_depend_on_the_order_of_the_parts():
-    """The same parts in another order are bound alike."""
+def test_binding_does_not_depend_on_the_order_of_the_units():
+    """The same units in another order are bound alike."""
     fits = {"a": fit(0.05), "b": fit(0.05, 2e-4), "c": fit(0.055)}
-    parts = [*some_parts(0, 5), *some_parts(1, 4, shots=700)]
-    one = bind(parts, ["A", "B"], [fits, fits])
-    assert dict(bind(parts[::-1], ["A", "B"], [fits, fits]).pilots) == dict(one.pilots)
+    units = [*some_units(0, 5), *some_units(1, 4, shots=70)]
+    one = assign(units, ["A", "B"], [fits, fits])
+    assert dict(assign(units[::-1], ["A", "B"], [fits, fits]).pilots) == dict(one.pilots)
 
 
 ERRORS = st.floats(0.0, 0.3)
@@ -284,19 +300,19 @@ ERRORS = st.floats(0.0, 0.3)
     st.lists(st.tuples(ERRORS, ERRORS, ERRORS, st.floats(1e-5, 1e-3)), min_size=1, max_size=5),
     st.floats(0.0, 0.1),
 )
-def test_every_part_has_a_device_within_the_tolerance(some, devices, tolerance):
-    """Any parts on any devices: all bound, none beyond the tolerance, and no circuit is lost."""
-    parts = [Part(request, number, 1, shots) for number, (request, shots) in enumerate(some)]
+def test_every_unit_has_a_device_within_the_tolerance(some, devices, tolerance):
+    """Any units on any devices: all bound, none beyond the tolerance, and no circuit is lost."""
+    units = [unit(request, number, 1, shots) for number, (request, shots) in enumerate(some)]
     fits = [{f"d{k}": fit(d[f], d[3]) for k, d in enumerate(devices)} for f in range(3)]
-    found = bind(parts, ["A", "B", "C"], fits, tolerance)
-    assert set(found.pilots) == {part.place for part in parts}
+    found = assign(units, ["A", "B", "C"], fits, tolerance)
+    assert set(found.pilots) == {one.index for one in units}
     for (request, _), name in found.pilots.items():
         best = min(one.error for one in fits[request].values())
         assert fits[request][name].error <= best + tolerance
-    assert sum(share.circuits for share in found.shares) == len(parts)
-    assert sum(share.shots for share in found.shares) == sum(part.shots for part in parts)
-    alone = bind(parts, ["A", "B", "C"], fits, 0.0)
-    assert alone.infidelity <= found.infidelity + 1e-12
+    assert sum(share.circuits for share in found.shares) == len(units)
+    assert sum(share.shots for share in found.shares) == sum(one.shots for one in units)
+    strict = assign(units, ["A", "B", "C"], fits, 0.0)
+    assert strict.infidelity <= found.infidelity + 1e-12
 
 
 def test_what_fits_nowhere_is_said_with_every_reason():
@@ -304,7 +320,7 @@ def test_what_fits_nowhere_is_said_with_every_reason():
     wide = [f"needs 5 qubits, more than the {room}" for room in (3, 4)]
     fits = {"p": fit(1, 0, wide[0]), "q": fit(1, 0, wide[1]), "r": fit(1, 0, wide[0])}
     with pytest.raises(CutError) as caught:
-        bind(some_parts(0, 2), ["A"], [fits])
+        assign(some_units(0, 2), ["A"], [fits])
     assert caught.value.faults == (
         "fragment A needs 5 qubits, more than the 3 of 'p'; needs 5 qubits, more than the 4 of "
         "'q', and 1 more pilots are like it; cut it narrower (more cuts, or max_width), or "

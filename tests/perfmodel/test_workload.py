@@ -12,8 +12,8 @@ from pilotcut.backends.template_circuits import build
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import search
-from pilotcut.execution.batching import Request
-from pilotcut.execution.work_units import circuit_calls, exact_calls
+from pilotcut.execution.batching import circuit_units, exact_units
+from pilotcut.execution.work_units import Request
 from pilotcut.perfmodel.circuit_load import CircuitCounter, packs
 from pilotcut.perfmodel.load import COUNTS, KINDS, MOST_COUNTED
 from pilotcut.perfmodel.sample_circuits import brickwork, network, qaoa_ring
@@ -129,9 +129,9 @@ def test_calls_are_as_many_as_the_estimator_makes(plan, mode, rows):
     shots = 0 if mode == "exact" else 1024
     requests = [Request(f, np.zeros((rows, len(f.angles))), shots) for f in plan.fragments]
     if mode == "exact":
-        calls = exact_calls(requests)
+        calls = exact_units(requests)
     else:
-        calls = circuit_calls(requests, np.random.SeedSequence(1), "aer")
+        calls = circuit_units(requests, np.random.SeedSequence(1), "aer")
     assert work_of(plan, mode, rows).calls == pytest.approx(len(calls))
 
 
@@ -156,7 +156,7 @@ def test_calls_of_very_many_stand_for_all_of_them():
     shots = 1_000_000
     work = work_of(plan, "counts", rows=1, shots=shots)
     requests = [Request(f, np.zeros((1, len(f.angles))), shots) for f in plan.fragments]
-    calls = circuit_calls(requests, np.random.SeedSequence(1), "aer")
+    calls = circuit_units(requests, np.random.SeedSequence(1), "aer")
     assert len(calls) > 2 * MOST_COUNTED >= len(work.loads) / 2
     assert work.calls == pytest.approx(len(calls), rel=1e-9)
     counted = sum(load.number * load.amounts[COUNTS.index("shots")] for load in work.loads)

@@ -7,7 +7,8 @@ from qiskit.primitives import BaseEstimatorV2, StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp
 
 from pilotcut import CutEstimator, UserError, compile_plan
-from pilotcut.execution.batching import Request, split
+from pilotcut.execution.batching import parts_of
+from pilotcut.execution.work_units import Request
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import embedded
 from pilotcut.tasks import TaskManager
@@ -94,13 +95,13 @@ def test_one_seed_gives_one_result_on_any_pilots(model, values):
     assert (again.evs != here.evs).any()
 
 
-def test_bundles_cover_every_subexperiment_of_every_row_once(model, values):
+def test_work_units_cover_every_subexperiment_of_every_row_once(model, values):
     plan = compile_plan(model.circuit, "ZZZZ", cuts=3)
     slots = plan.binding.slots(np.repeat(values, 20, axis=0))
     for fragment in plan.fragments:
         seen = np.zeros((len(slots), fragment.num_subexperiments), dtype=int)
-        for bundle in split(0, Request(fragment, fragment.angle_values(slots), 100_000)):
-            seen[bundle.rows, bundle.part] += 1
+        for rows, part, _ in parts_of(Request(fragment, fragment.angle_values(slots), 100_000)):
+            seen[rows, part] += 1
         assert (seen == 1).all()
 
 
