@@ -1,4 +1,4 @@
-"""The command line: its commands, and what it says of mistakes.
+"""Command line: its commands, each in a file of its own, and what it says of mistakes.
 
 Results go to stdout, everything else to stderr. A mistake of the user's is one line and
 exit code 2, never a traceback.
@@ -12,11 +12,20 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from pilotcut import __version__
-from pilotcut.cli import fleet, pilots, plan, recommend, reconstruct, report, study, train
+from pilotcut.cli import (
+    calibrate,
+    fleet,
+    pilots,
+    plan,
+    recommend,
+    reconstruct,
+    report,
+    study,
+    train,
+)
+from pilotcut.cli.console import complain, say
 from pilotcut.errors import PilotError, TaskError, UserError
 
 app = typer.Typer(
@@ -31,7 +40,7 @@ app.add_typer(pilots.app, name="pilots")
 app.add_typer(pilots.tasks_app, name="tasks")
 app.add_typer(fleet.app, name="fleet")
 app.command()(pilots.run)
-app.command()(recommend.calibrate)
+app.command()(calibrate.calibrate)
 app.command()(recommend.recommend)
 app.command()(reconstruct.reconstruct)
 app.command()(plan.plan)
@@ -39,8 +48,6 @@ app.command()(study.study)
 app.command()(report.report)
 app.command("status")(pilots.status_of_run)
 
-_out = Console()
-_err = Console(stderr=True)
 
 _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
 
@@ -66,15 +73,15 @@ def _run() -> int:
         # Not standalone: typer would draw a box around its complaints, and break long ones.
         return int(app(prog_name="pilotcut", standalone_mode=False) or 0)
     except UserError as error:
-        return _complain("error", error.faults, _MISUSED)
+        return _failed("error", error.faults, _MISUSED)
     except _UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # which has shown the help
             return _MISUSED
-        return _complain("error", [_usage_fault(error)], _MISUSED)
+        return _failed("error", [_usage_fault(error)], _MISUSED)
     except (PilotError, TaskError) as error:
-        return _complain("failed", [str(error)], _FAILED)
+        return _failed("failed", [str(error)], _FAILED)
     except OSError as error:
-        return _complain("failed", [str(error)], _FAILED)
+        return _failed("failed", [str(error)], _FAILED)
     except KeyboardInterrupt:
         return _INTERRUPTED
 
@@ -87,15 +94,15 @@ def _usage_fault(error: Any) -> str:
     return f"{text.rstrip('.')}; see '{path} --help'"
 
 
-def _complain(what: str, faults: Sequence[str], code: int) -> int:
+def _failed(what: str, faults: Sequence[str], code: int) -> int:
     for fault in faults:
-        _err.print(f"[bold red]{what}:[/] {escape(fault)}", soft_wrap=True, highlight=False)
+        complain(what, fault)
     return code
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        _out.print(f"pilotcut {__version__}", highlight=False)
+        say(f"pilotcut {__version__}")
         raise typer.Exit
 
 

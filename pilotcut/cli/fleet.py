@@ -1,4 +1,4 @@
-"""The commands of a fleet of QPUs: `pilotcut fleet show`, `train` and `infer`."""
+"""Commands of a fleet of QPUs: `pilotcut fleet show`, `train` and `infer`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.session import note, tasks_on
+from pilotcut.cli.console import complain, err, note, out, say
+from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
 from pilotcut.options import (
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Train and infer on a fleet of unlike QPUs.", no_args_is_help=True)
 
-_out = Console()
-_err = Console(stderr=True)
 
 #: What Slurm may take to start the jobs of a fleet where there is room for them.
 _WAIT_S = 300.0
@@ -94,7 +92,7 @@ def show(
             str(one["group"]),
             f"{escape(like)} ({one['similarity'][like]:.2g})" if like else "-",
         )
-    _out.print(table)
+    out.print(table)
 
 
 def _shown(config: FleetConfig, jobs: Sequence[Job]) -> list[dict[str, Any]]:
@@ -214,8 +212,7 @@ def train(
     try:
         summary = _train(run, config, wait, resume)
     except KeyboardInterrupt:
-        said = f"[bold red]interrupted:[/] {escape(_advice(run, config))}"
-        _err.print(said, soft_wrap=True, highlight=False)
+        complain("interrupted", _advice(run, config))
         raise
     if as_json:
         print(json.dumps(summary))
@@ -257,8 +254,8 @@ def _tell(config: FleetConfig) -> Any:
     def tell(epoch: FleetEpoch) -> None:
         for event in epoch.events:
             note(f"epoch {event.epoch}: device '{event.device}' {event.what}: {event.why}")
-        if _err.is_terminal or epoch.epoch in (0, config.epochs):
-            _err.print(
+        if err.is_terminal or epoch.epoch in (0, config.epochs):
+            err.print(
                 f"epoch {epoch.epoch}/{config.epochs}: loss {epoch.test_loss:.4f}, "
                 f"accuracy {epoch.accuracy:.1%}, {len(epoch.online)} devices, "
                 f"{epoch.modelled_s:.1f} s on the devices",
@@ -270,7 +267,7 @@ def _tell(config: FleetConfig) -> Any:
 
 
 def _print_training(summary: dict[str, Any]) -> None:
-    _out.print(
+    out.print(
         f"{summary['dataset']}, model {summary['model']}, {summary['strategy']}: test accuracy "
         f"[bold]{summary['accuracy']:.1%}[/], loss {summary['loss']:.4f}, means over "
         f"{len(summary['online'])} devices; {summary['circuits']:,} circuits, "
@@ -283,8 +280,8 @@ def _print_training(summary: dict[str, Any]) -> None:
     table.add_column("test loss", justify="right")
     for device, loss in summary["losses"].items():
         table.add_row(escape(device), "away" if loss is None else f"{loss:.4f}")
-    _out.print(table)
-    _out.print(f"run directory: {escape(summary['run_dir'])}", soft_wrap=True, highlight=False)
+    out.print(table)
+    say(f"run directory: {summary['run_dir']}")
 
 
 @app.command()
@@ -362,4 +359,4 @@ def _print_inference(found: dict[str, Any], title: str) -> None:
         table.add_row(
             name, f"{one['loss']:.4f}", f"{one['accuracy']:.1%}", f"{one['makespan_s']:.3f}"
         )
-    _out.print(table)
+    out.print(table)

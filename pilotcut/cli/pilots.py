@@ -1,4 +1,4 @@
-"""The commands about pilots and tasks."""
+"""Commands about pilots and tasks: `pilotcut pilots`, `tasks`, `run` and `status`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.session import note
+from pilotcut.cli.console import err, note, out
 from pilotcut.errors import UserError
 from pilotcut.io.env_variables import whole_number
 
@@ -27,8 +26,6 @@ tasks_app = typer.Typer(help="Look at tasks.", no_args_is_help=True)
 
 _WATCH_S = 1.0
 
-_out = Console()
-_err = Console(stderr=True)
 
 _RunDir = Annotated[
     Path | None, typer.Option(help="Where they were started; the latest under runs/ if left out.")
@@ -46,7 +43,7 @@ def show(file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")
         table.add_column(name)
     for pilot in described:
         table.add_row(*_cells(pilot))
-    _out.print(table)
+    out.print(table)
     _print_notes(described)
     for pilot in described:
         if pilot.resource == "slurm":
@@ -79,7 +76,7 @@ def _print_script(pilot: PilotDescription) -> None:
 
     run_dir = Path("runs/TIME")
     job = make_job(pilot, pilot.name, run_dir / "connection.json", run_dir / "logs")
-    _out.print(f"\n[bold]job script of pilot '{escape(pilot.name)}'[/]")
+    out.print(f"\n[bold]job script of pilot '{escape(pilot.name)}'[/]")
     print(job.job_script().strip())
 
 
@@ -93,12 +90,12 @@ def up(
 
     _lendable(file)  # faults before anything is written
     where = (run_dir or Path("runs") / f"pilots-{datetime.now():%Y%m%d-%H%M%S}").resolve()
-    with _err.status("starting pilots"):
+    with err.status("starting pilots"):
         daemon.up(where, file.resolve())
     _print_pilots(where)
     connection = where / "connection.json"
-    _out.print(f"use them:  export PILOTCUT_CONNECTION={connection}", soft_wrap=True)
-    _out.print(f"end them:  pilotcut pilots down --run-dir {where}", soft_wrap=True)
+    out.print(f"use them:  export PILOTCUT_CONNECTION={connection}", soft_wrap=True)
+    out.print(f"end them:  pilotcut pilots down --run-dir {where}", soft_wrap=True)
 
 
 @app.command()
@@ -114,7 +111,7 @@ def down(run_dir: _RunDir = None) -> None:
     from pilotcut.pilots import daemon
 
     where = run_dir or _latest()
-    with _err.status("ending pilots"):
+    with err.status("ending pilots"):
         daemon.down(where)
     _print_pilots(where)
 
@@ -228,7 +225,7 @@ def status_of_run(
     if watch:
         follow(run_dir, _WATCH_S)
     else:
-        _out.print(status_of(run_dir).render(), soft_wrap=True)
+        out.print(status_of(run_dir).render(), soft_wrap=True)
 
 
 @tasks_app.command("explain")
@@ -241,9 +238,9 @@ def explain(
 
     waiting = [w for w in status_of(run_dir).waiting if task in (None, w["task"])]
     for one in waiting:
-        _out.print(f"{escape(one['task'])}: {escape(one['reason'])}", soft_wrap=True)
+        out.print(f"{escape(one['task'])}: {escape(one['reason'])}", soft_wrap=True)
     if not waiting:
-        _out.print(f"task '{escape(task)}' does not wait" if task else "no task waits")
+        out.print(f"task '{escape(task)}' does not wait" if task else "no task waits")
 
 
 @tasks_app.callback()
@@ -272,4 +269,4 @@ def _print_pilots(run_dir: Path) -> None:
         raise UserError(f"{run_dir} lists no pilots, expected a run directory of pilots")
     from pilotcut.report.status import pilots_table
 
-    _out.print(pilots_table(entries))
+    out.print(pilots_table(entries))

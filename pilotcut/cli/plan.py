@@ -1,4 +1,4 @@
-"""The command that shows how a circuit from a file is cut, and runs nothing."""
+"""Command `pilotcut plan`: how a circuit from a file is cut; nothing is run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.session import note
+from pilotcut.cli.console import note, out, say
 from pilotcut.io.large_numbers import in_json, short_number
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 #: Cuts of a table that are shown.
 _SHOWN = 50
-
-_out = Console()
-_err = Console(stderr=True)
 
 
 def plan(
@@ -127,11 +123,11 @@ def _bond(compiled: CutPlan, bond: Bond) -> dict[str, Any]:
 def _print(summary: Mapping[str, Any]) -> None:
     from pilotcut.report.words import counted
 
-    _out.print(_fragments_table(summary))
+    out.print(_fragments_table(summary))
     if summary["bonds"]:
-        _out.print(_cuts_table(summary["bonds"][:_SHOWN]))
+        out.print(_cuts_table(summary["bonds"][:_SHOWN]))
     if len(summary["bonds"]) > _SHOWN:
-        _print_line(f"... and {len(summary['bonds']) - _SHOWN} more; all of them with --json")
+        say(f"... and {len(summary['bonds']) - _SHOWN} more; all of them with --json")
     overhead = summary["sampling_overhead"]
     shown = "more than can be told" if overhead is None else f"{overhead:.4g}"
     totals = (
@@ -141,13 +137,9 @@ def _print(summary: Mapping[str, Any]) -> None:
         counted(_number(summary["subexperiments"]), "subexperiment"),
         f"sampling overhead γ² = {shown}",
     )
-    _print_line(", ".join(totals))
+    say(", ".join(totals))
     if summary["drawing"]:
-        _print_line(f"drawing: {summary['drawing']}")
-
-
-def _print_line(text: str) -> None:
-    _out.print(escape(text), soft_wrap=True, highlight=False)
+        say(f"drawing: {summary['drawing']}")
 
 
 def _fragments_table(summary: Mapping[str, Any]) -> Table:

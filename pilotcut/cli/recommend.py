@@ -1,148 +1,28 @@
-"""The commands that say how many cuts pay off: `pilotcut calibrate` and `pilotcut recommend`."""
+"""Command `pilotcut recommend`: how many cuts pay off, and where."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.session import note
+from pilotcut.cli.calibrate import kinds_of, measure
+from pilotcut.cli.console import err, note, out, say
 from pilotcut.errors import UserError
 from pilotcut.io.large_numbers import whole
-from pilotcut.options import check, choice_fault, number_fault
 
 if TYPE_CHECKING:
-    from pilotcut.perfmodel.calibration import Calibration
     from pilotcut.perfmodel.recommendation import Recommendation, RecommendationLine
     from pilotcut.pilots.description import PilotDescription
 
 #: Letters of a line's widths that are shown; behind them stands the widest.
 MOST_WIDTHS = 24
-
-_out = Console()
-_err = Console(stderr=True)
-
-
-def calibrate(
-    pilots: Annotated[
-        Path | None, typer.Option(help="Pilot description; without one, this process.")
-    ] = None,
-    mode: Annotated[
-        list[str] | None,
-        typer.Option(help="counts, sampled or exact; may be given often.", show_default="all"),
-    ] = None,
-    seconds: Annotated[
-        float, typer.Option(help="For each kind of pilot, all modes together.")
-    ] = 40.0,
-    run_dir: Annotated[
-        list[Path] | None,
-        typer.Option(help="Learn from the trace of this run instead; may be given often."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-) -> None:
-    """Measure how fast pilots run circuits, once for each kind of pilot and machine."""
-    from pilotcut.perfmodel.known_pilots import descriptions_of
-
-    kinds = kinds_of(descriptions_of(pilots))
-    modes = _checked_modes(mode)
-    expected = "a number from 1 to 3600"
-    check(number_fault("seconds", seconds, lambda s: 1 <= s <= 3600, expected, "leave it out"))
-    if run_dir and len(kinds) > 1:
-        raise UserError(
-            f"run_dir is given with {len(kinds)} kinds of pilots, expected one: what a batch took "
-            f"on all says nothing of each; describe that kind alone"
-        )
-    if run_dir:
-        made = [_learnt(one, run_dir) for one in kinds]
-    else:
-        made = [measure(one, modes, seconds) for one in kinds]
-    if as_json:
-        print(json.dumps([_summary(one) for one in made]))
-        return
-    for calibration in made:
-        _print_calibration(calibration)
-
-
-def kinds_of(
-    pilots: Sequence[PilotDescription | None],
-) -> list[PilotDescription | None]:
-    """Return one pilot of each kind that is calibrated by itself."""
-    from pilotcut.perfmodel.calibration import key_of
-
-    return list({key_of(pilot): pilot for pilot in reversed(pilots)}.values())[::-1]
-
-
-def measure(pilot: PilotDescription | None, modes: Sequence[str], seconds: float) -> Calibration:
-    """Calibrate one kind of pilot and keep the result."""
-    from pilotcut.perfmodel.auto import measure as measure_and_keep
-    from pilotcut.perfmodel.measure import BUDGET_S
-
-    name = "this process" if pilot is None else f"pilot '{pilot.kind}'"
-    share = seconds / sum(BUDGET_S.values())
-    budget = {mode: share * BUDGET_S[mode] for mode in modes}
-    with _err.status(f"measuring {name}, about {sum(budget.values()):.0f} s"):
-        return measure_and_keep(pilot, None, modes, budget)
-
-
-def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration:
-    """Add the batches of real runs to a calibration."""
-    from pilotcut.perfmodel import resources
-    from pilotcut.perfmodel.calibration import learnt, path_of, save
-    from pilotcut.perfmodel.known_pilots import known
-
-    machine = (resources.here() if pilot is None else resources.described(pilot)).machine
-    found = known(pilot, machine)
-    for run in runs:
-        found = learnt(found, run)
-    save(found, path_of(pilot))
-    return found
-
-
-def _checked_modes(modes: Sequence[str] | None) -> Sequence[str]:
-    from pilotcut.perfmodel.measure import MODES
-
-    check(*(choice_fault("mode", mode, MODES) for mode in modes or ()))
-    return list(dict.fromkeys(modes or MODES))
-
-
-def _summary(calibration: Calibration) -> dict[str, Any]:
-    return {
-        "pilot": calibration.pilot,
-        "slots": calibration.slots,
-        "machine": calibration.machine,
-        "made": calibration.made,
-        "modes": {
-            mode: {
-                "calls": len(observed.calls),
-                "batches": len(observed.batches),
-                "spread": calibration.costs(mode).spread,
-            }
-            for mode, observed in calibration.modes.items()
-        },
-    }
-
-
-def _print_calibration(calibration: Calibration) -> None:
-    from math import exp
-
-    from pilotcut.perfmodel.costmodel import WIDTH
-
-    slots = "one slot" if calibration.slots == 1 else f"{calibration.slots} slots"
-    table = Table(title=f"{calibration.pilot}: {slots} of {calibration.machine}")
-    for name in ("mode", "calls", "batches", "predicts within"):
-        table.add_column(name, justify="left" if name == "mode" else "right")
-    for mode, observed in calibration.modes.items():
-        within = exp(WIDTH * calibration.costs(mode).spread)
-        table.add_row(mode, str(len(observed.calls)), str(len(observed.batches)), f"{within:.2f}x")
-    _out.print(table)
 
 
 def recommend(
@@ -253,7 +133,7 @@ def _agrees(fault: str) -> bool:
     """Offer to measure now, where somebody is there to answer."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    _err.print(escape(fault), soft_wrap=True, highlight=False)
+    err.print(escape(fault), soft_wrap=True, highlight=False)
     return typer.confirm("measure it now?", err=True)
 
 
@@ -274,13 +154,13 @@ def _print_recommendation(found: Recommendation) -> None:
         row += _on_devices(line) if noisy else [readable(line.memory_bytes), *_times(line)]
         row.append("recommended" if line is found.chosen else "" if line.feasible else "cannot run")
         table.add_row(*row, style="bold" if line is found.chosen else None)
-    _out.print(table)
+    out.print(table)
     for line in found.lines:
         for lack in line.lacks:
-            _out.print(f"{line.cuts} cuts: {lack}", soft_wrap=True, highlight=False)
-    _out.print(f"recommended: {found.reason}", soft_wrap=True, highlight=False)
+            say(f"{line.cuts} cuts: {lack}")
+    say(f"recommended: {found.reason}")
     if found.chosen.cuts:
-        _out.print(_how(found), soft_wrap=True, highlight=False)
+        say(_how(found))
 
 
 def _title(found: Recommendation) -> str:

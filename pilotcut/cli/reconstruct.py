@@ -1,4 +1,4 @@
-"""The command that puts a stored query together, by itself or as one of several MPI ranks."""
+"""Command `pilotcut reconstruct`: a stored query, in one process or on several MPI ranks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from pilotcut.cli.console import out, say
 from pilotcut.errors import PilotError, SharedFaultError, UserError
 
 #: Where MPI launchers say how many ranks there are: MPICH and srun, Open MPI, PMIx.
 _RANKS_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE")
 #: Rows of a table that are shown.
 _SHOWN = 20
-
-_out = Console()
 
 
 def reconstruct(
@@ -150,10 +148,7 @@ def _print(summary: dict[str, Any]) -> None:
     ]
     for cells in rows[:_SHOWN]:
         table.add_row(*cells)
-    _out.print(table)
+    out.print(table)
     if len(rows) > _SHOWN:
-        _out.print(f"... and {len(rows) - _SHOWN} more; all of them with --json")
-    _out.print(
-        f"{summary['blocks']} blocks, {summary['ranks']} ranks, {summary['seconds']:.2f} s",
-        highlight=False,
-    )
+        out.print(f"... and {len(rows) - _SHOWN} more; all of them with --json")
+    say(f"{summary['blocks']} blocks, {summary['ranks']} ranks, {summary['seconds']:.2f} s")

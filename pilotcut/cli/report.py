@@ -1,4 +1,4 @@
-"""The command that writes a report of runs."""
+"""Command `pilotcut report`: a page about runs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from pilotcut.cli.console import err, say
 from pilotcut.errors import CutError, UserError
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
 #: Circuits with more qubits are not compiled again just to be drawn.
 _MOST_QUBITS = 40
-
-_out = Console()
-_err = Console(stderr=True)
 
 
 def report(
@@ -45,14 +41,14 @@ def report(
     from pilotcut.report.read import read_run
 
     _check(run_dirs, out, chrome_trace)
-    with _err.status("reading"):
+    with err.status("reading"):
         runs = [read_run(path) for path in run_dirs]
     if chrome_trace is not None:
         events = write_chrome_trace(runs[0], chrome_trace)
-        _say(f"trace of {events:,} events: {chrome_trace}")
-    with _err.status("drawing"):
+        say(f"trace of {events:,} events: {chrome_trace}")
+    with err.status("drawing"):
         report_of(runs, plan_of).save(out)
-    _say(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    say(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 def _check(run_dirs: list[Path], out: Path, chrome_trace: Path | None) -> None:
@@ -73,10 +69,6 @@ def _check(run_dirs: list[Path], out: Path, chrome_trace: Path | None) -> None:
         faults.append(f"--out and --chrome-trace are both {out}, expected two files")
     if faults:
         raise UserError(faults)
-
-
-def _say(text: str) -> None:
-    _out.print(escape(text), soft_wrap=True, highlight=False)
 
 
 def plan_of(run: RunRecord) -> CutPlan:

@@ -1,4 +1,4 @@
-"""What commands have in common: notes to their user, and pilots for as long as they run."""
+"""Session of a command: pilots for as long as it runs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
+from pilotcut.cli.console import err, note
 
 if TYPE_CHECKING:
     from pilotcut.pilots import PilotManager
     from pilotcut.tasks import TaskManager
-
-
-_err = Console(stderr=True)
-
-
-def note(text: str) -> None:
-    """Tell what a user should know, and may pass over."""
-    _err.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True, highlight=False)
 
 
 @contextmanager
@@ -29,9 +20,9 @@ def tasks_on(manager: PilotManager) -> Iterator[TaskManager]:
 
     for text in manager.notes:
         note(text)
-    with _err.status("starting pilots"):
+    with err.status("starting pilots"):
         manager.start()
     if manager.dashboard:
-        _err.print(f"dask's dashboard: {manager.dashboard}", style="dim", soft_wrap=True)
+        err.print(f"dask's dashboard: {manager.dashboard}", style="dim", soft_wrap=True)
     with manager, TaskManager(manager) as tasks:
         yield tasks

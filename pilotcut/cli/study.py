@@ -1,4 +1,4 @@
-"""The command that repeats the study."""
+"""Command `pilotcut study`: repeats the study of arXiv:2602.16233."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -21,6 +20,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from pilotcut.cli.console import complain, err, say
+from pilotcut.cli.console import out as console
 from pilotcut.options import check, choice_fault
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from pilotcut.study.findings import Findings
     from pilotcut.study.run import Failure, Notice, StudyRequest
 
-_out = Console()
-_err = Console(stderr=True)
 
 _QUESTIONS = ("rq1", "rq2", "rq3", "rq4", "rq5", "fleet", "all")
 
@@ -84,10 +83,9 @@ def study(
         with _progress() as notice:
             failures = measure(request, place, notice)
     except KeyboardInterrupt:
-        _err.print(
-            f"[bold red]interrupted:[/] what is measured is kept; go on with the same command and "
-            f"--out {escape(str(place.path))}",
-            soft_wrap=True,
+        complain(
+            "interrupted",
+            f"what is measured is kept; go on with the same command and --out {place.path}",
         )
         raise
     _show(conclude(request, place), failures, place.path)
@@ -137,9 +135,9 @@ def _show_cells(request: StudyRequest, place: StudyDirectory) -> None:
 
     for name, cells in cells_of(request).items():
         left = {cell.name for cell in place.missing(cells)}
-        _out.print(f"{name}: {len(cells)} cells, {len(left)} to measure")
+        console.print(f"{name}: {len(cells)} cells, {len(left)} to measure")
         for cell in cells:
-            _out.print(f"  {'to do' if cell.name in left else 'done '}  {cell.name}")
+            console.print(f"  {'to do' if cell.name in left else 'done '}  {cell.name}")
 
 
 @contextmanager
@@ -152,7 +150,7 @@ def _progress() -> Iterator[Notice]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[cell]}"),
     )
-    bar = Progress(*columns, console=_err)
+    bar = Progress(*columns, console=err)
     bars: dict[str, TaskID] = {}
 
     def notice(cell: Cell, done: int, total: int) -> None:
@@ -170,21 +168,16 @@ def _progress() -> Iterator[Notice]:
             bar.stop()
 
 
-def _show(found: Sequence[Findings], failures: Sequence[Failure], out: Path) -> None:
+def _show(found: Sequence[Findings], failures: Sequence[Failure], directory: Path) -> None:
     for one in found:
-        _out.print(f"[bold]{escape(one.title)}[/]")
-        _out.print(escape(one.answer), soft_wrap=True, highlight=False)
+        console.print(f"[bold]{escape(one.title)}[/]")
+        say(one.answer)
         for verdict in one.verdicts:
             mark = "[green]met[/]    " if verdict.met else "[red]not met[/]"
             text = f"{verdict.claim}: {verdict.measured}"
-            _out.print(f"  {mark} {escape(text)}", soft_wrap=True, highlight=False)
-    _out.print(f"report: {escape(str(out / 'report.html'))}", soft_wrap=True, highlight=False)
+            console.print(f"  {mark} {escape(text)}", soft_wrap=True, highlight=False)
+    say(f"report: {directory / 'report.html'}")
     for failure in failures:
-        _err.print(
-            f"[bold red]failed:[/] {escape(f'{failure.cell.question} {failure.cell.name}')}: "
-            f"{escape(failure.reason)}",
-            soft_wrap=True,
-            highlight=False,
-        )
+        complain("failed", f"{failure.cell.question} {failure.cell.name}: {failure.reason}")
     if failures:
         raise typer.Exit(1)

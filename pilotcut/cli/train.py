@@ -1,4 +1,4 @@
-"""The command that trains, `pilotcut train`."""
+"""Command `pilotcut train`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pilotcut.cli.console import complain, err, out, say
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
@@ -23,9 +23,6 @@ from pilotcut.training.config import LEARNING_RATES, LOSSES, SCHEDULES, Training
 
 if TYPE_CHECKING:
     from pilotcut.training.run_directory import RunDirectory
-
-_out = Console()
-_err = Console(stderr=True)
 
 
 def _default(name: str) -> str:
@@ -231,8 +228,7 @@ def _train(given: dict[str, Any], run_dir: Path | None, resume: bool) -> dict[st
         if run.config.exists():
             command = ["pilotcut", "train", config.dataset, "--run-dir", str(run.path), "--resume"]
             advice = f"continue with: {shlex.join(command)}"
-        said = f"[bold red]interrupted:[/] {escape(advice)}"
-        _err.print(said, soft_wrap=True, highlight=False)
+        complain("interrupted", advice)
         raise
 
 
@@ -246,12 +242,12 @@ def _train_in(run: RunDirectory, config: TrainingConfig, resume: bool) -> dict[s
         manager = PilotManager.from_yaml(config.pilots, run_dir=run.path)
     run.check(resume=resume)
     training = TrainingRun(config, run)
-    _err.print(escape(repr(training.plan)), style="dim", highlight=False, soft_wrap=True)
+    err.print(escape(repr(training.plan)), style="dim", highlight=False, soft_wrap=True)
     run.make()  # the pilots' logs go there
     pilots = nullcontext() if manager is None else tasks_on(manager)
     with locked(run.path), pilots as tasks:
         training.use(tasks)
-        return training.train(resume=resume, callbacks=[ProgressBar(_err)])
+        return training.train(resume=resume, callbacks=[ProgressBar(err)])
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
@@ -263,26 +259,26 @@ def _print_summary(summary: dict[str, Any]) -> None:
     staged = sum(stages.values())
     for stage, seconds in stages.items():
         table.add_row(stage, f"{seconds:.2f}", f"{seconds / staged:.1%}" if staged else "-")
-    _out.print(
+    out.print(
         f"{summary['dataset']}: test accuracy [bold]{summary['accuracy']:.1%}[/], loss "
         f"{summary['loss']:.3f}, {summary['cuts']} cuts into {summary['fragments']} fragments, "
         f"{summary['seconds']:.1f} s",
         soft_wrap=True,
     )
-    _out.print(_ending(summary), soft_wrap=True)
-    _out.print(table)
+    out.print(_ending(summary), soft_wrap=True)
+    out.print(table)
     if (predicted := summary["predicted"]) is not None:
-        _out.print(
+        out.print(
             f"batches: predicted {predicted['predicted_s']:.2f} s, measured "
             f"{predicted['measured_s']:.2f} s ({predicted['batches']} of them)",
             soft_wrap=True,
         )
     shots = f" of {summary['shots']} shots" if summary["shots"] else ", without shots"
-    _out.print(
+    out.print(
         f"{summary['queries']} queries, {summary['subexperiments']} subexperiments{shots}",
         soft_wrap=True,
     )
-    _out.print(f"run directory: {escape(summary['run_dir'])}", soft_wrap=True, highlight=False)
+    say(f"run directory: {summary['run_dir']}")
 
 
 def _ending(summary: dict[str, Any]) -> str:
