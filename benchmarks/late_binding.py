@@ -15,9 +15,9 @@ import platform
 import statistics
 
 import numpy as np
+from virtual_pilots import Played, lower_bound_s, preemptive_bound_s, simulate
 
-from pilotcut.tasks.policies import PilotView, TaskView
-from pilotcut.tasks.virtual import Played, lower_bound_s, preemptive_bound_s, simulate
+from pilotcut.tasks.snapshots import PilotView, TaskView
 
 SLOTS = (1, 4, 16, 64, 256)
 RATES = {

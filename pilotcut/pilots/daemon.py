@@ -1,4 +1,4 @@
-"""Pilots that outlive a command: a process that keeps them until it is told to end.
+"""Daemon of pilots that outlive a command: it keeps them until it is told to end.
 
     python -m pilotcut.pilots.daemon RUN_DIR PILOTS.yaml
 
@@ -45,7 +45,7 @@ def serve(run_dir: Path, pilots_file: Path) -> None:
 
 
 def up(run_dir: Path, pilots_file: Path) -> None:
-    """Start a keeper, and return once its pilots can be used or wait for Slurm.
+    """Start a daemon, and return once its pilots can be used or wait for Slurm.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def up(run_dir: Path, pilots_file: Path) -> None:
         )
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
     run_dir.chmod(0o700)
-    _forget(run_dir)  # what a killed keeper has left
+    _forget(run_dir)  # what a killed daemon has left
     log = run_dir / "logs" / "keeper.log"
     command = [sys.executable, "-m", "pilotcut.pilots.daemon", str(run_dir), str(pilots_file)]
     with log.open("wb") as out:
@@ -82,7 +82,7 @@ def up(run_dir: Path, pilots_file: Path) -> None:
 
 
 def down(run_dir: Path) -> None:
-    """End a keeper and all its pilots.
+    """End a daemon and all its pilots.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def down(run_dir: Path) -> None:
 
 
 def is_up(run_dir: Path) -> bool:
-    """Return whether a keeper runs there."""
+    """Return whether a daemon runs there."""
     return _alive(run_dir) is not None
 
 
@@ -118,7 +118,7 @@ def _forget(run_dir: Path) -> None:
 
 
 def _alive(run_dir: Path) -> psutil.Process | None:
-    """Return the keeper's process; its start time guards against another with its number."""
+    """Return the daemon's process; its start time guards against another with its number."""
     with contextlib.suppress(OSError, ValueError, KeyError, psutil.NoSuchProcess):
         record = json.loads((run_dir / FILE_NAME).read_text(encoding="utf-8"))
         process = psutil.Process(record["pid"])

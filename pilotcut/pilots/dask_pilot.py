@@ -1,4 +1,4 @@
-"""A pilot whose workers joined our dask scheduler, wherever they run.
+"""Base class of pilots whose workers join our dask scheduler, wherever they run.
 
 dask only executes: what runs where and when is decided by the task manager, which places
 a task on a pilot by a dask resource named after it. (A restriction to worker addresses
@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,6 +32,30 @@ _LARGE_BYTES = 1_000_000
 #: dask's word for workers that their nanny has ended for their memory, and how often that is
 #: looked for.
 _OVER, _LOOKS, _LOOK_S = "worker-restart-memory", 10, 0.05
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the workers of a manager's pilots join, and where they write.
+
+    Attributes
+    ----------
+    scheduler
+        The scheduler that they join.
+    connection_file
+        What they read to join it, in the run directory.
+    scratch
+        A directory of this machine for temporary files, None where others start the workers.
+    """
+
+    scheduler: SchedulerLink
+    connection_file: Path
+    scratch: Path | None = None
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the logs."""
+        return self.connection_file.parent / "logs"
 
 
 class DaskPilot(Pilot):
@@ -80,6 +105,10 @@ class DaskPilot(Pilot):
 
     def check_possible(self) -> None:
         """Raise a `PilotError` if such a pilot cannot be started from here."""
+
+    def start(self, site: Site) -> None:
+        """Start the workers, which join by and by; here they are there already."""
+        self._scheduler = site.scheduler
 
     def launch(self, calls: Sequence[Call], report: Callable[[Report], None]) -> None:
         """Send `calls` to a worker of this pilot as one dask task."""

@@ -1,4 +1,4 @@
-"""Pilots whose workers somebody else starts: an allocation of our own, or a hand with sbatch."""
+"""External pilots: workers in the Slurm allocation of this process, or started by hand."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import Any
 from pilotcut.errors import PilotError
 from pilotcut.pilots.agent.command import after_setup, agent_command, environment, on_all_nodes
 from pilotcut.pilots.agent.process import log_tail
-from pilotcut.pilots.dask_pilot import DaskPilot
+from pilotcut.pilots.dask_pilot import DaskPilot, Site
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import PilotState
-from pilotcut.pilots.scheduler import SchedulerLink
 from pilotcut.pilots.worker.node_config import THREADS, gpu_resource, remote_node_config
 
 #: A pilot that has lost all its workers is given up after this time.
@@ -31,9 +30,9 @@ class AttachedPilot(DaskPilot):
         super().__init__(_described(name, workers))
         self._empty_since: float | None = None
 
-    def join(self, scheduler: SchedulerLink) -> None:
+    def start(self, site: Site) -> None:
         """Take the workers that are there into use."""
-        self._scheduler = scheduler
+        super().start(site)
         self.move(PilotState.ACTIVE, "attached")
 
     def observe(self, workers: Sequence[dict[str, Any]], now: float) -> None:
@@ -82,12 +81,12 @@ class AllocationPilot(DaskPilot):
                 f"allocation; start it with sbatch (see slurm/train.sbatch), or use resource: slurm"
             )
 
-    def launch_process(self, scheduler: SchedulerLink, connection_file: Path, logs: Path) -> None:
+    def start(self, site: Site) -> None:
         """Start an agent on every node through srun."""
-        self._scheduler, self._started = scheduler, time.time()
-        self._log = logs / f"{self.key}.log"
+        super().start(site)
+        self._started, self._log = time.time(), site.logs / f"{self.key}.log"
         d = self.description
-        config = remote_node_config(d, self.key, connection_file.resolve())
+        config = remote_node_config(d, self.key, site.connection_file.resolve())
         agent = agent_command("node", config, d.python)
         agent = after_setup(agent, d.setup, has_pipes=False)
         # The agent of an MPI pilot starts the ranks by srun itself.
@@ -109,13 +108,13 @@ class AllocationPilot(DaskPilot):
         if self.state.final or self.state is PilotState.DRAINING:
             return
         if self._process.poll() is not None:
-            self.move(PilotState.FAILED, f"its workers have ended; {self._told()}")
+            self.move(PilotState.FAILED, f"its workers have ended; {self._end_of_log()}")
         elif joined >= self.slots:
             self.move(PilotState.ACTIVE)
         elif self.state is PilotState.STARTING and now - self._started > JOIN_S:
-            self.move(PilotState.FAILED, f"its workers did not join in time; {self._told()}")
+            self.move(PilotState.FAILED, f"its workers did not join in time; {self._end_of_log()}")
 
-    def _told(self) -> str:
+    def _end_of_log(self) -> str:
         return f"their log, {self._log}, ends with:{log_tail(self._log)}"
 
     def close(self) -> None:

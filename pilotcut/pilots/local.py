@@ -1,4 +1,4 @@
-"""Pilots on this machine: an agent process that nurses worker processes."""
+"""Local pilots: worker processes on this machine, looked after by an agent."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import importlib.util
 import sys
 import threading
 import time
-from pathlib import Path
 
 from pilotcut.errors import PilotError, TaskError
 from pilotcut.pilots.agent.command import after_setup, agent_command, environment
 from pilotcut.pilots.agent.process import Agent, log_tail
-from pilotcut.pilots.dask_pilot import DaskPilot
+from pilotcut.pilots.dask_pilot import DaskPilot, Site
 from pilotcut.pilots.mpi.launch import launcher
 from pilotcut.pilots.pilot import PilotState
-from pilotcut.pilots.scheduler import SchedulerLink
 from pilotcut.pilots.worker.node_config import node_config
 
 #: How long the workers of a pilot that comes later may take to join.
@@ -40,24 +38,24 @@ class LocalPilot(DaskPilot):
                 f"installed here; install it with: pip install mpi4py mpich"
             )
 
-    def launch_process(self, logs: Path, scratch: Path) -> None:
+    def launch_process(self, site: Site) -> None:
         """Start the agent; it imports dask while the scheduler does the same."""
         self.move(PilotState.STARTING)
-        config = node_config(self.description, self.key) | {"local_directory": str(scratch)}
+        config = node_config(self.description, self.key) | {"local_directory": str(site.scratch)}
         python = self.description.python or sys.executable
         command = agent_command("workers", config, python)
         command = after_setup(command, self.description.setup, has_pipes=True)
         threads = self.description.threads_per_worker
         try:
-            self._agent = Agent(command, logs / f"{self.key}.log", environment(threads))
+            self._agent = Agent(command, site.logs / f"{self.key}.log", environment(threads))
         except OSError as error:
             raise PilotError(f"pilot '{self.name}': {python}: {error.strerror}") from error
 
-    def join(self, scheduler: SchedulerLink, connection_file: Path) -> None:
+    def join(self, site: Site) -> None:
         """Tell the agent how to join."""
         assert self._agent is not None
-        self._scheduler = scheduler
-        self._agent.say(str(connection_file))
+        super().start(site)
+        self._agent.say(str(site.connection_file))
 
     def wait_active(self, deadline: float) -> None:
         """Wait until all workers have joined."""
@@ -66,12 +64,10 @@ class LocalPilot(DaskPilot):
         self._agent.on_exit = self._agent_lost
         self.move(PilotState.ACTIVE)
 
-    def follow_on(
-        self, scheduler: SchedulerLink, connection_file: Path, logs: Path, scratch: Path
-    ) -> None:
-        """Start in place of a pilot that has ended, and become active by and by."""
-        self.launch_process(logs, scratch)
-        self.join(scheduler, connection_file)
+    def start(self, site: Site) -> None:
+        """Start while the scheduler runs, and become active by and by."""
+        self.launch_process(site)
+        self.join(site)
         threading.Thread(target=self._become_active, daemon=True, name=f"{self.key}-start").start()
 
     def _become_active(self) -> None:

@@ -1,4 +1,4 @@
-"""The set of pilots of a program, and the one scheduler that they share.
+"""Manager of pilots: the pilots of a program, and the one scheduler that they share.
 
 The manager starts, watches, replaces and ends pilots. It refuses to know what runs on
 them: tasks, queues and policies are `pilotcut.tasks`.
@@ -13,36 +13,35 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.io.unpicklable import Unpicklable
+from pilotcut.pilots import registry
+from pilotcut.pilots.dask_pilot import DaskPilot, Site
 from pilotcut.pilots.description import PilotDescription, load_descriptions, notes
-from pilotcut.pilots.description.files import TOO_MANY, duplicates
-from pilotcut.pilots.description.pilot import MOST_PILOTS
+from pilotcut.pilots.local import LocalPilot
+from pilotcut.pilots.observer import Observer, workers_by_pilot
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
-
-if TYPE_CHECKING:
-    from pilotcut.pilots.scheduler import SchedulerLink
+from pilotcut.pilots.remote_pilot import RemotePilot
+from pilotcut.pilots.replacements import Replacements
+from pilotcut.pilots.resources import check_available, make_pilot
+from pilotcut.pilots.scheduler import DaskScheduler, SchedulerLink, listening_host
+from pilotcut.pilots.worker.connection import FILE_NAME, Connection
 
 _log = logging.getLogger(__name__)
 
 #: Names the connection file for `PilotManager.from_environment`.
 CONNECTION_VARIABLE = "PILOTCUT_CONNECTION"
 
-#: How often workers, and Slurm, are looked at.
-LOOK_S, SLURM_S = 0.5, 1.0
-
-#: Pilots of one description that fail in a row, without ever being active, before no more
-#: are asked for.
-MOST_FAILURES = 3
+#: How often workers are looked at.
+LOOK_S = 0.5
 
 
 class PilotManager(Unpicklable):
@@ -83,20 +82,18 @@ class PilotManager(Unpicklable):
         self._run_dir = Path(run_dir) if run_dir is not None else None
         self._scratch: Path | None = None
         self._scheduler: SchedulerLink | None = None
+        self._site: Site | None = None
         self._closing = threading.Event()
         self._has_lost = False  # the scheduler, and with it all that could still come
         self._monitor: threading.Thread | None = None
         self._newcomers: list[Callable[[Pilot], None]] = []
-        self._replaced: Counter[str] = Counter()
-        self._failures: Counter[str] = Counter()
-        self._counted: set[Pilot] = set()
-        self._mourned: set[Pilot] = set()
-        self._asked_slurm = 0.0
+        self._replacements = Replacements()
+        self._observer = Observer()
         self._writing = threading.Lock()
         self._pilots: tuple[Pilot, ...] = tuple(self._make(d) for d in descriptions)
 
     def _check(self, descriptions: Sequence[PilotDescription]) -> None:
-        _refuse_unavailable(descriptions)
+        check_available(descriptions)
 
     def __reduce_ex__(self, protocol: object) -> Any:
         if type(self) is PilotManager and all(p.state is PilotState.NEW for p in self._pilots):
@@ -122,18 +119,16 @@ class PilotManager(Unpicklable):
         UserError
             If it is not set.
         """
-        from pilotcut.pilots.remote_manager import BorrowingManager
-
         path = os.environ.get(CONNECTION_VARIABLE)
         if not path:
             raise UserError(
                 f"{CONNECTION_VARIABLE} is not set, expected the connection file of running "
                 f"pilots; start the script with: pilotcut run PILOTS.yaml -- python SCRIPT"
             )
-        return BorrowingManager(Path(path))
+        return RemoteManager(Path(path))
 
     def _make(self, description: PilotDescription, generation: int = 0) -> Pilot:
-        pilot = _pilot_of(description, generation)
+        pilot = make_pilot(description, generation)
         pilot.watch(self._on_change)
         return pilot
 
@@ -183,44 +178,28 @@ class PilotManager(Unpicklable):
         for pilot in new:
             if isinstance(pilot, InProcessPilot):
                 pilot.start()
-        outside = [pilot for pilot in new if not isinstance(pilot, InProcessPilot)]
+        outside = [pilot for pilot in new if isinstance(pilot, DaskPilot)]
         if outside:
             self._start_outside(outside, time.monotonic() + timeout_s)
 
-    def _start_outside(self, pilots: Sequence[Pilot], deadline: float) -> None:
-        from pilotcut.pilots.dask_pilot import DaskPilot
-        from pilotcut.pilots.local import LocalPilot
-        from pilotcut.pilots.scheduler import DaskScheduler, listening_host
-        from pilotcut.pilots.worker.connection import FILE_NAME
-
-        local = [pilot for pilot in pilots if isinstance(pilot, LocalPilot)]
-        remote = [pilot for pilot in pilots if not isinstance(pilot, LocalPilot)]
+    def _start_outside(self, outside: Sequence[DaskPilot], deadline: float) -> None:
+        local = [pilot for pilot in outside if isinstance(pilot, LocalPilot)]
+        remote = [pilot for pilot in outside if not isinstance(pilot, LocalPilot)]
         self._scratch = Path(tempfile.mkdtemp(prefix="pilotcut-"))
         try:
-            for pilot in pilots:
-                if isinstance(pilot, DaskPilot):
-                    pilot.check_possible()
-            home = self._home(remote)
-            logs = home / "logs"
-            logs.mkdir(exist_ok=True)
-            scheduler = DaskScheduler(home, self._scratch, listening_host(wide=bool(remote)))
-            self._scheduler = scheduler
-            # All processes import dask at the same time; they meet when it has an address.
-            scheduler.launch_process()
+            for pilot in outside:
+                pilot.check_possible()
+            home = self._home(is_remote=bool(remote))
+            (home / "logs").mkdir(exist_ok=True)
+            site = self._launch_scheduler(home, local, deadline, is_wide=bool(remote))
             for pilot in local:
-                pilot.launch_process(logs, self._scratch)
-            connection = scheduler.connect(deadline, on_loss=self._scheduler_lost)
-            self.connection_file = home / FILE_NAME
-            connection.write(self.connection_file)
-            self._write_roster()
-            for pilot in local:
-                pilot.join(scheduler, self.connection_file)
+                pilot.join(site)
             for other in remote:
-                self._launch(other)
+                other.start(site)
             for pilot in local:
                 pilot.wait_active(deadline)
         except BaseException as error:
-            for failed in pilots:
+            for failed in outside:
                 failed.move(PilotState.FAILED, str(error))
             self.close()
             if isinstance(error, OSError):
@@ -228,14 +207,32 @@ class PilotManager(Unpicklable):
             raise
         self._watch_in_background()
 
+    def _launch_scheduler(
+        self, home: Path, local: Iterable[LocalPilot], deadline: float, is_wide: bool
+    ) -> Site:
+        """Start the scheduler and the agents on this machine, and say how others join."""
+        assert self._scratch is not None
+        scheduler = DaskScheduler(home, self._scratch, listening_host(wide=is_wide))
+        self._scheduler = scheduler
+        self._site = site = Site(scheduler, home / FILE_NAME, self._scratch)
+        # All processes import dask at the same time; they meet when it has an address.
+        scheduler.launch_process()
+        for pilot in local:
+            pilot.launch_process(site)
+        connection = scheduler.connect(deadline, on_loss=self._scheduler_lost)
+        self.connection_file = site.connection_file
+        connection.write(self.connection_file)
+        self._write_registry()
+        return site
+
     def _watch_in_background(self) -> None:
         self._monitor = threading.Thread(target=self._watch, daemon=True, name="pilot-monitor")
         self._monitor.start()
 
-    def _home(self, remote: Sequence[Pilot]) -> Path:
+    def _home(self, is_remote: bool) -> Path:
         """Return the directory of this run, open to its owner alone, and begin its events."""
         assert self._scratch is not None
-        if self._run_dir is None and remote:
+        if self._run_dir is None and is_remote:
             self._run_dir = Path.cwd() / "runs" / f"pilots-{datetime.now():%Y%m%d-%H%M%S}"
         if self._run_dir is None:
             return self._scratch
@@ -246,23 +243,6 @@ class PilotManager(Unpicklable):
             self.events.write(record)
         return self._run_dir
 
-    def _launch(self, pilot: Pilot) -> None:
-        """Launch a pilot that becomes active by and by."""
-        from pilotcut.pilots.external import AllocationPilot
-        from pilotcut.pilots.local import LocalPilot
-        from pilotcut.pilots.slurm.pilot import SlurmPilot
-
-        assert self._scheduler is not None
-        assert self.connection_file is not None
-        logs = self.connection_file.parent / "logs"
-        if isinstance(pilot, SlurmPilot):
-            pilot.submit(self._scheduler, self.connection_file, logs)
-        elif isinstance(pilot, AllocationPilot):
-            pilot.launch_process(self._scheduler, self.connection_file, logs)
-        elif isinstance(pilot, LocalPilot):
-            assert self._scratch is not None
-            pilot.follow_on(self._scheduler, self.connection_file, logs, self._scratch)
-
     def _scheduler_lost(self, reason: str) -> None:
         self._has_lost = True
         for pilot in self._pilots:
@@ -272,7 +252,7 @@ class PilotManager(Unpicklable):
     # -- watching ------------------------------------------------------------------
 
     def _on_change(self, pilot: Pilot) -> None:
-        self._count_failure(pilot)
+        self._replacements.count_end(pilot)
         self.events.write(
             {
                 "time": time.time(),
@@ -282,22 +262,9 @@ class PilotManager(Unpicklable):
                 "reason": pilot.reason,
             }
         )
-        self._write_roster()
+        self._write_registry()
 
-    def _count_failure(self, pilot: Pilot) -> None:
-        """Count early ends in a row before any other watcher hears of one.
-
-        Who then asks `is_replacing` is not told again if the answer turns to no.
-        """
-        if pilot.state.final and pilot not in self._counted:
-            self._counted.add(pilot)
-            kind = pilot.description.kind
-            failed_early = PilotState.ACTIVE not in pilot.since
-            self._failures[kind] = self._failures[kind] + 1 if failed_early else 0
-
-    def _write_roster(self) -> None:
-        from pilotcut.pilots import registry
-
+    def _write_registry(self) -> None:
         if self.connection_file is not None:
             with self._writing, contextlib.suppress(OSError):  # the directory may be gone by now
                 registry.write(self.connection_file.with_name(registry.FILE_NAME), self._pilots)
@@ -315,43 +282,17 @@ class PilotManager(Unpicklable):
                     _log.debug("a look at the pilots failed", exc_info=True)
 
     def _look(self, workers: Mapping[str, Mapping[str, Any]], now: float) -> None:
-        from pilotcut.pilots.dask_pilot import DaskPilot
-        from pilotcut.pilots.external import AllocationPilot, AttachedPilot
-        from pilotcut.pilots.slurm.commands import query_jobs
-        from pilotcut.pilots.slurm.pilot import SlurmPilot, joined_by_pilot
-
-        joined = joined_by_pilot(workers)
-        alive = [p for p in self._pilots if isinstance(p, DaskPilot) and not p.state.final]
-        jobs = {p: p.job for p in alive if isinstance(p, SlurmPilot) and p.job is not None}
-        if jobs and now - self._asked_slurm >= SLURM_S:
-            self._asked_slurm = now
-            known = query_jobs(jobs.values())
-            for asked, job in jobs.items():
-                asked.observe(len(joined.get(asked.key, ())), known.get(job), now)
-        for pilot in alive:
-            here = joined.get(pilot.key, [])
-            if isinstance(pilot, AllocationPilot):
-                pilot.observe(len(here), now)
-            elif isinstance(pilot, AttachedPilot):
-                pilot.observe(here, now)
-        # Workers of an attached pilot that was given up may come back: nobody else ends them.
-        known_keys = {
-            p.key
-            for p in self._pilots
-            if isinstance(p, DaskPilot) and not (isinstance(p, AttachedPilot) and p.state.final)
-        }
-        for key in set(joined) - known_keys:
-            self._adopt(AttachedPilot(key, joined[key]))
-        for gone in [p for p in self._pilots if p.state.final and p not in self._mourned]:
-            self._mourned.add(gone)
+        for newcomer in self._observer.observe(self._pilots, workers_by_pilot(workers), now):
+            self._adopt(newcomer)
+        for gone in filter(self._replacements.is_new_end, self._pilots):
             self._replace(gone)
 
-    def _adopt(self, pilot: Any) -> None:
-        """Take in a pilot that attached itself."""
+    def _adopt(self, pilot: DaskPilot) -> None:
+        """Take in a pilot that somebody else has started."""
         pilot.watch(self._on_change)
-        assert self._scheduler is not None
+        assert self._site is not None
         self._add(pilot)
-        pilot.join(self._scheduler)
+        pilot.start(self._site)
 
     def _add(self, pilot: Pilot) -> None:
         self._pilots = (*(p for p in self._pilots if p.name != pilot.name), pilot)
@@ -360,40 +301,29 @@ class PilotManager(Unpicklable):
 
     def is_replacing(self, pilot: Pilot) -> bool:
         """Return whether another pilot may still come in place of one that has ended."""
-        description = pilot.description
-        kind = description.kind
-        return (
-            description.replace
-            and not self._closing.is_set()
-            and not self._has_lost
-            and self._failures[kind] < MOST_FAILURES
-            and self._replaced[kind] < description.most_replacements
-        )
+        is_open = not self._closing.is_set() and not self._has_lost
+        return is_open and self._replacements.is_due(pilot)
 
     def _replace(self, pilot: Pilot) -> None:
         """Ask for a new pilot in place of one that has ended, if that is wanted and wise."""
-        from pilotcut.pilots.dask_pilot import DaskPilot
-
-        description = pilot.description
-        if not isinstance(pilot, DaskPilot) or not description.replace:
+        if not isinstance(pilot, DaskPilot) or not pilot.description.replace:
             return
         if self._closing.is_set() or self._has_lost:
             return
-        kind = description.kind
-        if self._failures[kind] >= MOST_FAILURES:
-            self._tell(pilot, f"no more are asked for: {MOST_FAILURES} failed in a row")
-        elif self._replaced[kind] >= description.most_replacements:
-            self._tell(pilot, f"no more are asked for: {self._replaced[kind]} were replaced")
-        else:
-            self._replaced[kind] += 1
-            successor = self._make(description, pilot.generation + 1)
-            self._add(successor)
-            try:
-                self._launch(successor)
-            except (PilotError, OSError) as error:  # a full disk, say: it would be new for ever
-                successor.move(PilotState.FAILED, str(error))
+        if refusal := self._replacements.refusal(pilot):
+            self._write_note(pilot, refusal)
+            return
+        self._replacements.count_replacement(pilot)
+        successor = self._make(pilot.description, pilot.generation + 1)
+        assert isinstance(successor, DaskPilot)
+        assert self._site is not None
+        self._add(successor)
+        try:
+            successor.start(self._site)
+        except (PilotError, OSError) as error:  # a full disk, say: it would be new for ever
+            successor.move(PilotState.FAILED, str(error))
 
-    def _tell(self, pilot: Pilot, text: str) -> None:
+    def _write_note(self, pilot: Pilot, text: str) -> None:
         self.events.write(
             {"time": time.time(), "event": "note", "pilot": pilot.name, "reason": text}
         )
@@ -408,7 +338,7 @@ class PilotManager(Unpicklable):
             self._monitor.join()
         for pilot in self._pilots:
             pilot.close()
-        self._forget_connection()
+        self._remove_connection_file()
         scheduler, self._scheduler = self._scheduler, None
         if scheduler is not None:
             scheduler.close()
@@ -417,7 +347,7 @@ class PilotManager(Unpicklable):
             self._scratch = None
         self.events.close()
 
-    def _forget_connection(self) -> None:
+    def _remove_connection_file(self) -> None:
         if self.connection_file is not None:
             self.connection_file.unlink(missing_ok=True)
 
@@ -434,34 +364,67 @@ class PilotManager(Unpicklable):
         self.close()
 
 
-def _pilot_of(description: PilotDescription, generation: int) -> Pilot:
-    if description.resource == "inprocess":
-        return InProcessPilot(description)
-    if description.resource == "local":
-        from pilotcut.pilots.local import LocalPilot
+class RemoteManager(PilotManager):
+    """Uses the pilots of the manager that wrote a connection file; `close` leaves them be.
 
-        return LocalPilot(description, generation)
-    if description.resource == "slurm":
-        from pilotcut.pilots.slurm.pilot import SlurmPilot
+    Parameters
+    ----------
+    connection_file
+        Its connection file, such as ``runs/pilots-20260102-030405/connection.json``.
+    """
 
-        return SlurmPilot(description, generation)
-    from pilotcut.pilots.external import AllocationPilot
+    def __init__(self, connection_file: Path) -> None:
+        self._connection = Connection.read(connection_file)
+        self._registry = connection_file.with_name(registry.FILE_NAME)
+        super().__init__(())
+        self.connection_file = connection_file
 
-    return AllocationPilot(description, generation)
+    def _check(self, descriptions: Sequence[PilotDescription]) -> None:
+        """Nothing is described here: the registry of the other manager says what there is."""
 
+    def start(self, timeout_s: float = 60.0) -> None:
+        """Join the scheduler; does nothing a second time."""
+        if self._scheduler is not None:
+            return
+        link = SchedulerLink(self._registry.parent)
+        link.attach(self._connection, timeout_s)
+        self._scheduler = link
+        self._site = Site(link, self._registry.with_name(FILE_NAME))
+        self._look_at_registry()
+        if not self._pilots:
+            self.close()
+            raise PilotError(
+                f"{self._registry} lists no pilot, expected those of a running manager"
+            )
+        self._watch_in_background()
 
-def _refuse_unavailable(descriptions: Sequence[PilotDescription]) -> None:
-    if not descriptions:
-        raise UserError("no pilot is described, expected at least one")
-    if len(descriptions) > MOST_PILOTS:
-        raise UserError(TOO_MANY)
-    faults = [
-        f"pilot '{d.name}': backend is {d.backend.device} with method {d.backend.method}, expected "
-        "CPU and automatic in this process; use resource: local"
-        for d in descriptions
-        if d.resource == "inprocess"
-        and (d.backend.device, d.backend.method) != ("CPU", "automatic")
-    ]
-    faults += duplicates(descriptions)
-    if faults:
-        raise UserError(faults)
+    def _watch(self) -> None:
+        while not self._closing.wait(LOOK_S):
+            if self._scheduler is None or not self._scheduler.is_alive:
+                self._scheduler_lost("the manager of the pilots has ended")
+                return
+            self._look_at_registry()
+
+    def _look_at_registry(self) -> None:
+        known = {pilot.key: pilot for pilot in self._pilots if isinstance(pilot, RemotePilot)}
+        for entry in registry.read(self._registry):
+            if entry.key in known:
+                known[entry.key].mirror(entry)
+            elif not entry.state.final and entry.description.resource != "inprocess":
+                self._adopt_entry(entry)
+
+    def _adopt_entry(self, entry: registry.RegistryEntry) -> None:
+        pilot = RemotePilot(entry)
+        pilot.watch(self._on_change)
+        assert self._site is not None
+        pilot.start(self._site)
+        self._add(pilot)
+        pilot.mirror(entry)
+
+    def _on_change(self, pilot: Pilot) -> None:
+        """Keep the change in memory: the other manager writes the files."""
+        record = {"time": time.time(), "event": "pilot", "pilot": pilot.name}
+        self.events.write(record | {"state": pilot.state.value, "reason": pilot.reason})
+
+    def _remove_connection_file(self) -> None:
+        """Leave the file: it is the other manager's."""

@@ -1,4 +1,4 @@
-"""The list of a manager's pilots as a file beside its connection file, for other processes.
+"""Registry of pilots: a manager's pilots and their states, as a file beside its connection file.
 
 The manager writes it at every change of a state; programs that use its pilots, and
 ``pilotcut status``, read it.
@@ -20,8 +20,8 @@ FILE_NAME = "pilots.json"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What a roster says of one pilot.
+class RegistryEntry:
+    """What the registry says of one pilot.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Entry:
 
 
 def write(path: Path, pilots: Sequence[Pilot]) -> None:
-    """Write the roster, whole or not at all."""
+    """Write the registry, whole or not at all."""
     entries = [
         {
             "description": pilot.description.model_dump(mode="json", exclude_none=True),
@@ -57,8 +57,8 @@ def write(path: Path, pilots: Sequence[Pilot]) -> None:
     write_atomically(path, json.dumps(entries))
 
 
-def read(path: Path) -> list[Entry]:
-    """Return what the roster says; nothing if there is none."""
+def read(path: Path) -> list[RegistryEntry]:
+    """Return what the registry says; nothing if there is none."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -66,8 +66,8 @@ def read(path: Path) -> list[Entry]:
     return [_entry(entry) for entry in entries]
 
 
-def _entry(entry: dict[str, Any]) -> Entry:
+def _entry(entry: dict[str, Any]) -> RegistryEntry:
     # Not strict: JSON has no tuples.
     description = PilotDescription.model_validate(entry["description"], strict=False)
     state = PilotState(entry["state"])
-    return Entry(description, entry["key"], state, entry["reason"], entry["since"])
+    return RegistryEntry(description, entry["key"], state, entry["reason"], entry["since"])

@@ -223,7 +223,7 @@ def waiting_of(run_dir: Path) -> list[dict[str, str]]:
         return []
 
 
-def _pilots_of(run_dir: Path) -> list[registry.Entry]:
+def _pilots_of(run_dir: Path) -> list[registry.RegistryEntry]:
     try:
         return registry.read(run_dir / registry.FILE_NAME)
     except (OSError, ValueError, TypeError, KeyError):  # of another version, or torn

@@ -51,7 +51,7 @@ class Status:
     """
 
     name: str
-    pilots: Sequence[registry.Entry] = ()
+    pilots: Sequence[registry.RegistryEntry] = ()
     waiting: Sequence[dict[str, str]] = ()
     tasks: Counter[str] = field(default_factory=Counter)
     rate: float | None = None
@@ -159,7 +159,7 @@ def sparkline(values: Sequence[float | None]) -> str:
     )
 
 
-def pilots_table(entries: Sequence[registry.Entry]) -> Table:
+def pilots_table(entries: Sequence[registry.RegistryEntry]) -> Table:
     """Return the pilots of a roster as a table."""
     table = Table()
     for name in ("pilot", "resource", "state", "since", "slots", "reason"):

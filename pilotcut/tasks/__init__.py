@@ -4,14 +4,8 @@ from concurrent.futures import wait
 
 from pilotcut.pilots.worker.payload import launch_number
 from pilotcut.tasks.manager import TaskManager
-from pilotcut.tasks.policies import (
-    Batched,
-    Policy,
-    Staggered,
-    cost_aware,
-    eager,
-    longest_first,
-)
+from pilotcut.tasks.policies import Batched, Staggered, cost_aware, eager, longest_first
+from pilotcut.tasks.policy_base import Policy
 from pilotcut.tasks.snapshots import PilotView, TaskView
 from pilotcut.tasks.task import Shared, Task, TaskFuture, TaskState, as_completed
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
-from pilotcut.tasks.policies import CostAware, Policy, as_policy, longest_first, name_of
-from pilotcut.tasks.snapshots import WALLTIME_MARGIN, PilotView, TaskView, by_length, in_words
+from pilotcut.tasks.policies import CostAware, as_policy, longest_first, name_of
+from pilotcut.tasks.policy_base import Policy, in_words
+from pilotcut.tasks.snapshots import WALLTIME_MARGIN, PilotView, TaskView, by_length
 
 
 def explain(

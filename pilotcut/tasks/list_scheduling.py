@@ -1,4 +1,4 @@
-"""Where each task ends earliest: list scheduling on pilots of different rates.
+"""List scheduling on pilots of different rates: each task where it ends earliest.
 
 The tasks are taken longest first, each where it ends earliest, counting what the slots
 still have to do. Doing that for 10,000 ready tasks whenever a slot comes free would be
@@ -21,26 +21,15 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pilotcut.tasks.snapshots import (
-    WALLTIME_MARGIN,
-    Line,
-    PilotView,
-    ReadyQueue,
-    TaskView,
-    by_length,
-    by_submission,
-)
-
-#: A task too wide for the room there is waits this long before its pilot is kept clear.
-PATIENCE_S = 5.0
+from pilotcut.tasks.policy_base import PATIENCE_S, Bindings
+from pilotcut.tasks.ready_queue import Line, ReadyQueue
+from pilotcut.tasks.snapshots import WALLTIME_MARGIN, PilotView, TaskView, by_length, by_submission
 
 #: That many tasks are put on slots in thought, however few the slots.
 _FEW = 64
 
 
-def place(
-    ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float
-) -> list[tuple[int, str]]:
+def place(ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float) -> Bindings:
     """Return the tasks to bind now and their pilots, see `pilotcut.tasks.policies.CostAware`."""
     if not ready or not any(pilot.free > 0 or pilot.prefetch > 0 for pilot in pilots):
         return []

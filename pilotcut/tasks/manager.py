@@ -41,11 +41,13 @@ from pilotcut.pilots.worker.payload import Loss, Outcome, Report
 from pilotcut.pilots.worker.shared_objects import drop_shared, keep_object
 from pilotcut.tasks import waiting_file
 from pilotcut.tasks.explain import explain
-from pilotcut.tasks.policies import Policy, as_policy, wake_s
+from pilotcut.tasks.policies import as_policy
 from pilotcut.tasks.policies import name_of as policy_name
+from pilotcut.tasks.policy_base import Policy, wake_s
+from pilotcut.tasks.ready_queue import ReadyQueue
 from pilotcut.tasks.runtime_estimates import Rates, RunTimes
 from pilotcut.tasks.slot_accounting import PARCEL, Room, Ticket, beside
-from pilotcut.tasks.snapshots import PilotView, ReadyQueue, TaskView
+from pilotcut.tasks.snapshots import PilotView, TaskView
 from pilotcut.tasks.task import Shared, Task, TaskFuture, TaskState, futures_in, with_results
 from pilotcut.tasks.task_record import Record
 from pilotcut.tasks.validation import (

@@ -1,24 +1,14 @@
-"""Which ready task goes to which pilot: pure functions on small frozen views.
+"""Dispatch policies: pure functions on small frozen snapshots.
 
-A policy is any callable ``choose(ready, pilots, now) -> [(task id, pilot name), ...]``.
-It sees the ready tasks in order of submission and what room each pilot has; it starts
-nothing, reads no clock and remembers nothing: what it has to know of the past, such as
-when tasks were last bound, stands in the views.
-
-A policy that leaves tasks waiting on purpose may also have
-
-- ``wake_s(ready, pilots, now)``, the time at which to ask it again if nothing happens
-  before, None if there is no need;
-- ``why(task, ready, pilots, now)``, in a few words what it holds `task` back for, None if
-  nothing; `explain` quotes it.
+To add one, write a function or a frozen dataclass as `pilotcut.tasks.policy_base` describes it,
+and put it into `POLICIES` for a name on the command line.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -26,46 +16,10 @@ from typing import Any
 from pilotcut.errors import UserError
 from pilotcut.options import did_you_mean
 from pilotcut.tasks import list_scheduling
-from pilotcut.tasks.snapshots import (
-    WALLTIME_MARGIN,
-    Line,
-    Needs,
-    Order,
-    PilotView,
-    ReadyQueue,
-    TaskView,
-    by_length,
-    by_submission,
-    in_words,
-    when_free,
-)
-
-__all__ = [
-    "PATIENCE_S",
-    "POLICIES",
-    "WALLTIME_MARGIN",
-    "Batched",
-    "Bindings",
-    "CostAware",
-    "PilotView",
-    "Policy",
-    "ReadyQueue",
-    "Staggered",
-    "TaskView",
-    "as_policy",
-    "cost_aware",
-    "eager",
-    "longest_first",
-    "name_of",
-    "wake_s",
-    "when_free",
-]
-
-#: A task too wide for the room there is waits this long before its pilot is kept clear.
-PATIENCE_S = list_scheduling.PATIENCE_S
-
-Bindings = list[tuple[int, str]]
-Policy = Callable[[Sequence[TaskView], Sequence[PilotView], float], Bindings]
+from pilotcut.tasks.greedy_binding import Walk, bind_in_order, fill, room_of
+from pilotcut.tasks.policy_base import Bindings, Policy, check_options, in_words, parse_options
+from pilotcut.tasks.ready_queue import Line, ReadyQueue
+from pilotcut.tasks.snapshots import PilotView, TaskView, by_length, by_submission
 
 
 def eager(ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float) -> Bindings:
@@ -76,7 +30,7 @@ def eager(ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float) ->
     >>> eager([TaskView(1), TaskView(2), TaskView(3)], [PilotView("a", 1, 1), PilotView("b", 2, 2)], 0)
     [(1, 'b'), (2, 'a'), (3, 'b')]
     """  # noqa: E501
-    return _bind_in_order(ready, by_submission, pilots, now)
+    return bind_in_order(ready, by_submission, pilots, now)
 
 
 def longest_first(ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float) -> Bindings:
@@ -89,7 +43,7 @@ def longest_first(ready: Sequence[TaskView], pilots: Sequence[PilotView], now: f
     >>> longest_first([TaskView(1, cost_s=1), TaskView(2, cost_s=9)], [PilotView("a", 1, 1)], 0)
     [(2, 'a')]
     """
-    return _bind_in_order(ready, by_length, pilots, now)
+    return bind_in_order(ready, by_length, pilots, now)
 
 
 @dataclass(frozen=True)
@@ -118,14 +72,14 @@ class Batched:
     delay_s: float = 0.2
 
     def __post_init__(self) -> None:
-        _check(self, size=1, delay_s=0)
+        check_options(self, size=1, delay_s=0)
 
     def __call__(
         self, ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float
     ) -> Bindings:
         """Bind the tasks whose batch is complete, in order of submission."""
         held = {task.id for task in self._held(ready, pilots, now)}
-        return _bind_in_order(ready, by_submission, pilots, now, lambda task: task.id not in held)
+        return bind_in_order(ready, by_submission, pilots, now, lambda task: task.id not in held)
 
     def wake_s(
         self, ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float
@@ -183,7 +137,7 @@ class Staggered:
     spacing_s: float = 0.1
 
     def __post_init__(self) -> None:
-        _check(self, spacing_s=0)
+        check_options(self, spacing_s=0)
 
     def __call__(
         self, ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float
@@ -192,11 +146,11 @@ class Staggered:
         last_s, last_group = _last_bound(pilots)
         queue = ReadyQueue.of(ready)
         bound: Bindings = []
-        room = _room(pilots)
+        room = room_of(pilots)
         for group, lines in self._turns(queue, last_group):
             if group != last_group and now < last_s + self.spacing_s:
                 break
-            found = _fill(_Walk(queue, by_submission, lines), room, now)
+            found = fill(Walk(queue, by_submission, lines), room, now)
             bound += found
             if found and self.spacing_s > 0:
                 break
@@ -284,109 +238,6 @@ class CostAware:
 
 cost_aware = CostAware()
 
-# -- binding in some order ---------------------------------------------------------------
-
-
-def _bind_in_order(
-    ready: Sequence[TaskView],
-    order: Order,
-    pilots: Sequence[PilotView],
-    now: float,
-    admits: Callable[[TaskView], bool] | None = None,
-) -> Bindings:
-    return _fill(_Walk(ready, order), _room(pilots), now, admits)
-
-
-class _Walk:
-    """Ready tasks in some order, without those whose needs turned out to be hopeless."""
-
-    def __init__(
-        self, ready: Sequence[TaskView], order: Order, lines: Sequence[Line] | None = None
-    ) -> None:
-        self._ready = ready
-        self._order = order
-        self._lines = lines
-        self.hopeless: set[Needs] = set()
-
-    def __iter__(self) -> Iterator[TaskView]:
-        if self._lines is not None:
-            return self._merged(self._lines)
-        if isinstance(self._ready, ReadyQueue):
-            return self._merged(self._ready.lines(self._order).values())
-        sort = self._order is not by_submission
-        return self._left(sorted(self._ready, key=self._order) if sort else self._ready)
-
-    def oldest_s(self, needs: Needs) -> float:
-        """Return when the first task of such needs became ready."""
-        if isinstance(self._ready, ReadyQueue):
-            return self._ready.lines(by_submission)[needs].tasks[0].ready_s
-        return next(task.ready_s for task in self._ready if task.needs == needs)
-
-    def _left(self, tasks: Iterable[TaskView]) -> Iterator[TaskView]:
-        for task in tasks:
-            if not self.hopeless or task.needs not in self.hopeless:
-                yield task
-
-    def _merged(self, lines: Iterable[Line]) -> Iterator[TaskView]:
-        """Yield from sorted lines; a hopeless one is left at its head, however long it is."""
-        ways = [(line.keys[0], 0, line) for line in lines]
-        heapq.heapify(ways)  # keys are unique, lines never compared
-        while ways:
-            _, at, line = ways[0]
-            if self.hopeless and line.tasks[at].needs in self.hopeless:
-                heapq.heappop(ways)
-                continue
-            yield line.tasks[at]
-            if at + 1 < len(line.keys):
-                heapq.heapreplace(ways, (line.keys[at + 1], at + 1, line))
-            else:
-                heapq.heappop(ways)
-
-
-def _room(pilots: Sequence[PilotView]) -> dict[str, PilotView]:
-    return {pilot.name: pilot for pilot in pilots if pilot.free > 0 or pilot.prefetch > 0}
-
-
-def _fill(
-    tasks: _Walk,
-    room: dict[str, PilotView],
-    now: float,
-    admits: Callable[[TaskView], bool] | None = None,
-) -> Bindings:
-    """Bind tasks in their order while there is room, and take that room."""
-    bound: Bindings = []
-    for task in tasks if room else ():
-        if admits is not None and not admits(task):
-            continue
-        roomy = [pilot for pilot in room.values() if pilot.has_room(task)]
-        options = [pilot for pilot in roomy if pilot.outlasts(task, now)]
-        if options:
-            best = max(options, key=lambda pilot: (pilot.free, pilot.prefetch))
-            bound.append((task.id, best.name))
-            _keep(room, best.holding(task))
-        elif not roomy:
-            needs = task.needs
-            tasks.hopeless.add(needs)
-            if now - tasks.oldest_s(needs) > PATIENCE_S:
-                _clear_one(room, task, now)
-        if not room:
-            break
-    return bound
-
-
-def _clear_one(room: dict[str, PilotView], task: TaskView, now: float) -> None:
-    """Leave a pilot's room unused: narrow tasks would slip past a wide one for ever."""
-    options = [pilot for pilot in room.values() if pilot.is_worth_clearing(task, now)]
-    if options:
-        del room[max(options, key=lambda pilot: pilot.free).name]
-
-
-def _keep(room: dict[str, PilotView], pilot: PilotView) -> None:
-    if pilot.free > 0 or pilot.prefetch > 0:
-        room[pilot.name] = pilot
-    else:
-        del room[pilot.name]
-
 
 def _last_bound(pilots: Sequence[PilotView]) -> tuple[float, str | None]:
     """Return when a task was last bound to any pilot, and that task's group."""
@@ -394,24 +245,7 @@ def _last_bound(pilots: Sequence[PilotView]) -> tuple[float, str | None]:
     return max(bound, key=lambda entry: entry[0], default=(-math.inf, None))
 
 
-# -- names and options --------------------------------------------------------------------
-
-
-_KINDS = {int: "a whole number", float: "a number"}
-
-
-def _check(policy: Any, **least: int) -> None:
-    name = type(policy).__name__.lower()
-    faults = []
-    for option in dataclasses.fields(policy):
-        value, kind = getattr(policy, option.name), type(option.default)
-        good = isinstance(value, int) or (kind is float and isinstance(value, float))
-        if not good or not least[option.name] <= value < math.inf:
-            expected = f"{_KINDS[kind]} from {least[option.name]} up"
-            faults.append(f"policy '{name}': {option.name} is {value!r}, expected {expected}")
-    if faults:
-        raise UserError(faults)
-
+# -- names of policies --------------------------------------------------------------------
 
 #: The policies that have names, parametrised ones with their defaults.
 POLICIES: dict[str, Policy] = {
@@ -453,7 +287,7 @@ def as_policy(policy: str | Policy) -> Policy:
         return found
     options = dataclasses.fields(found) if dataclasses.is_dataclass(found) else ()
     kinds: dict[str, type] = {option.name: type(option.default) for option in options}
-    values, faults = _options(text, kinds)
+    values, faults = parse_options(text, kinds)
     if faults:
         raise UserError([f"policy '{name}': {fault}" for fault in faults])
     return dataclasses.replace(found, **values) if values else found
@@ -475,31 +309,3 @@ def name_of(policy: Policy) -> str:
             return name + ":" + ",".join(f"{option}={value!r}" for option, value in values)
     named = getattr(policy, "func", policy)  # functools.partial
     return getattr(named, "__qualname__", None) or type(named).__qualname__
-
-
-def wake_s(
-    policy: Policy, ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float
-) -> float | None:
-    """Return when to ask `policy` again if nothing happens before; None if there is no need."""
-    ask = getattr(policy, "wake_s", None)
-    return None if ask is None else ask(ready, pilots, now)
-
-
-def _options(text: str, kinds: dict[str, type]) -> tuple[dict[str, Any], list[str]]:
-    """Return the values in ``a=1,b=2``, and what is wrong with them."""
-    values: dict[str, Any] = {}
-    faults: list[str] = []
-    known = " and ".join(kinds) or "none"
-    for option in text.split(","):
-        name, equals, value = (part.strip() for part in option.partition("="))
-        if not equals:
-            faults.append(f"option is '{option}', expected NAME=VALUE, where names are {known}")
-        elif name not in kinds:
-            hint = did_you_mean(name, kinds)
-            faults.append(f"option is '{name}', expected {known}{hint}")
-        else:
-            try:
-                values[name] = kinds[name](value)
-            except ValueError:
-                faults.append(f"{name} is '{value}', expected {_KINDS[kinds[name]]}")
-    return values, faults

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from virtual_pilots import lower_bound_s, preemptive_bound_s, simulate
 
-from pilotcut.tasks.policies import POLICIES, Batched, PilotView, Staggered, TaskView
-from pilotcut.tasks.virtual import lower_bound_s, preemptive_bound_s, simulate
+from pilotcut.tasks.policies import POLICIES, Batched, Staggered
+from pilotcut.tasks.snapshots import PilotView, TaskView
 
 TASKS = 10_000
 EQUAL, DOUBLE, EIGHTFOLD = (1.0,) * 4, (1.0, 1.0, 2.0, 2.0), (1.0, 2.0, 4.0, 8.0)

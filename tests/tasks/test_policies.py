@@ -7,23 +7,25 @@ from hypothesis import strategies as st
 from pilotcut.errors import UserError
 from pilotcut.tasks.explain import explain
 from pilotcut.tasks.policies import (
-    PATIENCE_S,
     POLICIES,
-    WALLTIME_MARGIN,
     Batched,
-    PilotView,
-    ReadyQueue,
     Staggered,
-    TaskView,
     as_policy,
     cost_aware,
     eager,
     longest_first,
     name_of,
-    wake_s,
+)
+from pilotcut.tasks.policy_base import PATIENCE_S, wake_s
+from pilotcut.tasks.ready_queue import ReadyQueue
+from pilotcut.tasks.snapshots import (
+    WALLTIME_MARGIN,
+    PilotView,
+    TaskView,
+    by_length,
+    by_submission,
     when_free,
 )
-from pilotcut.tasks.snapshots import by_length, by_submission
 
 NAMES = ("a", "b", "c")
 

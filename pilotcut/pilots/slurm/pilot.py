@@ -11,16 +11,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import PilotError
 from pilotcut.pilots.agent.process import log_tail
-from pilotcut.pilots.dask_pilot import DaskPilot
+from pilotcut.pilots.dask_pilot import DaskPilot, Site
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import PilotState
-from pilotcut.pilots.scheduler import SchedulerLink
 from pilotcut.pilots.slurm.commands import COMMAND_S, JobInfo, OwnJob, cancel
 from pilotcut.pilots.slurm.job_script import make_job
 
@@ -78,7 +76,7 @@ class SlurmPilot(DaskPilot):
                 f"to Slurm; use resource: local on this one"
             )
 
-    def submit(self, scheduler: SchedulerLink, connection_file: Path, logs: Path) -> None:
+    def start(self, site: Site) -> None:
         """Submit the job; the pilot is pending then.
 
         Raises
@@ -86,9 +84,11 @@ class SlurmPilot(DaskPilot):
         PilotError
             With what sbatch says, if it refuses or cannot be understood.
         """
-        self._scheduler, self._logs = scheduler, logs
+        super().start(site)
+        self._logs = site.logs
         self.check_possible()
-        job = make_job(self.description, self.key, connection_file.resolve(), logs.resolve())
+        where = (site.connection_file.resolve(), site.logs.resolve())
+        job = make_job(self.description, self.key, *where)
         try:
             self._await(job.start())
         except PilotError as error:
@@ -204,13 +204,3 @@ class SlurmPilot(DaskPilot):
         self._cancel()
         done = was_submitted and self._was_active
         self.move(PilotState.DONE if done else PilotState.CANCELED)
-
-
-def joined_by_pilot(workers: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the workers of each pilot, by the pilot's key."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for worker in workers.values():
-        for resource in worker["resources"]:
-            if resource.startswith("pilot:"):
-                found.setdefault(resource.removeprefix("pilot:"), []).append(dict(worker))
-    return found

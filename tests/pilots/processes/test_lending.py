@@ -15,6 +15,7 @@ from pilotcut.errors import PilotError
 from pilotcut.pilots import daemon, registry
 from pilotcut.pilots import external as attached_pilots
 from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.manager import RemoteManager
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.worker.connection import Connection
 
@@ -216,10 +217,8 @@ def test_a_wrong_connection_file_is_one_line(tmp_path, call, content, said):
 def test_a_manager_that_is_gone_is_said_to_be(tmp_path):
     file = tmp_path / "connection.json"
     Connection.fresh().at("tls://127.0.0.1:1").write(file)
-    from pilotcut.pilots.remote_manager import BorrowingManager
-
     with pytest.raises(PilotError, match=r"no manager answers at tls://127.0.0.1:1"):
-        BorrowingManager(file).start(timeout_s=3)
+        RemoteManager(file).start(timeout_s=3)
 
 
 def test_without_the_variable_a_script_is_told_how_to_start(monkeypatch):

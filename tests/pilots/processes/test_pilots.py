@@ -245,7 +245,7 @@ def test_tasks_do_not_wait_for_a_local_pilot_that_is_no_more_asked_for(tmp_path,
     def fail_later(pilot, *_):
         threading.Timer(0.05, pilot.move, (PilotState.FAILED, "no such module")).start()
 
-    monkeypatch.setattr(LocalPilot, "follow_on", fail_later)
+    monkeypatch.setattr(LocalPilot, "start", fail_later)
     described = local_pilot(replace=True, most_replacements=9)
     with (
         PilotManager([described], run_dir=tmp_path) as pilots,

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from pilotcut.tasks.policies import Policy, as_policy, wake_s
-from pilotcut.tasks.snapshots import PilotView, ReadyQueue, TaskView, when_free
+from pilotcut.tasks.policies import as_policy
+from pilotcut.tasks.policy_base import Policy, wake_s
+from pilotcut.tasks.ready_queue import ReadyQueue
+from pilotcut.tasks.snapshots import PilotView, TaskView, when_free
 
 
 @dataclass(frozen=True)

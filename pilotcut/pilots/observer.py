@@ -1,0 +1,63 @@
+"""Observer of pilots: tells them what dask's scheduler knows of workers, and Slurm of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pilotcut.pilots.dask_pilot import DaskPilot
+from pilotcut.pilots.external import AllocationPilot, AttachedPilot
+from pilotcut.pilots.pilot import Pilot
+from pilotcut.pilots.slurm.commands import query_jobs
+from pilotcut.pilots.slurm.pilot import SlurmPilot
+from pilotcut.pilots.worker.node_config import pilot_resource
+
+#: How often Slurm is asked, at most: sites mind those who ask it more often.
+SLURM_S = 1.0
+
+#: Workers of each pilot, by the pilot's key.
+Workers = Mapping[str, Sequence[dict[str, Any]]]
+
+
+class Observer:
+    """Looks at the pilots outside of this process, and remembers when it asked Slurm last."""
+
+    def __init__(self) -> None:
+        self._asked_slurm = 0.0
+
+    def observe(
+        self, pilots: Sequence[Pilot], workers: Workers, now: float
+    ) -> Iterator[AttachedPilot]:
+        """Tell pilots of their workers and jobs; yield pilots for workers of nobody."""
+        outside = [pilot for pilot in pilots if isinstance(pilot, DaskPilot)]
+        alive = [pilot for pilot in outside if not pilot.state.final]
+        self._observe_jobs([p for p in alive if isinstance(p, SlurmPilot)], workers, now)
+        for pilot in alive:
+            here = workers.get(pilot.key, [])
+            if isinstance(pilot, AllocationPilot):
+                pilot.observe(len(here), now)
+            elif isinstance(pilot, AttachedPilot):
+                pilot.observe(here, now)
+        # Workers of an attached pilot that was given up may come back: nobody else ends them.
+        known = {p.key for p in outside if not (isinstance(p, AttachedPilot) and p.state.final)}
+        for key in set(workers) - known:
+            yield AttachedPilot(key, workers[key])
+
+    def _observe_jobs(self, pilots: Sequence[SlurmPilot], workers: Workers, now: float) -> None:
+        jobs = {pilot: pilot.job for pilot in pilots if pilot.job is not None}
+        if jobs and now - self._asked_slurm >= SLURM_S:
+            self._asked_slurm = now
+            known = query_jobs(jobs.values())
+            for pilot, job in jobs.items():
+                pilot.observe(len(workers.get(pilot.key, ())), known.get(job), now)
+
+
+def workers_by_pilot(workers: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the workers of each pilot, by the pilot's key."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for worker in workers.values():
+        for resource in worker["resources"]:
+            key = resource.partition(":")[2]
+            if resource == pilot_resource(key):
+                found.setdefault(key, []).append(dict(worker))
+    return found

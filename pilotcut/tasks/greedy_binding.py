@@ -1,0 +1,137 @@
+"""Greedy binding: tasks in some order, each to the suitable pilot with most room.
+
+Of thousands of ready tasks nearly all find no room. They are not looked at one by one: once a
+task finds none, all others of the same needs are passed over.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from pilotcut.tasks.policy_base import PATIENCE_S, Bindings
+from pilotcut.tasks.ready_queue import Line, ReadyQueue
+from pilotcut.tasks.snapshots import Needs, Order, PilotView, TaskView, by_submission
+
+
+def bind_in_order(
+    ready: Sequence[TaskView],
+    order: Order,
+    pilots: Sequence[PilotView],
+    now: float,
+    admits: Callable[[TaskView], bool] | None = None,
+) -> Bindings:
+    """Bind tasks in some order, each to the suitable pilot with most free slots.
+
+    Parameters
+    ----------
+    ready, pilots, now
+        What a policy is given.
+    order
+        Tasks that come first by it are bound first.
+    admits
+        Whether a task may be bound now; None for any.
+    """
+    return fill(Walk(ready, order), room_of(pilots), now, admits)
+
+
+class Walk:
+    """Ready tasks in some order, without those whose needs turned out to be hopeless.
+
+    Parameters
+    ----------
+    ready
+        The ready tasks.
+    order
+        Their order.
+    lines
+        Lines of a `ReadyQueue` in that order, where only some of the tasks are wanted.
+    """
+
+    def __init__(
+        self, ready: Sequence[TaskView], order: Order, lines: Sequence[Line] | None = None
+    ) -> None:
+        self._ready = ready
+        self._order = order
+        self._lines = lines
+        self.hopeless: set[Needs] = set()
+
+    def __iter__(self) -> Iterator[TaskView]:
+        if self._lines is not None:
+            return self._merged(self._lines)
+        if isinstance(self._ready, ReadyQueue):
+            return self._merged(self._ready.lines(self._order).values())
+        sort = self._order is not by_submission
+        return self._left(sorted(self._ready, key=self._order) if sort else self._ready)
+
+    def oldest_s(self, needs: Needs) -> float:
+        """Return when the first task of such needs became ready."""
+        if isinstance(self._ready, ReadyQueue):
+            return self._ready.lines(by_submission)[needs].tasks[0].ready_s
+        return next(task.ready_s for task in self._ready if task.needs == needs)
+
+    def _left(self, tasks: Iterable[TaskView]) -> Iterator[TaskView]:
+        for task in tasks:
+            if not self.hopeless or task.needs not in self.hopeless:
+                yield task
+
+    def _merged(self, lines: Iterable[Line]) -> Iterator[TaskView]:
+        """Yield from sorted lines; a hopeless one is left at its head, however long it is."""
+        ways = [(line.keys[0], 0, line) for line in lines]
+        heapq.heapify(ways)  # keys are unique, lines never compared
+        while ways:
+            _, at, line = ways[0]
+            if self.hopeless and line.tasks[at].needs in self.hopeless:
+                heapq.heappop(ways)
+                continue
+            yield line.tasks[at]
+            if at + 1 < len(line.keys):
+                heapq.heapreplace(ways, (line.keys[at + 1], at + 1, line))
+            else:
+                heapq.heappop(ways)
+
+
+def room_of(pilots: Sequence[PilotView]) -> dict[str, PilotView]:
+    """Return the pilots that can take a task now, by name."""
+    return {pilot.name: pilot for pilot in pilots if pilot.free > 0 or pilot.prefetch > 0}
+
+
+def fill(
+    tasks: Walk,
+    room: dict[str, PilotView],
+    now: float,
+    admits: Callable[[TaskView], bool] | None = None,
+) -> Bindings:
+    """Bind tasks in their order while there is room, and take that room."""
+    bound: Bindings = []
+    for task in tasks if room else ():
+        if admits is not None and not admits(task):
+            continue
+        roomy = [pilot for pilot in room.values() if pilot.has_room(task)]
+        options = [pilot for pilot in roomy if pilot.outlasts(task, now)]
+        if options:
+            best = max(options, key=lambda pilot: (pilot.free, pilot.prefetch))
+            bound.append((task.id, best.name))
+            _keep(room, best.holding(task))
+        elif not roomy:
+            needs = task.needs
+            tasks.hopeless.add(needs)
+            if now - tasks.oldest_s(needs) > PATIENCE_S:
+                _clear_one(room, task, now)
+        if not room:
+            break
+    return bound
+
+
+def _clear_one(room: dict[str, PilotView], task: TaskView, now: float) -> None:
+    """Leave a pilot's room unused: narrow tasks would slip past a wide one for ever."""
+    options = [pilot for pilot in room.values() if pilot.is_worth_clearing(task, now)]
+    if options:
+        del room[max(options, key=lambda pilot: pilot.free).name]
+
+
+def _keep(room: dict[str, PilotView], pilot: PilotView) -> None:
+    if pilot.free > 0 or pilot.prefetch > 0:
+        room[pilot.name] = pilot
+    else:
+        del room[pilot.name]
