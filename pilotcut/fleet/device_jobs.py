@@ -40,8 +40,8 @@ class Job:
     model, qubits
         Name of the model, see `pilotcut.fleet.models`, and its number of qubits.
     engine
-        ``"law"`` draws shots from the exact law of the noisy device, fast and for simulated
-        devices alone; ``"counts"`` runs the circuits.
+        ``"law"`` draws shots from the exact distribution of the noisy device, fast and for
+        simulated devices alone; ``"counts"`` runs the circuits.
     """
 
     device: str

@@ -1,4 +1,4 @@
-"""What runs the circuits of a fleet's model: draws from the exact law, or counts of circuits."""
+"""Engines that estimate expectations on a device: draws from exact ones, or counts of circuits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pilotcut.backends.aer_parameters import aer_binds_all
 from pilotcut.backends.counts import parities
 from pilotcut.backends.noise_model import Device
 from pilotcut.errors import UserError
-from pilotcut.fleet.noisy_expectations import NoisyExpectations, observed_qubits, touched
+from pilotcut.fleet.models import observed_qubits
+from pilotcut.fleet.noisy_expectations import NoisyExpectations
 from pilotcut.fleet.shifts import Shifts
 from pilotcut.fleet.transpile import Compilation
 from pilotcut.training.model import Model
@@ -51,20 +52,20 @@ class Engine(Protocol):
 class DrawnExpectations:
     """Binomial draws from exact probabilities; with 0 shots the expectations themselves."""
 
-    def __init__(self, law: NoisyExpectations) -> None:
-        self._law = law
+    def __init__(self, exact: NoisyExpectations) -> None:
+        self._exact = exact
 
     def shifted(
         self, weights: np.ndarray, samples: np.ndarray, shots: int, seed: int
     ) -> np.ndarray:
         """Return all circuits of a gradient; see `Engine.shifted`."""
-        return drawn(self._law.shifted(weights, samples), shots, seed)
+        return drawn(self._exact.shifted(weights, samples), shots, seed)
 
     def values(
         self, weights: np.ndarray, samples: np.ndarray, shots: Shots, seed: int
     ) -> np.ndarray:
         """Return the expectations at the weights; see `Engine.values`."""
-        return drawn(self._law.values(weights, samples), shots, seed)
+        return drawn(self._exact.values(weights, samples), shots, seed)
 
 
 def drawn(expectations: np.ndarray, shots: Shots, seed: int) -> np.ndarray:
@@ -80,7 +81,7 @@ class CountedCircuits:
 
     def __init__(self, model: Model, compilation: Compilation, device: Device) -> None:
         self._shifts = Shifts.of(model)
-        qubits = list(range(device.qubits)) if device.direct else touched(compilation)
+        qubits = list(range(device.qubits)) if device.direct else compilation.touched
         place = {qubit: k for k, qubit in enumerate(qubits)}
         read = [place[compilation.final_layout[q]] for q in observed_qubits(model)]
         circuit = _measured(compilation.circuit, place, read)

@@ -54,6 +54,29 @@ def model(name: str, qubits: int) -> Model:
     return Model(circuit, tuple(inputs), tuple(weights), (observable,))
 
 
+def observed_qubits(model: Model) -> list[int]:
+    """Return the qubits whose parity a model's expectation is.
+
+    Raises
+    ------
+    UserError
+        If it is not the parity of some qubits.
+    """
+    strings = [string for observable in model.observables for string in observable.to_list()]
+    label = strings[0][0]
+    if len(strings) > 1 or set(label) - {"I", "Z"} or "Z" not in label or strings[0][1] != 1.0:
+        found = ", ".join(f"{_plain(c):g} {string}" for string, c in strings)
+        raise UserError(
+            f"observable is {found}, expected one string of I and Z, such as {'Z' * len(label)}, "
+            "with coefficient 1"
+        )
+    return [qubit for qubit, letter in enumerate(reversed(label)) if letter == "Z"]
+
+
+def _plain(coefficient: complex) -> complex:
+    return coefficient if coefficient.imag else coefficient.real
+
+
 def _ring(circuit: QuantumCircuit, gate: str) -> ParameterVector:
     """Append circuit 13 or 14: RY, a ring of controlled rotations, RY, a ring the other way."""
     n = circuit.num_qubits

@@ -1,8 +1,8 @@
 """RQ4: what is learned with cuts and without, and what the paper leaves open.
 
-Learning curves in sampled mode, which draws from the law of noiseless counts: as many shots a
-subexperiment as in counts mode, without simulating circuits. Same seed: same split, same first
-weights, same order of samples at every number of cuts. The extensions (more classes, deeper
+Learning curves in sampled mode, which draws from the distribution of noiseless counts: as many
+shots a subexperiment as in counts mode, without simulating circuits. Same seed: same split, same
+first weights, same order of samples at every number of cuts. The extensions (more classes, deeper
 ansatz, more qubits, other batches) are trained in exact mode.
 
 Each cell is one task on a pilot, which trains in the worker's own process.

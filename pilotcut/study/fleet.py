@@ -190,7 +190,7 @@ def findings(results: Sequence[CellResult]) -> Findings:
     return Findings(
         question=NAME,
         title=TITLE,
-        mode="shots drawn from the exact law of noisy devices, distributed as Aer's counts",
+        mode="shots drawn from the exact distribution of noisy devices, as Aer's counts",
         answer=_answer(best, common),
         published=published.FLEET,
         verdicts=_verdicts(best, common),

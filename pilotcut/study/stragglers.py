@@ -214,11 +214,11 @@ class Condition:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all cells of a study share.
+    """Settings that all cells of a study share.
 
-    By default outcomes are drawn from their exact law, which takes a few ms a task, and each run
-    then waits until `device_s` are over, as for a device. With work for a core instead, slots
-    beyond the cores would not be slots: others would be quicker while one straggles.
+    By default outcomes are drawn from their exact distribution, which takes a few ms a task, and
+    each run then waits until `device_s` are over, as for a device. With work for a core instead,
+    slots beyond the cores would not be slots: others would be quicker while one straggles.
     For that, let ``mode="counts"``, ``device_s=0`` and as many slots as cores.
 
     Parameters

@@ -15,8 +15,9 @@ from qiskit.quantum_info import Operator
 from qiskit.transpiler import InstructionProperties, QubitProperties, Target
 
 from pilotcut.errors import UserError
-from pilotcut.fleet import transpile as compilation_module
+from pilotcut.fleet import transpile
 from pilotcut.fleet.device_features import device_features, element_error, success
+from pilotcut.fleet.routing import Swap
 from pilotcut.fleet.transpile import compile_on
 
 STANDARD = get_standard_gate_name_mapping()
@@ -201,10 +202,10 @@ def test_a_swap_that_no_two_qubit_gate_needs_any_more_is_not_executed(monkeypatc
     circuit.rx(0.2, 0)
     circuit.ry(0.3, 1)
     circuit.h(2)
-    useless = compilation_module._Swap((0, 1))  # both find no further gate: before and at the end
-    needed = [compilation_module._Swap((1, 2)), compilation_module._Swap((2, 3))]
+    useless = Swap((0, 1))  # both find no further gate: before and at the end
+    needed = [Swap((1, 2)), Swap((2, 3))]
     moves = [0, useless, *needed, 1, useless]
-    monkeypatch.setattr(compilation_module, "_route", lambda *_: ((0, 1, 2, 3), moves))
+    monkeypatch.setattr(transpile, "route", lambda *_: ((0, 1, 2, 3), moves))
     compilation = compile_on(circuit, device(4, line(4)))
     swapped = [(step.gate, step.qubits) for step in compilation.steps if step.is_swap]
     assert swapped == [(1, (1, 2)), (1, (2, 3))]

@@ -1,4 +1,4 @@
-"""The exact law of a noisy model, the draws from it, and the counts that it must agree with."""
+"""Exact expectations of a noisy model, draws from them, and counts, which must agree with them."""
 
 from dataclasses import replace
 from statistics import NormalDist
@@ -16,7 +16,8 @@ from pilotcut.backends.noise_model import Device, device_of
 from pilotcut.errors import UserError
 from pilotcut.fleet import device_jobs, models
 from pilotcut.fleet.engines import CountedCircuits, DrawnExpectations
-from pilotcut.fleet.noisy_expectations import NoisyExpectations, observed_qubits
+from pilotcut.fleet.models import observed_qubits
+from pilotcut.fleet.noisy_expectations import NoisyExpectations
 from pilotcut.fleet.shifts import Shifts
 from pilotcut.fleet.transpile import compile_on
 from pilotcut.pilots.description.qpu import QpuDescription
@@ -41,7 +42,8 @@ SILENT = {
     "topology": "star",
 }
 
-#: How often a test of counts against the law may fail on right code, over all its values.
+#: How often a test of counts against the exact distribution may fail on right code, over all
+#: its values.
 FALSE_ALARM = 1e-6
 
 
@@ -150,27 +152,27 @@ def test_the_ring_models_have_4n_weights_and_the_other_n_squared_and_3n(qubits):
     assert observed_qubits(models.model("crz", qubits)) == [0]
 
 
-# The law.
+# The exact expectations.
 
 
 @pytest.mark.parametrize("name", ["crz", "crx", "crz-all"])
 @pytest.mark.parametrize(("qubits", "label"), [(2, "ZZ"), (4, "IIIZ"), (4, "ZIZZ")])
-def test_without_noise_the_law_is_the_state_s(name, qubits, label):
+def test_without_noise_the_expectation_is_the_state_s(name, qubits, label):
     model = parity(name, qubits, label)
     weights, samples = angles(model)
-    law = NoisyExpectations(*on(device_of("s", QpuDescription(**SILENT)), model))
+    noisy = NoisyExpectations(*on(device_of("s", QpuDescription(**SILENT)), model))
     expected = [
         Statevector(model.circuit.assign_parameters(bound(model, weights, sample)))
         .expectation_value(model.observable)
         .real
         for sample in samples
     ]
-    np.testing.assert_allclose(law.values(weights, samples), expected, atol=1e-9)
+    np.testing.assert_allclose(noisy.values(weights, samples), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["crz", "crx", "crz-all"])
 @pytest.mark.parametrize("where", DEVICES)
-def test_the_law_is_that_of_aer_s_density_matrix(where, name):
+def test_the_expectation_is_that_of_aer_s_density_matrix(where, name):
     for qubits, label in ((2, "IZ"), (4, "ZIZZ")):
         prepared = on(DEVICES[where], parity(name, qubits, label))
         weights, samples = angles(prepared[0])
@@ -182,24 +184,24 @@ def test_the_law_is_that_of_aer_s_density_matrix(where, name):
 def test_a_shifted_row_is_the_value_at_the_shifted_weights(where):
     for name, qubits in (("crz", 3), ("crx", 4), ("crz-all", 2)):
         prepared = on(DEVICES[where], parity(name, qubits, "Z" * qubits))
-        law, offsets = NoisyExpectations(*prepared), Shifts.of(prepared[0]).offsets
+        noisy, offsets = NoisyExpectations(*prepared), Shifts.of(prepared[0]).offsets
         weights, samples = angles(prepared[0], samples=2)
-        one_by_one = [law.values(weights + offset, samples) for offset in offsets]
-        np.testing.assert_allclose(law.shifted(weights, samples), one_by_one, atol=1e-12)
+        one_by_one = [noisy.values(weights + offset, samples) for offset in offsets]
+        np.testing.assert_allclose(noisy.shifted(weights, samples), one_by_one, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("where", "name"),
     [("line", "crz"), ("ring", "crx"), ("star", "crz-all"), ("grid", "crx"), ("manila", "crz")],
 )
-def test_shifts_give_the_slope_of_the_noisy_law(where, name):
+def test_shifts_give_the_slope_of_the_noisy_expectation(where, name):
     prepared = on(DEVICES[where], parity(name, 3, "ZIZ"))
-    law, shifts = NoisyExpectations(*prepared), Shifts.of(prepared[0])
+    noisy, shifts = NoisyExpectations(*prepared), Shifts.of(prepared[0])
     weights, samples = angles(prepared[0], samples=2)
-    slopes = shifts.coefficients.T @ law.shifted(weights, samples)
+    slopes = shifts.coefficients.T @ noisy.shifted(weights, samples)
     steps = 1e-4 * np.eye(len(weights))
     differences = [
-        (law.values(weights + step, samples) - law.values(weights - step, samples)) / 2e-4
+        (noisy.values(weights + step, samples) - noisy.values(weights - step, samples)) / 2e-4
         for step in steps
     ]
     np.testing.assert_allclose(slopes, differences, atol=1e-6)
@@ -248,7 +250,7 @@ class Misread(InstructionProperties):
     prob_meas0_prep1 = 0.2
 
 
-def test_a_measurement_that_misreads_1_more_often_than_0_moves_the_law_and_the_counts():
+def test_a_measurement_that_misreads_1_more_often_than_0_moves_the_expectation_and_the_counts():
     q = device(readout_error=0.0)
     for qubit in range(q.qubits):
         q.target.update_instruction_properties("measure", (qubit,), Misread(1e-6, 0.11))
@@ -261,20 +263,20 @@ def test_a_measurement_that_misreads_1_more_often_than_0_moves_the_law_and_the_c
     # Each Z is read as 0.18 + 0.78 Z: P(0 | 1) - P(1 | 0), and 1 less both.
     expected = (
         0.18**2
-        + 0.18 * 0.78 * sum(law.values(weights, samples) for law in single)
+        + 0.18 * 0.78 * sum(noisy.values(weights, samples) for noisy in single)
         + 0.78**2 * read_right.values(weights, samples)
     )
-    law = NoisyExpectations(*prepared)
-    np.testing.assert_allclose(law.values(weights, samples), expected, atol=1e-9)
+    noisy = NoisyExpectations(*prepared)
+    np.testing.assert_allclose(noisy.values(weights, samples), expected, atol=1e-9)
     counted = CountedCircuits(*prepared).values(weights, samples, 4000, 1)
-    assert_drawn_from(counted, law.values(weights, samples), 4000)
+    assert_drawn_from(counted, noisy.values(weights, samples), 4000)
 
 
 # Shots.
 
 
 def assert_drawn_from(found: np.ndarray, expectations: np.ndarray, shots: int) -> None:
-    """Test all against their normal law; the sum of the tests may be wrong by `FALSE_ALARM`."""
+    """Test all against their normal distribution; together they may be wrong by `FALSE_ALARM`."""
     most = NormalDist().inv_cdf(1 - FALSE_ALARM / 2 / found.size)
     deviations = np.sqrt((1 - expectations**2) / shots)
     np.testing.assert_array_less(np.abs(found - expectations), most * deviations)
@@ -282,21 +284,21 @@ def assert_drawn_from(found: np.ndarray, expectations: np.ndarray, shots: int) -
 
 def test_draws_are_binomial_and_the_same_for_the_same_seed():
     prepared = on(DEVICES["ring"], models.model("crz", 2))
-    law = NoisyExpectations(*prepared)
+    noisy = NoisyExpectations(*prepared)
     weights, samples = angles(prepared[0], samples=1)
     many, shots = np.repeat(samples, 40_000, axis=0), 50
-    drawn = DrawnExpectations(law).values(weights, many, shots, 7)
-    (expectation,) = law.values(weights, samples)
+    drawn = DrawnExpectations(noisy).values(weights, many, shots, 7)
+    (expectation,) = noisy.values(weights, samples)
     variance = (1 - expectation**2) / shots
     deviations = np.abs(drawn.mean() - expectation) / np.sqrt(variance / len(many))
     assert deviations < NormalDist().inv_cdf(1 - FALSE_ALARM / 2)
     # The variance of a variance is about 2 variance² / draws.
     assert abs(drawn.var() / variance - 1) < 5 * np.sqrt(2 / len(many))
     assert np.isin(np.round((drawn + 1) / 2 * shots, 9) % 1, [0, 1]).all()
-    np.testing.assert_array_equal(drawn, DrawnExpectations(law).values(weights, many, shots, 7))
-    assert (drawn != DrawnExpectations(law).values(weights, many, shots, 8)).any()
-    exact = DrawnExpectations(law).shifted(weights, samples, 0, 7)
-    np.testing.assert_array_equal(exact, law.shifted(weights, samples))
+    np.testing.assert_array_equal(drawn, DrawnExpectations(noisy).values(weights, many, shots, 7))
+    assert (drawn != DrawnExpectations(noisy).values(weights, many, shots, 8)).any()
+    exact = DrawnExpectations(noisy).shifted(weights, samples, 0, 7)
+    np.testing.assert_array_equal(exact, noisy.shifted(weights, samples))
 
 
 NOISY_BACKEND = GenericBackendV2(
@@ -305,22 +307,22 @@ NOISY_BACKEND = GenericBackendV2(
 
 
 @pytest.mark.parametrize("simulate", [True, False])
-def test_counts_are_drawn_from_the_law_on_aer_and_on_a_backend_itself(simulate):
+def test_counts_are_drawn_from_the_exact_distribution_on_aer_and_on_a_backend_itself(simulate):
     like = QpuDescription(like=f"{__name__}:NOISY_BACKEND", simulate=simulate)
     q = device_of("b", like)
     assert (q.direct is None) == simulate
     prepared = on(q, parity("crx", 2, "ZZ"))
     weights, samples = angles(prepared[0], samples=2)
-    law, engine, shots = NoisyExpectations(*prepared), CountedCircuits(*prepared), 2000
+    noisy, engine, shots = NoisyExpectations(*prepared), CountedCircuits(*prepared), 2000
     counted = engine.shifted(weights, samples, shots, 3)
-    assert_drawn_from(counted, law.shifted(weights, samples), shots)
+    assert_drawn_from(counted, noisy.shifted(weights, samples), shots)
     values = engine.values(weights, samples, shots, 4)
-    assert_drawn_from(values, law.values(weights, samples), shots)
+    assert_drawn_from(values, noisy.values(weights, samples), shots)
     np.testing.assert_array_equal(values, engine.values(weights, samples, shots, 4))
 
 
 @pytest.mark.parametrize("label", ["IIZ", "ZIZ", "ZZZ"])
-def test_counts_with_much_noise_are_drawn_from_the_law(label):
+def test_counts_with_much_noise_are_drawn_from_the_exact_distribution(label):
     prepared = on(DEVICES["star"], parity("crz", 3, label))
     weights, samples = angles(prepared[0], samples=6)
     shots = 4000
@@ -404,7 +406,7 @@ def of_two(circuit, x, w):
         (of_two, "gate 0 of the model has parameters x[0], x[1], expected one at most"),
     ],
 )
-def test_a_model_that_the_law_cannot_do_is_refused_in_one_line(build, expected):
+def test_a_model_that_has_no_exact_expectations_is_refused_in_one_line(build, expected):
     assert expected in refused(small(build))
 
 
@@ -414,7 +416,7 @@ def test_a_weight_that_no_gate_has_is_refused():
     assert "weight 'spare' stands in no gate, expected" in refused(spare)
 
 
-def test_more_qubits_than_the_law_can_do_are_refused_and_say_what_can():
+def test_more_qubits_than_exact_expectations_can_do_are_refused_and_say_what_can():
     large = device(qubits=10, topology="full")
     line = refused(models.model("crz", 10), large)
     assert "the model uses 10 qubits of device 'q', expected at most 9 for exact noise" in line
@@ -447,7 +449,7 @@ def test_counts_without_shots_are_refused():
 ISWAPS = GenericBackendV2(3, ["rz", "sx", "iswap"], seed=3)
 
 
-def test_gates_that_aer_does_not_have_are_refused_for_counts_and_not_for_the_law():
+def test_gates_that_aer_does_not_have_are_refused_for_counts_and_not_for_exact_expectations():
     prepared = on(device_of("i", QpuDescription(like=f"{__name__}:ISWAPS")), models.model("crz", 2))
     assert np.isfinite(NoisyExpectations(*prepared).values(np.zeros(8), np.zeros((1, 2)))).all()
     with pytest.raises(UserError, match="the device has gates iswap, expected gates that Aer has"):
