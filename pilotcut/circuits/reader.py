@@ -15,7 +15,7 @@ from pathlib import Path
 from qiskit.circuit import Barrier, Measure, QuantumCircuit
 
 from pilotcut.circuits.files import final_measurements, qasm2, qpy, standard_gates
-from pilotcut.circuits.files.faults import MOST_BITS, FaultError, check_bits, faults
+from pilotcut.circuits.files.faults import MOST_BITS, FaultError, check_bits, faults, quoted
 from pilotcut.circuits.files.tokens import decoded, line_at, without_comments
 from pilotcut.circuits.measurement_map import MEASURED
 from pilotcut.circuits.program import read_circuit
@@ -169,7 +169,7 @@ def _guessed(text: str, bare: str) -> str:
         return "2"
     line = text[: len(bare) - len(bare.lstrip())].count("\n") + 1
     raise FaultError(
-        f"found {_quoted(bare.lstrip())}, expected 'OPENQASM 2.0;' or 'OPENQASM 3.0;' before all "
+        f"found {quoted(bare.lstrip())}, expected 'OPENQASM 2.0;' or 'OPENQASM 3.0;' before all "
         f"else; add the version that the file is written in",
         line,
     )
@@ -201,11 +201,6 @@ def _text(content: bytes) -> str:
 
 def _no_text(found: str) -> str:
     return f"is not a text file (found {found}), expected OpenQASM; QPY files end in .qpy"
-
-
-def _quoted(text: str) -> str:
-    first = text.splitlines()[0].strip() if text.strip() else ""
-    return repr(first if len(first) <= 40 else first[:40] + "…") if first else "nothing"
 
 
 def _check_registers(bare: str) -> None:

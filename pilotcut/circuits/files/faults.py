@@ -60,6 +60,12 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else text[:most] + " …"
 
 
+def quoted(text: str) -> str:
+    """Return the first line of a text in quotes, shortened."""
+    first = text.splitlines()[0].strip() if text.strip() else ""
+    return repr(first if len(first) <= 40 else first[:40] + "…") if first else "nothing"
+
+
 def listed(items: list[str], most: int = 6) -> str:
     """Return the first items, and how many more there are."""
     more = f", … {len(items) - most} more" if len(items) > most else ""
