@@ -16,7 +16,7 @@ from qiskit.circuit import Barrier, Measure, QuantumCircuit
 
 from pilotcut.circuits.files import final_measurements, qasm2, qpy, standard_gates
 from pilotcut.circuits.files.faults import MOST_BITS, FaultError, check_bits, faults, quoted
-from pilotcut.circuits.files.tokens import decoded, line_at, without_comments
+from pilotcut.circuits.files.qasm2.tokens import decoded, line_at, without_comments
 from pilotcut.circuits.measurement_map import MEASURED
 from pilotcut.circuits.program import read_circuit
 from pilotcut.errors import CircuitFileError
