@@ -21,7 +21,6 @@ from qiskit.circuit import (
     Gate,
     Instruction,
     Operation,
-    Parameter,
     ParameterExpression,
     PowerModifier,
     QuantumCircuit,
@@ -41,6 +40,7 @@ from qiskit.synthesis import MatrixExponential
 from qiskit.transpiler.passes import HighLevelSynthesis
 from qiskit_addon_cutting.instructions import CutWire, Move
 
+from pilotcut.circuits.gate_matrices import at_some_values, factors, has_parameters, matrix_of
 from pilotcut.errors import CutError
 
 _NOTHING = frozenset({Barrier, Delay, IGate, GlobalPhaseGate})
@@ -60,9 +60,6 @@ _MOST_REPEATS = 64
 
 #: Qubits up to which a definition is held against a matrix.
 _MOST_CHECKED = 6
-
-# Schmidt coefficients below this are none, as in `pilotcut.cutting.basis`.
-_ZERO = 1e-10
 
 
 def does_nothing(gate: Operation) -> bool:
@@ -107,8 +104,8 @@ def native(gate: Operation) -> Instruction | None:
     if gate.num_qubits not in (1, 2) or is_free(gate):
         _check_definition(gate)
         return None
-    matrix = _matrix_of(gate)
-    if matrix is None or (gate.num_qubits == 2 and _factors(matrix) is not None):
+    matrix = matrix_of(gate)
+    if matrix is None or (gate.num_qubits == 2 and factors(matrix) is not None):
         return None
     return UnitaryGate(matrix, check_input=False)
 
@@ -128,10 +125,10 @@ def definition_of(gate: Operation, where: tuple[int, ...]) -> QuantumCircuit:
     if _turns_nothing(gate):
         return QuantumCircuit(gate.num_qubits, global_phase=-gate.params[0] / 2)  # type: ignore[attr-defined]
     if gate.num_qubits == 2 and not is_free(gate):
-        matrix = _matrix_of(gate)
-        factors = None if matrix is None else _factors(matrix)
-        if factors is not None:
-            return _side_by_side(*factors)
+        matrix = matrix_of(gate)
+        sides = None if matrix is None else factors(matrix)
+        if sides is not None:
+            return _side_by_side(*sides)
     definition = _definition(gate)  # of fewer qubits where some are left alone
     if definition is None or definition.num_qubits > gate.num_qubits:
         raise CutError(
@@ -222,38 +219,7 @@ def _turns_nothing(gate: Operation) -> bool:
 
 def is_free(gate: Operation) -> bool:
     """Whether an angle of a gate has parameters."""
-    return any(map(_has_parameters, getattr(gate, "params", ())))
-
-
-def _has_parameters(param: object) -> bool:
-    return isinstance(param, ParameterExpression) and bool(param.parameters)
-
-
-def _matrix_of(gate: Operation) -> np.ndarray | None:
-    """Return the matrix that a gate's class states, (d, d); None if it states none."""
-    stated: Any = gate
-    try:
-        if hasattr(gate, "__array__"):
-            matrix = np.asarray(stated.__array__(dtype=complex), dtype=complex)
-        elif _states_matrix(gate):
-            matrix = np.asarray(stated.to_matrix(), dtype=complex)
-        else:
-            return None
-    except Exception as error:  # the code of whoever wrote the gate
-        raise CutError(
-            f"gate '{gate.name}' has a matrix that cannot be had ({type(error).__name__}: "
-            f"{error}); give the gate a definition, or bind its parameters"
-        ) from None
-    size = 2**gate.num_qubits
-    unitary = matrix.shape == (size, size) and np.allclose(
-        matrix @ matrix.conj().T, np.eye(size), atol=1e-8
-    )
-    if not unitary:
-        raise CutError(
-            f"gate '{gate.name}' has a matrix of shape {matrix.shape} that is not a unitary one "
-            f"of shape {(size, size)}, expected on {gate.num_qubits} qubits; mend the matrix"
-        )
-    return matrix
+    return any(map(has_parameters, getattr(gate, "params", ())))
 
 
 def _check_parent(gate: Operation, kind: type) -> None:
@@ -264,9 +230,9 @@ def _check_parent(gate: Operation, kind: type) -> None:
     parent = next((one for one in kind.__mro__ if one in STANDARD or one is IGate), None)
     if parent is None or isinstance(gate, ControlledGate) or not hasattr(gate, "params"):
         return
-    bound, _ = _at_some_values(gate)
+    bound, _ = at_some_values(gate)
     bound._definition = None
-    stated = [_matrix_of(bound), _definition(bound)]
+    stated = [matrix_of(bound), _definition(bound)]
     want = Operator(parent(*bound.params))
     if not all(one is None or want.equiv(Operator(one)) for one in stated):
         raise CutError(
@@ -284,42 +250,13 @@ def _check_definition(gate: Operation) -> None:
     definition = getattr(gate, "definition", None) if foreign else None
     if definition is None or gate.num_qubits > _MOST_CHECKED:
         return
-    bound, values = _at_some_values(gate)
+    bound, values = at_some_values(gate)
     own = {p: values[p] for p in definition.parameters if p in values}
-    if not Operator(definition.assign_parameters(own)).equiv(_matrix_of(bound)):
+    if not Operator(definition.assign_parameters(own)).equiv(matrix_of(bound)):
         raise CutError(
             f"gate '{gate.name}' has a definition that is not its matrix, expected them to agree; "
             f"mend one of the two"
         )
-
-
-def _at_some_values(gate: Any) -> tuple[Any, dict[Parameter, float]]:
-    """Return a copy of a gate with its free angles bound, and the values of their parameters."""
-    parameters = {q for p in gate.params if _has_parameters(p) for q in p.parameters}
-    values = {p: 0.4 + 0.3 * k for k, p in enumerate(sorted(parameters, key=lambda p: p.name))}
-    bound = gate.to_mutable()
-    bound.params = [
-        p.bind_all({q: values[q] for q in p.parameters}) if _has_parameters(p) else p
-        for p in gate.params
-    ]
-    return bound, values
-
-
-def _states_matrix(gate: Operation) -> bool:
-    """Whether a gate without `__array__` or definition has a `to_matrix` of its own."""
-    own = getattr(type(gate), "to_matrix", None)
-    return own not in (None, Gate.to_matrix) and getattr(gate, "definition", None) is None
-
-
-def _factors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the matrices on the first and second qubit of a gate that entangles nothing."""
-    # Qiskit's matrices are little-endian: axes are (out 1, out 0, in 1, in 0).
-    pairs = matrix.reshape(2, 2, 2, 2).transpose(1, 3, 0, 2).reshape(4, 4)
-    u, weights, v = np.linalg.svd(pairs)
-    if weights[1] > _ZERO:
-        return None
-    root = np.sqrt(weights[0])
-    return (root * u[:, 0]).reshape(2, 2), (root * v[0]).reshape(2, 2)
 
 
 def _side_by_side(first: np.ndarray, second: np.ndarray) -> QuantumCircuit:
@@ -372,7 +309,7 @@ def _synthesis(gate: Operation) -> QuantumCircuit | None:
 
 
 def _of_matrix(gate: Operation) -> QuantumCircuit | None:
-    matrix = None if is_free(gate) else _matrix_of(gate)
+    matrix = None if is_free(gate) else matrix_of(gate)
     return None if matrix is None else UnitaryGate(matrix).definition
 
 
