@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 
-from pilotcut.backends.noise_model import target_of
+from pilotcut.backends.qpu_target import target_of
 from pilotcut.fleet.config import FleetConfig
 from pilotcut.fleet.device_features import device_features
 from pilotcut.fleet.device_jobs import Job, mean_loss, values

@@ -52,8 +52,8 @@ def backend(name: str) -> Backend:
 @lru_cache(maxsize=64)
 def compiler(pilot: str, qpu: QpuDescription) -> DeviceCompiler:
     """Return what this process knows of a pilot's device, and of fragments in its gates."""
-    from pilotcut.backends.noise_model import device_of
     from pilotcut.backends.qpu import DeviceCompiler
+    from pilotcut.backends.qpu_target import device_of
 
     return DeviceCompiler(device_of(pilot, qpu))
 

@@ -11,7 +11,8 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from pilotcut.backends.noise_model import Device, device_of
+from pilotcut.backends.noise_model import Device
+from pilotcut.backends.qpu_target import device_of
 from pilotcut.fleet.device_features import device_features, success
 from pilotcut.fleet.engines import CountedCircuits, DrawnExpectations, Engine, Shots
 from pilotcut.fleet.models import model

@@ -14,7 +14,8 @@ from qiskit.quantum_info import PTM, SuperOp, average_gate_fidelity
 from qiskit.transpiler import CouplingMap
 from qiskit_aer.noise import NoiseModel
 
-from pilotcut.backends.noise_model import Device, GateNoise, couplings, device_of
+from pilotcut.backends.noise_model import Device, GateNoise
+from pilotcut.backends.qpu_target import couplings, device_of
 from pilotcut.errors import DescriptionError
 from pilotcut.fleet.gate_translation import translate
 from pilotcut.fleet.pauli_transfer import noise_matrix

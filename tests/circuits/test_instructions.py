@@ -50,8 +50,8 @@ from qiskit_addon_cutting.instructions import CutWire, Move
 
 from pilotcut import CutEstimator, compile_plan
 from pilotcut.backends.aer_parameters import BINDABLE, aer_binds_all
-from pilotcut.backends.noise_model import device_of
 from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.qpu_target import device_of
 from pilotcut.circuits import instructions, program
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.fragment_tensor import FragmentTensor

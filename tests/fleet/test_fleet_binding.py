@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 from pilotcut import CutEstimator, CutGradient, compile_plan, recommend
 from pilotcut.backends.base import DeviceFit
-from pilotcut.backends.noise_model import Device, device_of
+from pilotcut.backends.noise_model import Device
 from pilotcut.backends.qpu import DeviceCompiler, QpuBackend, deferred
+from pilotcut.backends.qpu_target import device_of
 from pilotcut.cli import app
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor

@@ -12,7 +12,8 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit.transpiler import InstructionProperties
 from qiskit_aer import AerSimulator
 
-from pilotcut.backends.noise_model import Device, device_of
+from pilotcut.backends.noise_model import Device
+from pilotcut.backends.qpu_target import device_of
 from pilotcut.errors import UserError
 from pilotcut.fleet import device_jobs, models
 from pilotcut.fleet.engines import CountedCircuits, DrawnExpectations

@@ -1,0 +1,142 @@
+"""Target of a QPU: from the numbers of its description, or of the backend that it is like.
+
+Knows descriptions and Qiskit; the noise that follows is `pilotcut.backends.noise_model`'s.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+
+from qiskit.circuit import Measure
+from qiskit.circuit.library import get_standard_gate_name_mapping
+from qiskit.providers import BackendV2, QubitProperties
+from qiskit.transpiler import CouplingMap, InstructionProperties, Target
+
+from pilotcut.backends.noise_model import Device
+from pilotcut.errors import DescriptionError
+from pilotcut.options import did_you_mean
+from pilotcut.pilots.description.qpu import TWO_QUBITS, VIRTUAL, QpuDescription
+
+
+def device_of(name: str, description: QpuDescription) -> Device:
+    """Return the device that is described.
+
+    Raises
+    ------
+    DescriptionError
+        If it is said to be like a backend that there is none of.
+    """
+    reset_s, offline = description.reset_us * 1e-6, description.offline
+    if description.like is None:
+        coherent = (description.coherent_1q, description.coherent_2q)
+        return Device(name, target_of(description), reset_s, offline, coherent=coherent)
+    backend = _known_backend(name, description.like)
+    direct = None if description.simulate else backend
+    return Device(name, backend.target, reset_s, offline, direct)
+
+
+def target_of(description: QpuDescription) -> Target:
+    """Return the Qiskit target of a QPU that is described in numbers."""
+    d = description
+    assert d.qubits is not None
+    assert d.t1_us is not None
+    assert d.t2_us is not None
+    qubit = QubitProperties(t1=d.t1_us * 1e-6, t2=d.t2_us * 1e-6)
+    target = Target(num_qubits=d.qubits, qubit_properties=[qubit] * d.qubits)
+    known = get_standard_gate_name_mapping()
+    singles = [(q,) for q in range(d.qubits)]
+    pairs = couplings(d.topology, d.qubits)
+    for gate in d.basis_gates:
+        if gate in TWO_QUBITS:
+            about = InstructionProperties(duration=d.gate_2q_ns * 1e-9, error=d.infidelity_2q)
+        elif gate in VIRTUAL:
+            about = InstructionProperties(duration=0.0, error=0.0)
+        else:
+            about = InstructionProperties(duration=d.gate_1q_ns * 1e-9, error=d.infidelity_1q)
+        places = pairs if gate in TWO_QUBITS else singles
+        if places:
+            target.add_instruction(known[gate], dict.fromkeys(places, about))
+    read = InstructionProperties(duration=d.readout_us * 1e-6, error=d.readout_error)
+    target.add_instruction(Measure(), dict.fromkeys(singles, read))
+    return target
+
+
+def couplings(topology: str, qubits: int) -> list[tuple[int, int]]:
+    """Return the pairs of coupled qubits, in both directions.
+
+    A star has qubit 0 in its middle; a grid has rows of the root of the number of qubits,
+    rounded up, the last of which may be shorter.
+
+    Examples
+    --------
+    >>> couplings("star", 3)
+    [(0, 1), (0, 2), (1, 0), (2, 0)]
+    """
+    if topology == "full":
+        coupled = CouplingMap.from_full(qubits, bidirectional=False).get_edges()
+    elif topology == "star":
+        coupled = [(0, q) for q in range(1, qubits)]
+    elif topology == "grid":
+        coupled = _grid(qubits)
+    else:
+        coupled = [(q, q + 1) for q in range(qubits - 1)]
+        if topology == "ring" and qubits > 2:
+            coupled.append((0, qubits - 1))
+    return sorted({(int(a), int(b)) for pair in coupled for a, b in (pair, pair[::-1])})
+
+
+def _grid(qubits: int) -> list[tuple[int, int]]:
+    columns = next(c for c in range(1, qubits + 1) if c * c >= qubits)
+    beside = [(q, q + 1) for q in range(qubits - 1) if (q + 1) % columns]
+    below = [(q, q + columns) for q in range(qubits - columns)]
+    return beside + below
+
+
+@lru_cache(maxsize=64)
+def _backend_called(like: str) -> BackendV2:
+    """Return the backend of that name; LookupError says why there is none."""
+    module, _, attribute = like.rpartition(":")
+    if not module:
+        return _fake_backend(like)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise LookupError(f"a module and what is in it ({error})") from error
+    backend = found if isinstance(found, BackendV2) else _made(found)
+    if not isinstance(backend, BackendV2):
+        raise LookupError(f"a BackendV2 or what makes one; it is a {type(backend).__name__}")
+    return backend
+
+
+def _made(maker: object) -> object:
+    if not callable(maker):
+        return maker
+    try:
+        return maker()
+    except Exception as error:  # it is the user's function
+        raise LookupError(f"a BackendV2 or what makes one; it raised {error!r}") from error
+
+
+def _fake_backend(like: str) -> BackendV2:
+    try:
+        provider = importlib.import_module("qiskit_ibm_runtime.fake_provider")
+    except ImportError:
+        raise LookupError(
+            "qiskit-ibm-runtime, which has the fake backends; install it, or name module:attribute"
+        ) from None
+    names = [name for name in dir(provider) if name.startswith("Fake")]
+    if like not in names:
+        raise LookupError(
+            f"a backend of qiskit_ibm_runtime.fake_provider{did_you_mean(like, names)}"
+        )
+    return getattr(provider, like)()
+
+
+def _known_backend(name: str, like: str) -> BackendV2:
+    try:
+        return _backend_called(like)
+    except LookupError as error:
+        raise DescriptionError(
+            [f"pilot '{name}': backend.qpu.like is '{like}', expected {error}"]
+        ) from None
