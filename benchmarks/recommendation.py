@@ -46,7 +46,7 @@ from pilotcut.errors import CutError
 from pilotcut.perfmodel import resources, sample_circuits
 from pilotcut.perfmodel.costmodel import WIDTH
 from pilotcut.perfmodel.forecast import CalibratedPilot
-from pilotcut.perfmodel.measure import calibrate_through
+from pilotcut.perfmodel.measure import measure_through
 from pilotcut.perfmodel.options import Options
 from pilotcut.perfmodel.recommend import WORTH, recommend_for
 from pilotcut.pilots.description import embedded
@@ -116,7 +116,7 @@ def measure(workers: int, mode: str, options: argparse.Namespace) -> list[Measur
     with manager, TaskManager(manager) as tasks:
         description = manager.pilots[0].description
         started = perf_counter()
-        calibration = calibrate_through(tasks, description, [mode])
+        calibration = measure_through(tasks, description, [mode])
         took, spread = perf_counter() - started, calibration.costs(mode).spread
         print(
             f"# {mode}, {workers} workers: calibrated in {took:.0f} s, predicts within "
@@ -232,7 +232,7 @@ def wide(modes: Sequence[str], qubits: int = 36, queries: int = 64) -> None:
     manager = local(2)
     with manager, TaskManager(manager) as tasks:
         description = manager.pilots[0].description
-        calibration = calibrate_through(tasks, description, modes)
+        calibration = measure_through(tasks, description, modes)
         view = CalibratedPilot(description, resources.described(description), calibration)
         for mode in modes:
             asked = Options(mode=mode, queries=queries, batch=16)
@@ -257,7 +257,7 @@ def wide(modes: Sequence[str], qubits: int = 36, queries: int = 64) -> None:
 
 def answers() -> None:
     """Print how long `recommend` takes, once calibrated and once everything is imported."""
-    calibration = calibrate_through(None, None, ["exact", "counts"], {"exact": 5.0, "counts": 8.0})
+    calibration = measure_through(None, None, ["exact", "counts"], {"exact": 5.0, "counts": 8.0})
     view = CalibratedPilot(None, resources.here(), calibration)
     for qubits in (12, 36, 100):
         for family in ("EfficientSU2", "RealAmplitudes", "QAOA ring", "QAOA 3-regular", "QFT"):

@@ -70,7 +70,7 @@ def kinds_of(
 
 def measure(pilot: PilotDescription | None, modes: Sequence[str], seconds: float) -> Calibration:
     """Calibrate one kind of pilot and keep the result."""
-    from pilotcut.perfmodel.auto import measure as measure_and_keep
+    from pilotcut.perfmodel.calibrate import calibrate as measure_and_keep
     from pilotcut.perfmodel.measure import BUDGET_S
 
     name = "this process" if pilot is None else f"pilot '{pilot.kind}'"
@@ -83,11 +83,11 @@ def measure(pilot: PilotDescription | None, modes: Sequence[str], seconds: float
 def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration:
     """Add the batches of real runs to a calibration."""
     from pilotcut.perfmodel import resources
-    from pilotcut.perfmodel.calibration import learnt, path_of, save
-    from pilotcut.perfmodel.known_pilots import known
+    from pilotcut.perfmodel.calibration_files import learnt, path_of, save
+    from pilotcut.perfmodel.known_pilots import calibration_of
 
     machine = (resources.here() if pilot is None else resources.described(pilot)).machine
-    found = known(pilot, machine)
+    found = calibration_of(pilot, machine)
     for run in runs:
         found = learnt(found, run)
     save(found, path_of(pilot))

@@ -138,7 +138,7 @@ def _agrees(fault: str) -> bool:
 
 
 def _print_recommendation(found: Recommendation) -> None:
-    from pilotcut.perfmodel.forecast import readable
+    from pilotcut.perfmodel.resources import readable_bytes
 
     shots = found.options.mode != "exact"
     table = Table(title=_title(found), title_justify="left")
@@ -151,7 +151,7 @@ def _print_recommendation(found: Recommendation) -> None:
     for line in found.lines:
         row = [str(line.cuts), _widths(line), whole(line.variants), f"{line.overhead:.4g}"]
         row += [f"{line.shots}", f"{line.error:.2g}"] if shots else []
-        row += _on_devices(line) if noisy else [readable(line.memory_bytes), *_times(line)]
+        row += _on_devices(line) if noisy else [readable_bytes(line.memory_bytes), *_times(line)]
         row.append("recommended" if line is found.chosen else "" if line.feasible else "cannot run")
         table.add_row(*row, style="bold" if line is found.chosen else None)
     out.print(table)

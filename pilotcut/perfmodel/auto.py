@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping, Sequence
-from errno import EACCES
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from pilotcut.errors import UserError
-from pilotcut.perfmodel.calibration import Calibration, key_of, merged, path_of, save
+from pilotcut.perfmodel.calibrate import calibrate
+from pilotcut.perfmodel.calibration import key_of
 from pilotcut.perfmodel.forecast import CalibratedPilot
 from pilotcut.perfmodel.known_pilots import (
     Pilots,
@@ -20,7 +18,7 @@ from pilotcut.perfmodel.known_pilots import (
     taking_part,
     views_of,
 )
-from pilotcut.perfmodel.measure import BUDGET_S, calibrate, calibrate_through
+from pilotcut.perfmodel.measure import BUDGET_S
 from pilotcut.perfmodel.options import Options
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.tasks import TaskManager
@@ -56,7 +54,7 @@ def known_pilots(tasks: TaskManager | None, pilots: Pilots, mode: str) -> Views:
     alike = tasks is not None and len(kinds) == 1 and tasks.slots == slots
     for pilot in kinds.values():
         if not _is_known(pilot, mode):
-            measure(pilot, tasks if alike else None, [mode])
+            calibrate(pilot, tasks if alike else None, [mode])
     return [_view_of(pilot, mode) for pilot in described]
 
 
@@ -73,48 +71,3 @@ def _is_known(pilot: PilotDescription | None, mode: str) -> bool:
         _log.warning("%s: measuring it now, for about %.0f s", error, BUDGET_S[mode])
         return False
     return True
-
-
-def measure(
-    pilot: PilotDescription | None,
-    tasks: TaskManager | None,
-    modes: Sequence[str],
-    budget_s: Mapping[str, float] = BUDGET_S,
-) -> Calibration:
-    """Measure a kind of pilot and keep the result, beside the modes that were known already.
-
-    Parameters
-    ----------
-    pilot
-        Its description; None is this process.
-    tasks
-        Of pilots of this kind that are running; None starts one.
-    modes, budget_s
-        As in `pilotcut.perfmodel.measure.calibrate`.
-
-    Raises
-    ------
-    UserError
-        If the result could not be kept, before anything is measured.
-    """
-    path = path_of(pilot)
-    _check_place(path.parent)
-    if tasks is None:
-        made = calibrate(pilot, modes, budget_s)
-    else:
-        made = calibrate_through(tasks, pilot, modes, budget_s)
-    made = merged(path, made)
-    save(made, path)
-    return made
-
-
-def _check_place(place: Path) -> None:
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise PermissionError(EACCES, "Permission denied")
-    except OSError as error:
-        raise UserError(
-            f"calibrations cannot be kept in {place} ({error.strerror}), expected a directory that "
-            f"can be written; set PILOTCUT_CACHE_DIR to one"
-        ) from None

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from pilotcut.backends.statevector import MEMORY_BYTES
-from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import FragmentShape
 from pilotcut.execution.device_assignment import Share
@@ -18,11 +16,10 @@ from pilotcut.perfmodel.calibration import Calibration, observation
 from pilotcut.perfmodel.circuit_load import FUSED_QUBITS, packs
 from pilotcut.perfmodel.costmodel import Costs, Prediction, batch_amounts, predict
 from pilotcut.perfmodel.load import COUNTS, EXACT
-from pilotcut.perfmodel.resources import Resources
+from pilotcut.perfmodel.resources import Resources, readable_bytes
 from pilotcut.perfmodel.statevector_load import FAR_COPY
 from pilotcut.perfmodel.workload import Work, work_of
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.reconstruction.contraction import Contraction
 
 
 @dataclass(frozen=True)
@@ -50,15 +47,16 @@ class CalibratedPilot:
 
     def lack(self, work: Work) -> str | None:
         """Return why a slot cannot hold the largest state of some work, None if it can."""
-        size = readable(work.memory_bytes)
+        size = readable_bytes(work.memory_bytes)
         if work.mode != "counts" and work.memory_bytes > MEMORY_BYTES:
             return (
                 f"needs {size} for the states of one parameter set, the exact engine takes "
-                f"{readable(MEMORY_BYTES)}"
+                f"{readable_bytes(MEMORY_BYTES)}"
             )
         limit = self.resources.slot_bytes
         if limit is not None and work.memory_bytes > limit:
-            return f"needs {size} for a state, a worker of '{self.name}' has {readable(limit)}"
+            has = readable_bytes(limit)
+            return f"needs {size} for a state, a worker of '{self.name}' has {has}"
         return None
 
 
@@ -176,48 +174,3 @@ def _of_shape(shape: FragmentShape, mode: str, rows: int, shots: int) -> dict[st
     total["circuits"] = 2.0 ** min(shape.sites, 20)
     total["circuit_gates"] = total["circuits"] * shape.gates
     return total
-
-
-def predicted_error(plan: CutPlan, shots: int, contraction: Contraction | None = None) -> float:
-    """Return an upper estimate of the standard error with `shots` of each subexperiment.
-
-    The variance to first order is ``sum_f sum_v env_v^2 Var(T_v)``. Nothing is run, so
-    entries of tensors are taken to be independent of each other, of mean square 1 where they
-    multiply and of variance 1 where they are estimated: `env_v^2` is then the contraction of
-    the squares of all bond matrices, averaged over free angles. Of the plan's terms the largest
-    counts. `contraction` is the plan's in the physical basis, if somebody has searched its path.
-    """
-    contraction = contraction or Contraction.of(plan)
-    terms = len(plan.terms)
-    ones = [np.ones((1, terms, *fragment.site_shape)) for fragment in plan.fragments]
-    operands = [*ones, *(_squares(bond)[None, None] for bond in plan.bonds)]
-    _, environments = contraction.values_and_environments(operands)
-    variance = np.zeros(terms)
-    for f, fragment in enumerate(plan.fragments):
-        random = ~fragment.trivial[plan.term_index[:, f]]
-        flat = environments[f][0] * random
-        variance += flat.reshape(terms, -1).sum(axis=1)
-    return sqrt(float(variance.max()) / shots)
-
-
-def _squares(bond: Bond) -> np.ndarray:
-    """Return the squares of a bond's coefficients, averaged over its free angles, (d0, d1)."""
-    squares = bond.coefficients**2
-    for _ in bond.angles:  # harmonics 1, cos x, sin x, whose products average to nothing
-        squares = np.tensordot([1.0, 0.5, 0.5], squares, axes=1)
-    return squares
-
-
-def readable(size: float) -> str:
-    """Return bytes as people write them.
-
-    Examples
-    --------
-    >>> readable(2.0**40)
-    '1 TiB'
-    """
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
-        if size < 1024 or unit == "PiB":
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return ""

@@ -10,7 +10,8 @@ from typing import Any
 from pilotcut.errors import UserError
 from pilotcut.execution.devices import fleet_among
 from pilotcut.perfmodel import resources
-from pilotcut.perfmodel.calibration import Calibration, load, path_of
+from pilotcut.perfmodel.calibration import Calibration
+from pilotcut.perfmodel.calibration_files import load, path_of
 from pilotcut.perfmodel.device_forecast import DeviceView
 from pilotcut.perfmodel.forecast import CalibratedPilot
 from pilotcut.pilots import PilotManager
@@ -42,7 +43,7 @@ def views_of(pilots: Pilots, mode: str) -> Views:
     for one in taking:
         promised = resources.here() if one is None else resources.described(one)
         try:
-            calibration = known(one, promised.machine)
+            calibration = calibration_of(one, promised.machine)
             seen = promised if one is None else resources.found(one, calibration.seen)
             views.append(CalibratedPilot(one, seen, calibration))
         except UserError as error:
@@ -67,7 +68,7 @@ def devices_in(pilots: Iterable[PilotDescription | None]) -> list[PilotDescripti
     return [one for one in pilots if one is not None and one.backend.qpu is not None]
 
 
-def known(pilot: PilotDescription | None, machine: str) -> Calibration:
+def calibration_of(pilot: PilotDescription | None, machine: str) -> Calibration:
     """Return a pilot's calibration.
 
     Raises

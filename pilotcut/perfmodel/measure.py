@@ -91,7 +91,7 @@ class _Clock:
         return perf_counter() - self.started > self.seconds
 
 
-def calibrate(
+def measure(
     pilot: PilotDescription | None = None,
     modes: Sequence[str] = MODES,
     budget_s: Mapping[str, float] = BUDGET_S,
@@ -108,12 +108,12 @@ def calibrate(
         Seconds for each mode; half of them for calls, and half for batches.
     """
     if pilot is None:
-        return calibrate_through(None, pilot, modes, budget_s)
+        return measure_through(None, pilot, modes, budget_s)
     with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
-        return calibrate_through(tasks, pilot, modes, budget_s)
+        return measure_through(tasks, pilot, modes, budget_s)
 
 
-def calibrate_through(
+def measure_through(
     tasks: TaskManager | None,
     pilot: PilotDescription | None,
     modes: Sequence[str] = MODES,

@@ -27,7 +27,7 @@ from pilotcut.errors import CutError
 from pilotcut.io.large_numbers import digits
 from pilotcut.options import MOST_SHOTS
 from pilotcut.perfmodel.device_forecast import DeviceForecaster, DeviceView
-from pilotcut.perfmodel.forecast import CalibratedPilot, Forecaster, predicted_error, readable
+from pilotcut.perfmodel.forecast import CalibratedPilot, Forecaster
 from pilotcut.perfmodel.known_pilots import Pilots, Views, views_of
 from pilotcut.perfmodel.options import MOST, Options
 from pilotcut.perfmodel.recommendation import (
@@ -36,6 +36,8 @@ from pilotcut.perfmodel.recommendation import (
     counted_cuts,
     reason_of,
 )
+from pilotcut.perfmodel.resources import readable_bytes
+from pilotcut.perfmodel.standard_error import predicted_error
 from pilotcut.perfmodel.workload import work_of
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.contraction_cost import cost_of_batch
@@ -195,9 +197,9 @@ class _Recommender:
         itemsize = 16 if exact else 8
         needed = cost_of_batch(contraction, 1, environments=True, itemsize=itemsize).bytes
         if needed > MOST_CONTRACTED:
-            most = readable(MOST_CONTRACTED)
-            knotted = f"needs {readable(needed)} to be put together, more than {most} is not tried"
-            return self._unbuilt(candidate, knotted)
+            size, most = readable_bytes(needed), readable_bytes(MOST_CONTRACTED)
+            lack = f"needs {size} to be put together, more than {most} is not tried"
+            return self._unbuilt(candidate, lack)
         return self._predicted(candidate, plan, contraction)
 
     def _too_large(self, candidate: Candidate) -> str | None:

@@ -180,3 +180,18 @@ def _gpus() -> list[Gpu]:
     return [
         Gpu(name.strip(), int(size) * 2**20) for name, size in pairs if size.strip().isdecimal()
     ]
+
+
+def readable_bytes(size: float) -> str:
+    """Return bytes as people write them.
+
+    Examples
+    --------
+    >>> readable_bytes(2.0**40)
+    '1 TiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if size < 1024 or unit == "PiB":
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return ""

@@ -9,7 +9,7 @@ from support.calibrations import install, made_up
 from pilotcut.cli import recommend
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.perfmodel import auto
-from pilotcut.perfmodel.calibration import load, path_of, save
+from pilotcut.perfmodel.calibration_files import load, path_of, save
 from pilotcut.pilots.description import load_descriptions
 
 QASM = """OPENQASM 2.0;

@@ -14,7 +14,7 @@ from pilotcut import CutEstimator, PilotManager, TaskManager, TrainingRun, UserE
 from pilotcut.errors import RunDirectoryError, TaskError, unwrapped
 from pilotcut.execution.query_store import load, reconstruct
 from pilotcut.io.jsonl import JsonLines, read_jsonl
-from pilotcut.perfmodel import calibration
+from pilotcut.perfmodel import calibration_files
 from pilotcut.pilots.description import embedded
 from pilotcut.report.plan_drawing import draw_plan
 from pilotcut.training.callbacks import TensorBoard
@@ -286,10 +286,10 @@ def test_a_drawing_without_space_is_a_line_and_leaves_the_old_one(suffix, tmp_pa
 
 def test_a_calibration_without_space_leaves_the_old_one(tmp_path):
     path = tmp_path / "here.json"
-    calibration.save(made_up(modes=("exact",)), path)
+    calibration_files.save(made_up(modes=("exact",)), path)
     before = path.read_bytes()
     with no_file_above(100), pytest.raises(UserError) as error:
-        calibration.save(made_up(modes=("exact",)), path)
+        calibration_files.save(made_up(modes=("exact",)), path)
     assert "here.json: cannot be written" in fault(error)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

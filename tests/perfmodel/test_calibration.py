@@ -12,26 +12,21 @@ from support.calibrations import install, known_costs, made_up, observations
 from pilotcut import compile_plan
 from pilotcut.errors import UserError
 from pilotcut.io.jsonl import JsonLines
-from pilotcut.perfmodel import auto
-from pilotcut.perfmodel.auto import measure
-from pilotcut.perfmodel.calibration import (
-    LEAST_SPREAD,
-    MODEL,
+from pilotcut.perfmodel import calibrate
+from pilotcut.perfmodel.calibration import LEAST_SPREAD, MODEL, key_of, observation, versions
+from pilotcut.perfmodel.calibration_files import (
     MOST_LEARNT,
     directory,
-    key_of,
     learnt,
     load,
     merged,
-    observation,
     path_of,
     save,
-    versions,
 )
 from pilotcut.perfmodel.costmodel import predict
-from pilotcut.perfmodel.known_pilots import known
+from pilotcut.perfmodel.known_pilots import calibration_of
 from pilotcut.perfmodel.load import KINDS
-from pilotcut.perfmodel.measure import calibrate
+from pilotcut.perfmodel.measure import measure
 from pilotcut.perfmodel.resources import machine
 from pilotcut.perfmodel.sample_circuits import network
 from pilotcut.perfmodel.workload import work_of
@@ -149,7 +144,7 @@ def test_a_damaged_file_is_one_line(content):
 def test_a_directory_in_its_place_is_one_line():
     path_of(None).mkdir(parents=True)
     with pytest.raises(UserError) as error:
-        known(None, machine())
+        calibration_of(None, machine())
     assert "cannot be read" in one_line(error)
 
 
@@ -182,7 +177,7 @@ def test_a_stale_calibration_is_named_in_one_line(change, said):
     """With what was, what is, and what to do."""
     save(replace(made_up(), **change), path_of(None))
     with pytest.raises(UserError) as error:
-        known(None, machine())
+        calibration_of(None, machine())
     assert one_line(error).startswith("calibration of this process is stale: ")
     assert said in one_line(error)
     assert "run pilotcut calibrate again" in one_line(error)
@@ -191,7 +186,7 @@ def test_a_stale_calibration_is_named_in_one_line(change, said):
 def test_a_missing_calibration_offers_to_make_one():
     pilot = PilotDescription(name="far", resource="slurm")
     with pytest.raises(UserError) as error:
-        known(pilot, "")
+        calibration_of(pilot, "")
     assert one_line(error).startswith("pilot 'far' has no calibration, expected one at ")
     assert "--calibrate" in one_line(error)
 
@@ -200,7 +195,7 @@ def test_the_machine_of_a_slurm_pilot_is_not_asked_for():
     """Nobody knows here what nodes it will get."""
     pilot = PilotDescription(name="far", resource="slurm")
     save(replace(made_up(pilot), machine="node of theirs"), path_of(pilot))
-    assert known(pilot, "").machine == "node of theirs"
+    assert calibration_of(pilot, "").machine == "node of theirs"
 
 
 def test_a_mode_that_was_not_measured_is_named():
@@ -247,9 +242,9 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
         target = tmp_path / "locked"
         target.mkdir(mode=0o500)
     monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(target))
-    monkeypatch.setattr(auto, "calibrate", None)
+    monkeypatch.setattr(calibrate, "measure", None)
     with pytest.raises(UserError) as error:
-        measure(None, None, ["exact"])
+        calibrate.calibrate(None, None, ["exact"])
     assert one_line(error).startswith(f"calibrations cannot be kept in {target}")
     assert "PILOTCUT_CACHE_DIR" in one_line(error)
 
@@ -321,7 +316,7 @@ def test_a_run_that_says_nothing_is_one_line(tmp_path):
 
 def test_this_process_can_be_measured_in_a_second():
     """A tiny budget still gives costs that predict something, and a file."""
-    made = calibrate(None, ["exact"], {"exact": 1.0})
+    made = measure(None, ["exact"], {"exact": 1.0})
     assert (made.pilot, made.slots, made.machine) == ("here", 1, machine())
     assert made.differences(machine()) == []
     costs = made.costs("exact")

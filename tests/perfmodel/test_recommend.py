@@ -18,8 +18,8 @@ from pilotcut import CutEstimator
 from pilotcut.circuits.measurement_map import MEASURED
 from pilotcut.errors import CutError, DrawingError, ObservableError, UserError
 from pilotcut.options import MOST_SHOTS
-from pilotcut.perfmodel import auto
-from pilotcut.perfmodel.calibration import path_of, save
+from pilotcut.perfmodel import calibrate
+from pilotcut.perfmodel.calibration_files import path_of, save
 from pilotcut.perfmodel.known_pilots import descriptions_of
 from pilotcut.perfmodel.recommend import _Recommender, recommend
 from pilotcut.perfmodel.sample_circuits import brickwork, network, qaoa_ring
@@ -538,8 +538,8 @@ def test_what_was_never_measured_is_measured_first(monkeypatch, tmp_path, where)
         measured.append(("through", pilot.name, modes))
         return made_up(pilot, modes=tuple(modes))
 
-    monkeypatch.setattr(auto, "calibrate", alone)
-    monkeypatch.setattr(auto, "calibrate_through", through)
+    monkeypatch.setattr(calibrate, "measure", alone)
+    monkeypatch.setattr(calibrate, "measure_through", through)
     one, other = embedded()[0], PilotDescription(name="two", resource="inprocess", cores_per_node=2)
     pub = (network(2), "ZZ", np.zeros(8))
     for _ in range(2):  # and the second time it is known

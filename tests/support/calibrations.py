@@ -16,10 +16,9 @@ from pilotcut.perfmodel.calibration import (
     key_of,
     now,
     observation,
-    path_of,
-    save,
     versions,
 )
+from pilotcut.perfmodel.calibration_files import path_of, save
 from pilotcut.perfmodel.costmodel import BATCH, Costs, batch_amounts
 from pilotcut.perfmodel.load import KINDS
 from pilotcut.perfmodel.sample_circuits import FAMILIES

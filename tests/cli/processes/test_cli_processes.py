@@ -9,7 +9,7 @@ import time
 from support.calibrations import install
 
 from pilotcut.io.jsonl import read_jsonl
-from pilotcut.perfmodel.calibration import load, path_of
+from pilotcut.perfmodel.calibration_files import load, path_of
 from pilotcut.pilots.description import load_descriptions
 
 TINY = ["--qubits", "2", "--epochs", "1", "--shots", "16", "--batch-size", "64"]

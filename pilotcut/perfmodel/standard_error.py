@@ -1,0 +1,51 @@
+"""Standard error of a plan's values, estimated before anything is run."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+
+from pilotcut.cutting.bond import Bond
+from pilotcut.cutting.plan import CutPlan
+from pilotcut.reconstruction.contraction import Contraction
+
+
+def predicted_error(plan: CutPlan, shots: int, contraction: Contraction | None = None) -> float:
+    """Return an upper estimate of the standard error with `shots` of each subexperiment.
+
+    Parameters
+    ----------
+    plan
+        Of its terms the one of largest error counts.
+    shots
+        Of each subexperiment.
+    contraction
+        The plan's in the physical basis, if its path has been searched already.
+
+    Notes
+    -----
+    The variance to first order is ``sum_f sum_v env_v^2 Var(T_v)``. Nothing is run, so
+    entries of tensors are taken to be independent of each other, of mean square 1 where they
+    multiply and of variance 1 where they are estimated: `env_v^2` is then the contraction of
+    the squares of all bond matrices, averaged over free angles.
+    """
+    contraction = contraction or Contraction.of(plan)
+    terms = len(plan.terms)
+    ones = [np.ones((1, terms, *fragment.site_shape)) for fragment in plan.fragments]
+    operands = [*ones, *(_squares(bond)[None, None] for bond in plan.bonds)]
+    _, environments = contraction.values_and_environments(operands)
+    variance = np.zeros(terms)
+    for f, fragment in enumerate(plan.fragments):
+        random = ~fragment.trivial[plan.term_index[:, f]]
+        flat = environments[f][0] * random
+        variance += flat.reshape(terms, -1).sum(axis=1)
+    return sqrt(float(variance.max()) / shots)
+
+
+def _squares(bond: Bond) -> np.ndarray:
+    """Return the squares of a bond's coefficients, averaged over its free angles, (d0, d1)."""
+    squares = bond.coefficients**2
+    for _ in bond.angles:  # harmonics 1, cos x, sin x, whose products average to nothing
+        squares = np.tensordot([1.0, 0.5, 0.5], squares, axes=1)
+    return squares
