@@ -22,11 +22,12 @@ from qiskit.transpiler import PassManager, generate_preset_pass_manager
 from qiskit.transpiler.exceptions import TranspilerError
 from qiskit_aer.noise import NoiseModel
 
-from pilotcut.backends.aer import CACHED_TEMPLATES, AerBackend, Pack, Packable
+from pilotcut.backends.aer import CACHED_TEMPLATES, AerBackend
 from pilotcut.backends.aer_parameters import aer_binds_all
 from pilotcut.backends.base import DeviceFit
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.noise_model import Device
+from pilotcut.backends.packing import Pack, Packable
 from pilotcut.backends.template_circuits import TemplateCircuit, build
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.errors import CutError

@@ -1,11 +1,11 @@
-"""Draws from the exact law of every physical variant: noiseless counts without circuits.
+"""Draws from the exact distribution of every physical variant: noiseless counts without circuits.
 
-The branch engine gives the fragment's tensor in the coherent basis. Every physical
-operation at a site is a fixed combination of branch pairs, so the expectation of any
-variant is a small contraction away, also of products of sub-observables that are measured
-together. From these the joint law of their signs follows by a Walsh-Hadamard transform,
-and from that binomial (one ±1 product) or multinomial (a commuting group) draws: the same
-distribution as noiseless counts.
+The statevector engine gives the fragment's tensor in the coherent basis. Every physical operation
+at a site is a fixed combination of branch pairs (`pilotcut.backends.physical_operations`), so the
+expectation of any variant is a small contraction away, also of products of sub-observables that
+are measured together. From these the joint distribution of their signs follows by a
+Walsh-Hadamard transform, and from that binomial (one ±1 product) or multinomial (a commuting
+group) draws: the same distribution as noiseless counts.
 """
 
 from __future__ import annotations
@@ -23,56 +23,56 @@ from pilotcut.backends.base import Measurement, Shots, shots_of, templates_in
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.counts import covariances
 from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
+from pilotcut.backends.physical_operations import as_branch_pairs
 from pilotcut.backends.statevector import StatevectorEngine
-from pilotcut.cutting.basis import JointOperation, LocalOperation, u_matrix
-from pilotcut.cutting.fragment import Fragment, Site, Template
+from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.errors import ObservableError, UserError
 
-#: Independent signs of one group; the law has 2^this outcomes.
+#: Independent signs of one group; their distribution has 2^this outcomes.
 MOST_SIGNS = 14
 
 #: Numbers that are worked on at once.
 MOST_NUMBERS = 2**22
 
-#: Numbers of one fragment's outcome law over branch pairs.
-MOST_LAW = 2**26
+#: Numbers of one fragment's outcome distribution over branch pairs.
+MOST_PROBABILITIES = 2**26
 
-#: Fragments whose laws are kept prepared.
+#: Fragments whose distributions are kept prepared.
 CACHED_FRAGMENTS = 64
 
 
 class SampledBackend:
-    """Draws the outcomes of physical variants from their exact law.
+    """Draws the outcomes of physical variants from their exact distribution.
 
     Parameters
     ----------
     engine
-        Computes the law.
+        Computes the distributions.
     """
 
     name = "sampled"
 
     def __init__(self, engine: StatevectorEngine) -> None:
         self._engine = engine
-        self._laws: Cache[str, _Law] = Cache(CACHED_FRAGMENTS)
+        self._distributions: Cache[str, _Distribution] = Cache(CACHED_FRAGMENTS)
 
     def run(
         self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
     ) -> Measurement:
         """Draw a part of the fragment's subexperiments; see `Backend.run`."""
         started = perf_counter()
-        law = self._law(fragment)
-        coherent = self._engine.values(law.extended, angles)
+        distribution = self._distribution(fragment)
+        coherent = self._engine.values(distribution.extended, angles)
         rng = np.random.default_rng(seed)
         templates = [
             (template, shots_of(shots, len(angles), place))
             for template, place in templates_in(fragment, part)
         ]
-        drawn = [law.draw(template, coherent, some, rng) for template, some in templates]
+        drawn = [distribution.draw(template, coherent, some, rng) for template, some in templates]
         ran = perf_counter()
         blocks = tuple(
-            law.block(template, counts, some)
+            distribution.block(template, counts, some)
             for (template, some), counts in zip(templates, drawn, strict=True)
         )
         return Measurement(blocks, ran - started, perf_counter() - ran)
@@ -81,21 +81,21 @@ class SampledBackend:
         self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
     ) -> Tally:
         """Draw the final bits of a part of the subexperiments; see `Backend.tally`."""
-        law = self._law(fragment)
+        distribution = self._distribution(fragment)
         wires = outcome_wires(fragment)
-        check_law_size(fragment, len(wires))
-        groups = self._engine.outcomes(law.extended, angles, wires)
-        coherent = _whole_tensor(groups, wires, len(law.extended.sites))
+        _check_size(fragment, len(wires))
+        groups = self._engine.outcomes(distribution.extended, angles, wires)
+        coherent = _whole_tensor(groups, wires, len(distribution.extended.sites))
         rng = np.random.default_rng(seed)
         found = [
-            law.tally(template, chosen, coherent[None], shots, rng)
+            distribution.tally(template, chosen, coherent[None], shots, rng)
             for template, _ in templates_in(fragment, part)
             for chosen in _chunks(len(template.variants), MOST_NUMBERS // (2 * len(coherent)))
         ]
         return Tally.joined(found)
 
-    def _law(self, fragment: Fragment) -> _Law:
-        return self._laws.get(fragment.fingerprint, lambda: _Law(fragment))
+    def _distribution(self, fragment: Fragment) -> _Distribution:
+        return self._distributions.get(fragment.fingerprint, lambda: _Distribution(fragment))
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,10 @@ class _Signs:
 
 def extended(fragment: Fragment) -> Fragment:
     """Return the fragment with all products of sub-observables that a draw needs."""
-    return _Law(fragment).extended
+    return _Distribution(fragment).extended
 
 
-class _Law:
+class _Distribution:
     """What a fragment's draws need: products of sub-observables, and operations as branches."""
 
     def __init__(self, fragment: Fragment) -> None:
@@ -146,7 +146,7 @@ class _Law:
         whole = fragment.listing(None).separated()
         self.extended = replace(whole, observables=observables, groups=())
         self._to_operations = {
-            signed: [_as_branch_pairs(site, signed) for site in fragment.sites]
+            signed: [as_branch_pairs(site, signed) for site in fragment.sites]
             for signed in (False, True)
         }
 
@@ -198,8 +198,8 @@ class _Law:
             if len(columns):
                 one = self._expectations(template.choices, coherent, signed)
                 expectation[..., columns] = one[..., signs.observable[columns]]
-        law = np.clip(expectation @ signs.hadamard / len(signs.observable), 0.0, None)
-        return rng.multinomial(shots, law / law.sum(axis=-1, keepdims=True))
+        probabilities = np.clip(expectation @ signs.hadamard / len(signs.observable), 0.0, None)
+        return rng.multinomial(shots, probabilities / probabilities.sum(axis=-1, keepdims=True))
 
     def tally(
         self,
@@ -225,8 +225,8 @@ class _Law:
         choices = template.choices[chosen]
         total = self._expectations(choices, coherent, signed=False)[0]
         signed = self._expectations(choices, coherent, signed=True)[0]
-        law = np.clip(np.concatenate([total + signed, total - signed], axis=1), 0.0, None)
-        counts = rng.multinomial(shots, law / law.sum(axis=1, keepdims=True))
+        probabilities = np.clip(np.concatenate([total + signed, total - signed], axis=1), 0.0, None)
+        counts = rng.multinomial(shots, probabilities / probabilities.sum(axis=1, keepdims=True))
         variant, outcome = np.nonzero(counts)
         half = coherent.shape[1]
         wires = half.bit_length() - 1
@@ -264,14 +264,15 @@ class _Law:
         return Block(group, template.variants, means, covariances(means, products, shots))
 
 
-def check_law_size(fragment: Fragment, wires: int) -> None:
-    """Raise `UserError` where the law of a fragment's outcomes, over branch pairs, is too large."""
+def _check_size(fragment: Fragment, wires: int) -> None:
+    """Raise `UserError` where a fragment's outcomes are too many numbers over branch pairs."""
     entries = prod(site.rank**2 for site in fragment.sites) << wires
-    if entries > MOST_LAW:
+    if entries > MOST_PROBABILITIES:
         raise UserError(
-            f"fragment {fragment.label} has an outcome law of {entries:.3g} numbers for {wires} "
-            f"qubits and {len(fragment.sites)} sites, expected at most {MOST_LAW:.3g} in sampled "
-            f"mode; use mode='counts' or 'exact', or cut into smaller fragments"
+            f"fragment {fragment.label} has an outcome distribution of {entries:.3g} numbers for "
+            f"{wires} qubits and {len(fragment.sites)} sites, expected at most "
+            f"{MOST_PROBABILITIES:.3g} in sampled mode; use mode='counts' or 'exact', or cut into "
+            f"smaller fragments"
         )
 
 
@@ -292,62 +293,3 @@ def _whole_tensor(groups: Sequence[StateOutcomes], wires: Sequence[int], sites: 
 def _chunks(size: int, most: int) -> list[slice]:
     step = max(1, most)
     return [slice(first, first + step) for first in range(0, size, step)]
-
-
-def _as_branch_pairs(site: Site, signed: bool) -> np.ndarray:
-    """Return each operation as a combination of branch pairs, (operations, R^2).
-
-    ``channel = sum_ab L[ab] A_a . A_b^dagger``; without signs a measurement only dephases.
-    """
-    if joint := site.joint_operations:
-        return np.array([_joint_pairs(op, len(site.wires), signed) for op in joint])
-    channels = np.array([_channel(op, site.kind, signed) for op in site.local_operations])
-    if site.kind == "gate":
-        a = site.branches
-        pairs = np.einsum("aij,bkl->abikjl", a, a.conj())
-    else:
-        # A branch pair of a wire is the element |a><b| of what runs through it.
-        pairs = np.eye(4).reshape(2, 2, 4)
-    columns = pairs.reshape(site.rank**2, -1).T
-    solution, *_ = np.linalg.lstsq(columns, channels.reshape(len(channels), -1).T, rcond=None)
-    assert np.allclose(columns @ solution, channels.reshape(len(channels), -1).T, atol=1e-8)
-    return solution.T
-
-
-def _joint_pairs(operation: JointOperation, wires: int, signed: bool) -> np.ndarray:
-    """Return a joint operation over pairs (ket, bra) of strings of Z, wire by wire, (4^wires,).
-
-    The rotations are ``D = sum_a d_a Z_a``; a measurement of Z_m adds half the map with Z_m on
-    one side, or without its sign on both.
-    """
-    sets = np.arange(1 << wires)
-    signs = 1.0 - 2.0 * (np.bitwise_count(sets[:, None] & sets[None, :]) & 1)
-    diagonal = np.exp(-0.5j * signs[:, 1:] @ np.array(operation.rotations))
-    d = signs @ diagonal / len(sets)
-    pairs = np.outer(d, d.conj())
-    if (m := operation.measured) and signed:
-        pairs = (pairs[sets ^ m] + pairs[:, sets ^ m]) / 2
-    elif m:
-        pairs = (pairs + pairs[sets ^ m][:, sets ^ m]) / 2
-    # The first wire is the lowest bit of both: its ket and bra come first.
-    bits = pairs.reshape((2,) * (2 * wires))
-    order = [axis for k in range(wires) for axis in (wires - 1 - k, 2 * wires - 1 - k)]
-    return bits.transpose(order).reshape(-1)
-
-
-def _channel(operation: LocalOperation, kind: str, signed: bool) -> np.ndarray:
-    """Return the channel: a superoperator, what it measures at an end, or what it prepares."""
-    before, after = u_matrix(operation.before), u_matrix(operation.after)
-    outcomes = [np.diag([1, 0]), np.diag([0, 1])] if operation.measured else [np.eye(2)]
-    signs = [1, -1] if operation.measured and signed else [1] * len(outcomes)
-    kraus = [after @ outcome @ before for outcome in outcomes]
-    if kind == "end":  # tr(M rho), as a row over rho's elements
-        measured = sum(s * k.conj().T @ k for s, k in zip(signs, kraus, strict=True))
-        return np.asarray(measured).T.reshape(-1)
-    if kind == "start":
-        column = kraus[0][:, 0]
-        return np.outer(column, column.conj()).reshape(-1)
-    superoperators = [
-        s * np.einsum("ij,kl->ikjl", k, k.conj()) for s, k in zip(signs, kraus, strict=True)
-    ]
-    return np.asarray(sum(superoperators))

@@ -100,12 +100,12 @@ class Search:
     def _split(self, bits: tuple[int, ...]) -> None:
         given, keep = _next_qubits(self._order, len(bits), self._resolve)
         row = np.array([bits], dtype=np.uint8).reshape(1, len(bits))
-        law = _clipped(self._network.marginals(keep, given, row))[0]
+        probabilities = _clipped(self._network.marginals(keep, given, row))[0]
         self._left -= 1
         if self._left == 0:
             self._go_deep()
-        if law.any():
-            family = _Family.of(bits, len(keep), law, deep=self._left <= 0)
+        if probabilities.any():
+            family = _Family.of(bits, len(keep), probabilities, deep=self._left <= 0)
             heapq.heappush(self._heap, family)
 
     def _go_deep(self) -> None:
@@ -134,7 +134,7 @@ class _Family:
         Bits of the bin that was split.
     qubits
         How many qubits it was split by.
-    law
+    probabilities
         (2^qubits,) probabilities.
     left
         Outcomes that were not taken yet, the best one last.
@@ -144,15 +144,17 @@ class _Family:
 
     parent: tuple[int, ...]
     qubits: int
-    law: np.ndarray
+    probabilities: np.ndarray
     left: list[int]
     deep: bool = field(default=False)
 
     @classmethod
-    def of(cls, parent: tuple[int, ...], qubits: int, law: np.ndarray, *, deep: bool) -> _Family:
+    def of(
+        cls, parent: tuple[int, ...], qubits: int, probabilities: np.ndarray, *, deep: bool
+    ) -> _Family:
         # Of equally probable bins the one with the smallest number comes first.
-        ranking = np.argsort(-law, kind="stable")[: np.count_nonzero(law)]
-        return cls(parent, qubits, law, ranking[::-1].tolist(), deep)
+        ranking = np.argsort(-probabilities, kind="stable")[: np.count_nonzero(probabilities)]
+        return cls(parent, qubits, probabilities, ranking[::-1].tolist(), deep)
 
     @property
     def depth(self) -> int:
@@ -162,18 +164,18 @@ class _Family:
     @property
     def best(self) -> float:
         """Probability of its best bin."""
-        return float(self.law[self.left[-1]])
+        return float(self.probabilities[self.left[-1]])
 
     @property
     def mass(self) -> float:
         """Probability of all its bins."""
-        return float(self.law[self.left].sum())
+        return float(self.probabilities[self.left].sum())
 
     def pop(self) -> tuple[tuple[int, ...], float]:
         """Take the best bin, as its bits and its probability."""
         outcome = self.left.pop()
         bits = tuple(outcome >> k & 1 for k in range(self.qubits))
-        return (*self.parent, *bits), float(self.law[outcome])
+        return (*self.parent, *bits), float(self.probabilities[outcome])
 
     def __lt__(self, other: _Family) -> bool:
         return self._rank < other._rank
@@ -232,8 +234,8 @@ def _split_shots(
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the bins (bins, bits) with shots that some bins with shots split into."""
-    law = _clipped(network.marginals(keep, given, bits))
-    drawn = rng.multinomial(counts, law / law.sum(axis=1, keepdims=True))
+    probabilities = _clipped(network.marginals(keep, given, bits))
+    drawn = rng.multinomial(counts, probabilities / probabilities.sum(axis=1, keepdims=True))
     parent, outcome = np.nonzero(drawn)
     fresh = (outcome[:, None] >> np.arange(len(keep)) & 1).astype(np.uint8)
     return np.hstack([bits[parent], fresh]), drawn[parent, outcome]
@@ -244,9 +246,10 @@ def _next_qubits(order: Sequence[int], done: int, resolve: int) -> tuple[list[in
     return list(order[:done]), list(order[done : done + resolve])
 
 
-def _clipped(law: np.ndarray) -> np.ndarray:
+def _clipped(probabilities: np.ndarray) -> np.ndarray:
     """Return probabilities (rows, outcomes) with what is negative or a rounding error as 0."""
-    return np.where(law > NEGLIGIBLE * law.max(axis=1, keepdims=True), law, 0.0).clip(0.0)
+    least = NEGLIGIBLE * probabilities.max(axis=1, keepdims=True)
+    return np.where(probabilities > least, probabilities, 0.0).clip(0.0)
 
 
 def bitstrings(bits: np.ndarray, order: Sequence[int], qubits: Sequence[int]) -> list[str]:

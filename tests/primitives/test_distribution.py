@@ -257,7 +257,7 @@ def test_a_search_holds_only_what_its_queries_returned():
     found = search.most_probable(2, exact=True)
     assert len(found.probabilities) == 2
     assert not found.proven
-    assert sum(len(family.law) for family in search._heap) <= 2**4 * 40
+    assert sum(len(family.probabilities) for family in search._heap) <= 2**4 * 40
     assert found.unresolved == pytest.approx(1, abs=1e-6)
 
 
@@ -452,14 +452,14 @@ def test_what_does_not_fit_is_refused_and_says_what_to_do(monkeypatch):
     with pytest.raises(UserError, match=r"2\^40 outcomes.*most_probable or sample"):
         law.probabilities()
     monkeypatch.setattr(network, "MOST_ENTRIES", 2**12)
-    monkeypatch.setattr(sampled_backend, "MOST_LAW", 2**12)
+    monkeypatch.setattr(sampled_backend, "MOST_PROBABILITIES", 2**12)
     wide = ghz(9)
     for qubit in range(4):
         wide.cz(qubit, 8)
     plan = compile_plan(wide, labels="A" * 8 + "B")
     with pytest.raises(UserError, match=r"fragment A has an outcome tensor.*smaller fragments"):
         reconstruct_probabilities(plan)
-    with pytest.raises(UserError, match=r"fragment A has an outcome law.*mode='counts' or 'exact'"):
+    with pytest.raises(UserError, match=r"an outcome distribution.*mode='counts' or 'exact'"):
         reconstruct_probabilities(plan, qubits=[0], mode="sampled", shots=10)
 
 
