@@ -167,7 +167,7 @@ class _Room:
 
     def _view(self) -> PilotView:
         ends = [stay.told_end_s for stay in self.running.values()]
-        wide = [stay for stay in self.running.values() if stay.width > 1 or stay.task.alone]
+        wide = [stay for stay in self.running.values() if stay.width > 1 or stay.task.isolated]
         for stay in wide:
             ends += [stay.told_end_s] * (stay.width - 1)
         return replace(

@@ -26,7 +26,7 @@ from pilotcut.options import MODES
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.tasks import Policy, TaskFuture, TaskManager, launch_number
-from pilotcut.tasks.validation import name_of
+from pilotcut.tasks.validation import function_name
 from pilotcut.training.model import Model, classifier
 
 #: The policies of the study by name. `batched` binds one task for each of the slots at a time and
@@ -169,7 +169,7 @@ class Straggling(TaskManager):
         if not callable(fn) or options.get("ranks", 1) != 1:
             return super().submit_task(fn, *args, **options)
         number = next(self._numbered)
-        options = {"name": f"{name_of(fn)}-{number}"} | options
+        options = {"name": f"{function_name(fn)}-{number}"} | options
         future = super().submit_task(self.injection.run, number, fn, *args, **options)
         self._futures.append((number, future))
         return future

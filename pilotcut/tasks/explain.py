@@ -1,4 +1,4 @@
-"""Why a task waits, in one line of plain words: a pure function of what policies see."""
+"""Explanation why a task waits, in one line: a pure function of what policies see."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _no_room(task: TaskView, pilot: PilotView) -> str:
         )
     if width > 1:
         return f"needs {width} slots at a time, pilot '{pilot.name}' has {pilot.free} free"
-    if task.alone and pilot.prefetch > 0:
+    if task.isolated and pilot.prefetch > 0:
         return (
             f"must not stand in line since a worker died with it, and pilot '{pilot.name}' "
             "has no idle slot"

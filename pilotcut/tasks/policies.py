@@ -106,7 +106,7 @@ class Batched:
     ) -> list[TaskView]:
         last_s = _last_bound(pilots)[0]
         # Newest first, and no further than this batch reaches.
-        fresh = takewhile(lambda task: task.ready_s > last_s and not task.alone, reversed(ready))
+        fresh = takewhile(lambda task: task.ready_s > last_s and not task.isolated, reversed(ready))
         held: list[TaskView] = []
         for task in fresh:
             held.append(task)

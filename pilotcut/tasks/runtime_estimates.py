@@ -1,4 +1,4 @@
-"""How long tasks take: by kind, who is short and who straggles; by pilot, how fast that is."""
+"""Estimates of run times: by kind of task, what is short and what straggles; by pilot, its rate."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class RunTimes:
         return limit
 
 
-class Rates:
+class PilotRates:
     """How fast pilots are: seconds of `cost_s` done in a second of run time.
 
     Costs are guesses, and all may be off by the same factor, which is as good as another
@@ -72,7 +72,7 @@ class Rates:
 
     Examples
     --------
-    >>> rates = Rates()
+    >>> rates = PilotRates()
     >>> rates.of("a")
     1.0
     >>> for _ in range(4):

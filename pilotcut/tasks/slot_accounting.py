@@ -1,4 +1,7 @@
-"""What of a pilot's slots and GPUs is taken, as the binder keeps count of it."""
+"""Slot accounting: what of a pilot's slots and GPUs is taken, and by which tasks.
+
+This module refuses to know how tasks get to the pilot; the binder's thread owns the accounts.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import Pilot, PilotState
-from pilotcut.tasks.runtime_estimates import Rates
+from pilotcut.tasks.runtime_estimates import PilotRates
 from pilotcut.tasks.snapshots import PilotView, TaskView, when_free
 
 #: Most tasks in a parcel.
@@ -17,14 +20,14 @@ PARCEL = 64
 
 
 @dataclass(eq=False)
-class Ticket:
-    """A task's place on a pilot.
+class Reservation:
+    """A task's slots on a pilot.
 
     Attributes
     ----------
     running_since
         When it must have begun to run, as far as can be told from here: when it was sent,
-        or when a place before it in line was given back. None while it waits in line.
+        or when a slot before it in line was released. None while it waits in line.
     """
 
     task: TaskView
@@ -32,8 +35,8 @@ class Ticket:
     running_since: float | None = None
 
 
-class Room:
-    """The places on one pilot.
+class SlotAccount:
+    """The slots of one pilot.
 
     Parameters
     ----------
@@ -43,11 +46,11 @@ class Room:
         What is known of how fast pilots are.
     """
 
-    def __init__(self, pilot: Pilot, rates: Rates) -> None:
+    def __init__(self, pilot: Pilot, rates: PilotRates) -> None:
         self.pilot = pilot
         self._rates = rates
-        self._held: dict[int, Ticket] = {}
-        self._line: deque[Ticket] = deque()  # held, and not running yet
+        self._held: dict[int, Reservation] = {}
+        self._line: deque[Reservation] = deque()  # held, and not running yet
         self._running = 0
         self._slots_taken = 0
         self._gpus_taken = 0
@@ -91,7 +94,7 @@ class Room:
         """The part of the room that only short tasks may take."""
         return self.pilot.slots * PARCEL if self.pilot.prefetch else 0
 
-    def view(self, beside: tuple[PilotView, ...] = ()) -> PilotView:
+    def view(self, mpi_pilots: tuple[PilotView, ...] = ()) -> PilotView:
         """Return what a policy sees of it."""
         idle = self._idle
         return PilotView(
@@ -108,25 +111,25 @@ class Room:
             last_bound_s=self._last_bound,
             last_group=self._last_group,
             ranks=idle.ranks,
-            beside=beside,
+            mpi_pilots=mpi_pilots,
         )
 
-    def view_for_long_tasks(self, beside: tuple[PilotView, ...] = ()) -> PilotView:
+    def view_for_long_tasks(self, mpi_pilots: tuple[PilotView, ...] = ()) -> PilotView:
         """Return the view without the room that only short tasks may take."""
-        view = self.view(beside)
+        view = self.view(mpi_pilots)
         return replace(view, prefetch=max(0, view.prefetch - self.extra))
 
     def _free_at(self) -> tuple[float, ...]:
         """Return when busy slots will have done all that waits for them, by what tasks cost."""
         running, waiting = [], []
         view = self.idle
-        for ticket in self._held.values():
-            cost_s = view.cost_s(ticket.task)
+        for reservation in self._held.values():
+            cost_s = view.cost_s(reservation.task)
             known = math.inf if cost_s is None else cost_s
-            if ticket.running_since is None:
+            if reservation.running_since is None:
                 waiting.append(known)
             else:
-                running += [ticket.running_since + known] * ticket.width
+                running += [reservation.running_since + known] * reservation.width
         return when_free(running, waiting)
 
     def _prefetch(self) -> int:
@@ -143,36 +146,36 @@ class Room:
         view = self.view()
         return view.free >= view.width(task) and view.has_room(task)
 
-    def take(self, task: TaskView, now: float) -> Ticket:
-        """Give a place to `task`."""
-        ticket = Ticket(task, self._idle.width(task))
-        self._held[id(ticket)] = ticket
-        self._line.append(ticket)
-        self._count(ticket, 1)
+    def reserve(self, task: TaskView, now: float) -> Reservation:
+        """Take slots for `task`."""
+        reservation = Reservation(task, self._idle.width(task))
+        self._held[id(reservation)] = reservation
+        self._line.append(reservation)
+        self._count(reservation, 1)
         self._advance(now)
         self._last_bound, self._last_group = now, task.group
-        return ticket
+        return reservation
 
-    def give_back(self, ticket: Ticket, now: float) -> None:
-        """Take the place back; the next in line begins to run."""
-        del self._held[id(ticket)]
-        self._count(ticket, -1)
-        if ticket.running_since is not None:
-            self._running -= ticket.width
+    def release(self, reservation: Reservation, now: float) -> None:
+        """Give the slots back; the next in line begins to run."""
+        del self._held[id(reservation)]
+        self._count(reservation, -1)
+        if reservation.running_since is not None:
+            self._running -= reservation.width
         self._advance(now)
 
     def _advance(self, now: float) -> None:
         while self._line and self._running + self._line[0].width <= self._idle.slots:
-            ticket = self._line.popleft()
-            if id(ticket) in self._held:  # not lost meanwhile
-                ticket.running_since = now
-                self._running += ticket.width
+            reservation = self._line.popleft()
+            if id(reservation) in self._held:  # not lost meanwhile
+                reservation.running_since = now
+                self._running += reservation.width
 
-    def _count(self, ticket: Ticket, sign: int) -> None:
-        self._slots_taken += sign * ticket.width
-        self._gpus_taken += sign * ticket.task.gpus
-        self._unshared += sign * (ticket.task.alone or ticket.width > 1)
-        self._costed += sign * (self._idle.cost_s(ticket.task) is not None)
+    def _count(self, reservation: Reservation, sign: int) -> None:
+        self._slots_taken += sign * reservation.width
+        self._gpus_taken += sign * reservation.task.gpus
+        self._unshared += sign * (reservation.task.isolated or reservation.width > 1)
+        self._costed += sign * (self._idle.cost_s(reservation.task) is not None)
 
 
 def _idle(d: PilotDescription) -> PilotView:
@@ -187,6 +190,6 @@ def _idle(d: PilotDescription) -> PilotView:
     )
 
 
-def beside(rooms: Iterable[Room]) -> tuple[PilotView, ...]:
-    """Return the views of the MPI pilots among some, see `PilotView.beside`."""
-    return tuple(room.view() for room in rooms if room.pilot.description.ranks > 1)
+def active_mpi_pilots(accounts: Iterable[SlotAccount]) -> tuple[PilotView, ...]:
+    """Return the views of the MPI pilots among active ones, see `PilotView.mpi_pilots`."""
+    return tuple(account.view() for account in accounts if account.pilot.description.ranks > 1)

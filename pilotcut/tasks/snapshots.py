@@ -37,7 +37,7 @@ class TaskView:
         there is none.
     ready_s
         When it became ready, on the clock of `now`.
-    alone
+    isolated
         Whether it must not wait in line behind another task, because a worker died
         that held it.
     group
@@ -55,7 +55,7 @@ class TaskView:
     pilots: frozenset[str] | None = None
     cost_s: float | None = None
     ready_s: float = 0.0
-    alone: bool = False
+    isolated: bool = False
     group: str | None = None
     costs: Mapping[str, float] | None = field(default=None, hash=False)
     ranks: int = 1
@@ -71,13 +71,13 @@ class TaskView:
     def needs(self) -> Needs:
         """What decides where it may and should run; tasks of equal needs differ in length."""
         if not self.costs:
-            return (self.cores, self.gpus, self.pilots, self.alone, self.ranks)
+            return (self.cores, self.gpus, self.pilots, self.isolated, self.ranks)
         least = min(self.costs.values()) or 1.0
         costs = self.costs if self.cost_s is None else {**self.costs, "": self.cost_s}
-        # In steps of about a tenth: bundles of one fragment differ by rounding alone.
+        # In steps of about a tenth: bundles of one fragment differ by rounding only.
         steps = ((name, 10 * math.log(max(c, 1e-9) / least)) for name, c in costs.items())
         profile = tuple(sorted((name, round(step)) for name, step in steps))
-        return (self.cores, self.gpus, self.pilots, self.alone, self.ranks, profile)
+        return (self.cores, self.gpus, self.pilots, self.isolated, self.ranks, profile)
 
 
 def by_submission(task: TaskView) -> float:
@@ -121,7 +121,7 @@ class PilotView:
     ranks
         Number of ranks of an MPI pilot, which takes tasks of so many, and ordinary ones
         only if they name it; 1 for any other pilot.
-    beside
+    mpi_pilots
         Active MPI pilots: a task that suits one of them is not for an ordinary pilot, which
         would have to start its ranks.
     """
@@ -139,7 +139,7 @@ class PilotView:
     last_bound_s: float | None = None
     last_group: str | None = None
     ranks: int = 1
-    beside: tuple[PilotView, ...] = ()
+    mpi_pilots: tuple[PilotView, ...] = ()
 
     def width(self, task: TaskView) -> int:
         """Return the number of slots that `task` fills here."""
@@ -156,7 +156,7 @@ class PilotView:
 
     def _suits_ranks(self, task: TaskView) -> bool:
         if self.ranks == 1:
-            return task.ranks == 1 or not any(pilot.suits(task) for pilot in self.beside)
+            return task.ranks == 1 or not any(pilot.suits(task) for pilot in self.mpi_pilots)
         return task.ranks == self.ranks or (task.ranks == 1 and task.pilots is not None)
 
     def has_room(self, task: TaskView) -> bool:
@@ -164,7 +164,7 @@ class PilotView:
         if not self.suits(task) or task.gpus > self.gpus_free:
             return False
         width = self.width(task)
-        return self.free >= width or (width == 1 and not task.alone and self.prefetch > 0)
+        return self.free >= width or (width == 1 and not task.isolated and self.prefetch > 0)
 
     def is_worth_clearing(self, task: TaskView, now: float) -> bool:
         """Return whether `task` could run here soon if no other took the slots."""

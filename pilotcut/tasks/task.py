@@ -1,7 +1,7 @@
-"""One task: what is known of it, its future, and objects that tasks share.
+"""Task of a user: what is known of it, and the future of its result.
 
-Nothing here knows when or where a task runs; `pilotcut.tasks.manager` writes the
-records that futures show.
+This module refuses to know when or where a task runs; `pilotcut.tasks.binder` decides, and
+writes the records that futures show.
 """
 
 from __future__ import annotations
@@ -12,11 +12,7 @@ import enum
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
-
-from pilotcut.pilots.worker.shared_objects import shared_object
-
-T = TypeVar("T")
+from typing import Any, cast
 
 
 class TaskState(enum.Enum):
@@ -117,17 +113,6 @@ class TaskFuture(Future[Any]):
     def __repr__(self) -> str:
         task = self.task
         return f"<TaskFuture {task.name!r}: {task.state.value}>"
-
-
-@dataclass(frozen=True)
-class Shared(Generic[T]):
-    """A handle of a big read-only object that travels once to each worker."""
-
-    key: str
-
-    def get(self) -> T:
-        """Return the object, from the memory of the process that asks."""
-        return cast(T, shared_object(self.key))
 
 
 def as_completed(

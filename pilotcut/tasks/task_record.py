@@ -1,4 +1,4 @@
-"""What the binder knows of one task."""
+"""Record of a task: what the binder knows of it, from its submission to its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pilotcut.tasks.task import Task, TaskFuture, TaskState
 
 
 @dataclass(eq=False)
-class Record:
+class TaskRecord:
     """One task; read by other threads through `snapshot`.
 
     Attributes
@@ -67,7 +67,7 @@ class Record:
     @property
     def fingerprint(self) -> str:
         """Hash of the function and its arguments, to know the task again."""
-        packed = self._what()
+        packed = self._packed()
         if not isinstance(packed, bytes):
             packed = repr(packed).encode()
         return hashlib.sha256(packed).hexdigest()[:12]
@@ -77,11 +77,11 @@ class Record:
         if self.ranks > 1 and has_ranks and callable(self.fn):
             return Call(self.fn, self.args, self.kwargs, self.view.gpus, self.ranks)
         if self.ranks > 1:
-            return Call(run_ranks, (self._what(), self.ranks), gpus=self.view.gpus)
+            return Call(run_ranks, (self._packed(), self.ranks), gpus=self.view.gpus)
         assert callable(self.fn)
         return Call(self.fn, self.args, self.kwargs, self.view.gpus, launch=self.launches)
 
-    def _what(self) -> bytes | Sequence[str]:
+    def _packed(self) -> bytes | Sequence[str]:
         if callable(self.fn):
             return pack_call(Call(self.fn, self.args, self.kwargs))
         return self.fn

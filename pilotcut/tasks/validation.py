@@ -1,20 +1,20 @@
-"""What a submission must satisfy, and what a task is called and known by."""
+"""Validation of a submission: arguments, and whether any pilot could ever run the task."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Real
+from typing import Any
 
-from pilotcut.options import did_you_mean
+from pilotcut.options import did_you_mean, number_fault, whole_fault
 from pilotcut.tasks.runtime_estimates import SHORT_S, Kind
-from pilotcut.tasks.slot_accounting import Room
+from pilotcut.tasks.slot_accounting import SlotAccount
 from pilotcut.tasks.snapshots import WALLTIME_MARGIN, PilotView, TaskView
 from pilotcut.tasks.task import TaskFuture
 
 
-def faults_of(
+def argument_faults(
     fn: object,
     cores: object,
     gpus: object,
@@ -26,12 +26,12 @@ def faults_of(
     cost_s: object,
 ) -> list[str]:
     """Return what is wrong with the arguments of `submit_task` by themselves."""
-    counts = {"cores": (cores, 1), "gpus": (gpus, 0), "ranks": (ranks, 1)}
-    counts |= {"retries": (retries, 0), "error_retries": (error_retries, 0)}
     faults = [
-        f"{what} is {value!r}, expected a whole number from {least} up"
-        for what, (value, least) in counts.items()
-        if not isinstance(value, int) or isinstance(value, bool) or value < least
+        whole_fault("cores", cores, 1),
+        whole_fault("gpus", gpus, 0),
+        whole_fault("ranks", ranks, 1),
+        whole_fault("retries", retries, 0),
+        whole_fault("error_retries", error_retries, 0),
     ]
     is_command = isinstance(fn, (list, tuple)) and fn and all(isinstance(w, str) for w in fn)
     if not callable(fn) and not (is_command and ranks != 1):
@@ -42,38 +42,34 @@ def faults_of(
     if not all(isinstance(future, TaskFuture) for future in before):
         faults.append(f"after is {before!r}, expected futures from submit_task")
     costs = cost_s.values() if isinstance(cost_s, Mapping) else [] if cost_s is None else [cost_s]
-    if not all(_is_duration(cost) for cost in costs):
-        faults.append(
-            f"cost_s is {cost_s!r}, expected seconds, a finite number from 0 up, or a dict of them "
-            f"by name of the pilot"
-        )
-    return faults
+    expected = "seconds, a finite number from 0 up, or a dict of them by name of the pilot"
+    if any(number_fault("cost_s", cost, _is_duration, expected) for cost in costs):
+        faults.append(f"cost_s is {cost_s!r}, expected {expected}")
+    return [fault for fault in faults if fault]
 
 
-def _is_duration(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
+def _is_duration(value: Any) -> bool:
     try:
         return 0.0 <= float(value) < math.inf
-    except OverflowError:
+    except OverflowError:  # of a whole number beyond floats
         return False
 
 
-def placement_faults(view: TaskView, rooms: Mapping[str, Room]) -> list[str]:
+def placement_faults(view: TaskView, accounts: Mapping[str, SlotAccount]) -> list[str]:
     """Return why no pilot, of those there are, could ever run a task."""
     named = {"pilot": view.pilots or frozenset(), "cost_s": frozenset(view.costs or {})}
-    known = ", ".join(f"'{name}'" for name in rooms)
+    known = ", ".join(f"'{name}'" for name in accounts)
     unknown = [
-        f"{field} names pilot '{name}', expected one of {known}{did_you_mean(name, rooms)}"
+        f"{field} names pilot '{name}', expected one of {known}{did_you_mean(name, accounts)}"
         for field, names in named.items()
-        for name in sorted(names - set(rooms))
+        for name in sorted(names - set(accounts))
     ]
     if unknown:
         return unknown
-    asked = [r for r in rooms.values() if view.pilots is None or r.pilot.name in view.pilots]
-    able = [room for room in asked if room.idle.suits(view)]
+    asked = [r for r in accounts.values() if view.pilots is None or r.pilot.name in view.pilots]
+    able = [account for account in asked if account.idle.suits(view)]
     if not able:
-        views = [room.idle for room in asked]
+        views = [account.idle for account in asked]
         fit = [v for v in views if v.suits(replace(view, cores=1, gpus=0))]
         if len(fit) < len(views) and (fault := _ranks_fault(view, views)):
             return [fault]
@@ -107,15 +103,15 @@ def _ranks_fault(view: TaskView, pilots: Sequence[PilotView]) -> str:
     return f"ranks is {view.ranks}, expected as many as a pilot has: {'; '.join(have)}"
 
 
-def _walltime_faults(view: TaskView, able: Sequence[Room]) -> list[str]:
+def _walltime_faults(view: TaskView, able: Sequence[SlotAccount]) -> list[str]:
     """Return that a task is longer than the walltime of every pilot that has one."""
     too_long = []
-    for room in able:
-        cost_s = room.idle.cost_s(view)
-        if cost_s is None or WALLTIME_MARGIN * cost_s <= room.walltime_s:
+    for account in able:
+        cost_s = account.idle.cost_s(view)
+        if cost_s is None or WALLTIME_MARGIN * cost_s <= account.walltime_s:
             return []
         too_long.append(
-            f"pilot '{room.pilot.name}' lives for {room.walltime_s:g} s, the task would need "
+            f"pilot '{account.pilot.name}' lives for {account.walltime_s:g} s, the task would need "
             f"{WALLTIME_MARGIN * cost_s:.4g} s there, with a margin of {WALLTIME_MARGIN - 1:.0%}"
         )
     return [
@@ -127,18 +123,13 @@ def _walltime_faults(view: TaskView, able: Sequence[Room]) -> list[str]:
 def kind_of(fn: object, view: TaskView) -> Kind:
     """Return what tells tasks of similar run time apart."""
     if view.length_s > SHORT_S:
-        return (f"about {view.length_s:.1g} s", name_of(fn))
-    return (getattr(fn, "__module__", None) or "", name_of(fn))
+        return (f"about {view.length_s:.1g} s", function_name(fn))
+    return (getattr(fn, "__module__", None) or "", function_name(fn))
 
 
-def name_of(fn: object) -> str:
+def function_name(fn: object) -> str:
     """Return what messages call a function, or a command."""
     if isinstance(fn, (list, tuple)):
         return str(fn[0]) if fn else "command"
     fn = getattr(fn, "func", fn)  # functools.partial
     return getattr(fn, "__qualname__", None) or type(fn).__qualname__
-
-
-def unique(futures: Iterable[TaskFuture]) -> list[TaskFuture]:
-    """Return the futures, each once."""
-    return list({id(future): future for future in futures}.values())

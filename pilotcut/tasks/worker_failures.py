@@ -1,11 +1,11 @@
-"""Which workers died of late: whether a task is to blame, or workers die everywhere."""
+"""Deaths of workers of late: whether a task is to blame, or workers die everywhere."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
 
-#: Deaths are remembered this long.
+#: WorkerFailures are remembered this long.
 REMEMBERED_S = 60.0
 #: Losses on one pilot within this time are one death: of a task, and of those in line behind.
 TOGETHER_S = 1.0
@@ -13,17 +13,19 @@ TOGETHER_S = 1.0
 TURMOIL = 3
 
 
-class Deaths:
+class WorkerFailures:
     """Deaths of workers, each with the tasks that were lost by it.
 
     Examples
     --------
-    >>> deaths = Deaths()
-    >>> deaths.note("p", [1, 2], now=0.0)
-    >>> deaths.note("p", [3], now=0.1)
-    >>> deaths.note("q", [4], now=0.2)
-    >>> deaths.without(4, now=5.0), deaths.without(1, now=5.0), deaths.without(4, now=99.0)
-    (1, 1, 0)
+    >>> failures = WorkerFailures()
+    >>> failures.note("p", [1, 2], now=0.0)
+    >>> failures.note("p", [3], now=0.1)
+    >>> failures.note("q", [4], now=0.2)
+    >>> [failures.without_task(4, now=5.0), failures.without_task(1, now=5.0)]
+    [1, 1]
+    >>> failures.without_task(4, now=99.0)
+    0
     """
 
     def __init__(self) -> None:
@@ -38,7 +40,7 @@ class Deaths:
                 return
         self._latest.append((now, pilot, set(tasks)))
 
-    def without(self, task: int, now: float) -> int:
+    def without_task(self, task: int, now: float) -> int:
         """Return how many workers died of late that did not have this task."""
         self._forget(now)
         return sum(task not in lost for _, _, lost in self._latest)

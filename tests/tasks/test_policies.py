@@ -60,7 +60,7 @@ tasks_strategy = st.lists(
         pilots=st.none() | st.frozensets(st.sampled_from(NAMES), min_size=1),
         cost_s=st.none() | st.floats(0, 10),
         ready_s=st.floats(0, 2 * PATIENCE_S),
-        alone=st.booleans(),
+        isolated=st.booleans(),
         group=st.none() | st.sampled_from("AB"),
         costs=st.none() | st.dictionaries(st.sampled_from(NAMES), st.floats(0.01, 10)),
     ),
@@ -132,7 +132,7 @@ def test_no_task_is_left_that_still_fits_somewhere(choose, tasks, pilots):
 
 @given(tasks_strategy, pilots_strategy)
 def test_cost_aware_leaves_no_slot_idle_among_pilots_of_one_rate(tasks, pilots):
-    tasks = [TaskView(t.id, t.cores, t.gpus, t.pilots, t.cost_s, 0.0, t.alone) for t in tasks]
+    tasks = [TaskView(t.id, t.cores, t.gpus, t.pilots, t.cost_s, 0.0, t.isolated) for t in tasks]
     bound = cost_aware(tasks, pilots, 0.0)
     by_id, room = {task.id: task for task in tasks}, {pilot.name: pilot for pilot in pilots}
     for number, name in bound:
@@ -237,7 +237,7 @@ def test_the_rest_of_a_batch_does_not_wait_for_the_next():
 
 
 def test_a_task_that_lost_its_worker_waits_for_no_batch():
-    assert Batched()([TaskView(1, alone=True)], [PilotView("a", 1, 1)], 0.0) == [(1, "a")]
+    assert Batched()([TaskView(1, isolated=True)], [PilotView("a", 1, 1)], 0.0) == [(1, "a")]
 
 
 def test_groups_are_bound_one_after_the_other_and_spaced():

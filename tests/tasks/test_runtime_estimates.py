@@ -14,8 +14,8 @@ from pilotcut.errors import UserError
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.slurm.pilot import SlurmPilot
 from pilotcut.tasks import wait
-from pilotcut.tasks.runtime_estimates import Rates
-from pilotcut.tasks.slot_accounting import Room
+from pilotcut.tasks.runtime_estimates import PilotRates
+from pilotcut.tasks.slot_accounting import SlotAccount
 from pilotcut.tasks.snapshots import TaskView
 from pilotcut.tasks.validation import placement_faults
 
@@ -57,7 +57,7 @@ def test_a_cost_that_is_one_is_taken(two_pilots, cost_s):
 
 def slurm_room(name, walltime, rates=None):
     described = PilotDescription(name=name, resource="slurm", walltime=walltime)
-    return Room(SlurmPilot(described), rates or Rates())
+    return SlotAccount(SlurmPilot(described), rates or PilotRates())
 
 
 def test_a_task_longer_than_every_walltime_is_refused():
@@ -73,7 +73,7 @@ def test_a_task_longer_than_every_walltime_is_refused():
 
 
 def test_walltimes_are_compared_with_what_is_known_of_guesses():
-    rates = Rates()
+    rates = PilotRates()
     for _ in range(50):
         rates.add("a", 100.0, 1.0)  # guesses are a hundred times too long
     rooms = {"a": slurm_room("a", "00:30:00", rates)}
@@ -81,7 +81,7 @@ def test_walltimes_are_compared_with_what_is_known_of_guesses():
 
 
 def test_rates_are_learned_and_forgotten():
-    rates = Rates()
+    rates = PilotRates()
     assert rates.of("a") == 1.0
     for _ in range(200):
         rates.add("a", 3.0, 1.0)
@@ -104,12 +104,14 @@ def test_failures_say_nothing_of_how_fast_a_pilot_is(two_pilots):
     with TaskManager(two_pilots) as tasks:
         for _ in range(5):
             assert tasks.submit_task(divmod, 1, 0, cost_s=1e6).exception(10)
-        assert tasks._rates.of("slow") == tasks._rates.of("fast") == 1.0
+        assert tasks._binder._rates.of("slow") == tasks._binder._rates.of("fast") == 1.0
 
 
 def test_who_submits_does_not_look_at_places_that_the_binder_gives_away(monkeypatch):
     rooms = {"a": slurm_room("a", "00:30:00")}
-    monkeypatch.setattr(Room, "view", None)  # it walks over what is held, in the binder's thread
+    monkeypatch.setattr(
+        SlotAccount, "view", None
+    )  # it walks over what is held, in the binder's thread
     assert placement_faults(TaskView(0, cost_s=1.0), rooms) == []
     assert len(placement_faults(TaskView(0, cost_s=1.0, cores=99), rooms)) == 1
     assert len(placement_faults(TaskView(0, cost_s=9e9), rooms)) == 1

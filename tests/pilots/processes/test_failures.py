@@ -274,8 +274,16 @@ def test_arguments_that_refuse_a_result_fail_their_task_alone(tasks):
     assert tasks.submit_task(int, 5, pilot="here").result(PATIENCE_S) == 5
 
 
-@pytest.mark.parametrize("method", ["_on_outcome", "_make_ready", "_tell", "_bind"])
-def test_a_breakdown_of_the_binder_ends_what_others_wait_for(monkeypatch, method):
+@pytest.mark.parametrize(
+    ("owner", "method"),
+    [
+        ("_outcomes", "take"),
+        ("_table", "make_ready"),
+        ("_table", "write_event"),
+        ("", "_bind"),
+    ],
+)
+def test_a_breakdown_of_the_binder_ends_what_others_wait_for(monkeypatch, owner, method):
     def fail(*_, **__):
         raise KeyError("unheard of")
 
@@ -286,9 +294,10 @@ def test_a_breakdown_of_the_binder_ends_what_others_wait_for(monkeypatch, method
         next_one = tasks.submit_task(str, slow)
         while slow.task.state is not TaskState.BOUND:
             time.sleep(0.001)
-        monkeypatch.setattr(tasks, method, fail)
+        binder = tasks._binder
+        monkeypatch.setattr(getattr(binder, owner) if owner else binder, method, fail)
         futures = [slow, next_one]
-        if method in ("_make_ready", "_bind"):
+        if method in ("make_ready", "_bind"):
             futures.append(tasks.submit_task(int, 3))
         else:
             release.set()

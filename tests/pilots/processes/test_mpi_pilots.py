@@ -62,7 +62,7 @@ TWO = PilotView("two", slots=1, free=1, cores_per_slot=2, ranks=2)
     ],
 )
 def test_tasks_of_so_many_ranks_suit_the_mpi_pilot_and_others_any_ordinary_one(task, suited):
-    pilots = (PilotView("plain", slots=4, free=4, beside=(TWO,)), TWO)
+    pilots = (PilotView("plain", slots=4, free=4, mpi_pilots=(TWO,)), TWO)
     assert [pilot.name for pilot in pilots if pilot.suits(task)] == suited
 
 
@@ -72,7 +72,7 @@ def test_under_every_policy_tasks_go_where_their_ranks_are(policy):
     if policy == "batched":
         choose = as_policy("batched:size=1")
     tasks = [TaskView(k, cores=k % 2 + 1, ranks=k % 2 + 1, cost_s=1.0) for k in range(4)]
-    pilots = [PilotView("plain", slots=4, free=4, beside=(TWO,)), TWO]
+    pilots = [PilotView("plain", slots=4, free=4, mpi_pilots=(TWO,)), TWO]
     assert {*choose(tasks, pilots, 0.0)} == {(0, "plain"), (2, "plain"), (1, "two")}
 
 

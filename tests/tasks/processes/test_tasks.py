@@ -132,7 +132,7 @@ def test_a_task_runs_on_the_pilot_that_it_names(local_tasks):
 def test_a_pilot_may_be_named_before_the_binder_has_heard_of_it():
     with PilotManager(embedded(1)) as pilots, TaskManager(pilots) as tasks:
         (pilot,) = pilots.pilots
-        tasks._rooms.clear()  # as in the moment after it came
+        tasks._binder._accounts.clear()  # as in the moment after it came
         assert tasks.submit_task(max, 3, 7, pilot=pilot.name).result(timeout=10) == 7
 
 

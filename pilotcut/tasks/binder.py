@@ -1,0 +1,337 @@
+"""Binder: one thread that owns the state of all tasks and binds each to a pilot with room.
+
+It reads one inbox; every other thread, the callers', the pilots' and the canceling ones, only
+posts to that inbox. So nothing here is locked, and nobody waits while holding something. It
+refuses to know what a task is made of (`manager`), how pilots are handed tasks (`launching`) and
+what becomes of what they report (`outcomes`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from pilotcut.errors import PilotError, TaskError, UserError
+from pilotcut.pilots.manager import PilotManager
+from pilotcut.pilots.pilot import Pilot
+from pilotcut.pilots.worker.exception_text import add_note, repr_of, traceback_of, words_of
+from pilotcut.pilots.worker.payload import Report
+from pilotcut.tasks.callbacks import CallbackThread
+from pilotcut.tasks.dependencies import Dependencies
+from pilotcut.tasks.explain import explain
+from pilotcut.tasks.launching import Launcher, Sent
+from pilotcut.tasks.outcomes import Outcomes
+from pilotcut.tasks.policies import name_of
+from pilotcut.tasks.policy_base import Policy, wake_s
+from pilotcut.tasks.runtime_estimates import PilotRates, RunTimes
+from pilotcut.tasks.slot_accounting import SlotAccount, active_mpi_pilots
+from pilotcut.tasks.snapshots import PilotView, TaskView
+from pilotcut.tasks.task import TaskFuture, TaskState
+from pilotcut.tasks.task_record import TaskRecord
+from pilotcut.tasks.task_table import TaskTable
+from pilotcut.tasks.waiting_file import MOST, WaitingFile
+
+#: How long `explain` waits for the binder.
+_ANSWER_S = 5.0
+#: A policy may wait on purpose; it is asked again this often.
+_TICK_S = 0.5
+
+
+class Binder:
+    """Takes tasks from any thread and ends each of them.
+
+    Parameters
+    ----------
+    pilots
+        The pilots, started.
+    choose
+        The policy.
+    duplicates
+        Whether stragglers are run a second time.
+    """
+
+    def __init__(self, pilots: PilotManager, choose: Policy, *, duplicates: bool) -> None:
+        self._pilots = pilots
+        self._choose = choose
+        self._duplicates = duplicates
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._rates, run_times = PilotRates(), RunTimes()
+        self._accounts = {p.name: SlotAccount(p, self._rates) for p in pilots.pilots}
+        self._table = TaskTable(pilots.events)
+        self._dependencies = Dependencies(self._table, self._inbox.put, self._make_ready)
+        self._launcher = Launcher(self._table, self._accounts, run_times, self._post_report)
+        run_again = partial(self._make_ready, isolated=True)
+        self._outcomes = Outcomes(self._table, run_times, self._rates, run_again)
+        self._waiting_file = WaitingFile(self._reasons)
+        self._closing = False
+        self._breakdown: BaseException | None = None
+        self._submitting = threading.Lock()
+        for pilot in pilots.pilots:
+            pilot.watch(lambda _: self._inbox.put(self._on_pilot))
+        pilots.on_newcomer(self._on_newcomer)
+        self._callbacks = CallbackThread()
+        self._thread = threading.Thread(target=self._serve, daemon=True, name="task-binder")
+        self._thread.start()
+
+    # -- for any thread ------------------------------------------------------------
+
+    def submit(self, record: TaskRecord) -> TaskFuture:
+        """Take in a task and return its future."""
+        future = TaskFuture(
+            record.snapshot,
+            self._callbacks.post,
+            lambda: self._inbox.put(lambda: self._on_cancel(record)),
+            lambda: self._explain(record),
+        )
+        record.future = future
+        with self._submitting:  # so that nothing enters the inbox after `close`
+            if self._breakdown is not None:
+                raise self._broken(record.name)
+            if self._closing:
+                raise UserError(f"task '{record.name}': the task manager is closed")
+            self._inbox.put(lambda: self._on_submit(record))
+        return future
+
+    def known_accounts(self) -> dict[str, SlotAccount]:
+        """Return accounts of all pilots there are, also of one the binder has not heard of yet.
+
+        Whoever sees a pilot that came later may name it at once: the binder then learns of it
+        before it learns of the task.
+        """
+        accounts = dict(self._accounts)  # the binder's may grow
+        for pilot in self._pilots.pilots:
+            if pilot.name not in accounts:
+                accounts[pilot.name] = SlotAccount(pilot, self._rates)
+                self._inbox.put(partial(self._add_account, pilot))
+        return accounts
+
+    def close(self, *, wait: bool) -> bool:
+        """Take no more tasks; wait for all, or abandon them; return whether all is over.
+
+        It is not yet where a callback or the binder itself closes: the binder then ends by
+        itself once all is done.
+        """
+        with self._submitting:
+            if not self._closing:
+                self._closing = True
+                self._inbox.put(self._abandon if not wait else lambda: None)
+            elif not wait:
+                self._inbox.put(self._abandon)
+        if threading.current_thread() in (self._thread, self._callbacks.thread):
+            return False
+        self._thread.join()
+        self._callbacks.thread.join()
+        return True
+
+    def _explain(self, record: TaskRecord) -> str:
+        """Ask the binder, from any other thread, why a task is where it is."""
+        if record.state in (TaskState.DONE, TaskState.FAILED, TaskState.CANCELED):
+            return f"is {record.state.value}"
+        answer: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._inbox.put(lambda: answer.put(self._reason(record)))
+        try:
+            return answer.get(timeout=_ANSWER_S)
+        except queue.Empty:
+            return f"is {record.state.value}"
+
+    # -- the binder's thread: everything below is called there only ---------------------
+
+    def _serve(self) -> None:
+        try:
+            self._serve_all()
+        except BaseException as error:  # then nobody else would ever end what others wait for
+            self._break_down(error)
+        finally:
+            self._callbacks.end()
+
+    def _serve_all(self) -> None:
+        table = self._table
+        while table.unfinished or not self._closing or not self._inbox.empty():
+            for event in self._events():
+                event()
+            self._bind()
+            if self._duplicates:
+                self._launcher.duplicate_stragglers()
+            self._waiting_file.write(self._pilots.connection_file, bool(table.ready))
+
+    def _break_down(self, error: BaseException) -> None:
+        """Refuse new tasks from now on, and fail all that have not ended."""
+        with self._submitting:  # so that no task enters the inbox after it is emptied
+            self._breakdown = error
+        while not self._inbox.empty():
+            with contextlib.suppress(BaseException):  # tasks just submitted, or just done
+                self._inbox.get_nowait()()
+        self._table.fail_all(self._broken)
+
+    def _broken(self, name: str) -> TaskError:
+        error = self._breakdown
+        assert error is not None
+        told = TaskError(
+            f"task '{name}' cannot end: the task manager broke down ({words_of(error, 300)}), "
+            f"which is a fault in pilotcut; report it with the traceback, and use a new TaskManager"
+        )
+        add_note(told, f"the task manager broke down:\n{traceback_of(error).rstrip()}")
+        return told
+
+    def _events(self) -> Iterator[Callable[[], None]]:
+        """Yield what is in the inbox, after waiting for the first of it."""
+        try:
+            yield self._inbox.get(timeout=self._patience())
+            while True:
+                yield self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _patience(self) -> float | None:
+        """Return how long to wait for an event before looking around."""
+        if self._table.ready:
+            return min(_TICK_S, self._policy_wakes_in())
+        return (
+            self._launcher.next_straggler_in() if self._duplicates and self._table.running else None
+        )
+
+    def _policy_wakes_in(self) -> float:
+        """Return when a policy that waits on purpose wants to be asked again, in seconds."""
+        now = time.time()
+        when = wake_s(self._choose, self._table.ready, self._active_views(), now)
+        return math.inf if when is None else max(0.0, when - now)
+
+    def _active_views(self) -> list[PilotView]:
+        accounts = [account for account in self._accounts.values() if account.active]
+        mpi = active_mpi_pilots(accounts)
+        return [account.view(mpi) for account in accounts]
+
+    def _on_submit(self, record: TaskRecord) -> None:
+        self._table.unfinished[record.view.id] = record
+        if not self._outcomes.is_quarantined(record):
+            self._dependencies.add(record)
+
+    def _make_ready(self, record: TaskRecord, *, isolated: bool = False) -> None:
+        self._table.make_ready(record, isolated=isolated)
+        self._refuse_hopeless(record)
+
+    def _post_report(self, sent: Sent, report: Report) -> None:
+        self._inbox.put(lambda: self._outcomes.take(sent, report))
+
+    def _on_cancel(self, record: TaskRecord) -> None:
+        if record.state in (TaskState.WAITING, TaskState.READY):
+            self._table.settle(record, TaskState.CANCELED).set_running_or_notify_cancel()
+
+    def _on_newcomer(self, pilot: Pilot) -> None:
+        """Keep an account of a pilot that came later, perhaps in place of one that has ended."""
+        pilot.watch(lambda _: self._inbox.put(self._on_pilot))
+        self._inbox.put(lambda: self._add_account(pilot))
+
+    def _add_account(self, pilot: Pilot) -> None:
+        account = self._accounts.get(pilot.name)
+        if account is None or account.pilot is not pilot:
+            self._accounts[pilot.name] = SlotAccount(pilot, self._rates)
+
+    def _on_pilot(self) -> None:
+        for view in list(self._table.ready):
+            self._refuse_hopeless(self._table.unfinished[view.id])
+
+    def _refuse_hopeless(self, record: TaskRecord) -> None:
+        """Fail a ready task that no pilot is left for."""
+        accounts = self._accounts.values()
+        if any(
+            self._has_future(account) and account.view().suits(record.view) for account in accounts
+        ):
+            return
+        reasons = {
+            account.pilot.reason or f"pilot '{account.pilot.name}' is {account.pilot.state.value}"
+            for account in accounts
+            if not account.alive and account.view().suits(record.view)
+        }
+        reason = "; ".join(sorted(reasons))
+        self._table.fail(
+            record, PilotError(f"task '{record.name}': no pilot is left to run it: {reason}")
+        )
+
+    def _has_future(self, account: SlotAccount) -> bool:
+        return account.alive or self._pilots.is_replacing(account.pilot)
+
+    def _bind(self) -> None:
+        """Ask the policy, and launch what it binds."""
+        views = self._active_views()
+        if not self._table.ready or not any(view.free or view.prefetch for view in views):
+            return
+        try:
+            bindings = self._choose(self._table.ready, views, time.time())
+            accepted = self._accepted(bindings, views)
+        except Exception as error:
+            fault = f"policy '{name_of(self._choose)}' failed: {repr_of(error)}"
+            for view in list(self._table.ready):
+                record = self._table.unfinished[view.id]
+                self._table.fail(record, TaskError(f"task '{record.name}': {fault}"), error)
+            return
+        for name, records in accepted.items():
+            self._launcher.launch(name, records)
+
+    def _accepted(
+        self, bindings: Sequence[tuple[int, str]], views: Sequence[PilotView]
+    ) -> dict[str, list[TaskRecord]]:
+        """Return the bindings per pilot, without the room that only short tasks may take.
+
+        They are held against the views that the policy saw: a pilot may end at any moment.
+        """
+        left = {view.name: view for view in views}
+        accepted: dict[str, list[TaskRecord]] = {}
+        seen: set[int] = set()
+        for number, name in bindings:
+            view, pilot = self._table.ready.find(number), left[name]
+            if view is None or number in seen or not pilot.has_room(view):
+                raise ValueError(f"it bound task {number} to pilot '{name}', which has no room")
+            seen.add(number)
+            record = self._table.unfinished[number]
+            extra = self._accounts[name].extra
+            if pilot.free == 0 and pilot.prefetch <= extra and not self._launcher.is_short(record):
+                continue
+            left[name] = pilot.holding(view)
+            accepted.setdefault(name, []).append(record)
+        return accepted
+
+    def _abandon(self) -> None:
+        for record in list(self._table.unfinished.values()):
+            assert record.future is not None
+            if record.state is TaskState.BOUND or not record.future.cancel():
+                self._table.fail(
+                    record, TaskError(f"task '{record.name}' was abandoned by close()")
+                )
+            else:
+                self._on_cancel(record)
+
+    # -- explanations ----------------------------------------------------------------
+
+    def _reason(self, record: TaskRecord) -> str:
+        if record.state is TaskState.WAITING:
+            names = [f"'{f.task.name}'" for f in record.dependencies if not f.done()]
+            return f"waits for {len(names)} tasks: {', '.join(names[:4])}"
+        if record.state is TaskState.READY:
+            return self._why_ready(record.view)
+        if record.state is TaskState.BOUND:
+            return f"is bound to pilot '{record.pilot}': it runs there, or is next in line"
+        return f"is {record.state.value}"
+
+    def _why_ready(self, view: TaskView) -> str:
+        pending = [
+            f"pilot '{account.pilot.name}' is {account.pilot.state.value}"
+            + (f" ({account.pilot.reason})" if account.pilot.reason else "")
+            for account in self._accounts.values()
+            if not account.active and account.alive and account.view().suits(view)
+        ]
+        accounts = [account for account in self._accounts.values() if account.active]
+        views = [account.view_for_long_tasks(active_mpi_pilots(accounts)) for account in accounts]
+        why = explain(view, self._table.ready, views, time.time(), self._choose)
+        return "; ".join([why, *pending])
+
+    def _reasons(self) -> Iterator[tuple[str, str]]:
+        """Yield the first tasks that wait, and why."""
+        for view in itertools.islice(self._table.ready, MOST):
+            yield self._table.unfinished[view.id].name, self._why_ready(view)

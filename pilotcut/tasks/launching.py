@@ -1,0 +1,159 @@
+"""Launching of tasks: short ones in parcels, and stragglers a second time.
+
+This module owns what a pilot is handed at once, and when a task is run once more beside itself.
+It refuses to know why a task goes to a pilot, and what becomes of it there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pilotcut.pilots.worker.payload import Report
+from pilotcut.tasks.runtime_estimates import RunTimes
+from pilotcut.tasks.slot_accounting import PARCEL, Reservation, SlotAccount
+from pilotcut.tasks.snapshots import PilotView
+from pilotcut.tasks.task import TaskState
+from pilotcut.tasks.task_record import TaskRecord
+from pilotcut.tasks.task_table import TaskTable
+
+#: Most work in a parcel, in seconds, by what is known of run times.
+PARCEL_S = 0.016
+#: How often stragglers are looked for at least, and the pause between two looks at least.
+_STRAGGLER_TICK_S, _STRAGGLER_PAUSE_S = 0.05, 0.001
+
+
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """Tasks that were handed to a pilot together, and which launch that is of each."""
+
+    account: SlotAccount
+    records: Sequence[TaskRecord]
+    reservations: Sequence[Reservation]
+    numbers: Sequence[int]
+
+
+class Launcher:
+    """Hands bound tasks to their pilots.
+
+    Parameters
+    ----------
+    table
+        The tasks.
+    accounts
+        What is taken of each pilot's slots, by its name.
+    run_times
+        What is known of run times.
+    on_report
+        Is called, from any thread, with what was sent and what the pilot reports of it.
+    """
+
+    def __init__(
+        self,
+        table: TaskTable,
+        accounts: Mapping[str, SlotAccount],
+        run_times: RunTimes,
+        on_report: Callable[[Sent, Report], None],
+    ) -> None:
+        self._table = table
+        self._accounts = accounts
+        self._run_times = run_times
+        self._on_report = on_report
+
+    def launch(self, name: str, records: Sequence[TaskRecord]) -> None:
+        """Launch tasks that are bound to the pilot of that name."""
+        account = self._accounts[name]
+        for parcel in self._parcels(records, account.view()):
+            self._launch(account, parcel)
+
+    def is_short(self, record: TaskRecord) -> bool:
+        """Return whether a task may travel in a parcel, by what is known of its kind."""
+        return self._run_times.is_short(record.kind)
+
+    def _parcels(
+        self, records: Sequence[TaskRecord], pilot: PilotView
+    ) -> Iterator[list[TaskRecord]]:
+        """Yield what to launch together: short tasks in parcels, others one by one."""
+        short = [r for r in records if self.is_short(r) and r.is_plain]
+        together = set(map(id, short))
+        for record in records:
+            if id(record) not in together:
+                yield [record]
+        longest = max((self._run_times.longest(r.kind) for r in short), default=0.0)
+        size = min(PARCEL, int(PARCEL_S / max(longest, PARCEL_S / PARCEL)))
+        if pilot.free:  # idle workers share what there is
+            size = min(size, -(-len(short) // pilot.slots)) or 1
+        for start in range(0, len(short), size):
+            yield short[start : start + size]
+
+    def _launch(self, account: SlotAccount, parcel: Iterable[TaskRecord]) -> None:
+        records = []
+        for record in parcel:
+            self._table.ready.remove(record.view.id)
+            assert record.future is not None
+            # On the first launch only: a future that runs already may not be told again.
+            if record.attempts == 0 and not record.future.set_running_or_notify_cancel():
+                self._table.settle(record, TaskState.CANCELED)
+                continue
+            record.bind(account.pilot.name)
+            self._table.write_event(record)
+            records.append(record)
+        if records:
+            self._send(account, records)
+
+    def _send(self, account: SlotAccount, records: Sequence[TaskRecord]) -> None:
+        """Hand calls to a pilot; it will report once."""
+        now = time.time()
+        reservations = [account.reserve(record.view, now) for record in records]
+        sent = Sent(account, records, reservations, [record.launches for record in records])
+        has_ranks = account.pilot.description.ranks > 1
+        calls = [record.call(has_ranks) for record in records]
+        for record, reservation in zip(records, reservations, strict=True):
+            record.launches += 1
+            record.copies += 1
+            if record.copies == 1:
+                self._table.running[record.view.id] = (record, reservation)
+        account.pilot.launch(calls, lambda report: self._on_report(sent, report))
+
+    # -- stragglers ----------------------------------------------------------------
+
+    def duplicate_stragglers(self) -> None:
+        """Run once more what takes far too long, where a slot is free and nothing waits."""
+        if self._table.ready or not self._table.running:
+            return
+        accounts = [
+            account for account in self._accounts.values() if account.active and account.view().free
+        ]
+        if not accounts:
+            return
+        now = time.time()
+        for record, reservation in list(self._table.running.values()):
+            since = reservation.running_since
+            if since is None or record.copies > 1 or record.ranks > 1:
+                continue
+            if now - since > self._run_times.straggles_after(record.kind):
+                account = next((r for r in accounts if r.has_idle_slot(record.view)), None)
+                if account is None:
+                    return
+                self._table.write_event(
+                    record, f"straggles: a duplicate runs on pilot '{account.pilot.name}'"
+                )
+                self._send(account, [record])
+
+    def next_straggler_in(self) -> float:
+        """Return when to look for stragglers again, in seconds: when the next task becomes one.
+
+        Those that are stragglers already and still have no duplicate found no slot.
+        """
+        if not any(account.active and account.view().free for account in self._accounts.values()):
+            return _STRAGGLER_TICK_S
+        now = time.time()
+        ages = [
+            (now - reservation.running_since, record)
+            for record, reservation in self._table.running.values()
+            if reservation.running_since is not None and record.copies == 1
+        ]
+        due = [self._run_times.straggles_after(record.kind) - age for age, record in ages]
+        soon = min((wait for wait in due if wait > 0), default=_STRAGGLER_TICK_S)
+        return min(_STRAGGLER_TICK_S, max(_STRAGGLER_PAUSE_S, soon))

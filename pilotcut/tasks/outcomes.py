@@ -1,0 +1,149 @@
+"""Outcomes of launches: results, errors and losses, and which tasks are run again.
+
+This module owns the budgets of retries and the quarantine of tasks that kill their workers. It
+refuses to know where a task runs next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pilotcut.errors import TaskError
+from pilotcut.pilots.worker.exception_text import (
+    MOST_LINE,
+    add_note,
+    repr_of,
+    shortened,
+    why_unreadable,
+    words_of,
+)
+from pilotcut.pilots.worker.payload import Loss, Outcome, Report
+from pilotcut.tasks.launching import Sent
+from pilotcut.tasks.runtime_estimates import PilotRates, RunTimes
+from pilotcut.tasks.task import TaskState
+from pilotcut.tasks.task_record import TaskRecord
+from pilotcut.tasks.task_table import TaskTable
+from pilotcut.tasks.worker_failures import TURMOIL, WorkerFailures
+
+#: A task that was alone with this many workers when they died is not run again.
+MOST_KILLS = 3
+
+
+class Outcomes:
+    """Ends tasks by what pilots report, or has them run again.
+
+    Parameters
+    ----------
+    table
+        The tasks.
+    run_times, rates
+        Are told of every run.
+    run_again
+        Puts a task back into the queue.
+    """
+
+    def __init__(
+        self,
+        table: TaskTable,
+        run_times: RunTimes,
+        rates: PilotRates,
+        run_again: Callable[[TaskRecord], None],
+    ) -> None:
+        self._table = table
+        self._run_times = run_times
+        self._rates = rates
+        self._run_again = run_again
+        self._quarantined: set[str] = set()
+        self._worker_failures = WorkerFailures()
+
+    def is_quarantined(self, record: TaskRecord) -> bool:
+        """Return whether one like it has killed workers; fail it then."""
+        if not self._quarantined or (mark := record.fingerprint) not in self._quarantined:
+            return False
+        self._table.fail(record, TaskError(
+            f"task '{record.name}' is quarantined: one like it (fingerprint {mark}) has killed "
+            f"{MOST_KILLS} workers"
+        ))  # fmt: skip
+        return True
+
+    def take(self, sent: Sent, report: Report) -> None:
+        """Take note of how a launch has ended."""
+        account, records = sent.account, sent.records
+        if isinstance(report, Loss) and not report.preempted:
+            self._worker_failures.note(
+                account.pilot.name, (r.view.id for r in records), time.time()
+            )
+        for i, (record, reservation) in enumerate(zip(records, sent.reservations, strict=True)):
+            account.release(reservation, time.time())
+            record.copies -= 1
+            if record.state is not TaskState.BOUND:
+                continue  # abandoned, or a duplicate was quicker
+            if not isinstance(report, Loss):
+                record.launch = sent.numbers[i]
+                self._on_outcome(record, report[i], account.pilot.name)
+            elif record.copies == 0:
+                self._on_loss(record, report, was_single=len(records) == 1)
+
+    def _on_loss(self, record: TaskRecord, loss: Loss, was_single: bool) -> None:
+        if loss.preempted:
+            record.preemptions += 1
+            budget, times, name = record.most_preemptions, record.preemptions, "most_preemptions"
+        else:
+            record.retries += 1
+            is_suspect = self._worker_failures.without_task(record.view.id, time.time()) < TURMOIL
+            record.kills += was_single and is_suspect
+            budget, times, name = record.most_retries, record.retries, "retries"
+        if record.kills >= MOST_KILLS:
+            mark = record.fingerprint
+            self._quarantined.add(mark)
+            self._table.fail(record, TaskError(
+                f"task '{record.name}' is quarantined (fingerprint {mark}): {record.kills} workers "
+                f"died while they ran it alone, the last time because {loss.reason}; "
+                f"{loss.advice or 'look for what ends or exhausts their process'}"
+            ))  # fmt: skip
+        elif times <= budget:
+            self._table.write_event(record, loss.reason)
+            self._run_again(record)
+        else:
+            self._table.fail(record, TaskError(
+                f"task '{record.name}' was lost {times} time{'s' if times > 1 else ''} "
+                f"({name} is {budget}), the last time because {loss.reason}"
+                f"{'; ' if loss.advice else ''}{loss.advice}"
+            ))  # fmt: skip
+
+    def _on_outcome(self, record: TaskRecord, outcome: Outcome, pilot: str) -> None:
+        record.worker, record.pilot = outcome.worker, pilot
+        record.started, record.finished = outcome.started, outcome.finished
+        run_s = outcome.finished - outcome.started
+        self._run_times.add(record.kind, run_s)
+        if record.view.cost_s is not None and outcome.error is None:
+            self._rates.add(pilot, record.view.cost_s, run_s)
+        if outcome.error is None:
+            self._table.settle(record, TaskState.DONE).set_result(outcome.value)
+        elif record.errors < record.most_errors:
+            record.errors += 1
+            self._table.write_event(record, shortened(repr_of(outcome.error), MOST_LINE))
+            self._run_again(record)
+        else:
+            self._table.fail(record, _with_worker_traceback(outcome, record))
+
+
+def _with_worker_traceback(outcome: Outcome, record: TaskRecord) -> Exception:
+    """Return the task's exception with the worker's traceback as a note."""
+    error = outcome.error
+    assert error is not None
+    kind = type(error)  # asking the exception itself may raise
+    # SystemExit must not end the caller, nor StopIteration the loop that it waits in.
+    if why := why_unreadable(error):
+        cause = vars(BaseException)["__cause__"].__get__(error)
+        error = TaskError(words_of(error))
+        error.__cause__ = cause  # not the exception: who prints the other would fail
+        add_note(error, f"The exception itself is left out: {why}")
+    elif not issubclass(kind, Exception) or issubclass(kind, StopIteration):
+        other = TaskError(f"task '{record.name}' raised {repr_of(error)}")
+        other.__cause__, error = error, other
+    where = f"worker {outcome.worker} of pilot '{record.pilot}'"
+    add_note(error, f"task '{record.name}' failed on {where}:\n{outcome.traceback.rstrip()}")
+    assert isinstance(error, Exception)
+    return error

@@ -1,0 +1,111 @@
+"""Table of the tasks that have not ended, and how each of them ends.
+
+The binder's thread owns it: nobody else may touch it. It refuses to know pilots and policies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from pilotcut.errors import TaskError
+from pilotcut.io.jsonl import JsonLines
+from pilotcut.pilots.worker.exception_text import MOST_LINE, words_of
+from pilotcut.tasks.ready_queue import ReadyQueue
+from pilotcut.tasks.slot_accounting import Reservation
+from pilotcut.tasks.task import TaskFuture, TaskState
+from pilotcut.tasks.task_record import TaskRecord
+
+
+class TaskTable:
+    """Tasks that have not ended, by where they stand.
+
+    Parameters
+    ----------
+    events
+        Where changes of a task's state are written.
+
+    Attributes
+    ----------
+    unfinished
+        All of them, by id.
+    ready
+        Those that wait for a pilot.
+    running
+        Those that a pilot holds, by id, each with the reservation of its first launch.
+    """
+
+    def __init__(self, events: JsonLines) -> None:
+        self._events = events
+        self.unfinished: dict[int, TaskRecord] = {}
+        self.ready = ReadyQueue()
+        self.running: dict[int, tuple[TaskRecord, Reservation]] = {}
+        self._last_end: TaskFuture | None = None  # left `unfinished` last; may have no result yet
+
+    def make_ready(self, record: TaskRecord, *, isolated: bool = False) -> None:
+        """Put a task into the queue; an isolated one has waited its turn before, and comes first."""
+        record.state = TaskState.READY
+        self.running.pop(record.view.id, None)
+        view = record.view
+        if isolated or record.dependencies:
+            view = replace(view, ready_s=time.time(), isolated=isolated)
+        record.dependencies = []
+        self.ready.add(view, first=isolated)
+
+    def fail(
+        self, record: TaskRecord, error: BaseException, cause: BaseException | None = None
+    ) -> None:
+        """Give the task's future an exception, and that a cause."""
+        if cause is not None:
+            error.__cause__ = cause
+        future = self.settle(record, TaskState.FAILED, words_of(error, MOST_LINE))
+        if future.running() or future.set_running_or_notify_cancel():
+            future.set_exception(error)
+
+    def settle(self, record: TaskRecord, state: TaskState, reason: str = "") -> TaskFuture:
+        """End the record's part in all this and return its future, to be given an end."""
+        number = record.view.id
+        self.unfinished.pop(number, None)
+        self.running.pop(number, None)
+        if self.ready.find(number) is not None:
+            self.ready.remove(number)
+        self._last_end = future = record.end(state)
+        self.write_event(record, reason)
+        return future
+
+    def fail_all(self, error_of: Callable[[str], TaskError]) -> None:
+        """Fail all tasks in the midst of whatever; `error_of` makes an error for a task's name."""
+        lost = [(record, record.future) for record in self.unfinished.values()]
+        self.unfinished.clear()
+        for record, future in lost:
+            if future is not None:
+                record.end(TaskState.FAILED)
+                _end_with(future, error_of(record.name))
+        if self._last_end is not None and not self._last_end.done():
+            _end_with(self._last_end, error_of(self._last_end.task.name))
+
+    def write_event(self, record: TaskRecord, reason: str = "") -> None:
+        """Write a change of a task's state to the events."""
+        event = {
+            "time": time.time(),
+            "event": "task",
+            "id": record.view.id,
+            "task": record.name,
+            "state": record.state.value,
+            "pilot": record.pilot,
+        }
+        if record.worker is not None:
+            event["worker"] = record.worker
+        if record.started is not None:  # on that worker
+            event |= {"started": record.started, "finished": record.finished}
+        if reason:
+            event["reason"] = reason
+        self._events.write(event)
+
+
+def _end_with(future: TaskFuture, error: TaskError) -> None:
+    with contextlib.suppress(Exception):  # it may have an end already
+        if future.running() or future.set_running_or_notify_cancel():
+            future.set_exception(error)
