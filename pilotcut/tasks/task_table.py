@@ -45,7 +45,7 @@ class TaskTable:
         self._last_end: TaskFuture | None = None  # left `unfinished` last; may have no result yet
 
     def make_ready(self, record: TaskRecord, *, isolated: bool = False) -> None:
-        """Put a task into the queue; an isolated one has waited its turn before, and comes first."""
+        """Put a task into the queue; an isolated one has waited its turn and comes first."""
         record.state = TaskState.READY
         self.running.pop(record.view.id, None)
         view = record.view
