@@ -36,7 +36,7 @@ _OVER, _LOOKS, _LOOK_S = "worker-restart-memory", 10, 0.05
 
 @dataclass(frozen=True)
 class Site:
-    """Where the workers of a manager's pilots join, and where they write.
+    """Place of a manager's pilots: what their workers join, and where they write.
 
     Attributes
     ----------

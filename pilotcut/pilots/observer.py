@@ -1,4 +1,7 @@
-"""Observer of pilots: tells them what dask's scheduler knows of workers, and Slurm of jobs."""
+"""Observer of pilots: tells them what dask's scheduler knows of workers, and Slurm of jobs.
+
+It refuses to know what a pilot makes of that.
+"""
 
 from __future__ import annotations
 

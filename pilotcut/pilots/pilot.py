@@ -1,4 +1,4 @@
-"""One pilot: its life, and the seam between the managers and a resource.
+"""Pilot: its states, and the interface between the managers and a kind of resource.
 
 A kind of resource is a subclass of `Pilot` with `_acquire`, `_release` and `launch`.
 It knows nothing of queues, policies or dependencies: it is handed calls that fit,
@@ -20,7 +20,7 @@ from pilotcut.pilots.worker.payload import Call, Loss, Report, run_call
 
 
 class PilotState(enum.Enum):
-    """Where a pilot stands in its life."""
+    """States of a pilot's life."""
 
     NEW = "new"
     PENDING = "pending"

@@ -21,7 +21,7 @@ FILE_NAME = "pilots.json"
 
 @dataclass(frozen=True)
 class RegistryEntry:
-    """What the registry says of one pilot.
+    """Entry of the registry: one pilot and its state.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The one dask scheduler of a manager: a process of its own, and our client of it."""
+"""Scheduler of a manager: one dask scheduler in a process of its own, and our client of it."""
 
 from __future__ import annotations
 

@@ -75,6 +75,7 @@ class Outcomes:
                 account.pilot.name, (r.view.id for r in records), time.time()
             )
         for i, (record, reservation) in enumerate(zip(records, sent.reservations, strict=True)):
+            # Also of a run that a duplicate has outrun: it kept its slots until now.
             account.release(reservation, time.time())
             record.copies -= 1
             if record.state is not TaskState.BOUND:
@@ -91,6 +92,7 @@ class Outcomes:
             budget, times, name = record.most_preemptions, record.preemptions, "most_preemptions"
         else:
             record.retries += 1
+            # Where workers die that never held this task, the node or the network is to blame.
             is_suspect = self._worker_failures.without_task(record.view.id, time.time()) < TURMOIL
             record.kills += was_single and is_suspect
             budget, times, name = record.most_retries, record.retries, "retries"

@@ -35,7 +35,8 @@ class RunTimes:
 
     def add(self, kind: Kind, seconds: float) -> None:
         """Take note of a run."""
-        # The longest of late: a parcel must not hold a surprise.
+        # The longest of late, forgotten by and by: a parcel must not hold a surprise, for what
+        # stands behind a slow task in it could have run elsewhere.
         late = 0.7 * self._longest_of_late.get(kind, 0.0)
         self._longest_of_late[kind] = max(seconds, late)
         if seconds > SHORT_S:
@@ -65,7 +66,7 @@ class RunTimes:
 
 
 class PilotRates:
-    """How fast pilots are: seconds of `cost_s` done in a second of run time.
+    """Rates of pilots: seconds of `cost_s` done in a second of run time.
 
     Costs are guesses, and all may be off by the same factor, which is as good as another
     rate. A pilot of which little is known is taken for as fast as the others.

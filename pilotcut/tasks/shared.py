@@ -28,7 +28,7 @@ class Shared(Generic[T]):
 
 
 class SharedObjects:
-    """What one task manager has shared, by key; safe to call from several threads."""
+    """Shared objects of one task manager, by key; safe to call from several threads."""
 
     def __init__(self, pilots: PilotManager) -> None:
         self._pilots = pilots

@@ -89,6 +89,9 @@ class SlotAccount:
         limited = self.pilot.description.resource == "slurm"
         return self.pilot.description.walltime_s if limited else math.inf
 
+    # Beyond a slot's own task a pilot of workers takes `prefetch` more, to hide the way from here
+    # to there, and of short tasks a whole parcel: sent one by one, no-op tasks run at a quarter
+    # of the rate (see `runtime_estimates.SHORT_S`).
     @property
     def extra(self) -> int:
         """The part of the room that only short tasks may take."""

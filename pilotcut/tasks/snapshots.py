@@ -22,7 +22,7 @@ Order = Callable[["TaskView"], float]
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """What a policy sees of a ready task.
+    """Snapshot of a ready task, for policies.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ def by_length(task: TaskView) -> float:
 
 @dataclass(frozen=True, slots=True)
 class PilotView:
-    """What a policy sees of an active pilot.
+    """Snapshot of an active pilot, for policies.
 
     Attributes
     ----------

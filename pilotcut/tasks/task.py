@@ -16,7 +16,7 @@ from typing import Any, cast
 
 
 class TaskState(enum.Enum):
-    """Where a task stands in its life."""
+    """States of a task's life."""
 
     WAITING = "waiting"  # for tasks that it depends on
     READY = "ready"
@@ -28,7 +28,7 @@ class TaskState(enum.Enum):
 
 @dataclass(frozen=True)
 class Task:
-    """What is known of a task at one moment; times are seconds since the epoch.
+    """Snapshot of what is known of a task; times are seconds since the epoch.
 
     Attributes
     ----------

@@ -63,7 +63,8 @@ class NannySet:
     async def start(self) -> None:
         """Start all workers, their processes one after the other.
 
-        A process gets its environment from ours, where its nanny puts it just before.
+        A process gets its environment from ours, where its nanny puts it just before, in another
+        thread: two at once could give both workers the same GPUs.
         """
         starting: list[asyncio.Future[Any]] = []
         for nanny in self._nannies:

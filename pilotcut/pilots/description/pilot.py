@@ -79,7 +79,7 @@ class _Frozen(BaseModel):
 
 
 class BackendDescription(_Frozen):
-    """What runs circuits on the workers of a pilot.
+    """Backend that runs circuits on the workers of a pilot.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class BackendDescription(_Frozen):
 
 
 class PilotDescription(_Frozen):
-    """What a pilot asks for and how its workers are laid out.
+    """Resources that a pilot asks for, and the layout of its workers.
 
     With ``ranks`` of more than 1 it is an MPI pilot: so many MPI processes, of
     ``threads_per_worker`` threads each, that run a task all together. They are one worker and

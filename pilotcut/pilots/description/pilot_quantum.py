@@ -1,4 +1,4 @@
-"""Pilot-Quantum's names for what a description asks for.
+"""Translation of Pilot-Quantum's descriptions: its names for what a pilot asks for.
 
 Names and meanings are those of `pilot/job/slurm.py` and `pilot/pilot_compute_service.py` of
 https://github.com/radical-cybertools/pilot-quantum: walltimes are minutes, resources are

@@ -1,4 +1,4 @@
-"""What a description says of a QPU: its size, couplings, gates, errors, times and absences.
+"""Description of a QPU: its size, couplings, gates, errors, times and absences.
 
 This module owns the fields under ``backend.qpu`` and what counts as a fault in them. What they
 mean as a Qiskit target and as a noise model is known to `pilotcut.backends.noise_model`.

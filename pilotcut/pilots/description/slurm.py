@@ -1,4 +1,4 @@
-"""What of a description may stand on an `#SBATCH` line.
+"""Options of sbatch: what of a description may stand on an `#SBATCH` line.
 
 sbatch reads these lines by rules of its own: quotes and backslashes that are not quite the
 shell's, abbreviated options (``--part`` is ``--partition``), letters in a row (``-HN2`` is

@@ -31,6 +31,7 @@ from pilotcut.pilots.worker.shared_objects import drop_shared, keep_packed, mirr
 _ORDER, _DONE = 1, 2
 _ABORT_S = 3.0
 #: Pauses between two looks for a message: a tenth of the time waited so far, at most this.
+#: MPI itself would wait awake: this takes 0.3 % of a core of an idle rank.
 _SHORTEST_S, _LONGEST_S = 0.0001, 0.02
 
 _here: RankGroup | None = None

@@ -1,4 +1,4 @@
-"""One rank of an MPI pilot: what mpiexec or srun starts for each of them.
+"""Rank of an MPI pilot: the process that mpiexec or srun starts for each of them.
 
     python -m mpi4py -m pilotcut.pilots.mpi.rank '{"pilot": ..., "connection": ..., ...}'
 

@@ -1,4 +1,4 @@
-"""Slurm's own commands about jobs, and only about jobs of ours.
+"""Commands of Slurm about jobs, and only about jobs of ours.
 
 A number alone is nobody's: sites print banners around it, and on another cluster it is
 somebody else's job. So each job has a name that no other has, its number is believed only
@@ -96,7 +96,7 @@ def find_hint(name: str, at: str = "") -> str:
 
 @dataclass(frozen=True)
 class JobInfo:
-    """What Slurm says of a job; times are seconds since the epoch."""
+    """Answer of Slurm about a job; times are seconds since the epoch."""
 
     state: str
     reason: str = ""

@@ -1,4 +1,4 @@
-"""dask-jobqueue's job, submitted and canceled by commands that touch no other job.
+"""Job of dask-jobqueue, submitted and canceled by commands that touch no other job.
 
 By itself it would take the first digits that sbatch prints for the job's number, those of a
 banner too, and cancel whatever has that number. Imported only through

@@ -1,4 +1,4 @@
-"""How a process joins a manager: the scheduler's address, certificates and versions.
+"""Connection to a manager: the scheduler's address, a certificate and the manager's versions.
 
 dask's scheduler runs anybody's code, so everything speaks TLS with a certificate made for
 the run, and a connection without it is refused. All of it is in one file that only its
@@ -25,7 +25,7 @@ FILE_NAME = "connection.json"
 
 @dataclass(frozen=True)
 class Connection:
-    """What it takes to join.
+    """Address, certificate and versions: all that it takes to join.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call ended: its value, or its exception with the traceback as text."""
+    """End of a call: its value, or its exception with the traceback as text."""
 
     value: Any = None
     error: BaseException | None = None

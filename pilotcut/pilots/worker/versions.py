@@ -1,4 +1,4 @@
-"""The version handshake: a worker must have what its manager has, or results may differ."""
+"""Version handshake: a worker must have what its manager has, or results may differ."""
 
 from __future__ import annotations
 
