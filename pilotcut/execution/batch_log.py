@@ -1,11 +1,14 @@
-"""The stages of a query: seeds of their own for every batch, and a record of where time went."""
+"""Batch log: random streams for every batch, totals, and a record of where time went.
+
+Owns the seed of an estimator and the number of its next batch, so that a resumed run draws on from
+the same place. Refuses to know how a batch is run.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from time import perf_counter, time
-from typing import Any, TypeVar
+from time import time
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +18,9 @@ from pilotcut.io.jsonl import STAGES, JsonLines
 from pilotcut.io.large_numbers import in_json
 from pilotcut.options import check_seed
 
-Measured = TypeVar("Measured")
-Result = TypeVar("Result")
 
-
-class Stages:
-    """Runs batches one stage after the other, records them, and keeps the totals.
+class BatchLog:
+    """Streams of random numbers for batches, their records, and the totals.
 
     Parameters
     ----------
@@ -90,50 +90,36 @@ class Stages:
             }
         )
 
-    def run(
+    def record(
         self,
         plan: CutPlan,
-        execute: Callable[[np.random.SeedSequence], tuple[Measured, BatchTimes]],
-        reconstruct: Callable[[Measured], Result],
+        batch: int,
         about: dict[str, Any],
-    ) -> Result:
-        """Execute one batch, reconstruct, and record where the time went.
+        times: BatchTimes,
+        *,
+        contract_s: float,
+        wall_s: float,
+    ) -> None:
+        """Write the record of a batch that has just ended, and add to the totals.
 
         Parameters
         ----------
         plan
-            Named in the record.
-        execute
-            Runs the batch with a stream that is the batch's own.
-        reconstruct
-            Turns what was measured into the result.
+            What was run.
+        batch
+            Its number, the spawn key of its stream.
         about
             Queries, subexperiments, and what else is to be recorded.
-        """
-        began, started = time(), perf_counter()
-        stream = self.next_stream()
-        measured, times = execute(stream)
-        executed = perf_counter()
-        result = reconstruct(measured)
-        ended = perf_counter()
-        (batch,) = stream.spawn_key
-        about = {"batch": batch, "time": began} | about
-        self._record(plan, about, times, ended - executed, ended - started)
-        return result
+        times
+            What executing it took.
+        contract_s, wall_s
+            Seconds of the reconstruction after it, and of everything.
 
-    def _record(
-        self,
-        plan: CutPlan,
-        about: dict[str, Any],
-        times: BatchTimes,
-        contract_s: float,
-        wall_s: float,
-    ) -> None:
-        """Write one record and add to the totals.
-
+        Notes
+        -----
         Turning counts into expectations happens on the workers, but it is reconstruction:
         its share of their time is moved from the execute to the reconstruct stage. Of what
-        happens here, `hidden_s` passed while workers ran other bundles; for the rest,
+        happens here, `hidden_s` passed while workers ran other units; for the rest,
         `waits_s`, the query had to wait.
         """
         busy = times.run_s + times.reduce_s
@@ -154,6 +140,8 @@ class Stages:
         self.trace.write(
             {
                 "kind": "query_batch",
+                "batch": batch,
+                "time": time() - wall_s,
                 **about,
                 **devices,
                 **moved,
@@ -161,7 +149,7 @@ class Stages:
                 "labels": "".join(plan.labels),
                 "cuts": plan.num_cuts,
                 "bundles": times.bundles,
-                "seed": [self._seed, about["batch"]],
+                "seed": [self._seed, batch],
                 "stage_seconds": seconds,
                 "hidden_s": times.hidden_s,
                 "waits_s": contract_s + times.fill_s + times.stream_s - times.hidden_s,

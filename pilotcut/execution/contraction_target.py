@@ -1,4 +1,7 @@
-"""Where a batch is put together: in this process while it runs, or by the ranks of a pilot."""
+"""Contraction of a batch: in this process while it runs, or by the ranks of an MPI pilot.
+
+Owns the choice between them. Refuses to know how fragments were measured.
+"""
 
 from __future__ import annotations
 
@@ -26,84 +29,57 @@ _log = logging.getLogger(__name__)
 LEAST_MPI_S = 1.0
 
 
-@dataclass(frozen=True)
-class Here:
-    """Contract in this process, rows that are complete while others still run."""
+@dataclass(kw_only=True)
+class RankContracting(Contracting):
+    """A batch that the ranks of a pilot put together, from files that all of them read.
 
-    reason: str
-
-    def start(self, compiled: Compiled, matrices: Sequence[np.ndarray]) -> Contracting:
-        """Return what takes the rows."""
-        return Contracting(compiled, matrices)
-
-
-@dataclass(frozen=True)
-class OverRanks:
-    """Contract on the ranks of an MPI pilot, once everything is there.
-
-    Where nobody asked for it (`is_asked`) and it fails, this process contracts.
+    Parameters
+    ----------
+    tasks, ranks, pilots
+        Where: how many ranks, on one of these pilots of a task manager.
+    is_asked
+        Whether somebody asked for ranks. Where nobody did and they fail, this process contracts.
     """
 
-    reason: str
     tasks: TaskManager
     ranks: int
     pilots: tuple[str, ...]
-    is_asked: bool = True
-
-    def start(self, compiled: Compiled, matrices: Sequence[np.ndarray]) -> RankContracting:
-        """Return what takes the rows."""
-        return RankContracting(compiled, matrices, how=self)
-
-    def directory(self) -> Path:
-        """Return a new directory that the ranks can read."""
-        file = self.tasks.pilots.connection_file
-        assert file is not None, "MPI pilots have a scheduler"
-        made = file.parent / f"reconstruction-{uuid.uuid4().hex[:12]}"
-        made.mkdir(mode=0o700)
-        return made
-
-
-@dataclass
-class RankContracting(Contracting):
-    """A batch that the ranks of a pilot put together, from files that all of them read."""
-
-    how: OverRanks | None = None
+    is_asked: bool
 
     def add(self, rows: slice, tensors: Sequence[FragmentTensor]) -> None:
         """Do nothing yet: what is divided is the whole."""
 
     def evaluation(self, tensors: Sequence[FragmentTensor]) -> Evaluation:
         """Return what is known once all rows were added."""
-        assert self.how is not None
         try:
-            return self._over_ranks(self.how, tensors)
+            return self._over_ranks(tensors)
         except (TaskError, PilotError, OSError) as error:
-            if self.how.is_asked and isinstance(error, OSError):
+            if self.is_asked and isinstance(error, OSError):
                 raise UserError(
                     f"tensors for the ranks cannot be written ({error}), expected a place with "
-                    f"space left beside {self.how.tasks.pilots.connection_file}; make room, or "
+                    f"space left beside {self.tasks.pilots.connection_file}; make room, or "
                     f"give reconstruction='local'"
                 ) from error
-            if self.how.is_asked:
+            if self.is_asked:
                 raise
             _log.warning("reconstruction over ranks failed, it goes on in this process: %s", error)
         here = Contracting(self.compiled, self.matrices)
         here.add(slice(0, len(tensors[0].values)), tensors)
         return here.evaluation(tensors)
 
-    def _over_ranks(self, how: OverRanks, tensors: Sequence[FragmentTensor]) -> Evaluation:
+    def _over_ranks(self, tensors: Sequence[FragmentTensor]) -> Evaluation:
         contraction = self.compiled.contraction
         assert isinstance(contraction, Contraction)
-        directory = how.directory()
+        directory = self._directory()
         try:
             values_only = [FragmentTensor(tensor.values, ()) for tensor in tensors]
             TensorStore.write(directory, values_only, self.matrices)
-            how.tasks.submit_task(
+            self.tasks.submit_task(
                 contract_on_ranks,
                 directory,
                 contraction,
-                ranks=how.ranks,
-                pilot=how.pilots,
+                ranks=self.ranks,
+                pilot=self.pilots,
                 name="reconstruction",
             ).result()
             values = np.load(directory / "values.npy")
@@ -113,6 +89,14 @@ class RankContracting(Contracting):
             shutil.rmtree(directory, ignore_errors=True)
         operands = contraction.operands(tensors, self.matrices)
         return Evaluation(self.compiled, values.real, tensors, operands, environments)
+
+    def _directory(self) -> Path:
+        """Return a new directory that the ranks can read."""
+        file = self.tasks.pilots.connection_file
+        assert file is not None, "MPI pilots have a scheduler"
+        made = file.parent / f"reconstruction-{uuid.uuid4().hex[:12]}"
+        made.mkdir(mode=0o700)
+        return made
 
 
 def contract_on_ranks(directory: Path, contraction: Contraction) -> None:
@@ -128,10 +112,16 @@ def contract_on_ranks(directory: Path, contraction: Contraction) -> None:
             np.save(directory / f"environment-{k}.npy", environment)
 
 
-def choose(
-    wanted: str, tasks: TaskManager | None, compiled: Compiled, rows: int, exact: bool
-) -> Here | OverRanks:
-    """Return where a batch is put together, with the reason.
+def contracting_for(
+    wanted: str,
+    tasks: TaskManager | None,
+    compiled: Compiled,
+    matrices: Sequence[np.ndarray],
+    *,
+    rows: int,
+    exact: bool,
+) -> Contracting:
+    """Return what puts a batch together, here or on ranks, with the reason.
 
     Parameters
     ----------
@@ -139,19 +129,25 @@ def choose(
         One of `pilotcut.options.RECONSTRUCTIONS`.
     tasks
         Whose pilots may be used.
-    compiled, rows, exact
-        What is contracted, for how many parameter sets, and whether in complex numbers.
+    compiled, matrices
+        What is contracted, see `Contracting`.
+    rows, exact
+        For how many parameter sets, and whether in complex numbers.
 
     Raises
     ------
     UserError
         If ranks are wanted and no pilot has any.
     """
+
+    def here(reason: str) -> Contracting:
+        return Contracting(compiled, matrices, reason)
+
     contraction = compiled.contraction
     if wanted == "local":
-        return Here("local, as asked")
+        return here("local, as asked")
     if not isinstance(contraction, Contraction):
-        return Here("local: terms are sampled, which leaves nothing to contract")
+        return here("local: terms are sampled, which leaves nothing to contract")
     pilots = [
         pilot
         for pilot in (tasks.pilots.pilots if tasks is not None else ())
@@ -159,7 +155,7 @@ def choose(
     ]
     if not pilots:
         if wanted == "auto":
-            return Here("local: no pilot has ranks")
+            return here("local: no pilot has ranks")
         raise UserError(
             "reconstruction is 'mpi', expected a pilot with ranks of 2 or more among those "
             "described; add one (see pilot_descriptions/laptop_mpi.yaml) or use 'auto'"
@@ -168,13 +164,20 @@ def choose(
     seconds = cost.seconds
     says = f"{seconds:.2g} s and {cost.bytes / 2**20:.3g} MiB are predicted here"
     if wanted == "auto" and seconds < LEAST_MPI_S:
-        return Here(f"local: {says}")
+        return here(f"local: {says}")
     if wanted == "auto":  # one that waits in a queue may come tomorrow
         pilots = [pilot for pilot in pilots if pilot.state is PilotState.ACTIVE]
         if not pilots:
-            return Here(f"local: no pilot with ranks is active yet; {says}")
+            return here(f"local: no pilot with ranks is active yet; {says}")
     assert tasks is not None
     ranks = max(pilot.description.ranks for pilot in pilots)
     names = tuple(pilot.name for pilot in pilots if pilot.description.ranks == ranks)
-    reason = f"mpi on {ranks} ranks: {says}"
-    return OverRanks(reason, tasks, ranks, names, is_asked=wanted == "mpi")
+    return RankContracting(
+        compiled,
+        matrices,
+        f"mpi on {ranks} ranks: {says}",
+        tasks=tasks,
+        ranks=ranks,
+        pilots=names,
+        is_asked=wanted == "mpi",
+    )

@@ -1,4 +1,4 @@
-"""Reading PUBs: many primitive unified blocs become few batches for one plan each.
+"""PUBs (primitive unified blocs): many of them become few batches for one plan each.
 
 Qiskit Machine Learning sends one PUB an observable going forward, and hundreds of PUBs
 with one parameter set each for a gradient. Rows that share a program and the terms they
@@ -27,14 +27,6 @@ from pilotcut.errors import ObservableError, ParameterValueError, UserError
 PauliSum = tuple[tuple[str, float], ...]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Where a value goes: PUB, flat position in its shape."""
-
-    pub: int
-    position: int
-
-
 @dataclass
 class Batch:
     """Rows of slot values that ask one program for the same observables.
@@ -49,8 +41,9 @@ class Batch:
         What every row asks for.
     slots
         (rows, slots).
-    answers
-        For each row and observable, where its value goes.
+    places
+        Where the values go, (observables, rows): positions among the values of all PUBs, which lie
+        one PUB behind the other, each in C order.
     """
 
     program: Program
@@ -58,7 +51,7 @@ class Batch:
     precision: float | None
     observables: tuple[PauliSum, ...]
     slots: np.ndarray
-    answers: list[list[Answer]]
+    places: np.ndarray
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -139,7 +132,7 @@ class _Entry:
     """Rows of one PUB that ask for the same observables; other PUBs may join."""
 
     slots: np.ndarray
-    observables: dict[PauliSum, list[Answer]] = field(default_factory=dict)
+    observables: dict[PauliSum, list[int]] = field(default_factory=dict)
 
 
 def batches_of(pubs: list[EstimatorPub]) -> list[Batch]:
@@ -148,9 +141,10 @@ def batches_of(pubs: list[EstimatorPub]) -> list[Batch]:
     entries: dict[tuple[object, ...], list[_Entry]] = {}
     read: dict[tuple[object, ...], tuple[Program, Binding]] = {}
     sums = _PauliSums()
-    for number, pub in enumerate(pubs):
+    sizes = [int(np.prod(pub.shape, dtype=int)) for pub in pubs]
+    for first, pub in zip(np.cumsum([0, *sizes]).tolist(), pubs, strict=False):
         program, binding = _read(pub.circuit, programs)
-        for slots, observables in _rows(number, pub, binding, sums):
+        for slots, observables in _rows(first, pub, binding, sums):
             key = (program.key, pub.precision, slots.tobytes())
             read[key] = (program, binding)
             _add(entries.setdefault(key, []), slots, observables)
@@ -166,9 +160,12 @@ def _read(
 
 
 def _rows(
-    number: int, pub: EstimatorPub, binding: Binding, known: _PauliSums
-) -> Iterator[tuple[np.ndarray, dict[PauliSum, list[Answer]]]]:
-    """Yield (slots of some rows, what they ask for), rows that ask the same together."""
+    first: int, pub: EstimatorPub, binding: Binding, known: _PauliSums
+) -> Iterator[tuple[np.ndarray, dict[PauliSum, list[int]]]]:
+    """Yield (slots of some rows, what they ask for), rows that ask the same together.
+
+    The values of the PUB lie behind the `first` values of others.
+    """
     values = pub.parameter_values.as_array(pub.circuit.parameters)
     rows = int(np.prod(pub.parameter_values.shape, dtype=int))
     flat = values.reshape(rows, pub.circuit.num_parameters)
@@ -177,12 +174,12 @@ def _rows(
     row_of = _broadcast_index(pub.parameter_values.shape, pub.shape)
     sum_of = _broadcast_index(pub.observables.shape, pub.shape)
     # Asked again at the same row, an observable gets shots of its own: (row, how often before).
-    asked: dict[tuple[int, int], dict[PauliSum, list[Answer]]] = {}
+    asked: dict[tuple[int, int], dict[PauliSum, list[int]]] = {}
     times: Counter[tuple[int, PauliSum]] = Counter()
     for position, (row, k) in enumerate(zip(row_of, sum_of, strict=True)):
         before = times[int(row), sums[k]]
         times[int(row), sums[k]] += 1
-        asked.setdefault((int(row), before), {})[sums[k]] = [Answer(number, position)]
+        asked.setdefault((int(row), before), {})[sums[k]] = [first + position]
     alike: dict[tuple[int, tuple[PauliSum, ...]], list[tuple[int, int]]] = {}
     for place, observables in asked.items():
         alike.setdefault((place[1], tuple(observables)), []).append(place)
@@ -221,9 +218,7 @@ def _pauli_sum(observable: SparseObservable) -> PauliSum:
     return tuple(sorted(zip(labels, map(float, coefficients), strict=True)))
 
 
-def _add(
-    entries: list[_Entry], slots: np.ndarray, observables: dict[PauliSum, list[Answer]]
-) -> None:
+def _add(entries: list[_Entry], slots: np.ndarray, observables: dict[PauliSum, list[int]]) -> None:
     """Let different observables at the same rows share circuits.
 
     The same observable asked again is asked again on purpose: it gets shots of its own.
@@ -254,12 +249,12 @@ def _batch(
     group: tuple[object, ...], entries: list[_Entry], program: Program, binding: Binding
 ) -> Batch:
     observables: tuple[PauliSum, ...] = group[2]  # type: ignore[assignment]
-    answers = [[a for e in entries for a in e.observables[o]] for o in observables]
+    places = [[place for e in entries for place in e.observables[o]] for o in observables]
     return Batch(
         program=program,
         binding=binding,
         precision=group[1],  # type: ignore[arg-type]
         observables=observables,
         slots=np.concatenate([entry.slots for entry in entries]),
-        answers=answers,
+        places=np.array(places, dtype=int),
     )

@@ -1,4 +1,4 @@
-"""A compiled plan, and what is known of a batch once its circuits have run."""
+"""Results: a compiled plan, and the evaluation of a batch once its circuits have run."""
 
 from __future__ import annotations
 
@@ -117,10 +117,13 @@ class Contracting:
         How.
     matrices
         The bond matrices, each (rows, d0, d1), or (1, d0, d1) where they are all the same.
+    reason
+        Why it is put together where it is, for the record.
     """
 
     compiled: Compiled
     matrices: Sequence[np.ndarray]
+    reason: str = ""
     _parts: dict[int, tuple[np.ndarray, list[np.ndarray]]] = field(default_factory=dict)
 
     def add(self, rows: slice, tensors: Sequence[FragmentTensor]) -> None:

@@ -24,11 +24,11 @@ from pilotcut.cutting.fragment import Fragment, Site
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import UserError
+from pilotcut.execution.batch_runner import BatchRunner
 from pilotcut.execution.batching import even_rows, exact_row_s
 from pilotcut.execution.results import Compiled, Evaluation, RowEvaluations
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.work_units import Request
-from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.reconstruction.contraction import Contraction
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ class SlotDerivative:
 
     Parameters
     ----------
-    estimator
+    runner
         What evaluated the batch: its mode, shots and tasks are used again.
     """
 
-    def __init__(self, estimator: CutEstimator) -> None:
-        self._estimator = estimator
+    def __init__(self, runner: BatchRunner) -> None:
+        self._runner = runner
 
     def of(
         self,
@@ -115,7 +115,7 @@ class SlotDerivative:
             self._add_redrawn_bonds(result, parts[0].evaluation.compiled, slots, tall, wanted)
         else:
             self._add_bonds(result, parts[0])
-        if self._estimator.exact:
+        if self._runner.exact:
             self._add_exact(result, parts[0], wanted)
         else:
             self._add_shifts(result, parts, wanted)
@@ -127,7 +127,7 @@ class SlotDerivative:
         environments = part.evaluation.environments[len(plan.fragments) :]
         for bond, environment in zip(plan.bonds, environments, strict=True):
             for k, angle in enumerate(bond.angles):
-                exact = self._estimator.exact
+                exact = self._runner.exact
                 slope = bond.coherent_slope(part.slots) if exact else bond.slope(part.slots, k)
                 terms = np.einsum("btij,bij->bt", environment, slope).real
                 result[:, :, angle.slot] += np.einsum("bt,bot->bo", terms, part.weights)
@@ -151,7 +151,7 @@ class SlotDerivative:
                 if angle.slot in wanted:
                     by = [*matrices]
                     by[bond.index] = bond.slope(slots, k)
-                    drawn = self._estimator.evaluate_terms(compiled, slots, by, "shift")
+                    drawn = self._runner.evaluate_terms(compiled, slots, by, "shift")
                     slope = np.einsum("bt,bot->bo", drawn.values, weights)
                     result[:, :, angle.slot] += slope
 
@@ -167,9 +167,7 @@ class SlotDerivative:
                 seconds = perf_counter() - started
                 return slopes, BatchTimes(execute_s=seconds, run_s=seconds, bundles=len(owners))
             requests = [Request(f, f.angle_values(part.slots)) for f in owners]
-            return self._estimator.executor.pull_back(
-                requests, [sensitivity[f.index] for f in owners]
-            )
+            return self._runner.executor.pull_back(requests, [sensitivity[f.index] for f in owners])
 
         def add(slopes: list[np.ndarray]) -> None:
             for fragment, slope in zip(owners, slopes, strict=True):
@@ -177,7 +175,7 @@ class SlotDerivative:
                     result[:, :, angle.slot] += angle.scale * slope[:, :, column]
 
         if owners:
-            self._run_stage(part.plan, execute, add, 0)
+            self._run(part.plan, execute, add, 0)
 
     def _add_shifts(self, result: np.ndarray, parts: Sequence[_Part], wanted: set[int]) -> None:
         """Add the parameter shifts of every fragment that holds a wanted angle."""
@@ -190,7 +188,7 @@ class SlotDerivative:
         requests = [one.request(part.slots, part.evaluation.shots) for part, one in shifted]
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
-            return self._estimator.executor.evaluate(requests, seed)
+            return self._runner.executor.evaluate(requests, seed)
 
         def add(tensors: list[FragmentTensor]) -> None:
             for (part, one), tensor in zip(shifted, tensors, strict=True):
@@ -199,9 +197,9 @@ class SlotDerivative:
 
         if shifted:
             circuits = sum(request.subexperiments for request in requests)
-            self._run_stage(parts[0].plan, execute, add, circuits)
+            self._run(parts[0].plan, execute, add, circuits)
 
-    def _run_stage(
+    def _run(
         self,
         plan: CutPlan,
         execute: Callable[[np.random.SeedSequence], tuple[list[Measured], BatchTimes]],
@@ -209,8 +207,8 @@ class SlotDerivative:
         circuits: int,
     ) -> None:
         about = {"source": "shift", "queries": 0, "subexperiments": circuits}
-        about["shots"] = self._estimator.shots
-        self._estimator.run_stages(plan, execute, add, about)
+        about["shots"] = self._runner.shots
+        self._runner.run(plan, execute, add, about)
 
 
 class HigherDerivative:
@@ -218,7 +216,7 @@ class HigherDerivative:
 
     Parameters
     ----------
-    estimator
+    runner
         What evaluates the plan, in exact mode: its tasks run rows of a batch.
     compiled, binding
         The plan, and how parameters become its slots.
@@ -228,13 +226,13 @@ class HigherDerivative:
 
     def __init__(
         self,
-        estimator: CutEstimator,
+        runner: BatchRunner,
         compiled: Compiled,
         binding: Binding,
         coefficients: np.ndarray,
     ) -> None:
         assert isinstance(compiled.contraction, Contraction)
-        self._estimator, self._compiled, self._binding = estimator, compiled, binding
+        self._runner, self._compiled, self._binding = runner, compiled, binding
         self._coefficients = coefficients
 
     def of(
@@ -289,14 +287,14 @@ class HigherDerivative:
         def execute(_: np.random.SeedSequence) -> tuple[list[tuple[np.ndarray, ...]], BatchTimes]:
             parts = (self._compiled.plan.fingerprint.encode(), self._coefficients.tobytes())
             key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
-            return self._estimator.executor.each(_directional, outputs, key, some)
+            return self._runner.executor.each(_directional, outputs, key, some)
 
         def join(found: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, np.ndarray]:
             by_values, by_weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
             return by_values, by_weights
 
         about = {"source": "curvature", "queries": 0, "subexperiments": 0, "shots": 0}
-        return self._estimator.run_stages(self._compiled.plan, execute, join, about)
+        return self._runner.run(self._compiled.plan, execute, join, about)
 
     def _rows(self, outputs: ExactOutputs, rows: int, order: int) -> list[slice]:
         from pilotcut.reconstruction.differentiable import GROWTH

@@ -59,12 +59,12 @@ class CutGradient(BaseEstimatorGradient):
         for batch in batches_of(pubs):
             if not batch.terms:
                 continue
-            used = [slopes[a.pub] for answers in batch.answers for a in answers]
+            # A PUB has one value here, so places of values are numbers of PUBs.
+            used = [slopes[number] for number in batch.places.flat]
             slots = np.flatnonzero(np.any([s.any(axis=1) for s in used], axis=0))
             derivative = self._by_slot(batch, slots)
-            for k, answers in enumerate(batch.answers):
-                for row, answer in enumerate(answers):
-                    gradients[answer.pub] += derivative[row, k] @ slopes[answer.pub][slots]
+            for (k, row), number in np.ndenumerate(batch.places):
+                gradients[number] += derivative[row, k] @ slopes[number][slots]
         return EstimatorGradientResult(
             gradients=gradients,
             metadata=[{"parameters": some} for some in parameters],
@@ -76,8 +76,8 @@ class CutGradient(BaseEstimatorGradient):
         estimator = self._cut_estimator
         compiled = estimator.compile(batch.program, batch.binding, batch.terms)
         coefficients, _ = batch.coefficients()
-        base = estimator.evaluate(compiled, batch.slots, "gradient", keep=True)
-        derivative = SlotDerivative(estimator).of(
+        base = estimator.runner.evaluate(compiled, batch.slots, "gradient", keep=True)
+        derivative = SlotDerivative(estimator.runner).of(
             base, batch.slots, coefficients, set(slots.tolist())
         )
         return derivative[:, :, slots]

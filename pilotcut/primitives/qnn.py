@@ -207,7 +207,7 @@ class CutQNN(torch.nn.Module):
         With `keep`, what derivatives need is kept where that is possible.
         """
         outputs = (self._coefficients, self._constant)
-        evaluation = self.estimator.evaluate_outputs(self._compiled, slots, outputs, keep=keep)
+        evaluation = self.estimator.runner.estimate(self._compiled, slots, outputs, keep=keep)
         return evaluation.values @ self._coefficients.T + self._constant, evaluation
 
     def pull_back(
@@ -234,7 +234,7 @@ class CutQNN(torch.nn.Module):
         jacobian = self._binding.jacobian(values[:, self._order], own)
         used = np.flatnonzero(jacobian[:, :, own].any(axis=(0, 2)))
         weights = cotangents @ self._coefficients
-        derivative = SlotDerivative(self.estimator)
+        derivative = SlotDerivative(self.estimator.runner)
         by_slot = derivative.of(evaluation, slots, weights, set(used.tolist()))
         result = np.zeros((*cotangents.shape[:2], len(wanted)))
         result[:, :, self._order] = by_slot @ jacobian
@@ -251,7 +251,9 @@ class CutQNN(torch.nn.Module):
 
         `values`, `directions` and the derivatives by them are (rows, inputs + weights).
         """
-        higher = HigherDerivative(self.estimator, self._compiled, self._binding, self._coefficients)
+        higher = HigherDerivative(
+            self.estimator.runner, self._compiled, self._binding, self._coefficients
+        )
         own = [u[:, self._order] for u in directions]
         found, by_weights = higher.of(values[:, self._order], weights, own, by_parameters)
         by_values = np.zeros_like(values)

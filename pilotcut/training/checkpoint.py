@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pilotcut.execution.batch_log import Stages
+from pilotcut.execution.batch_log import BatchLog
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.training.history import METRICS, Epoch
 from pilotcut.training.optimisers import LearningRateSchedule
@@ -147,7 +147,7 @@ def _generators(loader: Loader) -> list[torch.Generator]:
     return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
 
-def _stages(model: torch.nn.Module) -> list[Stages]:
+def _stages(model: torch.nn.Module) -> list[BatchLog]:
     """Return what counts the batches of a model's cut estimators, each once."""
     owners = [o for m in model.modules() for o in (m, getattr(m, "neural_network", None))]
     found = [getattr(owner, "estimator", None) for owner in owners]

@@ -279,7 +279,7 @@ def test_what_has_live_pilots_is_not_pickled_and_its_copies_share_them(circuit):
         x = torch.rand(2, 3)
         torch.testing.assert_close(average(x), qnn(x))
         assert average.module.weights is not qnn.weights
-        assert average.module.estimator.executor.workers == 2
+        assert average.module.estimator.runner.executor.workers == 2
         qnn.estimator.use(None)  # as the line advises
         torch.testing.assert_close(pickle.loads(pickle.dumps(qnn))(x), qnn(x))
 

@@ -12,7 +12,7 @@ from qiskit_machine_learning.neural_networks import EstimatorQNN
 
 from pilotcut import CutEstimator
 from pilotcut.errors import ObservableError, ParameterValueError, UserError
-from pilotcut.execution.pubs import Answer, batches_of, coerce_pubs
+from pilotcut.execution.pubs import batches_of, coerce_pubs
 
 
 def circuit_of(width: int = 2, name: str = "x") -> QuantumCircuit:
@@ -48,17 +48,17 @@ def value_of(batch, row: int, k: int) -> float:
 def answered(pubs) -> list[np.ndarray]:
     """The values of all PUBs from their batches, checking that each is given exactly once."""
     coerced = coerce_pubs(pubs, None)
-    results = [np.full(int(np.prod(pub.shape, dtype=int)), np.nan) for pub in coerced]
+    sizes = [int(np.prod(pub.shape, dtype=int)) for pub in coerced]
+    results = np.full(sum(sizes), np.nan)
     for batch in batches_of(coerced):
-        assert len(batch.answers) == len(batch.observables)
+        assert batch.places.shape == (len(batch.observables), len(batch.slots))
         assert len(set(batch.observables)) == len(batch.observables)
-        for k, answers in enumerate(batch.answers):
-            assert len(answers) == len(batch.slots)  # one answer a row
-            for row, answer in enumerate(answers):
-                assert np.isnan(results[answer.pub][answer.position])
-                results[answer.pub][answer.position] = value_of(batch, row, k)
-    assert not any(np.isnan(r).any() for r in results)
-    return [r.reshape(pub.shape) for r, pub in zip(results, coerced, strict=True)]
+        for (k, row), place in np.ndenumerate(batch.places):
+            assert np.isnan(results[place])
+            results[place] = value_of(batch, row, k)
+    assert not np.isnan(results).any()
+    parts = np.split(results, np.cumsum(sizes)[:-1])
+    return [part.reshape(pub.shape) for part, pub in zip(parts, coerced, strict=True)]
 
 
 def expected(pub) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_hundreds_of_single_rows_become_one_batch():
     (batch,) = batches([(circuit, "ZZ", row) for row in rows])
     assert batch.slots.shape == (300, 2)
     np.testing.assert_array_equal(batch.slots, rows)
-    assert batch.answers == [[Answer(k, 0) for k in range(300)]]
+    assert batch.places.tolist() == [list(range(300))]
 
 
 def test_renamed_circuits_share_a_batch():
@@ -111,9 +111,9 @@ def test_observables_at_the_same_rows_share_a_batch():
     (batch,) = batches([(circuit, label, rows) for label in ("ZZ", "IZ", "XX")])
     assert batch.slots.shape == (5, 2)
     assert batch.terms == ("IZ", "XX", "ZZ")
-    by_observable = dict(zip(batch.observables, batch.answers, strict=True))
+    by_observable = dict(zip(batch.observables, batch.places.tolist(), strict=True))
     for number, label in enumerate(("ZZ", "IZ", "XX")):
-        assert by_observable[(label, 1.0),] == [Answer(number, k) for k in range(5)]
+        assert by_observable[(label, 1.0),] == [5 * number + k for k in range(5)]
 
 
 def test_repeated_pubs_get_shots_of_their_own():

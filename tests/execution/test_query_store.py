@@ -17,7 +17,7 @@ from pilotcut.circuits.program import read_circuit
 from pilotcut.cli import reconstruct
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.execution import contraction_target, query_store
-from pilotcut.execution.contraction_target import choose
+from pilotcut.execution.contraction_target import contracting_for
 from pilotcut.execution.work_units import CircuitUnit, ExactUnit
 from pilotcut.pilots.description import PilotDescription, embedded
 from pilotcut.pilots.slurm.pilot import SlurmPilot
@@ -327,9 +327,9 @@ def test_auto_does_not_wait_for_ranks_that_are_not_there_yet(monkeypatch):
     estimator = CutEstimator(labels="AABB", mode="sampled")
     program, binding = read_circuit(CIRCUIT)
     compiled = estimator.compile(program, binding, ["ZZZZ"])
-    how = choose("auto", queued, compiled, rows=6, exact=False)
+    how = contracting_for("auto", queued, compiled, [], rows=6, exact=False)
     assert how.reason.startswith("local: no pilot with ranks is active yet; ")
-    assert choose("mpi", queued, compiled, rows=6, exact=False).pilots == ("later",)
+    assert contracting_for("mpi", queued, compiled, [], rows=6, exact=False).pilots == ("later",)
 
 
 def test_samples_of_terms_are_not_kept_or_divided_and_that_is_told(tmp_path):

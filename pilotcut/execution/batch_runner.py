@@ -1,0 +1,358 @@
+"""Batch runner: a compiled plan and parameter values in, an evaluation and a record out.
+
+The recipe of every batch is the same: requests, execution with a stream of random numbers of its
+own, reconstruction, record. On it rest the ways to spend shots: alike, by what they add to the
+error, until a precision is reached, or on samples of terms. Refuses to know observables, PUBs and
+how a plan came about.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import ceil, prod
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from pilotcut.backends.base import Shots
+from pilotcut.cutting.fragment_tensor import FragmentTensor
+from pilotcut.cutting.plan import CutPlan
+from pilotcut.errors import UserError
+from pilotcut.execution.batch_log import BatchLog
+from pilotcut.execution.contraction_target import contracting_for
+from pilotcut.execution.executor import Executor, Keep
+from pilotcut.execution.query_store import Outputs, Query, write_query
+from pilotcut.execution.results import Compiled, Contracting, Evaluation, RowEvaluations
+from pilotcut.execution.shot_allocation import deal, merge
+from pilotcut.execution.streaming import BatchTimes
+from pilotcut.execution.work_units import Request
+from pilotcut.options import MOST_SHOTS
+from pilotcut.reconstruction.term_sampling import TermSample
+from pilotcut.tasks import TaskManager
+
+if TYPE_CHECKING:
+    from pilotcut.backends.statevector import Linearised
+
+Measured = TypeVar("Measured")
+Result = TypeVar("Result")
+
+#: Returns what was predicted of a batch (plan, rows, shots), for its record.
+Forecast = Callable[[CutPlan, int, int], dict[str, Any]]
+
+#: With fewer shots a pilot round says too little to deal by.
+LEAST_OPTIMAL = 256
+
+#: Shots of the round that measures how many shots a precision needs, and the margin on
+#: its error, which is itself known to a few percent only.
+PILOT_SHOTS, PILOT_MARGIN = 256, 1.1
+
+
+class BatchRunner:
+    """Runs batches of compiled plans, one after the other, and records them.
+
+    Parameters
+    ----------
+    log
+        Streams of random numbers, records and totals.
+    mode, shots, backend, error_tolerance, num_samples, reconstruction, store
+        As in `pilotcut.CutEstimator`, checked; `shots` are 0 in exact mode.
+    optimal
+        Deal shots by what they add to the error.
+
+    Attributes
+    ----------
+    forecast
+        Says what was predicted of a batch; None where nobody did.
+    """
+
+    def __init__(
+        self,
+        log: BatchLog,
+        *,
+        mode: str,
+        shots: int,
+        backend: str,
+        error_tolerance: float,
+        optimal: bool,
+        num_samples: int | None,
+        reconstruction: str,
+        store: Path | None,
+    ) -> None:
+        self.log = log
+        self.mode = mode
+        self.shots = shots
+        self._backend, self._error_tolerance = backend, error_tolerance
+        self._optimal, self._num_samples = optimal, num_samples
+        self._reconstruction, self._store = reconstruction, store
+        self.forecast: Forecast | None = None
+        self.use(None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A store is for one to write: two that number their batches alike would mix them.
+        return self.__dict__ | {"log": copy.copy(self.log), "_store": None}
+
+    @property
+    def exact(self) -> bool:
+        """Whether values come from statevectors and not from shots."""
+        return self.mode == "exact"
+
+    def use(self, tasks: TaskManager | None) -> None:
+        """Run circuits through `tasks` from now on, or in this process."""
+        self.executor = Executor(tasks, self._backend, self._error_tolerance)
+
+    # -- what a batch is run for ---------------------------------------------------------
+
+    def estimate(
+        self,
+        compiled: Compiled,
+        slots: np.ndarray,
+        outputs: Outputs,
+        shots: int | None = None,
+        keep: bool = False,
+    ) -> Evaluation | RowEvaluations:
+        """Return the evaluation of a batch (rows, slots), with shots dealt as the options say.
+
+        Parameters
+        ----------
+        compiled, slots
+            What to run, and for which slot values.
+        outputs
+            Coefficients (observables, terms) and constants (observables,) of what is wanted.
+        shots
+            Of each subexperiment; None for the runner's own.
+        keep
+            Keep what derivatives need where that is possible.
+        """
+        number = self.shots if shots is None else shots
+        if self._optimal and not self.exact and number >= LEAST_OPTIMAL:
+            dealt = self._evaluate_optimally(compiled, slots, outputs[0], number)
+            return replace(dealt, shots=number)  # of a derivative's circuits: all alike
+        if self._num_samples is not None:
+            return self.evaluate(compiled, slots)
+        return self._evaluate_all(compiled, slots, number, keep=keep, outputs=outputs)
+
+    def evaluate(
+        self, compiled: Compiled, slots: np.ndarray, source: str = "forward", keep: bool = False
+    ) -> Evaluation | RowEvaluations:
+        """Return the evaluation of a batch (rows, slots), shots alike.
+
+        Parameters
+        ----------
+        compiled, slots
+            What to run, and for which slot values.
+        source
+            Why, for the record.
+        keep
+            Keep what derivatives need where that is possible.
+        """
+        if self._num_samples is not None:
+            matrices = [bond.matrix(slots) for bond in compiled.plan.bonds]
+            return self.evaluate_terms(compiled, slots, matrices, source)
+        return self._evaluate_all(compiled, slots, self.shots, source, keep)
+
+    def shots_for(
+        self, compiled: Compiled, slots: np.ndarray, coefficients: np.ndarray, precision: float
+    ) -> int:
+        """Return shots per subexperiment for a standard error of `precision` on every row.
+
+        A pilot round measures the error; errors fall with the square root of the shots.
+
+        Raises
+        ------
+        UserError
+            If they are more than can be asked for.
+        """
+        pilot = self._evaluate_all(compiled, slots, PILOT_SHOTS, "pilot")
+        error = float(pilot.errors(coefficients).max())
+        times = PILOT_MARGIN * error / precision
+        shots = PILOT_SHOTS * times * times  # infinite where a power would overflow
+        if not shots <= MOST_SHOTS:
+            raise UserError(
+                f"precision {precision} needs {shots:.3g} shots a subexperiment with "
+                f"{compiled.plan.num_cuts} cuts, expected at most {MOST_SHOTS}; ask for less "
+                f"precision or fewer cuts"
+            )
+        return max(1, ceil(shots))
+
+    def evaluate_terms(
+        self,
+        compiled: Compiled,
+        slots: np.ndarray,
+        bonds: Sequence[np.ndarray],
+        source: str = "forward",
+    ) -> RowEvaluations:
+        """Run a fresh sample of terms for every row, drawn by `bonds` (rows or 1, d0, d1)."""
+        assert self._num_samples is not None
+        rng = np.random.default_rng(self.log.next_stream())
+        samples = [
+            TermSample.draw(compiled.plan, [b[row % len(b)] for b in bonds], self._num_samples, rng)
+            for row in range(len(slots))
+        ]
+        requests = [
+            Request(f, f.angle_values(slots[row : row + 1]), self.shots)
+            for row, sample in enumerate(samples)
+            for f in sample.plan.fragments
+        ]
+        each = len(compiled.plan.fragments)
+
+        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
+            return self.executor.evaluate(requests, seed)
+
+        def contract(tensors: list[FragmentTensor]) -> RowEvaluations:
+            rows = []
+            for k, sample in enumerate(samples):
+                own = Compiled(sample.plan, sample)
+                some = tensors[k * each : (k + 1) * each]
+                row = self._contracted(own, slots[k : k + 1], some)
+                rows.append(replace(row, shots=self.shots))
+            return RowEvaluations(rows)
+
+        sampled = Compiled(samples[0].plan, samples[0])
+        about = self._about(requests, source) | {"queries": len(slots)}
+        about["reconstruction"] = self._contracting(sampled, [], 1).reason
+        return self.run(compiled.plan, execute, contract, about)
+
+    def run(
+        self,
+        plan: CutPlan,
+        execute: Callable[[np.random.SeedSequence], tuple[Measured, BatchTimes]],
+        reconstruct: Callable[[Measured], Result],
+        about: dict[str, Any],
+    ) -> Result:
+        """Execute one batch, reconstruct, and record where the time went.
+
+        Parameters
+        ----------
+        plan
+            Named in the record.
+        execute
+            Runs the batch with a stream of random numbers that is the batch's own.
+        reconstruct
+            Turns what was measured into the result.
+        about
+            Queries, subexperiments, and what else is to be recorded.
+        """
+        started = perf_counter()
+        stream = self.log.next_stream()
+        measured, times = execute(stream)
+        executed = perf_counter()
+        result = reconstruct(measured)
+        ended = perf_counter()
+        how = {
+            "mode": self.mode,
+            "workers": self.executor.workers,
+            "policy": self.executor.policy,
+        }
+        (batch,) = stream.spawn_key
+        seconds = {"contract_s": ended - executed, "wall_s": ended - started}
+        self.log.record(plan, batch, about | how, times, **seconds)
+        return result
+
+    # -- how -----------------------------------------------------------------------------
+
+    def _evaluate_optimally(
+        self, compiled: Compiled, slots: np.ndarray, coefficients: np.ndarray, shots: int
+    ) -> Evaluation:
+        """Spend the same shots where they lower the error most; the pilot's counts are kept."""
+        first = shots // 8
+        fragments = compiled.plan.fragments
+        pilot = self._evaluate_all(compiled, slots, first, "pilot")
+        sensitivities = pilot.sensitivities(coefficients)
+        dealt = deal(fragments, pilot.tensors, sensitivities, first, shots - first)
+        rest = self._evaluate_all(compiled, slots, dealt)
+        rounds = zip(fragments, pilot.tensors, rest.tensors, dealt, strict=True)
+        merged = [merge(f, a, b, first, n) for f, a, b, n in rounds]
+        return self._contracted(compiled, slots, merged)
+
+    def _evaluate_all(
+        self,
+        compiled: Compiled,
+        slots: np.ndarray,
+        shots: int | Sequence[np.ndarray],
+        source: str = "forward",
+        keep: bool = False,
+        outputs: Outputs | None = None,
+    ) -> Evaluation:
+        """Run every subexperiment of a batch; `shots` may be (rows, subexperiments) a fragment.
+
+        `outputs` are coefficients (observables, terms) and constants, for what is kept of it.
+        """
+        fragments = compiled.plan.fragments
+        each: Sequence[Shots] = [shots] * len(fragments) if isinstance(shots, int) else shots
+        requests = [
+            Request(f, f.angle_values(slots), n) for f, n in zip(fragments, each, strict=True)
+        ]
+        kept: list[Linearised] = []
+        matrices = self._matrices(compiled, slots)
+        contracting = self._contracting(compiled, matrices, len(slots))
+
+        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
+            may_keep = self.exact and keep and self._store is None
+            if may_keep and (found := self.executor.linearised(requests)):
+                kept.extend(found[0])
+                tensors = [FragmentTensor(one.values, ()) for one in kept]
+                contracting.add(slice(0, len(slots)), tensors)
+                return tensors, found[1]
+            store = None
+            if self._store is not None:
+                asked = outputs or (None, None)
+                query = Query(compiled, requests, (), matrices, self.exact, *asked)
+                store = _writer(self._store, query, seed)
+            if self.exact:
+                return self.executor.exact(requests, contracting.add, store)
+            return self.executor.evaluate(requests, seed, contracting.add, store)
+
+        def contract(tensors: list[FragmentTensor]) -> Evaluation:
+            number = shots if isinstance(shots, int) else 0
+            return replace(contracting.evaluation(tensors), shots=number, kept=kept)
+
+        about = self._about(requests, source) | {"reconstruction": contracting.reason}
+        takes_more = self.exact and keep  # than the values, which the forecast is of
+        if self.forecast is not None and isinstance(shots, int) and not takes_more:
+            about |= self.forecast(compiled.plan, len(slots), shots)
+        return self.run(compiled.plan, execute, contract, about)
+
+    def _contracting(
+        self, compiled: Compiled, matrices: Sequence[np.ndarray], rows: int
+    ) -> Contracting:
+        tasks, wanted = self.executor.tasks, self._reconstruction
+        return contracting_for(wanted, tasks, compiled, matrices, rows=rows, exact=self.exact)
+
+    def _contracted(
+        self, compiled: Compiled, slots: np.ndarray, tensors: list[FragmentTensor]
+    ) -> Evaluation:
+        contracting = Contracting(compiled, self._matrices(compiled, slots))
+        contracting.add(slice(0, len(slots)), tensors)
+        return contracting.evaluation(tensors)
+
+    def _matrices(self, compiled: Compiled, slots: np.ndarray) -> list[np.ndarray]:
+        """Return the bond matrices, each (rows, d0, d1) or (1, d0, d1)."""
+        bonds = compiled.plan.bonds
+        return [(b.coherent_matrix if self.exact else b.matrix)(slots) for b in bonds]
+
+    def _about(self, requests: Sequence[Request], source: str) -> dict[str, Any]:
+        """Return what is recorded of a batch."""
+        circuits = sum(self._circuits(request) for request in requests)
+        shots = sum(request.total_shots for request in requests)
+        return {
+            "source": source,
+            "queries": len(requests[0].angles),
+            "subexperiments": circuits,
+            "shots": shots / circuits if circuits else 0.0,
+        }
+
+    def _circuits(self, request: Request) -> int:
+        """Return how many circuits, or statevectors, a request runs."""
+        if self.exact:
+            return len(request.angles) * prod(site.rank for site in request.fragment.sites)
+        return request.subexperiments
+
+
+def _writer(root: Path, query: Query, seed: np.random.SeedSequence) -> Keep:
+    """Return what writes a query down with its units, and says where their blocks go."""
+    (batch,) = seed.spawn_key
+    return lambda units: write_query(root, batch, replace(query, units=units))
