@@ -1,4 +1,4 @@
-"""What can go wrong, by whose doing.
+"""Exceptions, by whose doing they are.
 
 A `UserError` is a mistake that the user can mend: its text is one line (or one
 line per fault) that says where, what was found, what was expected and the next
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """A mistake of the user's, told in one line per fault.
+    """Mistake of the user's, with a line for each fault.
 
     Parameters
     ----------
@@ -27,23 +27,23 @@ class UserError(ValueError):
 
 
 class DescriptionError(UserError):
-    """A pilot description that cannot be read or does not make sense."""
+    """Pilot description that cannot be read or does not make sense."""
 
 
 class CircuitFileError(UserError):
-    """A file that holds no circuit that can be cut."""
+    """File that holds no circuit that can be cut."""
 
 
 class DrawingError(UserError):
-    """A drawing that cannot be written where it is wanted."""
+    """Drawing that cannot be written where it is wanted."""
 
 
 class CutError(UserError):
-    """A circuit that cannot be cut as asked."""
+    """Circuit that cannot be cut as asked."""
 
 
 class ObservableError(UserError):
-    """An observable that does not fit its circuit or is not a real sum of Paulis."""
+    """Observable that does not fit its circuit or is not a real sum of Paulis."""
 
 
 class ParameterValueError(UserError):
@@ -51,23 +51,23 @@ class ParameterValueError(UserError):
 
 
 class DataError(UserError):
-    """A data set that is unknown, missing or unreadable."""
+    """Data set that is unknown, missing or unreadable."""
 
 
 class RunDirectoryError(UserError):
-    """A run directory that cannot be used as asked."""
+    """Run directory that cannot be used as asked."""
 
 
 class SharedFaultError(UserError):
-    """A mistake that all ranks have been told of, so that none waits for another."""
+    """Mistake that all MPI ranks know of, so that none waits for another."""
 
 
 class TaskError(RuntimeError):
-    """A task failed for good; the worker's traceback, if there is one, is a note of it."""
+    """Task that failed for good; the worker's traceback, if there is one, is a note of it."""
 
 
 class PilotError(RuntimeError):
-    """A pilot could not be started, or was lost and could not be replaced."""
+    """Pilot that could not be started, or was lost and could not be replaced."""
 
 
 @contextmanager

@@ -1,9 +1,8 @@
 """Checks of options, and the one style of the line that says what is wrong with one.
 
 A line is ``NAME is FOUND, expected WHAT; next step``. A ``*_fault`` returns it, and '' where
-nothing is wrong, so that all faults of a call can be told at once: `check` raises those that there
-are. Here stand also the names and limits that estimators, distributions, trainings and
-recommendations share.
+nothing is wrong, so that all faults of a call can be raised at once by `check`. Here stand also the
+names and limits that estimators, distributions, trainings and recommendations share.
 """
 
 from __future__ import annotations

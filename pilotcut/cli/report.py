@@ -36,9 +36,9 @@ def report(
 
     One file that loads nothing from anywhere.
     """
-    from pilotcut.report.build import report as report_of
     from pilotcut.report.chrome_trace import write_chrome_trace
     from pilotcut.report.read import read_run
+    from pilotcut.report.run_page import report as report_of
 
     _check(run_dirs, out, chrome_trace)
     with err.status("reading"):

@@ -1,4 +1,4 @@
-"""Recommendations for an estimator: pilots that were never measured are measured first."""
+"""Pilots and options of a plan for ``cuts="auto"``: what was never measured is measured first."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Calibration: what was measured on one kind of pilot, and the costs that follow.
 
-It names the machine and the versions that it was made with, so that one made elsewhere is told and
-never used in silence. Where calibrations are kept is `calibration_files`.
+It names the machine and the versions that it was made with, so that one of another machine is
+named, and never used in silence. Where calibrations are kept is `calibration_files`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _DECISIVE = (
 
 @dataclass(frozen=True)
 class CallObservation:
-    """What one call took on a slot of its own."""
+    """Seconds of one call on a slot of its own."""
 
     family: str
     amounts: tuple[float, ...]
@@ -53,7 +53,7 @@ class CallObservation:
 
 @dataclass(frozen=True)
 class BatchObservation:
-    """What one batch took.
+    """Seconds of one batch on all slots.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def observation(family: str, work: Work, seconds: float) -> BatchObservation:
 
 @dataclass(frozen=True)
 class ModeObservations:
-    """All that was measured in one mode.
+    """Measurements of one mode.
 
     `compile_step_s` and `compile_gate_s` are as in `Costs`.
     """
@@ -112,6 +112,8 @@ class ModeObservations:
         return call, fit(amounts, np.array([one.seconds for one in self.batches]))
 
     def _spread(self, slots: int) -> float:
+        # A user's circuit is of no family that was measured. How wrong the costs are for it is how
+        # wrong those of the other families are for the one that was left out of the fit.
         errors: list[float] = []
         for family in {one.family for one in self.batches}:
             others = replace(
@@ -141,7 +143,7 @@ def _with_makespan(one: BatchObservation, call: np.ndarray, slots: int) -> np.nd
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is known of one kind of pilot.
+    """Measurements on one kind of pilot, with what they were made on.
 
     Parameters
     ----------

@@ -24,10 +24,12 @@ FUSED_QUBITS = 14
 # Aer 0.18's defaults: qubits of a fused block, and the base of its cost.
 _BLOCK, _COST = 5, 1.8
 
+# A block of nothing but these is a multiplication by phases, which fusion counts as one pass.
 _DIAGONAL = frozenset(
     {"rz", "p", "u1", "z", "s", "sdg", "t", "tdg", "cz", "cp", "cu1", "crz", "rzz"}
 )
 
+# Aer simulates circuits of nothing but these by a tableau: their cost is bits, not amplitudes.
 _CLIFFORD = frozenset(
     {"h", "s", "sdg", "x", "y", "z", "cx", "cy", "cz", "swap", "id", "sx", "sxdg", "ecr"}
 )
@@ -58,7 +60,7 @@ class _TemplateShape:
 
 
 class CircuitCounter:
-    """Counts what circuits with shots do for a fragment."""
+    """Counter of a fragment's circuits with shots."""
 
     def __init__(self, fragment: Fragment, shots: int) -> None:
         self._shots = shots

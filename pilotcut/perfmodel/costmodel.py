@@ -41,7 +41,7 @@ MOST_DEALT = 4096
 
 @dataclass(frozen=True)
 class Costs:
-    """What one mode costs on one kind of pilot.
+    """Seconds for each amount of one mode on one kind of pilot.
 
     Parameters
     ----------
@@ -161,6 +161,8 @@ def fit(amounts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     seconds
         (observations,), above 0.
     """
+    # Rows are divided by their seconds, so that errors are relative, and columns by their norms:
+    # a call has one "calls" and up to millions of amplitudes.
     scaled = amounts / seconds[:, None]
     size = np.linalg.norm(scaled, axis=0)
     size[size == 0] = 1.0

@@ -1,4 +1,4 @@
-"""What a plan takes on devices, and how wrong their noise makes it: modelled, not measured.
+"""Forecast of a plan on devices: time and noise, modelled and not measured.
 
 Seconds are those of the devices, shots times the seconds of a shot, with parts bound as the
 estimator binds them (of very many, several at once); queues, transfer and the process that puts
@@ -31,7 +31,7 @@ from pilotcut.pilots.description import PilotDescription
 
 @dataclass(frozen=True)
 class DeviceView:
-    """A pilot with a device, as a recommendation sees it: no calibration says more of it.
+    """Pilot with a device; its description says all, and no calibration says more.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class DeviceView:
 
 @dataclass
 class DeviceForecaster:
-    """Models what plans take on devices, and what their noise does; see `Forecaster`.
+    """Forecasts of plans on devices, their noise included; see `Forecaster`.
 
     Parameters
     ----------

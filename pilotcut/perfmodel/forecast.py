@@ -1,4 +1,4 @@
-"""What a mode costs on some pilots together: predictions for plans, and for mere shapes."""
+"""Forecast of a plan on calibrated pilots together, and of shapes that nobody has built yet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pilotcut.pilots.description import PilotDescription
 
 @dataclass(frozen=True)
 class CalibratedPilot:
-    """A pilot as a recommendation sees it.
+    """Pilot with its calibration.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class CalibratedPilot:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is predicted of a plan on pilots.
+    """Forecast of a plan on pilots: time and noise, or why it cannot run.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Outlook:
 
 @dataclass
 class Forecaster:
-    """Predicts what plans take on pilots together, as the task manager would use them.
+    """Forecasts of plans on pilots together, as the task manager would use them.
 
     Parameters
     ----------

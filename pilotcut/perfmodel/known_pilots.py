@@ -1,4 +1,4 @@
-"""What is known of pilots, without starting any: descriptions, resources, calibrations."""
+"""Known pilots: with resources and calibrations, in whatever form they are given; none starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring a pilot: calls on one slot, batches on all of them, within a minute.
+"""Measurement of a pilot: calls on one slot, batches on all of them, within a minute.
 
 The same circuits, bundles and contractions as in a real query, of the three families of
 `pilotcut.perfmodel.sample_circuits`. What is measured goes into a `Calibration`.
@@ -81,7 +81,7 @@ SHOTS = 1024
 
 @dataclass
 class _Clock:
-    """Seconds that are left."""
+    """Time limit of a measurement."""
 
     seconds: float
     started: float = field(default_factory=perf_counter)
@@ -160,7 +160,7 @@ def observe(tasks: TaskManager | None, mode: str, budget_s: float) -> ModeObserv
 
 @dataclass(frozen=True)
 class Sample:
-    """A circuit of a family, with its plan."""
+    """Circuit of a family, with its plan."""
 
     family: str
     circuit: QuantumCircuit
@@ -242,7 +242,11 @@ def time_call(fragment: Fragment, call: WorkUnit, least_s: float = 0.04, most: i
 
 
 def _seconds_of(fragment: Fragment, call: WorkUnit) -> float:
-    """Return the seconds of a call; on a CPU without those that other processes took."""
+    """Return the seconds of a call; on a CPU without those that other processes took.
+
+    A CPU's time is that of this process: what others take meanwhile is not the call's. A
+    GPU works while this process waits, so there wall time counts.
+    """
     started, busy = perf_counter(), process_time()
     call.run(fragment)
     wall, own = perf_counter() - started, process_time() - busy

@@ -116,7 +116,7 @@ def _norm(observables: Sequence[SparsePauliOp]) -> float:
 
 
 class _Recommender:
-    """Predicts candidates for one circuit."""
+    """Search for one circuit."""
 
     def __init__(
         self,

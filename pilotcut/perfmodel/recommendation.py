@@ -23,7 +23,7 @@ from pilotcut.perfmodel.workload import Work
 
 @dataclass(frozen=True)
 class RecommendationLine:
-    """One candidate of a recommendation: where it cuts, and what is predicted of it.
+    """Candidate of a recommendation: where it cuts, and what is predicted of it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a pilot has: cores, memory, GPUs, ranks and Aer's devices.
+"""Resources of a pilot: cores, memory, GPUs, ranks and Aer's devices.
 
 Found by a task on the pilot (`detect`), or, for a dry recommendation, taken from the
 pilot's description (`described`).
@@ -34,7 +34,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one slot of a pilot can use.
+    """Resources that one slot of a pilot can use.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The circuits that calibrations are made of: three families, small to large."""
+"""Sample circuits that calibrations are made of: three families, small to large."""
 
 from __future__ import annotations
 

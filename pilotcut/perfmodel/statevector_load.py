@@ -42,7 +42,7 @@ def draw_work(fragment: Fragment, rows: int, shots: int) -> FragmentWork:
 
 
 class DrawCounter:
-    """Counts draws: each call computes its parameter sets' distributions, and draws its part."""
+    """Counter of draws: each call computes the distributions of its rows, and draws."""
 
     def __init__(self, fragment: Fragment) -> None:
         self.states = StatevectorCounter(extended(fragment))
@@ -55,7 +55,7 @@ class DrawCounter:
 
 
 class StatevectorCounter:
-    """Counts what the exact engine does for a fragment.
+    """Counter of a fragment's statevectors.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class StatevectorCounter:
 
 @dataclass(frozen=True)
 class _Application:
-    """A gate's product with a state, for one row.
+    """Product of a gate with a state, for one parameter set.
 
     Parameters
     ----------

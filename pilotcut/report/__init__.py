@@ -1,7 +1,7 @@
 """Reports of runs: files to a record, records to numbers, numbers to sections of a page.
 
 `read` makes a `RunRecord` of a run directory, whatever of its files is there; `measures` are pure
-functions of its arrays. `learning`, `workers`, `forecasts`, `comparison` and `build` each return
+functions of its arrays. `learning`, `workers`, `forecasts`, `comparison` and `run_page` return
 `Section`s: a sentence that answers, and the tables and figures (`plots`, `figures`) that show it.
 `page` puts them into one HTML file; `plots` and `page` know nothing of runs, and the study's page
 is made of them too.

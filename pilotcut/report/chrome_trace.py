@@ -1,4 +1,4 @@
-"""A run as a trace that Perfetto and chrome://tracing open.
+"""Trace of a run for Perfetto and chrome://tracing.
 
 The JSON array format: processes are pilots, threads are slots of workers, tasks are complete
 events ("X"); batches of queries, with their stages inside, are a process of their own; what

@@ -1,4 +1,4 @@
-"""Several runs side by side."""
+"""Sections that compare runs: a table with a row each, curves laid over each other, stages."""
 
 from __future__ import annotations
 

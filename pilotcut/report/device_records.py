@@ -1,4 +1,4 @@
-"""What the records of batches tell of devices: which ran what, and what moved to another."""
+"""Records of devices in batches: which ran what, and what moved to another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pilotcut.report.numbers import number_in
 
 @dataclass(frozen=True)
 class DeviceShare:
-    """What one device ran of one fragment, in all batches.
+    """Share of one device in one fragment, over all batches.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class DeviceShare:
 
 
 @dataclass(frozen=True)
-class Moved:
+class MovedParts:
     """Parts of a fragment that went to another device, for theirs had ended."""
 
     fragment: str
@@ -44,7 +44,7 @@ class Moved:
 
 
 class DeviceRecords:
-    """The devices in records of batches, taken in one by one."""
+    """Collector of the devices in records of batches."""
 
     def __init__(self) -> None:
         self._shares: dict[tuple[str, str], DeviceShare] = {}
@@ -75,9 +75,9 @@ class DeviceRecords:
         return tuple(self._shares[where] for where in sorted(self._shares))
 
     @property
-    def moved(self) -> tuple[Moved, ...]:
+    def moved(self) -> tuple[MovedParts, ...]:
         """What went elsewhere, the most first."""
-        return tuple(Moved(*where, parts) for where, parts in self._moved.most_common())
+        return tuple(MovedParts(*where, parts) for where, parts in self._moved.most_common())
 
 
 def _records(found: object) -> Iterator[Mapping[str, Any]]:

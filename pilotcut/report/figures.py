@@ -1,4 +1,4 @@
-"""The figures of a report that `plots` does not have: the timeline, the drawing of a plan.
+"""Figures of a run that are of no usual kind: the timeline, the drawing of a plan.
 
 Measures in, elements of a page out.
 """
@@ -47,7 +47,7 @@ _WAITS = ("new", "pending", "starting")
 
 @dataclass(frozen=True)
 class _Lane:
-    """A row of the timeline: a pilot, or one of the slots of a worker."""
+    """Row of the timeline: a pilot, or one of the slots of a worker."""
 
     pilot: str
     label: str
@@ -143,23 +143,25 @@ def _draw_pilots(plot: Any, run: RunRecord, places: Mapping[Any, int]) -> None:
         for state, ends in zip(states, [*(s.time for s in states[1:]), last], strict=True):
             if state.kind not in ("done", "failed", "canceled"):
                 colour = LIGHT["cmuted"] if state.kind in _WAITS else LIGHT["c6"]
-                told = f"{pilot.name}: {state.kind}"
-                spans.append((state.time - origin, ends - origin, lane, colour, told, state.reason))
+                label = f"{pilot.name}: {state.kind}"
+                spans.append(
+                    (state.time - origin, ends - origin, lane, colour, label, state.reason)
+                )
     if not spans:
         return
-    left, right, y, colours, told_, reasons = zip(*spans, strict=True)
+    left, right, y, colours, labels, reasons = zip(*spans, strict=True)
     for colour in dict.fromkeys(colours):
         rows = [k for k, other in enumerate(colours) if other == colour]
         data = {
             "left": [left[k] for k in rows],
             "right": [right[k] for k in rows],
             "y": [y[k] for k in rows],
-            "told": [told_[k] for k in rows],
+            "label": [labels[k] for k in rows],
             "reason": [reasons[k] for k in rows],
         }
         drawn = plot.hbar("y", left="left", right="right", height=0.42, fill_color=colour,
                           line_color=None, source=plot_frame.source_of(data))  # fmt: skip
-        plot_frame.hover(plot, [drawn], [("", "@told"), ("", "@left{0.0} s to @right{0.0} s"),
+        plot_frame.hover(plot, [drawn], [("", "@label"), ("", "@left{0.0} s to @right{0.0} s"),
                                     ("", "@reason")])  # fmt: skip
 
 
@@ -192,8 +194,8 @@ def _draw_runs(
                           fill_color=plot_frame.colour_of(colour), line_width=0.5,
                           line_color=plot_frame.colour_of(colour),
                           source=plot_frame.source_of(data))  # fmt: skip
-        told = [("task", "@task"), ("ran", "@seconds{0.0000} s"), ("from", "@left{0.00} s")]
-        plot_frame.hover(plot, [drawn], told)
+        tooltip = [("task", "@task"), ("ran", "@seconds{0.0000} s"), ("from", "@left{0.00} s")]
+        plot_frame.hover(plot, [drawn], tooltip)
         keys.append(Key(group, colour))
     return keys
 
@@ -210,7 +212,7 @@ def _draw_troubles(plot: Any, run: RunRecord, places: Mapping[Any, int]) -> list
     """Mark losses, failures and duplicates on the lanes of their pilots."""
     assert run.tasks is not None
     keys = []
-    for kind, (marker, colour, told) in _MARKS.items():
+    for kind, (marker, colour, label) in _MARKS.items():
         some = [
             (h, places[h.pilot, None, 0])
             for h in run.tasks.troubles
@@ -224,11 +226,11 @@ def _draw_troubles(plot: Any, run: RunRecord, places: Mapping[Any, int]) -> list
             "task": [h.name for h, _ in some],
             "reason": [_in_one_line(h) for h, _ in some],
         }
-        drawn = plot.scatter("x", "y", marker=marker, size=9, name=told, line_width=2,
+        drawn = plot.scatter("x", "y", marker=marker, size=9, name=label, line_width=2,
                              fill_color=None, line_color=LIGHT[colour],
                              source=plot_frame.source_of(data))  # fmt: skip
-        plot_frame.hover(plot, [drawn], [(told, "@task"), ("", "@reason")])
-        keys.append(Key(told, int(colour[1:])))
+        plot_frame.hover(plot, [drawn], [(label, "@task"), ("", "@reason")])
+        keys.append(Key(label, int(colour[1:])))
     return keys
 
 

@@ -1,4 +1,4 @@
-"""Predictions against what was measured, and the recommendation."""
+"""Section about forecasts: predictions against what was measured, and the recommendation."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _MOST_POINTS = 2000
 def predictions(run: RunRecord) -> Section | None:
     """Return the section about what was predicted, None if nothing was."""
     found = None if run.batches is None else measures.predictions(run.batches)
-    told = run.recommendation
-    if found is None and told is None:
+    recommendation = run.recommendation
+    if found is None and recommendation is None:
         return None
     elements, text = [], ""
     if found is not None:
@@ -36,10 +36,10 @@ def predictions(run: RunRecord) -> Section | None:
             readable_s(float(found.predicted_s.sum())), found.within(1.5), len(found.rows),
         )  # fmt: skip
         elements.append(_scatter(run, found))
-    if told is not None:
-        reason = str(told.get("reason") or "")
+    if recommendation is not None:
+        reason = str(recommendation.get("reason") or "")
         text += f" The recommendation was: {reason}." if reason else ""
-        elements += _candidates(told)
+        elements += _candidates(recommendation)
     return Section("Predictions against measurements", text.strip(), elements)
 
 
@@ -57,9 +57,10 @@ def _scatter(run: RunRecord, found: measures.Predictions) -> Element:
                         caption=caption, half=True)  # fmt: skip
 
 
-def _candidates(told: Mapping[str, Any]) -> Iterator[Element]:
+def _candidates(recommendation: Mapping[str, Any]) -> Iterator[Element]:
     """Yield the candidates of a recommendation, with how sure it was of their seconds."""
-    some = [c for c in told["candidates"] if isinstance(c, dict)]
+    some = [c for c in recommendation["candidates"] if isinstance(c, dict)]
+    queries = recommendation.get("queries", "?")
     timed = [c for c in some if not math.isnan(number_in(c, "seconds"))]
     if timed:
         names = [str(c.get("cuts", "?")) for c in timed]
@@ -67,9 +68,9 @@ def _candidates(told: Mapping[str, Any]) -> Iterator[Element]:
         yield plots.bars(
             names, {"predicted": [number_in(c, "seconds") for c in timed]}, "predicted seconds",
             x_label="cuts", errors=ends, half=True,
-            caption=f"For {told.get('queries', '?')} parameter sets, with the range it may be in.",
+            caption=f"For {queries} parameter sets, with the range it may be in.",
         )  # fmt: skip
-    chosen = told.get("chosen")
+    chosen = recommendation.get("chosen")
     cuts = chosen.get("cuts") if isinstance(chosen, dict) else None
     rows = [
         [

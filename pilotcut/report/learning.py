@@ -1,4 +1,4 @@
-"""What a run has learned: losses, accuracies, epochs."""
+"""Section about learning: losses, accuracies, epochs."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def _learned(run: RunRecord) -> str:
     accuracies = [number_in(epoch, "accuracy") for epoch in run.epochs]
     if not math.isnan(accuracies[-1]):
         best = int(np.nanargmax(accuracies))
-        told = Markup("the test accuracy is <b>{:.1%}</b>").format(accuracies[-1])
+        clause = Markup("the test accuracy is <b>{:.1%}</b>").format(accuracies[-1])
         if accuracies[best] > accuracies[-1]:
-            told += f", its best {accuracies[best]:.1%} after epoch {run.epochs[best]['epoch']}"
-        words.append(told)
+            clause += f", its best {accuracies[best]:.1%} after epoch {run.epochs[best]['epoch']}"
+        words.append(clause)
     return sentence(words)
 
 

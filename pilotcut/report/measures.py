@@ -1,4 +1,4 @@
-"""What a run's records come to: shares, utilisation, stragglers, slots. Pure functions of arrays.
+"""Measures of a run: shares, utilisation, stragglers, slots. Pure functions of arrays.
 
 Every number is of all records; only `chosen_runs` and `binned` choose or gather what is drawn.
 """
@@ -78,7 +78,7 @@ def binned(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Utilisation:
-    """How busy workers were between the first start and the last end of a task.
+    """Utilisation of workers between the first start and the last end of a task.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def groups_of(runs: TaskRuns) -> list[str]:
 
 @dataclass(frozen=True)
 class Stragglers:
-    """The tasks of a group that ran over `STRAGGLES` times its median.
+    """Stragglers of a group: tasks that ran over `STRAGGLES` times its median.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ def predictions(batches: Batches) -> Predictions | None:
 
 @dataclass(frozen=True)
 class Headlines:
-    """What one would tell of a run first; NaN or None where it is not known.
+    """Headline numbers of a run; NaN or None where one is not known.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ class Headlines:
 
 
 def headlines(run: RunRecord) -> Headlines:
-    """Return what one would tell of a run first."""
+    """Return the headline numbers of a run."""
     batches, tasks = run.batches, run.tasks
     last: Mapping[str, object] = run.epochs[-1] if run.epochs else {}
     asked = number_in(run.config, "epochs")
@@ -351,6 +351,6 @@ def headlines(run: RunRecord) -> Headlines:
 def seconds_of(run: RunRecord) -> float:
     """Return how long a run took: its epochs, else its batches, NaN if there is neither."""
     epochs = [number_in(epoch, "seconds") for epoch in run.epochs]
-    if told := [s for s in epochs if not math.isnan(s)]:
-        return sum(told)
+    if known := [s for s in epochs if not math.isnan(s)]:
+        return sum(known)
     return math.nan if run.batches is None else float(np.nansum(run.batches.wall_s))

@@ -1,4 +1,4 @@
-"""One HTML page that stands by itself: sections of figures, tables, tiles and drawings.
+"""HTML page that stands by itself: sections of figures, tables, tiles and drawings.
 
 The page loads nothing: styles, scripts and figures are in the file, and its content security
 policy forbids the network. It adapts to the width, and to light and dark, figures included.
@@ -84,7 +84,7 @@ DARK = {
 
 @dataclass(frozen=True)
 class Tile:
-    """A headline number: what it is, the number, and a word about it."""
+    """Headline number: what it is, the number, and a word about it."""
 
     label: str
     value: str
@@ -93,7 +93,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of a legend: a name, and the place of its colour in the palette.
+    """Entry of a legend: a name, and the place of its colour in the palette.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Element:
-    """A part of a section.
+    """Part of a section: a figure, a table, tiles, a paragraph or a drawing.
 
     Parameters
     ----------
@@ -138,12 +138,6 @@ def figure(
 ) -> Element:
     """Return a figure of Bokeh, with the page's legend above it."""
     return Element("figure", model, caption, half, tuple(legend))
-
-
-@dataclass(frozen=True)
-class _Cell:
-    text: object
-    is_number: bool
 
 
 def table(
@@ -197,8 +191,8 @@ _NUMBER = re.compile(r"[-−+±<]?\d[\d.,]*(e[+-]?\d+)?( ?[^\d\s,][^,]*)?")
 
 
 def _are_numbers(cells: Sequence[object]) -> bool:
-    told = [str(cell) for cell in cells if cell != "–"]
-    return bool(told) and all(_NUMBER.fullmatch(cell) for cell in told)
+    texts = [str(cell) for cell in cells if cell != "–"]
+    return bool(texts) and all(_NUMBER.fullmatch(cell) for cell in texts)
 
 
 # -- the page --------------------------------------------------------------------------
@@ -206,7 +200,7 @@ def _are_numbers(cells: Sequence[object]) -> bool:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence that answers, and what shows it.
+    """Section of a page: a heading, a sentence that answers, and what shows it.
 
     Parameters
     ----------
@@ -304,7 +298,7 @@ def write_page(path: Path, content: str) -> Path:
 
 
 class _Figures:
-    """The figures of a page as data, and the script that draws them."""
+    """Figures of a page as data, and the script that draws them."""
 
     def __init__(self) -> None:
         self._items: list[str] = []

@@ -23,7 +23,7 @@ _BAND = (24, 60)  # columns in one band of a folded circuit; more where there ar
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a qubit's line within one fragment, from column to column."""
+    """Stretch of a qubit's line within one fragment, from column to column."""
 
     start: float
     end: float
@@ -32,7 +32,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Segments:
-    """A plan laid out in columns.
+    """Plan laid out in columns.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def _is_wire_cut(step: LayoutItem) -> bool:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one column in a band, or for a gap where columns are left out."""
+    """Place for one column in a band, or for a gap where columns are left out."""
 
     band: int
     x: int

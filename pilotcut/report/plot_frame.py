@@ -28,7 +28,7 @@ _FONT = "system-ui, -apple-system, Roboto, Arial, sans-serif"
 
 @dataclass(frozen=True)
 class Reference:
-    """A value to compare with: a dashed line across the figure.
+    """Value to compare with: a dashed line across the figure.
 
     Parameters
     ----------
@@ -99,18 +99,18 @@ def blank(
     return plot
 
 
-def hover(plot: Figure, renderers: Sequence[Any], told: Sequence[tuple[str, str]]) -> None:
+def hover(plot: Figure, renderers: Sequence[Any], rows: Sequence[tuple[str, str]]) -> None:
     """Tell values below the pointer: pairs of a word, which may be empty, and a column as "@x".
 
     Columns are escaped by Bokeh, words here.
     """
     from bokeh.models import HoverTool
 
-    words = ((word if "@" in word else escape(word), column) for word, column in told)
+    words = ((word if "@" in word else escape(word), column) for word, column in rows)
     muted = '<span style="color: var(--muted)">'
     lines = "".join(f"<div>{muted}{word}</span> {column}</div>" for word, column in words)
-    told_html = f'<div style="font: 13px/1.45 {_FONT}">{lines}</div>'
-    plot.add_tools(HoverTool(renderers=list(renderers), tooltips=told_html, visible=False))
+    html = f'<div style="font: 13px/1.45 {_FONT}">{lines}</div>'
+    plot.add_tools(HoverTool(renderers=list(renderers), tooltips=html, visible=False))
 
 
 def set_range(axis_range: Any, start: float | None = None, end: float | None = None) -> None:

@@ -35,7 +35,7 @@ _MOST_LETTERS = 34
 
 @dataclass(frozen=True)
 class Series:
-    """A line of a figure.
+    """Series of a figure: a line, or points, with an error band if there is one.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def lines(
     height: int = HEIGHT,
     half: bool = False,
 ) -> Element:
-    """Return lines with error bands; `y` is a share to be told in percent if `percent`.
+    """Return lines with error bands; `y` is a share, shown in percent if `percent`.
 
     Markers are drawn where points are few, unless `markers` says otherwise.
     """
@@ -138,7 +138,7 @@ def bars(
     Parameters
     ----------
     categories
-        Names below the bars; those that come twice are told apart by a number.
+        Names below the bars; those that come twice get a number.
     groups
         For each name of the legend one value a category; None leaves a bar out.
     errors
@@ -378,11 +378,11 @@ def _floor(groups: Mapping[str, Sequence[float | None]]) -> float:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Return names that are told apart by a number where they would be the same."""
+    """Return names, numbered where they would be the same."""
     found: list[str] = []
     for name in names:
-        told, number = name, 2
-        while told in found:
-            told, number = f"{name} ({number})", number + 1
-        found.append(told)
+        unique, number = name, 2
+        while unique in found:
+            unique, number = f"{name} ({number})", number + 1
+        found.append(unique)
     return found

@@ -55,7 +55,7 @@ def follow(run_dir: Path, period_s: float) -> None:
 
 
 class Tail:
-    """The records of a file that is being written, each of them once.
+    """Reader of a file that is being written: each record once.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Tail:
 
 
 class Follower:
-    """Looks at a run directory again and again.
+    """Follower of a run directory.
 
     Parameters
     ----------

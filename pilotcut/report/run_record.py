@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from pilotcut.report.device_records import DeviceShare, Moved
+from pilotcut.report.device_records import DeviceShare, MovedParts
 from pilotcut.report.numbers import number_in
 
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of queries of a trace, a number each in every array; NaN where unknown.
+    """Batches of queries of a trace, a number each in every array; NaN where unknown.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class RunEvent:
 
 @dataclass(frozen=True)
 class PilotRecord:
-    """One pilot: what was asked for, and its states with times."""
+    """Pilot of a run: what was asked for, and its states with times."""
 
     name: str
     resource: str = ""
@@ -160,7 +160,7 @@ class RunRecord:
     compile_s: float = 0.0
     batches: Batches | None = None
     shares: tuple[DeviceShare, ...] = ()
-    moved: tuple[Moved, ...] = ()
+    moved: tuple[MovedParts, ...] = ()
     epochs: tuple[Mapping[str, Any], ...] = ()
     tasks: TaskHistory | None = None
     pilots: tuple[PilotRecord, ...] = ()

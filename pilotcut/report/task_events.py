@@ -66,7 +66,7 @@ class TaskEventReader:
     ) -> None:
         pilot = str(event.get("pilot") or "?")
         if self._raised.get(key) == started:
-            return  # told already; it never ran again
+            return  # it is kept already; it never ran again
         if not is_end:
             self._raised[key] = started
         self._times.append((self._bound.get(key, math.nan), started, max(finished, started)))

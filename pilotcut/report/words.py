@@ -43,8 +43,8 @@ def sentence(words: Sequence[str]) -> str:
     """Return clauses as one sentence, markup kept."""
     if not words:
         return ""
-    told = Markup("; ").join(words)
-    return Markup("{}{}.").format(told[:1].upper(), told[1:])
+    clauses = Markup("; ").join(words)
+    return Markup("{}{}.").format(clauses[:1].upper(), clauses[1:])
 
 
 def readable_s(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What workers did: slots over time, how busy they were, what went wrong."""
+"""Sections about workers: slots over time, utilisation, stragglers and losses, devices."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def stragglers(run: RunRecord) -> Section | None:
     """Return the section about what went wrong or slow, None without tasks."""
     if run.tasks is None or not len(run.tasks.runs):
         return None
-    told, runs = run.tasks, run.tasks.runs
+    tasks, runs = run.tasks, run.tasks.runs
     found = measures.stragglers(runs)
     count, lost = sum(len(one.rows) for one in found), sum(one.lost_s for one in found)
     busy = float(runs.run_s.sum())
@@ -80,7 +80,7 @@ def stragglers(run: RunRecord) -> Section | None:
         "took {} ({:.1%} of all run time). {}"
     ).format(
         count, len(runs), measures.STRAGGLES, readable_s(lost), lost / busy if busy else 0.0,
-        _troubled(told.counts),
+        _troubled(tasks.counts),
     )  # fmt: skip
     ratios = _ratios(runs, found)
     elements = []
@@ -96,7 +96,7 @@ def stragglers(run: RunRecord) -> Section | None:
     ]  # fmt: skip
     headers = ["tasks", "runs", "median", "stragglers", "worst", "lost"]
     elements.append(table(headers, rows, first_of(rows, len(found), "groups"), half=bool(ratios)))
-    if told.troubles:
+    if tasks.troubles:
         elements.append(_trouble_table(run))
     return Section("Stragglers, duplicates and retries", text, elements)
 

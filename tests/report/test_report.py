@@ -19,10 +19,10 @@ from pilotcut import PilotManager, TaskManager, UserError
 from pilotcut.cli.report import plan_of
 from pilotcut.pilots.description import embedded
 from pilotcut.report import measures, plot_frame, plots
-from pilotcut.report.build import report
 from pilotcut.report.chrome_trace import chrome_events
 from pilotcut.report.page import Page, figure, note, svg, table, text
 from pilotcut.report.read import FILES, read_run
+from pilotcut.report.run_page import report
 from pilotcut.report.run_record import Batches, RunRecord, TaskHistory, TaskRuns
 from pilotcut.training.config import TrainingConfig
 from pilotcut.training.run import TrainingRun

@@ -13,11 +13,11 @@ from support.run_directories import made_up
 
 from pilotcut.cli.report import plan_of
 from pilotcut.report import plots
-from pilotcut.report.build import report
 from pilotcut.report.page import Page
 from pilotcut.report.plot_frame import Reference
 from pilotcut.report.plots import Series
 from pilotcut.report.read import read_run
+from pilotcut.report.run_page import report
 
 pytestmark = pytest.mark.browser
 

@@ -1,4 +1,4 @@
-"""The report of one run or several: what each section says and shows.
+"""Page of one run or several: its head, its sections in order, and those about stages and cuts.
 
 Every section answers its question in one sentence, and shows below it what the sentence is
 about. What a run's files do not hold is named at the end, with the reason.
@@ -107,8 +107,7 @@ def _described(run: RunRecord) -> str:
         shots = f" with {config['shots']} shots" if "shots" in config and mode != "exact" else ""
         words.append(f"mode {mode}{shots}")
     if widths := run.widths:
-        told = run.cuts
-        cuts = len(widths) - 1 if told is None else told
+        cuts = len(widths) - 1 if run.cuts is None else run.cuts
         pieces = f"{counted(len(widths), 'fragment')} of {listed(widths)} qubits"
         words.append(f"{counted(cuts, 'cut')} into {pieces}" if cuts else "uncut")
     if run.pilots:
