@@ -1,8 +1,8 @@
 """Command line: its commands, each in a file of its own, and what it says of mistakes.
 
 Results go to stdout, everything else to stderr. A mistake of the user's is one line and exit
-code 2, never a traceback. Commands import what they need as they run: `pilotcut --help` needs neither
-Qiskit nor torch nor dask.
+code 2, never a traceback. Commands import what they need as they run: `pilotcut --help` needs
+neither Qiskit nor torch nor dask.
 """
 
 from __future__ import annotations
