@@ -99,7 +99,7 @@ def _shown(config: FleetConfig, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """Return what there is to show of each device."""
     from pilotcut.fleet.device_features import device_features
     from pilotcut.fleet.fleet import facts_of
-    from pilotcut.fleet.strategies import groups
+    from pilotcut.fleet.similarity import groups
 
     facts, found = facts_of(jobs, config.kappa), []
     shared = groups(facts.alike, config.threshold)

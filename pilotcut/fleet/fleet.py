@@ -1,4 +1,4 @@
-"""A fleet: the QPUs that a description names, what they are to a model, and where their work runs.
+"""Fleet of QPUs, as a description names them: what they are to a model, where their work runs.
 
 The seam between devices and pilots: everything else in this package works on `Job`s and on a
 function that starts work on a device.
@@ -17,7 +17,8 @@ import numpy as np
 
 from pilotcut.errors import DescriptionError, PilotError, UserError
 from pilotcut.fleet.device_jobs import Job
-from pilotcut.fleet.strategies import FleetFacts, similarity
+from pilotcut.fleet.similarity import similarity
+from pilotcut.fleet.strategies import FleetFacts
 from pilotcut.fleet.submission import PendingResult
 from pilotcut.pilots.description import PilotDescription, load_descriptions
 from pilotcut.pilots.pilot import Pilot, PilotState

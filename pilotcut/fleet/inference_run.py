@@ -18,14 +18,8 @@ from pilotcut.errors import UserError
 from pilotcut.fleet import device_jobs
 from pilotcut.fleet.device_jobs import Job
 from pilotcut.fleet.engines import seed_of
-from pilotcut.fleet.inference_schedule import (
-    ShotSchedule,
-    batch_based,
-    combine,
-    difficulty,
-    equal_time,
-    shot_oriented,
-)
+from pilotcut.fleet.inference_schedule import batch_based, difficulty, shot_oriented
+from pilotcut.fleet.shot_schedule import ShotSchedule, combine, equal_time
 from pilotcut.fleet.submission import PendingResult, Submit, here, one_line, submitted
 from pilotcut.fleet.torus import Torus, tori
 from pilotcut.options import check_seed

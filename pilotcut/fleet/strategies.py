@@ -1,4 +1,4 @@
-"""Whose gradients move whose weights: the strategies of training on a fleet, behind one interface.
+"""Strategies of training on a fleet: whose gradients move whose weights, behind one interface.
 
 A strategy owns the weights of all devices and knows nothing of circuits, pilots or clocks: it is
 told that a device's gradient has arrived, that a device has left or has joined, and says whose
@@ -15,50 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pilotcut.errors import UserError
+from pilotcut.fleet.similarity import groups
 from pilotcut.options import choice_fault
-
-
-def similarity(vectors: np.ndarray, kappa: float) -> np.ndarray:
-    """Return exp(−κ·dist), dist = ‖v_i − v_j‖₂ / len, of behavioural vectors (ArbiterQ).
-
-    Parameters
-    ----------
-    vectors
-        (devices, len).
-    kappa
-        κ, from 0 up: 0 makes all devices alike, infinity none.
-
-    Returns
-    -------
-    ndarray
-        (devices, devices), in [0, 1], 1 on the diagonal.
-
-    Examples
-    --------
-    >>> similarity(np.array([[0.0, 0.0], [0.0, 2e-4]]), 1e4)[0, 1].round(4)
-    np.float64(0.3679)
-    """
-    apart = np.linalg.norm(vectors[:, None] - vectors[None], axis=-1) / vectors.shape[1]
-    return np.exp(-kappa * apart)
-
-
-def groups(alike: np.ndarray, threshold: float) -> tuple[tuple[int, ...], ...]:
-    """Return the devices that share: those that a chain of similarities over a threshold joins.
-
-    Examples
-    --------
-    >>> groups(np.array([[1.0, 0.6, 0.1], [0.6, 1.0, 0.1], [0.1, 0.1, 1.0]]), 0.5)
-    ((0, 1), (2,))
-    """
-    left, found = set(range(len(alike))), []
-    while left:
-        group, edge = set[int](), {min(left)}
-        while edge:
-            group |= edge
-            edge = {j for i in edge for j in left if alike[i, j] >= threshold} - group
-        found.append(tuple(sorted(group)))
-        left -= group
-    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -68,7 +26,7 @@ class FleetFacts:
     Parameters
     ----------
     alike
-        (devices, devices), see `similarity`.
+        (devices, devices), see `pilotcut.fleet.similarity.similarity`.
     success
         (devices,), the probability that a run of the model's circuit has no error.
     """

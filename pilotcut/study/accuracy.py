@@ -31,7 +31,7 @@ from pilotcut.study.findings import (
     median,
 )
 from pilotcut.study.profiles import Profile
-from pilotcut.study.trained import common_settings, train
+from pilotcut.study.trainings import common_settings, train
 from pilotcut.study.trend import Trend, trend
 
 NAME, TITLE = "rq4", "RQ4: do cuts change what is learned?"

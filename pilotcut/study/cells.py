@@ -1,4 +1,4 @@
-"""One measurement of a study: its settings, its run directory, its result once it is done.
+"""Cell of a study, which is one measurement: settings, run directory, result once it is done.
 
     OUT/study.json            what the study was started with
     OUT/rq1/NAME/             the run directory of a cell
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Cell:
 
 
 class StudyDirectory:
-    """The files of one study.
+    """Files of one study.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class StudyDirectory:
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_json(place, settings)
+            write_atomically(place, json.dumps(settings, indent=1))
         except OSError as error:
             raise RunDirectoryError(
                 f"out is '{self.path}', which cannot be written ({error.strerror}), expected a "
@@ -105,8 +105,23 @@ class StudyDirectory:
         return place
 
     def result(self, cell: Cell) -> CellResult | None:
-        """Return the result of a cell, None where it is not done."""
-        return load_result(self._place(cell), cell)
+        """Return the result of a cell, None where it is not done, or no longer readable.
+
+        Raises
+        ------
+        RunDirectoryError
+            If it is that of a cell with other settings: of another version of the study.
+        """
+        found = read_json(self.place(cell)) or {}
+        if not isinstance(found.get("values"), dict) or "settings" not in found:
+            return None
+        plain = json.loads(json.dumps(dict(cell.settings)))
+        if found["settings"] != plain:
+            raise RunDirectoryError(
+                f"{self.place(cell)} was measured with {found['settings']}, expected {plain}; keep "
+                f"to the version of pilotcut that began the study, or give another --out"
+            )
+        return CellResult(cell.settings, found["values"])
 
     def results(self, cells: Iterable[Cell]) -> list[CellResult]:
         """Return the results of those that are done, in the order of the cells."""
@@ -119,42 +134,18 @@ class StudyDirectory:
 
     def save(self, cell: Cell, values: Mapping[str, Any]) -> None:
         """Write the result of a cell; from now on it is done."""
-        save_result(self._place(cell), cell, values)
+        save_result(self.place(cell), cell, values)
 
     def place(self, cell: Cell) -> Path:
-        """Return the file of a cell's result, for a worker that writes it."""
-        return self._place(cell)
-
-    def _place(self, cell: Cell) -> Path:
+        """Return the file of a cell's result."""
         return self.path / cell.question / f"{cell.name}.json"
-
-
-def load_result(place: Path, cell: Cell) -> CellResult | None:
-    """Return the result in a file, None where there is none that can be read.
-
-    Raises
-    ------
-    RunDirectoryError
-        If it is that of a cell with other settings: of another version of the study.
-    """
-    found = read_json(place)
-    if found is None or not found.keys() >= {"settings", "values"}:
-        return None
-    if not isinstance(found["values"], dict):
-        return None
-    plain = json.loads(json.dumps(dict(cell.settings)))
-    if found["settings"] != plain:
-        raise RunDirectoryError(
-            f"{place} was measured with {found['settings']}, expected {plain}; keep to the "
-            f"version of pilotcut that began the study, or give another --out"
-        )
-    return CellResult(cell.settings, found["values"])
 
 
 def save_result(place: Path, cell: Cell, values: Mapping[str, Any]) -> None:
     """Write a result in one step."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_json(place, {"settings": dict(cell.settings), "values": dict(values)})
+    content = {"settings": dict(cell.settings), "values": dict(values)}
+    write_atomically(place, json.dumps(content, indent=1))
 
 
 def read_json(place: Path) -> dict[str, Any] | None:
@@ -164,15 +155,3 @@ def read_json(place: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def write_json(place: Path, content: Mapping[str, Any]) -> None:
-    """Replace a file in one step, safe from a kill and from two writers."""
-    write_atomically(place, json.dumps(content, indent=1))
-
-
-def unique(cells: Sequence[Cell]) -> Sequence[Cell]:
-    """Return the cells if no two have one name; two would share a directory."""
-    names = [(cell.question, cell.name) for cell in cells]
-    assert len(set(names)) == len(names), "two cells of one name"
-    return cells

@@ -1,10 +1,7 @@
-"""What arXiv:2602.16233 reports, to stand beside what is measured here."""
+"""Published results of arXiv:2602.16233 and ArbiterQ, which stand beside what is measured here."""
 
 #: Share of reconstruction in a query's time, median, by number of cuts.
 RECONSTRUCTION_SHARE = {1: 0.43, 2: 0.49, 3: 0.53}
-
-#: The same, 95th percentile, where it is given.
-RECONSTRUCTION_P95 = {3: 0.58}
 
 TIME = "training at 3 cuts takes an order of magnitude longer than uncut"
 SCALING = "reconstruction takes 43, 49 and 53 % at 1, 2 and 3 cuts; 16 workers no faster than one"

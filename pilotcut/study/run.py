@@ -1,4 +1,4 @@
-"""The study as a whole: what is not measured yet is measured, then everything is written down."""
+"""Study as a whole: cells that are not measured yet are measured, then findings are written."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from pilotcut.study import (
     baseline,
     figures,
     fleet,
+    fleet_findings,
     reconstruction_share,
     robustness,
     straggler_policies,
     tables,
     training_time,
 )
-from pilotcut.study.cells import Cell, StudyDirectory, unique
+from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import CellResult, Findings
 from pilotcut.study.lab import Lab
 from pilotcut.study.profiles import Profile
@@ -45,9 +46,19 @@ SIDE_BY_SIDE = {
 }
 
 
+#: What results say, question by question; of those that are timed also beside the addon's.
+BESIDE_ADDON = {module.NAME: module.findings for module in (training_time, reconstruction_share)}
+FINDINGS = {
+    straggler_policies.NAME: straggler_policies.findings,
+    accuracy.NAME: accuracy.findings,
+    robustness.NAME: robustness.findings,
+    fleet.NAME: fleet_findings.findings,
+}
+
+
 @dataclass(frozen=True)
 class StudyRequest:
-    """What a study is to answer.
+    """Questions that a study is to answer, and on what.
 
     Parameters
     ----------
@@ -109,7 +120,8 @@ def cells_of(request: StudyRequest) -> dict[str, list[Cell]]:
     if request.addon and {"rq1", "rq2"} & wanted.keys():
         wanted = {baseline.NAME: baseline.cells(profile)} | wanted
     for cells in wanted.values():
-        unique(cells)
+        names = {cell.name for cell in cells}
+        assert len(names) == len(cells), "two cells of one name would share a directory"
     return wanted
 
 
@@ -222,12 +234,9 @@ def _answer(
 
 
 def _findings(name: str, results: Sequence[CellResult], addon: Sequence[CellResult]) -> Findings:
-    if name == training_time.NAME:
-        return training_time.findings(results, addon)
-    if name == reconstruction_share.NAME:
-        return reconstruction_share.findings(results, addon)
-    others = {module.NAME: module for module in (straggler_policies, accuracy, robustness, fleet)}
-    return others[name].findings(results)  # type: ignore[attr-defined, no-any-return]
+    if name in BESIDE_ADDON:
+        return BESIDE_ADDON[name](results, addon)
+    return FINDINGS[name](results)
 
 
 def save(found: Iterable[Findings], out: Path, profile: Profile) -> None:

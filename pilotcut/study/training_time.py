@@ -29,7 +29,7 @@ from pilotcut.study.findings import (
 )
 from pilotcut.study.lab import Lab
 from pilotcut.study.profiles import Profile
-from pilotcut.study.trained import common_settings, training_run
+from pilotcut.study.trainings import common_settings, training_run
 
 NAME, TITLE = "rq1", "RQ1: what does training take at 0 to 3 cuts?"
 

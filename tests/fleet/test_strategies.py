@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from support.fleets import ALL, weights
 
 from pilotcut.errors import UserError
-from pilotcut.fleet.strategies import FleetFacts, Settings, groups, similarity, strategy
+from pilotcut.fleet.similarity import groups, similarity
+from pilotcut.fleet.strategies import FleetFacts, Settings, strategy
 
 ALIKE = np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]])
 

@@ -9,14 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pilotcut.errors import UserError
-from pilotcut.fleet.inference_schedule import (
-    ShotSchedule,
-    batch_based,
-    combine,
-    difficulty,
-    equal_time,
-    shot_oriented,
-)
+from pilotcut.fleet.inference_schedule import batch_based, difficulty, shot_oriented
+from pilotcut.fleet.shot_schedule import ShotSchedule, combine, equal_time
 from pilotcut.fleet.torus import Torus, one_dimension, period, phases, spectrum, tori
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -11,7 +11,7 @@ import pytest
 
 from pilotcut.fleet.fleet import load_fleet
 from pilotcut.pilots.description.qpu import QpuDescription
-from pilotcut.study import fleet
+from pilotcut.study import fleet, fleet_findings
 from pilotcut.study.cells import StudyDirectory
 from pilotcut.study.findings import CellResult
 from pilotcut.study.profiles import QUICK
@@ -94,7 +94,7 @@ SLOW = [1.0, 0.9, 0.7, 0.5, 0.2, 0.2, 0.2, 0.2, 0.2]
 
 
 def test_who_comes_close_to_the_lowest_loss_first_is_faster_and_the_others_are_late():
-    found = fleet.findings([_result("eqc", SLOW), _result("arbiterq", FAST, gain=0.2)])
+    found = fleet_findings.findings([_result("eqc", SLOW), _result("arbiterq", FAST, gain=0.2)])
     (table, *_) = found.tables
     epochs = {row[3]: row[4] for row in table.rows}
     # target 0.1 + 5 % of 0.9 = 0.145, which the slow curve does not reach in 8 epochs
@@ -111,7 +111,7 @@ def test_who_comes_close_to_the_lowest_loss_first_is_faster_and_the_others_are_l
 
 
 def test_the_opposite_is_said_too():
-    found = fleet.findings([_result("eqc", FAST), _result("arbiterq", SLOW, gain=-0.1)])
+    found = fleet_findings.findings([_result("eqc", FAST), _result("arbiterq", SLOW, gain=-0.1)])
     assert not any(v.met for v in found.verdicts)
     assert "100.0 % more loss" in found.answer  # 0.2 beside 0.1
 
@@ -119,7 +119,7 @@ def test_the_opposite_is_said_too():
 def test_each_strategy_has_its_best_rate_and_beside_it_that_of_a_single_device():
     both = {"single": (SLOW, FAST), "eqc": (FAST, SLOW), "arbiterq": (SLOW, FAST)}
     results = [_result(name, list(curves), rates=(1.0, 3.0)) for name, curves in both.items()]
-    found = fleet.findings(results)
+    found = fleet_findings.findings(results)
     rates = {row[3]: row[7] for row in found.tables[0].rows}
     assert rates == {"single": 3.0, "eqc": 1.0, "arbiterq": 3.0}
     faster = {v.claim: v.met for v in found.verdicts if "times as fast" in v.claim}
@@ -132,6 +132,6 @@ def test_each_strategy_has_its_best_rate_and_beside_it_that_of_a_single_device()
 
 
 def test_nothing_measured_is_said_to_be_missing():
-    found = fleet.findings([])
+    found = fleet_findings.findings([])
     assert "missing" in found.answer
     assert not found.tables

@@ -1,4 +1,4 @@
-"""Trainings of the study: from a cell's settings to a run in its directory."""
+"""Trainings of a study: from a cell's settings to a run in its directory."""
 
 from __future__ import annotations
 
