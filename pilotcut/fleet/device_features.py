@@ -1,4 +1,4 @@
-"""How a device behaves for a model: one vector of predicted errors.
+"""Features of a device for a model: the behavioural vector of predicted errors.
 
 The behavioural vector is that of ArbiterQ (T. Chu et al., "ArbiterQ: Improving QNN
 Convergency and Accuracy by Applying Personalized Model on Heterogeneous Quantum Devices",

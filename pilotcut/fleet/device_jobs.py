@@ -1,4 +1,4 @@
-"""What a device does for a fleet: values and gradients of the model's loss, as tasks.
+"""Jobs of a device: values and gradients of a model's loss, as tasks.
 
 A `Job` says which model runs on which device, and how; it is small and travels with every task,
 and what is compiled for it stays in the process that runs it.

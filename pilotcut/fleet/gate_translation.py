@@ -1,4 +1,4 @@
-"""One gate over the gates of a device: what it becomes by itself.
+"""Translation of one gate to the gates of a device, by itself.
 
 Qiskit's passes run on the gate alone. They are slow for one gate (milliseconds) and a model
 has few kinds of gates, so each kind is translated once in a process, with slots for its

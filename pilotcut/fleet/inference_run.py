@@ -29,7 +29,7 @@ SCHEDULES = ("shot-oriented", "batch")
 
 @dataclass(frozen=True)
 class Inference:
-    """What an inference found, and what it took.
+    """Result of an inference, and the time that it took.
 
     Parameters
     ----------

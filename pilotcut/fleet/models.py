@@ -1,4 +1,4 @@
-"""The models of ArbiterQ: angle encoding, then an ansatz of rotations and controlled rotations.
+"""Models of ArbiterQ: angle encoding, then an ansatz of rotations and controlled rotations.
 
 The paper names circuits 5 and 14 of Sim, Johnson and Aspuru-Guzik (arXiv:1905.10876) and gives
 4n weights on n qubits for both models. Circuit 14 has 4n; circuit 5 has n² + 3n, which is 10, 28

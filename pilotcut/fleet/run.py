@@ -1,4 +1,4 @@
-"""One training on a fleet, from its settings to trained weights, with its files.
+"""Run directory of a training on a fleet, from its settings to trained weights, with its files.
 
 config.yaml      what was asked
 fleet.jsonl      one record an epoch: loss of every device, who was there, what happened

@@ -1,4 +1,4 @@
-"""The parameter-shift rule of a fleet's models: which circuits a gradient consists of."""
+"""Parameter-shift rule of a fleet's models: which circuits a gradient consists of."""
 
 from __future__ import annotations
 

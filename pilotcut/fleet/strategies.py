@@ -1,7 +1,7 @@
 """Strategies of training on a fleet: whose gradients move whose weights, behind one interface.
 
 A strategy owns the weights of all devices and knows nothing of circuits, pilots or clocks: it is
-told that a device's gradient has arrived, that a device has left or has joined, and says whose
+called when a device's gradient has arrived, when one has left or has joined, and says whose
 turn is next. ArbiterQ (DAC 2025) and its rivals are such objects, so the same trainer runs them
 with the same data, seeds and budget.
 """
@@ -21,7 +21,7 @@ from pilotcut.options import choice_fault
 
 @dataclass(frozen=True)
 class FleetFacts:
-    """What a strategy may know of the devices.
+    """Facts about the devices, all that a strategy may know of them.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ _SHARED = "strategy."
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how finely to train; what it may be is checked by `pilotcut.fleet.config`.
+    """Length and fineness of a training; what they may be is checked by `pilotcut.fleet.config`.
 
     Parameters
     ----------
@@ -348,5 +348,5 @@ class FleetTrainer:
 
 
 def _accuracy(values: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of samples that are told right; NaN if there are no values."""
+    """Return the share of samples that are classified right; NaN if there are no values."""
     return float("nan") if np.isnan(values).any() else float(np.mean((values > 0) == (labels > 0)))

@@ -2,7 +2,7 @@
 
 cells           one measurement: a run directory, and a result once it is done
 profiles        how much of the study a profile asks for
-lab             the pilots that cells run on
+pilots             the pilots that cells run on
 training_time, reconstruction_share, straggler_policies, accuracy, robustness
                 the questions rq1 … rq5: which cells, what one measures, what they say together
 fleet, fleet_findings

@@ -1,4 +1,4 @@
-"""RQ4: what is learned with cuts and without, and what the paper leaves open.
+"""Accuracy (RQ4): what is learned with cuts and without, and what the paper leaves open.
 
 Learning curves in sampled mode, which draws from the distribution of noiseless counts: as many
 shots a subexperiment as in counts mode, without simulating circuits. Same seed: same split, same

@@ -1,4 +1,4 @@
-"""The outside competitor: qiskit-addon-cutting's own pipeline, a few queries of it.
+"""Baseline by the outside competitor: qiskit-addon-cutting's own pipeline, a few queries of it.
 
 Timed stage by stage: one simulator thread as for ours, every subexperiment in one sampler job,
 no transpilation inside the clock, the simulator built outside it. Its column of 0 cuts is Aer's
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import CellResult, chosen
-from pilotcut.study.lab import Lab
+from pilotcut.study.pilots import StudyPilots
 from pilotcut.study.profiles import Profile
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def cells(profile: Profile) -> list[Cell]:
     ]
 
 
-def run(cell: Cell, study: StudyDirectory, lab: Lab) -> dict[str, Any]:
+def run(cell: Cell, study: StudyDirectory, pilots: StudyPilots) -> dict[str, Any]:
     """Time the addon's queries in this process."""
     from pilotcut.cutting.plan import compile_plan
     from pilotcut.training.model import classifier

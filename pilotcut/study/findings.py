@@ -1,4 +1,4 @@
-"""What the cells of a question say together: a sentence, tables, plots and verdicts.
+"""Findings of a question, which its cells say together: a sentence, tables, plots, verdicts.
 
 Plain data, made by pure functions from results; `tables`, `figures` and `page` show it.
 """
@@ -75,7 +75,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a question came to."""
+    """Answer to a question, and what it rests on."""
 
     question: str
     title: str

@@ -1,4 +1,4 @@
-"""The fleet: strategies of training, and schedules of inference, as in tables I and IV of ArbiterQ.
+"""Fleet question: strategies of training, schedules of inference, as in ArbiterQ's tables I and IV.
 
 Every strategy has the same data, start, seeds and circuits. How fast one is depends on its step
 size more than on anything else, so each is trained with several and shown with its best; the same

@@ -1,4 +1,4 @@
-"""The study's report: one page, a section for every question, its answer above its figures."""
+"""Report of a study: one page, a section for every question, its answer above its figures."""
 
 from __future__ import annotations
 

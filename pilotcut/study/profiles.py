@@ -1,4 +1,4 @@
-"""How much of the study is measured: in minutes on two cores, or as a paper would have it."""
+"""Profiles of a study: measured in minutes on two cores, or as a paper would have it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pilotcut.options import choice_fault
 
 @dataclass(frozen=True)
 class Profile:
-    """What the questions ask for; every question takes its own part.
+    """Settings of all questions; every question takes its own part.
 
     Attributes
     ----------

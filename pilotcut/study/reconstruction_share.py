@@ -1,4 +1,4 @@
-"""RQ2: the share of reconstruction in a query, and the speed-up by more workers.
+"""Share of reconstruction in a query (RQ2), and the speed-up by more workers.
 
 Batches of queries in counts mode on 1, 2, 4, … workers, round by round over all conditions, so
 that a drift of the machine's speed meets all of them. Turning counts into expectations counts as
@@ -25,7 +25,7 @@ from pilotcut.study.findings import (
     chosen,
     grouped,
 )
-from pilotcut.study.lab import Lab
+from pilotcut.study.pilots import StudyPilots
 from pilotcut.study.profiles import Profile
 
 NAME, TITLE = "rq2", "RQ2: which share is reconstruction, and do more workers help?"
@@ -56,14 +56,14 @@ def cells(profile: Profile, workers: Sequence[int]) -> list[Cell]:
     ]
 
 
-def run(cell: Cell, study: StudyDirectory, lab: Lab) -> dict[str, Any]:
+def run(cell: Cell, study: StudyDirectory, pilots: StudyPilots) -> dict[str, Any]:
     """Run the batches, after one that is not counted, and return times and shares of each."""
     from pilotcut.primitives.estimator import CutEstimator
     from pilotcut.training.model import classifier
 
     settings = cell.settings
     model = classifier(settings["qubits"])
-    tasks = lab.tasks(settings["workers"])
+    tasks = pilots.tasks(settings["workers"])
     estimator = CutEstimator(
         tasks, cuts=settings["cuts"], shots=settings["shots"], seed=settings["round"]
     )

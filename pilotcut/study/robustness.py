@@ -1,4 +1,4 @@
-"""RQ5: robustness of cut networks beside that of uncut ones.
+"""Robustness of cut networks (RQ5) beside that of uncut ones.
 
 The networks of RQ4, on test samples with Gaussian noise and under FGSM, all in sampled mode:
 the attacker too sees gradients with shot noise. Magnitudes are shares of the features' range.

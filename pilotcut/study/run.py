@@ -25,7 +25,7 @@ from pilotcut.study import (
 )
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import CellResult, Findings
-from pilotcut.study.lab import Lab
+from pilotcut.study.pilots import StudyPilots
 from pilotcut.study.profiles import Profile
 from pilotcut.tasks import TaskManager, as_completed
 
@@ -105,7 +105,7 @@ Notice = Callable[[Cell, int, int], None]
 
 def cells_of(request: StudyRequest) -> dict[str, list[Cell]]:
     """Return the cells of each question, in the order in which they are measured."""
-    profile, workers = request.profile, Lab.steps_of(request.descriptions)
+    profile, workers = request.profile, StudyPilots.steps_of(request.descriptions)
     made: dict[str, list[Cell]] = {
         "rq1": training_time.cells(profile),
         "rq2": reconstruction_share.cells(profile, workers),
@@ -140,15 +140,15 @@ def measure(
     failures: list[Failure] = []
     if not any(study.missing(cells) for cells in groups.values()):
         return failures
-    with locked(study.path), Lab(request.descriptions, study.path / "pilots") as lab:
+    with locked(study.path), StudyPilots(request.descriptions, study.path / "pilots") as pilots:
         for name, cells in groups.items():
             measure_all = _one_by_one if name in TIMED else _side_by_side
-            failures += measure_all(name, cells, study, lab, notice)
+            failures += measure_all(name, cells, study, pilots, notice)
     return failures
 
 
 def _one_by_one(
-    name: str, cells: Sequence[Cell], study: StudyDirectory, lab: Lab, notice: Notice
+    name: str, cells: Sequence[Cell], study: StudyDirectory, pilots: StudyPilots, notice: Notice
 ) -> list[Failure]:
     missing = study.missing(cells)
     done = len(cells) - len(missing)
@@ -156,7 +156,7 @@ def _one_by_one(
     for cell in missing:
         notice(cell, done, len(cells))
         try:
-            study.save(cell, TIMED[name](cell, study, lab))
+            study.save(cell, TIMED[name](cell, study, pilots))
             done += 1
         except (UserError, TaskError, PilotError) as error:
             failures.append(Failure(cell, str(error)))
@@ -166,7 +166,7 @@ def _one_by_one(
 
 
 def _side_by_side(
-    name: str, cells: Sequence[Cell], study: StudyDirectory, lab: Lab, notice: Notice
+    name: str, cells: Sequence[Cell], study: StudyDirectory, pilots: StudyPilots, notice: Notice
 ) -> list[Failure]:
     missing = study.missing(cells)
     done = len(cells) - len(missing)
@@ -177,7 +177,7 @@ def _side_by_side(
     for cell in missing:
         study.run_dir(cell).parent.mkdir(parents=True, exist_ok=True)
     # No duplicates: two trainings must not share a run directory.
-    with TaskManager(lab.pilots(), duplicates=False) as tasks:
+    with TaskManager(pilots.manager(), duplicates=False) as tasks:
         futures = {
             tasks.submit_task(
                 SIDE_BY_SIDE[name],

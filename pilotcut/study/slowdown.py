@@ -1,4 +1,4 @@
-"""What stragglers cost: slowdowns beside the bound, and what duplicates took away.
+"""Slowdown by stragglers: beside its bound, and what duplicates took away of it.
 
 Slowdowns compare cells of one round (`pilotcut.study.stragglers`), so that a drift of the machine
 hits both sides.

@@ -1,4 +1,4 @@
-"""RQ3: what stragglers cost under each dispatch policy, with and without duplicates.
+"""Straggler policies (RQ3): what stragglers cost under each, with duplicates and without.
 
 `stragglers` measures, `slowdown` compares; here stands how much of it the study asks for, and
 what is said of it. It takes four slots of the pilots, or where they have fewer, four in this
@@ -18,7 +18,7 @@ from pilotcut.pilots import PilotManager
 from pilotcut.study import published, slowdown, stragglers
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import CellResult, Findings, Plot, PlotSeries, Table, Verdict
-from pilotcut.study.lab import Lab
+from pilotcut.study.pilots import StudyPilots
 from pilotcut.study.profiles import Profile
 from pilotcut.study.slowdown import Row
 from pilotcut.study.stragglers import Condition, Setting, Workload
@@ -57,13 +57,13 @@ def _cell(condition: Condition, number: int, profile: Profile) -> Cell:
     return Cell(NAME, name, settings)
 
 
-def run(cell: Cell, study: StudyDirectory, lab: Lab) -> dict[str, Any]:
+def run(cell: Cell, study: StudyDirectory, pilots: StudyPilots) -> dict[str, Any]:
     """Measure a condition in a round."""
     settings = cell.settings
     condition = Condition(settings["policy"], settings["probability"], settings["duplicates"])
     setting = Setting(delay_s=settings["delay_s"], qubits=settings["qubits"])
     record = stragglers.measure(
-        _pilots(lab),
+        _pilots(pilots),
         condition,
         _workload(setting),
         seed=settings["round"],
@@ -76,12 +76,12 @@ def run(cell: Cell, study: StudyDirectory, lab: Lab) -> dict[str, Any]:
     return record
 
 
-def _pilots(lab: Lab) -> PilotManager:
+def _pilots(pilots: StudyPilots) -> PilotManager:
     """Return pilots of just the study's slots, warm."""
-    enough = lab.workers >= stragglers.SLOTS
-    pilots = lab.pilots(stragglers.SLOTS) if enough else lab.threads(stragglers.SLOTS)
-    _warm_up(pilots)
-    return pilots
+    enough = pilots.workers >= stragglers.SLOTS
+    manager = pilots.manager(stragglers.SLOTS) if enough else pilots.threads(stragglers.SLOTS)
+    _warm_up(manager)
+    return manager
 
 
 @cache

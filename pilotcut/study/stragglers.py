@@ -1,4 +1,4 @@
-"""RQ3: how much stragglers cost under each dispatch policy, with and without duplicates.
+"""Injected stragglers: batches measured while runs of tasks are delayed at random.
 
 As in arXiv:2602.16233, every run of a task is delayed by `delay_s` with some probability p. A
 *cell* is a condition (policy, p, duplicates) measured over a few batches of an estimator; a
@@ -50,7 +50,7 @@ SLOTS = 4
 
 @dataclass(frozen=True)
 class Injection:
-    """Who is delayed, and by how much.
+    """Delays that are injected: how likely, and how long.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ class Injection:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What became of one task.
+class TaskRun:
+    """Times of one task, and whether it was delayed or duplicated.
 
     Attributes
     ----------
@@ -174,7 +174,7 @@ class Straggling(TaskManager):
         self._futures.append((number, future))
         return future
 
-    def drain(self) -> list[Ran]:
+    def drain(self) -> list[TaskRun]:
         """Return what became of the tasks that have ended since the last time; forget them."""
         found = []
         for _ in range(len(self._futures)):
@@ -185,12 +185,12 @@ class Straggling(TaskManager):
                 found.append(ran)
         return found
 
-    def _ran(self, number: int, future: TaskFuture) -> Ran | None:
+    def _ran(self, number: int, future: TaskFuture) -> TaskRun | None:
         task = future.task
         if task.launch is None or task.started is None or task.finished is None:
             return None  # canceled, or lost with its worker
         delay_s = self.injection.delay_s * self.injection.delays(number, task.launch)
-        return Ran(
+        return TaskRun(
             submitted=task.submitted,
             ended=task.finished,
             run_s=task.finished - task.started - delay_s,
@@ -205,7 +205,7 @@ class Straggling(TaskManager):
 
 @dataclass(frozen=True)
 class Condition:
-    """What a cell is about."""
+    """Condition that a cell is measured under."""
 
     policy: str
     probability: float
@@ -336,7 +336,7 @@ def measure(
         values: list[np.ndarray] = []
         wall_s: list[float] = []
         span_s: list[float] = []
-        ran: list[Ran] = []
+        ran: list[TaskRun] = []
         for _ in range(batches):
             started = time.perf_counter()
             values.append(workload.evaluate(estimator))

@@ -1,4 +1,4 @@
-"""RQ1: what training takes at 0 to 3 cuts.
+"""Training time (RQ1) at 0 to 3 cuts.
 
 In counts mode on the pilots, where every subexperiment is a circuit with shots, and in exact
 mode in this process. The yardstick of counts mode is the number of circuits: cutting cannot do
@@ -27,7 +27,7 @@ from pilotcut.study.findings import (
     grouped,
     median,
 )
-from pilotcut.study.lab import Lab
+from pilotcut.study.pilots import StudyPilots
 from pilotcut.study.profiles import Profile
 from pilotcut.study.trainings import common_settings, training_run
 
@@ -59,9 +59,9 @@ def _settings(profile: Profile, dataset: str, mode: str, cuts: int, seed: int) -
     return common_settings(profile, dataset) | varied | budget
 
 
-def run(cell: Cell, study: StudyDirectory, lab: Lab) -> dict[str, Any]:
+def run(cell: Cell, study: StudyDirectory, pilots: StudyPilots) -> dict[str, Any]:
     """Train from the start, whatever an interrupted try has left, and return its times."""
-    tasks = lab.tasks() if cell.settings["mode"] == "counts" else None
+    tasks = pilots.tasks() if cell.settings["mode"] == "counts" else None
     training = training_run(cell.settings, study.fresh_run_dir(cell), tasks)
     summary = training.train()
     seconds = [record["seconds"] for record in read_jsonl(training.run.metrics)]
@@ -74,7 +74,7 @@ def run(cell: Cell, study: StudyDirectory, lab: Lab) -> dict[str, Any]:
         "training_samples": len(training.data.y_train),
         "test_samples": len(training.data.y_test),
         "weights": len(training.model.weights),
-        "workers": lab.workers if tasks else 0,
+        "workers": pilots.workers if tasks else 0,
     }
 
 

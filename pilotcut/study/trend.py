@@ -1,4 +1,4 @@
-"""The slope of a value over the number of cuts, and whether it differs from 0."""
+"""Slope of a value over the number of cuts, and whether it differs from 0."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Checks of a configuration: what each setting may be, and the line about one that is not.
 
 A configuration is a frozen dataclass; beside it stands a table of checks by setting. All faults
-are told at once, each as one line: what was found, what was expected, what to try. Settings come
-from a command line, which has parsed their types, and from YAML that somebody may have edited, so
-that types are checked too. Light to import, since a command line shows defaults in its help.
+are reported at once, each as one line: what was found, what was expected, what to try. Settings
+come from a command line, which has parsed their types, and from YAML that somebody may have
+edited, so that types are checked too. Light to import, since a command line shows defaults in its
+help.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MOST_SEED = 2**32 - 1
 
 
 class Check(Protocol):
-    """What a setting may be."""
+    """Check of a setting."""
 
     def fault(self, name: str, value: object) -> str | None:
         """Return the line about a value that is wrong, None if it is right."""

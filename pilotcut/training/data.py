@@ -83,7 +83,7 @@ class _Samples:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a data set comes from, and which of its classes are taken where so many are wanted.
+    """Origin of a data set, and which of its classes are taken where so many are wanted.
 
     With `chosen` None the user chooses among ten digits.
     """

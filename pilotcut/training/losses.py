@@ -1,4 +1,4 @@
-"""Losses by name, and how often a classifier is right.
+"""Losses by name, and accuracy.
 
 Two kinds of targets: ±1 (floats), of which the sign of one output decides, and class indices
 (integers), of which the largest of several outputs decides.
@@ -26,7 +26,7 @@ LOGIT_SCALE = 4.0
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model comes to on some samples.
+    """Loss and accuracy on some samples.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The quantum neural network that `pilotcut train` trains: feature map, ansatz, observables."""
+"""Quantum neural network that `pilotcut train` trains: feature map, ansatz, observables."""
 
 from __future__ import annotations
 

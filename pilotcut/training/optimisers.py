@@ -1,7 +1,7 @@
 """Optimisers and learning-rate schedules by name: torch's, and Qiskit Machine Learning's.
 
 Those without gradients keep no state that could be saved. Both here decide by nothing but the
-values they are told and a seed, so telling them the same values again brings them to where they
+values they are given and a seed, so giving them the same values again brings them to where they
 were: that is how a training is resumed.
 """
 

@@ -1,4 +1,4 @@
-"""How a trained network bears inputs that are not what it was trained on: noise and attacks.
+"""Perturbed inputs for a trained network: Gaussian noise and the FGSM attack.
 
 Pure functions over a torch module: nothing here knows of circuits. Magnitudes are in the units
 of the inputs, and what is perturbed stays within the inputs' range, since the encoding is
@@ -7,11 +7,9 @@ periodic: an angle past the range would be read as another one inside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+from pilotcut.training.losses import Loss
 
 
 def gaussian_noise(

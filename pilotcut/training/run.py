@@ -144,7 +144,7 @@ class TrainingRun:
         progress
             Called after every batch.
         callbacks
-            Told what happens; see `Trainer`.
+            See `Trainer`.
 
         Returns
         -------
@@ -166,8 +166,8 @@ class TrainingRun:
                     trace.write({"kind": "resume", "epoch": done + 1})
                 if done < self.config.epochs:
                     self.estimator.stages.attach(trace)
-                told = [_Told(progress)] if progress else []
-                return self._summary(self._fit([*self._tensorboard, *told, *callbacks], resume))
+                watching = [_Progress(progress)] if progress else []
+                return self._summary(self._fit([*self._tensorboard, *watching, *callbacks], resume))
         except Exception as error:
             # Nothing was trained: do not stand in the way of the next try, resumed or not.
             if not resume and not self.run.checkpoint.exists():
@@ -252,7 +252,7 @@ def _data(config: TrainingConfig) -> Dataset:
     )
 
 
-class _Told(Callback):
+class _Progress(Callback):
     """Callback that calls a function after every batch."""
 
     def __init__(self, progress: Progress) -> None:
@@ -261,5 +261,5 @@ class _Told(Callback):
     def on_batch_end(
         self, trainer: Training, epoch: int, batch: int, batches: int, loss: float
     ) -> None:
-        """Tell it."""
+        """Call it."""
         self._progress(epoch, batch, batches, loss)

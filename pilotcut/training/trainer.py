@@ -67,7 +67,7 @@ class Trainer:
     patience
         End after so many epochs without a lower validation loss, and keep the best weights.
     callbacks
-        Told what happens, in this order; see `pilotcut.training.callbacks.Callback`.
+        Called in this order; see `pilotcut.training.callbacks.Callback`.
     seed
         Decides what the trainer draws, and what a loader or the model draw from torch's global
         generator, which is left as it was found.
@@ -319,13 +319,13 @@ class Trainer:
 
     def _descend_once(self, fit: FitState) -> Scores:
         assert fit.optimizer is not None
-        return train_pass(self.model, self.loss, fit.optimizer, fit.loader, self._telling(fit))
+        return train_pass(self.model, self.loss, fit.optimizer, fit.loader, self._notifier(fit))
 
     def _evaluate(self, fit: FitState) -> Scores:
-        return evaluate(self.model, self.loss, fit.loader, self._telling(fit))
+        return evaluate(self.model, self.loss, fit.loader, self._notifier(fit))
 
-    def _telling(self, fit: FitState) -> OnBatch:
-        """Return what tells the callbacks of a batch."""
+    def _notifier(self, fit: FitState) -> OnBatch:
+        """Return what calls the callbacks after a batch."""
 
         def on_batch(batch: int, batches: int, loss: float) -> None:
             for callback in self.callbacks:
@@ -334,7 +334,7 @@ class Trainer:
         return on_batch
 
     def _epoch(self, fit: FitState, train: Callable[[FitState], Scores]) -> Epoch:
-        """Train for an epoch, record it, and tell everybody."""
+        """Train for an epoch, record it, and call the callbacks."""
         started, number, rate = perf_counter(), fit.done + 1, _rate_of(fit.optimizer)
         with _drawing(self._seed, number):
             train_scores = train(fit)

@@ -20,7 +20,7 @@ from pilotcut.study import accuracy as rq4
 from pilotcut.study import baseline, reconstruction_share, straggler_policies, training_time
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import CellResult, Table
-from pilotcut.study.lab import Lab, scaled, steps_to
+from pilotcut.study.pilots import StudyPilots, scaled, steps_to
 from pilotcut.study.profiles import FULL, QUICK, profile_of
 from pilotcut.study.run import TIMED, StudyRequest, cells_of, conclude, measure
 from pilotcut.study.tables import markdown, save_csv
@@ -88,7 +88,7 @@ def test_scaled_pilots_have_just_the_workers_asked_for(nodes, each, data):
 def test_mpi_pilots_alone_are_no_place_for_a_study():
     mpi = PilotDescription(name="mpi", resource="local", ranks=2)
     with pytest.raises(UserError, match="only MPI ranks"):
-        Lab([mpi], Path("nowhere"))
+        StudyPilots([mpi], Path("nowhere"))
 
 
 # -- cells ------------------------------------------------------------------------
@@ -388,7 +388,7 @@ def test_a_study_writes_a_table_and_a_picture_for_every_question(tmp_path):
 
 
 def test_a_cell_that_fails_is_named_and_the_others_are_measured(tmp_path, monkeypatch):
-    def fail(cell, study, lab):
+    def fail(cell, study, pilots):
         if cell.settings["cuts"] == 1:
             raise UserError("no such luck")
         return {}

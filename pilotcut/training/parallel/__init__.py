@@ -1,4 +1,4 @@
-"""Data-parallel training over pilots, for whom the data set is the bottleneck.
+"""Data-parallel training over pilots, where the data set is the bottleneck.
 
 Replicas of a torch module live in worker processes; weights and row numbers travel there,
 gradients back. What to do with them is a schedule's affair.

@@ -1,4 +1,4 @@
-"""What a replica is made from: a builder, a loss and an optimizer, checked and named by key."""
+"""Recipe of a replica: a builder, a loss and an optimizer, checked and named by content."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_co
 
 from pilotcut.errors import DataError, UserError
 from pilotcut.options import did_you_mean
+from pilotcut.training.losses import Loss
 
 Build = Callable[[], torch.nn.Module]
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 MakeOptimizer = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What every worker must know to be a replica.
+    """Recipe by which every worker makes the same replica.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The worker's side: a module built once in each process, and what is asked of it.
+"""Replica of a module in a worker process: built there once, then asked for gradients and steps.
 
 Every function here that runs as a task is a function of its arguments alone, so that it does
 not matter where it runs, whether it runs again after a loss, or twice at the same time: weights
@@ -61,8 +61,8 @@ class Gradient:
 
 
 @dataclass(frozen=True)
-class Stepped:
-    """Where a replica's steps of its own led, with the mean loss before each of them."""
+class LocalUpdate:
+    """Weights after a replica's local steps, with the mean loss before each of them."""
 
     weights: tuple[np.ndarray, ...]
     moments: Mapping[str, Any]
@@ -85,7 +85,7 @@ def take_steps(
     weights: Arrays,
     moments: Mapping[str, Any] | None,
     works: Sequence[ReplicaWork],
-) -> Stepped:
+) -> LocalUpdate:
     """Return where one optimizer step for each of `works` leads; stops at a loss that is none."""
     with _borrowed(recipe) as replica:
         replica.load(weights)
@@ -98,7 +98,9 @@ def take_steps(
             if not math.isfinite(losses[-1]):
                 break
             optimizer.step()
-        return Stepped(weights_of(replica.module), _arrays(optimizer.state_dict()), tuple(losses))
+        return LocalUpdate(
+            weights_of(replica.module), _arrays(optimizer.state_dict()), tuple(losses)
+        )
 
 
 def weights_of(module: torch.nn.Module) -> tuple[np.ndarray, ...]:

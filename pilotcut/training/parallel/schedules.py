@@ -1,4 +1,4 @@
-"""When replicas compute and when their results are applied: three schedules.
+"""Schedules of replicas: when each computes, and when its results are applied.
 
 A schedule is data and one method that turns an epoch's batches into updates of the server.
 
@@ -21,11 +21,11 @@ from typing import Protocol
 import numpy as np
 
 from pilotcut.errors import UserError
-from pilotcut.training.parallel.server import Asked, Server, Update, shards
+from pilotcut.training.parallel.server import PendingWork, Server, Update, shards
 
 
 class Schedule(Protocol):
-    """What decides the order of work and updates."""
+    """Order of work and updates."""
 
     def run(self, server: Server, batches: Sequence[np.ndarray]) -> Iterator[Update]:
         """Yield the updates of one epoch; when it ends, nothing is under way."""
@@ -117,7 +117,7 @@ class BoundedStaleness:
 
     def run(self, server: Server, batches: Sequence[np.ndarray]) -> Iterator[Update]:
         """Yield an update for each batch."""
-        waiting, flight = deque(batches), list[Asked]()
+        waiting, flight = deque(batches), list[PendingWork]()
         lanes = range(min(server.replicas, self.bound + 1))
         while waiting or flight:
             while waiting and len(flight) < len(lanes):
@@ -127,7 +127,7 @@ class BoundedStaleness:
             flight.remove(asked)
             yield server.apply([server.gradient(asked)], asked.version)
 
-    def _next(self, flight: Sequence[Asked], version: int) -> Asked:
+    def _next(self, flight: Sequence[PendingWork], version: int) -> PendingWork:
         """Wait for a gradient that may be applied now."""
         if self.ordered:
             return flight[0]

@@ -1,4 +1,4 @@
-"""The parameter server: weights and optimizer in this process, gradients from replicas.
+"""Parameter server: weights and optimizer in this process, gradients from replicas.
 
 It hands out work and takes in what comes back; in which order is its schedule's affair.
 """
@@ -19,8 +19,8 @@ from pilotcut.tasks import Shared, TaskFuture, TaskManager
 from pilotcut.training.parallel.recipe import Recipe, as_dataset, data_key
 from pilotcut.training.parallel.replica import (
     Gradient,
+    LocalUpdate,
     ReplicaWork,
-    Stepped,
     compute_gradient,
     load_weights,
     size_of,
@@ -30,8 +30,8 @@ from pilotcut.training.parallel.replica import (
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a replica was asked for, and from which version of the weights it starts."""
+class PendingWork:
+    """Work that a replica was asked for, and the version of the weights that it starts from."""
 
     future: TaskFuture
     works: tuple[ReplicaWork, ...]
@@ -126,12 +126,14 @@ class Server:
 
     # -- out ---------------------------------------------------------------------------
 
-    def ask_gradient(self, rows: np.ndarray, step: int, replica: int) -> Asked:
+    def ask_gradient(self, rows: np.ndarray, step: int, replica: int) -> PendingWork:
         """Ask for the gradient over some rows, at the weights of now."""
         work = ReplicaWork(self._seed, step, replica, rows)
         return self._ask(compute_gradient, (weights_of(self.module), work), (work,))
 
-    def ask_steps(self, shards: Sequence[np.ndarray], steps: Sequence[int], replica: int) -> Asked:
+    def ask_steps(
+        self, shards: Sequence[np.ndarray], steps: Sequence[int], replica: int
+    ) -> PendingWork:
         """Ask for steps of the replica's own, one for each shard that has rows."""
         works = tuple(
             ReplicaWork(self._seed, step, replica, rows)
@@ -146,7 +148,7 @@ class Server:
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
         works: tuple[ReplicaWork, ...],
-    ) -> Asked:
+    ) -> PendingWork:
         first = works[0]
         future = self._tasks.submit_task(
             function,
@@ -158,7 +160,7 @@ class Server:
         )
         self._open.add(future)
         self.bytes_sent += size_of(arguments) + sum(work.rows.nbytes for work in works)
-        return Asked(future, works, self.version)
+        return PendingWork(future, works, self.version)
 
     def abandon(self) -> None:
         """Take back what is asked for and did not begin."""
@@ -168,16 +170,16 @@ class Server:
 
     # -- in ----------------------------------------------------------------------------
 
-    def gradient(self, asked: Asked) -> Gradient:
+    def gradient(self, asked: PendingWork) -> Gradient:
         """Wait for a gradient."""
         gradient: Gradient = self._answer(asked)
         self.bytes_received += size_of(gradient.arrays)
         _check_finite(gradient.loss, gradient.arrays, "gradient", asked.works[0])
         return gradient
 
-    def stepped(self, asked: Asked) -> Stepped:
+    def stepped(self, asked: PendingWork) -> LocalUpdate:
         """Wait for a replica's own steps, and keep its moments."""
-        stepped: Stepped = self._answer(asked)
+        stepped: LocalUpdate = self._answer(asked)
         self.bytes_received += size_of((stepped.weights, stepped.moments))
         works = asked.works[: len(stepped.losses)]
         for work, loss in zip(works, stepped.losses, strict=True):
@@ -186,7 +188,7 @@ class Server:
         self._moments[asked.replica] = stepped.moments
         return stepped
 
-    def _answer(self, asked: Asked) -> Any:
+    def _answer(self, asked: PendingWork) -> Any:
         try:
             answer = asked.future.result()
         except Exception as error:
@@ -211,7 +213,7 @@ class Server:
         loss_sum = sum(g.loss * g.samples for g in gradients)
         return self._updated(version, loss_sum, sum(shares))
 
-    def average(self, asked: Sequence[Asked], stepped: Sequence[Stepped]) -> Update:
+    def average(self, asked: Sequence[PendingWork], stepped: Sequence[LocalUpdate]) -> Update:
         """Take over the average of replicas' weights, each by the samples that it has seen."""
         shares = [some.samples for some in asked]
         columns = zip(*(some.weights for some in stepped), strict=True)

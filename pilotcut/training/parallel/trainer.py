@@ -18,9 +18,9 @@ from pilotcut.errors import UserError
 from pilotcut.options import check_seed
 from pilotcut.tasks import TaskManager
 from pilotcut.training.history import Epoch, History
+from pilotcut.training.losses import Loss
 from pilotcut.training.parallel.recipe import (
     Build,
-    Loss,
     MakeOptimizer,
     Recipe,
     as_loss,

@@ -1,4 +1,4 @@
-"""The pilots that a study runs on: of all workers, and of fewer where scaling is the question.
+"""Pilots that a study runs on: of all workers, and of fewer where scaling is the question.
 
 Started when first asked for and kept to the end, with workers that have imported all they need,
 so that no start is inside a measurement.
@@ -17,7 +17,7 @@ from pilotcut.pilots.description import PilotDescription, embedded
 from pilotcut.tasks import TaskManager, wait
 
 
-class Lab:
+class StudyPilots:
     """Pilots as described, and the same with fewer workers.
 
     Parameters
@@ -50,7 +50,7 @@ class Lab:
         """Return the numbers of workers to compare on these pilots: 1, 2, 4, … and all."""
         return steps_to(sum(one.slots for one in descriptions if one.ranks == 1))
 
-    def pilots(self, workers: int | None = None) -> PilotManager:
+    def manager(self, workers: int | None = None) -> PilotManager:
         """Return active pilots of so many workers, all if None."""
         return self._opened(workers)[0]
 
@@ -78,7 +78,7 @@ class Lab:
             self._open[count] = (manager, tasks)
         return self._open[count]
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> StudyPilots:
         return self
 
     def __exit__(
