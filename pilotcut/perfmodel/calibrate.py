@@ -1,18 +1,34 @@
-"""Calibration of a kind of pilot: measured, merged with what was known, and kept."""
+"""Calibration of pilots: measured, merged with what was known, and kept.
+
+For ``pilotcut calibrate``, and for estimators with ``cuts="auto"``, whose pilots may never have
+been measured (`calibrated_pilots`).
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from errno import EACCES
 from pathlib import Path
 
 from pilotcut.errors import UserError
-from pilotcut.perfmodel.calibration import Calibration
+from pilotcut.perfmodel.calibration import Calibration, key_of
 from pilotcut.perfmodel.calibration_files import merged, path_of, save
+from pilotcut.perfmodel.forecast import CalibratedPilot
+from pilotcut.perfmodel.known_pilots import (
+    Pilots,
+    Views,
+    descriptions_of,
+    devices_in,
+    taking_part,
+    views_of,
+)
 from pilotcut.perfmodel.measure import BUDGET_S, measure, measure_through
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.tasks import TaskManager
+
+_log = logging.getLogger(__name__)
 
 
 def calibrate(
@@ -58,3 +74,43 @@ def _check_place(place: Path) -> None:
             f"calibrations cannot be kept in {place} ({error.strerror}), expected a directory that "
             f"can be written; set PILOTCUT_CACHE_DIR to one"
         ) from None
+
+
+def calibrated_pilots(tasks: TaskManager | None, pilots: Pilots, mode: str) -> Views:
+    """Return pilots with what is known of them, measured first where that is nothing, or stale.
+
+    Parameters
+    ----------
+    tasks
+        Whose pilots they are; None where these are yet to come.
+    pilots
+        Those that are described, without `tasks`.
+    mode
+        Of `CutEstimator`; a calibration may have one mode and not another.
+    """
+    described = taking_part(descriptions_of(tasks.pilots if tasks is not None else pilots), mode)
+    if devices := devices_in(described):
+        return views_of(devices, mode)
+    kinds = {key_of(pilot): pilot for pilot in described}
+    slots = sum(pilot.slots for pilot in described if pilot is not None)
+    # What batches take on all slots says something of a kind of pilot only if all are of that kind.
+    alike = tasks is not None and len(kinds) == 1 and tasks.slots == slots
+    for pilot in kinds.values():
+        if not _is_known(pilot, mode):
+            calibrate(pilot, tasks if alike else None, [mode])
+    return [_view_of(pilot, mode) for pilot in described]
+
+
+def _view_of(pilot: PilotDescription | None, mode: str) -> CalibratedPilot:
+    (view,) = views_of(None if pilot is None else [pilot], mode)
+    assert isinstance(view, CalibratedPilot)
+    return view
+
+
+def _is_known(pilot: PilotDescription | None, mode: str) -> bool:
+    try:
+        _view_of(pilot, mode).calibration.costs(mode)
+    except UserError as error:
+        _log.warning("%s: measuring it now, for about %.0f s", error, BUDGET_S[mode])
+        return False
+    return True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from pilotcut.errors import UserError
 from pilotcut.options import check, choice_fault, number_fault, seed_fault, whole_fault
 from pilotcut.perfmodel.load import KINDS
 
@@ -63,6 +65,21 @@ class Options:
     batch: int = BATCH
     seed: int = 0
     objective: str = "time"
+
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> Options:
+        """Return options by name, as ``CutEstimator(cuts="auto", auto=...)`` has them.
+
+        Raises
+        ------
+        UserError
+            For a name that is none, and options that make no sense.
+        """
+        known = cls.__dataclass_fields__
+        if unknown := sorted(set(asked) - set(known)):
+            names = ", ".join([*known, "pilots"])
+            raise UserError(f"auto has '{unknown[0]}', expected some of {names}")
+        return cls(**asked)
 
     def __post_init__(self) -> None:
         check(

@@ -15,10 +15,11 @@ from qiskit.quantum_info import PauliList
 from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.program import Program
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.perfmodel.auto import known_pilots, options_of
+from pilotcut.perfmodel.calibrate import calibrated_pilots
 from pilotcut.perfmodel.device_forecast import DeviceForecaster
 from pilotcut.perfmodel.forecast import Forecaster
 from pilotcut.perfmodel.known_pilots import Views
+from pilotcut.perfmodel.options import Options
 from pilotcut.perfmodel.recommend import recommend_for
 from pilotcut.perfmodel.recommendation import Recommendation
 from pilotcut.tasks import TaskManager
@@ -53,13 +54,13 @@ class AutoCuts:
         self._pilots = asked.pop("pilots", None)
         if mode != "exact":
             asked |= {"shots": shots, "joint_cuts": joint_cuts}
-        self._options = options_of(asked)
+        self._options = Options.of(asked)
         self._mode, self._shots = mode, shots
         self._forecasters: dict[tuple[str, int], Forecaster | DeviceForecaster] = {}
 
     def pilots(self, tasks: TaskManager | None) -> Views:
         """Return the pilots with what is known of them; those that are not are measured."""
-        return known_pilots(tasks, self._pilots, self._mode)
+        return calibrated_pilots(tasks, self._pilots, self._mode)
 
     def recommend(
         self, program: Program, binding: Binding, terms: PauliList, pilots: Views

@@ -8,7 +8,7 @@ from support.calibrations import install, made_up
 
 from pilotcut.cli import recommend
 from pilotcut.io.jsonl import read_jsonl
-from pilotcut.perfmodel import auto
+from pilotcut.perfmodel import calibrate
 from pilotcut.perfmodel.calibration_files import load, path_of, save
 from pilotcut.pilots.description import load_descriptions
 
@@ -294,7 +294,7 @@ def test_a_resumed_run_keeps_its_cuts_whatever_the_calibration_says_now(call, tr
     """Also where there is none any more; a lost recommendation is told."""
     run, summary = trained
     path_of(None).unlink()
-    monkeypatch.setattr(auto, "calibrate", None)
+    monkeypatch.setattr(calibrate, "calibrate", None)
     resume = ["train", "iris", "--resume", "--run-dir", run]
     code, out, err = call(*resume, "--epochs", 2, "--json")
     assert code == 0, err
