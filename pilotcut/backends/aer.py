@@ -149,6 +149,7 @@ class AerBackend:
         result = self._simulated(circuits, binds, shots, seed)
         if not result.success:
             raise RuntimeError(f"Aer failed: {result.status}")
+        # Where Aer binds nothing it runs a circuit once, at angle zero: see `aer_parameters`.
         if len(result.results) != sum(pack.runs for pack in packs):
             raise RuntimeError(
                 f"Aer returned {len(result.results)} results, expected "

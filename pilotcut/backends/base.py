@@ -1,4 +1,7 @@
-"""What runs subexperiments: anything with the two methods of the `Backend` protocol."""
+"""Backends: anything that runs subexperiments by the two methods of the `Backend` protocol.
+
+Refuses to know why something is run, and who puts the results together.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ Shots: TypeAlias = int | np.ndarray
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a backend measured, and what it took.
+    """Estimates that a backend measured, and the seconds that it took.
 
     Parameters
     ----------
@@ -37,7 +40,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class DeviceFit:
-    """How well a fragment's circuits do on a device.
+    """Predicted quality of a fragment's circuits on a device.
 
     Parameters
     ----------

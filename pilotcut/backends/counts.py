@@ -1,4 +1,4 @@
-"""From counts to expectations of ±1 products, vectorised over many circuits."""
+"""Counts as expectations of ±1 products, with their covariances, vectorised over many circuits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def parities(counts: Sequence[Mapping[str, int]], masks: Sequence[int], shots: i
 
 
 class _Numbers(dict[str, int]):
-    """What hexadecimal outcomes are as numbers: reading them is most of the work on counts."""
+    """Hexadecimal outcomes as numbers, kept: reading them is most of the work on counts."""
 
     def __missing__(self, key: str) -> int:
         number = int(key, 16)

@@ -1,4 +1,4 @@
-"""Fragments over a few native gates, for engines that work on matrices.
+"""Native gates: a fragment over the few gates whose matrices are simple functions of one angle.
 
 A native gate has one free angle t and the matrix ``K0 + K1 cos(t/2) + K2 sin(t/2)``, so
 the matrices of all free gates of a batch are one tensor product. Other gates are replaced

@@ -1,4 +1,4 @@
-"""Which bits a fragment ends in: its *outcome tensor*, as much of it as is asked for.
+"""Outcome tensors: the bits in which a fragment ends, as much of them as is asked for.
 
 Where an expectation has sub-observables, a distribution has the final bits of those of the
 fragment's wires that end as qubits of the circuit. The tensor ``T[outcome, *sites]`` has 2^wires
@@ -175,7 +175,7 @@ class CountedOutcomes:
 
 @dataclass(frozen=True)
 class Tally:
-    """What one bundle found: shares of shots, see `CountedOutcomes`."""
+    """Outcomes that one work unit found, as shares of shots; see `CountedOutcomes`."""
 
     variants: np.ndarray
     bits: np.ndarray

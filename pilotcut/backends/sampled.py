@@ -198,6 +198,8 @@ class _Distribution:
             if len(columns):
                 one = self._expectations(template.choices, coherent, signed)
                 expectation[..., columns] = one[..., signs.observable[columns]]
+        # E_u = sum_s p(s) (-1)^(u.s) over outcomes s, for every subset u of the signs: inverted,
+        # p(s) = 2^-r sum_u (-1)^(u.s) E_u. Rounding leaves numbers just below 0.
         probabilities = np.clip(expectation @ signs.hadamard / len(signs.observable), 0.0, None)
         return rng.multinomial(shots, probabilities / probabilities.sum(axis=-1, keepdims=True))
 
@@ -222,6 +224,7 @@ class _Distribution:
         rng
             Where the draws come from.
         """
+        # p(x, sign) = (u(x) ± s(x)) / 2, u without the measurements' signs and s with them.
         choices = template.choices[chosen]
         total = self._expectations(choices, coherent, signed=False)[0]
         signed = self._expectations(choices, coherent, signed=True)[0]

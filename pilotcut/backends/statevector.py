@@ -1,4 +1,4 @@
-"""The exact fragment engine: a statevector for every branch, and their Gram matrices.
+"""Statevector engine: exact fragment tensors, from a state for every branch of the cuts.
 
 In the coherent basis a cut is ``U = sum_r c_r A_r x B_r``. A fragment with sites of rank R
 has one statevector ``phi_a`` for each choice ``a`` of branches, and its tensor is the Gram
@@ -8,7 +8,9 @@ measured and nothing is sampled, so it is exact, and torch differentiates throug
 Two things make it fast. Gates are fused: what stands on one wire waits as a 2x2 matrix
 until a two-qubit gate or a site takes it along. And wires are joined lazily: a wire that
 no gate has entangled yet is a vector of its own, so a chain grows to its full width only
-at its last gate.
+at its last gate. What is done to a fragment is written down in
+`pilotcut.backends.statevector_plan`, and done in `pilotcut.backends.statevector_schedule`; this
+module owns memory, threads, and what is kept from call to call.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the branch engine does to a fragment, written down before any of it is done.
+"""Statevector plan: the tensor operations of a fragment, written down before any is done.
 
 Wires are joined lazily into groups, and one-qubit gates wait until a gate or a site takes
 them along. The plan knows the axes and sizes of every state, so that memory can be checked

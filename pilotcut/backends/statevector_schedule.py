@@ -175,6 +175,7 @@ class _Gram:
 
     def __call__(self, state: torch.Tensor) -> torch.Tensor:
         """Return (rows, observables, ket branches, bra branches)."""
+        # A Pauli flips some bits and multiplies every amplitude with a phase: no matrix is built.
         rows = len(state)
         ket = state.permute(self._order).reshape(rows, self._branches, *self._shape)
         bra = ket.reshape(rows, self._branches, -1).conj().transpose(1, 2)

@@ -1,4 +1,4 @@
-"""The circuits of a fragment: one a template, every bit measured at the end.
+"""Circuits of a fragment: one a template, every bit measured at the end.
 
 A mid-circuit measurement makes Aer simulate shot by shot (20 to 160 times slower), so
 the signed measurement of a cut is deferred: a CX copies the bit to an ancilla that is
@@ -95,7 +95,7 @@ def measured_in_place(fragment: Fragment, support: np.ndarray) -> list[bool]:
 
 
 class _Draft:
-    """Builds one template: gates, sites with their measurements, final measurements."""
+    """One template while it is built: gates, sites with their measurements, final measurements."""
 
     def __init__(self, fragment: Fragment, template: Template, mid_circuit: bool) -> None:
         self._fragment = fragment
@@ -126,6 +126,7 @@ class _Draft:
         self._append(step.gate_with([self._param(p) for p in step.params]), step.qubits)
 
     def _append(self, gate: Instruction, qubits: Sequence[int]) -> None:
+        # Opened until Aer binds all angles: what it does not bind, it runs at angle zero.
         if aer_binds(gate):
             self.circuit.append(gate, qubits)
             return
@@ -171,7 +172,7 @@ class _Draft:
             self._sign(read, site, in_place=False)
 
     def _rotate(self, angle: Parameter | float, wires: Sequence[int]) -> None:
-        """Append ``exp(-i angle/2 Z...Z)``."""
+        """Append ``exp(-i angle/2 Z...Z)``: the parity of the wires, rotated, between CX."""
         for wire in wires[1:]:
             self.circuit.cx(wire, wires[0])
         self.circuit.rz(angle, wires[0])

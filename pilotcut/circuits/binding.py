@@ -1,8 +1,9 @@
-"""How the parameters of a circuit become the angles of its program, and their derivatives.
+"""Parameter binding: the angles of a program for values of a circuit's parameters, and derivatives.
 
-Angles that are linear or quadratic in the parameters are arrays. All others are evaluated and
+Angles that are linear or quadratic in the parameters, as those of an ansatz and of a ZZ feature
+map are, are arrays: one matrix product binds a batch. All others are evaluated and
 differentiated by Qiskit, so an angle is what Qiskit binds it to, and nothing else; second
-derivatives come from torch.
+derivatives come from torch (`pilotcut.circuits.expressions`). Refuses to know gates.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _STEP, _CLOSE = 1e-6, 1e-3
 
 
 class Binding:
-    """How the parameters of one circuit become the slots of its program.
+    """Map from the parameters of one circuit to the slots of its program.
 
     Parameters
     ----------
@@ -273,7 +274,10 @@ def _read(expression: ParameterExpression, column: dict[str, int]) -> _Polynomia
 
 
 def _polynomial(curved: _Curved) -> _Polynomial | None:
-    """Return a formula of at most second degree, as told by derivatives that are numbers."""
+    """Return a formula of at most second degree, read off derivatives that are numbers.
+
+    Then compared with what Qiskit binds at some points, since a derivative may be wrong.
+    """
     size = len(curved.parameters)
     curvature = np.zeros((size, size))
     slopes = [_derivative(curved.expression, p) for p in curved.parameters]

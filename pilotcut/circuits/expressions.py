@@ -1,6 +1,8 @@
-"""The formula of an angle, as Qiskit writes it: of which degree it is, and how it bends.
+"""Formulas of angles, as Qiskit writes them: their degree, and their second derivatives by torch.
 
 Qiskit's own second derivatives will not do: in 2.6 some never end, of 1/((x-1)(x-2)) for example.
+So the text of an expression is parsed and evaluated with torch, whose autograd differentiates
+twice; where that formula and Qiskit's binding disagree, there is no derivative.
 """
 
 from __future__ import annotations

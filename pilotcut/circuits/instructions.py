@@ -1,7 +1,8 @@
-"""What an instruction is: a gate of Qiskit's on one or two qubits, a matrix, or a circuit.
+"""Instructions by what they are: a gate of Qiskit's on one or two qubits, a matrix, or a circuit.
 
-Told by the class, and for what a file format has stripped of its class by its definition. A name
-alone says nothing: anybody may call a gate "id" or "move", and a label is a remark.
+Decided by the class, and by the definition for what a file format has stripped of its class. A
+name alone says nothing: anybody may call a gate "id" or "move", and a label is a remark. What a
+matrix looks like is `pilotcut.circuits.gate_matrices`'s.
 """
 
 from __future__ import annotations
@@ -143,6 +144,7 @@ def plain(gate: Operation) -> Operation:
 
     For those who go by names, as Qiskit's translation to a device's gates does.
     """
+    # Somebody's own gate "cx" is not Qiskit's: its translation would put a CX in its place.
     found = native(gate)
     if found is not None:
         return _with_params(found, getattr(gate, "params", ()))
@@ -172,6 +174,8 @@ def note_on(gate: Operation) -> str:
         )
     if not isinstance(gate, PauliEvolutionGate) or isinstance(gate.synthesis, MatrixExponential):
         return ""
+    # Hardware runs the product formula, which is not what Qiskit's StatevectorEstimator takes where
+    # terms do not commute: nobody could see from values why they differ, so plans' records say so.
     operators = gate.operator if isinstance(gate.operator, list) else [gate.operator]
     if _commute(operators):
         return ""

@@ -1,4 +1,4 @@
-"""Which qubits the final measurements of a circuit were of, where it came with some.
+"""Measurement map of a circuit: the qubits that its final measurements were of, if it had some.
 
 A plan has no measurements; a circuit from a file may have had them, of some qubits only or into
 bits of other numbers. Its metadata say so under `MEASURED`: that is what survives copies, bound

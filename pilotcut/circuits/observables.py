@@ -1,4 +1,4 @@
-"""Reading observables: whatever users give becomes real sums of Pauli strings, one an output.
+"""Observables: whatever users give becomes real sums of Pauli strings, one an output.
 
 One observable is a Pauli string, a sum of them, or a dict of them; several are a list of such,
 or a `PauliList`. This is what Qiskit's estimators mean by the same objects, and everything here

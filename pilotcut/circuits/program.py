@@ -1,4 +1,4 @@
-"""Reading a circuit: a flat list of one- and two-qubit steps whose free angles are slots.
+"""Programs: a circuit as a flat list of one- and two-qubit steps whose free angles are slots.
 
 Every occurrence of a free angle becomes a slot of its own, and a `Binding` computes the
 slots' numbers from the circuit's parameters. Two circuits that differ only in how their
@@ -6,8 +6,9 @@ angles are named or computed therefore have the same program, and one plan serve
 this is what lets a training run compile once, although Qiskit Machine Learning's
 gradients rename every parameter.
 
-What an instruction is, `native` decides by its class, never by its name: behind this module a
-gate's name is one of Qiskit's own, or "unitary", and means what it says.
+What an instruction is, `pilotcut.circuits.instructions` decides by its class, never by its name:
+behind this module a gate's name is one of Qiskit's own, or "unitary", and means what it says.
+Refuses to know cuts.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def _renumbered(param: Param, order: list[int]) -> Param:
 
 
 class _Reading:
-    """Opens the instructions of one circuit.
+    """The instructions of one circuit while they are opened.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Circuits from files: OpenQASM 2 and 3 (``.qasm``) and QPY (``.qpy``).
+"""Reader of circuit files: OpenQASM 2 and 3 (``.qasm``) and QPY (``.qpy``).
 
-Owns what can be wrong with such a file, and says it in one line with the place; the languages
-are read in `pilotcut.circuits.files`. Parsing is Qiskit's; what its parsers raise for a broken
-file is anything, so anything is caught.
+Owns which language a file is in, and what of it can be cut; what is wrong is said in one line with
+the place. The languages are read in `pilotcut.circuits.files`. Parsing is Qiskit's; what its
+parsers raise for a broken file is anything, so anything is caught.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _guessed(text: str, bare: str) -> str:
 
 
 def _from_qasm3(text: str, note: Callable[[str], None]) -> QuantumCircuit:
-    try:
+    try:  # an optional package: imported with the first file that needs it
         import qiskit_qasm3_import  # noqa: F401
 
         from pilotcut.circuits.files import qasm3

@@ -1,7 +1,8 @@
-"""Building fragments and bonds: one walk over the program, split at the cuts.
+"""Fragmenter: fragments and bonds from one walk over the program, split at the cuts.
 
 A gate between two labels, a `Move` between two labels, a wire cut of the placement and a
-`CutWire` are cuts; all else goes to the fragment whose wires it acts on.
+`CutWire` are cuts; all else goes to the fragment whose wires it acts on. Refuses to know how a
+placement was found, and what runs the fragments.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Fragmenter:
     """Walks the program once, splits it at the cuts, and deals the pieces to fragments.
 
     A qubit's history is one or several wires: a wire ends where a wire cut measures it
-    (or a reset discards it), and the qubit goes on with a fresh one.
+    (or a reset discards it), and the qubit goes on with a fresh one. So no fragment has a reset in
+    mid-circuit, and a `Move` within one fragment only renames a wire.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ with ``H = (P_k . P_l + P_l . P_k) / 2``, which is P_k behind a signed measureme
 P_m = P_k P_l, and ``G = i (P_l . P_k - P_k . P_l) / 2``, half the difference of the rotations
 ``P_k exp(+-i pi/4 P_m)``. The coefficients add up to ``2 (sum_k |u_k|)^2 - 1``: 7 for two CX
 and 15 for three, where cuts one by one have 9 and 27 (arXiv:2312.11638, arXiv:2312.09679).
+Operations a side are 22 for two gates and 92 for three; one by one they are 25 and 125.
 """
 
 from __future__ import annotations
@@ -144,6 +145,8 @@ def parallel_groups(
     pairs
         For each of them, the two labels it lies between.
     """
+    # Greedy: which gates to gather so that most are joined is not searched. Two groups of parallel
+    # gates may each wait for the other, so every one is taken only if an order is left.
     before = _dependencies(program)
     group_of = list(range(len(program.steps)))
     groups: dict[int, list[int]] = {k: [k] for k in group_of}

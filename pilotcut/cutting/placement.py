@@ -1,8 +1,8 @@
-"""Where a circuit is cut: a label for every wire.
+"""Placements: where a circuit is cut, as a label for every wire.
 
 A qubit starts on one wire, and goes on with another behind each wire cut. Gates between
 wires of different labels are cut, and wires of one label make up a fragment. Nothing here
-chooses anything (see `pilotcut.cutting.search`) or builds anything (`builder`).
+chooses anything (`pilotcut.cutting.search`) or builds anything (`pilotcut.cutting.fragmenter`).
 """
 
 from __future__ import annotations

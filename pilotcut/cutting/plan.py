@@ -1,4 +1,4 @@
-"""Compiling a circuit and its observables into a `CutPlan`, once per structure.
+"""Cut plans, compiled from a circuit and its observables once per structure.
 
 The plan says what to run (fragments with their variants) and how to put the values back
 together (bonds and terms); it holds no parameter values. An uncut circuit is a plan with
@@ -125,6 +125,7 @@ class CutPlan:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of structure, cuts and terms: equal plans give equal tensors."""
+        # Names of parameters are no part of it: gradients of Qiskit Machine Learning rename them.
         parts = [
             [(fragment.fingerprint, fragment.angles) for fragment in self.fragments],
             [(b.gate, b.ends, b.coefficients.tobytes(), b.angles) for b in self.bonds],

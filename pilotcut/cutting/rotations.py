@@ -1,4 +1,8 @@
-"""Two-qubit gates as an RZZ between local gates, which is how those with a free angle are cut."""
+"""Rotations: two-qubit gates as an RZZ between local gates.
+
+Gates with a free angle are cut like that, as then the angle enters the bond matrix alone and the
+fragments have none of it: no shift of that angle costs a circuit. Joint cuts need it too.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +85,8 @@ def _fixed_rotation(step: Step) -> Rotation:
     Its Weyl decomposition has one angle: ``K1 exp(i a XX) K2``, and XX is ZZ between H.
     """
     matrix = np.asarray(step.gate_with(step.params).to_matrix())
-    weyl = TwoQubitWeylDecomposition(matrix, fidelity=None)  # else small angles are dropped
+    # Its default fidelity lets Qiskit take a simpler gate nearby, which drops small angles.
+    weyl = TwoQubitWeylDecomposition(matrix, fidelity=None)
     h = HGate().to_matrix()
     before = [(0, _local(h @ weyl.K2r)), (1, _local(h @ weyl.K2l))]
     after = [(0, _local(weyl.K1r @ h)), (1, _local(weyl.K1l @ h))]

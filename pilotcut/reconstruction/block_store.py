@@ -1,4 +1,4 @@
-"""Blocks: what bundles measured, in files that outlive the processes that wrote them.
+"""Block store: results of work units, in files that outlive the processes that wrote them.
 
 A block is one flat ``.npy`` file, which other tools can memory-map, and a ``.json`` file beside it
 that says what lies where, what was measured, and the checksum of the first. The second is

@@ -1,10 +1,11 @@
-"""Reconstruction: the contraction of fragment tensors and bond matrices.
+"""Contraction of fragment tensors and bond matrices: the values of a plan, and their environments.
 
 The value of a term is a small tensor network over the fragment graph: fragment tensors
 are the nodes, bond matrices the edges. Its cost is the graph's treewidth and not
 6^cuts; a chain is linear in the number of cuts. One reverse sweep over the same pairwise
 contractions gives every fragment's *environment*, the derivative of the value with
-respect to the fragment's tensor, from which errors and gradients follow.
+respect to the fragment's tensor, from which errors and gradients follow. Refuses to know where
+tensors come from, and what is made of the values.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ BATCH, TERM = "batch", "term"
 
 @dataclass(frozen=True, eq=False)
 class Contraction:
-    """How a plan's tensors are contracted: which operand carries which indices, in what order.
+    """Pairwise contraction of a plan's tensors: indices of each operand, and the path.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ PRODUCT_S, FLOPS_PER_S = 20e-6, 5e9
 
 @dataclass(frozen=True)
 class ContractionCost:
-    """What contracting in one process takes.
+    """Predicted cost of contracting in one process.
 
     Parameters
     ----------
@@ -28,15 +28,12 @@ class ContractionCost:
         Multiplications and additions of numbers, real or complex.
     bytes
         Most bytes of arrays at any time, operands included.
-    largest
-        Entries of the largest array.
     products
         Number of pairwise products.
     """
 
     flops: float
     bytes: int
-    largest: int
     products: int
 
     @property
@@ -112,4 +109,4 @@ def _cost(
             )
             live += full[a] + full[b] - top
     products = len(contraction.path) * (3 if environments else 1)
-    return ContractionCost(float(flops), most * itemsize, max(sizes), products)
+    return ContractionCost(float(flops), most * itemsize, products)

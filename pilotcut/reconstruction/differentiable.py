@@ -1,4 +1,4 @@
-"""An exact plan's outputs as one torch function of the slots, differentiable any number of times.
+"""Higher derivatives of an exact plan: its outputs as one torch function of the slots.
 
 Values and first derivatives take the fast way: fragments one by one, on workers, contracted in
 numpy. Derivatives beyond the first need what no such step knows alone, how an environment changes
@@ -108,7 +108,7 @@ class ExactOutputs:
 
 @dataclass(frozen=True)
 class DirectionalDerivative:
-    """What is to be differentiated: ``sum_o c_o D^m f_o[u_1, ..., u_m]`` at a point.
+    """Derivative along directions: ``sum_o c_o D^m f_o[u_1, ..., u_m]`` at a point.
 
     Parameters
     ----------

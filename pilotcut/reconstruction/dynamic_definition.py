@@ -1,8 +1,9 @@
-"""Resolving wide circuits some qubits at a time: the most probable outcomes, and samples.
+"""Dynamic definition: outcomes of wide circuits, resolved some qubits at a time.
 
-A *bin* is all outcomes that share the bits of the qubits resolved so far. One query splits a
-bin by the next few qubits. A search splits the most probable bin first, as a bin bounds all
-outcomes in it; sampling splits every bin that has shots. Nothing here holds 2^n numbers.
+A *bin* is all outcomes that share the bits of the qubits resolved so far. One query splits a bin
+by the next few qubits. The search for the most probable outcomes splits the most probable bin
+first, as a bin bounds all outcomes in it; sampling splits every bin that has shots. Nothing here
+holds 2^n numbers.
 
 References
 ----------

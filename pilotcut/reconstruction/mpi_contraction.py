@@ -1,11 +1,10 @@
-"""The contraction over the ranks of an MPI communicator.
+"""Contraction over the ranks of an MPI communicator.
 
 Rank 0 has the question; what it passes decides, and the others may pass None. Each rank
 contracts its share of a `Division` (rows of the batch first, then terms, then slices of bond
 indices) from the blocks that the share needs: sent by rank 0 out of its arrays, or read from
 a `TensorStore`. Values and standard errors are added by one ``Reduce``, or ``Allreduce``
-where everyone wants them. Environments are large and mostly disjoint, so each rank sends the
-blocks that it has to the rank that adds them up, in rank order: equal runs give equal digits.
+where everyone wants them. Environments go block by block (`pilotcut.reconstruction.mpi_sums`).
 
 Start ranks with ``python -m mpi4py``, so that one that fails aborts the others, which would
 wait for it for ever.

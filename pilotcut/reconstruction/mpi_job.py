@@ -1,4 +1,4 @@
-"""The job of a contraction over MPI ranks: who contracts what, and how its operands get there.
+"""Job of a contraction over MPI ranks: who contracts what, and how its operands get there.
 
 Rank 0 plans, all ranks agree, and each knows every other's share: so nobody has to ask what is
 sent next. Refuses to know what becomes of the results (`pilotcut.reconstruction.mpi_sums`).
@@ -42,7 +42,7 @@ Axes: TypeAlias = tuple[tuple[str, ...], tuple[int, ...]]
 
 @dataclass(frozen=True)
 class RankJob:
-    """What is contracted and who does what: the same on all ranks.
+    """Contraction and shares of all ranks: the same on each of them.
 
     Parameters
     ----------

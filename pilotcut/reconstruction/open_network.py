@@ -1,8 +1,11 @@
-"""The same contraction with outcomes left open: joint probabilities of any qubits' bits.
+"""Open network: the contraction with outcomes left open, for joint probabilities of any qubits.
 
 A query keeps some qubits' bits open, gives others, and sums over all the rest *before*
 anything is contracted. So it costs what its kept qubits cost, however wide the circuit: the
 full distribution, marginals, refinement (arXiv:2012.02333) and sampling are all this one query.
+
+Wires of a fragment that nothing entangled are nodes of their own: as one tensor they would have the
+product of the branch pairs of all their sites.
 """
 
 from __future__ import annotations
@@ -246,6 +249,7 @@ def _optimizer(summed: bool) -> str | cotengra.RandomGreedyOptimizer:
     """Return how to search a path: seeded, in this process; outer products need no search."""
     if not summed:
         return "greedy"
+    # Seeded and in this process: "auto" finds another path, and other last bits, each time.
     return cotengra.RandomGreedyOptimizer(max_repeats=32, seed=0, parallel=False)
 
 

@@ -34,7 +34,7 @@ MOST_ORDERED = 3
 
 @dataclass(frozen=True)
 class Division:
-    """The units of a contraction in order, and where each rank's share of them starts.
+    """Units of a contraction in order, and where each rank's share of them starts.
 
     Parameters
     ----------
@@ -55,11 +55,6 @@ class Division:
     def ranks(self) -> int:
         """Number of shares."""
         return len(self.bounds) - 1
-
-    @property
-    def sliced(self) -> tuple[str, ...]:
-        """The site indices that are sliced."""
-        return tuple(name for name, _ in self.digits if name not in (BATCH, TERM))
 
     def boxes(self, rank: int) -> list[Box]:
         """Return the share of a rank in as few boxes as units in order allow."""

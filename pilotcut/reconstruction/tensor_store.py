@@ -1,4 +1,4 @@
-"""A tensor store: fragment tensors and bond matrices as memory-mappable files.
+"""Tensor store: fragment tensors and bond matrices as memory-mappable files.
 
 A directory on a shared file system with one ``.npy`` file a tensor, bond and group of
 covariances, rows of the batch first. A rank reads the parts that its share needs, and
@@ -21,7 +21,7 @@ from pilotcut.reconstruction.contraction import Contraction
 
 @dataclass(frozen=True)
 class TensorStore:
-    """Tensors of one batch in a directory: what `Contraction.operands` would be made from."""
+    """Tensors of one batch in a directory, from which operands of a contraction are read."""
 
     directory: Path
 

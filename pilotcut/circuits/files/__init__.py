@@ -1,1 +1,1 @@
-"""Reading files of circuits: OpenQASM 2, OpenQASM 3 and QPY; see `pilotcut.circuits.reader`."""
+"""Languages of circuit files: OpenQASM 2, OpenQASM 3 and QPY; see `pilotcut.circuits.reader`."""

@@ -1,6 +1,7 @@
-"""What is wrong with a file, as one line: found, expected, the next step, and where.
+"""Faults of circuit files, each one line: found, expected, the next step, and where.
 
-Qiskit's parsers raise anything for a broken file; here it becomes a `FaultError`.
+Qiskit's parsers raise anything for a broken file; here it becomes a `FaultError`. Bounds of what a
+file may hold stand here too, as all languages share them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class FaultError(Exception):
-    """What is wrong with a file; the line, from 1, where one is to blame."""
+    """Fault of a file; the line, from 1, where one is to blame."""
 
     def __init__(self, text: str, line: int | None = None) -> None:
         super().__init__(text)

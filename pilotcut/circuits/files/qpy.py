@@ -1,4 +1,7 @@
-"""QPY: one circuit, read within bounds of memory and time."""
+"""QPY: one circuit, read within bounds of memory and time.
+
+Qiskit's reader believes what a file says of itself; so a child process reads it first.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard gates again, of those that a file had to define under their names.
+"""Standard gates in place of the definitions that a file had to give them under their names.
 
 Exporters define what their language lacks (rzz in OpenQASM 3, ecr in 2) by other gates, and a cut
 through two CX costs far more than one through an RZZ. What means something else under a standard

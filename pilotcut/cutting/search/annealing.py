@@ -1,4 +1,4 @@
-"""Refinement by simulated annealing: many partitions at once, a move in each at every step.
+"""Simulated annealing: many partitions at once, a move in each at every step.
 
 A move gives a run of one qubit's ends another label: a single end, all from or up to an end,
 the wire around it, or the whole qubit. What it changes lies in one row, so that all partitions

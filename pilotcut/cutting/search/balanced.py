@@ -1,4 +1,4 @@
-"""Qubit labels with a given number of cuts and balanced widths, or with fragments that fit.
+"""Balanced partitions: qubit labels with a given number of cuts, or with fragments that fit.
 
 Exact search over partitions for small circuits, contiguous blocks of a good qubit order
 for large ones.

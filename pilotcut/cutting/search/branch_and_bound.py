@@ -1,8 +1,9 @@
-"""All partitions of a small circuit, those apart that cannot be wanted.
+"""Branch and bound over all partitions of a small circuit.
 
 Every edge is either cut or contracted, so each partition into connected parts is met once.
 Edges join qubits by all gates between them; and, where wires may be cut and few cuts are
-allowed, ends by gates and wires.
+allowed, ends by gates and wires. A branch ends where it has too many cuts, is too wide, or, where
+the number of cuts is free, costs as much as the best so far.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Partitions of a circuit as candidates, and the few of them that are worth a look.
+"""Candidates: partitions as placements with their figures, and the Pareto front of these.
 
 Engines propose labels for the ends of `Interactions`; here they become placements with the
 figures that decide between them.

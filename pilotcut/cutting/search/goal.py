@@ -1,4 +1,4 @@
-"""What an engine is asked for."""
+"""Goal of a cut search, and what an engine is: a function from a graph and a goal to partitions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pilotcut.cutting.search.interaction_graph import Interactions
 
 @dataclass(frozen=True)
 class Goal:
-    """What is allowed and what is to be small.
+    """Limits of a search, and the cost that is to be small.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What can be cut in a program, and at what price: the graph that the search partitions.
+"""Interaction graph: what can be cut in a program, at what price; the search partitions it.
 
 Every two-qubit gate has two *ends*, and a qubit is the row of its ends in time. Gates join
 two ends, wires join the neighbours in a row; a partition of the ends cuts what lies between

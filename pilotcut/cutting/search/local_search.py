@@ -1,4 +1,4 @@
-"""Descent by the cost itself, where annealing knows the overhead alone.
+"""Local search: descent by the cost itself, where annealing knows the overhead alone.
 
 Of the cheapest candidate of each number of cuts the ends beside its cuts change sides, as long
 as that is cheaper and cuts no more.

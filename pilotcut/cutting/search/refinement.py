@@ -1,4 +1,7 @@
-"""What is refined for how long: proposals of other engines, and partitions at random."""
+"""Refinement of proposals by annealing: which partitions start it, how hot, and for how long.
+
+Starts are the proposals of other engines, and for small circuits partitions at random.
+"""
 
 from __future__ import annotations
 

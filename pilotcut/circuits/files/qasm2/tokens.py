@@ -1,4 +1,4 @@
-"""OpenQASM 2 as tokens that know the file and line they come from, and as statements of them."""
+"""Tokens of OpenQASM 2, which know the file and line they come from, and statements of them."""
 
 from __future__ import annotations
 
