@@ -27,6 +27,7 @@ from pilotcut.pilots.manager import PilotManager
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.tasks import Policy, TaskFuture, TaskManager, launch_number
 from pilotcut.tasks.validation import function_name
+from pilotcut.training.checks import FINITE, Check, Choice, Number, Whole, faults_of, require
 from pilotcut.training.model import Model, classifier
 
 #: The policies of the study by name. `batched` binds one task for each of the slots at a time and
@@ -44,6 +45,13 @@ PROBABILITIES = (0.0, 0.05, 0.1, 0.2)
 #: tasks wait for a device that is not there, so that they may be more than cores.
 SLOTS = 4
 
+
+_CHECKS: dict[str, Check] = {
+    "probability": Number(0.0, 1.0, "a number from 0 to 1; 0.1 is a usual choice"),
+    "delay_s": Number(0.0, FINITE, "seconds, a finite number from 0 up; 0.1 is the default"),
+    "device_s": Number(0.0, FINITE, "seconds, a finite number from 0 up; 0 is the default"),
+    "seed": Whole(0, None, "0 is the default"),
+}
 
 # -- injection ---------------------------------------------------------------------------
 
@@ -77,16 +85,7 @@ class Injection:
     device_s: float = 0.0
 
     def __post_init__(self) -> None:
-        faults = []
-        if not _is_number(self.probability) or not 0 <= self.probability <= 1:
-            faults.append(f"probability is {self.probability!r}, expected a number from 0 to 1")
-        for name in ("delay_s", "device_s"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value < float("inf"):
-                faults.append(f"{name} is {value!r}, expected seconds, a finite number from 0 up")
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
-            faults.append(f"seed is {self.seed!r}, expected a whole number from 0 up")
-        if faults:
+        if faults := faults_of(self, _CHECKS):
             raise UserError(faults)
 
     def delays(self, task: int, launch: int) -> bool:
@@ -240,10 +239,8 @@ class Setting:
     shots: int = 3584
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise UserError(f"mode is {self.mode!r}, expected one of {', '.join(MODES)}")
-        if self.rows < 1:
-            raise UserError(f"rows is {self.rows!r}, expected a whole number from 1 up")
+        require("mode", self.mode, Choice(MODES))
+        require("rows", self.rows, Whole(1, None, "10 is the default"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,8 +321,7 @@ def measure(
         numbers of ``tasks``, of those ``delayed`` in their first run, of ``duplicates`` that
         were started and of those that ``won``, and ``results``, a hash of all values.
     """
-    if batches < 1:
-        raise UserError(f"batches is {batches!r}, expected a whole number from 1 up")
+    require("batches", batches, Whole(1, None, "8 is a usual choice"))
     setting = workload.setting
     injection = Injection(condition.probability, setting.delay_s, seed, setting.device_s)
     tasks = Straggling(pilots, injection, policy=condition.policy, duplicates=condition.duplicates)
@@ -363,7 +359,3 @@ def measure(
         "span_s": span_s,
         "results": hashlib.sha256(np.concatenate(values).tobytes()).hexdigest()[:16],
     }
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

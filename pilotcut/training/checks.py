@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Protocol
 
+from pilotcut.errors import UserError
 from pilotcut.options import choice_fault
 
 #: Bounds for "above 0", "below 1" and "finite" as a least and a greatest number.
@@ -48,17 +49,16 @@ class Whole:
     """
 
     least: int
-    most: int | None = None
-    advice: str = ""
+    most: int | None
+    advice: str
 
     def fault(self, name: str, value: object) -> str | None:
         """Return the line about what is no such number; a bool is none."""
         most = math.inf if self.most is None else self.most
         if _is_a(Integral, value) and self.least <= value <= most:  # type: ignore[operator]
             return None
-        upper = "" if self.most is None else f" to {self.most:,}"
-        line = f"{name} is {value}, expected a whole number from {self.least}{upper}"
-        return f"{line}; {self.advice}" if self.advice else line
+        limits = f"{self.least} up" if self.most is None else f"{self.least} to {self.most:,}"
+        return f"{name} is {value!r}, expected a whole number from {limits}; {self.advice}"
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,17 @@ class Kind:
     def fault(self, name: str, value: object) -> str | None:
         """Return the line about a value of another type."""
         fits = type(value) is self.kind
-        return None if fits else f"{name} is {value}, expected {self.expected}"
+        return None if fits else f"{name} is {value!r}, expected {self.expected}"
 
 
 def _is_a(kind: type, value: object) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def require(name: str, value: object, check: Check) -> None:
+    """Raise `UserError` unless a value is right."""
+    if fault := check.fault(name, value):
+        raise UserError(fault)
 
 
 def faults_of(config: object, checks: Mapping[str, Check]) -> list[str]:

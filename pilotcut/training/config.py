@@ -147,8 +147,9 @@ LEARNING_RATE = Number(
     ABOVE_ZERO, FINITE, f"a number above 0; {LEARNING_RATES['adam']} is a usual choice"
 )
 
-#: What epochs and a patience may be.
+#: What epochs, a batch and a patience may be.
 EPOCHS = Whole(1, None, "10 is a usual choice")
+BATCH_SIZE = Whole(1, None, "16 is a usual choice")
 PATIENCE = Whole(1, None, "leave it out to train all epochs")
 
 _CHECKS: dict[str, Check] = {
@@ -157,7 +158,7 @@ _CHECKS: dict[str, Check] = {
     "reps": Whole(1, None, "1 is the default"),
     "shots": Whole(1, MOST_SHOTS, "1024 is a usual choice"),
     "epochs": EPOCHS,
-    "batch_size": Whole(1, None, "16 is a usual choice"),
+    "batch_size": BATCH_SIZE,
     "patience": PATIENCE,
     "samples": Whole(10, None, "leave it out to keep up to 1000"),
     "seed": Whole(0, MOST_SEED, "0 is the default"),

@@ -23,6 +23,7 @@ from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import check_seed
 from pilotcut.training.callbacks import Callback, TensorBoard
 from pilotcut.training.checkpoint import Best, FitState, faults_of, restore, state_of
+from pilotcut.training.checks import require
 from pilotcut.training.config import EPOCHS, LEARNING_RATES, PATIENCE
 from pilotcut.training.history import Epoch, History
 from pilotcut.training.losses import Loss, Scores, find_loss
@@ -123,8 +124,8 @@ class Trainer:
                 f"learning_rate is {learning_rate} beside an optimiser of yours, expected None; "
                 f"give it to the optimiser"
             )
-        if patience is not None and (fault := PATIENCE.fault("patience", patience)):
-            raise UserError(fault)
+        if patience is not None:
+            require("patience", patience, PATIENCE)
         check_seed(seed)
         if tensorboard and directory is None:
             raise UserError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,8 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_co
 
 from pilotcut.errors import DataError, UserError
 from pilotcut.options import did_you_mean
+from pilotcut.training.checks import require
+from pilotcut.training.config import LEARNING_RATE
 from pilotcut.training.losses import Loss
 
 Build = Callable[[], torch.nn.Module]
@@ -123,10 +124,7 @@ def as_optimizer(optimizer: str | MakeOptimizer, learning_rate: float) -> MakeOp
     """Return what makes the optimizer of that name, or the function itself."""
     if isinstance(optimizer, str):
         kind = _named("optimizer", optimizer, OPTIMIZERS)
-        if not _is_number(learning_rate) or not 0 < learning_rate < math.inf:
-            raise UserError(
-                f"learning_rate is {learning_rate!r}, expected a finite number above 0; try 0.1"
-            )
+        require("learning_rate", learning_rate, LEARNING_RATE)
         return functools.partial(kind, lr=float(learning_rate))
     if not callable(optimizer):
         raise UserError(_unknown("optimizer", optimizer, OPTIMIZERS))
@@ -154,10 +152,6 @@ def _unknown(what: str, found: object, known: Mapping[str, Any]) -> str:
     hint = did_you_mean(found, known)
     shown = repr(found) if isinstance(found, str) else f"of type {type(found).__name__}"
     return f"{what} is {shown}, expected a function or one of {', '.join(known)}{hint}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 # -- data ----------------------------------------------------------------------------------

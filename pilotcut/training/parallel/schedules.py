@@ -20,7 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pilotcut.errors import UserError
+from pilotcut.training.checks import Whole, require
 from pilotcut.training.parallel.server import PendingWork, Server, Update, shards
 
 
@@ -70,7 +70,7 @@ class LocalSteps:
     steps: int
 
     def __post_init__(self) -> None:
-        check_whole("LocalSteps: steps", self.steps, 1)
+        require("LocalSteps: steps", self.steps, Whole(1, None, "try 2"))
 
     def run(self, server: Server, batches: Sequence[np.ndarray]) -> Iterator[Update]:
         """Yield an update for every `steps` batches, and for what remains."""
@@ -113,7 +113,7 @@ class BoundedStaleness:
     ordered: bool = False
 
     def __post_init__(self) -> None:
-        check_whole("BoundedStaleness: bound", self.bound, 0)
+        require("BoundedStaleness: bound", self.bound, Whole(0, None, "try 2"))
 
     def run(self, server: Server, batches: Sequence[np.ndarray]) -> Iterator[Update]:
         """Yield an update for each batch."""
@@ -167,11 +167,3 @@ def may_be_next(versions: Sequence[int], version: int, bound: int) -> list[int]:
             for later, other in enumerate(sorted([*versions[:i], *versions[i + 1 :]]), start=1)
         )
     ]
-
-
-def check_whole(what: str, value: object, least: int) -> None:
-    """Raise unless `value` is a whole number from `least` up."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(
-            f"{what} is {value!r}, expected a whole number from {least} up; try {max(least, 2)}"
-        )

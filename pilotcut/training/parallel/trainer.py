@@ -17,6 +17,8 @@ from torch.utils.data import Dataset
 from pilotcut.errors import UserError
 from pilotcut.options import check_seed
 from pilotcut.tasks import TaskManager
+from pilotcut.training.checks import Whole, require
+from pilotcut.training.config import BATCH_SIZE, EPOCHS
 from pilotcut.training.history import Epoch, History
 from pilotcut.training.losses import Loss
 from pilotcut.training.parallel.recipe import (
@@ -28,7 +30,7 @@ from pilotcut.training.parallel.recipe import (
     make_optimizer,
 )
 from pilotcut.training.parallel.replica import new_module
-from pilotcut.training.parallel.schedules import Schedule, Synchronous, check_whole
+from pilotcut.training.parallel.schedules import Schedule, Synchronous
 from pilotcut.training.parallel.server import Server, Update
 
 #: Options of `TaskManager.submit_task` that make sense for replicas.
@@ -118,7 +120,7 @@ class DataParallel:
         _check_manager(tasks)
         self.schedule = _checked_schedule(schedule)
         self.replicas = tasks.slots if replicas is None else replicas
-        check_whole("replicas", self.replicas, 1)
+        require("replicas", self.replicas, Whole(1, None, "2 is a usual choice"))
         check_seed(seed, 2**64 - 1)  # torch's most
         if not callable(build) or isinstance(build, torch.nn.Module):
             raise UserError(
@@ -178,8 +180,8 @@ class DataParallel:
             For a data set that is none, and for a loss or gradient that is not finite, with
             the replica and the step.
         """
-        check_whole("epochs", epochs, 1)
-        check_whole("batch_size", batch_size, 1)
+        require("epochs", epochs, EPOCHS)
+        require("batch_size", batch_size, BATCH_SIZE)
         rows = self._server.use(dataset)
         done = []
         try:
