@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pilotcut.errors import UserError
     from pilotcut.perfmodel.recommend import recommend
     from pilotcut.pilots import PilotManager
-    from pilotcut.primitives.distribution import (
-        Distribution,
+    from pilotcut.primitives.distribution import Distribution
+    from pilotcut.primitives.estimator import CutEstimator
+    from pilotcut.primitives.gradient import CutGradient
+    from pilotcut.primitives.probabilities import (
         most_probable,
         reconstruct_probabilities,
         sample,
     )
-    from pilotcut.primitives.estimator import CutEstimator
-    from pilotcut.primitives.gradient import CutGradient
     from pilotcut.primitives.qnn import CutQNN, cut_qnn
     from pilotcut.tasks import TaskManager
     from pilotcut.training.callbacks import Callback
@@ -81,10 +81,10 @@ _HOME = {
     "UserError": "pilotcut.errors",
     "compile_plan": "pilotcut.cutting.plan",
     "cut_qnn": "pilotcut.primitives.qnn",
-    "most_probable": "pilotcut.primitives.distribution",
+    "most_probable": "pilotcut.primitives.probabilities",
     "recommend": "pilotcut.perfmodel.recommend",
-    "reconstruct_probabilities": "pilotcut.primitives.distribution",
-    "sample": "pilotcut.primitives.distribution",
+    "reconstruct_probabilities": "pilotcut.primitives.probabilities",
+    "sample": "pilotcut.primitives.probabilities",
     "trained": "pilotcut.training.trained",
 }
 

@@ -148,7 +148,7 @@ class BatchLog:
                 "plan": plan.fingerprint,
                 "labels": "".join(plan.labels),
                 "cuts": plan.num_cuts,
-                "bundles": times.bundles,
+                "bundles": times.units,  # their name in records, which old runs have too
                 "seed": [self._seed, batch],
                 "stage_seconds": seconds,
                 "hidden_s": times.hidden_s,

@@ -106,7 +106,7 @@ class Executor:
         tensors = [FragmentTensor.empty(r.fragment, len(r.angles)) for r in requests]
         assigner = self._assigner(requests, mode_of(self._backend))
         units = self._circuit_units(requests, seed, assigner)
-        times = BatchTimes(generate_s=perf_counter() - started, bundles=len(units))
+        times = BatchTimes(generate_s=perf_counter() - started, units=len(units))
         store = None if keep is None else keep(units)
         started = perf_counter()
         rows = [unit.rows for unit in units]
@@ -231,7 +231,7 @@ class Executor:
         started = perf_counter()
         tensors = [_NOTHING] * len(requests)
         rows = [unit.rows for unit in units]
-        times = BatchTimes(bundles=len(units))
+        times = BatchTimes(units=len(units))
         stream = Stream(rows, len(requests[0].angles), tensors, ready, times)
         assigner = self._assigner(requests, "exact")
         for unit, found, busy in self._run(units, requests, assigner, store):
@@ -374,6 +374,6 @@ def _stored(unit: WorkUnit, fragment: Fragment, store: BlockStore | None, rest: 
         return None
 
 
-def _times_since(started: float, bundles: int) -> BatchTimes:
+def _times_since(started: float, units: int) -> BatchTimes:
     seconds = perf_counter() - started
-    return BatchTimes(execute_s=seconds, run_s=seconds, bundles=bundles)
+    return BatchTimes(execute_s=seconds, run_s=seconds, units=units)

@@ -55,7 +55,7 @@ class BatchTimes:
     hidden_s: float = 0.0
     run_s: float = 0.0
     reduce_s: float = 0.0
-    bundles: int = 0
+    units: int = 0
     devices: list[dict[str, Any]] = field(default_factory=list)
     moved: list[dict[str, Any]] = field(default_factory=list)
 

@@ -165,7 +165,7 @@ class SlotDerivative:
                 started = perf_counter()
                 slopes = [kept[f.index].pull_back(sensitivity[f.index]) for f in owners]
                 seconds = perf_counter() - started
-                return slopes, BatchTimes(execute_s=seconds, run_s=seconds, bundles=len(owners))
+                return slopes, BatchTimes(execute_s=seconds, run_s=seconds, units=len(owners))
             requests = [Request(f, f.angle_values(part.slots)) for f in owners]
             return self._runner.executor.pull_back(requests, [sensitivity[f.index] for f in owners])
 

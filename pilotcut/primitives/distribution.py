@@ -1,9 +1,10 @@
-"""What a cut circuit ends in: probabilities of bitstrings, marginals, peaks, and samples.
+"""Distribution of a cut circuit's final bits: probabilities, marginals, peaks and samples.
 
 All of it is one query, "the joint probability of these open and those given bits", which sums
 over the rest before contracting. Wide circuits are resolved some qubits at a time: the most
 probable bins first when peaks are looked for, all bins that have shots when sampling. So 2^n
-numbers are never held unless they are asked for.
+numbers are never held unless they are asked for. Owns the qubits that are asked for and the seed;
+refuses to know how fragments run and how a network is contracted.
 
 References
 ----------
@@ -12,19 +13,16 @@ Tang et al., CutQC, arXiv:2012.02333 (dynamic definition: recursive refinement o
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from qiskit.circuit import Parameter, ParameterVector
 from qiskit.quantum_info import PauliList
 from qiskit.result import Counts
 
 from pilotcut import backends
 from pilotcut.backends.outcomes import CountedOutcomes
 from pilotcut.cutting.plan import CutPlan, build_plan, check_size
-from pilotcut.errors import ParameterValueError, UserError
+from pilotcut.errors import UserError
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.work_units import Request
 from pilotcut.options import (
@@ -36,6 +34,7 @@ from pilotcut.options import (
     checked_shots,
     checked_tolerance,
 )
+from pilotcut.primitives.parameter_values import ParameterValues, as_row
 from pilotcut.reconstruction.dynamic_definition import (
     MOST_QUERIES,
     RESOLVE,
@@ -46,202 +45,13 @@ from pilotcut.reconstruction.dynamic_definition import (
 from pilotcut.reconstruction.open_network import MOST_ENTRIES, Node, OpenNetwork
 from pilotcut.tasks import TaskManager
 
-#: Values of a circuit's parameters: in Qiskit's order, or by parameter, vector or name.
-ParameterValues: TypeAlias = (
-    Sequence[float]
-    | np.ndarray
-    | Mapping[Parameter | ParameterVector | str, float | Sequence[float] | np.ndarray]
-)
-
 # First numbers of the keys that streams of random numbers are spawned with: those of the
 # fragments' runs, and of samples that are drawn from the result.
 _RUN, _SAMPLE = 0, 1
 
 
-def reconstruct_probabilities(
-    plan: CutPlan,
-    parameter_values: ParameterValues | None = None,
-    *,
-    qubits: Sequence[int] | None = None,
-    mode: str = "exact",
-    shots: int = 1024,
-    seed: int | None = None,
-    backend: str = "aer",
-    tasks: TaskManager | None = None,
-    error_tolerance: float = ERROR_TOLERANCE,
-) -> np.ndarray:
-    """Return the probabilities of all outcomes of a cut circuit, or of some of its qubits.
-
-    Parameters
-    ----------
-    plan
-        From `pilotcut.compile_plan`; its observables do not matter here.
-    parameter_values
-        Values of the circuit's parameters in radians, in Qiskit's order, or by name, parameter or
-        vector.
-    qubits
-        The qubits of a marginal, in the order of the outcome's bits, lowest first; None for
-        all, qubit 0 lowest.
-    mode, shots, seed, backend, tasks, error_tolerance
-        See `Distribution`.
-
-    Returns
-    -------
-    np.ndarray
-        (2^qubits,), in the order of `qiskit.quantum_info.Statevector.probabilities`. From shots
-        they are quasi-probabilities: unbiased, and some may be negative; their errors are
-        `Distribution.standard_errors`.
-
-    Raises
-    ------
-    UserError
-        With what was found, what was expected and the next step.
-
-    Examples
-    --------
-    >>> from qiskit.circuit import QuantumCircuit
-    >>> from pilotcut import compile_plan
-    >>> circuit = QuantumCircuit(2); _ = circuit.h(0); _ = circuit.cx(0, 1)
-    >>> reconstruct_probabilities(compile_plan(circuit, labels="AB")).round(9).tolist()
-    [0.5, 0.0, 0.0, 0.5]
-    """
-    distribution = Distribution(
-        plan,
-        parameter_values,
-        mode=mode,
-        shots=shots,
-        seed=seed,
-        backend=backend,
-        tasks=tasks,
-        error_tolerance=error_tolerance,
-    )
-    return distribution.probabilities(qubits)
-
-
-def most_probable(
-    plan: CutPlan,
-    parameter_values: ParameterValues | None = None,
-    *,
-    count: int = 1,
-    qubits: Sequence[int] | None = None,
-    mode: str = "exact",
-    shots: int = 1024,
-    seed: int | None = None,
-    backend: str = "aer",
-    tasks: TaskManager | None = None,
-    error_tolerance: float = ERROR_TOLERANCE,
-) -> MostProbable:
-    """Return the most probable outcomes of a cut circuit, however wide it is.
-
-    Parameters
-    ----------
-    plan, parameter_values
-        As in `reconstruct_probabilities`.
-    count
-        How many outcomes to find.
-    qubits
-        The qubits that are looked at, the rightmost bit first; None for all.
-    mode, shots, seed, backend, tasks, error_tolerance
-        See `Distribution`; for more control use its method.
-
-    Raises
-    ------
-    UserError
-        With what was found, what was expected and the next step.
-
-    References
-    ----------
-    Tang et al., CutQC, arXiv:2012.02333.
-
-    Examples
-    --------
-    >>> from qiskit.circuit import QuantumCircuit
-    >>> from pilotcut import compile_plan
-    >>> ghz = QuantumCircuit(40); _ = ghz.h(0)
-    >>> for k in range(39): _ = ghz.cx(k, k + 1)
-    >>> peaks = most_probable(compile_plan(ghz, labels="A" * 20 + "B" * 20), count=2)
-    >>> [(bits[:3], round(p, 9)) for bits, p in sorted(peaks.probabilities.items())]
-    [('000', 0.5), ('111', 0.5)]
-    >>> peaks.proven
-    True
-    """
-    distribution = Distribution(
-        plan,
-        parameter_values,
-        mode=mode,
-        shots=shots,
-        seed=seed,
-        backend=backend,
-        tasks=tasks,
-        error_tolerance=error_tolerance,
-    )
-    return distribution.most_probable(count, qubits=qubits)
-
-
-def sample(
-    plan: CutPlan,
-    shots: int,
-    parameter_values: ParameterValues | None = None,
-    *,
-    seed: int | None = None,
-    qubits: Sequence[int] | None = None,
-    mode: str = "exact",
-    subexperiment_shots: int = 1024,
-    backend: str = "aer",
-    tasks: TaskManager | None = None,
-    error_tolerance: float = ERROR_TOLERANCE,
-) -> Counts:
-    """Return counts as if the uncut circuit had been measured.
-
-    Parameters
-    ----------
-    plan, parameter_values
-        As in `reconstruct_probabilities`.
-    shots
-        How many outcomes to draw.
-    seed
-        The same seed gives the same counts.
-    qubits
-        The qubits that are measured, the rightmost bit first; None for all.
-    mode, backend, tasks, error_tolerance
-        See `Distribution`.
-    subexperiment_shots
-        Shots of each subexperiment, without meaning in exact mode.
-
-    Returns
-    -------
-    qiskit.result.Counts
-        A dict of bitstrings, qubit 0 rightmost, as a sampler's `get_counts()` gives them.
-
-    Raises
-    ------
-    UserError
-        With what was found, what was expected and the next step.
-
-    Examples
-    --------
-    >>> from qiskit.circuit import QuantumCircuit
-    >>> from pilotcut import compile_plan
-    >>> circuit = QuantumCircuit(2); _ = circuit.h(0); _ = circuit.cx(0, 1)
-    >>> counts = sample(compile_plan(circuit, labels="AB"), 100, seed=7)
-    >>> sorted(counts), sum(counts.values())
-    (['00', '11'], 100)
-    """
-    distribution = Distribution(
-        plan,
-        parameter_values,
-        mode=mode,
-        shots=subexperiment_shots,
-        seed=seed,
-        backend=backend,
-        tasks=tasks,
-        error_tolerance=error_tolerance,
-    )
-    return distribution.sample(shots, seed, qubits=qubits)
-
-
 class Distribution:
-    """The law of a cut circuit's final bits, open to any number of queries.
+    """Distribution of a cut circuit's final bits, open to any number of queries.
 
     Parameters
     ----------
@@ -255,7 +65,7 @@ class Distribution:
     mode
         "exact": statevectors of the fragments' branches, no shots. "counts": every physical
         subexperiment runs as a circuit with shots. "sampled": the same outcomes drawn from
-        their exact law.
+        their exact distribution.
     shots
         Shots of each subexperiment; without meaning in exact mode.
     seed
@@ -279,10 +89,10 @@ class Distribution:
     >>> from qiskit.circuit import QuantumCircuit
     >>> from pilotcut import compile_plan
     >>> circuit = QuantumCircuit(3); _ = circuit.h(0); _ = circuit.cx(0, 1); _ = circuit.x(2)
-    >>> law = Distribution(compile_plan(circuit, labels="ABB"))
-    >>> law.probabilities([2, 0]).round(9).tolist()
+    >>> bits = Distribution(compile_plan(circuit, labels="ABB"))
+    >>> bits.probabilities([2, 0]).round(9).tolist()
     [0.0, 0.5, 0.0, 0.5]
-    >>> law.probabilities([1], given={0: 1}).round(9).tolist()
+    >>> bits.probabilities([1], given={0: 1}).round(9).tolist()
     [0.0, 0.5]
     """
 
@@ -313,7 +123,7 @@ class Distribution:
         tolerance = checked_tolerance(error_tolerance)
         self._seed = int(np.random.SeedSequence(_checked_seed(seed)).entropy)  # type: ignore[arg-type]
         self._draws = 0
-        slots = self.plan.binding.slots(_row(self.plan, parameter_values))
+        slots = self.plan.binding.slots(as_row(self.plan.binding.names, parameter_values))
         runner = "sampled" if mode == "sampled" else backends.check_backend(backend)
         found = self._nodes(Executor(tasks, runner, tolerance), slots)
         matrices = [(b.coherent_matrix if exact else b.matrix)(slots)[0] for b in self.plan.bonds]
@@ -467,86 +277,10 @@ class Distribution:
         return _checked_qubits(qubits, self.num_qubits, {})
 
 
-# -- what callers give -------------------------------------------------------------------
-
-
 def _observing_all(plan: CutPlan, *, joint_cuts: bool) -> CutPlan:
     """Return the same cut with Z on every qubit: what it measures are the final bits."""
     terms = PauliList(["Z" * plan.num_qubits])
     return build_plan(plan.program, plan.binding, terms, plan.requested, joint_cuts)
-
-
-def _row(plan: CutPlan, values: ParameterValues | None) -> np.ndarray:
-    """Return parameter values as one row (1, parameters), in Qiskit's order."""
-    names = plan.binding.names
-    if isinstance(values, Mapping):
-        named = _by_name(values, names)
-        if set(named) != set(names):
-            wrong = sorted(map(str, set(named) ^ set(names)))
-            raise ParameterValueError(
-                f"parameter values name {len(named)} parameters, expected the {len(names)} of the "
-                f"circuit; missing or unknown: {', '.join(wrong[:6])}"
-            )
-        values = [named[name] for name in names]
-    try:
-        return np.asarray([] if values is None else values, dtype=float).reshape(1, -1)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ParameterValueError(
-            f"parameter values are {_short(values)}, expected {len(names)} numbers in radians "
-            f"({_short(error, str)})"
-        ) from error
-
-
-def _short(value: object, as_text: Callable[[object], str] = repr) -> str:
-    """Return a value on one line, and not for ever."""
-    text = " ".join(as_text(value).split())
-    return text if len(text) <= 100 else f"{text[:99]}…"
-
-
-def _by_name(values: Mapping[Any, Any], names: Sequence[str]) -> dict[Any, Any]:
-    """Return values by the names of single parameters, vectors taken apart."""
-    named: dict[Any, Any] = {}
-    for key, value in values.items():
-        part = _of_vector(key, value, names)
-        if part is None:
-            part = {getattr(key, "name", key): value}
-        if twice := sorted(map(str, part.keys() & named.keys())):
-            raise ParameterValueError(
-                f"parameter values name {', '.join(twice[:6])} twice, expected each once; leave "
-                f"out the vector or its elements"
-            )
-        named |= part
-    return named
-
-
-def _of_vector(key: object, value: object, names: Sequence[str]) -> dict[Any, Any] | None:
-    """Return the values of a vector's elements that the circuit has; None if it is no vector.
-
-    A name is a vector's where the circuit has parameters NAME[0], NAME[1], ... and none of NAME.
-    """
-    if isinstance(key, ParameterVector):
-        elements = [parameter.name for parameter in key]
-    elif isinstance(key, str) and key not in names:
-        elements = [f"{key}[{k}]" for k in range(_length_of(key, names))]
-    else:
-        return None
-    if not elements and isinstance(key, str):
-        return None
-    given = np.asarray(value, dtype=object)
-    if given.shape != (len(elements),):
-        name = key.name if isinstance(key, ParameterVector) else key
-        raise ParameterValueError(
-            f"parameter vector '{name}' has values of shape {given.shape}, expected "
-            f"({len(elements)},): one number for each of its elements"
-        )
-    known = set(names) & set(elements) or elements  # of a vector that is none of its own, all
-    return {name: one for name, one in zip(elements, given, strict=True) if name in known}
-
-
-def _length_of(vector: str, names: Sequence[str]) -> int:
-    """Return how long a vector of that name is at least, by its elements in the circuit."""
-    found = (re.fullmatch(rf"{re.escape(vector)}\[(\d+)\]", name) for name in names)
-    return max((int(element[1]) + 1 for element in found if element), default=0)
 
 
 def _checked_seed(seed: int | None) -> int | None:

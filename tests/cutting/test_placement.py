@@ -15,7 +15,7 @@ from pilotcut import CutEstimator, compile_plan
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.placement import Placement, WireCut, labels_of_steps
 from pilotcut.errors import CutError
-from pilotcut.primitives.distribution import reconstruct_probabilities
+from pilotcut.primitives.probabilities import reconstruct_probabilities
 
 GATES = ("cx", "rzz", "crx", "swap")
 
