@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
@@ -137,14 +138,20 @@ class _Blocks:
         own = edges.inside(graph.first + graph.resets)
         gates = edges.inside(graph.riding)
         gates += edges.within(np.concatenate([graph.gates, np.zeros(len(graph.wires))]))
+        # Numbers of variants and branches are products: their logarithms add up, as all else here.
+        operation_logs = graph.sums(lambda p: (log(p.operations[0]), log(p.operations[1])))
+        rank_logs = graph.sums(lambda p: (log(p.rank), log(p.rank)))
+        sites = graph.sums(lambda _: (1, 1))
         return cls(
             cuts=edges.reaching_back(counts).round().astype(int),
             logs=edges.reaching_back(logs),
-            width=(own + edges.crossing(graph.sums("wires"), (0, 1))).round().astype(int),
-            gates=(gates + edges.crossing(graph.sums("locals"), (0, 0))).round().astype(int),
-            sites=edges.crossing(graph.sums("sites"), (1, 1)).round().astype(int),
-            variants=edges.crossing(graph.sums("variants"), operations),
-            branches=edges.crossing(graph.sums("branches"), ranks),
+            width=(own + edges.crossing(0 * sites, (0, 1))).round().astype(int),
+            gates=(gates + edges.crossing(graph.sums(lambda p: p.locals), (0, 0)))
+            .round()
+            .astype(int),
+            sites=edges.crossing(sites, (1, 1)).round().astype(int),
+            variants=edges.crossing(operation_logs, operations),
+            branches=edges.crossing(rank_logs, ranks),
         )
 
 

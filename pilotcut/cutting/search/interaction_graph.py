@@ -9,6 +9,7 @@ is never better than one beside them. One-qubit gates ride with the end in front
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import log
@@ -68,8 +69,6 @@ class Interactions:
         Integer array (blocks, 2): the ends that each block joins.
     prices
         For each block, the prices of its gates.
-    steps
-        For each step of the program with two qubits, its block.
     """
 
     num_qubits: int
@@ -79,7 +78,6 @@ class Interactions:
     resets: np.ndarray
     blocks: np.ndarray
     prices: tuple[tuple[Price, ...], ...]
-    steps: dict[int, int]
 
     @property
     def num_ends(self) -> int:
@@ -106,25 +104,10 @@ class Interactions:
         """Array (blocks,): log gamma^2 of cutting each block."""
         return np.array([sum(p.log_overhead for p in some) for some in self.prices])
 
-    def sums(self, what: str) -> np.ndarray:
-        """Return what cutting leaves on each side of the blocks, (blocks, 2).
-
-        One of "wires", "sites", "locals", "variants" and "branches"; logarithms of the last two.
-        """
-        rows = [[_left_behind(p, what) for p in some] for some in self.prices]
+    def sums(self, of: Callable[[Price], tuple[float, float]]) -> np.ndarray:
+        """Return sums over the gates of each block of what `of` says of its sides, (blocks, 2)."""
+        rows = [[of(price) for price in some] for some in self.prices]
         return np.array([np.sum(row, axis=0) for row in rows]).reshape(-1, 2)
-
-
-def _left_behind(price: Price, what: str) -> tuple[float, float]:
-    if what == "wires":
-        return (0, 0)
-    if what == "sites":
-        return (1, 1)
-    if what == "locals":
-        return price.locals
-    if what == "branches":
-        return (log(price.rank), log(price.rank))
-    return (log(price.operations[0]), log(price.operations[1]))
 
 
 def interactions_of(program: Program) -> Interactions:
@@ -201,7 +184,6 @@ def _numbered(program: Program, blocks: list[list[int]], rows: list[list[int]]) 
             tuple(_turned(program.steps[n], sides[k]) for n in numbers)
             for k, numbers in enumerate(blocks)
         ),
-        steps=steps,
     )
 
 
