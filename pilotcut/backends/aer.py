@@ -193,6 +193,8 @@ class _Round:
 
 def _rounds(shots: Shots) -> list[_Round]:
     """Return one round a number of shots, or a binary digit where these are fewer."""
+    # Aer takes one number of shots a job, and an optimal allocation has many numbers: 13 shots are
+    # then a round of 8, one of 4 and one of 1, whose signs add up.
     numbers = np.unique(shots)
     used = int(np.bitwise_or.reduce(numbers))
     if np.count_nonzero(numbers) <= used.bit_count():

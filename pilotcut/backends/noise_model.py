@@ -170,6 +170,8 @@ class GateNoise:
 
     def turning(self, coherent: float) -> GateNoise:
         """Return it with a share of what is not relaxation as a turn, from -1 to 1."""
+        # Process fidelity of relaxation on each qubit; F_avg = (d F_pro + 1) / (d + 1), so that an
+        # average infidelity is (1 - F_pro) d / (d + 1) (arXiv:quant-ph/0205035).
         kept = [
             (1.0 + 2.0 * math.exp(-self.duration_s / t2) + math.exp(-self.duration_s / t1)) / 4.0
             for t1, t2 in self.relaxation_s
@@ -195,6 +197,7 @@ class GateNoise:
         return _quantum_error(self)
 
 
+# Aer works an error out as a superoperator, which is slow; gates of a device often have equal ones.
 @lru_cache(maxsize=1024)
 def _quantum_error(noise: GateNoise) -> QuantumError | None:
     n = len(noise.relaxation_s)

@@ -168,6 +168,7 @@ class StatevectorPlan:
 
     def _flush(self, wire: int) -> None:
         """Give what waits on a wire to the wire's last matrix, or apply it alone."""
+        # A pass over the whole state is saved for every factor that another matrix takes along.
         if self._waiting[wire] and wire in self._last:
             self._last[wire].extend(self._waiting[wire])
             self._waiting[wire] = []

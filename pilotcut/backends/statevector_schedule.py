@@ -33,6 +33,8 @@ class Schedule:
         self._offset = torch.as_tensor(native.offset, dtype=self._real, device=device)
         self._harmonics = {n: self._complex(np.array(h)) for n, h in self.plan.harmonics.items()}
         self._eye = torch.eye(2, dtype=dtype, device=device)
+        # Matrices of one pattern are multiplied as one batch: a call of torch costs more than a
+        # product of 2x2 matrices.
         alike: dict[tuple[object, ...], list[int]] = {}
         for number, operation in enumerate(self.plan.operations):
             if operation.matrix is not None:

@@ -62,7 +62,7 @@ class Step:
     def gate_with(self, params: Sequence[object]) -> Instruction:
         """Return the gate with other parameters; the step's own gate is left alone."""
         if not self.params or instructions.is_matrix(self.gate):
-            return self.gate
+            return self.gate  # a matrix is its own parameter, and never free
         return self.gate.base_class(*params)  # a copy would keep a definition for old angles
 
     @property

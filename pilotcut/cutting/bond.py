@@ -53,6 +53,7 @@ class Bond:
 
     def slope(self, slots: np.ndarray, position: int = 0) -> np.ndarray:
         """Return d matrix / d slot of the free angle at `position`, (batch, d0, d1)."""
+        # The matrix is c0 + c1 cos x + c2 sin x in each angle: its slope takes no shifted circuit.
         weights = [harmonics(a.of(slots)) for a in self.angles]
         angle = self.angles[position]
         _, cos, sin = weights[position].T
@@ -70,6 +71,7 @@ class Bond:
 
     def coherent_slope(self, slots: np.ndarray) -> np.ndarray:
         """Return d coherent matrix / d slot of the free angle."""
+        # Amplitudes have half the angle; c conj(c) has the whole one, as the physical basis.
         (angle,) = self.angles
         x = angle.of(slots)[:, None] / 2
         a = self.amplitudes

@@ -208,6 +208,7 @@ class Fragmenter:
 
     def _close(self, program: Program) -> None:
         """Give every observed qubit its last wire, and every wire its fragment."""
+        # A qubit that was reset last has no wire yet, and needs one only where it is observed.
         observed = (self._terms.x | self._terms.z).any(axis=0)
         for qubit in range(program.num_qubits):
             if observed[qubit]:
@@ -289,6 +290,7 @@ class Fragmenter:
         observed = np.array([q >= 0 for q in qubits])
         x = self._terms.x[:, qubits] & observed
         z = self._terms.z[:, qubits] & observed
+        # Many terms agree on a fragment's wires: each sub-observable is measured once.
         both, column = np.unique(np.hstack([x, z]), axis=0, return_inverse=True)
         width = len(wires)
         observables = PauliList.from_symplectic(both[:, width:], both[:, :width])

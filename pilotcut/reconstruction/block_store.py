@@ -123,6 +123,8 @@ class BlockStore:
         if head["key"] != key:
             raise TornBlockError(f"block {name} is of another query")
         path = self.directory / f"{name}.npy"
+        # Not mapped: each map keeps a file open, and beyond the limit on open files whole blocks
+        # counted as torn and were measured again.
         try:
             content = path.read_bytes()
             if (checksum := zlib.crc32(content)) != head["crc32"]:

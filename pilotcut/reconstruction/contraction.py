@@ -125,6 +125,8 @@ def _pair(
     x: np.ndarray, ix: tuple[str, ...], y: np.ndarray, iy: tuple[str, ...], out: tuple[str, ...]
 ) -> np.ndarray:
     """Contract two operands over the indices that `out` lacks, as one batched product."""
+    # Small operands cost numpy's calls, some 25 us a pair, and not flops (benchmarks/README.md): so
+    # a pair is transposed to one batched matrix product, whatever its indices.
     left = [i for i in ix[2:] if i in out]
     right = [i for i in iy[2:] if i in out]
     inner = [i for i in ix[2:] if i not in out]
@@ -224,6 +226,7 @@ def sensitivities(
         (batch, observables, sub-observables, variants), site axes flattened.
     """
     count = term_index.max() + 1 if observables is None else observables
+    # A sub-observable stands in many terms; its derivative sums over them, before variants come in.
     uses = term_index[None, :] == np.arange(count)[:, None]
     weights = coefficients[..., :, None, :] * uses
     flat = environment.reshape(*environment.shape[:2], -1)

@@ -63,6 +63,8 @@ class DistributedSum:
         comm, arrays = self.job.comm, self.blocks.arrays
         if comm.size == 1 and arrays:
             return arrays[0]  # one share is one box
+        # All that leaves is on its way before anything is received: else two ranks that send large
+        # blocks to each other would both wait.
         sent = [
             comm.Isend(arrays[number][within(part, region)[0]], dest=rank)
             for rank in range(comm.size)

@@ -36,6 +36,8 @@ MOST_ORDERED = 3
 class Division:
     """Units of a contraction in order, and where each rank's share of them starts.
 
+    Units are numbered in mixed radix, so that a share, a range of units, is a few boxes at most.
+
     Parameters
     ----------
     digits
