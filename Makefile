@@ -24,7 +24,7 @@ help:
 	@echo "make demo    train a 4-qubit network on Iris with 2 cuts, on this machine"
 	@echo "make test    run the whole test suite"
 	@echo "make fuzz    every property on ten times as many examples, drawn at random"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff, mypy, and the rules of the house (docs/architecture.md)"
 	@echo "make bench   ours against qiskit-addon-cutting, side by side"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
 
@@ -50,6 +50,8 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python .ci/house.py
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python $(BENCH)

@@ -1,0 +1,91 @@
+"""The rules of the house are checked, and what the documentation says of it is so."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs" / "packages").glob("*.md"))
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """Return the checks of `.ci/house.py` for an empty package, and its folder."""
+    spec = importlib.util.spec_from_file_location("house", ROOT / ".ci" / "house.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    package = tmp_path / "pilotcut"
+    package.mkdir()
+    monkeypatch.setattr(module, "PACKAGE", package)
+    monkeypatch.setattr(module, "LONGER", {})
+    return module, package
+
+
+def test_the_house_keeps_its_rules():
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci" / "house.py"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_what_is_too_long_too_much_or_there_twice_is_a_line(house, capsys):
+    module, package = house
+    (package / "long.py").write_text("\n" * 451)
+    body = "    x = 1\n" * 51
+    (package / "body.py").write_text(f'def f():\n    """Do it."""\n{body}\nclass A: pass\n')
+    (package / "again.py").write_text("class A: pass\nclass _B: pass\n")
+    (package / "b.py").write_text("class _B: pass\n")
+    (package / "c.py").write_text("")
+    module.LONGER["pilotcut/b.py"] = "it was long once"
+    assert module.main()
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in said] == [
+        "pilotcut/ has 5 loose modules",
+        "pilotcut/body.py:f has 51 lines",
+        "pilotcut/long.py has 451 lines",
+        "pilotcut/b.py is excepted from the limits and within them; take it out of .ci/house.py",
+        "class A stands in pilotcut/again.py and pilotcut/body.py",
+    ]
+
+
+def test_what_is_within_the_limits_is_none(house, capsys):
+    module, package = house
+    body = "    x = 1\n" * 50
+    (package / "body.py").write_text(f'def f():\n    """Do\n    it.\n    """\n{body}')
+    (package / "long.py").write_text("\n" * 450)
+    assert not module.main()
+    assert capsys.readouterr().out == ""
+
+
+def test_every_room_has_a_page_and_stands_in_the_plan():
+    rooms = {path.parent.name for path in (ROOT / "pilotcut").glob("*/__init__.py")} - {"io"}
+    plan = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert {page.stem for page in PAGES} == rooms
+    assert {
+        room for room in rooms if f"`{room}/`" in plan and f"packages/{room}.md" in plan
+    } == rooms
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_modules_that_a_page_names_exist(page):
+    """`name.py` is one of the page's package, `package/name.py` of another."""
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:\w+/)*\w+\.py)`", text))
+    assert named
+    package = ROOT / "pilotcut"
+    lost = {
+        n for n in named if not any((f / n).exists() for f in (package / page.stem, package, ROOT))
+    }
+    assert lost == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_modules_of_a_room_stand_on_its_page(page):
+    text = page.read_text(encoding="utf-8")
+    folder = ROOT / "pilotcut" / page.stem
+    modules = {str(p.relative_to(folder)) for p in folder.rglob("*.py") if p.stem[:2] != "__"}
+    assert {module for module in modules if module not in text} == set()
