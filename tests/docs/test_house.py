@@ -83,6 +83,33 @@ def test_the_modules_that_a_page_names_exist(page):
     assert lost == set()
 
 
+@pytest.mark.parametrize("name", ["architecture.md", "glossary.md"])
+def test_the_modules_that_the_plan_and_the_glossary_name_exist(name):
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:\w+/)*\w+\.py)`", text))
+    folders = (ROOT / "pilotcut", ROOT / "pilotcut" / "io", ROOT)
+    assert {n for n in named if not any((f / n).exists() for f in folders)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_objects_on_a_page_are_defined_where_it_says(page):
+    """Rows of *Objects*: names first, then the modules that define them (none: any)."""
+    package = ROOT / "pilotcut"
+    table = page.read_text(encoding="utf-8").partition("## Objects")[2].partition("\n## ")[0]
+    lost = []
+    for row in table.splitlines()[4:]:
+        _, names, modules, *_ = row.split("|") if row.startswith("|") else ("", "", "")
+        own = re.findall(r"`([\w/]+\.py)`", modules) or ["**/*.py"]
+        paths = [
+            path for name in own for f in (package / page.stem, package) for path in f.glob(name)
+        ]
+        text = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+        for name in re.findall(r"`(\w+)`", names):
+            if not re.search(rf"^(class|def) {name}\b|^{name}\b", text, re.MULTILINE):
+                lost.append(name)
+    assert lost == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_modules_of_a_room_stand_on_its_page(page):
     text = page.read_text(encoding="utf-8")
