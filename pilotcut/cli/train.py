@@ -19,14 +19,14 @@ from pilotcut.cli.console import complain, err, out, say
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
-from pilotcut.training.config import LEARNING_RATES, LOSSES, SCHEDULES, TrainingConfig, default_of
+from pilotcut.training.config import LEARNING_RATES, LOSSES, SCHEDULES, TrainingConfig
 
 if TYPE_CHECKING:
     from pilotcut.training.run_directory import RunDirectory
 
 
 def _default(name: str) -> str:
-    return str(default_of(name))
+    return str(getattr(TrainingConfig, name))
 
 
 def _or(names: Iterable[str]) -> str:

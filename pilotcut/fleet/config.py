@@ -11,17 +11,7 @@ from pilotcut.fleet import engines
 from pilotcut.fleet.models import MODELS, QUBITS
 from pilotcut.fleet.strategies import COMBINE, STRATEGIES
 from pilotcut.options import MOST_SHOTS
-from pilotcut.training.checks import (
-    ABOVE_ZERO,
-    FINITE,
-    MOST_SEED,
-    Check,
-    Choice,
-    Kind,
-    Number,
-    Whole,
-    faults_of,
-)
+from pilotcut.training import checks
 
 
 @dataclass(frozen=True)
@@ -36,8 +26,17 @@ class FleetConfig:
         The pilot description.
     strategy
         Whose gradients move whose weights.
-    epochs, batch_size, shots, seed, dealt
-        See `pilotcut.fleet.trainer.Plan`.
+    epochs
+        How often every device goes through the training samples.
+    batch_size
+        Samples of a gradient.
+    shots
+        Of every circuit; 0 for none, exact.
+    seed
+        Decides data, weights, batches and shots.
+    dealt
+        Deal the training samples evenly to the devices, so that the fleet goes through them once
+        an epoch, as EQC counts epochs (arXiv:2111.14940); otherwise every device does.
     learning_rate, threshold, combine, local_steps
         See `pilotcut.fleet.strategies.Settings`.
     kappa
@@ -72,7 +71,7 @@ class FleetConfig:
             With one line for every fault.
         """
         config = cls(**{name: value for name, value in given.items() if value is not None})
-        faults = faults_of(config, _CHECKS)
+        faults = checks.faults_of(config, _CHECKS)
         if config.engine == "counts" and config.shots == 0:
             faults.append(
                 "shots is 0 with engine counts, expected 1 or more; engine law has exact values"
@@ -91,20 +90,20 @@ class FleetConfig:
         return asdict(self)
 
 
-_CHECKS: dict[str, Check] = {
-    "dataset": Choice(tuple(QUBITS)),
-    "model": Choice(MODELS),
-    "strategy": Choice(tuple(STRATEGIES)),
-    "engine": Choice(engines.NAMES),
-    "combine": Choice(COMBINE),
-    "epochs": Whole(1, 10**6, "30 is the default"),
-    "batch_size": Whole(1, 10**6, "16 is the default"),
-    "shots": Whole(0, MOST_SHOTS, "1024 is the default"),
-    "local_steps": Whole(1, 10**6, "5 is the default"),
-    "seed": Whole(0, MOST_SEED, "7 is the default"),
-    "learning_rate": Number(ABOVE_ZERO, 1e6, "a number above 0, up to 1e6; try 0.5"),
-    "kappa": Number(0.0, FINITE, "a number from 0 up; the paper has 20000"),
-    "threshold": Number(0.0, 1.0, "a similarity from 0 to 1; try 0.01"),
-    "dealt": Kind(bool, "true or false"),
-    "fleet": Kind(str, "the path of a pilot description"),
+_CHECKS: dict[str, checks.Check] = {
+    "dataset": checks.Choice(tuple(QUBITS)),
+    "model": checks.Choice(MODELS),
+    "strategy": checks.Choice(tuple(STRATEGIES)),
+    "engine": checks.Choice(engines.NAMES),
+    "combine": checks.Choice(COMBINE),
+    "epochs": checks.Whole(1, 10**6, "30 is the default"),
+    "batch_size": checks.Whole(1, 10**6, "16 is the default"),
+    "shots": checks.Whole(0, MOST_SHOTS, "1024 is the default"),
+    "local_steps": checks.Whole(1, 10**6, "5 is the default"),
+    "seed": checks.Whole(0, checks.MOST_SEED, "7 is the default"),
+    "learning_rate": checks.Number(checks.ABOVE_ZERO, 1e6, "a number above 0, up to 1e6; try 0.5"),
+    "kappa": checks.Number(0.0, checks.FINITE, "a number from 0 up; the paper has 20000"),
+    "threshold": checks.Number(0.0, 1.0, "a similarity from 0 to 1; try 0.01"),
+    "dealt": checks.Kind(bool, "true or false"),
+    "fleet": checks.Kind(str, "the path of a pilot description"),
 }

@@ -8,10 +8,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from qiskit.circuit import Gate
-from qiskit.circuit.library import get_standard_gate_name_mapping
 
 from pilotcut.backends.noise_model import GateNoise
+from pilotcut.fleet.gate_translation import STANDARD_GATES
 
 _PAULIS = np.array(
     [[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]], dtype=complex
@@ -23,7 +22,7 @@ _PAIRS = np.einsum("aij,bkl->abikjl", _PAULIS, _PAULIS).reshape(16, 4, 4)
 @lru_cache(maxsize=4096)
 def gate_matrix(name: str, angles: tuple[float, ...]) -> np.ndarray:
     """Return the matrix of a standard gate at its angles in radians."""
-    return _transfer(_standard()[name].base_class(*angles).to_matrix())
+    return _transfer(STANDARD_GATES[name].base_class(*angles).to_matrix())
 
 
 def _transfer(unitary: np.ndarray) -> np.ndarray:
@@ -31,11 +30,6 @@ def _transfer(unitary: np.ndarray) -> np.ndarray:
     paulis = _PAULIS if len(unitary) == 2 else _PAIRS
     turned = unitary @ paulis @ unitary.conj().T
     return np.real(np.einsum("iab,jba->ij", paulis, turned)) / len(unitary)
-
-
-@lru_cache(maxsize=1)
-def _standard() -> dict[str, Gate]:
-    return get_standard_gate_name_mapping()
 
 
 @lru_cache(maxsize=4096)

@@ -27,12 +27,12 @@ from pilotcut.fleet.epochs import FleetEpoch
 from pilotcut.fleet.fleet import OnPilots, facts_of, jobs_of, load_fleet
 from pilotcut.fleet.strategies import Settings, strategy
 from pilotcut.fleet.submission import one_line
-from pilotcut.fleet.trainer import FleetTrainer, Plan
+from pilotcut.fleet.trainer import FleetTrainer
 from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import JsonLines, read_jsonl
 from pilotcut.io.yaml_reader import load_yaml
 from pilotcut.training.data import Dataset, load_dataset
-from pilotcut.training.trainer_directory import make_directory
+from pilotcut.training.trainer_directory import fault_of_start, make_directory
 
 CHECKPOINT, RECORDS = "checkpoint.npz", "fleet.jsonl"
 
@@ -62,10 +62,9 @@ def trainer_of(
     start = np.random.default_rng(config.seed).uniform(0.0, 2.0 * np.pi, weights)
     settings = Settings(config.learning_rate, config.threshold, config.combine, config.local_steps)
     chosen = strategy(config.strategy, start, facts_of(jobs, config.kappa), settings)
-    plan = Plan(config.epochs, config.batch_size, config.shots, config.seed, config.dealt)
     if on is None:
-        return FleetTrainer(jobs, chosen, data, plan)
-    return FleetTrainer(jobs, chosen, data, plan, on.submit, on.present)
+        return FleetTrainer(jobs, chosen, data, config)
+    return FleetTrainer(jobs, chosen, data, config, on.submit, on.present)
 
 
 class FleetRun:
@@ -94,15 +93,8 @@ class FleetRun:
 
     def check_new(self) -> None:
         """Raise RunDirectoryError if something is there already."""
-        if self.config_file.exists():
-            raise self._fault(
-                "already holds a run, expected a new or empty one; add --resume to continue it, or "
-                "give another --run-dir"
-            )
-        if self.path.exists() and not self.path.is_dir():
-            raise self._fault(
-                "is a file, expected a new or empty directory; give another --run-dir"
-            )
+        if fault := fault_of_start(self.path, self.config_file):
+            raise self._fault(fault)
 
     def resumed(self, given: Mapping[str, Any]) -> FleetConfig:
         """Return the settings of the run that is here, with those that may differ as given.

@@ -40,6 +40,10 @@ class FleetFacts:
         return len(self.success)
 
 
+#: Weights of the gradients of the device with the lowest and with the highest probability of
+#: success; arXiv:2111.14940 has these among its choices.
+EQC_BOUNDS = (0.5, 1.5)
+
 #: How a device's own gradient and its neighbours' are put together.
 COMBINE = ("mean", "sum")
 
@@ -60,16 +64,12 @@ class Settings:
         (arbiterq).
     local_steps
         Steps between averages (local-steps).
-    bounds
-        Weights of the gradients of the device with the lowest and with the highest probability
-        of success (eqc; arXiv:2111.14940 has 0.5 and 1.5 among its choices).
     """
 
     lr: float = 0.1
     threshold: float = 0.1
     combine: str = "mean"
     local_steps: int = 5
-    bounds: tuple[float, float] = (0.5, 1.5)
 
 
 class Strategy(ABC):
@@ -239,7 +239,7 @@ class Eqc(Strategy):
         super().__init__(start, facts, settings)
         low, high = facts.success.min(), facts.success.max()
         place = (facts.success - low) / (high - low) if high > low else np.full(facts.devices, 0.5)
-        first, last = settings.bounds
+        first, last = EQC_BOUNDS
         self.trust = first + (last - first) * place
 
     def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:

@@ -22,45 +22,16 @@ import numpy as np
 
 from pilotcut.errors import UserError
 from pilotcut.fleet import device_jobs
+from pilotcut.fleet.config import FleetConfig
 from pilotcut.fleet.device_jobs import GarbageError, Job
 from pilotcut.fleet.engines import seed_of
 from pilotcut.fleet.epochs import Event, FleetEpoch
 from pilotcut.fleet.strategies import Strategy
 from pilotcut.fleet.submission import PendingResult, Submit, here, one_line, submitted
-from pilotcut.options import check_seed
 from pilotcut.training.data import Dataset
 
 #: Prefix of what in a trainer's state is its strategy's.
 _SHARED = "strategy."
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Length and fineness of a training; what they may be is checked by `pilotcut.fleet.config`.
-
-    Parameters
-    ----------
-    epochs
-        How often every device goes through the training samples.
-    batch_size
-        Samples of a gradient.
-    shots
-        Of every circuit; 0 for none, exact.
-    seed
-        Decides batches and shots.
-    dealt
-        Deal the training samples evenly to the devices, so that the fleet goes through them once
-        an epoch, as EQC counts epochs (arXiv:2111.14940); otherwise every device does.
-    """
-
-    epochs: int = 30
-    batch_size: int = 16
-    shots: int = 1024
-    seed: int = 0
-    dealt: bool = False
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
 
 
 @dataclass
@@ -110,8 +81,8 @@ class FleetTrainer:
         Whose gradients move whose weights.
     data
         What to learn.
-    plan
-        How long and how finely.
+    config
+        Epochs, batches, shots and the seed.
     submit
         Starts work on a device's pilot; None does it here.
     present
@@ -128,18 +99,18 @@ class FleetTrainer:
         jobs: Sequence[Job],
         strategy: Strategy,
         data: Dataset,
-        plan: Plan,
+        config: FleetConfig,
         submit: Submit | None = None,
         present: Callable[[], set[str]] | None = None,
     ) -> None:
-        self.strategy, self.data, self.plan = strategy, data, plan
+        self.strategy, self.data, self.config = strategy, data, config
         self._devices = [_Device(job) for job in jobs]
         self._submit = submit or here
         self._present = present or (lambda: {job.device for job in jobs})
         self._circuits = 0
         self.done = -1
         self._events: list[Event] = []
-        if plan.dealt and len(data.x_train) < len(jobs):
+        if config.dealt and len(data.x_train) < len(jobs):
             raise UserError(
                 f"dealt is true with {len(data.x_train)} samples for {len(jobs)} devices, expected "
                 f"one at least for each; leave it out, or take fewer devices"
@@ -153,7 +124,7 @@ class FleetTrainer:
         UserError
             If no device is left. The epoch in which that happens does not count.
         """
-        for number in range(self.done + 1, self.plan.epochs + 1):
+        for number in range(self.done + 1, self.config.epochs + 1):
             self._events = []
             self._call_roll(number)
             if number:
@@ -258,8 +229,8 @@ class FleetTrainer:
 
     def _batches(self, epoch: int, device: int) -> list[np.ndarray]:
         """Return the rows of a device's batches, in an order of its own."""
-        size = self.plan.batch_size
-        if not self.plan.dealt:
+        size = self.config.batch_size
+        if not self.config.dealt:
             rows = self._shuffled(epoch, device)
             return np.array_split(rows, -(-len(rows) // size))
         # The same number of batches for all, lest a device waits for one that has no more.
@@ -269,17 +240,17 @@ class FleetTrainer:
         return np.array_split(shares[online.index(device)], batches)
 
     def _shuffled(self, epoch: int, order: int) -> np.ndarray:
-        rng = np.random.default_rng([self.plan.seed, epoch, order])
+        rng = np.random.default_rng([self.config.seed, epoch, order])
         return rng.permutation(len(self.data.x_train))
 
     def _start(self, k: int, flight: list[tuple[float, int, PendingResult]]) -> None:
         """Ask a device for its next gradient, at the weights that it has now."""
-        device, shots = self._devices[k], self.plan.shots
+        device, shots = self._devices[k], self.config.shots
         rows = device.todo.pop(0)
         samples, labels = self.data.x_train[rows], self.data.y_train[rows]
         arguments = (self.strategy.weights_of(k), samples, labels, shots)
         pending = self._ask(
-            k, device_jobs.gradient, *arguments, seed_of(self.plan.seed, k, device.step)
+            k, device_jobs.gradient, *arguments, seed_of(self.config.seed, k, device.step)
         )
         device.step += 1
         circuits = device.job.prepared.shifts.circuits * len(rows)
@@ -331,12 +302,12 @@ class FleetTrainer:
 
     def _values(self, samples: np.ndarray, number: int) -> list[np.ndarray]:
         """Return the expectations of each device's model there, (samples,); NaN if it is away."""
-        shots = 0 if self._devices[0].job.engine == "law" else self.plan.shots
+        shots = 0 if self._devices[0].job.engine == "law" else self.config.shots
         asked = {}
         for k in sorted(self.strategy.online):
             arguments = (self.strategy.weights_of(k), samples, shots)
             asked[k] = self._ask(
-                k, device_jobs.values, *arguments, seed_of(self.plan.seed, k, number, 1)
+                k, device_jobs.values, *arguments, seed_of(self.config.seed, k, number, 1)
             )
         found = [np.full(len(samples), np.nan) for _ in self._devices]
         for k, pending in asked.items():

@@ -27,7 +27,7 @@ from pilotcut.pilots.manager import PilotManager
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.tasks import Policy, TaskFuture, TaskManager, launch_number
 from pilotcut.tasks.validation import function_name
-from pilotcut.training.checks import FINITE, Check, Choice, Number, Whole, faults_of, require
+from pilotcut.training import checks
 from pilotcut.training.model import Model, classifier
 
 #: The policies of the study by name. `batched` binds one task for each of the slots at a time and
@@ -46,11 +46,15 @@ PROBABILITIES = (0.0, 0.05, 0.1, 0.2)
 SLOTS = 4
 
 
-_CHECKS: dict[str, Check] = {
-    "probability": Number(0.0, 1.0, "a number from 0 to 1; 0.1 is a usual choice"),
-    "delay_s": Number(0.0, FINITE, "seconds, a finite number from 0 up; 0.1 is the default"),
-    "device_s": Number(0.0, FINITE, "seconds, a finite number from 0 up; 0 is the default"),
-    "seed": Whole(0, None, "0 is the default"),
+_CHECKS: dict[str, checks.Check] = {
+    "probability": checks.Number(0.0, 1.0, "a number from 0 to 1; 0.1 is a usual choice"),
+    "delay_s": checks.Number(
+        0.0, checks.FINITE, "seconds, a finite number from 0 up; 0.1 is the default"
+    ),
+    "device_s": checks.Number(
+        0.0, checks.FINITE, "seconds, a finite number from 0 up; 0 is the default"
+    ),
+    "seed": checks.Whole(0, None, "0 is the default"),
 }
 
 # -- injection ---------------------------------------------------------------------------
@@ -85,7 +89,7 @@ class Injection:
     device_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if faults := faults_of(self, _CHECKS):
+        if faults := checks.faults_of(self, _CHECKS):
             raise UserError(faults)
 
     def delays(self, task: int, launch: int) -> bool:
@@ -239,8 +243,8 @@ class Setting:
     shots: int = 3584
 
     def __post_init__(self) -> None:
-        require("mode", self.mode, Choice(MODES))
-        require("rows", self.rows, Whole(1, None, "10 is the default"))
+        checks.require("mode", self.mode, checks.Choice(MODES))
+        checks.require("rows", self.rows, checks.Whole(1, None, "10 is the default"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,7 +325,7 @@ def measure(
         numbers of ``tasks``, of those ``delayed`` in their first run, of ``duplicates`` that
         were started and of those that ``won``, and ``results``, a hash of all values.
     """
-    require("batches", batches, Whole(1, None, "8 is a usual choice"))
+    checks.require("batches", batches, checks.Whole(1, None, "8 is a usual choice"))
     setting = workload.setting
     injection = Injection(condition.probability, setting.delay_s, seed, setting.device_s)
     tasks = Straggling(pilots, injection, policy=condition.policy, duplicates=condition.duplicates)

@@ -6,22 +6,12 @@ Light to import: the command line shows the defaults in its help without loading
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from pilotcut.errors import UserError
 from pilotcut.options import ERROR_TOLERANCE, MODES, MOST_SHOTS, RECONSTRUCTIONS
-from pilotcut.training.checks import (
-    ABOVE_ZERO,
-    BELOW_ONE,
-    FINITE,
-    MOST_SEED,
-    Check,
-    Choice,
-    Number,
-    Whole,
-    faults_of,
-)
+from pilotcut.training import checks
 
 #: Optimisers by name, and the learning rate of each unless another is asked for.
 LEARNING_RATES: dict[str, float] = {
@@ -98,7 +88,7 @@ class TrainingConfig:
 
     def check(self) -> None:
         """Raise one `UserError` with every setting that makes no sense."""
-        if faults := [*faults_of(self, _CHECKS), *self._combination_faults()]:
+        if faults := [*checks.faults_of(self, _CHECKS), *self._combination_faults()]:
             raise UserError(faults)
 
     @property
@@ -143,34 +133,38 @@ class TrainingConfig:
 
 
 #: What a learning rate may be.
-LEARNING_RATE = Number(
-    ABOVE_ZERO, FINITE, f"a number above 0; {LEARNING_RATES['adam']} is a usual choice"
+LEARNING_RATE = checks.Number(
+    checks.ABOVE_ZERO,
+    checks.FINITE,
+    f"a number above 0; {LEARNING_RATES['adam']} is a usual choice",
 )
 
 #: What epochs, a batch and a patience may be.
-EPOCHS = Whole(1, None, "10 is a usual choice")
-BATCH_SIZE = Whole(1, None, "16 is a usual choice")
-PATIENCE = Whole(1, None, "leave it out to train all epochs")
+EPOCHS = checks.Whole(1, None, "10 is a usual choice")
+BATCH_SIZE = checks.Whole(1, None, "16 is a usual choice")
+PATIENCE = checks.Whole(1, None, "leave it out to train all epochs")
 
-_CHECKS: dict[str, Check] = {
-    "qubits": Whole(1, None, "4 suits iris"),
-    "classes": Whole(2, 10, "2 is the default"),
-    "reps": Whole(1, None, "1 is the default"),
-    "shots": Whole(1, MOST_SHOTS, "1024 is a usual choice"),
+_CHECKS: dict[str, checks.Check] = {
+    "qubits": checks.Whole(1, None, "4 suits iris"),
+    "classes": checks.Whole(2, 10, "2 is the default"),
+    "reps": checks.Whole(1, None, "1 is the default"),
+    "shots": checks.Whole(1, MOST_SHOTS, "1024 is a usual choice"),
     "epochs": EPOCHS,
     "batch_size": BATCH_SIZE,
     "patience": PATIENCE,
-    "samples": Whole(10, None, "leave it out to keep up to 1000"),
-    "seed": Whole(0, MOST_SEED, "0 is the default"),
-    "mode": Choice(MODES),
-    "reconstruction": Choice(RECONSTRUCTIONS),
-    "loss": Choice(("auto", *LOSSES)),
-    "schedule": Choice(SCHEDULES),
-    "optimizer": Choice(tuple(LEARNING_RATES), any_case=True),
-    "error_tolerance": Number(0.0, 1.0, f"a number from 0 to 1; {ERROR_TOLERANCE} is usual"),
+    "samples": checks.Whole(10, None, "leave it out to keep up to 1000"),
+    "seed": checks.Whole(0, checks.MOST_SEED, "0 is the default"),
+    "mode": checks.Choice(MODES),
+    "reconstruction": checks.Choice(RECONSTRUCTIONS),
+    "loss": checks.Choice(("auto", *LOSSES)),
+    "schedule": checks.Choice(SCHEDULES),
+    "optimizer": checks.Choice(tuple(LEARNING_RATES), any_case=True),
+    "error_tolerance": checks.Number(0.0, 1.0, f"a number from 0 to 1; {ERROR_TOLERANCE} is usual"),
     "learning_rate": LEARNING_RATE,
-    "validation": Number(
-        0.0, BELOW_ONE, "a share of the training samples from 0 and below 1; 0.2 is a usual choice"
+    "validation": checks.Number(
+        0.0,
+        checks.BELOW_ONE,
+        "a share of the training samples from 0 and below 1; 0.2 is a usual choice",
     ),
 }
 
@@ -192,8 +186,3 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
     if rate is None:
         rate = LEARNING_RATES.get(optimizer)
     return dict(settings) | {"optimizer": optimizer, "learning_rate": rate}
-
-
-def default_of(name: str) -> Any:
-    """Return the default of a setting."""
-    return next(field.default for field in fields(TrainingConfig) if field.name == name)

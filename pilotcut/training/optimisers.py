@@ -26,7 +26,6 @@ from torch.optim.lr_scheduler import (
 from pilotcut.errors import UserError
 from pilotcut.options import choice_fault
 from pilotcut.training.config import (
-    GRADIENT_FREE,
     LEARNING_RATE,
     LEARNING_RATES,
     SCHEDULES,
@@ -93,11 +92,6 @@ def torch_schedule(
     if schedule == "plateau":
         return ReduceLROnPlateau(optimizer, factor=0.5, patience=5)
     return None
-
-
-def is_gradient_free(name: str) -> bool:
-    """Whether an optimiser sees values of the loss alone."""
-    return name in GRADIENT_FREE
 
 
 def search(

@@ -34,7 +34,7 @@ from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import mend
 from pilotcut.io.yaml_reader import load_yaml
 from pilotcut.training.config import TrainingConfig, settled
-from pilotcut.training.trainer_directory import TrainerDirectory, unusable
+from pilotcut.training.trainer_directory import TrainerDirectory, fault_of_start, unusable
 
 #: Settings that may differ when a run is resumed: they do not change its numbers so far.
 FREE_ON_RESUME = frozenset({"epochs", "pilots", "store", "patience", "tensorboard"})
@@ -86,15 +86,8 @@ class RunDirectory(TrainerDirectory):
         return "holds no run to resume; leave out --resume to start one there"
 
     def _fault_of_start(self) -> str | None:
-        if self.config.exists():
-            return (
-                "already holds a run, expected a new or empty one; add --resume to continue "
-                "it, or give another --run-dir"
-            )
-        if not self.path.exists():
-            return None
-        if not self.path.is_dir():
-            return "is a file, expected a new or empty directory; give another --run-dir"
+        if (fault := fault_of_start(self.path, self.config)) or not self.path.exists():
+            return fault
         leftovers = {entry.name for entry in self._leftovers()}
         other = sorted({entry.name for entry in self.path.iterdir()} - OF_PILOTS - leftovers)
         if other:

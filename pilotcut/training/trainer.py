@@ -24,7 +24,7 @@ from pilotcut.options import check_seed
 from pilotcut.training.callbacks import Callback, TensorBoard
 from pilotcut.training.checkpoint import Best, FitState, faults_of, restore, state_of
 from pilotcut.training.checks import require
-from pilotcut.training.config import EPOCHS, LEARNING_RATES, PATIENCE
+from pilotcut.training.config import EPOCHS, GRADIENT_FREE, LEARNING_RATES, PATIENCE
 from pilotcut.training.history import Epoch, History
 from pilotcut.training.losses import Loss, Scores, find_loss
 from pilotcut.training.optimisers import (
@@ -32,7 +32,6 @@ from pilotcut.training.optimisers import (
     as_point,
     assign,
     check_optimizer,
-    is_gradient_free,
     search,
     torch_optimizer,
     torch_schedule,
@@ -234,7 +233,7 @@ class Trainer:
         optimizer: torch.optim.Optimizer | None
         if isinstance(self._optimizer, torch.optim.Optimizer):
             optimizer = self._optimizer
-        elif is_gradient_free(self._name):
+        elif self._name in GRADIENT_FREE:
             optimizer = None
         else:
             optimizer = torch_optimizer(self._name, self._trained(), self._rate)

@@ -162,6 +162,18 @@ def make_directory(path: Path) -> None:
         raise unusable(path, error) from None
 
 
+def fault_of_start(path: Path, config: Path) -> str | None:
+    """Return why no run can be started in a directory, None if one may be."""
+    if config.exists():
+        return (
+            "already holds a run, expected a new or empty one; add --resume to continue it, or "
+            "give another --run-dir"
+        )
+    if path.exists() and not path.is_dir():
+        return "is a file, expected a new or empty directory; give another --run-dir"
+    return None
+
+
 def unusable(path: Path, error: OSError) -> RunDirectoryError:
     """Return the error of a directory that cannot be written."""
     return RunDirectoryError(

@@ -15,7 +15,6 @@ from pilotcut.cutting.search import search
 from pilotcut.cutting.search.interaction_graph import interactions_of
 from pilotcut.errors import UserError
 from pilotcut.fleet.config import FleetConfig
-from pilotcut.fleet.trainer import Plan
 from pilotcut.fleet.transpile import compile_on
 from pilotcut.options import check_seed
 from pilotcut.perfmodel.options import Options
@@ -68,7 +67,6 @@ TAKERS = {
     ),
     "recommendation": lambda seed: Options(seed=seed),
     "data-parallel training": data_parallel,
-    "fleet": lambda seed: Plan(seed=seed),
 }
 NO_SEEDS = [-1, -(2**70), 0.5, "7", True, np.int64(-3)]
 EXPECTED = r"seed is .*, expected a whole number from 0 (up|to [0-9,]+); 0 is a usual choice"
