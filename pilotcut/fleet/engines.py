@@ -81,6 +81,7 @@ class CountedCircuits:
 
     def __init__(self, model: Model, compilation: Compilation, device: Device) -> None:
         self._shifts = Shifts.of(model)
+        # Only what the model touches: Aer would simulate every qubit of a large device.
         qubits = list(range(device.qubits)) if device.direct else compilation.touched
         place = {qubit: k for k, qubit in enumerate(qubits)}
         read = [place[compilation.final_layout[q]] for q in observed_qubits(model)]

@@ -163,6 +163,7 @@ class FleetRun:
         write_atomically(self.records, "".join(f"{json.dumps(r)}\n" for r in records).encode())
         with JsonLines(self.records) as kept:
             for epoch in trainer.run():
+                # The record before its checkpoint: resuming drops those that no checkpoint knows.
                 records.append(epoch.record([job.device for job in jobs]))
                 kept.write(records[-1])
                 write_atomically(self.checkpoint, _archive(trainer.state()))
@@ -176,6 +177,7 @@ class FleetRun:
         if not self.checkpoint.exists():
             return []
         try:
+            # Arrays and no pickle: a damaged or foreign file is refused, and runs nothing.
             with np.load(self.checkpoint, allow_pickle=False) as kept:
                 state = dict(kept)
             known = {record["epoch"]: record for record in read_jsonl(self.records)}

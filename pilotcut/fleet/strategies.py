@@ -173,6 +173,8 @@ class _Together(Strategy):
     def _go_on(self) -> Sequence[int]:
         if not self._reports or self._waiting != self.online:
             return ()
+        # Reports are kept apart from who waits: a device that leaves after it has reported is not
+        # waited for, and its gradient still counts.
         released, reports = tuple(sorted(self._waiting)), self._reports
         self._waiting, self._reports = set(), []
         self._step(sorted(reports, key=lambda report: report[0]))

@@ -219,6 +219,8 @@ class FleetTrainer:
             device = self._devices[k]
             device.clock_s, device.todo = now, self._batches(epoch, k)
             self._start(k, flight)
+        # By modelled clocks, not by arrivals, so that the numbers are the same on any pilots; a
+        # result that is not there yet is waited for while the others' work goes on.
         while flight:
             ready_s, k, pending = heapq.heappop(flight)
             for other in self._take(epoch, k, pending):
@@ -281,6 +283,7 @@ class FleetTrainer:
 
     def _known(self, number: int) -> FleetEpoch:
         data = self.data
+        # In one task for each device: a second one would cost another way to the pilot and back.
         both = self._values(np.concatenate([data.x_test, data.x_train]), number)
         test, train = zip(*(np.split(v, [len(data.x_test)]) for v in both), strict=True)
         self._check_left(number)

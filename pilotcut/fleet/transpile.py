@@ -234,7 +234,9 @@ class _Schedule:
         the two the other way round, which moves no qubit that a two-qubit gate waits for.
         """
         carried = [(self._holder[p], to) for p, to in ((a, b), (b, a)) if p in self._holder]
-        for virtual, _ in carried:  # what a qubit can do before it moves, it does
+        # What a qubit can do before it moves, it does: so inputs are encoded before qubits meet,
+        # which exact expectations want.
+        for virtual, _ in carried:
             due = self._due[virtual]
             self.singles(virtual, until=due[0][1] if due else None)
         pairs = [self._due[virtual][0] for virtual, _ in carried if self._due[virtual]]

@@ -33,7 +33,8 @@ from pilotcut.tasks import TaskManager, as_completed
 PAPER = ("rq1", "rq2", "rq3", "rq4", "rq5")
 QUESTIONS = (*PAPER, fleet.NAME)
 
-#: Measured alone, one after the other, since they are timed.
+#: Measured one after the other with nothing beside them, since they are timed. Their cells go round
+#: by round or seed by seed over all conditions, so that a drift of the machine meets all of them.
 TIMED = {
     module.NAME: module.run
     for module in (training_time, reconstruction_share, straggler_policies, baseline)

@@ -66,6 +66,8 @@ def _step(
     targets: Tensor,
 ) -> tuple[Tensor, float]:
     """Return outputs and loss before the step; LBFGS evaluates them several times."""
+    # A closure for every optimiser, since LBFGS wants one: the loss on record is that of its first
+    # evaluation, at the weights before the step, as with the others.
     first: list[tuple[Tensor, float]] = []
 
     def closure() -> Tensor:

@@ -366,6 +366,8 @@ class Trainer:
             fit.best = Best(epoch.epoch, value, copy.deepcopy(self.model.state_dict()))
         fit.history.append(epoch)
         fit.seconds = fit.before + perf_counter() - fit.since
+        # The record before the checkpoint: a kill between the two leaves a record that no
+        # checkpoint knows, which a resumed training drops. Else one would be missing.
         self._metrics.write(epoch.metrics)
         if self._run is not None:
             self._run.save_checkpoint(state_of(fit, self.model))

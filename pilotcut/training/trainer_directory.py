@@ -73,6 +73,7 @@ class TrainerDirectory:
         if not self.checkpoint.exists():
             return None
         try:
+            # weights_only: a file from elsewhere must not run code, as pickles do.
             state = torch.load(self.checkpoint, weights_only=True)
         except Exception:  # torch, pickle and zip raise half a dozen kinds, in many words
             raise self.damaged_checkpoint("it is damaged") from None

@@ -24,7 +24,7 @@ from pilotcut.training.checks import Whole, require
 from pilotcut.training.parallel.server import PendingWork, Server, Update, shards
 
 
-class Schedule(Protocol):
+class ReplicaSchedule(Protocol):
     """Order of work and updates."""
 
     def run(self, server: Server, batches: Sequence[np.ndarray]) -> Iterator[Update]:

@@ -30,7 +30,7 @@ from pilotcut.training.parallel.recipe import (
     make_optimizer,
 )
 from pilotcut.training.parallel.replica import new_module
-from pilotcut.training.parallel.schedules import Schedule, Synchronous
+from pilotcut.training.parallel.schedules import ReplicaSchedule, Synchronous
 from pilotcut.training.parallel.server import Server, Update
 
 #: Options of `TaskManager.submit_task` that make sense for replicas.
@@ -109,7 +109,7 @@ class DataParallel:
         build: Build,
         tasks: TaskManager,
         *,
-        schedule: Schedule | None = None,
+        schedule: ReplicaSchedule | None = None,
         loss: str | Loss = "mse",
         optimizer: str | MakeOptimizer = "adam",
         learning_rate: float = 0.1,
@@ -220,7 +220,7 @@ def _check_manager(tasks: object) -> None:
         )
 
 
-def _checked_schedule(schedule: Schedule | None) -> Schedule:
+def _checked_schedule(schedule: ReplicaSchedule | None) -> ReplicaSchedule:
     schedule = Synchronous() if schedule is None else schedule
     if isinstance(schedule, type) or not callable(getattr(schedule, "run", None)):
         raise UserError(
