@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pilotcut.backends.base import Backend
-from pilotcut.errors import UserError
+from pilotcut.options import check, choice_fault
 from pilotcut.pilots.description.qpu import QpuDescription
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ def check_backend(name: str) -> str:
     UserError
         If there is none.
     """
-    if name not in NAMES:
-        raise UserError(f"backend is '{name}', expected one of {', '.join(NAMES)}")
+    check(choice_fault("backend", name, NAMES))
     return name
 
 

@@ -27,6 +27,7 @@ from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.errors import CutError, UserError
 from pilotcut.io import env_variables
+from pilotcut.options import check, choice_fault
 
 #: Qubits that packed subexperiments may take together. Measured with 1,024 shots, per
 #: one-qubit subexperiment: 0.80 ms alone, 0.22 ms with 6 to 10 qubits, 0.28 ms with 12.
@@ -68,11 +69,7 @@ class AerBackend:
                 f"install qiskit-aer-gpu on the pilot's nodes, or describe it with device: CPU"
             )
         methods = AerSimulator().available_methods()
-        if method not in methods:
-            raise UserError(
-                f"backend method is '{method}', expected one of {', '.join(methods)}; leave it out "
-                f"for automatic"
-            )
+        check(choice_fault("backend method", method, methods, "leave it out for automatic"))
         self._simulator = AerSimulator(
             device=device,
             method=method,

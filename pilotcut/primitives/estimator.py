@@ -46,12 +46,14 @@ from pilotcut.options import (
     ALLOCATIONS,
     ERROR_TOLERANCE,
     RECONSTRUCTIONS,
+    check,
     check_kind,
     checked_auto,
     checked_mode,
     checked_samples,
     checked_shots,
     checked_tolerance,
+    choice_fault,
 )
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.tasks import TaskManager
@@ -396,8 +398,7 @@ class CutEstimator(BaseEstimatorV2):
 
 
 def _checked_choice(name: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise UserError(f"{name} is '{value}', expected one of {', '.join(known)}")
+    check(choice_fault(name, value, known))
     return value
 
 

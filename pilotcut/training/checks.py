@@ -1,10 +1,9 @@
-"""Checks of a configuration: what each setting may be, and the line about one that is not.
+"""Tables of checks of a configuration: what each setting may be.
 
 A configuration is a frozen dataclass; beside it stands a table of checks by setting. All faults
-are reported at once, each as one line: what was found, what was expected, what to try. Settings
-come from a command line, which has parsed their types, and from YAML that somebody may have
-edited, so that types are checked too. Light to import, since a command line shows defaults in its
-help.
+are reported at once, each as a line of `pilotcut.options`. Settings come from a command line, which
+has parsed their types, and from YAML that somebody may have edited, so that types are checked too.
+Light to import, since a command line shows defaults in its help.
 """
 
 from __future__ import annotations
@@ -13,11 +12,10 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Protocol
 
 from pilotcut.errors import UserError
-from pilotcut.options import choice_fault
+from pilotcut.options import choice_fault, kind_fault, number_fault, whole_fault
 
 #: Bounds for "above 0", "below 1" and "finite" as a least and a greatest number.
 ABOVE_ZERO = math.ulp(0.0)
@@ -31,8 +29,8 @@ MOST_SEED = 2**32 - 1
 class Check(Protocol):
     """Check of a setting."""
 
-    def fault(self, name: str, value: object) -> str | None:
-        """Return the line about a value that is wrong, None if it is right."""
+    def fault(self, name: str, value: object) -> str:
+        """Return the line about a value that is wrong, '' if it is right."""
         ...
 
 
@@ -52,13 +50,9 @@ class Whole:
     most: int | None
     advice: str
 
-    def fault(self, name: str, value: object) -> str | None:
+    def fault(self, name: str, value: object) -> str:
         """Return the line about what is no such number; a bool is none."""
-        most = math.inf if self.most is None else self.most
-        if _is_a(Integral, value) and self.least <= value <= most:  # type: ignore[operator]
-            return None
-        limits = f"{self.least} up" if self.most is None else f"{self.least} to {self.most:,}"
-        return f"{name} is {value!r}, expected a whole number from {limits}; {self.advice}"
+        return whole_fault(name, value, self.least, self.most, self.advice)
 
 
 @dataclass(frozen=True)
@@ -77,11 +71,9 @@ class Number:
     most: float
     expected: str
 
-    def fault(self, name: str, value: object) -> str | None:
+    def fault(self, name: str, value: object) -> str:
         """Return the line about what is no such number."""
-        if _is_a(Real, value) and self.least <= value <= self.most:  # type: ignore[operator]
-            return None
-        return f"{name} is {value}, expected {self.expected}"
+        return number_fault(name, value, lambda x: self.least <= x <= self.most, self.expected)
 
 
 @dataclass(frozen=True)
@@ -91,10 +83,9 @@ class Choice:
     names: tuple[str, ...]
     any_case: bool = False
 
-    def fault(self, name: str, value: object) -> str | None:
+    def fault(self, name: str, value: object) -> str:
         """Return the line about another name, which says what may have been meant."""
-        found = str(value).lower() if self.any_case else str(value)
-        return None if found in self.names else choice_fault(name, str(value), self.names)
+        return choice_fault(name, str(value).lower() if self.any_case else value, self.names)
 
 
 @dataclass(frozen=True)
@@ -112,14 +103,9 @@ class Kind:
     kind: type
     expected: str
 
-    def fault(self, name: str, value: object) -> str | None:
+    def fault(self, name: str, value: object) -> str:
         """Return the line about a value of another type."""
-        fits = type(value) is self.kind
-        return None if fits else f"{name} is {value!r}, expected {self.expected}"
-
-
-def _is_a(kind: type, value: object) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+        return kind_fault(name, value, self.kind, self.expected)
 
 
 def require(name: str, value: object, check: Check) -> None:
@@ -131,9 +117,9 @@ def require(name: str, value: object, check: Check) -> None:
 def faults_of(config: object, checks: Mapping[str, Check]) -> list[str]:
     """Return a line for each setting that is wrong; a setting of None was left out."""
     values = {name: getattr(config, name) for name in checks}
-    found = [
+    found = (
         check.fault(name, values[name])
         for name, check in checks.items()
         if values[name] is not None
-    ]
-    return [fault for fault in found if fault is not None]
+    )
+    return [fault for fault in found if fault]

@@ -169,10 +169,10 @@ _CHECKS: dict[str, checks.Check] = {
 }
 
 
-def schedule_fault(optimizer: str, schedule: str) -> str | None:
+def schedule_fault(optimizer: str, schedule: str) -> str:
     """Return the line on a schedule for an optimiser that has no learning rate to change."""
     if optimizer.lower() not in GRADIENT_FREE or schedule == "constant":
-        return None
+        return ""
     return (
         f"schedule is '{schedule}' with optimizer '{optimizer}', expected 'constant': it has no "
         f"learning rate to change; leave schedule out or take adam, sgd or lbfgs"

@@ -23,8 +23,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from pilotcut.errors import UserError
-from pilotcut.options import choice_fault
+from pilotcut.options import check, choice_fault
 from pilotcut.training.config import (
     LEARNING_RATE,
     LEARNING_RATES,
@@ -42,17 +41,13 @@ def check_optimizer(
     name: str, rate: float | None, schedule: str | Callable[..., LearningRateSchedule]
 ) -> None:
     """Raise one `UserError` for all that is wrong with an optimiser and its schedule."""
-    faults = []
-    if name.lower() not in LEARNING_RATES:
-        faults.append(choice_fault("optimizer", name, tuple(LEARNING_RATES)))
-    if rate is not None and (fault := LEARNING_RATE.fault("learning_rate", rate)):
-        faults.append(fault)
-    if not callable(schedule) and schedule not in SCHEDULES:
-        faults.append(choice_fault("schedule", str(schedule), SCHEDULES))
-    elif fault := schedule_fault(name, "a function" if callable(schedule) else schedule):
-        faults.append(fault)
-    if faults:
-        raise UserError(faults)
+    is_function = callable(schedule)
+    unknown = "" if is_function else choice_fault("schedule", schedule, SCHEDULES)
+    check(
+        choice_fault("optimizer", name.lower(), LEARNING_RATES),
+        "" if rate is None else LEARNING_RATE.fault("learning_rate", rate),
+        unknown or schedule_fault(name, "a function" if is_function else str(schedule)),
+    )
 
 
 def torch_optimizer(
