@@ -17,7 +17,7 @@ import numpy as np
 
 from pilotcut.backends.base import Shots
 from pilotcut.cutting.fragment import Fragment, Site
-from pilotcut.execution.work_units import CircuitUnit, ExactUnit, OutcomeUnit, Request, size_of
+from pilotcut.execution.work_units import CircuitUnit, ExactUnit, Request, size_of
 
 #: Work of one unit in predicted seconds. Small enough to keep many workers busy, large
 #: enough that dispatching it (about 1 ms) does not matter.
@@ -74,9 +74,11 @@ def circuit_units(
 
 
 def exact_units(
-    requests: Sequence[Request], cotangents: Sequence[np.ndarray] | None = None
+    requests: Sequence[Request],
+    cotangents: Sequence[np.ndarray] | None = None,
+    outcomes: bool = False,
 ) -> list[ExactUnit]:
-    """Return the units of all requests for their values, or for pulling back cotangents."""
+    """Return the units of all requests for values, for pulling back cotangents, or for states."""
     units = [
         ExactUnit(
             request=index,
@@ -85,29 +87,12 @@ def exact_units(
             angles=request.angles[rows],
             cost_s=(rows.stop - rows.start) * exact_row_s(request.fragment),
             cotangent=None if cotangents is None else cotangents[index][rows],
+            outcomes=outcomes,
         )
         for index, request in enumerate(requests)
         for number, rows in enumerate(exact_rows(request.fragment, len(request.angles)))
     ]
     return sorted(units, key=lambda unit: unit.rows.start)
-
-
-def state_units(requests: Sequence[Request]) -> list[OutcomeUnit]:
-    """Return a unit for the final states of each request, which has one row and no shots."""
-    return [
-        OutcomeUnit(
-            request=index,
-            number=0,
-            rows=slice(0, 1),
-            angles=request.angles,
-            cost_s=exact_row_s(request.fragment),
-            part=slice(0, 0),
-            shots=0,
-            seed=0,
-            backend="",
-        )
-        for index, request in enumerate(requests)
-    ]
 
 
 def parts_of(

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pilotcut import backends
+from pilotcut.backends.base import Measurement
 from pilotcut.backends.outcomes import StateOutcomes, Tally
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import TaskError
-from pilotcut.execution.batching import circuit_units, exact_units, state_units
+from pilotcut.execution.batching import circuit_units, exact_units
 from pilotcut.execution.devices import fleet_of, mode_of
 from pilotcut.execution.reassignment import DeviceAssigner, device_ended
 from pilotcut.execution.streaming import BatchTimes, Busy, RowsReady, Stream, idle, unfinished
@@ -103,27 +104,25 @@ class Executor:
             If no device can run a fragment, or the pilots' kinds do not go together.
         """
         started = perf_counter()
+        rows = len(requests[0].angles)
         tensors = [FragmentTensor.empty(r.fragment, len(r.angles)) for r in requests]
         assigner = self._assigner(requests, mode_of(self._backend))
         units = self._circuit_units(requests, seed, assigner)
         times = BatchTimes(generate_s=perf_counter() - started, units=len(units))
         store = None if keep is None else keep(units)
-        started = perf_counter()
-        rows = [unit.rows for unit in units]
-        stream = Stream(rows, len(requests[0].angles), tensors, ready, times)
-        stream.begin()
-        for unit, measured, busy in self._run(units, requests, assigner, store):
-            filling = perf_counter()
+
+        def fill(unit: WorkUnit, measured: Measurement) -> None:
             for block in measured.blocks:
                 tensors[unit.request].fill(requests[unit.request].fragment, unit.rows, block)
-            stream.filled(perf_counter() - filling, busy)
-            stream.done(unit.rows, busy)
             times.run_s += measured.run_s
             times.reduce_s += measured.reduce_s
+
+        stream = Stream([unit.rows for unit in units], rows, tensors, ready, times)
+        self._fill(stream, fill, self._run(units, requests, assigner, store))
         if assigner is not None:
             times.devices = [asdict(share) for share in assigner.shares]
             times.moved = assigner.moved
-        return tensors, stream.end(times.generate_s + perf_counter() - started)
+        return tensors, times
 
     def exact(
         self,
@@ -179,7 +178,7 @@ class Executor:
     def states(self, requests: Sequence[Request]) -> list[list[StateOutcomes]]:
         """Return the final states of each request, of one row each: one a group of wires."""
         assigner = self._assigner(requests, "exact")
-        units = state_units(requests)
+        units = exact_units(requests, outcomes=True)
         found = {unit.request: states for unit, states, _ in self._run(units, requests, assigner)}
         return [found[index] for index in range(len(requests))]
 
@@ -228,23 +227,37 @@ class Executor:
         ready: RowsReady | None = None,
         store: BlockStore | None = None,
     ) -> tuple[list[FragmentTensor], BatchTimes]:
-        started = perf_counter()
         tensors = [_NOTHING] * len(requests)
-        rows = [unit.rows for unit in units]
+        rows = len(requests[0].angles)
         times = BatchTimes(units=len(units))
-        stream = Stream(rows, len(requests[0].angles), tensors, ready, times)
-        assigner = self._assigner(requests, "exact")
-        for unit, found, busy in self._run(units, requests, assigner, store):
-            filling = perf_counter()
+
+        def fill(unit: WorkUnit, found: np.ndarray) -> None:
             if tensors[unit.request] is _NOTHING:  # its shape is the engine's affair
                 shape = (len(requests[unit.request].angles), *found.shape[1:])
                 tensors[unit.request] = FragmentTensor(np.empty(shape, found.dtype), ())
             tensors[unit.request].values[unit.rows] = found
+
+        stream = Stream([unit.rows for unit in units], rows, tensors, ready, times)
+        assigner = self._assigner(requests, "exact")
+        self._fill(stream, fill, self._run(units, requests, assigner, store))
+        times.run_s = times.execute_s
+        return tensors, times
+
+    @staticmethod
+    def _fill(
+        stream: Stream,
+        fill: Callable[[WorkUnit, Any], None],
+        results: Iterator[tuple[WorkUnit, Any, Busy]],
+    ) -> None:
+        """Fill tensors with the results of units, hand complete rows on, and take the time."""
+        started = perf_counter()
+        stream.begin()
+        for unit, found, busy in results:
+            filling = perf_counter()
+            fill(unit, found)
             stream.filled(perf_counter() - filling, busy)
             stream.done(unit.rows, busy)
         stream.end(perf_counter() - started)
-        times.run_s = times.execute_s
-        return tensors, times
 
     def _run(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
@@ -131,32 +131,28 @@ def _check_observables(number: int, pub: EstimatorPubLike) -> None:
 class _Entry:
     """Rows of one PUB that ask for the same observables; other PUBs may join."""
 
+    program: Program
+    binding: Binding
+    precision: float | None
     slots: np.ndarray
-    observables: dict[PauliSum, list[int]] = field(default_factory=dict)
+    observables: dict[PauliSum, list[int]]
 
 
 def batches_of(pubs: list[EstimatorPub]) -> list[Batch]:
     """Return the batches that answer all PUBs, each value exactly once."""
-    programs: dict[int, tuple[Program, Binding]] = {}
+    programs: dict[int, tuple[Program, Binding]] = {}  # the PUBs keep their circuits alive
     entries: dict[tuple[object, ...], list[_Entry]] = {}
-    read: dict[tuple[object, ...], tuple[Program, Binding]] = {}
     sums = _PauliSums()
     sizes = [int(np.prod(pub.shape, dtype=int)) for pub in pubs]
     for first, pub in zip(np.cumsum([0, *sizes]).tolist(), pubs, strict=False):
-        program, binding = _read(pub.circuit, programs)
+        if id(pub.circuit) not in programs:
+            programs[id(pub.circuit)] = read_circuit(pub.circuit)
+        program, binding = programs[id(pub.circuit)]
         for slots, observables in _rows(first, pub, binding, sums):
+            entry = _Entry(program, binding, pub.precision, slots, dict(observables))
             key = (program.key, pub.precision, slots.tobytes())
-            read[key] = (program, binding)
-            _add(entries.setdefault(key, []), slots, observables)
-    return _stack(entries, read)
-
-
-def _read(
-    circuit: QuantumCircuit, programs: dict[int, tuple[Program, Binding]]
-) -> tuple[Program, Binding]:
-    if id(circuit) not in programs:  # the PUBs keep their circuits alive meanwhile
-        programs[id(circuit)] = read_circuit(circuit)
-    return programs[id(circuit)]
+            _add(entries.setdefault(key, []), entry)
+    return _stack([entry for some in entries.values() for entry in some])
 
 
 def _rows(
@@ -218,42 +214,37 @@ def _pauli_sum(observable: SparseObservable) -> PauliSum:
     return tuple(sorted(zip(labels, map(float, coefficients), strict=True)))
 
 
-def _add(entries: list[_Entry], slots: np.ndarray, observables: dict[PauliSum, list[int]]) -> None:
+def _add(entries: list[_Entry], new: _Entry) -> None:
     """Let different observables at the same rows share circuits.
 
     The same observable asked again is asked again on purpose: it gets shots of its own.
     """
     for entry in entries:
-        if not entry.observables.keys() & observables.keys():
-            entry.observables.update(observables)
+        if not entry.observables.keys() & new.observables.keys():
+            entry.observables.update(new.observables)
+            entry.program, entry.binding = new.program, new.binding
             return
-    entries.append(_Entry(slots, dict(observables)))
+    entries.append(new)
 
 
-def _stack(
-    entries: dict[tuple[object, ...], list[_Entry]],
-    read: dict[tuple[object, ...], tuple[Program, Binding]],
-) -> list[Batch]:
+def _stack(entries: list[_Entry]) -> list[Batch]:
     """Stack entries of one program, precision and set of observables into batches."""
     groups: dict[tuple[object, ...], list[_Entry]] = {}
-    source: dict[tuple[object, ...], tuple[Program, Binding]] = {}
-    for key, some in entries.items():
-        for entry in some:
-            group = (key[0], key[1], tuple(sorted(entry.observables)))
-            groups.setdefault(group, []).append(entry)
-            source[group] = read[key]
-    return [_batch(group, groups[group], *source[group]) for group in groups]
+    for entry in entries:
+        group = (entry.program.key, entry.precision, tuple(sorted(entry.observables)))
+        groups.setdefault(group, []).append(entry)
+    return [_batch(some) for some in groups.values()]
 
 
-def _batch(
-    group: tuple[object, ...], entries: list[_Entry], program: Program, binding: Binding
-) -> Batch:
-    observables: tuple[PauliSum, ...] = group[2]  # type: ignore[assignment]
+def _batch(entries: list[_Entry]) -> Batch:
+    # Of circuits that differ in names the last one speaks: slots are bound, and structure is all.
+    last = entries[-1]
+    observables = tuple(sorted(last.observables))
     places = [[place for e in entries for place in e.observables[o]] for o in observables]
     return Batch(
-        program=program,
-        binding=binding,
-        precision=group[1],  # type: ignore[arg-type]
+        program=last.program,
+        binding=last.binding,
+        precision=last.precision,
         observables=observables,
         slots=np.concatenate([entry.slots for entry in entries]),
         places=np.array(places, dtype=int),

@@ -118,11 +118,9 @@ class Stream:
         self.times.fill_s += seconds
         self.times.hidden_s += seconds if busy() else 0.0
 
-    def end(self, wall_s: float) -> BatchTimes:
-        """Return where `wall_s` seconds went: what was not spent otherwise, workers ran."""
-        times = self.times
-        times.execute_s = wall_s - times.generate_s - times.fill_s - times.stream_s
-        return times
+    def end(self, wall_s: float) -> None:
+        """Take note that all is done: of `wall_s` seconds, workers ran for what is left."""
+        self.times.execute_s = wall_s - self.times.fill_s - self.times.stream_s
 
     def _hand_on(self, chunk: slice, busy: Busy) -> None:
         if self.ready is None:

@@ -196,35 +196,34 @@ class CircuitUnit(WorkUnit):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OutcomeUnit(CircuitUnit):
-    """Circuits with shots, for the bits they end in; without shots, the final states.
+    """Circuits with shots, for the bits they end in; no store keeps them."""
 
-    No store keeps them: what a distribution is asked decides which of its bits matter.
-    """
-
-    def run(self, fragment: Fragment) -> Tally | list[StateOutcomes]:
-        """Return the tally of a part, or without shots the states of all branches."""
-        if isinstance(self.shots, int) and self.shots:
-            return self._backend().tally(fragment, self.angles, self.part, self.shots, self.seed)
-        return backends.statevector_engine().outcomes(
-            fragment, self.angles, outcome_wires(fragment)
-        )
+    def run(self, fragment: Fragment) -> Tally:
+        """Return the tally of a part, of one row with a number of shots."""
+        assert isinstance(self.shots, int)
+        return self._backend().tally(fragment, self.angles, self.part, self.shots, self.seed)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExactUnit(WorkUnit):
-    """Values of the exact engine, or with a cotangent their derivatives.
+    """Values of the exact engine, with a cotangent their derivatives, or the final states.
 
     Parameters
     ----------
     cotangent
         (rows, outputs, observables, variants) to pull back; None for the values.
+    outcomes
+        Whether the final states of all branches are wanted, of one row; no store keeps them.
     """
 
     cotangent: np.ndarray | None = None
+    outcomes: bool = False
 
-    def run(self, fragment: Fragment) -> np.ndarray:
-        """Return the engine's values, or derivatives by the angles (rows, outputs, angles)."""
+    def run(self, fragment: Fragment) -> np.ndarray | list[StateOutcomes]:
+        """Return values, derivatives by the angles (rows, outputs, angles), or states."""
         engine = backends.statevector_engine()
+        if self.outcomes:
+            return engine.outcomes(fragment, self.angles, outcome_wires(fragment))
         if self.cotangent is None:
             return engine.values(fragment, self.angles)
         return engine.pull_back(fragment, self.angles, self.cotangent)

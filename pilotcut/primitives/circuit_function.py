@@ -15,7 +15,8 @@ from pilotcut.circuits.binding import Binding
 from pilotcut.errors import UserError
 from pilotcut.execution.batch_runner import BatchRunner
 from pilotcut.execution.results import Compiled, Evaluation, RowEvaluations
-from pilotcut.primitives.derivative import HigherDerivative, SlotDerivative
+from pilotcut.primitives.derivative import SlotDerivative
+from pilotcut.primitives.higher_derivative import higher_derivative
 
 
 class CircuitFunction:
@@ -115,13 +116,14 @@ class CircuitFunction:
         directions: Sequence[np.ndarray],
         by_parameters: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return derivatives beyond the first in exact mode; see `HigherDerivative.of`.
+        """Return derivatives beyond the first in exact mode; see `higher_derivative`.
 
         `values`, `directions` and the derivatives by them are (rows, inputs + weights).
         """
-        higher = HigherDerivative(self.runner, self.compiled, self._binding, self._coefficients)
+        known = (self.runner, self.compiled, self._binding, self._coefficients)
         own = [u[:, self._order] for u in directions]
-        found, by_weights = higher.of(values[:, self._order], weights, own, by_parameters)
+        at = values[:, self._order]
+        found, by_weights = higher_derivative(*known, at, weights, own, by_parameters)
         by_values = np.zeros_like(values)
         by_values[:, self._order] = found
         return by_values, by_weights

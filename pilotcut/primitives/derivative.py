@@ -9,63 +9,23 @@ by autograd. An angle of a cut gate enters the bond matrix and costs no circuit.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import pi, sqrt
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from pilotcut.circuits.binding import Binding
-from pilotcut.circuits.program import Angle
-from pilotcut.cutting.fragment import Fragment, Site
+from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.errors import UserError
 from pilotcut.execution.batch_runner import BatchRunner
-from pilotcut.execution.batching import even_rows, exact_row_s
 from pilotcut.execution.results import Compiled, Evaluation, RowEvaluations
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.work_units import Request
-from pilotcut.reconstruction.contraction import Contraction
-
-if TYPE_CHECKING:
-    from pilotcut.reconstruction.differentiable import (
-        DirectionalDerivative,
-        ExactOutputs,
-        SlotExpansion,
-    )
+from pilotcut.primitives.shift_rules import rules_of
 
 Measured = TypeVar("Measured")
-
-#: A shift rule: pairs (shift in radians, coefficient).
-Rule = tuple[tuple[float, float], ...]
-
-# General parameter-shift rules (arXiv:2107.12390) for expectations with these frequencies.
-_ONE: Rule = ((pi / 2, 0.5), (-pi / 2, -0.5))
-_PLUS, _MINUS = (sqrt(2) + 1) / (4 * sqrt(2)), (sqrt(2) - 1) / (4 * sqrt(2))
-_HALF_AND_ONE: Rule = (
-    (pi / 2, _PLUS),
-    (-pi / 2, -_PLUS),
-    (3 * pi / 2, -_MINUS),
-    (-3 * pi / 2, _MINUS),
-)
-_ONE_AND_TWO: Rule = tuple((shift / 2, 2 * weight) for shift, weight in _HALF_AND_ONE)
-
-# Gate -> the rule of each of its parameters.
-_RULES: dict[str, tuple[Rule, ...]] = {
-    **dict.fromkeys(("rx", "ry", "rz", "p", "u1", "rxx", "ryy", "rzz", "rzx"), (_ONE,)),
-    **dict.fromkeys(("cp", "cu1"), (_ONE,)),
-    **dict.fromkeys(("u", "u3"), (_ONE, _ONE, _ONE)),
-    "u2": (_ONE, _ONE),
-    **dict.fromkeys(("crx", "cry", "crz"), (_HALF_AND_ONE,)),
-    "cu3": (_HALF_AND_ONE, _ONE, _ONE),
-    "cu": (_HALF_AND_ONE, _ONE, _ONE, _ONE),
-    "r": (_ONE, _ONE_AND_TWO),
-    **dict.fromkeys(("xx_plus_yy", "xx_minus_yy"), (_HALF_AND_ONE, _ONE_AND_TWO)),
-}
 
 
 class SlotDerivative:
@@ -183,7 +143,7 @@ class SlotDerivative:
             (part, one)
             for part in parts
             for f in part.plan.fragments
-            if (one := _Shifted.of(f, wanted)).terms
+            if len((one := _Shifted.of(f, wanted)).shifts)
         ]
         requests = [one.request(part.slots, part.evaluation.shots) for part, one in shifted]
 
@@ -211,116 +171,6 @@ class SlotDerivative:
         self._runner.run(plan, execute, add, about)
 
 
-class HigherDerivative:
-    """Derivatives beyond the first by the parameters of an exact plan, along directions.
-
-    Parameters
-    ----------
-    runner
-        What evaluates the plan, in exact mode: its tasks run rows of a batch.
-    compiled, binding
-        The plan, and how parameters become its slots.
-    coefficients
-        Outputs as sums of terms, (outputs, terms).
-    """
-
-    def __init__(
-        self,
-        runner: BatchRunner,
-        compiled: Compiled,
-        binding: Binding,
-        coefficients: np.ndarray,
-    ) -> None:
-        assert isinstance(compiled.contraction, Contraction)
-        self._runner, self._compiled, self._binding = runner, compiled, binding
-        self._coefficients = coefficients
-
-    def of(
-        self,
-        values: np.ndarray,
-        weights: np.ndarray,
-        directions: Sequence[np.ndarray],
-        by_parameters: bool,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the derivatives of ``sum_o c_o D^m f_o[u_1, ..., u_m]``, row by row.
-
-        Parameters
-        ----------
-        values
-            (rows, parameters).
-        weights
-            c, (rows, outputs).
-        directions
-            u, m of them, each (rows, parameters).
-        by_parameters
-            Whether those by the parameters are wanted; else they are zero.
-
-        Returns
-        -------
-        tuple
-            Those by the parameters (rows, parameters), and those by c, which are
-            ``D^m f_o[u_1, ..., u_m]`` (rows, outputs).
-
-        Raises
-        ------
-        UserError
-            Beyond second derivatives where an angle is not linear in the parameters.
-        """
-        from pilotcut.reconstruction.differentiable import DirectionalDerivative, ExactOutputs
-
-        order = len(directions) + by_parameters
-        outputs = ExactOutputs(
-            self._compiled.plan,
-            self._compiled.contraction,  # type: ignore[arg-type]
-            self._coefficients,
-        )
-        some = [
-            DirectionalDerivative(
-                self._slots(values[rows], order),
-                weights[rows],
-                tuple(u[rows] for u in directions),
-                by_parameters,
-            )
-            for rows in self._rows(outputs, len(values), order)
-        ]
-
-        def execute(_: np.random.SeedSequence) -> tuple[list[tuple[np.ndarray, ...]], BatchTimes]:
-            parts = (self._compiled.plan.fingerprint.encode(), self._coefficients.tobytes())
-            key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
-            return self._runner.executor.each(_directional, outputs, key, some)
-
-        def join(found: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, np.ndarray]:
-            by_values, by_weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
-            return by_values, by_weights
-
-        about = {"source": "curvature", "queries": 0, "subexperiments": 0, "shots": 0}
-        return self._runner.run(self._compiled.plan, execute, join, about)
-
-    def _rows(self, outputs: ExactOutputs, rows: int, order: int) -> list[slice]:
-        from pilotcut.reconstruction.differentiable import GROWTH
-
-        row_s = sum(exact_row_s(f) for f in self._compiled.plan.fragments) * GROWTH**order
-        return even_rows(rows, row_s, outputs.rows_at_once(order))
-
-    def _slots(self, values: np.ndarray, order: int) -> SlotExpansion:
-        from pilotcut.reconstruction.differentiable import SlotExpansion
-
-        hessian = self._binding.hessian(values)
-        if hessian is not None and order > 2:
-            raise UserError(
-                f"derivatives of order {order} are asked for, expected at most 2: an angle of the "
-                f"circuit is not linear in its parameters; third ones need linear angles, compute "
-                f"the products outside of the circuit"
-            )
-        return SlotExpansion(self._binding.slots(values), self._binding.jacobian(values), hessian)
-
-
-def _directional(
-    outputs: ExactOutputs, what: DirectionalDerivative
-) -> tuple[np.ndarray, np.ndarray]:
-    return what.run(outputs)
-
-
 @dataclass(frozen=True)
 class _Part:
     """Rows that were run alike: their evaluation, slots, weights and sensitivities."""
@@ -337,67 +187,52 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Term:
-    """One shifted evaluation: which angle, by how much, and its weight in the derivative."""
-
-    column: int
-    slot: int
-    shift: float
-    weight: float
-
-
-@dataclass(frozen=True)
 class _Shifted:
-    """The shifted evaluations of one fragment."""
+    """Shifted evaluations of one fragment.
+
+    Parameters
+    ----------
+    fragment
+        The fragment.
+    columns, slots
+        (shifts,): which of its angles is shifted, and the slot that angle is of.
+    shifts, weights
+        (shifts,): by how much, and the weight of the evaluation in the derivative.
+    """
 
     fragment: Fragment
-    terms: tuple[_Term, ...]
+    columns: np.ndarray
+    slots: np.ndarray
+    shifts: np.ndarray
+    weights: np.ndarray
 
     @classmethod
     def of(cls, fragment: Fragment, slots: set[int]) -> _Shifted:
         """Collect the shifts for the fragment's angles that depend on `slots`."""
         terms = [
-            _Term(column, angle.slot, shift, weight * angle.scale)
+            (column, angle.slot, shift, weight * angle.scale)
             for column, (angle, rule) in enumerate(
-                zip(fragment.angles, _rules_of(fragment), strict=True)
+                zip(fragment.angles, rules_of(fragment), strict=True)
             )
             if angle.slot in slots
             for shift, weight in rule
         ]
-        return cls(fragment, tuple(terms))
+        columns, owners, shifts, weights = np.array(terms).reshape(-1, 4).T
+        return cls(fragment, columns.astype(int), owners.astype(int), shifts, weights)
 
     def request(self, slots: np.ndarray, shots: int) -> Request:
         """Return all rows with all shifts, shifts innermost."""
-        shifts = np.zeros((len(self.terms), len(self.fragment.angles)))
-        shifts[np.arange(len(self.terms)), [t.column for t in self.terms]] = [
-            t.shift for t in self.terms
-        ]
-        angles = self.fragment.angle_values(slots)[:, None, :] + shifts
-        return Request(self.fragment, angles.reshape(-1, shifts.shape[1]), shots)
+        moved = np.zeros((len(self.shifts), len(self.fragment.angles)))
+        moved[np.arange(len(moved)), self.columns] = self.shifts
+        angles = self.fragment.angle_values(slots)[:, None, :] + moved
+        return Request(self.fragment, angles.reshape(-1, moved.shape[1]), shots)
 
     def add_to(self, result: np.ndarray, tensor: FragmentTensor, sensitivity: np.ndarray) -> None:
         """Add ``sum sensitivity * dT/dslot`` to `result` (rows, outputs, slots)."""
-        rows = len(result)
-        shape = (rows, len(self.terms), len(self.fragment.observables), -1)
+        shape = (len(result), len(self.shifts), len(self.fragment.observables), -1)
         parts = np.einsum(
             "bomv,bkmv->bok", sensitivity, tensor.values.reshape(shape), optimize=True
         )
-        for k, term in enumerate(self.terms):
-            result[:, :, term.slot] += term.weight * parts[:, :, k]
-
-
-def _rules_of(fragment: Fragment) -> list[Rule]:
-    """Return the shift rule of each of the fragment's angles."""
-    rules: dict[int, Rule] = {}
-    for step in fragment.steps:
-        if isinstance(step, Site):
-            continue
-        for position, param in enumerate(step.params):
-            if isinstance(param, Angle):
-                if step.name not in _RULES:
-                    raise UserError(
-                        f"gate '{step.name}' has a free parameter and no known shift rule, "
-                        f"expected one of {', '.join(sorted(_RULES))}; decompose it first"
-                    )
-                rules[param.slot] = _RULES[step.name][position]
-    return [rules[k] for k in range(len(fragment.angles))]
+        # One by one and in order: several shifts are of one slot.
+        for k, slot in enumerate(self.slots):
+            result[:, :, slot] += self.weights[k] * parts[:, :, k]

@@ -121,7 +121,9 @@ class Distribution:
             check_size(self.plan, coherent=False, drawn=False)
         self.shots = 0 if exact else checked_shots(shots)
         tolerance = checked_tolerance(error_tolerance)
-        self._seed = int(np.random.SeedSequence(_checked_seed(seed)).entropy)  # type: ignore[arg-type]
+        if seed is not None:
+            check_seed(seed)
+        self._seed = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
         self._draws = 0
         slots = self.plan.binding.slots(as_row(self.plan.binding.names, parameter_values))
         runner = "sampled" if mode == "sampled" else backends.check_backend(backend)
@@ -262,7 +264,9 @@ class Distribution:
             A dict of bitstrings, qubit 0 rightmost.
         """
         check_number("shots", shots, 1, MOST_SHOTS)
-        entropy = self._seed if seed is None else _checked_seed(seed)
+        if seed is not None:
+            check_seed(seed)
+        entropy = self._seed if seed is None else seed
         stream = np.random.SeedSequence(entropy, spawn_key=(_SAMPLE, self._draws))
         self._draws += seed is None
         rng = np.random.default_rng(stream)
@@ -281,12 +285,6 @@ def _observing_all(plan: CutPlan, *, joint_cuts: bool) -> CutPlan:
     """Return the same cut with Z on every qubit: what it measures are the final bits."""
     terms = PauliList(["Z" * plan.num_qubits])
     return build_plan(plan.program, plan.binding, terms, plan.requested, joint_cuts)
-
-
-def _checked_seed(seed: int | None) -> int | None:
-    if seed is not None:
-        check_seed(seed)
-    return seed
 
 
 def _checked_qubits(qubits: Sequence[int], num_qubits: int, given: Mapping[int, int]) -> list[int]:
