@@ -21,8 +21,8 @@ from pilotcut.backends.base import Measurement, Shots, shots_of, templates_in
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.counts import bits_of, covariances, parities
 from pilotcut.backends.outcomes import Tally
-from pilotcut.backends.packing import Pack, Packable
-from pilotcut.backends.template_circuits import build
+from pilotcut.backends.packing import Pack, packs_of
+from pilotcut.backends.template_circuits import TemplateCircuit, build
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.errors import CutError, UserError
@@ -82,7 +82,7 @@ class AerBackend:
             self._simulator.target, approximation_degree=1.0
         )
         self._pack_qubits = pack_qubits
-        self._cache: Cache[tuple[object, ...], Packable] = Cache(CACHED_TEMPLATES)
+        self._cache: Cache[tuple[object, ...], TemplateCircuit] = Cache(CACHED_TEMPLATES)
 
     def run(
         self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
@@ -124,11 +124,11 @@ class AerBackend:
             for template, place in templates_in(fragment, part)
         ]
 
-    def _compiled(self, fragment: Fragment, template: Template) -> Packable:
+    def _compiled(self, fragment: Fragment, template: Template) -> TemplateCircuit:
         key = (fragment.fingerprint, template.group, template.measured)
         return self._cache.get(key, lambda: self._compile(fragment, template))
 
-    def _compile(self, fragment: Fragment, template: Template) -> Packable:
+    def _compile(self, fragment: Fragment, template: Template) -> TemplateCircuit:
         draft = build(fragment, template)
         most = self._simulator.target.num_qubits
         if draft.circuit.num_qubits > most:
@@ -137,7 +137,7 @@ class AerBackend:
                 f"ancillas, but Aer on this machine simulates at most {most}; "
                 f"{_way_to_fit(fragment.width, int(np.count_nonzero(template.measured)), most)}"
             )
-        return Packable(replace(draft, circuit=self._translate.run(draft.circuit)))
+        return replace(draft, circuit=self._translate.run(draft.circuit))
 
     def _counts(self, packs: Sequence[Pack], shots: int, seed: int) -> list[list[dict[str, int]]]:
         """Run all packs as one job and return the counts of each pack's circuits."""
@@ -218,9 +218,9 @@ class _TemplateRun:
         Of each row and variant, (rows, variants).
     """
 
-    def __init__(self, compiled: Packable, template: Template, shots: np.ndarray) -> None:
+    def __init__(self, compiled: TemplateCircuit, template: Template, shots: np.ndarray) -> None:
         self._compiled, self._template, self._shots = compiled, template, shots
-        masks = compiled.template.masks
+        masks = compiled.masks
         self._members = len(masks)
         # The signs of two commuting members multiply to the parity of the bits not shared.
         self._wanted = [*masks, *(masks[i] ^ masks[j] for i, j in self._pairs())]
@@ -232,15 +232,8 @@ class _TemplateRun:
     def packs(self, angles: np.ndarray, one: _Round, qubits: int) -> list[Pack]:
         """Return the packs that run a round's (row, variant) pairs, the fullest first."""
         rows, chosen = np.divmod(one.of(self._shots), self._shots.shape[1])
-        values = self._compiled.template.values(angles[rows], self._template.choices[chosen])
-        packs = []
-        copies, first = self._compiled.most_copies(qubits), 0
-        while first < len(values):
-            copies = min(copies, len(values) - first)
-            last = first + (len(values) - first) // copies * copies
-            packs.append(self._compiled.pack(values[first:last], copies))
-            first, copies = last, max(1, copies // 2)
-        return packs
+        values = self._compiled.values(angles[rows], self._template.choices[chosen])
+        return packs_of(self._compiled, values, qubits)
 
     def add(
         self, packs: Sequence[Pack], counts: Sequence[list[dict[str, int]]], one: _Round
@@ -252,7 +245,7 @@ class _TemplateRun:
 
     def _signs(self, pack: Pack, counts: list[dict[str, int]], shots: int) -> np.ndarray:
         """Return mean signs (subexperiments, wanted), each copy read from its own bits."""
-        bits = self._compiled.template.circuit.num_clbits
+        bits = self._compiled.circuit.num_clbits
         shifted = [mask << (bits * copy) for copy in range(pack.copies) for mask in self._wanted]
         return parities(counts, shifted, shots).reshape(-1, len(self._wanted))
 
@@ -261,7 +254,7 @@ class _TemplateRun:
     ) -> Tally:
         """Return final bits, with the parity of the bits that are behind them as their sign."""
         first, found = 0, []
-        bits, outputs = self._compiled.template.circuit.num_clbits, self._compiled.template.outputs
+        bits, outputs = self._compiled.circuit.num_clbits, self._compiled.outputs
         for pack, some in zip(packs, counts, strict=True):
             which, outcomes, number = bits_of(some, pack.copies, bits)
             signs = 1 - 2 * (outcomes[:, outputs:].sum(axis=1, dtype=int) & 1)

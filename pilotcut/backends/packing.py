@@ -37,47 +37,48 @@ class Pack:
     binds: list[dict[Parameter, list[float]]]
 
 
-class Packable:
-    """A transpiled template, and its packed forms as they are needed."""
+def packs_of(template: TemplateCircuit, values: np.ndarray, most_qubits: int) -> list[Pack]:
+    """Return the packs that run values (subexperiments, parameters), the fullest first."""
+    packs = []
+    copies, first = max(1, most_qubits // template.circuit.num_qubits), 0
+    while first < len(values):
+        copies = min(copies, len(values) - first)
+        last = first + (len(values) - first) // copies * copies
+        packs.append(_pack(template, values[first:last], copies))
+        first, copies = last, max(1, copies // 2)
+    return packs
 
-    def __init__(self, template: TemplateCircuit) -> None:
-        self.template = template
-        self._packed: dict[int, tuple[QuantumCircuit, list[list[Parameter]]]] = {}
 
-    def most_copies(self, qubits: int) -> int:
-        """Return how many copies fit side by side."""
-        return max(1, qubits // self.template.circuit.num_qubits)
+def _pack(template: TemplateCircuit, values: np.ndarray, copies: int) -> Pack:
+    """Return the pack for values (runs * copies, parameters)."""
+    if copies not in template.side_by_side:
+        template.side_by_side[copies] = _side_by_side(template, copies)
+    circuit, parameters = template.side_by_side[copies]
+    runs = len(values) // copies
+    if not template.parameters:
+        return Pack(copies, runs, [circuit] * runs, [{}] * runs)
+    bind = {
+        parameter: values[copy::copies, k].tolist()
+        for copy, own in enumerate(parameters)
+        for k, parameter in enumerate(own)
+    }
+    return Pack(copies, runs, [circuit], [bind])
 
-    def packed(self, copies: int) -> tuple[QuantumCircuit, list[list[Parameter]]]:
-        """Return copies side by side, and the parameters of each copy."""
-        if copies not in self._packed:
-            self._packed[copies] = self._pack(copies)
-        return self._packed[copies]
 
-    def _pack(self, copies: int) -> tuple[QuantumCircuit, list[list[Parameter]]]:
-        one, own = self.template.circuit, self.template.parameters
-        if copies == 1:
-            return one, [own]
-        whole = QuantumCircuit(one.num_qubits * copies, one.num_clbits * copies)
-        parameters = []
-        for copy in range(copies):
-            fresh = [Parameter(f"{p.name}.{copy}") for p in own]
-            parameters.append(fresh)
-            renamed = one.assign_parameters(dict(zip(own, fresh, strict=True)))
-            qubits = range(copy * one.num_qubits, (copy + 1) * one.num_qubits)
-            clbits = range(copy * one.num_clbits, (copy + 1) * one.num_clbits)
-            whole.compose(renamed, qubits=qubits, clbits=clbits, inplace=True)
-        return whole, parameters
-
-    def pack(self, values: np.ndarray, copies: int) -> Pack:
-        """Return the pack for values (runs * copies, parameters)."""
-        circuit, parameters = self.packed(copies)
-        runs = len(values) // copies
-        if not self.template.parameters:
-            return Pack(copies, runs, [circuit] * runs, [{}] * runs)
-        bind = {
-            parameter: values[copy::copies, k].tolist()
-            for copy, own in enumerate(parameters)
-            for k, parameter in enumerate(own)
-        }
-        return Pack(copies, runs, [circuit], [bind])
+def _side_by_side(
+    template: TemplateCircuit, copies: int
+) -> tuple[QuantumCircuit, list[list[Parameter]]]:
+    """Return copies of a template's circuit side by side, and the parameters of each copy."""
+    one, own = template.circuit, template.parameters
+    if copies == 1:
+        return one, [own]
+    whole = QuantumCircuit(one.num_qubits * copies, one.num_clbits * copies)
+    parameters = []
+    for copy in range(copies):
+        fresh = [Parameter(f"{p.name}.{copy}") for p in own]
+        parameters.append(fresh)
+        renamed = one.assign_parameters(dict(zip(own, fresh, strict=True)))
+        qubits = range(copy * one.num_qubits, (copy + 1) * one.num_qubits)
+        clbits = range(copy * one.num_clbits, (copy + 1) * one.num_clbits)
+        whole.compose(renamed, qubits=qubits, clbits=clbits, inplace=True)
+    return whole, parameters

@@ -27,7 +27,7 @@ from pilotcut.backends.aer_parameters import aer_binds_all
 from pilotcut.backends.base import DeviceFit
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.noise_model import Device
-from pilotcut.backends.packing import Pack, Packable
+from pilotcut.backends.packing import Pack
 from pilotcut.backends.template_circuits import TemplateCircuit, build
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.errors import CutError
@@ -189,11 +189,11 @@ class QpuBackend(AerBackend):
         self._automatic = method == "automatic"
         self._noise: Cache[frozenset[int], NoiseModel] = Cache(KEPT_NOISE)  # by qubits in use
 
-    def _compile(self, fragment: Fragment, template: Template) -> Packable:
+    def _compile(self, fragment: Fragment, template: Template) -> TemplateCircuit:
         found = self._compiler.template(fragment, template)
         if self._device.direct is not None:
-            return Packable(found)
-        return Packable(replace(found, circuit=deferred(found.circuit)))
+            return found
+        return replace(found, circuit=deferred(found.circuit))
 
     def _counts(self, packs: Sequence[Pack], shots: int, seed: int) -> list[list[dict[str, int]]]:
         if self._device.direct is not None:

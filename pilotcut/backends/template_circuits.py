@@ -10,7 +10,7 @@ read instead; only the parity of a joint cut needs an ancilla there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from qiskit.circuit import (
@@ -43,6 +43,9 @@ class TemplateCircuit:
     outputs
         How many bits are final ones of observed wires, in the order of the wires; behind them
         are those whose parity is the sign of the mid-circuit measurements.
+    side_by_side
+        Copies of the circuit in one, by their number, with the parameters of each copy; kept by
+        `pilotcut.backends.packing` as they are needed.
     """
 
     circuit: QuantumCircuit
@@ -50,6 +53,9 @@ class TemplateCircuit:
     choices: Mapping[Parameter, tuple[int, np.ndarray]]
     masks: tuple[int, ...]
     outputs: int
+    side_by_side: dict[int, tuple[QuantumCircuit, list[list[Parameter]]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def parameters(self) -> list[Parameter]:

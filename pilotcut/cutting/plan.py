@@ -66,8 +66,6 @@ class CutPlan:
         term. Identity terms are exactly 1 and never run.
     joint_cuts
         Whether parallel gates between two labels are cut as one.
-    layout
-        Where the circuit's gates and cuts stand, for those who show the plan.
     measured
         The qubits whose bits an outcome has, bit 0 first; None for all in their order.
     """
@@ -81,8 +79,12 @@ class CutPlan:
     terms: PauliList
     term_index: np.ndarray = field(repr=False)
     joint_cuts: bool = False
-    layout: tuple[LayoutItem, ...] = field(default=(), repr=False)
     measured: tuple[int, ...] | None = None
+
+    @cached_property
+    def layout(self) -> tuple[LayoutItem, ...]:
+        """Where the circuit's gates and cuts stand, for those who show the plan."""
+        return Fragmenter(self.program, self.terms, self.requested, self.joint_cuts).layout()
 
     @property
     def num_qubits(self) -> int:
@@ -235,7 +237,6 @@ def build_plan(
         terms=terms,
         term_index=term_index,
         joint_cuts=joint_cuts,
-        layout=fragmenter.layout(),
     )
 
 
