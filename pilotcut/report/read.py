@@ -218,11 +218,9 @@ _COLUMNS = (
     "began",
     "wall_s",
     "waits_s",
-    "worker_s",
     "predicted_s",
     "queries",
     "subexperiments",
-    "bundles",
 )
 
 

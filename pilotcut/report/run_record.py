@@ -35,11 +35,9 @@ class Batches:
     began: np.ndarray
     wall_s: np.ndarray
     waits_s: np.ndarray
-    worker_s: np.ndarray
     predicted_s: np.ndarray
     queries: np.ndarray
     subexperiments: np.ndarray
-    bundles: np.ndarray
     stages: np.ndarray
     source: tuple[str, ...]
 
@@ -59,8 +57,6 @@ class TaskRuns:
         Of each.
     failed
         Whether it ended with an exception.
-    is_exact
-        Whether starts were recorded; else each is when the task was bound.
     """
 
     bound: np.ndarray
@@ -70,7 +66,6 @@ class TaskRuns:
     pilot: tuple[str, ...]
     worker: tuple[str, ...]
     failed: np.ndarray
-    is_exact: bool
 
     def __len__(self) -> int:
         return len(self.name)

@@ -30,7 +30,6 @@ class TaskEventReader:
         self._ends: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._troubles: list[RunEvent] = []
-        self._is_exact = True
         self._seen = False
 
     def add(self, event: Mapping[str, Any], when: float) -> None:
@@ -46,9 +45,6 @@ class TaskEventReader:
         if not math.isnan(started):
             finished = number(event.get("finished"))
             self._ran(event, key, is_end, started, when if math.isnan(finished) else finished)
-        elif state == "done":  # written before starts were recorded
-            self._is_exact = False
-            self._ran(event, key, is_end, self._bound.get(key, when), when)
         if state == "failed":
             self._trouble("failed", event, when, reason)
         elif state == "bound" and not math.isnan(started):
@@ -86,5 +82,5 @@ class TaskEventReader:
         bound, started, finished = np.array(self._times, dtype=float).reshape(-1, 3).T
         names, pilots, workers = zip(*self._names, strict=True) if self._names else ((), (), ())
         failed = np.array(self._failed, dtype=bool)
-        runs = TaskRuns(bound, started, finished, names, pilots, workers, failed, self._is_exact)
+        runs = TaskRuns(bound, started, finished, names, pilots, workers, failed)
         return TaskHistory(runs, dict(self._ends), tuple(self._troubles), dict(self._counts))

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from pilotcut.report import figures, measures, plots
-from pilotcut.report.page import Element, Section, note, table
+from pilotcut.report.page import Element, Section, table
 from pilotcut.report.plot_frame import Reference
 from pilotcut.report.run_record import RunRecord
 from pilotcut.report.words import MOST_ROWS, counted, first_of, joined, readable_s
@@ -34,13 +34,7 @@ def timeline(run: RunRecord) -> Section | None:
         readable_s(span),
         len(runs) / span if span else math.nan,
     )
-    elements = [shown]
-    if not runs.is_exact:
-        elements.append(note(
-            "This run was recorded without starts of tasks: bars begin where tasks were bound, "
-            "and run times include that wait."
-        ))  # fmt: skip
-    return Section("Pilots and slots", text, elements)
+    return Section("Pilots and slots", text, [shown])
 
 
 def utilisation(run: RunRecord) -> Section | None:
