@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pilotcut.errors import UserError
@@ -71,7 +71,7 @@ class FleetConfig:
             With one line for every fault.
         """
         config = cls(**{name: value for name, value in given.items() if value is not None})
-        faults = checks.faults_of(config, _CHECKS)
+        faults = checks.faults_of(vars(config), _CHECKS)
         if config.engine == "counts" and config.shots == 0:
             faults.append(
                 "shots is 0 with engine counts, expected 1 or more; engine law has exact values"
@@ -84,10 +84,6 @@ class FleetConfig:
     def qubits(self) -> int:
         """Qubits of the model."""
         return QUBITS[self.dataset]
-
-    def record(self) -> dict[str, Any]:
-        """Return all settings by name."""
-        return asdict(self)
 
 
 _CHECKS: dict[str, checks.Check] = {

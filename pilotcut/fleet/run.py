@@ -13,6 +13,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -111,7 +112,7 @@ class FleetRun:
                     f"{name} is {value} and the run in '{self.path}' has {getattr(config, name)}, "
                     f"expected the same when it is resumed; leave it out"
                 )
-        return FleetConfig.of(config.record() | {k: v for k, v in given.items() if v is not None})
+        return FleetConfig.of(asdict(config) | {k: v for k, v in given.items() if v is not None})
 
     def config(self) -> FleetConfig:
         """Return the settings of the run that is here.
@@ -159,7 +160,7 @@ class FleetRun:
         trainer = trainer_of(config, jobs, dataset_of(config), on)
         make_directory(self.path)
         records = self._restore(trainer, config) if resume else []
-        write_atomically(self.config_file, yaml.safe_dump(config.record()).encode())
+        write_atomically(self.config_file, yaml.safe_dump(asdict(config)).encode())
         write_atomically(self.records, "".join(f"{json.dumps(r)}\n" for r in records).encode())
         with JsonLines(self.records) as kept:
             for epoch in trainer.run():

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pilotcut.cutting.plan import compile_plan
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import CellResult, chosen
 from pilotcut.study.pilots import StudyPilots
 from pilotcut.study.profiles import Profile
+from pilotcut.training.model import classifier
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -60,9 +62,6 @@ def cells(profile: Profile) -> list[Cell]:
 
 def run(cell: Cell, study: StudyDirectory, pilots: StudyPilots) -> dict[str, Any]:
     """Time the addon's queries in this process."""
-    from pilotcut.cutting.plan import compile_plan
-    from pilotcut.training.model import classifier
-
     settings = cell.settings
     model = classifier(settings["qubits"])
     plan = compile_plan(model.circuit, model.observables, cuts=settings["cuts"])
@@ -140,6 +139,7 @@ def addon_query(
     subexperiments : int
         Number of circuits that were run.
     """
+    # Lazy, for start-up: only this needs the addon.
     from qiskit.quantum_info import PauliList
     from qiskit_addon_cutting import (
         generate_cutting_experiments,

@@ -14,7 +14,9 @@ from types import TracebackType
 from pilotcut.errors import UserError
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import PilotDescription, embedded
+from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.tasks import TaskManager, wait
+from pilotcut.training.model import classifier
 
 
 class StudyPilots:
@@ -136,9 +138,6 @@ def warm_up(tasks: TaskManager) -> None:
 
 def _one_query() -> None:
     """Run a small cut query in this process."""
-    from pilotcut.primitives.estimator import CutEstimator
-    from pilotcut.training.model import classifier
-
     model = classifier(2)
     for mode in ("counts", "exact"):
         estimator = CutEstimator(cuts=1, mode=mode, shots=16, seed=0)

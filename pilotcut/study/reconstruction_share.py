@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pilotcut.io.jsonl import JsonLines, read_jsonl
+from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.study import baseline, published
 from pilotcut.study.cells import Cell, StudyDirectory
 from pilotcut.study.findings import (
@@ -27,6 +28,7 @@ from pilotcut.study.findings import (
 )
 from pilotcut.study.pilots import StudyPilots
 from pilotcut.study.profiles import Profile
+from pilotcut.training.model import classifier
 
 NAME, TITLE = "rq2", "RQ2: which share is reconstruction, and do more workers help?"
 
@@ -58,9 +60,6 @@ def cells(profile: Profile, workers: Sequence[int]) -> list[Cell]:
 
 def run(cell: Cell, study: StudyDirectory, pilots: StudyPilots) -> dict[str, Any]:
     """Run the batches, after one that is not counted, and return times and shares of each."""
-    from pilotcut.primitives.estimator import CutEstimator
-    from pilotcut.training.model import classifier
-
     settings = cell.settings
     model = classifier(settings["qubits"])
     tasks = pilots.tasks(settings["workers"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pilotcut.study import accuracy as rq4
 from pilotcut.study import published
@@ -26,6 +27,11 @@ from pilotcut.study.findings import (
 )
 from pilotcut.study.profiles import Profile
 from pilotcut.study.trend import Trend, trend
+from pilotcut.training.data import FEATURE_MAX
+from pilotcut.training.loaders import tensors
+from pilotcut.training.losses import aligned
+from pilotcut.training.robustness import gaussian_noise, input_gradient, moved
+from pilotcut.training.trained import trained
 
 NAME, TITLE = "rq5", "RQ5: are cut networks as robust as uncut ones?"
 
@@ -59,14 +65,6 @@ def work(cell: Cell, run_dir: Path, place: Path) -> None:
 
 def evaluate(cell: Cell, trained_in: Path) -> dict[str, Any]:
     """Return test accuracies under noise and under attack, one for each magnitude."""
-    import torch
-
-    from pilotcut.training.data import FEATURE_MAX
-    from pilotcut.training.loaders import tensors
-    from pilotcut.training.losses import aligned
-    from pilotcut.training.robustness import gaussian_noise, input_gradient, moved
-    from pilotcut.training.trained import trained
-
     settings = cell.settings
     found = trained(trained_in, input_gradients=True)
     x, y = tensors(found.data.x_test, found.data.y_test)

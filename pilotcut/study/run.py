@@ -242,7 +242,7 @@ def _findings(name: str, results: Sequence[CellResult], addon: Sequence[CellResu
 
 def save(found: Iterable[Findings], out: Path, profile: Profile) -> None:
     """Write tables, pictures, `report.md` and `report.html`."""
-    from pilotcut.study.page import save_page
+    from pilotcut.study.page import save_page  # loads Bokeh, which measuring needs not
 
     found = list(found)
     for one in found:

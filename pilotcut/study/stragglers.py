@@ -89,7 +89,7 @@ class Injection:
     device_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if faults := checks.faults_of(self, _CHECKS):
+        if faults := checks.faults_of(vars(self), _CHECKS):
             raise UserError(faults)
 
     def delays(self, task: int, launch: int) -> bool:

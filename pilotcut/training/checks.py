@@ -114,9 +114,8 @@ def require(name: str, value: object, check: Check) -> None:
         raise UserError(fault)
 
 
-def faults_of(config: object, checks: Mapping[str, Check]) -> list[str]:
-    """Return a line for each setting that is wrong; a setting of None was left out."""
-    values = {name: getattr(config, name) for name in checks}
+def faults_of(values: Mapping[str, object], checks: Mapping[str, Check]) -> list[str]:
+    """Return a line for each value that is wrong; None stands for one that was left out."""
     found = (
         check.fault(name, values[name])
         for name, check in checks.items()

@@ -88,7 +88,7 @@ class TrainingConfig:
 
     def check(self) -> None:
         """Raise one `UserError` with every setting that makes no sense."""
-        if faults := [*checks.faults_of(self, _CHECKS), *self._combination_faults()]:
+        if faults := [*checks.faults_of(vars(self), _CHECKS), *self._combination_faults()]:
             raise UserError(faults)
 
     @property

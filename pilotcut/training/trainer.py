@@ -335,7 +335,8 @@ class Trainer:
 
     def _epoch(self, fit: FitState, train: Callable[[FitState], Scores]) -> Epoch:
         """Train for an epoch, record it, and call the callbacks."""
-        started, number, rate = perf_counter(), fit.done + 1, _rate_of(fit.optimizer)
+        started, number = perf_counter(), fit.done + 1
+        rate = None if fit.optimizer is None else float(fit.optimizer.param_groups[0]["lr"])
         with _drawing(self._seed, number):
             train_scores = train(fit)
             watched = None if fit.validation is None else self.evaluate(fit.validation)
@@ -371,10 +372,6 @@ class Trainer:
         self._metrics.write(epoch.metrics)
         if self._run is not None:
             self._run.save_checkpoint(state_of(fit, self.model))
-
-
-def _rate_of(optimizer: torch.optim.Optimizer | None) -> float | None:
-    return None if optimizer is None else float(optimizer.param_groups[0]["lr"])
 
 
 @contextmanager

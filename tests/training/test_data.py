@@ -167,11 +167,11 @@ def test_qubits_out_of_range_names_the_range(qubits: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "start"),
     [
-        ({"test_fraction": 0.0}, "test_fraction: found 0.0"),
-        ({"test_fraction": 1.5}, "test_fraction: found 1.5"),
+        ({"test_fraction": 0.0}, "test_fraction is 0.0"),
+        ({"test_fraction": 1.5}, "test_fraction is 1.5"),
         ({"test_fraction": 0.001}, "test_fraction: found 0.001 of 100 samples"),
-        ({"max_samples": 3}, "max_samples: found 3"),
-        ({"feature_max": math.nan}, "feature_max: found nan"),
+        ({"max_samples": 3}, "max_samples is 3"),
+        ({"feature_max": math.nan}, "feature_max is nan"),
         ({"name": "digits", "digits": (3, 3)}, "digits: found (3, 3)"),
         ({"name": "digits", "digits": (3, 12)}, "digits: found (3, 12)"),
         ({"name": "digits", "digits": (1, 2, 3)}, "digits: found (1, 2, 3)"),
@@ -297,8 +297,8 @@ def test_validation_samples_leave_the_preparation_alone(monkeypatch: pytest.Monk
         ({"classes": 1}, "classes: found 1, expected 2 to 3"),
         ({"name": "digits", "classes": 11}, "classes: found 11, expected 2 to 10"),
         ({"name": "digits", "classes": 3, "digits": (0, 1)}, "digits: found (0, 1), expected 3"),
-        ({"validation": 1.0}, "validation: found 1.0"),
-        ({"validation": math.nan}, "validation: found nan"),
+        ({"validation": 1.0}, "validation is 1.0"),
+        ({"validation": math.nan}, "validation is nan"),
         ({"validation": 0.001}, "validation: found 0.001 of 80 samples"),
     ],
 )
