@@ -192,6 +192,16 @@ class DaskPilot(Pilot):
             await asyncio.sleep(_LOOK_S)
         return False
 
+    def close(self) -> None:
+        """End the workers, and give back where they ran."""
+        was_active = self.state is PilotState.ACTIVE
+        self.move(PilotState.DRAINING)
+        self._release()
+        self.move(PilotState.DONE if was_active else PilotState.CANCELED)
+
+    def _release(self) -> None:
+        """End what `start` has started."""
+
     @property
     def log(self) -> Path:
         """Where the workers' output goes, if they were not started by hand."""

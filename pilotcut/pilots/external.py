@@ -1,4 +1,4 @@
-"""External pilots: workers in the Slurm allocation of this process, or started by hand."""
+"""External pilots: started by hand, by another manager, or in the allocation of this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pilotcut.errors import PilotError
 from pilotcut.pilots.agent.command import after_setup, agent_command, environment, on_all_nodes
@@ -15,6 +14,7 @@ from pilotcut.pilots.agent.process import log_tail
 from pilotcut.pilots.dask_pilot import DaskPilot, Site
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import PilotState
+from pilotcut.pilots.registry import RegistryEntry
 from pilotcut.pilots.worker.node_config import THREADS, gpu_resource, remote_node_config
 
 #: A pilot that has lost all its workers is given up after this time.
@@ -26,7 +26,7 @@ _CLOSE_S = 5.0
 class AttachedPilot(DaskPilot):
     """Workers that joined by themselves, through the connection file."""
 
-    def __init__(self, name: str, workers: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, name: str, workers: Sequence[dict[str, float]]) -> None:
         super().__init__(_described(name, workers))
         self._empty_since: float | None = None
 
@@ -35,7 +35,7 @@ class AttachedPilot(DaskPilot):
         super().start(site)
         self.move(PilotState.ACTIVE, "attached")
 
-    def observe(self, workers: Sequence[dict[str, Any]], now: float) -> None:
+    def observe(self, workers: Sequence[dict[str, float]], now: float) -> None:
         """Take note of the workers that there are now."""
         if workers:
             self._empty_since = None
@@ -52,10 +52,10 @@ class AttachedPilot(DaskPilot):
         self.move(PilotState.DONE)
 
 
-def _described(name: str, workers: Sequence[dict[str, Any]]) -> PilotDescription:
+def _described(name: str, workers: Sequence[dict[str, float]]) -> PilotDescription:
     """Return what the workers' resources say of the pilot."""
-    gpus = [worker["resources"].get(gpu_resource(name), 0) for worker in workers]
-    threads = max(int(worker["resources"].get(f"{THREADS}:{name}", 1)) for worker in workers)
+    gpus = [worker.get(gpu_resource(name), 0) for worker in workers]
+    threads = max(int(worker.get(f"{THREADS}:{name}", 1)) for worker in workers)
     return PilotDescription(
         name=name,
         resource="allocation",
@@ -64,6 +64,29 @@ def _described(name: str, workers: Sequence[dict[str, Any]]) -> PilotDescription
         workers_per_node=len(workers),
         gpus_per_node=int(sum(gpus)),
     )
+
+
+class RemotePilot(DaskPilot):
+    """A pilot that another process manages; its state is what the registry says."""
+
+    def __init__(self, entry: RegistryEntry) -> None:
+        super().__init__(entry.description)
+        self._key = entry.key
+
+    @property
+    def key(self) -> str:
+        """What tells this pilot's workers from all others."""
+        return self._key
+
+    def mirror(self, entry: RegistryEntry) -> None:
+        """Take over the state that its manager gives."""
+        if entry.description != self.description:
+            self.description = entry.description
+        self.note(entry.state, entry.reason)
+
+    def close(self) -> None:
+        """Let go of the pilot; it stays with its manager."""
+        self.move(PilotState.DONE, "not used from here any more")
 
 
 class AllocationPilot(DaskPilot):
@@ -117,10 +140,8 @@ class AllocationPilot(DaskPilot):
     def _end_of_log(self) -> str:
         return f"their log, {self._log}, ends with:{log_tail(self._log)}"
 
-    def close(self) -> None:
+    def _release(self) -> None:
         """End the workers; the allocation stays."""
-        was_active = self.state is PilotState.ACTIVE
-        self.move(PilotState.DRAINING)
         if self._process is not None:
             self._process.terminate()
             try:
@@ -128,4 +149,3 @@ class AllocationPilot(DaskPilot):
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self.move(PilotState.DONE if was_active else PilotState.CANCELED)

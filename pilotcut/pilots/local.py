@@ -87,10 +87,6 @@ class LocalPilot(DaskPilot):
             reason = f"{reason}, which ends with:{log_tail(self._agent.log)}"
         self.move(PilotState.FAILED, reason)
 
-    def close(self) -> None:
-        """End the workers."""
-        was_active = self.state is PilotState.ACTIVE
-        self.move(PilotState.DRAINING)
+    def _release(self) -> None:
         if self._agent is not None:
             self._agent.close()
-        self.move(PilotState.DONE if was_active else PilotState.CANCELED)

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,10 @@ from pilotcut.io.unpicklable import Unpicklable
 from pilotcut.pilots import registry
 from pilotcut.pilots.dask_pilot import DaskPilot, Site
 from pilotcut.pilots.description import PilotDescription, load_descriptions, notes
+from pilotcut.pilots.external import RemotePilot
 from pilotcut.pilots.local import LocalPilot
 from pilotcut.pilots.observer import Observer, workers_by_pilot
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
-from pilotcut.pilots.remote_pilot import RemotePilot
 from pilotcut.pilots.replacements import Replacements
 from pilotcut.pilots.resources import check_available, make_pilot
 from pilotcut.pilots.scheduler import DaskScheduler, SchedulerLink, listening_host
@@ -281,7 +281,7 @@ class PilotManager(Unpicklable):
                 if not self._closing.is_set():
                     _log.debug("a look at the pilots failed", exc_info=True)
 
-    def _look(self, workers: Mapping[str, Mapping[str, Any]], now: float) -> None:
+    def _look(self, workers: Iterable[dict[str, float]], now: float) -> None:
         for newcomer in self._observer.observe(self._pilots, workers_by_pilot(workers), now):
             self._adopt(newcomer)
         for gone in filter(self._replacements.is_new_end, self._pilots):

@@ -5,8 +5,7 @@ It refuses to know what a pilot makes of that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pilotcut.pilots.dask_pilot import DaskPilot
 from pilotcut.pilots.external import AllocationPilot, AttachedPilot
@@ -18,8 +17,8 @@ from pilotcut.pilots.worker.node_config import pilot_resource
 #: How often Slurm is asked, at most: sites mind those who ask it more often.
 SLURM_S = 1.0
 
-#: Workers of each pilot, by the pilot's key.
-Workers = Mapping[str, Sequence[dict[str, Any]]]
+#: The dask resources of each worker of a pilot, by the pilot's key.
+Workers = Mapping[str, Sequence[dict[str, float]]]
 
 
 class Observer:
@@ -55,12 +54,12 @@ class Observer:
                 pilot.observe(len(workers.get(pilot.key, ())), known.get(job), now)
 
 
-def workers_by_pilot(workers: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the workers of each pilot, by the pilot's key."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for worker in workers.values():
-        for resource in worker["resources"]:
+def workers_by_pilot(workers: Iterable[dict[str, float]]) -> Workers:
+    """Return the workers of each pilot."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for resources in workers:
+        for resource in resources:
             key = resource.partition(":")[2]
             if resource == pilot_resource(key):
-                found.setdefault(key, []).append(dict(worker))
+                found.setdefault(key, []).append(resources)
     return found

@@ -1,6 +1,7 @@
 """Pilot: its states, and the interface between the managers and a kind of resource.
 
-A kind of resource is a subclass of `Pilot` with `_acquire`, `_release` and `launch`.
+A kind of resource is a subclass of `Pilot` with `launch` and `close`, see
+`pilotcut.pilots.resources`.
 It knows nothing of queues, policies or dependencies: it is handed calls that fit,
 and reports once for each launch.
 """

@@ -6,11 +6,10 @@ The manager writes it at every change of a state; programs that use its pilots, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from pilotcut.io.atomic import write_atomically
 from pilotcut.pilots.description import PilotDescription
@@ -19,11 +18,10 @@ from pilotcut.pilots.pilot import Pilot, PilotState
 FILE_NAME = "pilots.json"
 
 
-@dataclass(frozen=True)
-class RegistryEntry:
+class RegistryEntry(BaseModel):
     """Entry of the registry: one pilot and its state.
 
-    Parameters
+    Attributes
     ----------
     description
         What was asked for.
@@ -35,6 +33,8 @@ class RegistryEntry:
         When it entered each state, in seconds since the epoch.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     description: PilotDescription
     key: str
     state: PilotState
@@ -42,32 +42,27 @@ class RegistryEntry:
     since: dict[str, float]
 
 
+_ENTRIES = TypeAdapter(list[RegistryEntry])
+
+
 def write(path: Path, pilots: Sequence[Pilot]) -> None:
     """Write the registry, whole or not at all."""
     entries = [
-        {
-            "description": pilot.description.model_dump(mode="json", exclude_none=True),
-            "key": getattr(pilot, "key", pilot.name),
-            "state": pilot.state.value,
-            "reason": pilot.reason,
-            "since": {state.value: when for state, when in pilot.since.items()},
-        }
+        RegistryEntry(
+            description=pilot.description,
+            key=getattr(pilot, "key", pilot.name),
+            state=pilot.state,
+            reason=pilot.reason,
+            since={state.value: when for state, when in pilot.since.items()},
+        )
         for pilot in pilots
     ]
-    write_atomically(path, json.dumps(entries))
+    write_atomically(path, _ENTRIES.dump_json(entries, exclude_none=True))
 
 
 def read(path: Path) -> list[RegistryEntry]:
     """Return what the registry says; nothing if there is none."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        return _ENTRIES.validate_json(path.read_bytes())
     except FileNotFoundError:
         return []
-    return [_entry(entry) for entry in entries]
-
-
-def _entry(entry: dict[str, Any]) -> RegistryEntry:
-    # Not strict: JSON has no tuples.
-    description = PilotDescription.model_validate(entry["description"], strict=False)
-    state = PilotState(entry["state"])
-    return RegistryEntry(description, entry["key"], state, entry["reason"], entry["since"])

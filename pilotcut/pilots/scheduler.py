@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots.agent.command import agent_command, environment
@@ -42,19 +42,12 @@ class SchedulerLink:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._client: Client | None = None
-        self._connection: Connection | None = None
 
     @property
     def client(self) -> Client:
         """Our client of the scheduler, once connected."""
         assert self._client is not None
         return self._client
-
-    @property
-    def address(self) -> str:
-        """Where the scheduler listens."""
-        assert self._connection is not None
-        return self._connection.address
 
     @property
     def is_alive(self) -> bool:
@@ -75,7 +68,6 @@ class SchedulerLink:
         from pilotcut.pilots.worker.dask_settings import SEND_S
 
         _silence_dask()
-        self._connection = connection
         try:
             with dask.config.set({"distributed.comm.timeouts.connect": "10s"}):
                 self._client = Client(
@@ -95,11 +87,11 @@ class SchedulerLink:
                 f"be reached from here"
             ) from error
 
-    def workers(self) -> dict[str, dict[str, Any]]:
-        """Return what is known of the workers that have joined, by name."""
-        from pilotcut.pilots.agent.entry_points import describe_workers
+    def workers(self) -> list[dict[str, float]]:
+        """Return the dask resources of each worker that has joined."""
+        from pilotcut.pilots.agent.entry_points import resources_of_workers
 
-        found: dict[str, dict[str, Any]] = self.client.run_on_scheduler(describe_workers)
+        found: list[dict[str, float]] = self.client.run_on_scheduler(resources_of_workers)
         return found
 
     def share(self, key: str, blob: bytes) -> None:
@@ -112,8 +104,8 @@ class SchedulerLink:
             self.client.register_plugin(SharedObject(key, blob), name=key)
         except Exception as error:  # dask's CommClosedError, an OSError, and whatever else it has
             is_gone = isinstance(error, OSError) or not self.is_alive
-            told = self._cannot_share() if is_gone else f"nothing can be shared: {words_of(error)}"
-            raise PilotError(told) from error
+            fault = f"nothing can be shared: {words_of(error)}"
+            raise PilotError(self._cannot_share() if is_gone else fault) from error
 
     def _cannot_share(self) -> str:
         log = self.home / "logs" / "scheduler.log"

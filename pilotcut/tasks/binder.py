@@ -22,7 +22,6 @@ from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.pilot import Pilot
 from pilotcut.pilots.worker.exception_text import add_note, repr_of, traceback_of, words_of
 from pilotcut.pilots.worker.payload import Report
-from pilotcut.tasks.callbacks import CallbackThread
 from pilotcut.tasks.dependencies import Dependencies
 from pilotcut.tasks.explain import explain
 from pilotcut.tasks.launching import Launcher, Sent
@@ -32,7 +31,7 @@ from pilotcut.tasks.policy_base import Policy, wake_s
 from pilotcut.tasks.runtime_estimates import PilotRates, RunTimes
 from pilotcut.tasks.slot_accounting import SlotAccount, active_mpi_pilots
 from pilotcut.tasks.snapshots import PilotView, TaskView
-from pilotcut.tasks.task import TaskFuture, TaskState
+from pilotcut.tasks.task import CallbackThread, TaskFuture, TaskState
 from pilotcut.tasks.task_record import TaskRecord
 from pilotcut.tasks.task_table import TaskTable
 from pilotcut.tasks.waiting_file import MOST, WaitingFile

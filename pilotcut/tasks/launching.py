@@ -130,7 +130,7 @@ class Launcher:
         now = time.time()
         for record, reservation in list(self._table.running.values()):
             since = reservation.running_since
-            if since is None or record.copies > 1 or record.ranks > 1:
+            if since is None or record.copies > 1 or record.view.ranks > 1:
                 continue
             if now - since > self._run_times.straggles_after(record.kind):
                 account = next((r for r in accounts if r.has_idle_slot(record.view)), None)

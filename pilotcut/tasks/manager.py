@@ -165,7 +165,7 @@ class TaskManager(Unpicklable):
         )
         _check(label, placement_faults(view, self._binder.known_accounts()))
         budgets = (retries, error_retries, self._most_preemptions)
-        record = TaskRecord(label, view, fn, args, kwargs, kind_of(fn, view), *budgets, ranks)
+        record = TaskRecord(label, view, fn, args, kwargs, kind_of(fn, view), *budgets)
         futures = [*before, *futures_in(args), *futures_in(kwargs)]
         record.dependencies = list(dict.fromkeys(futures))  # each once, in their order
         return self._binder.submit(record)

@@ -40,7 +40,6 @@ class TaskRecord:
     most_retries: int
     most_errors: int
     most_preemptions: int
-    ranks: int = 1
     future: TaskFuture | None = None
     dependencies: list[TaskFuture] = field(default_factory=list)
     missing: int = 0
@@ -74,10 +73,10 @@ class TaskRecord:
 
     def call(self, has_ranks: bool = False) -> Call:
         """Return what the next launch runs; ranks are started from a worker unless it has them."""
-        if self.ranks > 1 and has_ranks and callable(self.fn):
-            return Call(self.fn, self.args, self.kwargs, self.view.gpus, self.ranks)
-        if self.ranks > 1:
-            return Call(run_ranks, (self._packed(), self.ranks), gpus=self.view.gpus)
+        if self.view.ranks > 1 and has_ranks and callable(self.fn):
+            return Call(self.fn, self.args, self.kwargs, self.view.gpus, self.view.ranks)
+        if self.view.ranks > 1:
+            return Call(run_ranks, (self._packed(), self.view.ranks), gpus=self.view.gpus)
         assert callable(self.fn)
         return Call(self.fn, self.args, self.kwargs, self.view.gpus, launch=self.launches)
 
@@ -89,7 +88,7 @@ class TaskRecord:
     @property
     def is_plain(self) -> bool:
         """Whether nothing keeps the task from sharing a parcel."""
-        if self.attempts or self.ranks > 1:
+        if self.attempts or self.view.ranks > 1:
             return False
         return self.view.cores == 1 and self.view.gpus == 0
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.worker.payload import THREAD_VARIABLES
+from pilotcut.pilots.worker.node_config import thread_environment
 
 
 def agent_command(role: str, config: dict[str, Any], python: str | None) -> list[str]:
@@ -48,8 +48,7 @@ def on_all_nodes(agent: list[str], description: PilotDescription) -> list[str]:
 
 def environment(threads: int) -> dict[str, str]:
     """Return our environment with the thread counts that must stand before numpy loads."""
-    ours = dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONPATH": python_path()}
-    return os.environ | ours
+    return os.environ | thread_environment(threads) | {"PYTHONPATH": python_path()}
 
 
 def python_path() -> str:

@@ -28,17 +28,9 @@ def run_on_ranks(blob: bytes, words: str) -> list[bytes]:
     return [run_on_all_ranks(blob, words)]
 
 
-def describe_workers(dask_scheduler: Any) -> dict[str, dict[str, Any]]:
-    """Return the workers of the scheduler in whose process this runs, by name."""
-    return {
-        str(worker.name): {
-            "resources": dict(worker.resources),
-            "threads": worker.nthreads,
-            "host": worker.host,
-            "extra": dict(worker.extra),
-        }
-        for worker in dask_scheduler.workers.values()
-    }
+def resources_of_workers(dask_scheduler: Any) -> list[dict[str, float]]:
+    """Return the resources of each worker of the scheduler in whose process this runs."""
+    return [dict(worker.resources) for worker in dask_scheduler.workers.values()]
 
 
 class SharedObject(WorkerPlugin):

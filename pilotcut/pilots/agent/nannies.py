@@ -15,8 +15,7 @@ from pilotcut.io.env_variables import whole_number
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.connection import Connection
 from pilotcut.pilots.worker.dask_settings import worker_settings
-from pilotcut.pilots.worker.node_config import gpu_environment
-from pilotcut.pilots.worker.payload import THREAD_VARIABLES
+from pilotcut.pilots.worker.node_config import gpu_environment, thread_environment
 
 _CLOSE_S = 2.0
 
@@ -94,7 +93,7 @@ def _nannies(connection: Connection, config: dict[str, Any], mark: str) -> list[
         )
         for index, resources in enumerate(config["resources"])
     ]
-    threads = dict.fromkeys(THREAD_VARIABLES, str(config["threads"]))
+    threads = thread_environment(config["threads"])
     for index, nanny in enumerate(nannies):
         # What the process is started with: before numpy asks for threads, and Aer for GPUs.
         # dask's own setting would give way to variables that we happen to have.

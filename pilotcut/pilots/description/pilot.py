@@ -9,8 +9,8 @@ This module owns every default value and every check of a field. It refuses to k
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -40,19 +40,22 @@ _MEMORY_UNITS = {
     for suffix, base in (("B", 1000), ("iB", 1024))
 }
 
-_T = TypeVar("_T")
-
 _LAYOUT = ("cores_per_node", "threads_per_worker", "workers_per_node")
 
 
-def _demand(value: _T, is_right: bool, expected: str) -> _T:
-    if not is_right:
-        raise misfit(expected)
-    return value
+def _only(fits: Callable[[Any], Any], expected: str) -> AfterValidator:
+    """Return a validator that refuses values which do not fit, in words of ours."""
+
+    def validate(value: Any) -> Any:
+        if not fits(value):
+            raise misfit(expected)
+        return value
+
+    return AfterValidator(validate)
 
 
-def _slurm_name(value: str) -> str:
-    return _demand(value, slurm.is_name(value), slurm.NAME)
+def _at_most(most: int) -> AfterValidator:
+    return _only(lambda value: value <= most, f"at most {most}")
 
 
 def _directive(value: str, info: ValidationInfo) -> str:
@@ -62,15 +65,30 @@ def _directive(value: str, info: ValidationInfo) -> str:
         raise misfit(str(error)) from None
 
 
-def _shell(value: str) -> str:
-    """Allow all that fits into a script: `setup` is the user's own shell."""
-    fits = "\0" not in value and not re.search("[\ud800-\udfff]", value)
-    return _demand(value, fits, "a text that can be written to a file")
+def _is_path(value: str) -> bool:
+    # It is quoted in the job script, where the shell would leave ~ and $ as they are.
+    is_word = value.isprintable() and value == value.strip() != "" and value[0] not in "-~"
+    return is_word and "$" not in value
 
 
-_SlurmName = Annotated[str, AfterValidator(_slurm_name)]
+def _fits_a_script(value: str) -> bool:
+    """Return whether a text can be written to a file; else `setup` is the user's own shell."""
+    return "\0" not in value and not re.search("[\ud800-\udfff]", value)
+
+
+_not_none = _only(re.compile("[1-9]").search, "more than none")
+
+_Name = Annotated[str, _only(_NAME.fullmatch, EXPECTED["name"])]
+_Walltime = Annotated[str, _only(_WALLTIME.fullmatch, EXPECTED["walltime"]), _not_none]
+_Memory = Annotated[str, _only(_MEMORY.fullmatch, EXPECTED["memory_per_node"]), _not_none]
+_Method = Annotated[str, _only(_METHOD.fullmatch, EXPECTED["backend.method"])]
+_SlurmName = Annotated[str, _only(slurm.is_name, slurm.NAME)]
+_Constraint = Annotated[str, _only(slurm.is_constraint, slurm.CONSTRAINT)]
 _Directive = Annotated[str, AfterValidator(_directive)]
-_Shell = Annotated[str, AfterValidator(_shell)]
+_Shell = Annotated[str, _only(_fits_a_script, "a text that can be written to a file")]
+_Python = Annotated[str, _only(_is_path, EXPECTED["python"])]
+_Cores = Annotated[int, Field(ge=1), _at_most(MOST_SLOTS)]
+_Count = Annotated[int, Field(ge=1), _at_most(MOST_PILOTS)]
 
 
 class _Frozen(BaseModel):
@@ -96,13 +114,8 @@ class BackendDescription(_Frozen):
 
     kind: Literal["aer"] = "aer"
     device: Literal["CPU", "GPU"] = "CPU"
-    method: str = "automatic"
+    method: _Method = "automatic"
     qpu: QpuDescription | None = None
-
-    @field_validator("method")
-    @classmethod
-    def _check_method(cls, value: str) -> str:
-        return _demand(value, bool(_METHOD.fullmatch(value)), EXPECTED["backend.method"])
 
 
 class PilotDescription(_Frozen):
@@ -124,29 +137,29 @@ class PilotDescription(_Frozen):
 
     _notes: tuple[str, ...] = PrivateAttr(())
 
-    name: str
+    name: _Name
     resource: Literal["inprocess", "local", "slurm", "allocation"]
     nodes: int = Field(default=1, ge=1)
-    cores_per_node: int = Field(default=1, ge=1)
+    cores_per_node: _Cores = 1
     gpus_per_node: int = Field(default=0, ge=0)
-    memory_per_node: str | None = None
-    walltime: str = "01:00:00"
+    memory_per_node: _Memory | None = None
+    walltime: _Walltime = "01:00:00"
     queue: _SlurmName | None = None
     account: _SlurmName | None = None
     qos: _SlurmName | None = None
-    constraint: str | None = None
+    constraint: _Constraint | None = None
     reservation: _SlurmName | None = None
     directives: tuple[_Directive, ...] = ()
     setup: tuple[_Shell, ...] = ()
-    python: str | None = None
+    python: _Python | None = None
     threads_per_worker: int = Field(default=1, ge=1)
     workers_per_node: int = Field(default=1, ge=1)
-    ranks: int = Field(default=1, ge=1)
+    ranks: _Cores = 1
     backend: BackendDescription = BackendDescription()
     allow_version_mismatch: bool = False
     replace: bool = False
     most_replacements: int = Field(default=3, ge=0)
-    count: int = Field(default=1, ge=1)
+    count: _Count = 1
 
     @model_validator(mode="before")
     @classmethod
@@ -170,52 +183,15 @@ class PilotDescription(_Frozen):
             data["workers_per_node"] = max(1, cores // threads)
         return {key: value for key, value in data.items() if value is not None}
 
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, value: str) -> str:
-        return _demand(value, bool(_NAME.fullmatch(value)), EXPECTED["name"])
-
-    @field_validator("walltime")
-    @classmethod
-    def _check_walltime(cls, value: str) -> str:
-        _demand(value, bool(_WALLTIME.fullmatch(value)), EXPECTED["walltime"])
-        return _demand(value, bool(re.search("[1-9]", value)), "more than none")
-
-    @field_validator("memory_per_node")
-    @classmethod
-    def _check_memory(cls, value: str) -> str:
-        _demand(value, bool(_MEMORY.fullmatch(value)), EXPECTED["memory_per_node"])
-        return _demand(value, bool(re.search("[1-9]", value)), "more than none")
-
-    @field_validator("constraint")
-    @classmethod
-    def _check_constraint(cls, value: str) -> str:
-        return _demand(value, slurm.is_constraint(value), slurm.CONSTRAINT)
-
-    @field_validator("python")
-    @classmethod
-    def _check_python(cls, value: str) -> str:
-        # It is quoted in the job script, where the shell would leave ~ and $ as they are.
-        is_word = value.isprintable() and value == value.strip() != "" and value[0] not in "-~"
-        return _demand(value, is_word and "$" not in value, EXPECTED["python"])
-
     @field_validator("nodes")
     @classmethod
     def _one_node_here(cls, value: int, info: ValidationInfo) -> int:
         resource = info.data.get("resource")
         if value > 1 and resource in ("inprocess", "local"):
             raise misfit(f"1, for resource {resource} is this machine")
-        return _demand(value, value <= MOST_SLOTS, f"at most {MOST_SLOTS}")
-
-    @field_validator("cores_per_node")
-    @classmethod
-    def _exist(cls, value: int) -> int:
-        return _demand(value, value <= MOST_SLOTS, f"at most {MOST_SLOTS}")
-
-    @field_validator("count")
-    @classmethod
-    def _few_enough(cls, value: int) -> int:
-        return _demand(value, value <= MOST_PILOTS, f"at most {MOST_PILOTS}")
+        if value > MOST_SLOTS:
+            raise misfit(f"at most {MOST_SLOTS}")
+        return value
 
     @field_validator("threads_per_worker")
     @classmethod
@@ -233,7 +209,8 @@ class PilotDescription(_Frozen):
             return value
         nodes = info.data.get("nodes", 1)
         most = MOST_SLOTS // nodes
-        _demand(value, value <= most, f"at most {most}, with nodes {nodes}")
+        if value > most:
+            raise misfit(f"at most {most}, with nodes {nodes}")
         if threads and value * threads > cores:
             raise misfit(
                 f"at most {cores // threads}: cores_per_node is {cores} "
@@ -245,7 +222,6 @@ class PilotDescription(_Frozen):
     @classmethod
     def _ranks_fit(cls, value: int, info: ValidationInfo) -> int:
         given = info.data
-        _demand(value, value <= MOST_SLOTS, f"at most {MOST_SLOTS}")
         if value == 1 or not {"resource", "nodes", *_LAYOUT} <= given.keys():
             return value
         if given["resource"] == "inprocess":

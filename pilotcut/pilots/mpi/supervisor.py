@@ -23,7 +23,7 @@ from pilotcut.errors import PilotError, TaskError
 from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE, launcher
 from pilotcut.pilots.mpi.protocol import failure_mark
 from pilotcut.pilots.worker import process_tree
-from pilotcut.pilots.worker.payload import THREAD_VARIABLES
+from pilotcut.pilots.worker.node_config import thread_environment
 
 #: Ranks must have joined after this time.
 _JOIN_S = 60.0
@@ -229,7 +229,7 @@ def rank_command(config: dict[str, Any], in_job: bool) -> list[str]:
 
 def rank_environment(config: dict[str, Any], in_job: bool) -> dict[str, str]:
     """Return what the ranks are started with."""
-    threads = dict.fromkeys(THREAD_VARIABLES, str(config["threads"]))
+    threads = thread_environment(config["threads"])
     own = {DIRECTORY_VARIABLE: str(_directory(config))}
     env = os.environ | threads | config["env"] | own
     if not in_job:  # MPICH's mpiexec would go to the nodes of a job that we happen to be in

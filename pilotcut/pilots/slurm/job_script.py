@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from pilotcut.errors import PilotError
 from pilotcut.pilots.agent.command import agent_command, on_all_nodes, python_path
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.worker.node_config import remote_node_config
-from pilotcut.pilots.worker.payload import THREAD_VARIABLES
+from pilotcut.pilots.worker.node_config import remote_node_config, thread_environment
 
 if TYPE_CHECKING:
     from pilotcut.pilots.slurm.dask_job import PilotJob
@@ -116,7 +115,7 @@ def _tasks(d: PilotDescription) -> list[str]:
 
 
 def _prologue(d: PilotDescription) -> list[str]:
-    threads = " ".join(f"{name}={d.threads_per_worker}" for name in THREAD_VARIABLES)
+    threads = shlex.join(f"{k}={v}" for k, v in thread_environment(d.threads_per_worker).items())
     return [
         "set -e",
         f"export PYTHONPATH={shlex.quote(python_path())}",

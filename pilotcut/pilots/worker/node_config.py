@@ -65,6 +65,12 @@ def gpu_resource(key: str) -> str:
     return f"gpu:{key}"
 
 
+def thread_environment(threads: int) -> dict[str, str]:
+    """Return the variables that give numerical libraries a number of threads."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(names, str(threads))
+
+
 def gpu_environment(config: dict[str, Any], index: int) -> dict[str, str]:
     """Return which GPUs worker `index` of this node sees: its own, or its share of too few."""
     if not config["gpus"]:

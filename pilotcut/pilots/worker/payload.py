@@ -19,9 +19,6 @@ from pilotcut.errors import TaskError
 from pilotcut.pilots.worker.exception_pickling import pack_error, unpack_error
 from pilotcut.pilots.worker.exception_text import traceback_of, words_of
 
-#: Environment variables that hold the number of threads of a numerical library.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
 #: An outcome is the length of its head, the head, and the value.
 _LENGTH_BYTES = 8
 
