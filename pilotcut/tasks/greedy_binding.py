@@ -32,63 +32,8 @@ def bind_in_order(
     admits
         Whether a task may be bound now; None for any.
     """
-    return fill(Walk(ready, order), room_of(pilots), now, admits)
-
-
-class Walk:
-    """Ready tasks in some order, without those whose needs turned out to be hopeless.
-
-    Parameters
-    ----------
-    ready
-        The ready tasks.
-    order
-        Their order.
-    lines
-        Lines of a `ReadyQueue` in that order, where only some of the tasks are wanted.
-    """
-
-    def __init__(
-        self, ready: Sequence[TaskView], order: Order, lines: Sequence[Line] | None = None
-    ) -> None:
-        self._ready = ready
-        self._order = order
-        self._lines = lines
-        self.hopeless: set[Needs] = set()
-
-    def __iter__(self) -> Iterator[TaskView]:
-        if self._lines is not None:
-            return self._merged(self._lines)
-        if isinstance(self._ready, ReadyQueue):
-            return self._merged(self._ready.lines(self._order).values())
-        sort = self._order is not by_submission
-        return self._left(sorted(self._ready, key=self._order) if sort else self._ready)
-
-    def oldest_s(self, needs: Needs) -> float:
-        """Return when the first task of such needs became ready."""
-        if isinstance(self._ready, ReadyQueue):
-            return self._ready.lines(by_submission)[needs].tasks[0].ready_s
-        return next(task.ready_s for task in self._ready if task.needs == needs)
-
-    def _left(self, tasks: Iterable[TaskView]) -> Iterator[TaskView]:
-        for task in tasks:
-            if not self.hopeless or task.needs not in self.hopeless:
-                yield task
-
-    def _merged(self, lines: Iterable[Line]) -> Iterator[TaskView]:
-        """Yield from sorted lines; a hopeless one is left at its head, however long it is."""
-        ways = [(line.keys[0], 0, line) for line in lines]
-        heapq.heapify(ways)  # keys are unique, lines never compared
-        while ways:
-            _, at, line = ways[0]
-            if self.hopeless and line.tasks[at].needs in self.hopeless:
-                heapq.heappop(ways)
-                continue
-            yield line.tasks[at]
-            if at + 1 < len(line.keys):
-                heapq.heapreplace(ways, (line.keys[at + 1], at + 1, line))
-            else:
-                heapq.heappop(ways)
+    queue = ReadyQueue.of(ready)
+    return fill(queue, queue.lines(order).values(), room_of(pilots), now, admits)
 
 
 def room_of(pilots: Sequence[PilotView]) -> dict[str, PilotView]:
@@ -97,14 +42,16 @@ def room_of(pilots: Sequence[PilotView]) -> dict[str, PilotView]:
 
 
 def fill(
-    tasks: Walk,
+    queue: ReadyQueue,
+    lines: Iterable[Line],
     room: dict[str, PilotView],
     now: float,
     admits: Callable[[TaskView], bool] | None = None,
 ) -> Bindings:
-    """Bind tasks in their order while there is room, and take that room."""
+    """Bind tasks of some lines of a queue while there is room, and take that room."""
     bound: Bindings = []
-    for task in tasks if room else ():
+    hopeless: set[Needs] = set()
+    for task in _merged(lines, hopeless) if room else ():
         if admits is not None and not admits(task):
             continue
         roomy = [pilot for pilot in room.values() if pilot.has_room(task)]
@@ -114,13 +61,29 @@ def fill(
             bound.append((task.id, best.name))
             _keep(room, best.holding(task))
         elif not roomy:
-            needs = task.needs
-            tasks.hopeless.add(needs)
-            if now - tasks.oldest_s(needs) > PATIENCE_S:
+            hopeless.add(task.needs)
+            oldest = queue.lines(by_submission)[task.needs].tasks[0]
+            if now - oldest.ready_s > PATIENCE_S:
                 _clear_one(room, task, now)
         if not room:
             break
     return bound
+
+
+def _merged(lines: Iterable[Line], hopeless: set[Needs]) -> Iterator[TaskView]:
+    """Yield from sorted lines; a hopeless one is left at its head, however long it is."""
+    ways = [(line.keys[0], 0, line) for line in lines]
+    heapq.heapify(ways)  # keys are unique, lines never compared
+    while ways:
+        _, at, line = ways[0]
+        if hopeless and line.tasks[at].needs in hopeless:
+            heapq.heappop(ways)
+            continue
+        yield line.tasks[at]
+        if at + 1 < len(line.keys):
+            heapq.heapreplace(ways, (line.keys[at + 1], at + 1, line))
+        else:
+            heapq.heappop(ways)
 
 
 def _clear_one(room: dict[str, PilotView], task: TaskView, now: float) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from pilotcut.errors import UserError
 from pilotcut.options import did_you_mean
 from pilotcut.tasks import list_scheduling
-from pilotcut.tasks.greedy_binding import Walk, bind_in_order, fill, room_of
+from pilotcut.tasks.greedy_binding import bind_in_order, fill, room_of
 from pilotcut.tasks.policy_base import Bindings, Policy, check_options, in_words, parse_options
 from pilotcut.tasks.ready_queue import Line, ReadyQueue
 from pilotcut.tasks.snapshots import PilotView, TaskView, by_length, by_submission
@@ -150,7 +150,7 @@ class Staggered:
         for group, lines in self._turns(queue, last_group):
             if group != last_group and now < last_s + self.spacing_s:
                 break
-            found = fill(Walk(queue, by_submission, lines), room, now)
+            found = fill(queue, lines, room, now)
             bound += found
             if found and self.spacing_s > 0:
                 break

@@ -1,4 +1,4 @@
-"""What it takes to join a manager, and how those who joined end; see also test_lending."""
+"""What it takes to join a manager, and how those who joined end; see also test_remote_pilots."""
 
 import os
 import signal
