@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any, cast
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.mpi.protocol import take_last_words
 from pilotcut.pilots.pilot import Pilot, PilotState
+from pilotcut.pilots.scheduler import SchedulerLink
 from pilotcut.pilots.worker.exception_text import words_of
 from pilotcut.pilots.worker.node_config import gpu_resource, pilot_resource
 from pilotcut.pilots.worker.payload import Call, Loss, Report, pack_call, unpack_outcome
 
 if TYPE_CHECKING:
     from distributed import Client
-
-    from pilotcut.pilots.scheduler import SchedulerLink
 
 _LARGE_BYTES = 1_000_000
 #: dask's word for workers that their nanny has ended for their memory, and how often that is
@@ -125,7 +124,7 @@ class DaskPilot(Pilot):
             self._report(key, Loss(f"dask refused the task: {words_of(error)}"))
 
     def _submit(self, key: str, calls: Sequence[Call]) -> Any:
-        import dask
+        import dask  # here, not above: who runs tasks in this process does without it
 
         from pilotcut.pilots.agent.entry_points import run_on_ranks, run_parcel
 

@@ -1,4 +1,7 @@
-"""Scheduler of a manager: one dask scheduler in a process of its own, and our client of it."""
+"""Scheduler of a manager: one dask scheduler in a process of its own, and our client of it.
+
+dask is imported where it is used: programs with pilots in this process only start without it.
+"""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Connection:
     @classmethod
     def fresh(cls) -> Connection:
         """Return a connection with a new certificate, to be given an address."""
-        from distributed.security import Security
+        from distributed.security import Security  # where it is used, as in `scheduler`
 
         made = Security.temporary()
         return cls("", made.tls_ca_file, made.tls_client_key, versions.installed())
