@@ -24,12 +24,12 @@ from pilotcut.pilots.worker.exception_text import add_note, repr_of, traceback_o
 from pilotcut.pilots.worker.payload import Report
 from pilotcut.tasks.dependencies import Dependencies
 from pilotcut.tasks.explain import explain
-from pilotcut.tasks.launching import Launcher, Sent
+from pilotcut.tasks.launching import Launcher
 from pilotcut.tasks.outcomes import Outcomes
 from pilotcut.tasks.policies import name_of
 from pilotcut.tasks.policy_base import Policy, wake_s
 from pilotcut.tasks.runtime_estimates import PilotRates, RunTimes
-from pilotcut.tasks.slot_accounting import SlotAccount, active_mpi_pilots
+from pilotcut.tasks.slot_accounting import Reservation, SlotAccount, active_mpi_pilots
 from pilotcut.tasks.snapshots import PilotView, TaskView
 from pilotcut.tasks.task import CallbackThread, TaskFuture, TaskState
 from pilotcut.tasks.task_record import TaskRecord
@@ -215,8 +215,10 @@ class Binder:
         self._table.make_ready(record, isolated=isolated)
         self._refuse_hopeless(record)
 
-    def _post_report(self, sent: Sent, report: Report) -> None:
-        self._inbox.put(lambda: self._outcomes.take(sent, report))
+    def _post_report(
+        self, account: SlotAccount, reservations: Sequence[Reservation], report: Report
+    ) -> None:
+        self._inbox.put(lambda: self._outcomes.take(account, reservations, report))
 
     def _on_cancel(self, record: TaskRecord) -> None:
         if record.state in (TaskState.WAITING, TaskState.READY):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from pilotcut.pilots.worker.payload import Report
 from pilotcut.tasks.runtime_estimates import RunTimes
@@ -24,16 +23,6 @@ PARCEL_S = 0.016
 _STRAGGLER_TICK_S, _STRAGGLER_PAUSE_S = 0.05, 0.001
 
 
-@dataclass(frozen=True, eq=False)
-class Sent:
-    """Tasks that were handed to a pilot together, and which launch that is of each."""
-
-    account: SlotAccount
-    records: Sequence[TaskRecord]
-    reservations: Sequence[Reservation]
-    numbers: Sequence[int]
-
-
 class Launcher:
     """Hands bound tasks to their pilots.
 
@@ -46,7 +35,7 @@ class Launcher:
     run_times
         What is known of run times.
     on_report
-        Is called, from any thread, with what was sent and what the pilot reports of it.
+        Is called, from any thread, with what was launched and what the pilot reports of it.
     """
 
     def __init__(
@@ -54,7 +43,7 @@ class Launcher:
         table: TaskTable,
         accounts: Mapping[str, SlotAccount],
         run_times: RunTimes,
-        on_report: Callable[[Sent, Report], None],
+        on_report: Callable[[SlotAccount, Sequence[Reservation], Report], None],
     ) -> None:
         self._table = table
         self._accounts = accounts
@@ -105,16 +94,15 @@ class Launcher:
     def _send(self, account: SlotAccount, records: Sequence[TaskRecord]) -> None:
         """Hand calls to a pilot; it will report once."""
         now = time.time()
-        reservations = [account.reserve(record.view, now) for record in records]
-        sent = Sent(account, records, reservations, [record.launches for record in records])
+        reservations = [account.reserve(record, now) for record in records]
         has_ranks = account.pilot.description.ranks > 1
         calls = [record.call(has_ranks) for record in records]
         for record, reservation in zip(records, reservations, strict=True):
             record.launches += 1
             record.copies += 1
             if record.copies == 1:
-                self._table.running[record.view.id] = (record, reservation)
-        account.pilot.launch(calls, lambda report: self._on_report(sent, report))
+                self._table.running[record.view.id] = reservation
+        account.pilot.launch(calls, lambda report: self._on_report(account, reservations, report))
 
     # -- stragglers ----------------------------------------------------------------
 
@@ -128,7 +116,8 @@ class Launcher:
         if not accounts:
             return
         now = time.time()
-        for record, reservation in list(self._table.running.values()):
+        for reservation in list(self._table.running.values()):
+            record = reservation.record
             since = reservation.running_since
             if since is None or record.copies > 1 or record.view.ranks > 1:
                 continue
@@ -150,9 +139,9 @@ class Launcher:
             return _STRAGGLER_TICK_S
         now = time.time()
         ages = [
-            (now - reservation.running_since, record)
-            for record, reservation in self._table.running.values()
-            if reservation.running_since is not None and record.copies == 1
+            (now - reservation.running_since, reservation.record)
+            for reservation in self._table.running.values()
+            if reservation.running_since is not None and reservation.record.copies == 1
         ]
         due = [self._run_times.straggles_after(record.kind) - age for age, record in ages]
         soon = min((wait for wait in due if wait > 0), default=_STRAGGLER_TICK_S)

@@ -7,7 +7,7 @@ refuses to know where a task runs next.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pilotcut.errors import TaskError
 from pilotcut.pilots.worker.exception_text import (
@@ -19,8 +19,8 @@ from pilotcut.pilots.worker.exception_text import (
     words_of,
 )
 from pilotcut.pilots.worker.payload import Loss, Outcome, Report
-from pilotcut.tasks.launching import Sent
 from pilotcut.tasks.runtime_estimates import PilotRates, RunTimes
+from pilotcut.tasks.slot_accounting import Reservation, SlotAccount
 from pilotcut.tasks.task import TaskState
 from pilotcut.tasks.task_record import TaskRecord
 from pilotcut.tasks.task_table import TaskTable
@@ -67,24 +67,26 @@ class Outcomes:
         ))  # fmt: skip
         return True
 
-    def take(self, sent: Sent, report: Report) -> None:
-        """Take note of how a launch has ended."""
-        account, records = sent.account, sent.records
+    def take(
+        self, account: SlotAccount, reservations: Sequence[Reservation], report: Report
+    ) -> None:
+        """Take note of how launches have ended that a pilot was handed together."""
+        name = account.pilot.name
         if isinstance(report, Loss) and not report.preempted:
-            self._worker_failures.note(
-                account.pilot.name, (r.view.id for r in records), time.time()
-            )
-        for i, (record, reservation) in enumerate(zip(records, sent.reservations, strict=True)):
+            lost = (reservation.record.view.id for reservation in reservations)
+            self._worker_failures.note(name, lost, time.time())
+        for i, reservation in enumerate(reservations):
             # Also of a run that a duplicate has outrun: it kept its slots until now.
             account.release(reservation, time.time())
+            record = reservation.record
             record.copies -= 1
             if record.state is not TaskState.BOUND:
                 continue  # abandoned, or a duplicate was quicker
             if not isinstance(report, Loss):
-                record.launch = sent.numbers[i]
-                self._on_outcome(record, report[i], account.pilot.name)
+                record.launch = reservation.launch
+                self._on_outcome(record, report[i], name)
             elif record.copies == 0:
-                self._on_loss(record, report, was_single=len(records) == 1)
+                self._on_loss(record, report, was_single=len(reservations) == 1)
 
     def _on_loss(self, record: TaskRecord, loss: Loss, was_single: bool) -> None:
         if loss.preempted:

@@ -14,6 +14,7 @@ from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import Pilot, PilotState
 from pilotcut.tasks.runtime_estimates import PilotRates
 from pilotcut.tasks.snapshots import PilotView, TaskView, when_free
+from pilotcut.tasks.task_record import TaskRecord
 
 #: Most tasks in a parcel.
 PARCEL = 64
@@ -21,16 +22,23 @@ PARCEL = 64
 
 @dataclass(eq=False)
 class Reservation:
-    """A task's slots on a pilot.
+    """Slots of a pilot for one launch of a task.
 
     Attributes
     ----------
+    record
+        The task.
+    launch
+        Number of the launch, from 0.
+    width
+        Number of slots.
     running_since
         When it must have begun to run, as far as can be told from here: when it was sent,
         or when a slot before it in line was released. None while it waits in line.
     """
 
-    task: TaskView
+    record: TaskRecord
+    launch: int
     width: int
     running_since: float | None = None
 
@@ -127,7 +135,7 @@ class SlotAccount:
         running, waiting = [], []
         view = self.idle
         for reservation in self._held.values():
-            cost_s = view.cost_s(reservation.task)
+            cost_s = view.cost_s(reservation.record.view)
             known = math.inf if cost_s is None else cost_s
             if reservation.running_since is None:
                 waiting.append(known)
@@ -149,14 +157,14 @@ class SlotAccount:
         view = self.view()
         return view.free >= view.width(task) and view.has_room(task)
 
-    def reserve(self, task: TaskView, now: float) -> Reservation:
-        """Take slots for `task`."""
-        reservation = Reservation(task, self._idle.width(task))
+    def reserve(self, record: TaskRecord, now: float) -> Reservation:
+        """Take slots for the next launch of a task."""
+        reservation = Reservation(record, record.launches, self._idle.width(record.view))
         self._held[id(reservation)] = reservation
         self._line.append(reservation)
         self._count(reservation, 1)
         self._advance(now)
-        self._last_bound, self._last_group = now, task.group
+        self._last_bound, self._last_group = now, record.view.group
         return reservation
 
     def release(self, reservation: Reservation, now: float) -> None:
@@ -176,9 +184,9 @@ class SlotAccount:
 
     def _count(self, reservation: Reservation, sign: int) -> None:
         self._slots_taken += sign * reservation.width
-        self._gpus_taken += sign * reservation.task.gpus
-        self._unshared += sign * (reservation.task.isolated or reservation.width > 1)
-        self._costed += sign * (self._idle.cost_s(reservation.task) is not None)
+        self._gpus_taken += sign * reservation.record.view.gpus
+        self._unshared += sign * (reservation.record.view.isolated or reservation.width > 1)
+        self._costed += sign * (self._idle.cost_s(reservation.record.view) is not None)
 
 
 def _idle(d: PilotDescription) -> PilotView:

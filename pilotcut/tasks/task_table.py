@@ -34,14 +34,14 @@ class TaskTable:
     ready
         Those that wait for a pilot.
     running
-        Those that a pilot holds, by id, each with the reservation of its first launch.
+        Reservations of those that a pilot holds, by id: of the first launch that still runs.
     """
 
     def __init__(self, events: JsonLines) -> None:
         self._events = events
         self.unfinished: dict[int, TaskRecord] = {}
         self.ready = ReadyQueue()
-        self.running: dict[int, tuple[TaskRecord, Reservation]] = {}
+        self.running: dict[int, Reservation] = {}
         self._last_end: TaskFuture | None = None  # left `unfinished` last; may have no result yet
 
     def make_ready(self, record: TaskRecord, *, isolated: bool = False) -> None:
