@@ -34,7 +34,7 @@ _OVER, _LOOKS, _LOOK_S = "worker-restart-memory", 10, 0.05
 
 
 @dataclass(frozen=True)
-class Site:
+class PilotSite:
     """Place of a manager's pilots: what their workers join, and where they write.
 
     Attributes
@@ -105,7 +105,7 @@ class DaskPilot(Pilot):
     def check_possible(self) -> None:
         """Raise a `PilotError` if such a pilot cannot be started from here."""
 
-    def start(self, site: Site) -> None:
+    def start(self, site: PilotSite) -> None:
         """Start the workers, which join by and by; here they are there already."""
         self._scheduler = site.scheduler
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pilotcut.errors import PilotError
 from pilotcut.pilots.agent.command import after_setup, agent_command, environment, on_all_nodes
 from pilotcut.pilots.agent.process import log_tail
-from pilotcut.pilots.dask_pilot import DaskPilot, Site
+from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.registry import RegistryEntry
@@ -30,7 +30,7 @@ class AttachedPilot(DaskPilot):
         super().__init__(_described(name, workers))
         self._empty_since: float | None = None
 
-    def start(self, site: Site) -> None:
+    def start(self, site: PilotSite) -> None:
         """Take the workers that are there into use."""
         super().start(site)
         self.move(PilotState.ACTIVE, "attached")
@@ -104,7 +104,7 @@ class AllocationPilot(DaskPilot):
                 f"allocation; start it with sbatch (see slurm/train.sbatch), or use resource: slurm"
             )
 
-    def start(self, site: Site) -> None:
+    def start(self, site: PilotSite) -> None:
         """Start an agent on every node through srun."""
         super().start(site)
         self._started, self._log = time.time(), site.logs / f"{self.key}.log"

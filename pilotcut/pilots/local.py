@@ -10,7 +10,7 @@ import time
 from pilotcut.errors import PilotError, TaskError
 from pilotcut.pilots.agent.command import after_setup, agent_command, environment
 from pilotcut.pilots.agent.process import Agent, log_tail
-from pilotcut.pilots.dask_pilot import DaskPilot, Site
+from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.mpi.launch import launcher
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.worker.node_config import node_config
@@ -38,7 +38,7 @@ class LocalPilot(DaskPilot):
                 f"installed here; install it with: pip install mpi4py mpich"
             )
 
-    def launch_process(self, site: Site) -> None:
+    def launch_process(self, site: PilotSite) -> None:
         """Start the agent; it imports dask while the scheduler does the same."""
         self.move(PilotState.STARTING)
         config = node_config(self.description, self.key) | {"local_directory": str(site.scratch)}
@@ -51,7 +51,7 @@ class LocalPilot(DaskPilot):
         except OSError as error:
             raise PilotError(f"pilot '{self.name}': {python}: {error.strerror}") from error
 
-    def join(self, site: Site) -> None:
+    def join(self, site: PilotSite) -> None:
         """Tell the agent how to join."""
         assert self._agent is not None
         super().start(site)
@@ -64,7 +64,7 @@ class LocalPilot(DaskPilot):
         self._agent.on_exit = self._agent_lost
         self.move(PilotState.ACTIVE)
 
-    def start(self, site: Site) -> None:
+    def start(self, site: PilotSite) -> None:
         """Start while the scheduler runs, and become active by and by."""
         self.launch_process(site)
         self.join(site)

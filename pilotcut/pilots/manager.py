@@ -24,7 +24,7 @@ from pilotcut.errors import PilotError, UserError
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.io.unpicklable import Unpicklable
 from pilotcut.pilots import registry
-from pilotcut.pilots.dask_pilot import DaskPilot, Site
+from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.description import PilotDescription, load_descriptions, notes
 from pilotcut.pilots.external import RemotePilot
 from pilotcut.pilots.local import LocalPilot
@@ -82,7 +82,7 @@ class PilotManager(Unpicklable):
         self._run_dir = Path(run_dir) if run_dir is not None else None
         self._scratch: Path | None = None
         self._scheduler: SchedulerLink | None = None
-        self._site: Site | None = None
+        self._site: PilotSite | None = None
         self._closing = threading.Event()
         self._has_lost = False  # the scheduler, and with it all that could still come
         self._monitor: threading.Thread | None = None
@@ -209,12 +209,12 @@ class PilotManager(Unpicklable):
 
     def _launch_scheduler(
         self, home: Path, local: Iterable[LocalPilot], deadline: float, is_wide: bool
-    ) -> Site:
+    ) -> PilotSite:
         """Start the scheduler and the agents on this machine, and say how others join."""
         assert self._scratch is not None
         scheduler = DaskScheduler(home, self._scratch, listening_host(wide=is_wide))
         self._scheduler = scheduler
-        self._site = site = Site(scheduler, home / FILE_NAME, self._scratch)
+        self._site = site = PilotSite(scheduler, home / FILE_NAME, self._scratch)
         # All processes import dask at the same time; they meet when it has an address.
         scheduler.launch_process()
         for pilot in local:
@@ -389,7 +389,7 @@ class RemoteManager(PilotManager):
         link = SchedulerLink(self._registry.parent)
         link.attach(self._connection, timeout_s)
         self._scheduler = link
-        self._site = Site(link, self._registry.with_name(FILE_NAME))
+        self._site = PilotSite(link, self._registry.with_name(FILE_NAME))
         self._look_at_registry()
         if not self._pilots:
             self.close()

@@ -19,6 +19,7 @@ from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots.agent.command import agent_command, environment
 from pilotcut.pilots.agent.process import Agent
 from pilotcut.pilots.worker.connection import Connection
+from pilotcut.pilots.worker.dask_settings import SEND_S
 from pilotcut.pilots.worker.exception_text import words_of
 
 if TYPE_CHECKING:
@@ -67,8 +68,6 @@ class SchedulerLink:
         """
         import dask
         from distributed import Client
-
-        from pilotcut.pilots.worker.dask_settings import SEND_S
 
         _silence_dask()
         try:

@@ -22,16 +22,17 @@ from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.pilot import Pilot
 from pilotcut.pilots.worker.exception_text import add_note, repr_of, traceback_of, words_of
 from pilotcut.pilots.worker.payload import Report
+from pilotcut.tasks.callbacks import CallbackThread
 from pilotcut.tasks.dependencies import Dependencies
 from pilotcut.tasks.explain import explain
 from pilotcut.tasks.launching import Launcher
-from pilotcut.tasks.outcomes import Outcomes
+from pilotcut.tasks.outcomes import LaunchOutcomes
 from pilotcut.tasks.policies import name_of
 from pilotcut.tasks.policy_base import Policy, wake_s
 from pilotcut.tasks.runtime_estimates import PilotRates, RunTimes
 from pilotcut.tasks.slot_accounting import Reservation, SlotAccount, active_mpi_pilots
 from pilotcut.tasks.snapshots import PilotView, TaskView
-from pilotcut.tasks.task import CallbackThread, TaskFuture, TaskState
+from pilotcut.tasks.task import TaskFuture, TaskState
 from pilotcut.tasks.task_record import TaskRecord
 from pilotcut.tasks.task_table import TaskTable
 from pilotcut.tasks.waiting_file import MOST, WaitingFile
@@ -66,7 +67,7 @@ class Binder:
         self._dependencies = Dependencies(self._table, self._inbox.put, self._make_ready)
         self._launcher = Launcher(self._table, self._accounts, run_times, self._post_report)
         run_again = partial(self._make_ready, isolated=True)
-        self._outcomes = Outcomes(self._table, run_times, self._rates, run_again)
+        self._outcomes = LaunchOutcomes(self._table, run_times, self._rates, run_again)
         self._waiting_file = WaitingFile(self._reasons)
         self._closing = False
         self._breakdown: BaseException | None = None

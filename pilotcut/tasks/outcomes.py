@@ -30,7 +30,7 @@ from pilotcut.tasks.worker_failures import TURMOIL, WorkerFailures
 MOST_KILLS = 3
 
 
-class Outcomes:
+class LaunchOutcomes:
     """Ends tasks by what pilots report, or has them run again.
 
     Parameters

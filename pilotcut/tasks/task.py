@@ -9,17 +9,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import enum
-import logging
-import queue
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
-
-from pilotcut.pilots.worker.exception_text import traceback_of
-
-_log = logging.getLogger(__name__)
 
 
 class TaskState(enum.Enum):
@@ -120,30 +113,6 @@ class TaskFuture(Future[Any]):
     def __repr__(self) -> str:
         task = self.task
         return f"<TaskFuture {task.name!r}: {task.state.value}>"
-
-
-class CallbackThread:
-    """Runs callbacks one after the other, whatever they raise, until it is told to end."""
-
-    def __init__(self) -> None:
-        self._callbacks: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._run, daemon=True, name="task-callbacks")
-        self.thread.start()
-
-    def post(self, callback: Callable[[], Any]) -> None:
-        """Run `callback` once those before it have returned."""
-        self._callbacks.put(callback)
-
-    def end(self) -> None:
-        """End once the callbacks posted so far have returned."""
-        self._callbacks.put(None)
-
-    def _run(self) -> None:
-        while (callback := self._callbacks.get()) is not None:
-            try:
-                callback()
-            except BaseException as error:  # SystemExit must not end everybody's callbacks
-                _log.error("a done callback of a task failed\n%s", traceback_of(error))
 
 
 def as_completed(

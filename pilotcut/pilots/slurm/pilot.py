@@ -16,7 +16,7 @@ from typing import Any
 
 from pilotcut.errors import PilotError
 from pilotcut.pilots.agent.process import log_tail
-from pilotcut.pilots.dask_pilot import DaskPilot, Site
+from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.slurm.commands import COMMAND_S, JobInfo, OwnJob, cancel
@@ -76,7 +76,7 @@ class SlurmPilot(DaskPilot):
                 f"to Slurm; use resource: local on this one"
             )
 
-    def start(self, site: Site) -> None:
+    def start(self, site: PilotSite) -> None:
         """Submit the job; the pilot is pending then.
 
         Raises

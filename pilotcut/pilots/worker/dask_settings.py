@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import dask
-
 from pilotcut.pilots.worker.connection import Connection
 
 LOOPBACK = "127.0.0.1"
@@ -53,4 +51,6 @@ def worker_settings(connection: Connection, config: dict[str, Any]) -> dict[str,
 
 def dask_settings(config: dict[str, Any], **more: Any) -> None:
     """Set what dask keeps for a whole process."""
+    import dask  # only here: who wants to know a setting need not wait for dask
+
     dask.config.set({"temporary-directory": config["local_directory"]} | more)
