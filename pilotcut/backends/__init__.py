@@ -10,6 +10,8 @@ from pilotcut.backends.base import Backend
 from pilotcut.options import check, choice_fault
 from pilotcut.pilots.description.qpu import QpuDescription
 
+# Qiskit Aer and torch are imported with the first backend that needs them: a worker that runs none
+# starts without them.
 if TYPE_CHECKING:
     from pilotcut.backends.qpu import DeviceCompiler
     from pilotcut.backends.statevector import StatevectorEngine

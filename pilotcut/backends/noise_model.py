@@ -148,7 +148,7 @@ class Device:
 
 @dataclass(frozen=True)
 class GateNoise:
-    """What decides the noise of a gate: gates with the same numbers have the same.
+    """Figures that decide the noise of a gate: gates with the same ones have the same noise.
 
     Parameters
     ----------

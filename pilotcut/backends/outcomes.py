@@ -18,8 +18,8 @@ import numpy as np
 from pilotcut.cutting.fragment import Fragment
 
 
-class Outcomes(Protocol):
-    """The final bits of some wires, open to queries."""
+class OutcomeTensor(Protocol):
+    """Outcome tensor: the final bits of some wires, open to queries."""
 
     @property
     def wires(self) -> tuple[int, ...]:
@@ -86,7 +86,7 @@ class StateOutcomes:
         return self.amplitudes.shape[: len(self.sites)]
 
     def tensor(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:
-        """Return the complex tensor; see `Outcomes.tensor`."""
+        """Return the complex tensor; see `OutcomeTensor.tensor`."""
         open_wires = [*reversed(fixed), *reversed(kept)]
         summed = [w for w in self.all_wires if w not in open_wires]
         first = len(self.sites)
@@ -112,7 +112,7 @@ class CountedOutcomes:
     Parameters
     ----------
     wires, sites, site_shape
-        See `Outcomes`; the fragment has `prod(site_shape)` variants.
+        See `OutcomeTensor`; the fragment has `prod(site_shape)` variants.
     variants
         Integer array (entries,): the variant that each entry belongs to.
     bits
@@ -133,7 +133,7 @@ class CountedOutcomes:
     shots: int
 
     def tensor(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:
-        """Return the real tensor of quasi-probabilities; see `Outcomes.tensor`."""
+        """Return the real tensor of quasi-probabilities; see `OutcomeTensor.tensor`."""
         return self._summed(self.weights, kept, fixed, bits)
 
     def variances(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:

@@ -130,7 +130,7 @@ def extended(fragment: Fragment) -> Fragment:
 
 
 class _Distribution:
-    """What a fragment's draws need: products of sub-observables, and operations as branches."""
+    """Distribution of a fragment's signs: products of sub-observables, operations as branches."""
 
     def __init__(self, fragment: Fragment) -> None:
         self.fragment = fragment

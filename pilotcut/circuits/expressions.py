@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qiskit.circuit import Parameter, ParameterExpression
 
-if TYPE_CHECKING:  # workers without second derivatives do without
+if TYPE_CHECKING:  # torch is imported with the first second derivative; workers do without
     import torch
 
 _CLOSE = 1e-9

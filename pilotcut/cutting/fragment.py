@@ -187,7 +187,7 @@ class Fragment:
 
     @cached_property
     def _measured(self) -> np.ndarray:
-        """What each variant's operations measure, (variants, sites)."""
+        """Measured wires of each variant's operations, as bits, (variants, sites)."""
         columns = [
             np.array([op.measured for op in site.operations], dtype=int)[self._choices[:, k]]
             for k, site in enumerate(self.sites)
@@ -263,7 +263,7 @@ class Fragment:
 
 @dataclass(frozen=True)
 class LayoutItem:
-    """Where one gate of the circuit, or a cut of one of its wires, came to stand.
+    """Place of one gate of the circuit, or of a cut of one of its wires, among the fragments.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from pilotcut.cutting.fragment import Fragment
 
 @dataclass(frozen=True)
 class Block:
-    """What one bundle measured: some variants of one group, for some parameter sets.
+    """Estimates of some variants of one group, for some parameter sets, from one work unit.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class FragmentTensor:
         )
 
     def fill(self, fragment: Fragment, rows: slice, block: Block) -> None:
-        """Write the block of a bundle over the parameter sets `rows`."""
+        """Write a block over the parameter sets `rows`."""
         members = list(fragment.groups[block.group])
         flat = self.values.reshape(*self.values.shape[:2], -1)
         flat[rows, np.array(members)[None, :], block.variants[:, None]] = block.means

@@ -83,7 +83,7 @@ class CutPlan:
 
     @cached_property
     def layout(self) -> tuple[LayoutItem, ...]:
-        """Where the circuit's gates and cuts stand, for those who show the plan."""
+        """Places of the circuit's gates and cuts, for those who show the plan."""
         return Fragmenter(self.program, self.terms, self.requested, self.joint_cuts).layout()
 
     @property

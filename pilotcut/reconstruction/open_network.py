@@ -17,7 +17,7 @@ from math import prod
 import cotengra
 import numpy as np
 
-from pilotcut.backends.outcomes import CountedOutcomes, Outcomes, StateOutcomes
+from pilotcut.backends.outcomes import CountedOutcomes, OutcomeTensor, StateOutcomes
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import UserError
@@ -49,12 +49,12 @@ class Node:
     """
 
     label: str
-    outcomes: Outcomes
+    outcomes: OutcomeTensor
     bonds: tuple[str, ...]
     wire_of: dict[int, int]
 
     @classmethod
-    def of(cls, fragment: Fragment, outcomes: Outcomes) -> Node:
+    def of(cls, fragment: Fragment, outcomes: OutcomeTensor) -> Node:
         """Return the node of a fragment, or of a group of its wires."""
         sites = [fragment.sites[s] for s in outcomes.sites]
         names = tuple(f"{site.bond}.{site.side}" for site in sites)

@@ -20,7 +20,7 @@ _Parsed: Any = parse._DefinedGate
 
 
 class DefinitionSource(Protocol):
-    """What makes the definition of a gate from its parameters."""
+    """Maker of a gate's definition from its parameters."""
 
     def circuit(self, params: Sequence[Any]) -> QuantumCircuit:
         """Return the definition for some parameters."""

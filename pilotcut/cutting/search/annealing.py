@@ -91,7 +91,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Moves:
-    """What is drawn for some steps in advance, (steps, walks) or (steps, walks, length).
+    """Random draws of some steps in advance, (steps, walks) or (steps, walks, length).
 
     Places count through the labels of all walks.
     """

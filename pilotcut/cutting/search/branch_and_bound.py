@@ -27,7 +27,7 @@ MOST_CHOICES, MOST_PARTITIONS = 15_000, 600
 
 @dataclass(frozen=True)
 class _Edge:
-    """What joins two vertices, as the number of cuts and the log gamma^2 that it takes."""
+    """Edge between two vertices, with the number of cuts and the log gamma^2 that it takes."""
 
     ends: tuple[int, int]
     cuts: int

@@ -19,7 +19,7 @@ from pilotcut.cutting.search.interaction_graph import UNCUTTABLE, Interactions, 
 
 @dataclass(frozen=True)
 class FragmentShape:
-    """What a fragment's cost depends on.
+    """Figures of a fragment that its cost depends on.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Candidate:
 
     @property
     def figures(self) -> tuple[float, ...]:
-        """What is to be small: (max width, variants, overhead, cost)."""
+        """Figures to minimise: (max width, variants, overhead, cost)."""
         return (self.max_width, self.variants, self.overhead, self.cost)
 
 

@@ -114,7 +114,7 @@ def _fiedler(weights: csr_matrix) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """What every block [s, e) of an order would be as a fragment, (cells + 1, cells + 1) each.
+    """Figures of every block [s, e) of an order as a fragment, (cells + 1, cells + 1) each.
 
     `cuts` and `logs` count only what joins a block to earlier ones, so that they add up.
     """

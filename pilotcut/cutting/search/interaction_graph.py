@@ -28,7 +28,7 @@ UNCUTTABLE = 1e4
 
 @dataclass(frozen=True)
 class Price:
-    """What one cut costs.
+    """Price of one cut.
 
     Parameters
     ----------
