@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from pilotcut.cli.arguments import AsJson, Pilots
 from pilotcut.cli.console import err, out
 from pilotcut.errors import UserError
 from pilotcut.options import check, choice_fault, number_fault
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    pilots: Annotated[
-        Path | None, typer.Option(help="Pilot description; without one, this process.")
-    ] = None,
+    pilots: Pilots = None,
     mode: Annotated[
         list[str] | None,
         typer.Option(help="counts, sampled or exact; may be given often.", show_default="all"),
@@ -34,7 +33,7 @@ def calibrate(
         list[Path] | None,
         typer.Option(help="Learn from the trace of this run instead; may be given often."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how fast pilots run circuits, once for each kind of pilot and machine."""
     from pilotcut.perfmodel.known_pilots import descriptions_of

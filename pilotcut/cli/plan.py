@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable
 from pilotcut.cli.console import note, out, say
 from pilotcut.io.large_numbers import in_json, short_number
 
@@ -24,7 +25,7 @@ _SHOWN = 50
 
 
 def plan(
-    circuit: Annotated[Path, typer.Argument(help="A .qasm (OpenQASM 2 or 3) or .qpy file.")],
+    circuit: CircuitFile,
     labels: Annotated[
         str | None, typer.Option(help="One letter a qubit, such as AABC; gates between are cut.")
     ] = None,
@@ -32,17 +33,12 @@ def plan(
     max_width: Annotated[
         int | None, typer.Option(help="Fewest cuts whose fragments fit this many qubits.")
     ] = None,
-    observable: Annotated[
-        str | None,
-        typer.Option(help="Pauli string, qubit 0 on the right.", show_default="Z on every qubit"),
-    ] = None,
-    joint_cuts: Annotated[
-        bool, typer.Option("--joint-cuts", help="Cut parallel gates between two labels as one.")
-    ] = False,
+    observable: Observable = None,
+    joint_cuts: JointCuts = False,
     draw: Annotated[
         Path | None, typer.Option(help="Draw the cut circuit into this .png, .pdf or .svg.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show how a circuit is cut: its fragments, the cuts, and what they cost."""
     from pilotcut.circuits.reader import load_circuit

@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable, Pilots
 from pilotcut.cli.calibrate import kinds_of, measure
 from pilotcut.cli.console import err, note, out, say
 from pilotcut.errors import UserError
@@ -26,14 +27,9 @@ MOST_WIDTHS = 24
 
 
 def recommend(
-    circuit: Annotated[Path, typer.Argument(help="A .qasm (OpenQASM 2 or 3) or .qpy file.")],
-    pilots: Annotated[
-        Path | None, typer.Option(help="Pilot description; without one, this process.")
-    ] = None,
-    observable: Annotated[
-        str | None,
-        typer.Option(help="Pauli string, qubit 0 on the right.", show_default="Z on every qubit"),
-    ] = None,
+    circuit: CircuitFile,
+    pilots: Pilots = None,
+    observable: Observable = None,
     max_cuts: Annotated[int, typer.Option(help="The most cuts to look at.")] = 5,
     max_width: Annotated[
         int | None, typer.Option(help="The most qubits of a fragment.", show_default="any")
@@ -48,9 +44,7 @@ def recommend(
     objective: Annotated[
         str, typer.Option(help="time, or error: how wrong values are, by noise and by shots.")
     ] = "time",
-    joint_cuts: Annotated[
-        bool, typer.Option("--joint-cuts", help="Cut parallel gates between two labels as one.")
-    ] = False,
+    joint_cuts: JointCuts = False,
     queries: Annotated[int, typer.Option(help="Parameter sets in all.")] = 1000,
     batch: Annotated[int, typer.Option(help="Parameter sets of a batch.")] = 16,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
@@ -63,7 +57,7 @@ def recommend(
     draw: Annotated[
         Path | None, typer.Option(help="Draw the recommended plan into this .png, .pdf or .svg.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say how many cuts pay off, where, and what each number of cuts would take."""
     from pilotcut.circuits.reader import load_circuit

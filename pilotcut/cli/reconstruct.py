@@ -14,6 +14,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from pilotcut.cli.arguments import AsJson
 from pilotcut.cli.console import out, say
 from pilotcut.errors import PilotError, SharedFaultError, UserError
 
@@ -28,7 +29,7 @@ def reconstruct(
     query: Annotated[
         int | None, typer.Option(help="Number of the batch.", show_default="the last")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put a stored query together; under mpiexec or srun by all ranks.
 

@@ -20,6 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from pilotcut.cli.arguments import Pilots
 from pilotcut.cli.console import complain, err, say
 from pilotcut.cli.console import out as console
 from pilotcut.options import check, choice_fault
@@ -45,9 +46,7 @@ def study(
     profile: Annotated[
         str, typer.Option(help="quick: minutes on two cores; full: five seeds and more.")
     ] = "quick",
-    pilots: Annotated[
-        Path | None, typer.Option(help="Pilot description; without one, this process.")
-    ] = None,
+    pilots: Pilots = None,
     out: Annotated[
         Path | None, typer.Option(help="Where results go; runs/study-TIME if left out.")
     ] = None,

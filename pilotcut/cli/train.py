@@ -15,6 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from pilotcut.cli.arguments import AsJson, Pilots
 from pilotcut.cli.console import complain, err, out, say
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
@@ -127,9 +128,7 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Same seed, same weights.", show_default=_default("seed"))
     ] = None,
-    pilots: Annotated[
-        Path | None, typer.Option(help="Pilot description; without one, this process.")
-    ] = None,
+    pilots: Pilots = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the run's files go.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the MNIST files lie.")] = None,
     error_tolerance: Annotated[
@@ -160,7 +159,7 @@ def train(
             "--resume", help="Continue the run in --run-dir, with its settings unless given."
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a quantum classifier whose circuit is cut."""
     given = {
