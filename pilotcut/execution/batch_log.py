@@ -44,6 +44,7 @@ class BatchLog:
         self.seconds = dict.fromkeys(STAGES, 0.0)
         if seed is not None:
             check_seed(seed)
+        # Of None too, so that the record of a run without a seed tells how to repeat it.
         self._seed = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
         self._batches = 0
         self._lock = threading.Lock()

@@ -19,8 +19,9 @@ from pilotcut.backends.base import Shots
 from pilotcut.cutting.fragment import Fragment, Site
 from pilotcut.execution.work_units import CircuitUnit, ExactUnit, Request, size_of
 
-#: Work of one unit in predicted seconds. Small enough to keep many workers busy, large
-#: enough that dispatching it (about 1 ms) does not matter.
+#: Work of one unit in predicted seconds. Small enough to keep many workers busy, large enough that
+#: dispatching it (about 1 ms) does not matter. 80 ms and not 50, for packing needs company: a
+#: subexperiment cost 0.6 ms in units of 25 circuits and 0.35 ms in units of 200.
 TARGET_S = 0.08
 
 # Measured on one core of a two-core machine with Aer 0.18: floor of a circuit, of a shot
@@ -70,6 +71,8 @@ def circuit_units(
         for index, request in enumerate(requests)
         for number, (rows, part, shots) in enumerate(parts_of(request, most_circuits))
     ]
+    # Row by row, and not fragment by fragment: so the first rows are complete early, and their
+    # contraction is hidden behind the units of the others.
     return sorted(units, key=lambda unit: unit.rows.start)
 
 

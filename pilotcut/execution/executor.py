@@ -232,7 +232,8 @@ class Executor:
         times = BatchTimes(units=len(units))
 
         def fill(unit: WorkUnit, found: np.ndarray) -> None:
-            if tensors[unit.request] is _NOTHING:  # its shape is the engine's affair
+            # The shape is the engine's affair: values, or derivatives with an axis of angles.
+            if tensors[unit.request] is _NOTHING:
                 shape = (len(requests[unit.request].angles), *found.shape[1:])
                 tensors[unit.request] = FragmentTensor(np.empty(shape, found.dtype), ())
             tensors[unit.request].values[unit.rows] = found
@@ -272,6 +273,7 @@ class Executor:
             for unit in units:
                 yield unit, _run_here(unit, fragments[unit.request], store), idle
             return
+        # What a run that was killed has left in the store is not run again.
         stored = {unit: _stored(unit, fragments[unit.request], store) for unit in units}
         missing = [unit for unit in units if stored[unit] is None]
         futures = self._submit_all(missing, fragments, store, assigner)

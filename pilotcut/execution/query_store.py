@@ -160,6 +160,8 @@ def load(root: Path, batch: int) -> StoredQuery:
         If there is none of this number, or another version of pilotcut wrote it.
     """
     directory = directory_of(root, batch)
+    # A pickle: only stores of one's own are to be read. It holds this package's objects, which no
+    # other version promises to know.
     try:
         version, query = pickle.loads((directory / FILE_NAME).read_bytes())
     except OSError as error:

@@ -51,6 +51,7 @@ def deal(
     count = sum(w.shape[1] for w in weights)
     shots = []
     for weight in weights:
+        # Where nothing shows any variance there is nothing to deal by: all alike.
         share = np.divide(
             weight, total[:, None], out=np.full_like(weight, 1 / count), where=total[:, None] > 0
         )

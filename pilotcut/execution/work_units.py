@@ -126,6 +126,7 @@ class WorkUnit(ABC):
 
     def key(self, fragment: Fragment) -> str:
         """Return a hash of all that decides the result."""
+        # The kind of unit is part of it: expectation and tally of the same circuits differ.
         listed = b"" if fragment.listed is None else fragment.listed.tobytes()
         parts = (type(self).__name__, fragment.fingerprint, listed, self.angles.tobytes())
         return hashlib.sha256(repr((*parts, *self._depends_on())).encode()).hexdigest()[:24]
@@ -158,6 +159,7 @@ class CircuitUnit(WorkUnit):
         return self._backend().run(fragment, self.angles, self.part, self.shots, self.seed)
 
     def _backend(self) -> Backend:
+        # Looked up where the unit runs: backends cache what they compile, and do not travel.
         if self.device is None:
             return backends.backend(self.backend)
         return backends.device_backend(self.device.name, self.device.qpu)

@@ -199,6 +199,7 @@ class FunctionCall:
 
     def _copies(self, values: np.ndarray) -> int:
         """Return how often the known rows stand in `values`, which are evaluated if they do not."""
+        # The rows' circuits have run: copies of them, as of vmap, need none of their own.
         known = self._values
         if len(known) and len(values) % len(known) == 0:
             stacked = values.reshape(-1, *known.shape)

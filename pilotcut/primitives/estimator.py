@@ -45,15 +45,16 @@ from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import (
     ALLOCATIONS,
     ERROR_TOLERANCE,
+    MODES,
     RECONSTRUCTIONS,
     check,
     check_kind,
     checked_auto,
-    checked_mode,
     checked_samples,
     checked_shots,
     checked_tolerance,
     choice_fault,
+    kind_fault,
 )
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.tasks import TaskManager
@@ -171,26 +172,35 @@ class CutEstimator(BaseEstimatorV2):
         store: str | os.PathLike[str] | None = None,
         trace: JsonLines | str | os.PathLike[str] | None = None,
     ) -> None:
-        check_kind("plan", plan, (CutPlan, NoneType), "a CutPlan; compile one: compile_plan(...)")
-        check_kind("store", store, (str, os.PathLike, NoneType), "the path of a directory")
-        check_kind("joint_cuts", joint_cuts, (bool, np.bool_), "True or False")
-        if isinstance(trace, (str, os.PathLike)):
-            trace = JsonLines(Path(trace))
-        check_kind("trace", trace, (JsonLines, NoneType), "the path of a file, or JsonLines(path)")
+        path = (str, os.PathLike, NoneType)
+        check(
+            kind_fault(
+                "plan", plan, (CutPlan, NoneType), "a CutPlan", "compile_plan(...) makes one"
+            ),
+            kind_fault("store", store, path, "the path of a directory"),
+            kind_fault("joint_cuts", joint_cuts, (bool, np.bool_), "True or False"),
+            kind_fault(
+                "trace", trace, (*path, JsonLines), "the path of a file, or JsonLines(path)"
+            ),
+            choice_fault("mode", mode, MODES),
+            choice_fault("shot_allocation", shot_allocation, ALLOCATIONS),
+            choice_fault("reconstruction", reconstruction, RECONSTRUCTIONS),
+        )
+        if not isinstance(trace, JsonLines):
+            trace = JsonLines(trace)
         automatic = checked_auto(cuts, auto)
         limit = None if automatic else max_width
         if sum(option is not None for option in (cuts, labels, limit, plan)) > 1:
             raise CutError(
                 "cuts, labels, max_width and plan are given together, expected at most one"
             )
-        self.mode = checked_mode(mode)
+        self.mode = mode
         self.shots = 0 if self.exact else checked_shots(shots)
-        log = BatchLog(trace if trace is not None else JsonLines(), seed)
+        log = BatchLog(trace, seed)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
         self._joint_cuts = not self.exact and (joint_cuts if plan is None else plan.joint_cuts)
-        optimal = _checked_choice("shot_allocation", shot_allocation, ALLOCATIONS) == "optimal"
+        optimal = shot_allocation == "optimal"
         self._num_samples = checked_samples(num_samples, exact=self.exact, optimal=optimal)
-        reconstruction = _checked_choice("reconstruction", reconstruction, RECONSTRUCTIONS)
         _check_without_samples(num_samples, store, automatic)
         self.runner = BatchRunner(
             log,
@@ -395,11 +405,6 @@ class CutEstimator(BaseEstimatorV2):
         terms = pauli_terms(observables, circuit.num_qubits).to_labels()
         measured = sorted(t for t in terms if t.strip("I"))
         return self.compile(program, binding, measured or ["I" * circuit.num_qubits])
-
-
-def _checked_choice(name: str, value: str, known: tuple[str, ...]) -> str:
-    check(choice_fault(name, value, known))
-    return value
 
 
 def _check_without_samples(
