@@ -110,6 +110,22 @@ def test_the_objects_on_a_page_are_defined_where_it_says(page):
     assert lost == []
 
 
+@pytest.mark.parametrize(
+    "page", [*PAGES, *(ROOT / "docs").glob("*.md")], ids=lambda page: page.stem
+)
+def test_the_attributes_that_a_page_names_exist(page):
+    """`Name.attribute` is one of a class of pilotcut."""
+    source = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "pilotcut").rglob("*.py"))
+    classes = dict(re.findall(r"^class (\w+)(.*?)(?=^\S|\Z)", source, re.MULTILINE | re.DOTALL))
+    named = set(re.findall(r"`([A-Z]\w+)\.(\w+)[`(]", page.read_text(encoding="utf-8")))
+    named = {(owner, name) for owner, name in named if name != "md"}
+    assert {
+        f"{owner}.{name}"
+        for owner, name in named
+        if not re.search(rf"def {name}\b|\b{name}:|self\.{name}\b", classes.get(owner, ""))
+    } == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_modules_of_a_room_stand_on_its_page(page):
     text = page.read_text(encoding="utf-8")
