@@ -52,7 +52,7 @@ class JsonLines:
         self, path: str | os.PathLike[str] | None = None, *, append: bool = True, vital: bool = True
     ) -> None:
         self.path = None if path is None else Path(path)
-        self._vital, self._told = vital, False
+        self._vital, self._warned = vital, False
         self._kept: deque[dict[str, Any]] = deque(maxlen=KEPT_RECORDS)
         self._lock = threading.Lock()
         # Without a buffer, which would keep what did not fit and try it again at the end.
@@ -90,9 +90,9 @@ class JsonLines:
                 fault = unwritten(self.path, error)
                 if self._vital:
                     raise fault from error
-                if not self._told:
+                if not self._warned:
                     _log.warning("%s; records are left out", fault)
-                self._told = True
+                self._warned = True
 
     def close(self) -> None:
         """Close the file; the records stay, and later ones are kept in memory."""

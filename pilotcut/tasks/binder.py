@@ -172,12 +172,12 @@ class Binder:
     def _broken(self, name: str) -> TaskError:
         error = self._breakdown
         assert error is not None
-        told = TaskError(
+        fault = TaskError(
             f"task '{name}' cannot end: the task manager broke down ({words_of(error, 300)}), "
             f"which is a fault in pilotcut; report it with the traceback, and use a new TaskManager"
         )
-        add_note(told, f"the task manager broke down:\n{traceback_of(error).rstrip()}")
-        return told
+        add_note(fault, f"the task manager broke down:\n{traceback_of(error).rstrip()}")
+        return fault
 
     def _events(self) -> Iterator[Callable[[], None]]:
         """Yield what is in the inbox, after waiting for the first of it."""

@@ -65,13 +65,13 @@ def marked(mark: str) -> dict[str, str]:
 def end_all(mark: str) -> None:
     """End every process of this machine but this one that carries a mark, or one below it."""
     for signum, patience_s in ((signal.SIGTERM, _TERM_S), (signal.SIGKILL, _KILL_S)):
-        told: set[int] = set()
+        signaled: set[int] = set()
         limit = time.monotonic() + patience_s
         while (found := set(_carriers(mark))) and time.monotonic() < limit:
-            for pid in found - told:  # also those that came meanwhile
+            for pid in found - signaled:  # also those that came meanwhile
                 with contextlib.suppress(OSError):
                     os.kill(pid, signum)
-            told |= found
+            signaled |= found
             time.sleep(_POLL_S)
         if not found:
             return
