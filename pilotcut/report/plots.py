@@ -28,6 +28,8 @@ from pilotcut.report.plot_frame import (
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure  # noqa: N812
 
+#: Points of a line that has markers, and bins of a histogram.
+_MOST_MARKERS, _BINS = 60, 40
 _BETWEEN = "#7d8590"
 #: Letters of names below bars that fit on a phone.
 _MOST_LETTERS = 34
@@ -67,19 +69,17 @@ def lines(
     *,
     caption: str = "",
     references: Sequence[Reference] = (),
-    log_x: bool = False,
     log_y: bool = False,
     y_range: tuple[float | None, float | None] | None = None,
     percent: bool = False,
-    markers: bool | None = None,
     height: int = HEIGHT,
     half: bool = False,
 ) -> Element:
     """Return lines with error bands; `y` is a share, shown in percent if `percent`.
 
-    Markers are drawn where points are few, unless `markers` says otherwise.
+    Markers are drawn where points are few.
     """
-    plot = blank(x_label, y_label, height=height, log_x=log_x, log_y=log_y, percent=percent)
+    plot = blank(x_label, y_label, height=height, log_y=log_y, percent=percent)
     set_range(plot.y_range, *(y_range or (None, None)))
     drawn = []
     for number, one in enumerate(series):
@@ -90,7 +90,7 @@ def lines(
         axis: Any = plot.xaxis
         axis.ticker.min_interval = 1.0  # no epoch 1.5
     for one in drawn:
-        _draw_line(plot, one, percent, markers)
+        _draw_line(plot, one, percent)
     for reference in references:
         draw_reference(plot, reference)
     keys = [Key(one.name, one.colour or 0, one.dashed) for one in drawn]
@@ -98,7 +98,7 @@ def lines(
     return figure(plot, caption, legend, half=half)
 
 
-def _draw_line(plot: Figure, one: Series, percent: bool, markers: bool | None) -> None:
+def _draw_line(plot: Figure, one: Series, percent: bool) -> None:
     colour = colour_of(one.colour or 0)
     data = {"x": _numbers(one.x), "y": _numbers(one.y)}
     source = source_of(data | {"name": [one.name] * len(one.x)})
@@ -109,7 +109,7 @@ def _draw_line(plot: Figure, one: Series, percent: bool, markers: bool | None) -
     dash = "dashed" if one.dashed else "solid"
     drawn: Any = plot.line("x", "y", source=source, line_color=colour, line_width=2, line_dash=dash,
                       line_join="round", name=one.name)  # fmt: skip
-    if markers or (markers is None and len(one.x) <= 60):
+    if len(one.x) <= _MOST_MARKERS:
         drawn = plot.scatter("x", "y", source=source, size=6, fill_color=colour, name=one.name,
                              line_color=LIGHT["card"], line_width=1)  # fmt: skip
     value = "@y{0.0%}" if percent else "@y{0.[0000]a}"
@@ -130,7 +130,6 @@ def bars(
     colours: Sequence[int | str] | None = None,
     log_y: bool = False,
     percent: bool = False,
-    height: int = HEIGHT,
     half: bool = False,
 ) -> Element:
     """Return upright bars: for every category one of each group, side by side or stacked.
@@ -145,7 +144,7 @@ def bars(
         Of groups not stacked: from where to where each bar may end, by group.
     """
     names = _unique(categories)
-    plot = blank(x_label, y_label, height=height, log_y=log_y, percent=percent, x_range=names)
+    plot = blank(x_label, y_label, log_y=log_y, percent=percent, x_range=names)
     chosen = list(colours) if colours is not None else [k % COLOURS for k in range(len(groups))]
     floor = _floor(groups) if log_y else 0.0
     bottoms = np.full(len(names), floor)
@@ -207,10 +206,8 @@ def rows(
     x_label: str,
     *,
     caption: str = "",
-    colour: int | str = 0,
     percent: bool = False,
     x_range: tuple[float, float] | None = None,
-    references: Sequence[Reference] = (),
     half: bool = False,
 ) -> Element:
     """Return bars that lie, the first on top: for many categories or long names."""
@@ -218,7 +215,7 @@ def rows(
     plot = blank(x_label, "", height=70 + 26 * len(names), y_range=list(reversed(names)))
     data = {"y": names, "right": _numbers(values), "category": list(categories)}
     drawn = plot.hbar("y", right="right", height=0.7, source=source_of(data),
-                      fill_color=colour_of(colour), line_color=None)  # fmt: skip
+                      fill_color=colour_of(0), line_color=None)  # fmt: skip
     hover(plot, [drawn], [("@category", "@right{0.0%}" if percent else "@right{0.[0000]a}")])
     set_range(plot.x_range, 0)
     if x_range is not None:
@@ -226,8 +223,6 @@ def rows(
     format_numbers(plot.xaxis, percent)
     plot.ygrid.grid_line_color = None
     plot.xgrid.grid_line_color = LIGHT["line"]
-    for reference in references:
-        draw_reference(plot, reference)
     return figure(plot, caption, half=half)
 
 
@@ -237,12 +232,9 @@ def histogram(
     y_label: str,
     *,
     caption: str = "",
-    bins: int = 40,
     log_x: bool = False,
     percent: bool = False,
     references: Sequence[Reference] = (),
-    colours: Sequence[int | str] | None = None,
-    height: int = HEIGHT,
     half: bool = False,
 ) -> Element:
     """Return how often values occur, those of several groups on each other.
@@ -250,14 +242,13 @@ def histogram(
     `percent` tells the values, which are shares, in percent.
     """
     every = _finite(np.concatenate([_numbers(some) for some in values.values()]), log_x)
-    edges = _edges(every, bins, log_x)
+    edges = _edges(every, log_x)
     counts = {
         name: np.histogram(_finite(_numbers(some), log_x), edges)[0].tolist()
         for name, some in values.items()
     }
     return layers(edges.tolist(), counts, x_label, y_label, caption=caption, log_x=log_x,
-                  percent_x=percent, references=references, colours=colours, height=height,
-                  half=half)  # fmt: skip
+                  percent_x=percent, references=references, half=half)  # fmt: skip
 
 
 def layers(
@@ -273,7 +264,6 @@ def layers(
     y_range: tuple[float | None, float | None] | None = None,
     references: Sequence[Reference] = (),
     colours: Sequence[int | str] | None = None,
-    height: int = HEIGHT,
     half: bool = False,
 ) -> Element:
     """Return bars from edge to edge, those of several groups on each other.
@@ -281,7 +271,7 @@ def layers(
     `heights` has one value less than there are edges; `percent` tells them, `percent_x` the
     edges, in percent.
     """
-    plot = blank(x_label, y_label, height=height, log_x=log_x, percent=percent)
+    plot = blank(x_label, y_label, log_x=log_x, percent=percent)
     ends = _numbers(edges)
     chosen = list(colours) if colours is not None else [k % COLOURS for k in range(len(heights))]
     bottoms = np.zeros(len(ends) - 1)
@@ -316,11 +306,10 @@ def points(
     caption: str = "",
     diagonal: bool = False,
     log: bool = False,
-    height: int = HEIGHT,
     half: bool = False,
 ) -> Element:
     """Return points without lines, over the diagonal where both axes measure the same."""
-    plot = blank(x_label, y_label, height=height, log_x=log, log_y=log)
+    plot = blank(x_label, y_label, log_x=log, log_y=log)
     if diagonal:
         from bokeh.models.annotations import Slope
 
@@ -357,17 +346,17 @@ def _finite(values: np.ndarray, positive: bool) -> np.ndarray:
     return values[values > 0] if positive else values
 
 
-def _edges(values: np.ndarray, bins: int, log: bool) -> np.ndarray:
+def _edges(values: np.ndarray, log: bool) -> np.ndarray:
     """Return the ends of the bins, also for no values, or for one many times."""
     if not len(values):
         return np.array([1.0, 2.0])
     low, high = float(values.min()), float(values.max())
     if log:
         low, high = (low, high) if high > low * 1.001 else (low / 1.1, high * 1.1)
-        return np.geomspace(low, high, bins + 1)
+        return np.geomspace(low, high, _BINS + 1)
     if high - low <= 1e-9 * max(abs(high), abs(low), 1e-9):
         low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
-    return np.linspace(low, high, bins + 1)
+    return np.linspace(low, high, _BINS + 1)
 
 
 def _floor(groups: Mapping[str, Sequence[float | None]]) -> float:
