@@ -167,6 +167,11 @@ def load(root: Path, batch: int) -> StoredQuery:
     except OSError as error:
         known = ", ".join(map(str, numbers(root))) or "none"
         raise UserError(f"query is {batch}, expected one that {root} keeps: {known}") from error
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"{directory / FILE_NAME} was written by another pilotcut ({error}), expected "
+            f"{_version()} as it is installed here; put it together by the pilotcut that wrote it"
+        ) from error
     except Exception as error:  # whatever unpickling raises
         raise UserError(
             f"{directory / FILE_NAME} cannot be read ({error!r}), expected a query written by "

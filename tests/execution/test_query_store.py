@@ -306,7 +306,16 @@ def test_what_cannot_be_loaded_is_told_in_one_line(tmp_path):
     estimated(tmp_path, mode="sampled")
     with pytest.raises(UserError, match=r"query is 7, expected one that .* keeps: 0"):
         query_store.load(tmp_path, 7)
-    (query_store.directory_of(tmp_path, 0) / query_store.FILE_NAME).write_bytes(b"something else")
+    file = query_store.directory_of(tmp_path, 0) / query_store.FILE_NAME
+    moved = file.read_bytes().replace(b"pilotcut.execution", b"pilotcut.elsewhere")
+    assert moved != file.read_bytes()
+    file.write_bytes(moved)
+    with pytest.raises(
+        UserError, match=r"query\.pkl was written by another pilotcut \(No module"
+    ) as e:
+        query_store.load(tmp_path, 0)
+    assert len(e.value.faults) == 1
+    file.write_bytes(b"something else")
     with pytest.raises(UserError, match=r"query\.pkl cannot be read .*, expected a query written"):
         query_store.load(tmp_path, 0)
 
