@@ -1,7 +1,7 @@
 """Fixtures and settings of all tests.
 
 `pytest -n 2 --dist loadgroup` runs tests that start workers, schedulers or commands one by one,
-and the others beside them. Which is which, the folder says (`ONE_BY_ONE`).
+and the others beside them. Which is which, the folder says (`GROUPS`).
 """
 
 import gc
@@ -15,9 +15,10 @@ from support import browser, kinds
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with all cores each would be far slower
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-#: Folders, at any depth, whose tests start processes: beside each other these would be late for
-#: each other's deadlines, where a machine has two cores.
-ONE_BY_ONE = frozenset({"processes", "slurm", "chaos"})
+#: Folders, at any depth, whose tests start processes, and the group in which they run one at a
+#: time: beside each other they would be late for each other's deadlines, where a machine has two
+#: cores. On Slurm they mostly wait for its daemons, which take turns with anything.
+GROUPS = {"processes": "processes", "chaos": "processes", "slurm": "slurm"}
 
 #: How many times as many examples of each property are drawn, at random: `make fuzz`. Otherwise
 #: they are the same ones every time, and a change is never refused for what it did not touch.
@@ -40,8 +41,9 @@ def pytest_configure(config):
 
 def pytest_itemcollected(item):
     """Keep tests of processes on one worker of pytest-xdist; draw more examples where asked."""
-    if not ONE_BY_ONE.isdisjoint(item.path.relative_to(item.config.rootpath).parts):
-        item.add_marker(pytest.mark.xdist_group("processes"))
+    for folder in item.path.relative_to(item.config.rootpath).parent.parts:
+        if folder in GROUPS:
+            item.add_marker(pytest.mark.xdist_group(GROUPS[folder]))
     function = getattr(item, "obj", None)
     if FUZZ and hasattr(function, "hypothesis"):
         drawn = function._hypothesis_internal_use_settings

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterVector
-from qiskit.circuit.library import CXGate, Measure, RXGate, get_standard_gate_name_mapping
+from qiskit.circuit.library import CXGate
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Operator
 from qiskit.transpiler import InstructionProperties, QubitProperties, Target
+from support.couplings import BASES, STANDARD, assert_same, device, full, line, star
 
 from pilotcut.errors import UserError
 from pilotcut.fleet import transpile
@@ -20,46 +21,9 @@ from pilotcut.fleet.device_features import device_features, element_error, succe
 from pilotcut.fleet.routing import Swap
 from pilotcut.fleet.transpile import compile_on
 
-STANDARD = get_standard_gate_name_mapping()
-
-BASES = {
-    "cz": ("rz", "sx", "x", "cz"),
-    "cx": ("rz", "sx", "x", "cx"),
-    "ecr": ("rz", "sx", "x", "ecr"),
-    "u": ("u", "cz"),
-}
-
 # exp(-t / T1) f of a one-qubit and exp(-t / T2) f of a two-qubit gate of `device`.
 KEPT_ONE = math.exp(-50e-9 / 100e-6) * 0.999
 KEPT_TWO = math.exp(-400e-9 / 80e-6) * 0.99
-
-
-def line(n):
-    return [(k, k + 1) for k in range(n - 1)]
-
-
-def star(n):
-    return [(0, k) for k in range(1, n)]
-
-
-def full(n):
-    return [(j, k) for j in range(n) for k in range(j + 1, n)]
-
-
-def device(qubits, couplings, basis=BASES["cz"], *, one_way=False):
-    """Return a target with the same errors everywhere and a virtual rz."""
-    properties = [QubitProperties(t1=100e-6, t2=80e-6) for _ in range(qubits)]
-    target = Target(num_qubits=qubits, qubit_properties=properties)
-    both = [*couplings, *([] if one_way else [(b, a) for a, b in couplings])]
-    for name in basis:
-        if STANDARD[name].num_qubits == 2:
-            values = {where: InstructionProperties(400e-9, 0.01) for where in both}
-        elif name == "rz":
-            values = {(q,): InstructionProperties(0.0, 0.0) for q in range(qubits)}
-        else:
-            values = {(q,): InstructionProperties(50e-9, 0.001) for q in range(qubits)}
-        target.add_instruction(STANDARD[name], values)
-    return target
 
 
 # Random models and devices.
@@ -111,22 +75,6 @@ def routed(draw, most=7):
     circuit, _ = draw(models(width, most=40))
     seed = draw(st.integers(0, 5))
     return circuit, compile_on(circuit, device(qubits, couplings), seed=seed)
-
-
-def embedding(layout, qubits):
-    """Return the isometry from the model's qubits to the device's, all others in |0>."""
-    states = np.zeros((2**qubits, 2 ** len(layout)))
-    for state in range(2 ** len(layout)):
-        bits = ((state >> v & 1) << physical for v, physical in enumerate(layout))
-        states[sum(bits), state] = 1
-    return states
-
-
-def assert_same(circuit, values, compilation):
-    done = Operator(compilation.circuit.assign_parameters(values, strict=False)).data
-    start = embedding(compilation.initial_layout, compilation.qubits)
-    end = embedding(compilation.final_layout, compilation.qubits)
-    assert Operator(circuit.assign_parameters(values)).equiv(Operator(end.T @ done @ start))
 
 
 @settings(max_examples=60, deadline=None)
@@ -450,58 +398,3 @@ def test_targets_of_backends_with_delays_measurements_and_control_flow_serve(bac
 
 
 # Mistakes.
-
-
-def refused(circuit, target, **options):
-    with pytest.raises(UserError) as caught:
-        compile_on(circuit, target, **options)
-    (fault,) = caught.value.faults
-    assert "\n" not in fault
-    return fault
-
-
-def test_what_is_no_gate_on_one_or_two_qubits_is_refused():
-    circuit = QuantumCircuit(3, 1)
-    circuit.h(0)
-    circuit.ccx(0, 1, 2)
-    assert "gate 1 'ccx' acts on 3 qubits, expected one or two" in refused(
-        circuit, device(3, line(3))
-    )
-    circuit = QuantumCircuit(1, 1)
-    circuit.measure(0, 0)
-    assert "instruction 'measure' after gate 0 is no gate" in refused(circuit, device(2, line(2)))
-
-
-def test_a_model_that_is_too_wide_is_refused():
-    assert "it has 4 qubits, expected at most 3" in refused(QuantumCircuit(4), device(3, line(3)))
-
-
-def test_a_device_that_cannot_express_the_model_is_refused():
-    pair = QuantumCircuit(2)
-    pair.cx(0, 1)
-    alone = device(2, [], ("rz", "sx", "x"))
-    alone.add_instruction(Measure(), {(0,): None, (1,): None})
-    assert "no working two-qubit gate" in refused(pair, alone)
-    assert "cannot be written in cz, rz" in refused(pair, device(2, line(2), ("rz", "cz")))
-    fixed = device(2, line(2), ("cz",))
-    fixed.add_instruction(RXGate(math.pi / 2), {(0,): None, (1,): None})
-    assert "cannot be written in cz," in refused(pair, fixed)
-
-
-def test_a_device_in_two_parts_serves_what_fits_in_one():
-    target = device(6, [(0, 1), (2, 4), (4, 5)])
-    circuit = QuantumCircuit(3)
-    for a, b in full(3):
-        circuit.cz(a, b)
-    compilation = compile_on(circuit, target)
-    assert set(compilation.initial_layout) == {2, 4, 5}
-    assert_same(circuit, {}, compilation)
-    circuit = QuantumCircuit(4)
-    for a, b in full(4):
-        circuit.cz(a, b)
-    assert "connect at most 3 qubits, expected 4" in refused(circuit, target)
-
-
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_out_of_range_is_refused(seed):
-    assert f"seed is {seed}" in refused(QuantumCircuit(1), device(2, line(2)), seed=seed)

@@ -110,3 +110,16 @@ def install(pilot: PilotDescription | None = None, **how) -> Calibration:
     made = made_up(pilot, **how)
     save(made, path_of(pilot))
     return made
+
+
+#: A worker of it has 72 MiB for states, 22 qubits of them.
+SMALL = PilotDescription(name="small", resource="slurm", memory_per_node="600 MB")
+
+
+LARGE = PilotDescription(name="large", resource="slurm", memory_per_node="64 GiB")
+
+
+def fault(error) -> str:
+    (line,) = error.value.faults
+    assert "\n" not in line
+    return line

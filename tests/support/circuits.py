@@ -200,3 +200,36 @@ def trained() -> tuple[QuantumCircuit, np.ndarray]:
     for qubit in range(4):
         circuit.ry(0.4 + 0.2 * qubit, qubit)
     return circuit, np.array([0.7, 0.9])
+
+
+BRICK_GATES = ("cx", "rzz", "swap", "crx")
+
+
+def brick(
+    qubits: int,
+    layers: int,
+    seed: int,
+    gates: tuple[str, ...] = BRICK_GATES,
+    cut: int | None = None,
+) -> QuantumCircuit:
+    """Random rotations and two-qubit gates, with a wire cut in the middle if asked for."""
+    rng = np.random.default_rng(seed)
+    circuit = QuantumCircuit(qubits)
+    for layer in range(layers):
+        for qubit in range(qubits):
+            circuit.u(*rng.uniform(-np.pi, np.pi, 3), qubit)
+        for qubit in range(layer % 2, qubits - 1, 2):
+            gate = str(rng.choice(gates))
+            angles = [float(rng.uniform(-np.pi, np.pi))] if gate in ("rzz", "crx") else []
+            getattr(circuit, gate)(*angles, qubit, qubit + 1)
+        if cut is not None and layer == 0:
+            circuit.append(CutWire(), [cut])
+    return circuit
+
+
+def ghz(qubits: int) -> QuantumCircuit:
+    circuit = QuantumCircuit(qubits)
+    circuit.h(0)
+    for qubit in range(qubits - 1):
+        circuit.cx(qubit, qubit + 1)
+    return circuit

@@ -1,8 +1,12 @@
 """Run directories as a training with pilots leaves them, made up: what is in them is known."""
 
 import json
+from html.parser import HTMLParser
 
 import numpy as np
+
+from pilotcut.cli.report import plan_of
+from pilotcut.report.run_page import report
 
 #: A moment to begin at, in seconds since the epoch.
 BEGAN = 1_700_000_000.0
@@ -89,3 +93,29 @@ def roster_entry():
     since = {"starting": BEGAN - 4.0, "active": BEGAN - 1.0, "done": BEGAN + 60.0}
     return {"description": description, "key": "laptop", "state": "done", "reason": "",
             "since": since}  # fmt: skip
+
+
+def page_of(*runs):
+    return report(runs, plan_of).html()
+
+
+class Seen(HTMLParser):
+    """What a browser would make of a page: headings, and what it would load or run."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.headings, self.loaded, self.tags, self._in = [], [], [], None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self._in = tag
+        loads = (value for name, value in attrs if name in ("src", "href", "data", "action"))
+        self.loaded += [v for v in loads if not v.startswith(("#", "data:"))]
+
+    def handle_endtag(self, tag):
+        self._in = None
+
+    def handle_data(self, data):
+        if self._in in ("h1", "h2"):
+            self.headings.append(data)

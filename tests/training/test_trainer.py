@@ -1,81 +1,19 @@
 """The Trainer: plain torch underneath, resumed bit for bit, and it leaves no trace in globals."""
 
-import builtins
-import sys
-
 import numpy as np
 import pytest
 import torch
 from qiskit_machine_learning.utils import algorithm_globals
+from support.trainers import Breaks, loader, model, noise, samples
+from support.training_runs import StopError
 from torch.utils.data import DataLoader, TensorDataset
 
-from pilotcut import Callback, Trainer, UserError, cut_qnn
+from pilotcut import Trainer, cut_qnn
 from pilotcut.errors import RunDirectoryError
 from pilotcut.io.jsonl import read_jsonl
-from pilotcut.training.callbacks import ProgressBar, TensorBoard
 from pilotcut.training.model import classifier
 
 OPTIMIZERS = ["adam", "sgd", "lbfgs", "cobyla", "spsa"]
-
-
-class StopError(Exception):
-    """Stands for whatever ends a training."""
-
-
-class Breaks(Callback):
-    """Breaks a training in the middle of an epoch."""
-
-    def __init__(self, epoch, batch=1):
-        self.place = (epoch, batch)
-
-    def on_batch_end(self, trainer, epoch, batch, batches, loss):
-        if (epoch, batch) == self.place:
-            raise StopError
-
-
-class Notes(Callback):
-    """Writes down what it is told."""
-
-    def __init__(self):
-        self.told = []
-
-    def on_fit_begin(self, trainer):
-        self.told.append("begin")
-
-    def on_batch_end(self, trainer, epoch, batch, batches, loss):
-        self.told.append((epoch, batch, batches))
-
-    def on_epoch_end(self, trainer, epoch):
-        self.told.append(epoch.epoch)
-
-    def on_fit_end(self, trainer):
-        self.told.append("end")
-
-
-class StopsAfter(Callback):
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_epoch_end(self, trainer, epoch):
-        trainer.stop = epoch.epoch == self.epoch
-
-
-def samples(seed=0, number=24):
-    rng = np.random.default_rng(seed)
-    x = torch.tensor(rng.normal(size=(number, 2)), dtype=torch.float32)
-    return x, torch.sign(x[:, 0] + 0.5 * x[:, 1] + 0.3)
-
-
-def loader(number=24, batch=8, seed=0, **options):
-    x, y = samples(seed, number)
-    return DataLoader(TensorDataset(x, y), batch_size=batch, **{"shuffle": True} | options)
-
-
-def model(dropout=0.0):
-    torch.manual_seed(5)
-    return torch.nn.Sequential(
-        torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Dropout(dropout), torch.nn.Linear(4, 1)
-    )
 
 
 def quantum(mode="sampled"):
@@ -292,14 +230,6 @@ def test_the_seed_alone_decides_and_globals_stay_as_they_were(name):
 # -- validation, patience, schedules ---------------------------------------------------
 
 
-def noise(seed):
-    """Samples whose labels say nothing, so that what is learnt of some is wrong of others."""
-    rng = np.random.default_rng(seed)
-    x = torch.tensor(rng.normal(size=(12, 2)), dtype=torch.float32)
-    y = torch.tensor(rng.choice([-1.0, 1.0], 12), dtype=torch.float32)
-    return DataLoader(TensorDataset(x, y), batch_size=12)
-
-
 def test_patience_ends_a_training_with_the_best_weights(tmp_path):
     network = model()
     trainer = Trainer(network, patience=3, learning_rate=0.05, directory=tmp_path)
@@ -375,138 +305,3 @@ def test_plateau_watches_the_validation_loss():
     halved = next(k for k, epoch in enumerate(history.epochs) if epoch.learning_rate < 0.1)
     assert halved == best + 7  # more than 5 epochs without a lower one
     assert history.epochs[halved - 1].loss < history.epochs[best].loss  # while training goes on
-
-
-# -- callbacks -------------------------------------------------------------------------
-
-
-def test_callbacks_are_told_in_order():
-    notes = Notes()
-    Trainer(model(), callbacks=[notes]).fit(loader(batch=16), epochs=2)
-    expected = ["begin", (1, 1, 2), (1, 2, 2), 1, (2, 1, 2), (2, 2, 2), 2, "end"]
-    assert notes.told == expected
-    search = Notes()
-    Trainer(model(), optimizer="cobyla", callbacks=[search]).fit(loader(batch=16), epochs=2)
-    assert search.told == expected
-
-
-def test_the_end_is_told_also_where_an_error_ends_it():
-    notes = Notes()
-    with pytest.raises(StopError):
-        Trainer(model(), callbacks=[notes, Breaks(1)]).fit(loader(), epochs=2)
-    assert notes.told == ["begin", (1, 1, 3), "end"]
-
-
-@pytest.mark.parametrize("name", ["adam", "cobyla"])
-def test_a_callback_ends_a_training(name):
-    trainer = Trainer(model(), optimizer=name, callbacks=[StopsAfter(3)])
-    history = trainer.fit(loader(), epochs=9)
-    assert len(history.epochs) == 3
-    assert history.stopped_early
-
-
-def test_a_progress_bar_names_epoch_loss_and_time_left(capfd, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    Trainer(model(), callbacks=[ProgressBar()]).fit(loader(), epochs=2)
-    err = capfd.readouterr().err
-    assert "epoch 2/2" in err
-    assert "6/6" in err
-    assert "loss" in err
-    assert "left" in err
-
-
-def test_tensorboard_gets_a_point_an_epoch(tmp_path):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    trainer = Trainer(model(), directory=tmp_path, tensorboard=True, schedule="exponential")
-    history = trainer.fit(loader(), noise(2), test=noise(3), epochs=3)
-    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    columns = {
-        "loss/train": "loss",
-        "loss/validation": "val_loss",
-        "accuracy/train": "train_accuracy",
-        "accuracy/validation": "val_accuracy",
-        "accuracy/test": "accuracy",
-        "learning_rate": "learning_rate",
-    }
-    assert set(events.Tags()["scalars"]) == set(columns)
-    for tag, name in columns.items():
-        assert [e.step for e in events.Scalars(tag)] == [1, 2, 3]
-        found = [e.value for e in events.Scalars(tag)]
-        assert found == pytest.approx([getattr(e, name) for e in history.epochs])
-
-
-def test_without_its_package_tensorboard_is_one_line(tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *rest, **options):
-        if name.split(".")[0] == "tensorboard":
-            raise ModuleNotFoundError("No module named 'tensorboard'")
-        return real(name, *rest, **options)
-
-    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(UserError, match=r"pip install 'pilotcut\[tensorboard\]'") as said:
-        TensorBoard(tmp_path)
-    assert "\n" not in str(said.value)
-
-
-# -- mistakes --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"optimizer": "adm"}, "optimizer is 'adm', expected one of adam, .*'adam'"),
-        ({"loss": "mes"}, "loss is 'mes', expected one of mse, .*did you mean 'mse'"),
-        ({"schedule": "cosin"}, "schedule is 'cosin', expected one of .*did you mean 'cosine'"),
-        ({"learning_rate": 0}, "learning_rate is 0, expected a number above 0"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan"),
-        ({"patience": 0}, "patience is 0, expected a whole number from 1"),
-        ({"seed": -1}, "seed is -1, expected a whole number from 0"),
-        ({"optimizer": "SPSA", "schedule": "step"}, "schedule is 'step' with optimizer 'SPSA'"),
-        ({"tensorboard": True}, "without a directory"),
-    ],
-)
-def test_an_option_that_makes_no_sense_is_one_line(options, said):
-    with pytest.raises(UserError, match=said) as error:
-        Trainer(model(), **options)
-    assert len(error.value.faults) == 1
-
-
-def test_all_options_that_make_no_sense_are_told_at_once():
-    with pytest.raises(UserError) as error:
-        Trainer(model(), optimizer="x", schedule="y", learning_rate=-1)
-    assert len(error.value.faults) == 3
-
-
-def test_what_fit_is_given_is_checked_at_once():
-    with pytest.raises(UserError) as error:
-        Trainer(model(), patience=2).fit(loader(), epochs=0, resume=True)
-    assert [fault.split()[0] for fault in error.value.faults] == ["epochs", "patience", "resume"]
-
-
-@pytest.mark.parametrize(
-    ("loss", "targets", "said"),
-    [
-        ("hinge", torch.zeros(24), "hinge has .* expected one output and a target -1.0 or 1.0"),
-        ("bce", torch.full((24,), 0.5), "bce has .* a target -1.0 or 1.0"),
-        ("mse", torch.ones(24, 3), "mse has outputs .*, expected floating targets of the outputs'"),
-        ("cross_entropy", torch.ones(24), "cross_entropy has .* expected class indices"),
-        ("cross_entropy", torch.arange(24), "targets from 0 to 23, expected 0 to 0"),
-    ],
-)
-def test_targets_that_do_not_fit_the_loss_are_one_line(loss, targets, said):
-    x, _ = samples()
-    with pytest.raises(UserError, match=said):
-        Trainer(model(), loss=loss).evaluate(DataLoader(TensorDataset(x, targets), batch_size=24))
-
-
-def test_a_batch_is_inputs_and_targets():
-    x, _ = samples()
-    with pytest.raises(UserError, match="has 1 parts, expected inputs and targets"):
-        Trainer(model()).fit(DataLoader(TensorDataset(x)), epochs=1)
-    with pytest.raises(UserError, match="no parameters to train"):
-        Trainer(torch.nn.Tanh()).fit(loader(), epochs=1)
-    with pytest.raises(UserError, match="no samples"):
-        Trainer(model()).fit([], epochs=1)
