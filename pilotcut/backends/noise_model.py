@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from qiskit.circuit import Gate, QuantumCircuit
@@ -57,17 +57,13 @@ class Device:
         """Return whether it is there in an epoch."""
         return not any(first <= epoch < last for first, last in self.offline)
 
-    @cached_property
-    def noise_model(self) -> NoiseModel:
-        """The noise of Aer: relaxation during gates, and depolarisation up to their infidelity.
-
-        What waits while others work does not relax. Where relaxation alone is worse than the
-        infidelity that the target gives, the gate is that much worse.
-        """
-        return self.noise_on(range(self.qubits))
-
     def noise_on(self, qubits: Sequence[int]) -> NoiseModel:
-        """Return the noise of some qubits, which are numbered from 0 in their order here."""
+        """Return Aer's noise of some qubits, which are numbered from 0 in their order here.
+
+        Relaxation during gates, and depolarisation up to their infidelity. What waits while others
+        work does not relax. Where relaxation alone is worse than the infidelity that the target
+        gives, the gate is that much worse.
+        """
         place = {qubit: k for k, qubit in enumerate(qubits)}
         return self._noise(place, place.items())
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from qiskit.circuit import Barrier, Measure, QuantumCircuit
 
 from pilotcut.circuits.files import final_measurements, qasm2, qpy, standard_gates
-from pilotcut.circuits.files.faults import MOST_BITS, FaultError, check_bits, faults, quoted
+from pilotcut.circuits.files.faults import FaultError, check_bits, faults, quoted
 from pilotcut.circuits.files.qasm2.tokens import decoded, line_at, without_comments
 from pilotcut.circuits.measurement_map import MEASURED
 from pilotcut.circuits.program import read_circuit
@@ -205,9 +205,5 @@ def _no_text(found: str) -> str:
 
 def _check_registers(bare: str) -> None:
     for register in _REGISTER.finditer(bare):
-        if int(register[1].replace("_", "") or 0) > MOST_BITS:
-            raise FaultError(
-                f"found '{register[0]}', expected registers of at most {MOST_BITS} bits; declare "
-                f"what the circuit needs",
-                bare[: register.start()].count("\n") + 1,
-            )
+        line = bare.count("\n", 0, register.start()) + 1
+        check_bits(int(register[1].replace("_", "") or 0), register[0], line)

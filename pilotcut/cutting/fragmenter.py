@@ -20,7 +20,7 @@ from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.fragment import Fragment, LayoutItem, Site
 from pilotcut.cutting.joint import joint_basis, parallel_groups
-from pilotcut.cutting.placement import Placement, labels_of_steps
+from pilotcut.cutting.placement import Placement, labels_of_steps, letter
 from pilotcut.cutting.rotations import Locals, free_rotation, is_rotation, rotation_of
 
 
@@ -218,7 +218,7 @@ class Fragmenter:
         for wire in range(len(self._qubit_of_wire)):
             key = self._label_of_wire[wire] if self._labels else self._component(wire)
             self._fragment_of_wire.append(keys.setdefault(key, len(keys)))
-        self._names = [key if self._labels else _letter(k) for k, key in enumerate(keys)]
+        self._names = [key if self._labels else letter(k) for k, key in enumerate(keys)]
 
     def _component(self, wire: int) -> int:
         return self._root(wire) if self._cuts else 0
@@ -318,10 +318,6 @@ class Fragmenter:
             )
             for k, cut in enumerate(self._cuts)
         )
-
-
-def _letter(index: int) -> str:
-    return chr(ord("A") + index) if index < 26 else f"F{index}"
 
 
 def _localised(param: Param, angles: list[Angle]) -> Param:

@@ -76,6 +76,11 @@ def placement_of(
     return placement
 
 
+def letter(index: int) -> str:
+    """Return the label of the fragment of that number: A to Z, then F26 and on."""
+    return chr(ord("A") + index) if index < 26 else f"F{index}"
+
+
 def label_text(labels: Sequence[str], most: int = 60) -> str:
     """Return labels as one word of a message, on one line and not for ever."""
     word = "".join(c if c.isprintable() else "?" for label in labels for c in label)

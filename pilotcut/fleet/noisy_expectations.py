@@ -4,7 +4,7 @@ A gate with its noise is a Pauli transfer matrix (`pilotcut.fleet.noisy_gates`).
 takes the observable through the ansatz (Heisenberg's picture), and at every gate also through the
 gate at its shifted angles; one walk forwards takes the encoded samples through the ansatz and
 meets there what the first one left. So all circuits of a parameter-shift gradient cost as much as
-a few, and shots are drawn from them. The noise is that of `Device.noise_model`, so the draws have
+a few, and shots are drawn from them. The noise is that of `Device.noise_on`, so the draws have
 the distribution of Aer's counts.
 
 Owns the arithmetic; knows nothing of data sets, training or processes. It wants a model that

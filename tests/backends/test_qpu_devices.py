@@ -265,7 +265,7 @@ def test_every_gate_of_the_fleet_has_the_infidelity_that_the_paper_gives(k):
     q = device_of("q", qpu)
     found = {}  # gates of the same numbers share one error
     seen = set()
-    for name, qubits, error in channels(q.noise_model):
+    for name, qubits, error in channels(q.noise_on(range(q.qubits))):
         seen.add((name, qubits))
         if id(error) not in found:
             found[id(error)] = name, 1 - average_gate_fidelity(error)
@@ -380,11 +380,17 @@ def test_a_device_travels_to_another_process(description):
 def test_a_fake_backend_has_the_noise_that_aer_makes_of_its_target():
     generic = device_of("g", QpuDescription(like=f"{__name__}:PROBED"))
     by_aer = NoiseModel.from_backend(PROBED)
-    ours = {(name, qubits): error for name, qubits, error in channels(generic.noise_model)}
+    ours = {
+        (name, qubits): error
+        for name, qubits, error in channels(generic.noise_on(range(generic.qubits)))
+    }
     for name, qubits, error in channels(by_aer):
         np.testing.assert_allclose(SuperOp(ours.pop((name, qubits))), SuperOp(error), atol=1e-9)
     assert not ours
-    assert generic.noise_model._local_readout_errors == by_aer._local_readout_errors
+    assert (
+        generic.noise_on(range(generic.qubits))._local_readout_errors
+        == by_aer._local_readout_errors
+    )
 
 
 def test_noise_on_some_qubits_is_theirs_under_new_numbers_and_no_other_is_built(monkeypatch):
@@ -408,6 +414,6 @@ def test_noise_on_some_qubits_is_theirs_under_new_numbers_and_no_other_is_built(
 
 def test_what_a_target_does_not_say_is_no_noise():
     ideal = device_of("i", QpuDescription(like=f"{__name__}:noiseless"))
-    assert ideal.noise_model.is_ideal()
+    assert ideal.noise_on(range(ideal.qubits)).is_ideal()
     assert ideal.readout_errors(0) == (0.0, 0.0)
     assert ideal.shot_s(QuantumCircuit(2)) == pytest.approx(50e-6)

@@ -57,11 +57,11 @@ def scores(values: np.ndarray, expected: np.ndarray, shots: int) -> np.ndarray:
 @lru_cache
 def channels_of(dev: Device):
     """Superoperators by gate and qubits, and readout probabilities by qubit."""
-    noise = dev.noise_model.to_dict()["errors"]
+    noise = dev.noise_on(range(dev.qubits)).to_dict()["errors"]
     readout = {e["gate_qubits"][0][0]: e["probabilities"] for e in noise if e["type"] == "roerror"}
     channels = {
         (name, qubits): SuperOp(error.to_quantumchannel())
-        for name, some in dev.noise_model._local_quantum_errors.items()
+        for name, some in dev.noise_on(range(dev.qubits))._local_quantum_errors.items()
         for qubits, error in some.items()
     }
     return channels, readout

@@ -55,7 +55,7 @@ def by_aer(model: Model, compilation, q: Device, weights, sample) -> float:
     """Return the parity that is read, from the density matrix of the whole device."""
     circuit = compilation.circuit.assign_parameters(bound(model, weights, sample))
     circuit.save_density_matrix()
-    simulator = AerSimulator(noise_model=q.noise_model, method="density_matrix")
+    simulator = AerSimulator(noise_model=q.noise_on(range(q.qubits)), method="density_matrix")
     state = simulator.run(circuit).result().data()["density_matrix"]
     label, flips = ["I"] * q.qubits, 1.0
     for qubit in observed_qubits(model):

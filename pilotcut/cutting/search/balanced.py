@@ -15,6 +15,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from pilotcut.circuits.program import Program
+from pilotcut.cutting.placement import letter
+from pilotcut.cutting.search.interaction_graph import refuse_markers
 from pilotcut.errors import CutError
 
 #: Up to this many qubits all partitions are searched, those apart that cannot be best.
@@ -48,16 +50,14 @@ def choose_labels(
     CutError
         If the circuit has no partition with that many cuts, or none so narrow.
     """
-    if any(step.name == "cut_wire" for step in program.steps):
-        raise CutError(
-            "the circuit carries cut markers of its own, so cuts and max_width have nothing to "
-            "choose; leave both out, or remove the markers"
-        )
+    refuse_markers(program, "cut_wire")
     weights = _interactions(program)
     if cuts is not None:
-        return _letters(_with_cuts(program.num_qubits, weights, cuts).labels)
-    assert max_width is not None
-    return _letters(_with_width(program.num_qubits, weights, max_width).labels)
+        found = _with_cuts(program.num_qubits, weights, cuts)
+    else:
+        assert max_width is not None
+        found = _with_width(program.num_qubits, weights, max_width)
+    return tuple(map(letter, found.labels))
 
 
 def _interactions(program: Program) -> np.ndarray:
@@ -201,7 +201,3 @@ def _in_order_of_appearance(labels: list[int]) -> tuple[int, ...]:
 
 def _bandwidth_order(weights: np.ndarray) -> list[int]:
     return [int(q) for q in reverse_cuthill_mckee(csr_matrix(weights), symmetric_mode=True)]
-
-
-def _letters(labels: tuple[int, ...]) -> tuple[str, ...]:
-    return tuple(chr(ord("A") + k) if k < 26 else f"F{k}" for k in labels)

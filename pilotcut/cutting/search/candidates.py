@@ -13,7 +13,7 @@ from math import exp, inf, prod
 
 import numpy as np
 
-from pilotcut.cutting.placement import Placement, WireCut
+from pilotcut.cutting.placement import Placement, WireCut, letter
 from pilotcut.cutting.search.interaction_graph import UNCUTTABLE, Interactions, wire_price
 
 
@@ -111,9 +111,9 @@ class Evaluator:
         Of a fragment.
     """
 
-    def __init__(self, graph: Interactions, cost: Cost | None = None) -> None:
+    def __init__(self, graph: Interactions, cost: Cost) -> None:
         self.graph = graph
-        self._cost = cost or proxy_cost
+        self._cost = cost
         self._costs: dict[FragmentShape, float] = {}
         self._first = graph.first
         self._gates = graph.gates
@@ -237,7 +237,7 @@ class Evaluator:
         if sum(not shape.sites for shape in shapes) > 1:
             parts = self._merged(parts, shapes)
             shapes = self._shapes(parts, blocks, wires)
-        names = letters(int(parts.max()) + 1)
+        names = [letter(k) for k in range(int(parts.max()) + 1)]
         placement = Placement(
             tuple(names[k] for k in parts[self._first]),
             tuple(
@@ -256,11 +256,6 @@ class Evaluator:
             overhead=exp(logs) if logs < 700 else inf,
             cost=sum(map(self.cost_of, shapes)),
         )
-
-
-def letters(count: int) -> tuple[str, ...]:
-    """Return names of fragments: A to Z, then F26 and on."""
-    return tuple(chr(ord("A") + k) if k < 26 else f"F{k}" for k in range(count))
 
 
 # -- the choice --------------------------------------------------------------------------

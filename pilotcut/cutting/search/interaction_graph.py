@@ -118,7 +118,7 @@ def interactions_of(program: Program) -> Interactions:
     CutError
         If the program has cut markers of its own.
     """
-    refuse_markers(program)
+    refuse_markers(program, "cut_wire", "move")
     blocks: list[list[int]] = []  # numbers of the steps of each block
     last: dict[int, int] = {}  # the block a qubit was in last
     rows: list[list[int]] = [[] for _ in range(program.num_qubits)]  # blocks along a qubit
@@ -136,9 +136,9 @@ def interactions_of(program: Program) -> Interactions:
     return _numbered(program, blocks, rows)
 
 
-def refuse_markers(program: Program) -> None:
-    """Raise `CutError` if the program says itself where wires are cut."""
-    if any(step.name in ("cut_wire", "move") for step in program.steps):
+def refuse_markers(program: Program, *markers: str) -> None:
+    """Raise `CutError` if the program says itself, by such markers, where wires are cut."""
+    if any(step.name in markers for step in program.steps):
         raise CutError(
             "the circuit carries cut markers of its own, so cuts and max_width have nothing to "
             "choose; leave both out, or remove the markers"
