@@ -36,9 +36,9 @@ demo: $(VENV)/.installed
 	$(BIN)/pilotcut train iris --cuts 2 --qubits 4 --mode counts --shots 1024 $(DEMO_FLAGS) \
 	    --pilots pilot_descriptions/laptop.yaml --run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-# What starts processes runs on one of the two (tests/conftest.py).
+# What starts processes runs on one of the two (the marker xdist_group of their folders).
 # As root on Debian it also installs Slurm and Chromium, for tests that skip where there is none;
-# with PILOTCUT_MUST_RUN=1 what can be installed must be (tests/kinds.py).
+# with PILOTCUT_MUST_RUN=1 what can be installed must be (tests/support/kinds.py).
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TEST_FLAGS)
 
