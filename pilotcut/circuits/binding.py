@@ -23,7 +23,8 @@ from pilotcut.errors import ParameterValueError, UserError
 _PROBES = (0.731, -1.273, 2.117)
 
 # Qiskit 2.6 takes d|f| for f f'/|f|, which holds where f is real: |x**0.5| at x = -0.3 has the
-# slope 0.91 there and -0.91 in truth. Such derivatives are held against differences.
+# slope 0.91 there and -0.91 in truth. Such derivatives are held against differences, until
+# findings/qiskit-gradient-of-abs.sh says CHANGED.
 _ABSOLUTE, _MAY_BE_COMPLEX = "abs(", ("**", "log(", "asin(", "acos(")
 _STEP, _CLOSE = 1e-6, 1e-3
 
@@ -49,7 +50,7 @@ class Binding:
         self._curved: list[tuple[int, _Curved]] = []
         # A feature map has one angle at several gates; each is read once, which is ten times faster
         # for a ZZ feature map. Not by hash: that of a negative constant is an OverflowError in
-        # Qiskit 2.6.
+        # Qiskit 2.6 (findings/qiskit-hash-negative-expression.sh).
         seen: dict[str, tuple[ParameterExpression, _Polynomial | _Curved]] = {}
         for slot, expression in enumerate(expressions):
             known, formula = seen.get(str(expression), (None, None))
@@ -80,6 +81,8 @@ class Binding:
             slots = values @ self._matrix + self._offset
             of, one, two = self._bends
             bent = values[:, one] * values[:, two] * self._curvature / 2
+            # A slot may have several bends, of which += would keep the last. (i, j) and (j, i) are
+            # both there, hence the half.
             np.add.at(slots.T, of, bent.T)
         for formula, group in self._by_formula():
             slots[:, group] = formula.of(values)[:, None]
@@ -104,6 +107,7 @@ class Binding:
         """
         result = np.repeat(self._matrix.T[None], len(values), axis=0)
         of, one, two = self._bends
+        # As above, not +=: a slot and a parameter may have several bends.
         np.add.at(result.transpose(1, 2, 0), (of, one), (values[:, two] * self._curvature).T)
         for formula, group in self._by_formula():
             for position, column in enumerate(formula.columns):
@@ -248,6 +252,7 @@ class _Curved:
         step[position] = _STEP
         low, here, high = (self._evaluated(self.expression, own + k * step) for k in (-1, 0, 1))
         sides = np.stack([here - low, high - here, (high - low) / 2]) / _STEP
+        # At a kink of abs() the slope of either side is right.
         return (np.abs(sides - slopes) <= _CLOSE * (1 + np.abs(slopes))).any(axis=0)
 
     def _check(self, wrong: np.ndarray, own: np.ndarray, what: str) -> None:
@@ -269,6 +274,8 @@ def _read(expression: ParameterExpression, column: dict[str, int]) -> _Polynomia
     parameters = tuple(sorted(expression.parameters, key=lambda p: column[p.name]))
     columns = np.array([column[p.name] for p in parameters])
     curved = _Curved(columns, parameters, expression)
+    # The degree is read from the text before any derivative is asked for: those of what is no
+    # polynomial may never end, as the second of 1/((x-1)(x-2)) in Qiskit 2.6.
     terms = degree(expression, parameters)
     found = _polynomial(curved) if terms is not None and terms <= 2 else None
     return found or curved

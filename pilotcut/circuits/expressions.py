@@ -125,6 +125,7 @@ def _evaluated(tree: ast.expr, at: Mapping[str, torch.Tensor]) -> Any:
             return -_evaluated(inner, at)
         case ast.Call(func=ast.Name(id=name), args=[inner]):
             one = _evaluated(inner, at)
+            # Parameters are real; Qiskit writes conj() into derivatives of abs().
             if name == _CONJUGATE:
                 return one
             if name not in _FUNCTIONS:

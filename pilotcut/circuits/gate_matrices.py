@@ -56,6 +56,7 @@ def factors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     u, weights, v = np.linalg.svd(pairs)
     if weights[1] > _ZERO:
         return None
+    # The only weight of a unitary is 2, and a unit vector times its root is a unitary matrix again.
     root = np.sqrt(weights[0])
     return (root * u[:, 0]).reshape(2, 2), (root * v[0]).reshape(2, 2)
 
@@ -64,6 +65,7 @@ def at_some_values(gate: Any) -> tuple[Any, dict[Parameter, float]]:
     """Return a copy of a gate with its free angles bound, and the values of their parameters."""
     parameters = {q for p in gate.params if has_parameters(p) for q in p.parameters}
     values = {p: 0.4 + 0.3 * k for k, p in enumerate(sorted(parameters, key=lambda p: p.name))}
+    # Qiskit's singletons take no other parameters.
     bound = gate.to_mutable()
     bound.params = [
         p.bind_all({q: values[q] for q in p.parameters}) if has_parameters(p) else p

@@ -106,8 +106,10 @@ def native(gate: Operation) -> Instruction | None:
         _check_definition(gate)
         return None
     matrix = matrix_of(gate)
+    # What entangles nothing is opened into its two sides: no cut through it has to be paid.
     if matrix is None or (gate.num_qubits == 2 and factors(matrix) is not None):
         return None
+    # `matrix_of` has checked that it is unitary.
     return UnitaryGate(matrix, check_input=False)
 
 
@@ -123,6 +125,8 @@ def definition_of(gate: Operation, where: tuple[int, ...]) -> QuantumCircuit:
         return gate.blocks[0]  # type: ignore[attr-defined]
     if _class_of(gate) is HamiltonianGate and is_free(gate):
         return _evolution(*gate.params)  # type: ignore[attr-defined]
+    # Seen with Qiskit 2.6.2: findings/qiskit-pauli-product-identity-phase.sh says CHANGED once this
+    # can go.
     if _turns_nothing(gate):
         return QuantumCircuit(gate.num_qubits, global_phase=-gate.params[0] / 2)  # type: ignore[attr-defined]
     if gate.num_qubits == 2 and not is_free(gate):
@@ -235,6 +239,7 @@ def _check_parent(gate: Operation, kind: type) -> None:
     if parent is None or isinstance(gate, ControlledGate) or not hasattr(gate, "params"):
         return
     bound, _ = at_some_values(gate)
+    # A copy keeps the definition that was made for the angles before.
     bound._definition = None
     stated = [matrix_of(bound), _definition(bound)]
     want = Operator(parent(*bound.params))
@@ -308,6 +313,7 @@ def _synthesis(gate: Operation) -> QuantumCircuit | None:
         found = HighLevelSynthesis()(_alone(gate))
     except Exception:  # plugins' code; what comes of it is that there is none
         return None
+    # What no plugin knows is handed back as it was.
     unchanged = [_class_of(i.operation) for i in found.data] == [_class_of(gate)]
     return _of_matrix(gate) if unchanged else found
 
@@ -322,6 +328,7 @@ def _modified(gate: AnnotatedOperation) -> QuantumCircuit | None:
 
     Qiskit 2.6 controls a gate by its name: of somebody's own gate "cx" it makes a Toffoli.
     """
+    # findings/qiskit-control-of-own-cx.sh says CHANGED once the base operation itself will do.
     circuit = _alone(plain(gate.base_op))
     for modifier in gate.modifiers:
         if isinstance(modifier, ControlModifier):

@@ -130,6 +130,8 @@ def check_real(whole: SparsePauliOp) -> None:
     """Raise ObservableError unless coefficients are real, equal Pauli strings taken together."""
     if np.abs(whole.coeffs.imag).max(initial=0) <= ROUNDING:
         return
+    # Imaginary parts of equal strings may cancel. Both tolerances are 0, so that nothing is
+    # dropped.
     simple = whole.simplify(0, 0)
     worst = int(np.abs(simple.coeffs.imag).argmax())
     if abs(simple.coeffs[worst].imag) > ROUNDING:
@@ -155,6 +157,7 @@ def of_sparse(observable: SparseObservable) -> SparsePauliOp:
     paulis = (BitTerm.X, BitTerm.Y, BitTerm.Z)
     projectors = np.cumsum([0, *(letter not in paulis for letter in observable.bit_terms)])
     each = np.diff(projectors[np.asarray(observable.boundaries)])
+    # Counted before they are made: a projector on n qubits is 2^n strings.
     if np.sum(2.0**each) > MOST_TERMS:
         raise ObservableError(
             f"observable '{_shown(observable)}' is {np.sum(2.0**each):.3g} Pauli strings, expected "

@@ -142,6 +142,7 @@ def _canonical(steps: Iterable[Step]) -> tuple[tuple[Step, ...], list[int]]:
     keyed = []
     for step in steps:
         layer = max(layer_of[q] for q in step.qubits)
+        # A Counter's update adds: each qubit comes to stand at layer + 1.
         layer_of.update({q: layer + 1 - layer_of[q] for q in step.qubits})
         keyed.append(((layer, step.qubits), step))
     order: list[int] = []
@@ -203,6 +204,8 @@ class _Reading:
             ) from None
 
     def _check_size(self, gate: Operation, where: tuple[int, ...]) -> None:
+        # Seen with Qiskit 2.6.2: findings/qiskit-qpy-quadratic-form.sh says CHANGED once this can
+        # go.
         if gate.num_qubits != len(where):  # Qiskit's QPY reads some library gates back like that
             raise CutError(
                 f"gate '{gate.name}' of {gate.num_qubits} qubits stands on qubits {where}, "
@@ -245,6 +248,8 @@ class _Reading:
             self.expressions.append(param)
             return Angle(len(self.expressions) - 1)
         try:
+            # A complex value is a TypeError of float(). Taken for a number, asin(1.5) gave -1 in
+            # counts mode.
             value = param.numeric() if isinstance(param, ParameterExpression) else param
             number = float(value)
         except (TypeError, ValueError, OverflowError):

@@ -163,6 +163,8 @@ class Fragment:
 
     def separated(self) -> Fragment:
         """Return the fragment with a site of its own for each gate of a joint cut."""
+        # The coherent basis gains nothing from joint cuts: R branches for each gate already
+        # multiply to the rank of all, so the exact and the sampled mode take the gates one by one.
         rzz = basis_of_rzz()
         steps: list[Step | Site] = []
         axes = count()
@@ -183,6 +185,7 @@ class Fragment:
         """The operation at each site of every variant, (variants, sites)."""
         if self.listed is not None:
             return self.listed
+        # In C order: what is measured for the variants in turn reshapes into the tensor's axes.
         return np.indices(self.site_shape).reshape(len(self.sites), self.num_variants).T
 
     @cached_property
@@ -201,6 +204,7 @@ class Fragment:
         An identity sub-observable behind trace-preserving operations only: nothing is
         measured, so the expectation is exactly 1.
         """
+        # A signed measurement is never trivial: even without an observable its sign has to be seen.
         quiet = ~self._measured.any(axis=1).reshape(self.variant_shape)
         identity = ~(self.observables.x | self.observables.z).any(axis=1)
         return identity.reshape(-1, *[1] * quiet.ndim) & quiet
@@ -244,6 +248,8 @@ class Fragment:
         """
         parts = [
             [s.axis if isinstance(s, Site) else s.key for s in self.steps],
+            # Branches too: sites of a CX and a CZ have equal operations, and a cache that looked at
+            # these alone gave one of them the other's exact tensor.
             [(s.wires, s.kind, s.operations, s.branches.tobytes()) for s in self.sites],
             (len(self.angles), self.width, self.observables.to_labels(), self.groups),
         ]

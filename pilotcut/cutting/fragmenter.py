@@ -85,6 +85,7 @@ class Fragmenter:
         return len(self._parent) - 1
 
     def _wire(self, qubit: int) -> int:
+        # A wire begins when something acts on it: a qubit that was reset last costs no width.
         if qubit in self._stale:
             self._stale.remove(qubit)
             self._wire_of_qubit[qubit] = self._new_wire(qubit)
@@ -120,6 +121,7 @@ class Fragmenter:
 
     def _in_order(self, program: Program, joint_cuts: bool) -> list[tuple[Step, ...]]:
         """Return the steps one by one, or in groups where gates are cut jointly."""
+        # Without labels only markers cut, and these cut wires, of which none are joined.
         if not joint_cuts or self._placement is None:
             return [(step,) for step in program.steps]
         pairs = [frozenset(some) for some in labels_of_steps(self._placement, program)]
@@ -179,10 +181,14 @@ class Fragmenter:
         wires = [tuple(self._wire(q) for q in step.qubits) for step in steps]
         sides: tuple[list[int], list[int]] = ([], [])
         for step, pair in zip(steps, wires, strict=True):
+            # A gate may lie the other way round. RZZ is symmetric, so its ends may change sides,
+            # while its local gates stay with their qubits.
             turned = self._labels[step.qubits[0]] != first
             sides[0].append(pair[turned])
             sides[1].append(pair[not turned])
             self._note(step, len(self._cuts))
+        # All local gates before the cut stand in front of its one site, which acts on all wires at
+        # once.
         for rotation, pair in zip(rotations, wires, strict=True):
             self._place_locals(rotation.before, pair)
         fixed = [None if isinstance(r.angle, Angle) else r.angle for r in rotations]
@@ -215,12 +221,15 @@ class Fragmenter:
                 self._wire(qubit)
         keys: dict[object, int] = {}
         self._fragment_of_wire = []
+        # A label is one fragment also where nothing joins its qubits: the user decides.
         for wire in range(len(self._qubit_of_wire)):
             key = self._label_of_wire[wire] if self._labels else self._component(wire)
             self._fragment_of_wire.append(keys.setdefault(key, len(keys)))
         self._names = [key if self._labels else letter(k) for k, key in enumerate(keys)]
 
     def _component(self, wire: int) -> int:
+        # Also a circuit of several parts that nothing joins is one fragment as long as nothing is
+        # cut.
         return self._root(wire) if self._cuts else 0
 
     # -- the results ---------------------------------------------------------------
@@ -249,6 +258,7 @@ class Fragmenter:
         axis = 0
         angles: list[Angle] = []
         for where, what in self._placed:
+            # One wire decides: `_place` and `_add_cut` put all of them into one fragment.
             if where[0] not in local:
                 continue
             if isinstance(what, Step):
@@ -287,6 +297,8 @@ class Fragmenter:
         """Restrict the terms to wires that are a qubit's last; others are not observed."""
         qubit_of = {w: q for q, w in enumerate(self._wire_of_qubit) if q not in self._stale}
         qubits = [qubit_of.get(wire, -1) for wire in wires]
+        # A wire that is nobody's last has the qubit -1, which takes some column; `observed` masks
+        # it.
         observed = np.array([q >= 0 for q in qubits])
         x = self._terms.x[:, qubits] & observed
         z = self._terms.z[:, qubits] & observed
@@ -330,5 +342,6 @@ def _localised(param: Param, angles: list[Angle]) -> Param:
 
 def _commuting_groups(observables: PauliList) -> tuple[tuple[int, ...], ...]:
     index = {label: k for k, label in enumerate(observables.to_labels())}
+    # Sorted, since the order of Qiskit's groups is its own and they are part of the fingerprint.
     groups = observables.group_commuting(qubit_wise=True)
     return tuple(sorted(tuple(sorted(index[p] for p in g.to_labels())) for g in groups))

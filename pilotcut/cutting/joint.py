@@ -29,7 +29,8 @@ from pilotcut.cutting.basis import CutBasis, JointOperation, basis_of_rzz
 MOST_JOINT = 3
 
 # The products u_k u_l* of one gate's amplitudes, u = (cos x/2, -i sin x/2), by bits k and l:
-# a phase, and weights of 1, cos x and sin x.
+# a phase, and weights of 1, cos x and sin x. Of half the angle cos^2 = (1 + cos x) / 2,
+# sin^2 = (1 - cos x) / 2 and cos sin = sin(x) / 2.
 _FACTORS = {
     (0, 0): (1, np.array([0.5, 0.5, 0.0])),
     (1, 1): (1, np.array([0.5, -0.5, 0.0])),
@@ -57,6 +58,7 @@ def joint_basis(angles: Sequence[float | None]) -> CutBasis:
         operations += [_rotated(k, k ^ other, size, sign) for sign in (1, -1)]
         g = [(h + 1, 0.5), (h + 2, -0.5)]
         phase, weights = _polynomial(k, other, len(angles))
+        # The phase is a power of i, exactly: either its real or its imaginary part is 0.
         if phase.real:
             _add(table, [(h, 1.0)], [(h, 1.0)], 2 * phase.real * weights)
             _add(table, g, g, -2 * phase.real * weights)
@@ -65,7 +67,10 @@ def joint_basis(angles: Sequence[float | None]) -> CutBasis:
             _add(table, g, [(h, 1.0)], -2 * phase.imag * weights)
     coefficients = _at_fixed(table, angles)
     # A set of wires is one string; |sin x| is at most 1 where x is free.
+    # (sum_k |u_k|)^2 is the product of (|cos x/2| + |sin x/2|)^2 = 1 + |sin x| over the gates.
     gamma = 2 * prod(1 + (1.0 if x is None else abs(np.sin(x))) for x in angles) - 1
+    # At a bound angle with sin x = 0 whole operations have no weight: each would be circuits for
+    # nothing.
     used = np.abs(coefficients).reshape(-1, *table.shape[-2:]).max(axis=0) > 1e-12
     kept = np.flatnonzero(used.any(axis=0) | used.any(axis=1))
     kinds = ("gate", "gate")
@@ -192,6 +197,7 @@ def _ordered(program: Program, group_of: Sequence[int]) -> list[int] | None:
                 behind[group_of[last[qubit]]].append(group_of[number])
                 waits_for[group_of[number]] += 1
             last[qubit] = number
+    # Of the groups that may come next the earliest does, so that equal programs have equal plans.
     ready = [group for group, count in waits_for.items() if not count]
     heapq.heapify(ready)
     order = []

@@ -84,6 +84,7 @@ class CutPlan:
     @cached_property
     def layout(self) -> tuple[LayoutItem, ...]:
         """Places of the circuit's gates and cuts, for those who show the plan."""
+        # Walked again and not kept from building, as few plans are ever drawn.
         return Fragmenter(self.program, self.terms, self.requested, self.joint_cuts).layout()
 
     @property
@@ -210,6 +211,7 @@ def compile_plan(
         raise CutError("the circuit has no qubits, expected one at least; add a register")
     asked = "Z" * circuit.num_qubits if observables is None else observables
     terms = pauli_terms(asked, circuit.num_qubits)
+    # Chosen by qubits and gates alone: wires are cut on request, by `search` or markers.
     if cuts is not None or max_width is not None:
         labels = choose_labels(program, cuts=cuts, max_width=max_width)
     plan = build_plan(program, binding, terms, placement or labels, joint_cuts)
@@ -286,6 +288,7 @@ def _width_that_fits(plan: CutPlan, coherent: bool) -> int | None:
     """Return a width whose plan is small enough, None where none is known."""
     qubits = plan.num_qubits
     if qubits <= WIDEST:
+        # Half and three quarters, before the whole: a narrower plan is nearer to what was asked.
         widths = [-(-qubits // 2), -(-3 * qubits // 4), qubits]
     else:
         widths = [WIDEST] if qubits <= _MOST_SOUGHT else []

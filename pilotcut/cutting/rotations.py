@@ -87,9 +87,12 @@ def _fixed_rotation(step: Step) -> Rotation:
     matrix = np.asarray(step.gate_with(step.params).to_matrix())
     # Its default fidelity lets Qiskit take a simpler gate nearby, which drops small angles.
     weyl = TwoQubitWeylDecomposition(matrix, fidelity=None)
+    # Matrices are little-endian: the left factors K1l and K2l act on qubit 1, the right ones on
+    # qubit 0.
     h = HGate().to_matrix()
     before = [(0, _local(h @ weyl.K2r)), (1, _local(h @ weyl.K2l))]
     after = [(0, _local(weyl.K1r @ h)), (1, _local(weyl.K1l @ h))]
+    # RZZ(x) is exp(-i x/2 ZZ).
     return Rotation(float(-2 * weyl.a), before, after)
 
 
@@ -107,6 +110,7 @@ def _scaled(angle: Angle, factor: float) -> Angle:
 _NONE: tuple[list[Instruction], list[Instruction]] = ([], [])
 _X = ([HGate()], [HGate()])
 _Y = ([SXdgGate()], [SXGate()])
+# Where one side alone is turned, as in CRY, that sign does not cancel: hence this other frame of Y.
 _Y1 = ([SdgGate(), HGate()], [HGate(), SGate()])
 RZZ_FORMS = {
     "rzz": (1.0, (_NONE, _NONE), []),
@@ -116,6 +120,8 @@ RZZ_FORMS = {
     "crz": (-0.5, (_NONE, _NONE), [(1, RZGate, 0.5)]),
     "crx": (-0.5, (_NONE, _X), [(1, RXGate, 0.5)]),
     "cry": (-0.5, (_NONE, _Y1), [(1, RYGate, 0.5)]),
+    # CP(t) = exp(i t/4) RZ(t/2) RZ(t/2) RZZ(-t/2): one P in place of an RZ carries the global
+    # phase.
     "cp": (-0.5, (_NONE, _NONE), [(0, PhaseGate, 0.5), (1, RZGate, 0.5)]),
     "cu1": (-0.5, (_NONE, _NONE), [(0, PhaseGate, 0.5), (1, RZGate, 0.5)]),
 }

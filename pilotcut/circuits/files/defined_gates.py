@@ -66,6 +66,8 @@ class DefinedGate(Gate):
             name, self.num_qubits, self.params, self._source, inverted=not self._inverted
         )
 
+    # The copy shares its source: one of its own would make every definition again, and gates that
+    # double would cost what they are when all is opened.
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> DefinedGate:
         return DefinedGate(
             self.name,

@@ -70,6 +70,7 @@ def _split(
     overwritten: set[Clbit] = set()
     kept: list[CircuitInstruction] = []
     count = 0
+    # From the end: what acts on a qubit later makes a measurement of it one in mid-circuit.
     for instruction in reversed(circuit.data):
         if isinstance(instruction.operation, Measure) and not busy & set(instruction.qubits):
             (qubit,), (bit,) = instruction.qubits, instruction.clbits
@@ -80,6 +81,7 @@ def _split(
             continue
         if isinstance(instruction.operation, Barrier) and not busy & set(instruction.qubits):
             continue
+        # Behind a measurement these leave it final.
         if not isinstance(instruction.operation, (Barrier, Delay)):
             busy |= set(instruction.qubits)
         kept.append(instruction)

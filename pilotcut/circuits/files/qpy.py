@@ -99,6 +99,7 @@ def _is_harmless(content: bytes) -> bool:
         warnings.simplefilter("ignore")  # that we have threads: the child does not use them
         child = os.fork()
     if child == 0:
+        # Not sys.exit: handlers and buffers of the parent are not the child's to run and to write.
         os._exit(_read_bounded(content))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
@@ -109,9 +110,11 @@ def _read_bounded(content: bytes) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Rust says there where it failed
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # The limit counts all that the process has mapped, and a fork has mapped what we have.
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + _SPARE_BYTES + 100 * len(content)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        # Of CPU time and not of the clock: a busy machine is no damaged file.
         seconds = _SPARE_SECONDS + len(content) // 10**5 + int(sum(os.times()[:2]))
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         qpy.load(io.BytesIO(content))

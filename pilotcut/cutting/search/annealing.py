@@ -135,6 +135,8 @@ class _Moves:
             anyone=anyone,
             run=run if wire_cuts else np.ones_like(run),
             like=(draws[3] > 0.6) & (draws[3] < 0.85) & wire_cuts,
+            # Metropolis: u < exp(-dE/T) is dE < -T log u. A draw may be 0, hence the least number
+            # added.
             luck=-np.log(1e-300 + draws[4]),
         )
 

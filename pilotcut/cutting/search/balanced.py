@@ -19,7 +19,8 @@ from pilotcut.cutting.placement import letter
 from pilotcut.cutting.search.interaction_graph import refuse_markers
 from pilotcut.errors import CutError
 
-#: Up to this many qubits all partitions are searched, those apart that cannot be best.
+#: Up to this many qubits all partitions are searched, those apart that cannot be best: 115,975 of
+#: 10 qubits, and already 4,213,597 of 12.
 EXACT_QUBITS = 10
 
 
@@ -115,6 +116,8 @@ def _candidates(
     num_qubits: int, weights: np.ndarray, cuts: range, widest: int | None = None
 ) -> Iterator[_Candidate]:
     """Yield partitions with a number of cuts in `cuts`; wide or other ones may be among them."""
+    # Beyond, blocks of the given order, which is best for chains, and of the one of least
+    # bandwidth.
     if num_qubits <= EXACT_QUBITS:
         yield from _all_partitions(num_qubits, weights, cuts, widest or num_qubits)
     else:

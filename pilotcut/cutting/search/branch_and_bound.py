@@ -118,17 +118,22 @@ class _Walk:
         self.choices += 1
         if cuts > self._cuts or self.choices > MOST_CHOICES:
             return
+        # Sums of logarithms differ in last digits by their order: equal overheads are no
+        # improvement.
         if self._cuts == inf and logs >= self._best - 1e-9:
             return
         while number < len(self._edges) and self._is_inside(number, part):
             number += 1
         if number == len(self._edges):
             self._best = logs
+            # Fewer cuts were yielded by the walk before.
             if cuts == self._cuts or self._cuts == inf:
                 yield part
             return
         edge = self._edges[number]
         one, other = sorted((part[edge.ends[0]], part[edge.ends[1]]))
+        # An edge between these parts was cut before: joining them now would meet a partition again
+        # that another branch has, with a cut gate inside a part.
         if (one, other) not in apart and self._wide(part, one, other) <= self._widest:
             merged = [one if p == other else p for p in part]
             moved = frozenset(_renamed(pair, other, one) for pair in apart)

@@ -162,6 +162,8 @@ class Evaluator:
         wire = np.cumsum(starts) - 1  # of each end; gates join wires
         parent = list(range(int(wire[-1]) + 1))
         ends = self.graph.blocks
+        # Union-find with halved paths, written out: this runs for every partition that is looked
+        # at.
         for a, b in wire[ends[labels[ends[:, 0]] == labels[ends[:, 1]]]].tolist():
             while parent[a] != a:
                 parent[a] = a = parent[parent[a]]
@@ -184,6 +186,7 @@ class Evaluator:
 
     def _merged(self, parts: np.ndarray, shapes: list[FragmentShape]) -> np.ndarray:
         """Put fragments without sites together where that costs less than apart."""
+        # Only those without sites: variants of others would multiply.
         loose = [k for k, shape in enumerate(shapes) if not shape.sites]
         new = parts.copy()
         host, into = shapes[loose[0]], loose[0]
@@ -253,6 +256,7 @@ class Evaluator:
             gate_cuts=int(self._gates[blocks].sum()),
             wire_cuts=len(wires),
             shapes=tuple(shapes),
+            # exp overflows a float at 709.8.
             overhead=exp(logs) if logs < 700 else inf,
             cost=sum(map(self.cost_of, shapes)),
         )
@@ -284,6 +288,7 @@ def undominated(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _best_of(candidates: list[Candidate], most: int) -> list[Candidate]:
     front = undominated(candidates)
+    # Cheapest and narrowest first, so that they are in even where `most` is 2.
     kept: dict[int, Candidate] = {}
     for figure in (3, 0, 2, 1):  # cost, width, overhead, variants
         best = min(range(len(front)), key=lambda k: (front[k].figures[figure], k))

@@ -49,6 +49,7 @@ def _orders(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
     fine = goal.wire_cuts and graph.num_ends <= MOST_CELLS
     seen: set[bytes] = set()
     for qubits in (np.arange(graph.num_qubits), _bandwidth(pairs), spectral_order(pairs)):
+        # The reverse of an order has the same blocks.
         if qubits.tobytes() in seen or qubits[::-1].tobytes() in seen:
             continue
         seen.add(qubits.tobytes())
@@ -74,6 +75,8 @@ def end_graph(graph: Interactions) -> csr_matrix:
 
 
 def _symmetric(rows: np.ndarray, columns: np.ndarray, data: np.ndarray, size: int) -> csr_matrix:
+    # Cuts that cost nothing still join: with weights of 0 the Laplacian has more than one
+    # eigenvalue 0, and its second vector orders nothing.
     some = coo_matrix((np.maximum(data, 1e-6), (rows, columns)), shape=(size, size))
     return csr_matrix(some + some.T)
 
@@ -104,6 +107,7 @@ def _fiedler(weights: csr_matrix) -> np.ndarray:
     else:
         sparse = coo_matrix((degrees, (np.arange(size),) * 2)).tocsc() - weights.tocsc()
         start = np.linspace(-1, 1, size)  # else eigsh draws one, and runs differ
+        # A shift of 0 would factorise the Laplacian itself, which is singular.
         vector = eigsh(sparse, k=2, sigma=-1e-3, v0=start)[1][:, 1]
     rounded = np.round(vector, 9)  # ties are broken by number and not by noise
     return rounded * (np.sign(rounded[np.flatnonzero(rounded)[:1]]).sum() or 1)
@@ -221,6 +225,8 @@ def _costs(blocks: _Blocks, goal: Goal) -> np.ndarray:
     some = np.triu(blocks.sites <= goal.max_cuts, 1)
     if goal.max_width is not None:
         some &= blocks.width <= goal.max_width
+    # The logarithms of equal products differ in last digits by their order: rounded to millionths,
+    # equal blocks are priced once.
     costs = np.full(some.shape, np.inf)
     figures = np.stack(
         [
@@ -273,6 +279,8 @@ def _splits(
         starts = np.flatnonzero(fits[:end, end])
         if not len(starts):
             continue
+        # All numbers of cuts at once: a row of the table is as long as there are numbers that are
+        # asked for.
         left = wanted[None, :] - counted[starts, end][:, None]
         sums = np.where(left >= 0, table[starts[:, None], np.maximum(left, 0)], np.inf)
         sums = sums + price[starts, end][:, None]

@@ -79,6 +79,7 @@ def _mtkahypar() -> Partitioner:
         weights: csr_matrix, vertices: np.ndarray, parts: int, slack: float, seed: int
     ) -> np.ndarray:
         library.set_seed(seed % 2**31)  # its seeds are as big
+        # Of its presets the one that promises equal partitions for equal seeds.
         context = initializer.context_from_preset(library.PresetType.DETERMINISTIC)
         context.set_partitioning_parameters(parts, slack, library.Objective.CUT)
         edges, costs = _edges(weights)
@@ -109,6 +110,7 @@ def _pymetis() -> Partitioner:
             **_adjacency(pymetis, whole),
             vweights=vertices.tolist(),
             eweights=np.maximum(1, np.round(_UNITS * whole.data)).astype(int).tolist(),
+            # METIS reads ufactor as the imbalance in thousandths.
             options=pymetis.Options(seed=seed % 2**31, ufactor=max(1, round(1000 * slack))),
         )
         return np.array(labels, dtype=int)

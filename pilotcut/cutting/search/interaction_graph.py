@@ -126,6 +126,7 @@ def interactions_of(program: Program) -> Interactions:
         if len(step.qubits) != 2:
             continue
         a, b = step.qubits
+        # Two qubits that met nobody yet have None in common, hence the second question.
         if last.get(a) == last.get(b) and a in last:
             blocks[last[a]].append(number)
             continue
@@ -164,6 +165,7 @@ def _numbered(program: Program, blocks: list[list[int]], rows: list[list[int]]) 
                     begun.add(current[qubit])
                     after[current[qubit]] = passed[qubit]
             if step.name == "reset":
+                # Two resets in a row begin one wire, as `Fragmenter` begins it with the next gate.
                 resets[current[qubit]] += qubit not in stale
                 stale.add(qubit)
             else:
@@ -203,6 +205,7 @@ def price_of(step: Step) -> Price:
     """Return what it costs to cut a two-qubit step."""
     if any(isinstance(p, Angle) for p in step.params):
         return _free_price(step.name)
+    # A matrix among the parameters cannot be a key of the cache.
     if any(not isinstance(p, (int, float)) for p in step.params):
         return _price_or_none(step)
     return _fixed_price(_Keyed(step))
@@ -264,4 +267,5 @@ def _price_or_none(step: Step) -> Price:
 
 def _price(basis: CutBasis, left: tuple[int, int] = (0, 0)) -> Price:
     operations = (len(basis.operations[0]), len(basis.operations[1]))
+    # Rounding may leave the gamma of a product of local gates below 1; no cut is paid for.
     return Price(max(0.0, log(basis.overhead)), operations, basis.rank, left)

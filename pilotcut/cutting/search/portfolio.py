@@ -93,6 +93,8 @@ def search(
     graph = interactions_of(program)
     evaluator = Evaluator(graph, goal.cost)
     evaluator.add(_proposals(engine, graph, goal))
+    # Without a limit on cuts the least overhead is asked for, which the annealing lowers by itself;
+    # this descent goes by the cost.
     if engine == "auto" and max_cuts is not None:
         polish(evaluator, goal)
     found = [candidate for candidate, _ in evaluator.partitions()]
@@ -130,10 +132,12 @@ def _nothing_fits(found: list[Candidate], goal: Goal) -> str:
 
 
 def _proposals(engine: str | Engine, graph: Interactions, goal: Goal) -> list[np.ndarray]:
+    # Uncut is always among the proposals; its parts that no gate joins fall apart for free.
     found = [np.zeros(graph.num_ends, dtype=int)]
     if engine == "auto":
         found += exact(graph, goal)
         found += contiguous(graph, goal)
+        # Smaller circuits have had the exact search.
         if graph.num_qubits > MOST_QUBITS:
             found += hypergraph(graph, goal)
         return [*found, *refined(graph, goal, found)]
@@ -144,4 +148,5 @@ def _proposals(engine: str | Engine, graph: Interactions, goal: Goal) -> list[np
         )
     propose = ENGINES[engine] if isinstance(engine, str) else engine
     found += propose(graph, goal)
+    # Partitioners know nothing of the wires that wire cuts begin: by themselves they are too wide.
     return [*found, *refined(graph, goal, found)] if engine == "hypergraph" else found
