@@ -36,7 +36,7 @@ demo: $(VENV)/.installed
 	$(BIN)/pilotcut train iris --cuts 2 --qubits 4 --mode counts --shots 1024 $(DEMO_FLAGS) \
 	    --pilots pilot_descriptions/laptop.yaml --run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-# What starts processes runs on one of the two (the marker xdist_group of their folders).
+# Tests that start processes run one at a time, and so do those on Slurm: GROUPS in tests/conftest.py.
 # As root on Debian it also installs Slurm and Chromium, for tests that skip where there is none;
 # with PILOTCUT_MUST_RUN=1 what can be installed must be (tests/support/kinds.py).
 test: $(VENV)/.installed-test

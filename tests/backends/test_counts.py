@@ -96,8 +96,8 @@ def test_covariances_equal_those_of_the_shots(experiment):
 def test_covariances_are_unbiased():
     """Averaged over many experiments they equal the true covariance of the means."""
     rng = np.random.default_rng(5)
-    law = np.array([0.5, 0.2, 0.1, 0.2])
-    draws = rng.multinomial(4, law, size=20_000)
+    distribution = np.array([0.5, 0.2, 0.1, 0.2])
+    draws = rng.multinomial(4, distribution, size=20_000)
     counts = [{hex(k): int(n) for k, n in enumerate(row)} for row in draws]
     signs = parities(counts, [0b01, 0b10, 0b11], 4)
     means = signs[:, :2]
@@ -105,7 +105,7 @@ def test_covariances_are_unbiased():
     products[:, 0, 1] = products[:, 1, 0] = signs[:, 2]
     estimated = covariances(means, products, 4).mean(axis=0)
     table = np.array([[1, -1, 1, -1], [1, 1, -1, -1]])
-    mean = table @ law
-    true = ((table * law) @ table.T - np.outer(mean, mean)) / 4
+    mean = table @ distribution
+    true = ((table * distribution) @ table.T - np.outer(mean, mean)) / 4
     np.testing.assert_allclose(estimated, true, atol=4e-3)
     np.testing.assert_allclose(np.cov(means.T), true, atol=6e-3)

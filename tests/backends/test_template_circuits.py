@@ -83,7 +83,7 @@ def fragments(name: str):
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_template_circuit_with_its_values_is_the_variant(name):
-    """Parities of the exact outcome law equal the fragment's tensor, for every variant."""
+    """Parities of the exact outcome distribution equal the fragment's tensor, for every variant."""
     for fragment, angles in fragments(name):
         exact = [exact_tensor(fragment, row) for row in angles]
         for template in fragment.templates:

@@ -293,7 +293,7 @@ def joint_case() -> tuple[CutPlan, np.ndarray]:
 
 
 def test_a_template_circuit_with_its_values_is_the_variant():
-    """Parities of the exact outcome law equal the fragment's tensor, one ancilla a parity."""
+    """Parities of the exact outcomes equal the fragment's tensor, one ancilla a parity."""
     plan, values = joint_case()
     slots = plan.binding.slots(values[None])
     rng = np.random.default_rng(1)

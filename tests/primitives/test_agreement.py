@@ -1,4 +1,4 @@
-"""Modes agree: `sampled` and `counts` draw from one law, and 95 % intervals cover as they say.
+"""`sampled` and `counts` draw from one distribution, and 95 % intervals cover as they say.
 
 All seeds are fixed. The two-sample tests reject at 1 % over the three circuits together.
 """
@@ -89,12 +89,12 @@ def coverage(name: str, evs: np.ndarray, stds: np.ndarray, reach=1.96) -> np.nda
 
 
 def p_value(first: np.ndarray, second: np.ndarray) -> float:
-    """Chance under one law that some column of (repetitions, columns) differs as much as seen.
+    """Chance that columns of (repetitions, columns) of one distribution differ as much as seen.
 
     The statistic is the largest of the Anderson-Darling statistics of all columns and, which
     shows a different spread best, of their distances from the common mean. Estimates from few
-    shots have ties, and columns depend on each other: the statistic's law is therefore taken
-    from permutations of whole rows.
+    shots have ties, and columns depend on each other: the statistic's distribution is therefore
+    taken from permutations of whole rows.
     """
     pooled = np.concatenate([first, second])
     pooled = np.hstack([pooled, np.abs(pooled - pooled.mean(axis=0))])

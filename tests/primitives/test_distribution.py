@@ -8,6 +8,7 @@ from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.quantum_info import Statevector
 from qiskit_addon_cutting.instructions import CutWire, Move
 from support.circuits import brick, ghz
+from support.exact import state_of_uncut
 
 from pilotcut import (
     Distribution,
@@ -24,15 +25,6 @@ from pilotcut.reconstruction import open_network as network
 def distance(p: np.ndarray, q: np.ndarray) -> float:
     """Total variation distance."""
     return float(np.abs(p - q).sum() / 2)
-
-
-def uncut(circuit: QuantumCircuit) -> Statevector:
-    """The state of a circuit without its markers."""
-    plain = circuit.copy_empty_like()
-    for instruction in circuit.data:
-        if instruction.operation.name != "cut_wire":
-            plain.append(instruction)
-    return Statevector(plain)
 
 
 def bernstein_vazirani(secret: str, block: int) -> QuantumCircuit:
@@ -69,7 +61,9 @@ def test_wire_cuts_change_nothing(seed):
     circuit = brick(4 + seed, 2, seed, cut=1 + seed)
     plan = compile_plan(circuit)
     assert plan.num_cuts == 1
-    assert distance(reconstruct_probabilities(plan), uncut(circuit).probabilities()) < 1e-10
+    assert (
+        distance(reconstruct_probabilities(plan), state_of_uncut(circuit).probabilities()) < 1e-10
+    )
 
 
 def test_moves_change_nothing_and_leave_their_source_in_zero():
@@ -114,21 +108,23 @@ def test_a_circuit_in_one_piece_and_one_in_pieces_that_never_meet():
 @pytest.mark.parametrize("seed", range(4))
 def test_marginals_of_any_qubits_in_any_order(seed):
     circuit = brick(6, 2, seed)
-    law = Distribution(compile_plan(circuit, labels="AABBCC"))
+    distribution = Distribution(compile_plan(circuit, labels="AABBCC"))
     state, rng = Statevector(circuit), np.random.default_rng(seed)
     for size in (0, 1, 2, 3, 5):
         qubits = rng.permutation(6)[:size].tolist()
         exact = state.probabilities(qubits) if size else np.ones(1)
-        assert distance(law.probabilities(qubits), exact) < 1e-10
+        assert distance(distribution.probabilities(qubits), exact) < 1e-10
 
 
 def test_given_bits_select_joint_probabilities():
     circuit = brick(5, 2, 3)
-    law = Distribution(compile_plan(circuit, labels="AABBB"))
+    distribution = Distribution(compile_plan(circuit, labels="AABBB"))
     whole = Statevector(circuit).probabilities([4, 0, 2, 1]).reshape(2, 2, 2, 2)
-    found = law.probabilities([4, 0], given={2: 1, 1: 0})
+    found = distribution.probabilities([4, 0], given={2: 1, 1: 0})
     assert np.allclose(found, whole[0, 1].reshape(-1), atol=1e-12)  # axes: qubits 1, 2, 0, 4
-    assert np.allclose(law.probabilities(given={2: 1}).sum(), whole[:, 1].sum(), atol=1e-12)
+    assert np.allclose(
+        distribution.probabilities(given={2: 1}).sum(), whole[:, 1].sum(), atol=1e-12
+    )
 
 
 # -- wide circuits -----------------------------------------------------------------------
@@ -221,9 +217,9 @@ def test_mistakes_are_told_in_one_line(call, message):
 
 
 def test_what_does_not_fit_is_refused_and_says_what_to_do(monkeypatch):
-    law = Distribution(compile_plan(ghz(40), labels="A" * 20 + "B" * 20))
+    distribution = Distribution(compile_plan(ghz(40), labels="A" * 20 + "B" * 20))
     with pytest.raises(UserError, match=r"2\^40 outcomes.*most_probable or sample"):
-        law.probabilities()
+        distribution.probabilities()
     monkeypatch.setattr(network, "MOST_ENTRIES", 2**12)
     monkeypatch.setattr(sampled_backend, "MOST_PROBABILITIES", 2**12)
     wide = ghz(9)

@@ -8,7 +8,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import Statevector
 from scipy.stats import chi2, chisquare
 from support.circuits import brick, ghz
-from support.exact import uncut
+from support.exact import state_of_uncut
 
 from pilotcut import (
     Distribution,
@@ -29,10 +29,10 @@ from pilotcut.reconstruction.dynamic_definition import Search, sampled
 @pytest.mark.parametrize("resolve", [1, 2, 3, 10])
 def test_a_search_finds_the_most_probable_outcomes_in_order(resolve):
     circuit = brick(6, 3, 11)
-    law = Distribution(compile_plan(circuit, labels="AABBBB"))
+    distribution = Distribution(compile_plan(circuit, labels="AABBBB"))
     exact = Statevector(circuit).probabilities_dict()
     best = sorted(exact, key=exact.get, reverse=True)[:7]
-    found = law.most_probable(7, resolve=resolve)
+    found = distribution.most_probable(7, resolve=resolve)
     assert list(found.probabilities) == best
     assert np.allclose(list(found.probabilities.values()), [exact[b] for b in best], atol=1e-12)
     assert found.proven
@@ -44,17 +44,17 @@ def test_a_search_that_is_cut_short_says_what_it_did_not_look_at():
     circuit.h(range(8))
     circuit.cz(3, 4)
     circuit.ry(0.1, range(8))
-    law = Distribution(compile_plan(circuit, labels="AAAABBBB"))
-    found = law.most_probable(3, resolve=2, most_queries=2)
+    distribution = Distribution(compile_plan(circuit, labels="AAAABBBB"))
+    found = distribution.most_probable(3, resolve=2, most_queries=2)
     assert len(found.probabilities) == 3
     assert not found.proven
     assert found.bound > min(found.probabilities.values())
-    resolved = law.most_probable(3, resolve=2)
+    resolved = distribution.most_probable(3, resolve=2)
     assert resolved.proven
     assert max(found.probabilities.values()) <= max(resolved.probabilities.values()) + 1e-12
     exact = Statevector(circuit).probabilities_dict()
     assert all(abs(exact[bits] - p) < 1e-12 for bits, p in found.probabilities.items())
-    every = law.most_probable(2**8, resolve=3)
+    every = distribution.most_probable(2**8, resolve=3)
     assert sum(every.probabilities.values()) + every.unresolved == pytest.approx(1)
 
 
@@ -62,8 +62,8 @@ def test_a_search_holds_only_what_its_queries_returned():
     circuit = QuantumCircuit(30)
     circuit.h(range(30))
     circuit.cz(range(29), range(1, 30))
-    law = Distribution(compile_plan(circuit, labels="A" * 10 + "B" * 10 + "C" * 10))
-    search = Search(law._network, list(range(30)), 4, 20)
+    distribution = Distribution(compile_plan(circuit, labels="A" * 10 + "B" * 10 + "C" * 10))
+    search = Search(distribution._network, list(range(30)), 4, 20)
     found = search.most_probable(2, exact=True)
     assert len(found.probabilities) == 2
     assert not found.proven
@@ -75,13 +75,13 @@ def test_a_search_holds_only_what_its_queries_returned():
 
 
 @pytest.mark.parametrize("resolve", [1, 2, 10])
-def test_samples_follow_the_exact_law(resolve, monkeypatch):
+def test_samples_follow_the_exact_distribution(resolve, monkeypatch):
     monkeypatch.setattr(network, "BATCH_ENTRIES", 64)  # a few bins at a time
     circuit = brick(5, 3, 2)
-    law = Distribution(compile_plan(circuit, labels="AABBB"))
+    distribution = Distribution(compile_plan(circuit, labels="AABBB"))
     shots = 20_000
     rng = np.random.default_rng(3)
-    counts = sampled(law._network, [0, 1, 2, 3, 4], shots, rng, resolve)
+    counts = sampled(distribution._network, [0, 1, 2, 3, 4], shots, rng, resolve)
     exact = Statevector(circuit).probabilities()
     observed = np.zeros(32)
     for bits, number in counts.items():
@@ -96,8 +96,8 @@ def test_the_same_seed_gives_the_same_counts_and_the_next_call_others():
     plan = compile_plan(brick(4, 2, 1), labels="AABB")
     assert sample(plan, 500, seed=5) == sample(plan, 500, seed=5)
     assert sample(plan, 500, seed=5) != sample(plan, 500, seed=6)
-    law = Distribution(plan, seed=5)
-    first, second = law.sample(500), law.sample(500)
+    distribution = Distribution(plan, seed=5)
+    first, second = distribution.sample(500), distribution.sample(500)
     assert first != second
     again = Distribution(plan, seed=5)
     assert [first, second] == [again.sample(500), again.sample(500)]
@@ -146,10 +146,10 @@ def repeated(mode: str, cut: str) -> list[Distribution]:
 
 @pytest.mark.parametrize("mode", ["counts", "sampled"])
 @pytest.mark.parametrize("cut", CUTS)
-def test_shots_agree_with_the_exact_law_within_their_errors(mode, cut):
+def test_shots_agree_with_the_exact_distribution_within_their_errors(mode, cut):
     circuit, _ = CUTS[cut]
-    runs = np.array([law.probabilities() for law in repeated(mode, cut)])
-    exact = uncut(circuit).probabilities()
+    runs = np.array([distribution.probabilities() for distribution in repeated(mode, cut)])
+    exact = state_of_uncut(circuit).probabilities()
     error = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
     z = (runs.mean(axis=0) - exact) / error
     # Mean squares of t with 23 degrees of freedom are 23/21; outcomes are correlated.
@@ -161,26 +161,30 @@ def test_shots_agree_with_the_exact_law_within_their_errors(mode, cut):
 @pytest.mark.parametrize("mode", ["counts", "sampled"])
 @pytest.mark.parametrize("cut", CUTS)
 def test_standard_errors_are_the_spread_of_repeated_runs(mode, cut):
-    laws = repeated(mode, cut)
+    distributions = repeated(mode, cut)
     for query in ((None, None), ([2, 0], None), ([0], {1: 1}), ([], {0: 0, 2: 1})):
-        spread = np.var([law.probabilities(*query) for law in laws], axis=0, ddof=1).sum()
-        told = np.mean([law.standard_errors(*query) ** 2 for law in laws], axis=0).sum()
+        spread = np.var(
+            [distribution.probabilities(*query) for distribution in distributions], axis=0, ddof=1
+        ).sum()
+        told = np.mean(
+            [distribution.standard_errors(*query) ** 2 for distribution in distributions], axis=0
+        ).sum()
         assert 0.45 < told / spread < 2.2  # a chi-square of 23 over 23 is there but for 1e-4
-    assert not Distribution(laws[0].plan).standard_errors([0]).any()
+    assert not Distribution(distributions[0].plan).standard_errors([0]).any()
 
 
 @pytest.mark.parametrize("mode", ["counts", "sampled"])
 def test_marginals_of_shots_are_sums_of_all_their_outcomes(mode):
     circuit = ghz(4)
     circuit.ry(0.1, range(4))
-    law = Distribution(compile_plan(circuit, labels="AABB"), mode=mode, shots=200, seed=1)
-    whole = law.probabilities().reshape([2] * 4)  # axes: qubits 3, 2, 1, 0
+    distribution = Distribution(compile_plan(circuit, labels="AABB"), mode=mode, shots=200, seed=1)
+    whole = distribution.probabilities().reshape([2] * 4)  # axes: qubits 3, 2, 1, 0
     assert whole.min() < 0  # quasi-probabilities stay as they are
-    assert np.allclose(law.probabilities([1, 3]), whole.sum(axis=(1, 3)).reshape(-1))
-    assert np.allclose(law.probabilities([0], given={2: 1}), whole[:, 1].sum(axis=(0, 1)))
-    assert len(law.most_probable(16).probabilities) < 16
-    assert min(law.most_probable(16).probabilities.values()) > 0
-    assert sum(law.sample(100).values()) == 100
+    assert np.allclose(distribution.probabilities([1, 3]), whole.sum(axis=(1, 3)).reshape(-1))
+    assert np.allclose(distribution.probabilities([0], given={2: 1}), whole[:, 1].sum(axis=(0, 1)))
+    assert len(distribution.most_probable(16).probabilities) < 16
+    assert min(distribution.most_probable(16).probabilities.values()) > 0
+    assert sum(distribution.sample(100).values()) == 100
 
 
 def test_tasks_give_the_same_numbers():

@@ -39,6 +39,15 @@ def without_moves(circuit: QuantumCircuit) -> QuantumCircuit:
     return plain
 
 
+def state_of_uncut(circuit: QuantumCircuit) -> Statevector:
+    """The state of a circuit without its markers."""
+    plain = circuit.copy_empty_like()
+    for instruction in circuit.data:
+        if instruction.operation.name != "cut_wire":
+            plain.append(instruction)
+    return Statevector(plain)
+
+
 def derivative(circuit, observable, values, step=1e-5):
     """Central differences of the exact expectation."""
 

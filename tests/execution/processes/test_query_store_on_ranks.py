@@ -19,21 +19,14 @@ from pilotcut.training.config import TrainingConfig
 from pilotcut.training.run import TrainingRun
 from pilotcut.training.run_directory import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("small_bundles")
-
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
-
-
 FOUND = str(MPIEXEC) if MPIEXEC.exists() else shutil.which("mpiexec")
-
-
 needs_mpi = pytest.mark.skipif(FOUND is None, reason="there is no mpiexec here")
 
 
-def command(*words, ranks=0):
-    launcher = [FOUND, "-n", str(ranks)] if ranks else []
+def command(*words, ranks):
     done = subprocess.run(
-        [*launcher, sys.executable, "-m", "pilotcut.cli", *map(str, words)],
+        [FOUND, "-n", str(ranks), sys.executable, "-m", "pilotcut.cli", *map(str, words)],
         capture_output=True,
         text=True,
         timeout=100,
@@ -52,13 +45,12 @@ def finished_run(tmp_path_factory):
 
 @pytest.mark.mpi
 @needs_mpi
-def test_the_command_gives_the_same_over_ranks_and_mends_the_store(finished_run):
+def test_the_command_gives_the_same_over_ranks_and_mends_the_store(call, finished_run):
     """Three ranks, to which rows and blocks do not divide evenly."""
     pytest.importorskip("mpi4py")
-    # In processes of their own, for bundles are not small there.
-    alone = command("reconstruct", finished_run, "--json")
-    assert alone.returncode == 0, alone.stderr
-    expected = json.loads(alone.stdout)
+    code, out, err = call("reconstruct", finished_run, "--json")
+    assert code == 0, err
+    expected = json.loads(out)
     blocks = (
         query_store.directory_of(finished_run / query_store.FOLDER, expected["query"])
         / query_store.BLOCKS
@@ -100,6 +92,7 @@ def team(tmp_path_factory):
         yield tasks
 
 
+@pytest.mark.usefixtures("small_bundles")
 @pytest.mark.mpi
 @pytest.mark.parametrize("mode", ["counts", "exact"])
 def test_ranks_of_a_pilot_give_what_this_process_gives(team, mode):
@@ -115,6 +108,7 @@ def test_ranks_of_a_pilot_give_what_this_process_gives(team, mode):
     assert not list(team.pilots.connection_file.parent.glob("reconstruction-*"))
 
 
+@pytest.mark.usefixtures("small_bundles")
 @pytest.mark.mpi
 def test_auto_stays_here_for_small_contractions_and_says_why(team):
     estimator = CutEstimator(team, labels="AABB", mode="sampled", shots=200, seed=11)
@@ -124,6 +118,7 @@ def test_auto_stays_here_for_small_contractions_and_says_why(team):
     assert "s and" in record["reconstruction"]
 
 
+@pytest.mark.usefixtures("small_bundles")
 @pytest.mark.mpi
 def test_auto_uses_ranks_for_large_ones(team, monkeypatch):
     monkeypatch.setattr(contraction_target, "LEAST_MPI_S", 0.0)
@@ -135,6 +130,7 @@ def test_auto_uses_ranks_for_large_ones(team, monkeypatch):
     np.testing.assert_allclose(found.evs, here.evs, rtol=0, atol=1e-12)
 
 
+@pytest.mark.usefixtures("small_bundles")
 @pytest.mark.mpi
 def test_ranks_that_fail_lose_nothing_that_was_measured(team, monkeypatch, caplog):
     monkeypatch.setattr(contraction_target, "LEAST_MPI_S", 0.0)
