@@ -272,12 +272,14 @@ def _distinct(
 def _parse(gates: Sequence[Instruction]) -> LocalOperation:
     """Read one side of an addon map: gates, at most one measurement, gates.
 
-    Resets need no gate here: a wire's source ends and its destination starts afresh.
+    Resets need no gate here: a wire's source ends and its destination starts afresh. A reset that
+    prepares a state in the middle of a gate's side cannot be said by a `LocalOperation`.
     """
     before, after = np.eye(2, dtype=complex), np.eye(2, dtype=complex)
     measured = False
     for gate in gates:
         if gate.name == "qpd_measure":
+            assert not measured, "a side with two measurements is no LocalOperation"
             measured = True
         elif gate.name != "reset":
             matrix = np.asarray(gate.to_matrix())

@@ -1,7 +1,7 @@
 """Dispatch policies: pure functions on small frozen snapshots.
 
 To add one, write a function or a frozen dataclass as `pilotcut.tasks.policy_base` describes it,
-and put it into `POLICIES` for a name on the command line.
+and put it into `POLICIES` for its name in `TaskManager(policy=...)`.
 """
 
 from __future__ import annotations

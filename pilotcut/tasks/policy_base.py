@@ -3,7 +3,11 @@
 A policy is any callable ``choose(ready, pilots, now) -> [(task id, pilot name), ...]``.
 It sees the ready tasks in order of submission and what room each pilot has; it starts
 nothing, reads no clock and remembers nothing: what it has to know of the past, such as
-when tasks were last bound, stands in the snapshots.
+when tasks were last bound, stands in the snapshots. It is also asked for explanations, so a
+count of its own would run ahead.
+
+Free slots come before prefetch: room beyond the free slots is partly for short tasks only, a
+long task that is bound there is dropped, and a pure function would bind it there again.
 
 A policy that leaves tasks waiting on purpose may also have
 

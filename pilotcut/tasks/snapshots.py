@@ -103,7 +103,8 @@ class PilotView:
     free
         Number of idle slots.
     prefetch
-        Number of further tasks that the pilot takes to have them at hand.
+        Number of further tasks that the pilot takes to have them at hand; all but the first ones
+        of them short (`SlotAccount`).
     cores_per_slot, gpus_per_slot
         What one worker has.
     gpus_free

@@ -68,7 +68,7 @@ ONE_AXIS = [
     *(CRXGate(0.9), CRYGate(-1.3), CRZGate(0.5), CPhaseGate(2.5), CUGate(0.3, 0.6, -0.2, 1.1)),
 ]
 
-#: Three interaction axes: twenty-two operations a side.
+#: Two or three interaction axes: twenty-two operations a side.
 SWAP_CLASS = [
     *(SwapGate(), iSwapGate(), DCXGate(), XXPlusYYGate(0.4, 0.8), XXMinusYYGate(1.9)),
     *(UnitaryGate(random_unitary(4, seed=seed)) for seed in range(4)),
