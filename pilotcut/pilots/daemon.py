@@ -72,6 +72,8 @@ def up(run_dir: Path, pilots_file: Path) -> None:
         )
     _remember(run_dir, process.pid)
     deadline = time.monotonic() + _START_S
+    # The daemon's own word is waited for: while it ended pilots that had failed, it was taken for
+    # ready by its process alone.
     while not (run_dir / _READY).exists():
         if process.poll() is not None:
             _forget(run_dir)

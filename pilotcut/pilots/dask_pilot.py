@@ -111,8 +111,12 @@ class DaskPilot(Pilot):
 
     def launch(self, calls: Sequence[Call], report: Callable[[Report], None]) -> None:
         """Send `calls` to a worker of this pilot as one dask task."""
+        # dask takes what has one key for one task, also from several processes that use these
+        # pilots.
         key = f"{self.key}-{os.getpid()}-{id(self)}-{next(self._numbers)}"
         with self._lock:
+            # Before the state is looked at: the other way round, a pilot that ends in between would
+            # not know of this call, and nobody would ever report it.
             self._in_flight[key] = report
         if self.state is not PilotState.ACTIVE:
             self._report(key, Loss(self._why_gone(), preempted=True))
@@ -135,6 +139,7 @@ class DaskPilot(Pilot):
             resources[gpu_resource(self.key)] = float(gpus)
         quiet: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         if sum(map(len, blobs)) > _LARGE_BYTES:
+            # dask warns of what has 10 MB, with advice that is for users of dask.
             quiet = dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
         what: tuple[Any, ...] = (run_parcel, blobs)
         if calls[0].ranks > 1:
@@ -158,6 +163,7 @@ class DaskPilot(Pilot):
 
     async def _loss(self, error: Exception) -> Loss:
         await asyncio.sleep(self.loss_patience_s)
+        # By its name, since the class is dask's, which is not imported here.
         if type(error).__name__ != "KilledWorker":
             return Loss(f"the task was lost: {words_of(error)}", preempted=self.is_ending)
         d = self.description

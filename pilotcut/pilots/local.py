@@ -26,6 +26,7 @@ class LocalPilot(DaskPilot):
 
     def check_possible(self) -> None:
         """Raise a `PilotError` if there is no MPI here for its ranks."""
+        # Which MPI another Python has, only the agent that runs on it can tell.
         if self.description.ranks == 1 or self.description.python:
             return
         try:
@@ -78,6 +79,8 @@ class LocalPilot(DaskPilot):
             assert self._agent is not None
             self._agent.close()  # nobody else will: another pilot stands in its place
             return
+        # Between its word and `on_exit` nobody hears of its end: the pilot stayed active without
+        # workers.
         if self._agent is not None and self._agent.process.poll() is not None:
             self._agent_lost(f"{self._agent.log.stem} ended as soon as it was ready")
 

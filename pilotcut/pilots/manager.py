@@ -129,6 +129,8 @@ class PilotManager(Unpicklable):
 
     def _make(self, description: PilotDescription, generation: int = 0) -> Pilot:
         pilot = make_pilot(description, generation)
+        # Before any binder watches: early ends are counted when it hears of this one and asks
+        # `is_replacing`. Counted afterwards, tasks waited for a pilot that nobody asked for.
         pilot.watch(self._on_change)
         return pilot
 
@@ -199,6 +201,7 @@ class PilotManager(Unpicklable):
             for pilot in local:
                 pilot.wait_active(deadline)
         except BaseException as error:
+            # An interrupt too must leave no job and no process behind.
             for failed in outside:
                 failed.move(PilotState.FAILED, str(error))
             self.close()
@@ -244,6 +247,8 @@ class PilotManager(Unpicklable):
         return self._run_dir
 
     def _scheduler_lost(self, reason: str) -> None:
+        # Before the pilots fail: their tasks ask at once whether others may come, and the monitor,
+        # which would ask for them, ends with the scheduler.
         self._has_lost = True
         for pilot in self._pilots:
             if not isinstance(pilot, InProcessPilot):
@@ -295,6 +300,7 @@ class PilotManager(Unpicklable):
         pilot.start(self._site)
 
     def _add(self, pilot: Pilot) -> None:
+        # A new tuple each time: other threads walk over the old one without a lock.
         self._pilots = (*(p for p in self._pilots if p.name != pilot.name), pilot)
         for callback in tuple(self._newcomers):
             callback(pilot)
@@ -317,6 +323,7 @@ class PilotManager(Unpicklable):
         successor = self._make(pilot.description, pilot.generation + 1)
         assert isinstance(successor, DaskPilot)
         assert self._site is not None
+        # Before it starts, so that those who wait for it hear of it if that fails.
         self._add(successor)
         try:
             successor.start(self._site)
@@ -335,6 +342,8 @@ class PilotManager(Unpicklable):
         """End all pilots and every process of theirs; does nothing a second time."""
         self._closing.set()
         if self._monitor is not None and self._monitor is not threading.current_thread():
+            # A replacement that is being started now is in `_pilots` afterwards, and is closed with
+            # them.
             self._monitor.join()
         for pilot in self._pilots:
             pilot.close()
@@ -419,6 +428,7 @@ class RemoteManager(PilotManager):
         assert self._site is not None
         pilot.start(self._site)
         self._add(pilot)
+        # Last, so that whoever has been told of the newcomer hears of its state.
         pilot.mirror(entry)
 
     def _on_change(self, pilot: Pilot) -> None:

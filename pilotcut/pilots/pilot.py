@@ -95,6 +95,7 @@ class Pilot(ABC):
             self._state = state
             self._since[state] = time.time()
             self.reason = reason
+        # Outside of the lock, which watchers take as well (`DaskPilot._lose_all_if_ended`).
         for callback in tuple(self._watchers):
             callback(self)
         return True

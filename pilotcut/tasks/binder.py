@@ -66,11 +66,15 @@ class Binder:
         self._table = TaskTable(pilots.events)
         self._dependencies = Dependencies(self._table, self._inbox.put, self._make_ready)
         self._launcher = Launcher(self._table, self._accounts, run_times, self._post_report)
+        # By itself: whether it is the task that ends workers shows only where nothing else stands
+        # in line with it.
         run_again = partial(self._make_ready, isolated=True)
         self._outcomes = LaunchOutcomes(self._table, run_times, self._rates, run_again)
         self._waiting_file = WaitingFile(self._reasons)
         self._closing = False
         self._breakdown: BaseException | None = None
+        # It orders submissions against `close` and a breakdown, no more: the state of tasks needs
+        # no lock.
         self._submitting = threading.Lock()
         for pilot in pilots.pilots:
             pilot.watch(lambda _: self._inbox.put(self._on_pilot))
@@ -120,6 +124,8 @@ class Binder:
         with self._submitting:
             if not self._closing:
                 self._closing = True
+                # Nothing is an event too: it wakes a binder that has no task left and waits without
+                # a limit.
                 self._inbox.put(self._abandon if not wait else lambda: None)
             elif not wait:
                 self._inbox.put(self._abandon)
@@ -131,6 +137,7 @@ class Binder:
 
     def _explain(self, record: TaskRecord) -> str:
         """Ask the binder, from any other thread, why a task is where it is."""
+        # A binder that has ended answers nobody; then all its tasks are in one of these states.
         if record.state in (TaskState.DONE, TaskState.FAILED, TaskState.CANCELED):
             return f"is {record.state.value}"
         answer: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -152,6 +159,7 @@ class Binder:
 
     def _serve_all(self) -> None:
         table = self._table
+        # What was submitted just before `close` may be in the inbox still, and is in no table yet.
         while table.unfinished or not self._closing or not self._inbox.empty():
             for event in self._events():
                 event()
@@ -192,6 +200,7 @@ class Binder:
         """Return how long to wait for an event before looking around."""
         if self._table.ready:
             return min(_TICK_S, self._policy_wakes_in())
+        # With nothing ready only a straggler can be due; all else comes through the inbox.
         return (
             self._launcher.next_straggler_in() if self._duplicates and self._table.running else None
         )
@@ -204,6 +213,8 @@ class Binder:
 
     def _active_views(self) -> list[PilotView]:
         accounts = [account for account in self._accounts.values() if account.active]
+        # Ordinary pilots' views name the MPI pilots beside them, so that no policy has to know of
+        # ranks.
         mpi = active_mpi_pilots(accounts)
         return [account.view(mpi) for account in accounts]
 
@@ -232,6 +243,7 @@ class Binder:
 
     def _add_account(self, pilot: Pilot) -> None:
         account = self._accounts.get(pilot.name)
+        # A pilot that comes in place of another has its name.
         if account is None or account.pilot is not pilot:
             self._accounts[pilot.name] = SlotAccount(pilot, self._rates)
 
@@ -268,6 +280,8 @@ class Binder:
             bindings = self._choose(self._table.ready, views, time.time())
             accepted = self._accepted(bindings, views)
         except Exception as error:
+            # A policy may be the user's: its fault ends the tasks that it was asked about, and not
+            # the binder, whose end is that of everybody's tasks.
             fault = f"policy '{name_of(self._choose)}' failed: {repr_of(error)}"
             for view in list(self._table.ready):
                 record = self._table.unfinished[view.id]
@@ -293,6 +307,8 @@ class Binder:
             seen.add(number)
             record = self._table.unfinished[number]
             extra = self._accounts[name].extra
+            # Policies do not know what is short, so they may bind anything to the room for parcels.
+            # What is long stays ready: it would hold up all that stands behind it.
             if pilot.free == 0 and pilot.prefetch <= extra and not self._launcher.is_short(record):
                 continue
             left[name] = pilot.holding(view)

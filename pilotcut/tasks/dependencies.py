@@ -43,12 +43,14 @@ class Dependencies:
         """Take in a task."""
         record.missing = len(record.dependencies)
         for dependency in record.dependencies:
+            # Not `add_done_callback`: a user's callback before ours may wait for this very task.
             dependency.when_done(lambda done: self._post(lambda: self._on_end(record, done)))
         if not record.dependencies:
             self._release(record)
 
     def _on_end(self, record: TaskRecord, done: Future[Any]) -> None:
         if record.state is not TaskState.WAITING:
+            # Canceled meanwhile, or failed over another dependency.
             return
         cause = CancelledError("it was canceled") if done.cancelled() else done.exception()
         if cause is not None:

@@ -54,6 +54,7 @@ def explain(
         reasons += [_no_room(task, pilot) for pilot in lasting]
         reasons += [_too_short(task, pilot, now) for pilot in suited if pilot not in lasting]
         return "; ".join([*reasons, _before(task, ready, suited, policy)])
+    # Policies are pure functions: to ask one once more changes nothing.
     if task.id in dict(policy(ready, pilots, now)):
         return f"it is bound next: policy '{name_of(policy)}' has just chosen it"
     why = getattr(policy, "why", lambda *_: None)(task, ready, pilots, now)

@@ -57,11 +57,15 @@ def fill(
         roomy = [pilot for pilot in room.values() if pilot.has_room(task)]
         options = [pilot for pilot in roomy if pilot.outlasts(task, now)]
         if options:
+            # A free slot comes before a place in line.
             best = max(options, key=lambda pilot: (pilot.free, pilot.prefetch))
             bound.append((task.id, best.name))
             _keep(room, best.holding(task))
         elif not roomy:
+            # Where there is room, and only too little walltime, shorter tasks of the same needs may
+            # fit.
             hopeless.add(task.needs)
+            # In another order than that of submission the one that has waited longest is anywhere.
             oldest = queue.lines(by_submission)[task.needs].tasks[0]
             if now - oldest.ready_s > PATIENCE_S:
                 _clear_one(room, task, now)

@@ -96,6 +96,8 @@ class Launcher:
         now = time.time()
         reservations = [account.reserve(record, now) for record in records]
         has_ranks = account.pilot.description.ranks > 1
+        # Reservations and calls carry the number of launches before this one, so they are made
+        # before it is counted.
         calls = [record.call(has_ranks) for record in records]
         for record, reservation in zip(records, reservations, strict=True):
             record.launches += 1
@@ -113,6 +115,7 @@ class Launcher:
         accounts = [
             account for account in self._accounts.values() if account.active and account.view().free
         ]
+        # Without a free slot nothing comes of a look at what runs.
         if not accounts:
             return
         now = time.time()
@@ -143,6 +146,7 @@ class Launcher:
             for reservation in self._table.running.values()
             if reservation.running_since is not None and reservation.record.copies == 1
         ]
+        # With a fixed tick of 50 ms each duplicate would start up to that much too late.
         due = [self._run_times.straggles_after(record.kind) - age for age, record in ages]
         soon = min((wait for wait in due if wait > 0), default=_STRAGGLER_TICK_S)
         return min(_STRAGGLER_TICK_S, max(_STRAGGLER_PAUSE_S, soon))

@@ -72,6 +72,7 @@ class LaunchOutcomes:
     ) -> None:
         """Take note of how launches have ended that a pilot was handed together."""
         name = account.pilot.name
+        # A pilot that ends takes its workers along, which tells nothing of its tasks.
         if isinstance(report, Loss) and not report.preempted:
             lost = (reservation.record.view.id for reservation in reservations)
             self._worker_failures.note(name, lost, time.time())
@@ -86,6 +87,7 @@ class LaunchOutcomes:
                 record.launch = reservation.launch
                 self._on_outcome(record, report[i], name)
             elif record.copies == 0:
+                # As long as a duplicate runs, the loss of the other launch costs nothing.
                 self._on_loss(record, report, was_single=len(reservations) == 1)
 
     def _on_loss(self, record: TaskRecord, loss: Loss, was_single: bool) -> None:
@@ -96,6 +98,7 @@ class LaunchOutcomes:
             record.retries += 1
             # Where workers die that never held this task, the node or the network is to blame.
             is_suspect = self._worker_failures.without_task(record.view.id, time.time()) < TURMOIL
+            # Of several in one parcel any may be the one that has ended the worker.
             record.kills += was_single and is_suspect
             budget, times, name = record.most_retries, record.retries, "retries"
         if record.kills >= MOST_KILLS:
@@ -121,6 +124,8 @@ class LaunchOutcomes:
         record.started, record.finished = outcome.started, outcome.finished
         run_s = outcome.finished - outcome.started
         self._run_times.add(record.kind, run_s)
+        # A task that raises at once would count as a very fast run, and walltimes are judged by
+        # rates.
         if record.view.cost_s is not None and outcome.error is None:
             self._rates.add(pilot, record.view.cost_s, run_s)
         if outcome.error is None:

@@ -105,6 +105,7 @@ class Batched:
         self, ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float
     ) -> list[TaskView]:
         last_s = _last_bound(pilots)[0]
+        # A task that was run again has waited its turn once, and waits for no company.
         # Newest first, and no further than this batch reaches.
         fresh = takewhile(lambda task: task.ready_s > last_s and not task.isolated, reversed(ready))
         held: list[TaskView] = []
@@ -152,6 +153,7 @@ class Staggered:
                 break
             found = fill(queue, lines, room, now)
             bound += found
+            # A group that found no room holds up no other.
             if found and self.spacing_s > 0:
                 break
         return bound

@@ -57,6 +57,8 @@ class RunTimes:
         if len(known) < LEAST_KNOWN:
             return float("inf")
         when, limit = self._limits.get(kind, (-1, 0.0))
+        # Asked for every task that runs, at every turn of the binder: computed once for each new
+        # run.
         if when != self._count:
             times = np.array(known)
             ordinary = times[times <= ORDINARY * np.median(times)]

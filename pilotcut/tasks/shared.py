@@ -32,6 +32,8 @@ class SharedObjects:
 
     def __init__(self, pilots: PilotManager) -> None:
         self._pilots = pilots
+        # Other task managers, also of other processes on the same pilots, may use an equal key or
+        # have an object of equal id.
         self._prefix = uuid.uuid4().hex[:12]
         self._lock = threading.Lock()
         self._handles: dict[str, tuple[Shared[Any], Any]] = {}

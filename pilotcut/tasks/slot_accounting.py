@@ -79,6 +79,9 @@ class SlotAccount:
     @property
     def idle(self) -> PilotView:
         """What a policy would see if nothing ran here; for any thread."""
+        # Not `view`, which walks over `_held` while the binder's thread changes it: submit_task,
+        # after some hundred tasks of known cost, failed with "dictionary keys changed during
+        # iteration".
         return replace(self._idle, rate=self._rates.of(self.pilot.name))
 
     @property
@@ -115,9 +118,12 @@ class SlotAccount:
             prefetch=self._prefetch(),
             cores_per_slot=idle.cores_per_slot,
             gpus_per_slot=idle.gpus_per_slot,
+            # What stands in line is counted as taken too, so there is as much more to be taken.
             gpus_free=idle.gpus_free * (1 + self.pilot.prefetch) - self._gpus_taken,
             rate=self._rates.of(idle.name),
             ends_s=self.pilot.ends,
+            # A walk over all that is held, of no use where no task has a cost: every end is unknown
+            # then.
             free_at_s=self._free_at() if self._costed else (),
             last_bound_s=self._last_bound,
             last_group=self._last_group,

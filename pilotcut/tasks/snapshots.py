@@ -169,6 +169,7 @@ class PilotView:
 
     def is_worth_clearing(self, task: TaskView, now: float) -> bool:
         """Return whether `task` could run here soon if no other took the slots."""
+        # Not for one that waits for GPUs: slots that are kept idle do not help it.
         return self.suits(task) and task.gpus <= self.gpus_free and self.outlasts(task, now)
 
     def holding(self, task: TaskView) -> PilotView:

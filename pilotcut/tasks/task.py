@@ -104,6 +104,8 @@ class TaskFuture(Future[Any]):
         """Cancel the task if it is not bound yet; return whether it is canceled."""
         if not super().cancel():
             return False
+        # The binder may launch it before it hears of this: `set_running_or_notify_cancel` then says
+        # no.
         self._canceled()
         return True
 
@@ -140,7 +142,9 @@ def futures_in(value: Any) -> Iterator[TaskFuture]:
 def with_results(value: Any) -> Any:
     """Return `value` with every task future in it replaced by its result."""
     if isinstance(value, TaskFuture):
+        # All of them have succeeded; a wait would be the binder's.
         return value.result(timeout=0)
+    # Exact types: nobody knows how to make a subclass anew, but for named tuples.
     if type(value) in (list, tuple):
         return type(value)(with_results(item) for item in value)
     if _is_named_tuple(value):

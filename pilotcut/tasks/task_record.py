@@ -88,6 +88,7 @@ class TaskRecord:
     @property
     def is_plain(self) -> bool:
         """Whether nothing keeps the task from sharing a parcel."""
+        # One that is run again goes by itself, so that a worker's death can be laid at its door.
         if self.attempts or self.view.ranks > 1:
             return False
         return self.view.cores == 1 and self.view.gpus == 0

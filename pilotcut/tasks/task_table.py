@@ -61,6 +61,7 @@ class TaskTable:
         if cause is not None:
             error.__cause__ = cause
         future = self.settle(record, TaskState.FAILED, words_of(error, MOST_LINE))
+        # A future that was canceled meanwhile takes no exception.
         if future.running() or future.set_running_or_notify_cancel():
             future.set_exception(error)
 

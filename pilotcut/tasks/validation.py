@@ -67,6 +67,7 @@ def placement_faults(view: TaskView, accounts: Mapping[str, SlotAccount]) -> lis
     if unknown:
         return unknown
     asked = [r for r in accounts.values() if view.pilots is None or r.pilot.name in view.pilots]
+    # Idle views only: what runs now is the binder's to look at, on its own thread.
     able = [account for account in asked if account.idle.suits(view)]
     if not able:
         views = [account.idle for account in asked]

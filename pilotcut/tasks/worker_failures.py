@@ -10,6 +10,7 @@ REMEMBERED_S = 60.0
 #: Losses on one pilot within this time are one death: of a task, and of those in line behind.
 TOGETHER_S = 1.0
 #: So many deaths that had nothing to do with a task clear it of its own.
+#: Without it, tests that end workers at random (tests/chaos) had innocent tasks quarantined.
 TURMOIL = 3
 
 

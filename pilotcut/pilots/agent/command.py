@@ -36,6 +36,8 @@ def on_all_nodes(agent: list[str], description: PilotDescription) -> list[str]:
     # --export=NONE of the job, which leaves its tasks without PATH and PYTHONPATH.
     return [
         "srun",
+        # Tasks of several ranks start steps of their own in this job (`mpi.launch`), on the same
+        # cores.
         "--overlap",
         "--export=ALL",
         f"--nodes={description.nodes}",

@@ -55,6 +55,7 @@ _WATCH_S, _PATIENCE = 2.0, 8
 
 async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
     dask_settings(config, **SCHEDULER_CONFIG)
+    # The certificate comes by this pipe, since any user of the machine can read a command line.
     order = await asyncio.to_thread(orders.readline)
     if not order:
         return
@@ -216,6 +217,7 @@ def main(argv: list[str]) -> None:
     except PilotError as error:
         print(f"pilotcut: {error}", file=sys.stderr)
     finally:
+        # `_end` kills this process as well, with whatever has not been written yet.
         sys.stderr.flush()
         _end(*ending)
 

@@ -40,6 +40,8 @@ class TreeNanny(Nanny):
                 if self.status in (Status.closing, Status.closed):
                     return self.status
             self._life = process_tree.new_mark(self.mark)
+            # dask (2026.8) puts the first into its own environment before it starts the process,
+            # and the second into that of the process once Python runs there.
             for variables in (self.pre_spawn_env, self.env):
                 variables.update(process_tree.marked(self._life))
         return await super().instantiate()
@@ -83,6 +85,7 @@ class NannySet:
 
 def _nannies(connection: Connection, config: dict[str, Any], mark: str) -> list[TreeNanny]:
     """Return the workers of this node, to be started."""
+    # Names must differ on all nodes of a job, and srun numbers the agents on them.
     first = whole_number("SLURM_PROCID", 0) * len(config["resources"])
     nannies = [
         TreeNanny(

@@ -137,6 +137,9 @@ class PilotDescription(_Frozen):
 
     _notes: tuple[str, ...] = PrivateAttr(())
 
+    # The order matters: pydantic validates the fields as they stand, and a validator sees those
+    # before its own only (`info.data`). `nodes` asks for `resource`, `directives` for the GPUs,
+    # `threads_per_worker`, `workers_per_node` and `ranks` for the cores.
     name: _Name
     resource: Literal["inprocess", "local", "slurm", "allocation"]
     nodes: int = Field(default=1, ge=1)
@@ -167,6 +170,7 @@ class PilotDescription(_Frozen):
         """Fill in whichever of cores and workers was left out from the other."""
         if not isinstance(data, Mapping):
             return data
+        # A strict model takes no list for a tuple, and YAML has lists only.
         data = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
         threads = data.get("threads_per_worker", 1)
         cores, workers = data.get("cores_per_node"), data.get("workers_per_node")
@@ -248,6 +252,7 @@ class PilotDescription(_Frozen):
 
     def __eq__(self, other: object) -> bool:
         """Whether two descriptions ask for the same, in whatever words."""
+        # pydantic's own equality would compare private attributes too, which are the notes here.
         return isinstance(other, PilotDescription) and self.__dict__ == other.__dict__
 
     @property

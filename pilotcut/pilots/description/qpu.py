@@ -89,6 +89,8 @@ class QpuDescription(BaseModel):
     qubits: int | None = Field(default=None, ge=1, le=64)
     topology: Topology = "line"
     basis_gates: tuple[str, ...] = ("rz", "sx", "x", "cz")
+    # A device that only depolarises has an average gate fidelity of 1/d, so an infidelity of 1/2 on
+    # one qubit and of 3/4 on two is the most there is.
     infidelity_1q: float | None = Field(default=None, ge=0.0, le=0.5)
     infidelity_2q: float | None = Field(default=None, ge=0.0, le=0.75)
     coherent_1q: float = Field(default=0.0, ge=-1.0, le=1.0)
@@ -136,6 +138,7 @@ class QpuDescription(BaseModel):
     @classmethod
     def _check_t2(cls, value: float | None, info: ValidationInfo) -> float | None:
         t1_us = info.data.get("t1_us")
+        # 1/T2 = 1/(2 T1) + 1/Tphi, and pure dephasing cannot be less than none.
         if value and t1_us and value > 2 * t1_us:
             raise misfit(f"at most 2 t1_us, which is {2 * t1_us:g}")
         return value

@@ -34,6 +34,7 @@ def notes(descriptions: Iterable[PilotDescription], cores: int | None = None) ->
     """
     pilots = tuple(descriptions)
     found = [line for pilot in pilots for line in (*pilot.notes, *_without_effect(pilot))]
+    # Those that this process may use: a job or a container has fewer than the machine.
     cores = cores or len(os.sched_getaffinity(0))
     here = [pilot for pilot in pilots if pilot.resource in ("inprocess", "local")]
     threads = sum(pilot.slots * pilot.cores_per_slot for pilot in here)

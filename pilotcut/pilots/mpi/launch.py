@@ -53,6 +53,7 @@ def run_ranks(what: bytes | Sequence[str], ranks: int) -> Any:
     """
     if not isinstance(what, bytes):
         return _launch([*what], ranks)
+    # Ranks on other nodes read the call there, and rank 0 may be on any of them.
     with tempfile.TemporaryDirectory(dir=os.environ.get(DIRECTORY_VARIABLE)) as directory:
         call, result = Path(directory) / "call", Path(directory) / "result"
         call.write_bytes(what)
@@ -123,7 +124,13 @@ def launcher(in_job: bool) -> list[str]:
     if named := os.environ.get(LAUNCHER_VARIABLE):
         return shlex.split(named)
     if in_job and shutil.which("srun"):
+        # Seen with Slurm 22.05.8: pmi2 makes one world of the ranks of mpich's and Intel's wheels.
+        # With pmix mpich 5.0.2 fails, and without a plugin each of its ranks is a world of its own,
+        # with exit status 0. Open MPI fails with pmi2 or warns, and needs LAUNCHER_VARIABLE.
         return ["srun", "--overlap", "--mpi=pmi2"]
+    # mpi4py takes the library of PyPI's mpich, if that is installed, before the system's. Its
+    # launcher must be the same one's: Debian's mpiexec of Open MPI 4.1.4 exits with 16 over it, and
+    # mpich's over Open MPI warns and exits with 0.
     beside = Path(sys.executable).with_name("mpiexec")
     found = str(beside) if beside.exists() else shutil.which("mpiexec")
     if not found:

@@ -51,11 +51,15 @@ class RankGroup:
     def __init__(self, comm: Any, pilot: str) -> None:
         global _here
         self._comm = comm
+        # A context of its own: no message of ours is taken by a task, which uses the communicator
+        # itself.
         self._control = comm.Dup()
         self._rank = comm.Get_rank()
         self._others = range(1, comm.Get_size())
         self._pilot = pilot
         self._name = f"{pilot}-0, rank {self._rank}" if self._rank else f"{pilot}-0"
+        # Filled on the thread on which dask delivers, emptied on that of the tasks; a deque bears
+        # that.
         self._news: deque[tuple[str, bytes | None]] = deque()
         self._running = threading.Lock()
         _here = self

@@ -41,6 +41,7 @@ def main(argv: list[str]) -> None:
     _keep_to_own_gpus(config)
     allow_processes()
 
+    # Here and not above: the import initialises MPI, and by then a rank must see its own GPUs only.
     from mpi4py import MPI
 
     if MPI.Query_thread() < MPI.THREAD_SERIALIZED:

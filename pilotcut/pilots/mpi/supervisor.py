@@ -95,6 +95,8 @@ class RankSupervisor:
             env=rank_environment(self._config, self._in_job) | process_tree.marked(self._tree),
         )
         assert process.stdin is not None
+        # By this line rank 0 knows that its stdin is connected: one that a launcher has closed from
+        # the start must not look like our end.
         process.stdin.write(b"stay\n")
         try:
             self._pids = []

@@ -208,8 +208,10 @@ def query_jobs(jobs: Iterable[OwnJob]) -> dict[OwnJob, JobInfo]:
 
 
 def _ask(cluster: str, numbers: Sequence[str]) -> dict[str, JobInfo]:
+    # All states, since squeue otherwise leaves out jobs that have ended.
     command = ["squeue", "--noheader", "--states=all", f"--format={_FORMAT}", *_at(cluster)]
     done = _run([*command, f"--jobs={','.join(numbers)}"], _asking())
+    # A squeue that fails is no answer, not even that there is no such job.
     return {} if done is None else parse_jobs(done.stdout)
 
 

@@ -102,7 +102,11 @@ def _directives(d: PilotDescription, key: str, logs: Path) -> list[str]:
         f"--time={d.walltime}",
         *(f"--{name}={shlex.quote(value)}" for name, value in named.items() if value),
         f"--output={shlex.quote(log)}",
+        # Slurm would run it again under its old number, and the pilot of that has ended: `replace`
+        # asks for another one instead.
         "--no-requeue",
+        # Behind ours: of two options sbatch takes the later one, and --gres with a type replaces
+        # ours.
         *d.directives,
     ]
 

@@ -27,6 +27,7 @@ JOIN_S, EMPTY_S = 90.0, 15.0
 #: Workers that joined are used at the latest this long after the first of them.
 STRAGGLING_S = 5.0
 #: A job that neither Slurm nor dask knows is given up after this time.
+#: With slurmctld stopped for 42 s, jobs came into sight afterwards (Slurm 22.05.8).
 UNKNOWN_S = 60.0
 #: No task is bound to a pilot this shortly before its job's time limit.
 DRAIN_S = 20.0

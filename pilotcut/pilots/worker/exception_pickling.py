@@ -35,6 +35,7 @@ MOST_BYTES = 2**26
 #: Most exceptions that travel with one: causes, contexts and parts of groups, and how deep.
 _MOST_OTHERS, _MOST_DEPTH = 64, 16
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))
+#: Py_TPFLAGS_HEAPTYPE of CPython: classes made by a class statement have it, Python's own do not.
 _HEAP_TYPE = 1 << 9
 
 

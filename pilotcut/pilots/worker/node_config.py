@@ -24,6 +24,7 @@ def node_config(
     return {
         "pilot": key,
         "threads": description.threads_per_worker,
+        # 0 is no limit to dask.
         "memory_bytes": (description.memory_bytes or 0) // description.processes_per_node,
         "resources": [worker_resources(description, key, index) for index in each],
         "nodes": description.nodes,
@@ -67,6 +68,7 @@ def gpu_resource(key: str) -> str:
 
 def thread_environment(threads: int) -> dict[str, str]:
     """Return the variables that give numerical libraries a number of threads."""
+    # Two processes that each take all cores slow each other down tenfold.
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return dict.fromkeys(names, str(threads))
 

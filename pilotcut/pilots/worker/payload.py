@@ -73,6 +73,7 @@ class Loss:
 Report = Sequence[Outcome] | Loss
 
 
+# In-process pilots run several calls at once, on threads of one process.
 _running = threading.local()
 
 
