@@ -73,6 +73,8 @@ class AerBackend:
         self._simulator = AerSimulator(
             device=device,
             method=method,
+            # Aer would take all cores: two processes with more threads than there are cores were 13
+            # times slower than with their share.
             max_parallel_threads=threads,
             max_parallel_experiments=1,
         )
@@ -152,6 +154,7 @@ class AerBackend:
                 f"Aer returned {len(result.results)} results, expected "
                 f"{sum(pack.runs for pack in packs)}: it did not bind all parameters"
             )
+        # Not get_counts(), which writes every outcome anew as a string of bits.
         counts = iter([r.data.counts for r in result.results])
         return [[next(counts) for _ in range(pack.runs)] for pack in packs]
 
@@ -267,6 +270,7 @@ class _TemplateRun:
     def block(self) -> Block:
         """Reduce the summed signs to means and covariances."""
         g = self._members
+        # What has no shots keeps the estimate 0, and is not divided by them.
         behind = np.maximum(self._shots, 1).reshape(-1, 1)
         signs = (self._sums / behind).reshape(*self._shots.shape, -1)
         products = np.ones((*self._shots.shape, g, g))

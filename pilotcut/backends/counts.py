@@ -37,6 +37,8 @@ def parities(counts: Sequence[Mapping[str, int]], masks: Sequence[int], shots: i
     outcomes = map(_numbers.__getitem__, chain.from_iterable(counts))
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     means = np.empty((len(counts), len(masks)))
+    # reduceat returns an element where it should sum none: every circuit has an outcome, since what
+    # has no shots is not run.
     for k, odd in enumerate(_odd(list(outcomes), masks)):
         means[:, k] = 1 - 2 * np.add.reduceat(weights * odd, starts) / shots
     return means
@@ -117,6 +119,7 @@ def covariances(means: np.ndarray, products: np.ndarray, shots: int | np.ndarray
         Shots behind each mean, one number or (...). A single shot says nothing about its
         spread, so 1 is taken.
     """
+    # Of one shot the spread is n/(n-1) times this, and of the mean of n shots 1/n of that.
     spread = products - means[..., :, None] * means[..., None, :]
     behind = np.asarray(shots)[..., None, None]
     return np.where(behind > 1, spread / np.maximum(behind - 1, 1), np.eye(means.shape[-1]))

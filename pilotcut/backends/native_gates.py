@@ -20,6 +20,7 @@ from pilotcut.cutting.fragment import Fragment, Site
 #: Native gates, by the gate whose matrix they have up to a global phase.
 NATIVE = {
     **{name: name for name in ("rx", "ry", "rz", "rxx", "ryy", "rzz", "rzx", "crx", "cry", "crz")},
+    # Their phase exp(i t/2) cancels between ket and bra.
     "p": "rz",
     "u1": "rz",
 }
@@ -103,6 +104,8 @@ class _Rewriting:
         used = [int(name[1:]) for name in binding.names]  # a parameter may not occur
         own = np.array([free[k].scale * linear[free[k].slot] for k in used])
         shift = np.array([free[k].scale * offset[free[k].slot] + free[k].offset for k in used])
+        # Angles within Qiskit's definitions are linear in the gate's own: a value and a slope say
+        # all.
         at_zero = np.zeros((1, len(used)))
         slopes, start = binding.jacobian(at_zero)[0], binding.slots(at_zero)[0]
         for inner in program.steps:
@@ -138,6 +141,8 @@ def _harmonics(name: str) -> np.ndarray:
     samples = []
     for angle in _FIT_ANGLES:
         gate.params = [angle]
+        # Three angles fix three harmonics; Qiskit's own matrices are fitted, so no convention of
+        # signs is written down a second time.
         samples.append(_big_endian(np.asarray(gate.to_matrix(), dtype=complex)))
     design = [[1, np.cos(x / 2), np.sin(x / 2)] for x in _FIT_ANGLES]
     return np.tensordot(np.linalg.inv(design), np.array(samples), axes=1)

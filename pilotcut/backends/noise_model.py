@@ -79,6 +79,7 @@ class Device:
 
     def _noise(self, place: Mapping[int, int], read: Iterable[tuple[int, int]]) -> NoiseModel:
         """Return the noise of qubits by their new numbers, and of what is read as they are."""
+        # Without a list of its own a noise model has id, rz, sx and cx, whatever the errors are of.
         noise = NoiseModel(basis_gates=sorted(self._gates()))
         for name, places in self.target.items():
             for where in places or ():

@@ -269,6 +269,7 @@ def deferred(circuit: QuantumCircuit) -> QuantumCircuit:
     """
     size = circuit.num_qubits
     steps = [(step, [circuit.find_bit(q).index for q in step.qubits]) for step in circuit.data]
+    # A barrier would be a qubit's last step, and a final measurement one in mid-circuit.
     steps = [(step, qubits) for step, qubits in steps if step.operation.name != "barrier"]
     last = {qubit: place for place, (_, qubits) in enumerate(steps) for qubit in qubits}
     ends: list[tuple[int, int]] = []

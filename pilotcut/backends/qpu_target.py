@@ -50,6 +50,7 @@ def target_of(description: QpuDescription) -> Target:
     for gate in d.basis_gates:
         if gate in TWO_QUBITS:
             about = InstructionProperties(duration=d.gate_2q_ns * 1e-9, error=d.infidelity_2q)
+        # A change of frame: no pulse is played, so it takes no time and makes no error.
         elif gate in VIRTUAL:
             about = InstructionProperties(duration=0.0, error=0.0)
         else:

@@ -143,6 +143,7 @@ class _Distribution:
         width = fragment.width
         both = np.array([np.frombuffer(key, dtype=bool) for key in self._products])
         observables = PauliList.from_symplectic(both[:, width:], both[:, :width])
+        # Every variant is a combination of branch pairs, so one tensor serves whichever are listed.
         whole = fragment.listing(None).separated()
         self.extended = replace(whole, observables=observables, groups=())
         self._to_operations = {
@@ -201,6 +202,7 @@ class _Distribution:
         # E_u = sum_s p(s) (-1)^(u.s) over outcomes s, for every subset u of the signs: inverted,
         # p(s) = 2^-r sum_u (-1)^(u.s) E_u. Rounding leaves numbers just below 0.
         probabilities = np.clip(expectation @ signs.hadamard / len(signs.observable), 0.0, None)
+        # numpy refuses probabilities that add up to more than 1, if only by rounding.
         return rng.multinomial(shots, probabilities / probabilities.sum(axis=-1, keepdims=True))
 
     def tally(

@@ -220,6 +220,7 @@ class Linearised:
         """Return d outputs / d angles; see `StatevectorEngine.pull_back`."""
         if not self.tensor.requires_grad:  # nothing is observed here: the angles do not matter
             return np.zeros((len(self.angles), cotangents.shape[1], self.angles.shape[1]))
+        # Re(c T) has the slopes Re(c) and -Im(c) by the parts of T: to torch that is conj(c).
         weights = torch.as_tensor(cotangents).to(self.tensor.device, self.tensor.dtype).conj()
         with threads_for(self.amplitudes):
             gradients = [

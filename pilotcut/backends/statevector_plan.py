@@ -132,6 +132,7 @@ class StatevectorPlan:
     def _wait(self, wire: int, factor: Factor) -> None:
         waiting = self._waiting[wire]
         if waiting and waiting[-1].constant is not None and factor.constant is not None:
+            # Multiplied here, once, and not with every batch.
             waiting[-1] = Factor(constant=factor.constant @ waiting[-1].constant)
         else:
             waiting.append(factor)
@@ -148,6 +149,7 @@ class StatevectorPlan:
         self.axes[group] = axes
         self._group_of.update({number: group for kind, number in axes if kind == "wire"})
         size = prod(self._sizes(axes))
+        # The sum and not the most, since autograd keeps the result of every operation.
         self.amplitudes += size
         self.widest = max(self.widest, size)
 
@@ -159,6 +161,7 @@ class StatevectorPlan:
         if site.kind == "start":
             self._start("open", [branch, wire])
         elif site.kind == "end":
+            # Before the wire goes: afterwards nothing could take along what waits on it.
             self._flush(site.wire)
             axes = self.axes[self._group_of.pop(site.wire)]
             axes[axes.index(wire)] = branch  # the wire itself becomes the branch
@@ -170,6 +173,7 @@ class StatevectorPlan:
         """Give what waits on a wire to the wire's last matrix, or apply it alone."""
         # A pass over the whole state is saved for every factor that another matrix takes along.
         if self._waiting[wire] and wire in self._last:
+            # These commute with whatever the group's other wires had since.
             self._last[wire].extend(self._waiting[wire])
             self._waiting[wire] = []
         elif self._waiting[wire]:

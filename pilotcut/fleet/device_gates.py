@@ -80,9 +80,11 @@ def _usable_gates(target: Target) -> Iterator[tuple[str, int]]:
         if (
             isinstance(gate, Gate)
             and name in STANDARD_GATES
+            # A target may call a gate of its own like one of Qiskit's.
             and gate.base_class is STANDARD_GATES[name].base_class
             and gate.num_qubits in (1, 2)
             and all(isinstance(p, Parameter) for p in gate.params)
+            # What takes some angles only cannot serve for all that a training comes to.
             and not _has_angle_bounds(target, name)
         ):
             yield name, gate.num_qubits

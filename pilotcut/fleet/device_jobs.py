@@ -146,6 +146,8 @@ def gradient(
     found = prepared.engine.shifted(weights, samples, shots, seed)
     estimates = _checked(found, (prepared.shifts.circuits, len(samples)))
     values = estimates[0]
+    # The values come from a circuit of their own, so their shot noise is independent of the slopes'
+    # and the product of both, from d((f - y)/2)^2 = (f - y)/2 df, is unbiased.
     slopes = prepared.shifts.coefficients.T @ estimates
     return DeviceGradient(
         mean_loss(values, labels), slopes @ (values - labels) / (2 * len(labels)), values

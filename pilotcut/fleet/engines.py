@@ -145,6 +145,7 @@ class _OnAer:
         ).result()
         if not result.success:
             raise RuntimeError(f"Aer failed: {result.status}")
+        # Where Aer binds nothing it runs a circuit once, at angle zero: see `aer_parameters`.
         if len(result.results) != len(rows):
             raise RuntimeError(f"Aer returned {len(result.results)} results for {len(rows)} rows")
         counts = [one.data.counts for one in result.results]

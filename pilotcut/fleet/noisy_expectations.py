@@ -239,6 +239,7 @@ def _read(
     places = [compilation.final_layout[qubit] for qubit in observed_qubits(model)]
     found = {}
     for place in places:
+        # With P(1|0) = ones and P(0|1) = zeros, Z is read as (zeros - ones) + (1 - ones - zeros) Z.
         ones, zeros = device.readout_errors(place)
         found[axes[place]] = np.array([zeros - ones, 0.0, 0.0, 1.0 - ones - zeros])
     return found

@@ -84,6 +84,7 @@ def noisy_gate(step: CompiledGate, device: Device, axes: dict[int, int]) -> Nois
     if not parameters:
         return NoisyGate(qubits, _matrices_of(step, device, np.zeros(1)))
     (parameter,) = parameters
+    # Half angles have the period 4 pi; equal steps over it keep the fit well conditioned.
     points = 4 * np.pi * np.arange(2 * _HARMONICS + 1) / (2 * _HARMONICS + 1)
     matrices = _matrices_of(step, device, np.append(points, _ELSEWHERE))
     harmonics = np.tensordot(np.linalg.inv(waves_at(points)), matrices[:-1], axes=1)

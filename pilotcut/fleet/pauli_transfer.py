@@ -50,6 +50,7 @@ def _incoherent(noise: GateNoise) -> np.ndarray:
         relaxed = np.kron(_relaxation(noise.duration_s, t1_s, t2_s), relaxed)
     dim = 2 ** len(noise.relaxation_s)
     fidelity = (np.trace(relaxed) / dim + 1) / (dim + 1)
+    # As Aer's device models have it, with their bounds: more than full depolarisation is none.
     lacking = min(noise.infidelity, dim / (dim + 1)) - (1 - fidelity)
     if lacking <= 0:
         return relaxed
@@ -62,5 +63,6 @@ def _incoherent(noise: GateNoise) -> np.ndarray:
 def _relaxation(time_s: float, t1_s: float, t2_s: float) -> np.ndarray:
     excited, coherent = np.exp(-time_s / t1_s), np.exp(-time_s / t2_s)
     matrix = np.diag([1.0, coherent, coherent, excited])
+    # At temperature zero, as Aer's device models unless told: what relaxes ends in |0>.
     matrix[3, 0] = 1.0 - excited
     return matrix

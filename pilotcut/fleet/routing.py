@@ -67,6 +67,7 @@ def route(
         )
     skeleton = QuantumCircuit(width)
     for k in pairs:
+        # Labels come through routing, and say which gate of the model is which.
         skeleton.append(CZGate(label=str(k)), gates[k], copy=False)
     start = _perfect_layout(skeleton, device)
     return (start, list(pairs)) if start else _sabre(skeleton, device, seed)
@@ -74,6 +75,7 @@ def route(
 
 def _perfect_layout(skeleton: QuantumCircuit, device: DeviceGates) -> tuple[int, ...] | None:
     couplings = _couplings(range(device.qubits), device)
+    # A seed of -1 leaves the device's qubits in their order: equal devices get equal layouts.
     search = VF2Layout(target=couplings, seed=-1, call_limit=_PERFECT_LAYOUT_STEPS)
     search.run(circuit_to_dag(skeleton))
     layout = search.property_set["layout"]

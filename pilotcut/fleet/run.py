@@ -180,6 +180,8 @@ class FleetRun:
         try:
             # Arrays and no pickle: a damaged or foreign file is refused, and runs nothing.
             with np.load(self.checkpoint, allow_pickle=False) as kept:
+                # All arrays now: an archive reads each when it is asked for, and is closed behind
+                # this.
                 state = dict(kept)
             known = {record["epoch"]: record for record in read_jsonl(self.records)}
             records = [known[epoch] for epoch in range(int(state["done"]) + 1)]

@@ -257,6 +257,7 @@ class FleetTrainer:
         device.step += 1
         circuits = device.job.prepared.shifts.circuits * len(rows)
         self._circuits += circuits
+        # Without shots clocks go on as with one, so that devices of unlike speed still differ.
         device.clock_s += circuits * max(shots, 1) * device.job.prepared.shot_s
         heapq.heappush(flight, (device.clock_s, k, pending))
 
@@ -305,6 +306,7 @@ class FleetTrainer:
 
     def _values(self, samples: np.ndarray, number: int) -> list[np.ndarray]:
         """Return the expectations of each device's model there, (samples,); NaN if it is away."""
+        # What is learnt is told without shot noise wherever exact values can be had.
         shots = 0 if self._devices[0].job.engine == "law" else self.config.shots
         asked = {}
         for k in sorted(self.strategy.online):

@@ -199,6 +199,7 @@ class Calibration:
         old = self.modes[mode]
         others = tuple(one for one in old.batches if one.family != run[0].family)
         modes = dict(self.modes) | {mode: replace(old, batches=(*others, *run))}
+        # Costs that were fitted to the old observations are not passed on.
         return replace(self, modes=modes, _costs={})
 
     def differences(self, machine: str) -> list[str]:

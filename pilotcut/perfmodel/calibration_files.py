@@ -101,6 +101,7 @@ def merged(path: Path, made: Calibration) -> Calibration:
         old = load(path)
     except UserError:  # damaged: made anew
         return made
+    # Modes that were measured elsewhere, or with other versions, do not go with these.
     if old.differences(made.machine):
         return made
     return replace(made, modes=dict(old.modes) | dict(made.modes), _costs={})

@@ -94,6 +94,7 @@ class CircuitCounter:
             passes=self._passes + ancillas + free,
             values=self._used + chosen,
             bits=int(support.sum()) + sum(bool(m) for m in measured),
+            # A site's U gate has its angles as parameters, and is no Clifford gate to Aer.
             clifford=self._clifford and not free,
         )
 

@@ -98,6 +98,7 @@ class DeviceForecaster:
             return Outlook(None, lacks)
         found = self._assigned(plan, work.rows, work.shots)
         seconds = batches * found.makespan_s
+        # Modelled from the description: there are no measurements that could spread.
         prediction = Prediction({"execute": seconds}, seconds, seconds, seconds)
         return Outlook(prediction, (), found.infidelity, found.shares)
 
@@ -107,6 +108,8 @@ class DeviceForecaster:
             for fragment in plan.fragments
         ]
         circuits = sum(request.subexperiments for request in requests)
+        # Very many circuits are dealt several at once, so that the answer does not wait for the
+        # dealing.
         most = max(DEVICE_CIRCUITS, circuits // MOST_DEALT)
         units = circuit_units(requests, np.random.SeedSequence(0), "aer", most)
         units.sort(key=lambda unit: unit.index)

@@ -238,6 +238,7 @@ def time_call(fragment: Fragment, call: WorkUnit, least_s: float = 0.04, most: i
     times = [_seconds_of(fragment, call)]  # the first compiles, and may load Aer
     while len(times) < 2 or (sum(times[1:]) < least_s and len(times) < most):
         times.append(_seconds_of(fragment, call))
+    # Other processes only add to a time, so the least is nearest to the call's own.
     return min(times)
 
 

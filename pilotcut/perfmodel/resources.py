@@ -100,6 +100,7 @@ def here() -> Resources:
     """Return what this process has."""
     return Resources(
         machine=machine(),
+        # Not all of the machine: those that Slurm or a container leaves to this process.
         cores=len(os.sched_getaffinity(0)),
         threads=env_variables.threads(),
         slots=1,
@@ -156,6 +157,7 @@ def _processor() -> str:
 def memory_limit() -> int:
     """Return the bytes that this process may take: of the machine, or of its control group."""
     total = int(psutil.virtual_memory().total)
+    # As version 2 of control groups says it, and version 1.
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             text = Path(name).read_text(encoding="ascii").strip()

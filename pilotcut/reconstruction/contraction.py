@@ -145,6 +145,7 @@ def _matrix(
     axes = [indices.index(i) for i in (*rows, *columns)]
     moved = x.transpose(0, 1, *axes)
     height = int(np.prod(moved.shape[2 : 2 + len(rows)], dtype=int))
+    # Without rows nothing tells reshape how long the last axis is.
     return moved.reshape(*moved.shape[:2], height, -1) if moved.size else moved
 
 

@@ -112,6 +112,7 @@ class Search:
     def _go_deep(self) -> None:
         for family in self._heap:
             family.deep = True
+        # Their order is another now.
         heapq.heapify(self._heap)
 
     def _next(self) -> tuple[tuple[int, ...], float]:

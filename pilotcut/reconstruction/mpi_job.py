@@ -72,6 +72,7 @@ class RankJob:
         if comm.rank == 0:
             try:
                 plan = _planned(contraction, operands, comm.size)
+            # Raised here alone it would leave the other ranks waiting in the broadcast for ever.
             except (ValueError, OSError) as error:
                 plan = error
         plan = comm.bcast(plan)

@@ -201,6 +201,7 @@ class OpenNetwork:
                 self._check_size(node, 0, 1)
                 self._summed[number] = node.tensor([], [], np.zeros((1, 0)))[0, 0]
             return self._summed[number]
+        # Rows of a query often agree on the bits of one node: each of them is made once.
         distinct, which = np.unique(bits, axis=0, return_inverse=True)
         self._check_size(node, len(keep), len(distinct))
         tensor = node.tensor(keep, given, distinct)

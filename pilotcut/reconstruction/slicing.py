@@ -120,8 +120,10 @@ def _slicings(contraction: Contraction, target: int) -> list[tuple[str, ...]]:
     )
     found = set()
     most = prod(contraction.sizes.values())
+    # Many slices share out more evenly, few repeat less of what does not hold their index.
     for wanted in {min(target, most), min(ceil(target / 5), most)}:
         for goal in ("flops", "size"):
+            # No temperature, and seeded: equal contractions are divided equally.
             sliced = tree.slice(
                 target_slices=wanted, minimize=goal, temperature=0.0, max_repeats=1, seed=0
             )

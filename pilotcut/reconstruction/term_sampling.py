@@ -96,6 +96,7 @@ class TermSample:
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Return (1, Paulis) values and, shaped as each operand, d value / d operand."""
         factors = self._factors(operands)
+        # Products from both ends, as a factor may be 0 and cannot be divided out of the whole.
         before = [np.broadcast_to(self.weights, factors[0].shape)]
         for factor in factors[:-1]:
             before.append(before[-1] * factor)
@@ -136,6 +137,8 @@ def _heavy(shares: Sequence[np.ndarray], least: float) -> np.ndarray:
     most = [share.max() for share in shares]
     terms, products = np.zeros((1, 0), dtype=np.int32), np.ones(1)
     for bond, share in enumerate(shares):
+        # The largest share that this beginning can still become, so nothing that is left out is
+        # heavy.
         reachable = float(np.prod(most[bond + 1 :]))
         extended = products[:, None] * share
         kept, entry = np.nonzero(extended * reachable >= least * (1 - 1e-9))
@@ -165,6 +168,8 @@ def _drawn(shares: Sequence[np.ndarray], number: int, rng: np.random.Generator) 
     count = 0
     for _ in range(MOST_ROUNDS):
         terms = propose(shares, number, rng)
+        # The margin is that of `_heavy`: another one would take a term of just this share twice or
+        # never.
         light = terms[_product(shares, terms) < (1 - 1e-9) / number]
         found.append(light)
         count += len(light)
