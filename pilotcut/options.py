@@ -37,8 +37,8 @@ MOST_SAMPLES = 10**6
 # -- faults ------------------------------------------------------------------------------
 
 
-def check(*faults: str, error: type[UserError] = UserError) -> None:
-    """Raise an error with all faults that are not ''.
+def check(*faults: str) -> None:
+    """Raise a UserError with all faults that are not ''.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def check(*faults: str, error: type[UserError] = UserError) -> None:
     pilotcut.errors.UserError: shots is 0, expected a whole number from 1 up; 1024 is a usual choice
     """
     if found := [fault for fault in faults if fault]:
-        raise error(found)
+        raise UserError(found)
 
 
 def whole_fault(

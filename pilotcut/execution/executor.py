@@ -22,7 +22,14 @@ from pilotcut.errors import TaskError
 from pilotcut.execution.batching import circuit_units, exact_units
 from pilotcut.execution.devices import fleet_of, mode_of
 from pilotcut.execution.reassignment import DeviceAssigner, device_ended
-from pilotcut.execution.streaming import BatchTimes, Busy, RowsReady, Stream, idle, unfinished
+from pilotcut.execution.streaming import (
+    BatchTimes,
+    Busy,
+    RowsReady,
+    complete_chunks,
+    idle,
+    unfinished,
+)
 from pilotcut.execution.work_units import CircuitUnit, OutcomeUnit, Request, WorkUnit
 from pilotcut.options import ERROR_TOLERANCE
 from pilotcut.reconstruction.block_store import BlockStore, TornBlockError
@@ -117,8 +124,8 @@ class Executor:
             times.run_s += measured.run_s
             times.reduce_s += measured.reduce_s
 
-        stream = Stream([unit.rows for unit in units], rows, tensors, ready, times)
-        self._fill(stream, fill, self._run(units, requests, assigner, store))
+        results = self._run(units, requests, assigner, store)
+        self._fill(tensors, fill, results, units, rows, ready, times)
         if assigner is not None:
             times.devices = [asdict(share) for share in assigner.shares]
             times.moved = assigner.moved
@@ -238,27 +245,38 @@ class Executor:
                 tensors[unit.request] = FragmentTensor(np.empty(shape, found.dtype), ())
             tensors[unit.request].values[unit.rows] = found
 
-        stream = Stream([unit.rows for unit in units], rows, tensors, ready, times)
-        assigner = self._assigner(requests, "exact")
-        self._fill(stream, fill, self._run(units, requests, assigner, store))
+        results = self._run(units, requests, self._assigner(requests, "exact"), store)
+        self._fill(tensors, fill, results, units, rows, ready, times)
         times.run_s = times.execute_s
         return tensors, times
 
     @staticmethod
     def _fill(
-        stream: Stream,
+        tensors: Sequence[FragmentTensor],
         fill: Callable[[WorkUnit, Any], None],
         results: Iterator[tuple[WorkUnit, Any, Busy]],
+        units: Sequence[WorkUnit],
+        rows: int,
+        ready: RowsReady | None,
+        times: BatchTimes,
     ) -> None:
         """Fill tensors with the results of units, hand complete rows on, and take the time."""
+
+        def filled() -> Iterator[tuple[slice, Busy]]:
+            for unit, found, busy in results:
+                filling = perf_counter()
+                fill(unit, found)
+                times.filled(perf_counter() - filling, busy)
+                yield unit.rows, busy
+
         started = perf_counter()
-        stream.begin()
-        for unit, found, busy in results:
-            filling = perf_counter()
-            fill(unit, found)
-            stream.filled(perf_counter() - filling, busy)
-            stream.done(unit.rows, busy)
-        stream.end(perf_counter() - started)
+        for chunk, busy in complete_chunks([unit.rows for unit in units], rows, filled()):
+            if ready is not None:
+                contracting = perf_counter()
+                ready(chunk, tensors)
+                times.streamed(perf_counter() - contracting, busy)
+        # Workers ran for what is left of it.
+        times.execute_s = perf_counter() - started - times.fill_s - times.stream_s
 
     def _run(
         self,

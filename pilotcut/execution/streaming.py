@@ -6,12 +6,11 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
-from time import perf_counter
 from typing import Any
 
 from pilotcut.cutting.fragment_tensor import FragmentTensor
@@ -59,13 +58,21 @@ class BatchTimes:
     devices: list[dict[str, Any]] = field(default_factory=list)
     moved: list[dict[str, Any]] = field(default_factory=list)
 
+    def filled(self, seconds: float, busy: Busy) -> None:
+        """Take note of time spent on writing a block into its tensor."""
+        self.fill_s += seconds
+        self.hidden_s += seconds if busy() else 0.0
 
-@dataclass
-class Stream:
-    """Rows of a batch handed on as soon as all pieces of them are there, with the time it took.
+    def streamed(self, seconds: float, busy: Busy) -> None:
+        """Take note of time spent on contracting rows that are complete."""
+        self.stream_s += seconds
+        self.hidden_s += seconds if busy() else 0.0
 
-    Rows go in chunks between the edges of pieces, which depend on the plan and the shots
-    alone: so do the last bits of what is computed chunk by chunk.
+
+def complete_chunks(
+    pieces: Sequence[slice], rows: int, done: Iterable[tuple[slice, Busy]]
+) -> Iterator[tuple[slice, Busy]]:
+    """Yield each chunk of a batch's rows as soon as all pieces of it are done.
 
     Parameters
     ----------
@@ -73,63 +80,32 @@ class Stream:
         Rows of each work unit.
     rows
         Number of rows of the batch.
-    tensors
-        Of the whole batch.
-    ready
-        Takes chunks; None for nobody.
-    times
-        What is written down here: `fill_s`, `stream_s`, `hidden_s`.
+    done
+        Pieces in any order, each with what tells whether others still run; a chunk is yielded
+        with that of its last piece.
     """
-
-    pieces: Sequence[slice]
-    rows: int
-    tensors: Sequence[FragmentTensor]
-    ready: RowsReady | None
-    times: BatchTimes = field(default_factory=BatchTimes)
-    _missing: dict[int, int] = field(default_factory=dict)
-    _chunks: list[slice] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        least = ceil(self.rows / MOST_CHUNKS)
-        edges = [0]
-        for edge in sorted({piece.stop for piece in self.pieces} - {self.rows}):
-            if edge - edges[-1] >= least and self.rows - edge >= least:
-                edges.append(edge)
-        self._chunks = [slice(*ends) for ends in pairwise([*edges, self.rows])]
-        for k, chunk in enumerate(self._chunks):
-            self._missing[k] = sum(_overlap(piece, chunk) for piece in self.pieces)
-
-    def begin(self) -> None:
-        """Hand on the rows of which nothing has to be run."""
-        for k, chunk in enumerate(self._chunks):
-            if not self._missing[k]:
-                self._hand_on(chunk, idle)
-
-    def done(self, piece: slice, busy: Busy) -> None:
-        """Take note of a piece, and hand on the rows that are complete with it."""
-        for k, chunk in enumerate(self._chunks):
+    chunks = _chunks(pieces, rows)
+    missing = [sum(_overlap(piece, chunk) for piece in pieces) for chunk in chunks]
+    for chunk, number in zip(chunks, missing, strict=True):
+        if not number:  # nothing of it has to be run
+            yield chunk, idle
+    for piece, busy in done:
+        for k, chunk in enumerate(chunks):
             if _overlap(piece, chunk):
-                self._missing[k] -= 1
-                if not self._missing[k]:
-                    self._hand_on(chunk, busy)
+                missing[k] -= 1
+                if not missing[k]:
+                    yield chunk, busy
 
-    def filled(self, seconds: float, busy: Busy) -> None:
-        """Take note of time spent on writing a piece into its tensor."""
-        self.times.fill_s += seconds
-        self.times.hidden_s += seconds if busy() else 0.0
 
-    def end(self, wall_s: float) -> None:
-        """Take note that all is done: of `wall_s` seconds, workers ran for what is left."""
-        self.times.execute_s = wall_s - self.times.fill_s - self.times.stream_s
-
-    def _hand_on(self, chunk: slice, busy: Busy) -> None:
-        if self.ready is None:
-            return
-        started = perf_counter()
-        self.ready(chunk, self.tensors)
-        seconds = perf_counter() - started
-        self.times.stream_s += seconds
-        self.times.hidden_s += seconds if busy() else 0.0
+def _chunks(pieces: Sequence[slice], rows: int) -> list[slice]:
+    # Between the edges of pieces, which depend on the plan and the shots alone: so do the last bits
+    # of what is computed chunk by chunk.
+    least = ceil(rows / MOST_CHUNKS)
+    edges = [0]
+    for edge in sorted({piece.stop for piece in pieces} - {rows}):
+        if edge - edges[-1] >= least and rows - edge >= least:
+            edges.append(edge)
+    return [slice(*ends) for ends in pairwise([*edges, rows])]
 
 
 def _overlap(a: slice, b: slice) -> bool:

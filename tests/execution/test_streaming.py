@@ -1,7 +1,6 @@
 """Streaming: rows are reconstructed as soon as they are complete, once, and in the same chunks."""
 
 import threading
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +11,7 @@ from qiskit.circuit.library import real_amplitudes
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
 from pilotcut.execution import batching
-from pilotcut.execution.streaming import MOST_CHUNKS, Stream, idle
+from pilotcut.execution.streaming import MOST_CHUNKS, BatchTimes, complete_chunks, idle
 from pilotcut.pilots.description import embedded
 
 ROWS = 32
@@ -35,43 +34,36 @@ def pieces_of_some_fragments(draw):
 def test_every_row_is_handed_on_once_and_only_when_complete(case):
     rows, pieces, order = case
     missing = [sum(p.start <= row < p.stop for p in pieces) for row in range(rows)]
-    handed = []
 
-    def ready(chunk, tensors):
-        assert tensors == "all of them"
+    def done():
+        for number in order:
+            piece = pieces[number]
+            for row in range(piece.start, piece.stop):
+                missing[row] -= 1
+            yield piece, idle
+
+    handed = []
+    for chunk, _ in complete_chunks(pieces, rows, done()):
         assert not any(missing[chunk])
         handed.append(chunk)
-
-    stream = Stream(pieces, rows, "all of them", ready)
-    stream.begin()
-    for number in order:
-        piece = pieces[number]
-        for row in range(piece.start, piece.stop):
-            missing[row] -= 1
-        stream.done(piece, idle)
     handed.sort(key=lambda chunk: chunk.start)
     assert [row for chunk in handed for row in range(rows)[chunk]] == list(range(rows))
     assert len(handed) <= MOST_CHUNKS
-    again = []
-    other = Stream(pieces, rows, None, lambda chunk, _: again.append(chunk))
-    other.begin()
-    for piece in pieces:
-        other.done(piece, idle)
+    again = [chunk for chunk, _ in complete_chunks(pieces, rows, ((p, idle) for p in pieces))]
     assert sorted(again, key=lambda chunk: chunk.start) == handed
 
 
 def test_rows_without_pieces_are_handed_on_at_the_beginning():
-    handed = []
-    Stream([], 7, [], lambda rows, _: handed.append(rows)).begin()
-    assert handed == [slice(0, 7)]
+    assert list(complete_chunks([], 7, ())) == [(slice(0, 7), idle)]
 
 
 def test_what_is_hidden_is_told_from_what_is_waited_for():
-    stream = Stream([slice(0, 1), slice(1, 2)], 2, [], lambda *_: time.sleep(0.02))
-    stream.done(slice(0, 1), lambda: True)
-    stream.done(slice(1, 2), lambda: False)
-    assert stream.times.hidden_s == pytest.approx(stream.times.stream_s / 2, rel=0.5)
-    assert stream.times.hidden_s >= 0.02
+    times = BatchTimes()
+    pieces = [slice(0, 1), slice(1, 2)]
+    done = zip(pieces, [lambda: True, lambda: False], strict=True)
+    for _, busy in complete_chunks(pieces, 2, done):
+        times.streamed(0.02, busy)
+    assert (times.stream_s, times.hidden_s) == (0.04, 0.02)
 
 
 class Gate:
