@@ -128,7 +128,7 @@ def _root(run_dir: Path) -> Path:
 
 def _summary(query: Any, number: int, values: np.ndarray, errors: np.ndarray) -> dict[str, Any]:
     asked = query.query.coefficients is not None
-    labels = query.query.compiled.plan.terms.to_labels()
+    labels = query.query.contraction.plan.terms.to_labels()
     return {
         "query": number,
         "observables": [f"observable {k}" for k in range(values.shape[1])] if asked else labels,

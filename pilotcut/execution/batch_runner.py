@@ -26,11 +26,12 @@ from pilotcut.execution.batch_log import BatchLog
 from pilotcut.execution.contraction_target import contracting_for
 from pilotcut.execution.executor import Executor, Keep
 from pilotcut.execution.query_store import Outputs, Query, write_query
-from pilotcut.execution.results import Compiled, Contracting, Evaluation, RowEvaluations
+from pilotcut.execution.results import Contracting, Evaluation, RowEvaluations
 from pilotcut.execution.shot_allocation import deal, merge
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.work_units import Request
 from pilotcut.options import MOST_SHOTS
+from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.term_sampling import TermSample
 from pilotcut.tasks import TaskManager
 
@@ -108,7 +109,7 @@ class BatchRunner:
 
     def estimate(
         self,
-        compiled: Compiled,
+        contraction: Contraction,
         slots: np.ndarray,
         outputs: Outputs,
         shots: int | None = None,
@@ -118,8 +119,8 @@ class BatchRunner:
 
         Parameters
         ----------
-        compiled, slots
-            What to run, and for which slot values.
+        contraction, slots
+            What to run, with its plan, and for which slot values.
         outputs
             Coefficients (observables, terms) and constants (observables,) of what is wanted.
         shots
@@ -129,33 +130,41 @@ class BatchRunner:
         """
         number = self.shots if shots is None else shots
         if self._optimal and not self.exact and number >= LEAST_OPTIMAL:
-            dealt = self._evaluate_optimally(compiled, slots, outputs[0], number)
+            dealt = self._evaluate_optimally(contraction, slots, outputs[0], number)
             return replace(dealt, shots=number)  # of a derivative's circuits: all alike
         if self._num_samples is not None:
-            return self.evaluate(compiled, slots)
-        return self._evaluate_all(compiled, slots, number, keep=keep, outputs=outputs)
+            return self.evaluate(contraction, slots)
+        return self._evaluate_all(contraction, slots, number, keep=keep, outputs=outputs)
 
     def evaluate(
-        self, compiled: Compiled, slots: np.ndarray, source: str = "forward", keep: bool = False
+        self,
+        contraction: Contraction,
+        slots: np.ndarray,
+        source: str = "forward",
+        keep: bool = False,
     ) -> Evaluation | RowEvaluations:
         """Return the evaluation of a batch (rows, slots), shots alike.
 
         Parameters
         ----------
-        compiled, slots
-            What to run, and for which slot values.
+        contraction, slots
+            What to run, with its plan, and for which slot values.
         source
             Why, for the record.
         keep
             Keep what derivatives need where that is possible.
         """
         if self._num_samples is not None:
-            matrices = [bond.matrix(slots) for bond in compiled.plan.bonds]
-            return self.evaluate_terms(compiled, slots, matrices, source)
-        return self._evaluate_all(compiled, slots, self.shots, source, keep)
+            matrices = [bond.matrix(slots) for bond in contraction.plan.bonds]
+            return self.evaluate_terms(contraction.plan, slots, matrices, source)
+        return self._evaluate_all(contraction, slots, self.shots, source, keep)
 
     def shots_for(
-        self, compiled: Compiled, slots: np.ndarray, coefficients: np.ndarray, precision: float
+        self,
+        contraction: Contraction,
+        slots: np.ndarray,
+        coefficients: np.ndarray,
+        precision: float,
     ) -> int:
         """Return shots per subexperiment for a standard error of `precision` on every row.
 
@@ -166,21 +175,21 @@ class BatchRunner:
         UserError
             If they are more than can be asked for.
         """
-        pilot = self._evaluate_all(compiled, slots, PILOT_SHOTS, "pilot")
+        pilot = self._evaluate_all(contraction, slots, PILOT_SHOTS, "pilot")
         error = float(pilot.errors(coefficients).max())
         times = PILOT_MARGIN * error / precision
         shots = PILOT_SHOTS * times * times  # infinite where a power would overflow
         if not shots <= MOST_SHOTS:
             raise UserError(
                 f"precision {precision} needs {shots:.3g} shots a subexperiment with "
-                f"{compiled.plan.num_cuts} cuts, expected at most {MOST_SHOTS}; ask for less "
+                f"{contraction.plan.num_cuts} cuts, expected at most {MOST_SHOTS}; ask for less "
                 f"precision or fewer cuts"
             )
         return max(1, ceil(shots))
 
     def evaluate_terms(
         self,
-        compiled: Compiled,
+        plan: CutPlan,
         slots: np.ndarray,
         bonds: Sequence[np.ndarray],
         source: str = "forward",
@@ -189,7 +198,7 @@ class BatchRunner:
         assert self._num_samples is not None
         rng = np.random.default_rng(self.log.next_stream())
         samples = [
-            TermSample.draw(compiled.plan, [b[row % len(b)] for b in bonds], self._num_samples, rng)
+            TermSample.draw(plan, [b[row % len(b)] for b in bonds], self._num_samples, rng)
             for row in range(len(slots))
         ]
         requests = [
@@ -197,7 +206,7 @@ class BatchRunner:
             for row, sample in enumerate(samples)
             for f in sample.plan.fragments
         ]
-        each = len(compiled.plan.fragments)
+        each = len(plan.fragments)
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
             return self.executor.evaluate(requests, seed)
@@ -205,16 +214,14 @@ class BatchRunner:
         def contract(tensors: list[FragmentTensor]) -> RowEvaluations:
             rows = []
             for k, sample in enumerate(samples):
-                own = Compiled(sample.plan, sample)
                 some = tensors[k * each : (k + 1) * each]
-                row = self._contracted(own, slots[k : k + 1], some)
+                row = self._contracted(sample, slots[k : k + 1], some)
                 rows.append(replace(row, shots=self.shots))
             return RowEvaluations(rows)
 
-        sampled = Compiled(samples[0].plan, samples[0])
         about = self._about(requests, source) | {"queries": len(slots)}
-        about["reconstruction"] = self._contracting(sampled, [], 1).reason
-        return self.run(compiled.plan, execute, contract, about)
+        about["reconstruction"] = self._contracting(samples[0], [], 1).reason
+        return self.run(plan, execute, contract, about)
 
     def run(
         self,
@@ -255,22 +262,22 @@ class BatchRunner:
     # -- how -----------------------------------------------------------------------------
 
     def _evaluate_optimally(
-        self, compiled: Compiled, slots: np.ndarray, coefficients: np.ndarray, shots: int
+        self, contraction: Contraction, slots: np.ndarray, coefficients: np.ndarray, shots: int
     ) -> Evaluation:
         """Spend the same shots where they lower the error most; the pilot's counts are kept."""
         first = shots // 8
-        fragments = compiled.plan.fragments
-        pilot = self._evaluate_all(compiled, slots, first, "pilot")
+        fragments = contraction.plan.fragments
+        pilot = self._evaluate_all(contraction, slots, first, "pilot")
         sensitivities = pilot.sensitivities(coefficients)
         dealt = deal(fragments, pilot.tensors, sensitivities, first, shots - first)
-        rest = self._evaluate_all(compiled, slots, dealt)
+        rest = self._evaluate_all(contraction, slots, dealt)
         rounds = zip(fragments, pilot.tensors, rest.tensors, dealt, strict=True)
         merged = [merge(f, a, b, first, n) for f, a, b, n in rounds]
-        return self._contracted(compiled, slots, merged)
+        return self._contracted(contraction, slots, merged)
 
     def _evaluate_all(
         self,
-        compiled: Compiled,
+        contraction: Contraction,
         slots: np.ndarray,
         shots: int | Sequence[np.ndarray],
         source: str = "forward",
@@ -281,14 +288,14 @@ class BatchRunner:
 
         `outputs` are coefficients (observables, terms) and constants, for what is kept of it.
         """
-        fragments = compiled.plan.fragments
+        fragments = contraction.plan.fragments
         each: Sequence[Shots] = [shots] * len(fragments) if isinstance(shots, int) else shots
         requests = [
             Request(f, f.angle_values(slots), n) for f, n in zip(fragments, each, strict=True)
         ]
         kept: list[Linearised] = []
-        matrices = self._matrices(compiled, slots)
-        contracting = self._contracting(compiled, matrices, len(slots))
+        matrices = self._matrices(contraction.plan, slots)
+        contracting = self._contracting(contraction, matrices, len(slots))
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
             may_keep = self.exact and keep and self._store is None
@@ -300,7 +307,7 @@ class BatchRunner:
             store = None
             if self._store is not None:
                 asked = outputs or (None, None)
-                query = Query(compiled, requests, (), matrices, self.exact, *asked)
+                query = Query(contraction, requests, (), matrices, self.exact, *asked)
                 store = _writer(self._store, query, seed)
             if self.exact:
                 return self.executor.exact(requests, contracting.add, store)
@@ -313,26 +320,28 @@ class BatchRunner:
         about = self._about(requests, source) | {"reconstruction": contracting.reason}
         takes_more = self.exact and keep  # than the values, which the forecast is of
         if self.forecast is not None and isinstance(shots, int) and not takes_more:
-            about |= self.forecast(compiled.plan, len(slots), shots)
-        return self.run(compiled.plan, execute, contract, about)
+            about |= self.forecast(contraction.plan, len(slots), shots)
+        return self.run(contraction.plan, execute, contract, about)
 
     def _contracting(
-        self, compiled: Compiled, matrices: Sequence[np.ndarray], rows: int
+        self, contraction: Contraction | TermSample, matrices: Sequence[np.ndarray], rows: int
     ) -> Contracting:
         tasks, wanted = self.executor.tasks, self._reconstruction
-        return contracting_for(wanted, tasks, compiled, matrices, rows=rows, exact=self.exact)
+        return contracting_for(wanted, tasks, contraction, matrices, rows=rows, exact=self.exact)
 
     def _contracted(
-        self, compiled: Compiled, slots: np.ndarray, tensors: list[FragmentTensor]
+        self,
+        contraction: Contraction | TermSample,
+        slots: np.ndarray,
+        tensors: list[FragmentTensor],
     ) -> Evaluation:
-        contracting = Contracting(compiled, self._matrices(compiled, slots))
+        contracting = Contracting(contraction, self._matrices(contraction.plan, slots))
         contracting.add(slice(0, len(slots)), tensors)
         return contracting.evaluation(tensors)
 
-    def _matrices(self, compiled: Compiled, slots: np.ndarray) -> list[np.ndarray]:
+    def _matrices(self, plan: CutPlan, slots: np.ndarray) -> list[np.ndarray]:
         """Return the bond matrices, each (rows, d0, d1) or (1, d0, d1)."""
-        bonds = compiled.plan.bonds
-        return [(b.coherent_matrix if self.exact else b.matrix)(slots) for b in bonds]
+        return [(b.coherent_matrix if self.exact else b.matrix)(slots) for b in plan.bonds]
 
     def _about(self, requests: Sequence[Request], source: str) -> dict[str, Any]:
         """Return what is recorded of a batch."""

@@ -16,11 +16,12 @@ import numpy as np
 
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import PilotError, TaskError, UserError
-from pilotcut.execution.results import Compiled, Contracting, Evaluation
+from pilotcut.execution.results import Contracting, Evaluation
 from pilotcut.pilots import PilotState
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.contraction_cost import cost_of_batch
 from pilotcut.reconstruction.tensor_store import TensorStore
+from pilotcut.reconstruction.term_sampling import TermSample
 from pilotcut.tasks import TaskManager
 
 _log = logging.getLogger(__name__)
@@ -63,12 +64,12 @@ class RankContracting(Contracting):
             if self.is_asked:
                 raise
             _log.warning("reconstruction over ranks failed, it goes on in this process: %s", error)
-        here = Contracting(self.compiled, self.matrices)
+        here = Contracting(self.contraction, self.matrices)
         here.add(slice(0, len(tensors[0].values)), tensors)
         return here.evaluation(tensors)
 
     def _over_ranks(self, tensors: Sequence[FragmentTensor]) -> Evaluation:
-        contraction = self.compiled.contraction
+        contraction = self.contraction
         assert isinstance(contraction, Contraction)
         directory = self._directory()
         try:
@@ -77,7 +78,7 @@ class RankContracting(Contracting):
             self.tasks.submit_task(
                 contract_on_ranks,
                 directory,
-                contraction,
+                contraction.without_plan(),
                 ranks=self.ranks,
                 pilot=self.pilots,
                 name="reconstruction",
@@ -88,7 +89,7 @@ class RankContracting(Contracting):
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         operands = contraction.operands(tensors, self.matrices)
-        return Evaluation(self.compiled, values.real, tensors, operands, environments)
+        return Evaluation(contraction, values.real, tensors, operands, environments)
 
     def _directory(self) -> Path:
         """Return a new directory that the ranks can read."""
@@ -115,7 +116,7 @@ def contract_on_ranks(directory: Path, contraction: Contraction) -> None:
 def contracting_for(
     wanted: str,
     tasks: TaskManager | None,
-    compiled: Compiled,
+    contraction: Contraction | TermSample,
     matrices: Sequence[np.ndarray],
     *,
     rows: int,
@@ -129,7 +130,7 @@ def contracting_for(
         One of `pilotcut.options.RECONSTRUCTIONS`.
     tasks
         Whose pilots may be used.
-    compiled, matrices
+    contraction, matrices
         What is contracted, see `Contracting`.
     rows, exact
         For how many parameter sets, and whether in complex numbers.
@@ -141,9 +142,8 @@ def contracting_for(
     """
 
     def here(reason: str) -> Contracting:
-        return Contracting(compiled, matrices, reason)
+        return Contracting(contraction, matrices, reason)
 
-    contraction = compiled.contraction
     if wanted == "local":
         return here("local, as asked")
     if not isinstance(contraction, Contraction):
@@ -173,7 +173,7 @@ def contracting_for(
     ranks = max(pilot.description.ranks for pilot in pilots)
     names = tuple(pilot.name for pilot in pilots if pilot.description.ranks == ranks)
     return RankContracting(
-        compiled,
+        contraction,
         matrices,
         f"mpi on {ranks} ranks: {says}",
         tasks=tasks,

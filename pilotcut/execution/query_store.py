@@ -22,7 +22,7 @@ import numpy as np
 
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import SharedFaultError, UserError
-from pilotcut.execution.results import Compiled, Evaluation
+from pilotcut.execution.results import Evaluation
 from pilotcut.execution.work_units import Request, WorkUnit
 from pilotcut.io.atomic import write_atomically
 from pilotcut.reconstruction.block_store import BlockStore
@@ -50,8 +50,8 @@ class Query:
 
     Parameters
     ----------
-    compiled
-        The plan and its contraction.
+    contraction
+        How the plan's terms are put together.
     requests
         What is evaluated of each fragment.
     units
@@ -66,7 +66,7 @@ class Query:
         (observables,): what identities add.
     """
 
-    compiled: Compiled
+    contraction: Contraction
     requests: Sequence[Request]
     units: Sequence[WorkUnit]
     matrices: Sequence[np.ndarray]
@@ -83,7 +83,7 @@ class Query:
     def outputs(self) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (observables, terms) and constants (observables,) of what is asked."""
         if self.coefficients is None or self.constant is None:
-            count = len(self.compiled.plan.terms)
+            count = len(self.contraction.plan.terms)
             return np.eye(count), np.zeros(count)
         return self.coefficients, self.constant
 
@@ -203,9 +203,7 @@ class StoredQuery(TensorStore):
     @property
     def contraction(self) -> Contraction:
         """How its tensors are contracted."""
-        contraction = self.query.compiled.contraction
-        assert isinstance(contraction, Contraction), "samples of terms are not stored"
-        return contraction
+        return self.query.contraction
 
     def missing(self) -> list[WorkUnit]:
         """Return what has to be measured: what is not there, or torn."""
@@ -245,7 +243,7 @@ class StoredQuery(TensorStore):
             else FragmentTensor(np.empty(0), ())
             for f, request in enumerate(self.query.requests)
         ]
-        return Evaluation(self.query.compiled, values.real, noise, operands, environments)
+        return Evaluation(contraction, values.real, noise, operands, environments)
 
     # -- as operands of a contraction ----------------------------------------------------
 

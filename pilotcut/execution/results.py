@@ -1,15 +1,14 @@
-"""Results: a compiled plan, and the evaluation of a batch once its circuits have run."""
+"""Results: the evaluation of a batch once its circuits have run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pilotcut.cutting.fragment_tensor import FragmentTensor
-from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction.contraction import Contraction, sensitivities, standard_errors
 from pilotcut.reconstruction.term_sampling import TermSample
 
@@ -18,24 +17,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A plan with the way of putting it together: all of its terms, or a sample of them."""
-
-    plan: CutPlan
-    contraction: Contraction | TermSample
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
-        return self  # nothing in it ever changes, and it is large
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """Everything known about a batch after its circuits have run.
 
     Parameters
     ----------
-    compiled
-        What was run.
+    contraction
+        How its plan's terms were put together: all, or a sample of them.
     values
         (rows, terms).
     tensors
@@ -50,7 +38,7 @@ class Evaluation:
         derivatives need.
     """
 
-    compiled: Compiled
+    contraction: Contraction | TermSample
     values: np.ndarray
     tensors: Sequence[FragmentTensor]
     operands: Sequence[np.ndarray]
@@ -68,7 +56,7 @@ class Evaluation:
 
         `coefficients` are (observables, terms), or (rows, observables, terms).
         """
-        index = self.compiled.plan.term_index
+        index = self.contraction.plan.term_index
         return [
             sensitivities(index[:, f], self.environments[f], coefficients)
             for f in range(len(self.tensors))
@@ -78,9 +66,9 @@ class Evaluation:
         """Return standard errors (rows, observables) for coefficients (observables, terms)."""
         if not any(tensor.covariances for tensor in self.tensors):  # exact: no shots
             return np.zeros((len(self.values), len(coefficients)))
-        groups = [fragment.groups for fragment in self.compiled.plan.fragments]
+        groups = [fragment.groups for fragment in self.contraction.plan.fragments]
         errors = standard_errors(groups, self.tensors, self.sensitivities(coefficients))
-        contraction = self.compiled.contraction
+        contraction = self.contraction
         if isinstance(contraction, TermSample):
             errors = np.hypot(errors, np.sqrt(contraction.variances(self.operands, coefficients)))
         return errors
@@ -113,7 +101,7 @@ class Contracting:
 
     Parameters
     ----------
-    compiled
+    contraction
         How.
     matrices
         The bond matrices, each (rows, d0, d1), or (1, d0, d1) where they are all the same.
@@ -121,7 +109,7 @@ class Contracting:
         Why it is put together where it is, for the record.
     """
 
-    compiled: Compiled
+    contraction: Contraction | TermSample
     matrices: Sequence[np.ndarray]
     reason: str = ""
     _parts: dict[int, tuple[np.ndarray, list[np.ndarray]]] = field(default_factory=dict)
@@ -130,14 +118,13 @@ class Contracting:
         """Contract some rows of the tensors of the whole batch."""
         some = [FragmentTensor(tensor.values[rows], ()) for tensor in tensors]
         bonds = [m if len(m) == 1 else m[rows] for m in self.matrices]
-        contraction = self.compiled.contraction
-        operands = contraction.operands(some, bonds)
-        self._parts[rows.start] = contraction.values_and_environments(operands)
+        operands = self.contraction.operands(some, bonds)
+        self._parts[rows.start] = self.contraction.values_and_environments(operands)
 
     def evaluation(self, tensors: Sequence[FragmentTensor]) -> Evaluation:
         """Return what is known once all rows were added."""
-        operands = self.compiled.contraction.operands(tensors, self.matrices)
+        operands = self.contraction.operands(tensors, self.matrices)
         parts = [self._parts[first] for first in sorted(self._parts)]
         values = np.concatenate([values for values, _ in parts])
         environments = [np.concatenate(some) for some in zip(*(e for _, e in parts), strict=True)]
-        return Evaluation(self.compiled, values.real, tensors, operands, environments)
+        return Evaluation(self.contraction, values.real, tensors, operands, environments)

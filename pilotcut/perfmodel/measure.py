@@ -23,7 +23,7 @@ from pilotcut.errors import CutError, UserError
 from pilotcut.execution.batching import circuit_units, exact_row_s, exact_units, predicted_s
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.pubs import batches_of, coerce_pubs
-from pilotcut.execution.results import Compiled, Contracting
+from pilotcut.execution.results import Contracting
 from pilotcut.execution.work_units import Request, WorkUnit
 from pilotcut.perfmodel import resources
 from pilotcut.perfmodel.calibration import (
@@ -292,26 +292,28 @@ def batch_seconds(
     """Return the seconds of the same batch, time after time, as the estimator runs it."""
     backend = "sampled" if mode == "sampled" else "aer"
     executor = Executor(tasks, backend)
-    compiled = Compiled(sample.plan, Contraction.of(sample.plan, coherent=mode == "exact"))
+    contraction = Contraction.of(sample.plan, coherent=mode == "exact")
     pub = (sample.circuit, "Z" * sample.circuit.num_qubits, sample.values(rows))
     times = []
     for turn in range(1 + repeats):
         started = perf_counter()
-        _run_batch(executor, compiled, pub, mode, turn)
+        _run_batch(executor, contraction, pub, mode, turn)
         times.append(perf_counter() - started)
         if turn == 1 and times[-1] > 1.0:
             break
     return times
 
 
-def _run_batch(executor: Executor, compiled: Compiled, pub: Any, mode: str, turn: int) -> None:
+def _run_batch(
+    executor: Executor, contraction: Contraction, pub: Any, mode: str, turn: int
+) -> None:
     (batch,) = batches_of(coerce_pubs([pub], None))
-    exact, plan = mode == "exact", compiled.plan
+    exact, plan = mode == "exact", contraction.plan
     requests = [
         Request(f, f.angle_values(batch.slots), 0 if exact else SHOTS) for f in plan.fragments
     ]
     bonds = [(b.coherent_matrix if exact else b.matrix)(batch.slots) for b in plan.bonds]
-    contracting = Contracting(compiled, bonds)
+    contracting = Contracting(contraction, bonds)
     if exact:
         tensors, _ = executor.exact(requests, contracting.add)
     else:

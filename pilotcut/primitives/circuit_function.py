@@ -14,9 +14,10 @@ from qiskit.quantum_info import SparsePauliOp
 from pilotcut.circuits.binding import Binding
 from pilotcut.errors import UserError
 from pilotcut.execution.batch_runner import BatchRunner
-from pilotcut.execution.results import Compiled, Evaluation, RowEvaluations
+from pilotcut.execution.results import Evaluation, RowEvaluations
 from pilotcut.primitives.derivative import SlotDerivative
 from pilotcut.primitives.higher_derivative import higher_derivative
+from pilotcut.reconstruction.contraction import Contraction
 
 
 class CircuitFunction:
@@ -26,8 +27,8 @@ class CircuitFunction:
     ----------
     runner
         What runs batches of the plan.
-    compiled, binding
-        The plan, and how the circuit's parameters become its slots.
+    contraction, binding
+        How the plan is put together, and how the circuit's parameters become its slots.
     observables
         One output each.
     inputs, weights
@@ -42,15 +43,15 @@ class CircuitFunction:
     def __init__(
         self,
         runner: BatchRunner,
-        compiled: Compiled,
+        contraction: Contraction,
         binding: Binding,
         observables: Sequence[SparsePauliOp],
         inputs: Sequence[str],
         weights: Sequence[str],
     ) -> None:
-        self.runner, self.compiled = runner, compiled
+        self.runner, self.contraction = runner, contraction
         self._binding = binding
-        terms = compiled.plan.terms.to_labels()
+        terms = contraction.plan.terms.to_labels()
         self._coefficients, self._constant = _as_terms(observables, terms)
         self._order = _order(binding.names, inputs, weights)
 
@@ -76,7 +77,7 @@ class CircuitFunction:
         With `keep`, what derivatives need is kept where that is possible.
         """
         outputs = (self._coefficients, self._constant)
-        evaluation = self.runner.estimate(self.compiled, slots, outputs, keep=keep)
+        evaluation = self.runner.estimate(self.contraction, slots, outputs, keep=keep)
         return evaluation.values @ self._coefficients.T + self._constant, evaluation
 
     def pull_back(
@@ -120,7 +121,7 @@ class CircuitFunction:
 
         `values`, `directions` and the derivatives by them are (rows, inputs + weights).
         """
-        known = (self.runner, self.compiled, self._binding, self._coefficients)
+        known = (self.runner, self.contraction, self._binding, self._coefficients)
         own = [u[:, self._order] for u in directions]
         at = values[:, self._order]
         found, by_weights = higher_derivative(*known, at, weights, own, by_parameters)

@@ -20,7 +20,7 @@ from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.batch_runner import BatchRunner
-from pilotcut.execution.results import Compiled, Evaluation, RowEvaluations
+from pilotcut.execution.results import Evaluation, RowEvaluations
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.work_units import Request
 from pilotcut.primitives.shift_rules import rules_of
@@ -69,10 +69,10 @@ class SlotDerivative:
             )
             for rows, one in evaluation.parts
         ]
-        plan = parts[0].evaluation.compiled.plan
+        plan = parts[0].evaluation.contraction.plan
         result = np.zeros((len(slots), weights.shape[-2], plan.program.num_slots))
         if isinstance(evaluation, RowEvaluations):
-            self._add_redrawn_bonds(result, parts[0].evaluation.compiled, slots, tall, wanted)
+            self._add_redrawn_bonds(result, plan, slots, tall, wanted)
         else:
             self._add_bonds(result, parts[0])
         if self._runner.exact:
@@ -95,7 +95,7 @@ class SlotDerivative:
     def _add_redrawn_bonds(
         self,
         result: np.ndarray,
-        compiled: Compiled,
+        plan: CutPlan,
         slots: np.ndarray,
         weights: np.ndarray,
         wanted: set[int],
@@ -104,14 +104,13 @@ class SlotDerivative:
 
         The terms of the value do not serve: where a weight vanishes its slope may not.
         """
-        bonds = compiled.plan.bonds
-        matrices = [bond.matrix(slots) for bond in bonds]
-        for bond in bonds:
+        matrices = [bond.matrix(slots) for bond in plan.bonds]
+        for bond in plan.bonds:
             for k, angle in enumerate(bond.angles):
                 if angle.slot in wanted:
                     by = [*matrices]
                     by[bond.index] = bond.slope(slots, k)
-                    drawn = self._runner.evaluate_terms(compiled, slots, by, "shift")
+                    drawn = self._runner.evaluate_terms(plan, slots, by, "shift")
                     slope = np.einsum("bt,bot->bo", drawn.values, weights)
                     result[:, :, angle.slot] += slope
 
@@ -183,7 +182,7 @@ class _Part:
 
     @property
     def plan(self) -> CutPlan:
-        return self.evaluation.compiled.plan
+        return self.evaluation.contraction.plan
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,6 @@ from pilotcut.execution.batch_log import BatchLog
 from pilotcut.execution.batch_runner import BatchRunner
 from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.pubs import Batch, batches_of, coerce_pubs
-from pilotcut.execution.results import Compiled
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import (
     ALLOCATIONS,
@@ -214,7 +213,7 @@ class CutEstimator(BaseEstimatorV2):
             store=None if store is None else Path(store),
         )
         self.use(tasks)
-        self._compiled: dict[tuple[object, ...], Compiled] = {}
+        self._compiled: dict[tuple[object, ...], Contraction] = {}
         self._lock = threading.RLock()
         self.recommendation: Recommendation | None = None
         self._auto = self._auto_cuts(auto or {}) if automatic else None
@@ -299,11 +298,11 @@ class CutEstimator(BaseEstimatorV2):
                 f"num_samples until stds suffice"
             )
         batches = batches_of(coerced)
-        compiled = [
+        contractions = [
             self.compile(b.program, b.binding, b.terms) if b.terms else None for b in batches
         ]
         job: PrimitiveJob[PrimitiveResult[PubResult]] = PrimitiveJob(
-            self._answer, coerced, batches, compiled
+            self._answer, coerced, batches, contractions
         )
         job._submit()
         return job
@@ -312,13 +311,13 @@ class CutEstimator(BaseEstimatorV2):
         self,
         pubs: list[EstimatorPub],
         batches: list[Batch],
-        compiled: list[Compiled | None],
+        contractions: list[Contraction | None],
     ) -> PrimitiveResult[PubResult]:
         sizes = [int(np.prod(pub.shape, dtype=int)) for pub in pubs]
         owner = np.repeat(np.arange(len(pubs)), sizes)
         evs, stds = np.empty(len(owner)), np.empty(len(owner))
         metadata = [{"mode": self.mode, "target_precision": p.precision} for p in pubs]
-        for batch, one in zip(batches, compiled, strict=True):
+        for batch, one in zip(batches, contractions, strict=True):
             values, errors, about = self._estimate(batch, one)
             evs[batch.places], stds[batch.places] = values.T, errors.T
             for number in np.unique(owner[batch.places]):
@@ -337,33 +336,33 @@ class CutEstimator(BaseEstimatorV2):
         )
 
     def _estimate(
-        self, batch: Batch, compiled: Compiled | None
+        self, batch: Batch, contraction: Contraction | None
     ) -> tuple[np.ndarray, np.ndarray, dict[str, object]]:
         """Return values and standard errors, (rows, observables), and what was run."""
         coefficients, constant = batch.coefficients()
-        if compiled is None:  # nothing but identities
+        if contraction is None:  # nothing but identities
             values = np.repeat(constant[None], len(batch.slots), axis=0)
             return values, np.zeros_like(values), {"shots": 0}
         shots = self.shots
         if batch.precision is not None and not self.exact:
-            shots = self.runner.shots_for(compiled, batch.slots, coefficients, batch.precision)
+            shots = self.runner.shots_for(contraction, batch.slots, coefficients, batch.precision)
         outputs = (coefficients, constant)
-        evaluation = self.runner.estimate(compiled, batch.slots, outputs, shots)
+        evaluation = self.runner.estimate(contraction, batch.slots, outputs, shots)
         values = evaluation.values @ coefficients.T + constant
-        about = {"shots": shots, "plan": compiled.plan.fingerprint}
+        about = {"shots": shots, "plan": contraction.plan.fingerprint}
         return values, evaluation.errors(coefficients), about
 
     # -- compile once, evaluate many -----------------------------------------------
 
-    def compile(self, program: Program, binding: Binding, terms: Sequence[str]) -> Compiled:
-        """Return the plan for a program and terms, compiled on first sight only."""
+    def compile(self, program: Program, binding: Binding, terms: Sequence[str]) -> Contraction:
+        """Return the contraction of the plan for a program and terms, compiled on first sight."""
         key = (program.key, tuple(terms))
         with self._lock:
             if key not in self._compiled:
                 self._compiled[key] = self._compile(program, binding, terms)
             return self._compiled[key]
 
-    def _compile(self, program: Program, binding: Binding, terms: Sequence[str]) -> Compiled:
+    def _compile(self, program: Program, binding: Binding, terms: Sequence[str]) -> Contraction:
         # Pilots that are not known yet are measured, which is not part of compiling.
         pilots = None if self._auto is None else self._auto.pilots(self.runner.executor.tasks)
         started = perf_counter()
@@ -381,9 +380,9 @@ class CutEstimator(BaseEstimatorV2):
             check_overhead(plan)
         if self.mode == "sampled":
             check_size(plan, coherent=True)
-        compiled = Compiled(plan, Contraction.of(plan, coherent=self.exact))
+        contraction = Contraction.of(plan, coherent=self.exact)
         self.stages.compiled(plan, perf_counter() - started)
-        return compiled
+        return contraction
 
     def _labels_for(self, program: Program) -> Sequence[str] | Placement | None:
         if self._plan is not None:
@@ -399,8 +398,8 @@ class CutEstimator(BaseEstimatorV2):
             return choose_labels(program, cuts=self._cuts, max_width=self._max_width)
         return self._labels
 
-    def compile_for(self, circuit: QuantumCircuit, observables: Observables) -> Compiled:
-        """Return the plan for a circuit ahead of its first query, so that mistakes show early."""
+    def compile_for(self, circuit: QuantumCircuit, observables: Observables) -> Contraction:
+        """Return the same for a circuit ahead of its first query, so that mistakes show early."""
         program, binding = read_circuit(circuit)
         terms = pauli_terms(observables, circuit.num_qubits).to_labels()
         measured = sorted(t for t in terms if t.strip("I"))

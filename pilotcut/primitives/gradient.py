@@ -74,9 +74,9 @@ class CutGradient(BaseEstimatorGradient):
     def _by_slot(self, batch: Batch, slots: np.ndarray) -> np.ndarray:
         """Return d observables / d slots, (rows, observables, len(slots))."""
         estimator = self._cut_estimator
-        compiled = estimator.compile(batch.program, batch.binding, batch.terms)
+        contraction = estimator.compile(batch.program, batch.binding, batch.terms)
         coefficients, _ = batch.coefficients()
-        base = estimator.runner.evaluate(compiled, batch.slots, "gradient", keep=True)
+        base = estimator.runner.evaluate(contraction, batch.slots, "gradient", keep=True)
         derivative = SlotDerivative(estimator.runner).of(
             base, batch.slots, coefficients, set(slots.tolist())
         )

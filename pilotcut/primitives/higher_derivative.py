@@ -15,7 +15,6 @@ from pilotcut.circuits.binding import Binding
 from pilotcut.errors import UserError
 from pilotcut.execution.batch_runner import BatchRunner
 from pilotcut.execution.batching import even_rows, exact_row_s
-from pilotcut.execution.results import Compiled
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.differentiable import (
@@ -28,7 +27,7 @@ from pilotcut.reconstruction.differentiable import (
 
 def higher_derivative(
     runner: BatchRunner,
-    compiled: Compiled,
+    contraction: Contraction,
     binding: Binding,
     coefficients: np.ndarray,
     values: np.ndarray,
@@ -42,8 +41,8 @@ def higher_derivative(
     ----------
     runner
         What evaluates the plan, in exact mode: its tasks run rows of a batch.
-    compiled, binding
-        The plan, and how parameters become its slots.
+    contraction, binding
+        How the plan is put together, and how parameters become its slots.
     coefficients
         Outputs as sums of terms, (outputs, terms).
     values
@@ -66,9 +65,8 @@ def higher_derivative(
     UserError
         Beyond second derivatives where an angle is not linear in the parameters.
     """
-    assert isinstance(compiled.contraction, Contraction)
-    plan, order = compiled.plan, len(directions) + by_parameters
-    outputs = ExactOutputs(plan, compiled.contraction, coefficients)
+    plan, order = contraction.plan, len(directions) + by_parameters
+    outputs = ExactOutputs(contraction, coefficients)
     row_s = sum(exact_row_s(f) for f in plan.fragments) * GROWTH**order
     some = [
         DirectionalDerivative(

@@ -127,9 +127,9 @@ class CutQNN(torch.nn.Module):
         sums = [o.simplify(atol=0, rtol=0) for o in observables]
         measured = {p for o in sums for p in o.paulis.to_labels() if p.strip("I")}
         terms = sorted(measured) or ["I" * circuit.num_qubits]
-        compiled = estimator.compile(program, binding, terms)
+        contraction = estimator.compile(program, binding, terms)
         self._function = CircuitFunction(
-            estimator.runner, compiled, binding, sums, input_params, weight_params
+            estimator.runner, contraction, binding, sums, input_params, weight_params
         )
         self._inputs = len(input_params)
         dtype = torch.get_default_dtype()
@@ -138,7 +138,7 @@ class CutQNN(torch.nn.Module):
     @property
     def plan(self) -> CutPlan:
         """The compiled plan."""
-        return self._function.compiled.plan
+        return self._function.contraction.plan
 
     @property
     def num_inputs(self) -> int:

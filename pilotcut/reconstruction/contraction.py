@@ -11,7 +11,8 @@ tensors come from, and what is made of the values.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import cotengra
 import numpy as np
@@ -41,17 +42,20 @@ class Contraction:
         Integer array (terms, fragments): the fragment's sub-observable in each term.
     sizes
         How many values each site index takes.
+    of_plan
+        The plan, if it is of one and not only of a network.
     """
 
     indices: tuple[tuple[str, ...], ...]
     path: tuple[tuple[int, int], ...]
     term_index: np.ndarray
     sizes: Mapping[str, int]
+    of_plan: CutPlan | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, plan: CutPlan, *, coherent: bool = False) -> Contraction:
         """Return the contraction of a plan in one of its two bases, with its path searched."""
-        return cls.of_network(*_network(plan, coherent), plan.term_index)
+        return replace(cls.of_network(*_network(plan, coherent), plan.term_index), of_plan=plan)
 
     @classmethod
     def of_network(
@@ -62,6 +66,19 @@ class Contraction:
     ) -> Contraction:
         """Return the contraction of operands with these indices, with its path searched."""
         return cls(indices, _path(indices, sizes), term_index, sizes)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Contraction:
+        return self  # nothing in it ever changes, and its plan is large
+
+    @property
+    def plan(self) -> CutPlan:
+        """The plan that the operands are of."""
+        assert self.of_plan is not None, "ranks and networks have no plan"
+        return self.of_plan
+
+    def without_plan(self) -> Contraction:
+        """Return it for ranks, which contract what they are given: a plan need not travel."""
+        return replace(self, of_plan=None)
 
     @property
     def steps(self) -> Iterator[tuple[int, int, tuple[str, ...]]]:

@@ -18,7 +18,6 @@ from pilotcut import backends
 from pilotcut.backends.statevector import StatevectorEngine, threads_for
 from pilotcut.circuits.program import Angle
 from pilotcut.cutting.bond import Bond
-from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import CutError
 from pilotcut.reconstruction.contraction import Contraction
 
@@ -62,25 +61,24 @@ class ExactOutputs:
 
     Parameters
     ----------
-    plan, contraction
-        A compiled plan, and its contraction in the coherent basis.
+    contraction
+        Of the plan, in the coherent basis.
     coefficients
         (outputs, terms).
     """
 
-    plan: CutPlan
     contraction: Contraction
     coefficients: np.ndarray
 
     def __call__(self, slots: torch.Tensor) -> torch.Tensor:
         """Return outputs (rows, outputs) for slots (rows, slots)."""
-        engine = backends.statevector_engine()
+        plan, engine = self.contraction.plan, backends.statevector_engine()
         tensors = [
-            engine.tensor(f, _angles(f.angles, slots)).to(slots.device) for f in self.plan.fragments
+            engine.tensor(f, _angles(f.angles, slots)).to(slots.device) for f in plan.fragments
         ]
         index = torch.as_tensor(self.contraction.term_index)
         nodes = [tensor[:, index[:, f]] for f, tensor in enumerate(tensors)]
-        nodes += [_bond(bond, slots)[:, None].to(tensors[0].dtype) for bond in self.plan.bonds]
+        nodes += [_bond(bond, slots)[:, None].to(tensors[0].dtype) for bond in plan.bonds]
         names = list(self.contraction.indices)
         for a, b, out in self.contraction.steps:
             nodes.append(_product(nodes[a], names[a], nodes[b], names[b], out))
@@ -96,7 +94,9 @@ class ExactOutputs:
             If that of one row does not.
         """
         engine = backends.statevector_engine()
-        row_bytes = sum(engine.row_bytes(f) for f in self.plan.fragments) * GROWTH**order
+        row_bytes = (
+            sum(engine.row_bytes(f) for f in self.contraction.plan.fragments) * GROWTH**order
+        )
         if row_bytes > engine.memory_bytes:
             raise CutError(
                 f"derivatives of order {order} need {row_bytes / 2**30:.3g} GiB for one parameter "
@@ -160,7 +160,7 @@ def _gradients(
 
 
 def _widest(outputs: ExactOutputs, engine: StatevectorEngine) -> int:
-    return max(engine.widest(fragment) for fragment in outputs.plan.fragments)
+    return max(engine.widest(fragment) for fragment in outputs.contraction.plan.fragments)
 
 
 def _angles(angles: Sequence[Angle], slots: torch.Tensor) -> torch.Tensor:

@@ -221,7 +221,8 @@ def _planned(
     shapes, types = zip(*layout, strict=True)
     rows = max((shape[0] for shape in shapes), default=0)
     _check(contraction, shapes, rows)
-    return contraction, divide(contraction, rows, ranks), shapes, types, store
+    division = divide(contraction, rows, ranks)
+    return contraction.without_plan(), division, shapes, types, store
 
 
 def _check(contraction: Contraction, shapes: Sequence[tuple[int, ...]], rows: int) -> None:

@@ -335,10 +335,10 @@ def test_auto_does_not_wait_for_ranks_that_are_not_there_yet(monkeypatch):
     queued = SimpleNamespace(pilots=SimpleNamespace(pilots=[SlurmPilot(described)]))
     estimator = CutEstimator(labels="AABB", mode="sampled")
     program, binding = read_circuit(CIRCUIT)
-    compiled = estimator.compile(program, binding, ["ZZZZ"])
-    how = contracting_for("auto", queued, compiled, [], rows=6, exact=False)
+    contraction = estimator.compile(program, binding, ["ZZZZ"])
+    how = contracting_for("auto", queued, contraction, [], rows=6, exact=False)
     assert how.reason.startswith("local: no pilot with ranks is active yet; ")
-    assert contracting_for("mpi", queued, compiled, [], rows=6, exact=False).pilots == ("later",)
+    assert contracting_for("mpi", queued, contraction, [], rows=6, exact=False).pilots == ("later",)
 
 
 def test_samples_of_terms_are_not_kept_or_divided_and_that_is_told(tmp_path):
