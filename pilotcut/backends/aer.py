@@ -100,6 +100,7 @@ class AerBackend:
             packs = [run.packs(angles, one, self._pack_qubits) for run in runs]
             flat = [pack for some in packs for pack in some]
             counts = iter(self._counts(flat, one.shots, _seed(seed, number)))
+            # Timed apart: reading counts is reconstruction in records, though workers do it.
             counted = perf_counter()
             for run, some in zip(runs, packs, strict=True):
                 run.add(some, [next(counts) for _ in some], one)
@@ -127,6 +128,8 @@ class AerBackend:
         ]
 
     def _compiled(self, fragment: Fragment, template: Template) -> TemplateCircuit:
+        # Not the variants: any choice of operations with this pattern is a value of the one
+        # circuit.
         key = (fragment.fingerprint, template.group, template.measured)
         return self._cache.get(key, lambda: self._compile(fragment, template))
 

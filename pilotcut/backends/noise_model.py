@@ -74,6 +74,8 @@ class Device:
         that meet no noise but are read as wrongly.
         """
         some = sorted(set(qubits))
+        # Ancillas lie beyond the device, k n above the qubit whose bit they copy: no gate error is
+        # theirs, and they are read as wrongly as that one.
         own = {qubit: qubit for qubit in some if qubit < self.qubits}
         return self._noise(own, [(qubit % self.qubits, qubit) for qubit in some])
 

@@ -142,6 +142,7 @@ class CountedOutcomes:
         That of an outcome which was never found is estimated as 0.
         """
         means = self.tensor(kept, fixed, bits)
+        # A shot counts 1, -1 or 0, so its square counts as the share without signs.
         spread = self._summed(self.shares, kept, fixed, bits) - means**2
         return spread.clip(0.0) / max(1, self.shots - 1)
 

@@ -45,6 +45,7 @@ def packs_of(template: TemplateCircuit, values: np.ndarray, most_qubits: int) ->
         copies = min(copies, len(values) - first)
         last = first + (len(values) - first) // copies * copies
         packs.append(_pack(template, values[first:last], copies))
+        # Halves, so that few sizes of packs are ever built and kept.
         first, copies = last, max(1, copies // 2)
     return packs
 

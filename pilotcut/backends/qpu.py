@@ -151,6 +151,7 @@ def qubits_of(fragment: Fragment) -> int:
 def representative(fragment: Fragment) -> Template:
     """Return the template that most variants have in common, of the group with most members."""
     patterns = [Counter(op.measured for op in site.operations) for site in fragment.sites]
+    # Sorted, so that a tie has the same winner in every process.
     measured = tuple(max(sorted(p), key=p.__getitem__) for p in patterns)
     groups = fragment.groups
     largest = max(range(len(groups)), key=lambda k: (_observed(fragment, groups[k]), -k))
@@ -241,6 +242,7 @@ class QpuBackend(AerBackend):
 
 
 def _hexadecimal(counts: dict[int, int]) -> dict[str, int]:
+    # As Aer's own counts have it, so that one reader serves both.
     return {hex(outcome): number for outcome, number in counts.items()}
 
 

@@ -74,6 +74,8 @@ class Schedule:
                 outer = a.reshape(rows, -1, 1) * b.reshape(rows, 1, -1)
                 states[operation.group] = outer.reshape(rows, *a.shape[1:], *b.shape[1:])
             else:
+                # A wire behind a cut has its branches |r> as states, which are the rows of the
+                # identity.
                 fresh = self._eye if operation.kind == "open" else self._eye[0]
                 states[operation.group] = fresh.expand(rows, *fresh.shape)
         return states
@@ -167,6 +169,7 @@ class _Gram:
         self._order += [1 + axes.index(("wire", w)) for w in wires]
         self._branches = prod(fragment.sites[s].rank for s in self.sites)
         both = np.hstack([fragment.observables.x[:, wires], fragment.observables.z[:, wires]])
+        # Observables that agree on these wires share one Gram matrix.
         letters, self._index = np.unique(both, axis=0, return_inverse=True)
         self._index = self._index.reshape(-1)
         width = len(wires)

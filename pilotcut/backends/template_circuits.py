@@ -95,6 +95,7 @@ def measured_in_place(fragment: Fragment, support: np.ndarray) -> list[bool]:
     last = _last_steps(fragment)
     places = [k for k, step in enumerate(fragment.steps) if isinstance(step, Site)]
     return [
+        # The bit of an observed wire is the observable's: a sign there needs another.
         len(site.wires) == 1 and last[site.wire] == places[k] and not support[site.wire]
         for k, site in enumerate(fragment.sites)
     ]
@@ -226,6 +227,7 @@ class _Draft:
         """Measure the group's Paulis and the signs; return each member's parity mask."""
         observed = np.flatnonzero(self._support)
         x, z = members.x.any(axis=0), members.z.any(axis=0)
+        # H turns X into Z, and S^dagger before it Y.
         for wire in observed:
             if x[wire]:
                 if z[wire]:
@@ -233,6 +235,7 @@ class _Draft:
                 self.circuit.h(wire)
         measured = [*map(int, observed), *self._sign_qubits.values()]
         self.circuit.measure(measured, [*range(len(observed)), *self._sign_qubits])
+        # An outcome's sign is the parity of the observable's bits and of all mid-circuit ones.
         signs = sum(1 << k for k in range(len(observed), self.circuit.num_clbits))
         letters = members.x | members.z
         return tuple(

@@ -130,6 +130,7 @@ class Fragment:
     angles: tuple[Angle, ...]
     observables: PauliList
     groups: tuple[tuple[int, ...], ...]
+    # Arrays stay out of ==, as the truth of two compared ones is ambiguous.
     listed: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -54,6 +54,7 @@ class FragmentTensor:
     @classmethod
     def empty(cls, fragment: Fragment, batch: int) -> FragmentTensor:
         """Return a tensor with its trivial entries set and all else to be filled."""
+        # NaN and not 0: what nobody fills shows in the values.
         values = np.where(fragment.trivial, 1.0, np.nan)
         return cls(
             np.repeat(values[None], batch, axis=0),
@@ -65,6 +66,7 @@ class FragmentTensor:
     def fill(self, fragment: Fragment, rows: slice, block: Block) -> None:
         """Write a block over the parameter sets `rows`."""
         members = list(fragment.groups[block.group])
+        # A view, since the array is contiguous: what is written here fills it.
         flat = self.values.reshape(*self.values.shape[:2], -1)
         flat[rows, np.array(members)[None, :], block.variants[:, None]] = block.means
         self.covariances[block.group][rows, block.variants] = block.covariances

@@ -141,6 +141,7 @@ class Fragmenter:
         else:
             wire = self._wire_of_qubit[destination] = self._wire(source)
             self._layout.append(("move", (source, destination), (wire, wire), None))
+            # A Move leaves |0> behind: its source goes on with a fresh wire, if it goes on at all.
             self._stale.discard(destination)
             self._stale.add(source)
 

@@ -75,6 +75,7 @@ def free_rotation(step: Step) -> Rotation:
     scale, frames, rotations = RZZ_FORMS[step.name]
     before = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][0]]
     after = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][1]]
+    # The angle 0 only makes the gate: what counts are the step's params.
     after += [(s, Step(g(0.0), (), (_scaled(free, f),))) for s, g, f in rotations]
     return Rotation(_scaled(free, scale), before, after)
 

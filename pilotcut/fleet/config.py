@@ -57,6 +57,7 @@ class FleetConfig:
     threshold: float = 0.01
     combine: str = "mean"
     local_steps: int = 5
+    # In settings and on the command line the engine that draws is still called so.
     engine: str = "law"
     dealt: bool = False
     seed: int = 7

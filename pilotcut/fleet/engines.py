@@ -104,6 +104,7 @@ class CountedCircuits:
         """Return the expectations at the weights; see `Engine.values`."""
         each = np.broadcast_to(shots, len(samples))
         found = np.empty(len(samples))
+        # Aer takes one number of shots a job.
         for number, some in enumerate(np.unique(each)):
             own = seed_of(seed, number)
             found[each == some] = self._run(weights[None], samples[each == some], int(some), own)[0]

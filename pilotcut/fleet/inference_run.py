@@ -170,6 +170,7 @@ class TrainedFleet:
         shots = schedule.shots
         pending: dict[int, PendingResult] = {}
         for k in np.flatnonzero(shots.any(axis=0)).tolist():
+            # What is run again draws anew: it is pooled with the shots that came back before.
             own = seed_of(seed, k, attempt)
             pending[k] = self._ask(k, samples[shots[:, k] > 0], shots[shots[:, k] > 0, k], own)
         means = np.full(shots.shape, np.nan)

@@ -259,6 +259,8 @@ class FleetTrainer:
         self._circuits += circuits
         # Without shots clocks go on as with one, so that devices of unlike speed still differ.
         device.clock_s += circuits * max(shots, 1) * device.job.prepared.shot_s
+        # A device has one gradient under way at most, so k decides a tie and results are never
+        # compared.
         heapq.heappush(flight, (device.clock_s, k, pending))
 
     def _ask(self, k: int, fn: Callable[..., Any], *arguments: Any) -> PendingResult:

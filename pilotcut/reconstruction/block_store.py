@@ -100,6 +100,7 @@ class BlockStore:
 
     def _put(self, name: str, content: bytes, head: Mapping[str, Any]) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The head comes last: until it is there, the block does not exist.
         write_atomically(self.directory / f"{name}.npy", content)
         write_atomically(self.directory / f"{name}.json", json.dumps(head).encode())
 

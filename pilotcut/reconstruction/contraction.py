@@ -28,6 +28,7 @@ SMALL_NETWORK = 16
 BATCH, TERM = "batch", "term"
 
 
+# By identity and not by value: arrays have no hash, and `slicing.divide` is cached by contraction.
 @dataclass(frozen=True, eq=False)
 class Contraction:
     """Pairwise contraction of a plan's tensors: indices of each operand, and the path.

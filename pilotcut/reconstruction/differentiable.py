@@ -138,6 +138,8 @@ class DirectionalDerivative:
             step = torch.zeros(self.slots.jacobian.shape[::2], dtype=torch.float64)
             step.requires_grad_()
             weights = torch.tensor(self.weights, requires_grad=True)
+            # Rows do not depend on each other: the gradient of their sum has that of each in its
+            # row.
             scalar = (outputs(self.slots.at(step)) * weights).sum()
             for direction in self.directions:
                 (slope,) = _gradients(scalar, (step,), graph=True)

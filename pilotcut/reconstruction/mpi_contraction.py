@@ -82,6 +82,7 @@ def contract(
     axes = job.environment_axes if environments else []
     slopes = [DistributedSum.of(job, *one) for one in axes]
     for box, some, parts in job.contract_share(operands, environments):
+        # Added, as slices of one row and term are parts of one value.
         values[box[BATCH], box[TERM]] += some
         for slope, part in zip(slopes, parts, strict=True):
             slope.add(box, part)

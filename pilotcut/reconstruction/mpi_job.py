@@ -146,6 +146,7 @@ class RankJob:
 
     def _send(self, operands: Sequence[np.ndarray]) -> None:
         for rank in range(1, self.comm.size):
+            # In the order in which `_received` waits for them: all messages have the same tag.
             for operand, regions in zip(operands, self._needed(rank), strict=True):
                 for region in regions:
                     self.comm.Send(np.ascontiguousarray(operand[region]), dest=rank)

@@ -61,6 +61,7 @@ class TensorStore:
         if operand < contraction.term_index.shape[1]:
             chosen = contraction.term_index[terms, operand]
             return np.array(array[(rows, slice(None), *sites)][:, chosen])
+        # Copied, as a view would keep the file mapped.
         return np.array(array[(rows, *sites)])[:, None]
 
     def covariances(self, fragment: int, groups: int, rows: slice) -> tuple[np.ndarray, ...]:

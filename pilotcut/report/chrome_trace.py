@@ -60,6 +60,7 @@ def chrome_events(run: RunRecord) -> list[Event]:
         event["ts"] = _us(event["ts"] - origin)
         if "dur" in event:  # the end, up to here: rounding must not make spans overlap
             event["dur"] = round(_us(event["dur"] - origin) - event["ts"], 3)
+    # A batch and its first stage begin together: the longer one first, as it holds the other.
     events.sort(key=lambda event: (event["ts"], -event.get("dur", 0.0)))
     return names + events
 

@@ -264,11 +264,13 @@ def drawing(plan: CutPlan, number: int) -> Element:
     from pilotcut.report.plan_drawing import figure_of
 
     drawn = figure_of(plan)
+    # The page's own ground shows, light or dark.
     drawn.patch.set_alpha(0.0)
     # Letters stay letters; names of parts are those of this drawing alone.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"plan-{number}"}):
         content = io.StringIO()
         drawn.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+    # Ids of its parts would come again with the next drawing of the page.
     markup = re.sub(r' id="[A-Za-z]+[A-Za-z0-9]*_\d+"', "", content.getvalue())
     return svg(re.sub(r"<!--.*?-->", "", markup, flags=re.DOTALL))
 

@@ -67,6 +67,7 @@ def binned(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     if not count:
         return np.zeros(0), values
     edges = np.linspace(0, len(values), count + 1).astype(int)
+    # reduceat returns an element where it should sum none: there are never more bins than rows.
     sums = np.add.reduceat(values, edges[:-1], axis=0)
     sizes = np.diff(edges)
     middles = (edges[:-1] + edges[1:] - 1) / 2

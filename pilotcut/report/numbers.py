@@ -10,6 +10,7 @@ def number(value: object) -> float:
     """Return a finite number as it is, and NaN for anything else."""
     if type(value) is float:  # nearly all are, and there are millions
         return value if math.isfinite(value) else math.nan
+    # True is a whole number to Python, and none in a file.
     if isinstance(value, bool) or not isinstance(value, int):
         return math.nan
     try:

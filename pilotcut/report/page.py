@@ -347,6 +347,7 @@ def _variables() -> str:
 def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
+    # Strict: a name that is misspelt in the template is an error and no gap in the page.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(_part("page.html"))
 

@@ -274,6 +274,7 @@ class _Canvas:
             "color": _INK,
             "zorder": 4,
         } | how
+        # A label may be any letters, and two dollar signs would make it a formula.
         return self._axes.text(x, y, text, fontsize=size, parse_math=False, **style)
 
 

@@ -78,6 +78,7 @@ def blank(
         min_border_right=14,
         **options,
     )
+    # Styles of the page do not reach into Bokeh's parts, whose roots are shadow ones.
     plot.toolbar.stylesheets = [
         ":host { background: none !important; --icon-color: var(--muted); }"
     ]
@@ -110,6 +111,7 @@ def hover(plot: Figure, renderers: Sequence[Any], rows: Sequence[tuple[str, str]
     muted = '<span style="color: var(--muted)">'
     lines = "".join(f"<div>{muted}{word}</span> {column}</div>" for word, column in words)
     html = f'<div style="font: 13px/1.45 {_FONT}">{lines}</div>'
+    # Not visible is its button in the toolbar; the values are told all the same.
     plot.add_tools(HoverTool(renderers=list(renderers), tooltips=html, visible=False))
 
 

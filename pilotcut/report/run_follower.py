@@ -86,6 +86,7 @@ class Tail:
 
     def _is_other(self, descriptor: int) -> bool:
         found = os.fstat(descriptor)
+        # Files of ours are replaced by renaming another one, which has a number of its own.
         is_other = found.st_ino != self._file or found.st_size < self._offset
         if is_other:
             self._file, self._offset = found.st_ino, 0

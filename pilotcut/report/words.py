@@ -61,6 +61,7 @@ def readable_s(seconds: float) -> str:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 1:
         return f"{seconds * 1000:.{1 if seconds < 0.00995 else 0}f} ms"
+    # From here on a tenth would round up to 60.0 s.
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -147,10 +147,12 @@ def addon_query(
         reconstruct_expectation_values,
     )
 
+    # Before the clock starts: our workers keep their simulator as well.
     sampler = _sampler(seed)
     started = time.perf_counter()
     bound = circuit.assign_parameters(np.asarray(values, dtype=float))
     problem = partition_problem(bound, labels, PauliList(observables))
+    # Infinitely many samples are all joint terms with their exact weights, as in ours.
     experiments, coefficients = generate_cutting_experiments(
         problem.subcircuits, problem.subobservables, np.inf
     )

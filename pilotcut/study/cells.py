@@ -115,6 +115,7 @@ class StudyDirectory:
         found = read_json(self.place(cell)) or {}
         if not isinstance(found.get("values"), dict) or "settings" not in found:
             return None
+        # As they come back from a file, where tuples are lists.
         plain = json.loads(json.dumps(dict(cell.settings)))
         if found["settings"] != plain:
             raise RunDirectoryError(

@@ -40,6 +40,7 @@ class StudyPilots:
         self._directory = directory
         self._open: dict[int, tuple[PilotManager, TaskManager]] = {}
         self._threads: dict[int, PilotManager] = {}
+        # Closed in reverse: every task manager before its pilots.
         self._ends = ExitStack()
 
     @property
@@ -133,6 +134,7 @@ def scaled(descriptions: Sequence[PilotDescription], workers: int) -> list[Pilot
 
 def warm_up(tasks: TaskManager) -> None:
     """Have every worker import what it will need and translate a circuit."""
+    # Twice as many as slots, so that none is left out where one is quick.
     wait([tasks.submit_task(_one_query, name=f"warm-up.{k}") for k in range(2 * tasks.slots)])
 
 

@@ -84,6 +84,7 @@ def evaluate(cell: Cell, trained_in: Path) -> dict[str, Any]:
         ]
         for sigma in settings["noise"]
     ]
+    # FGSM moves by the sign of the gradient at the clean sample: one serves all magnitudes.
     gradient = input_gradient(found.network, loss, x, y)
     attacked = [
         accuracy(moved(x, gradient, size * FEATURE_MAX, bounds)) for size in settings["attacks"]

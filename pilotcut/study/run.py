@@ -183,6 +183,7 @@ def _side_by_side(
             tasks.submit_task(
                 SIDE_BY_SIDE[name],
                 cell,
+                # Workers may have another working directory.
                 study.run_dir(cell).resolve(),
                 study.place(cell).resolve(),
                 name=f"{name}.{cell.name}",

@@ -230,6 +230,7 @@ def _interval(
     """Return the interval of a share over resampled rounds; None if it has no end."""
     if len(rounds) < LEAST_ROUNDS:
         return None, None
+    # Seeded, so that equal records have equal intervals.
     draws = np.random.default_rng(0).integers(len(rounds), size=(RESAMPLES, len(rounds)))
     drawn = (share([rounds[k] for k in draw]) for draw in draws.tolist())
     found = [value for value in drawn if value is not None]

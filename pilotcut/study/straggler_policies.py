@@ -37,6 +37,7 @@ def cells(profile: Profile) -> list[Cell]:
     every = stragglers.conditions(probabilities=profile.probabilities)
     found = []
     for number in range(profile.straggler_rounds):
+        # At random, so that a drift within a round favours no condition.
         order = np.random.default_rng((number, 3)).permutation(len(every))
         found += [_cell(every[k], number, profile) for k in order]
     return found

@@ -58,6 +58,7 @@ def trend(x: Sequence[float], y: Sequence[float], blocks: Sequence[Hashable]) ->
     (0.0, 1.0)
     """
     dx, dy = _within(np.asarray(x, float), blocks), _within(np.asarray(y, float), blocks)
+    # A level for every block and the slope are what was fitted.
     freedom = len(dx) - len(set(blocks)) - 1
     spread = float(dx @ dx)
     if freedom < 1 or spread == 0:

@@ -177,6 +177,7 @@ class _Walk:
         partners = self._labels.reshape(walks, -1)[:, rows.partner]
         apart = labels != partners
         turns = labels[:, :, 1:] != labels[:, :, :-1]
+        # A gate is seen from both of its ends, hence the halves.
         self._cuts = (apart * rows.count).sum(axis=(1, 2)) / 2 + turns.sum(axis=(1, 2))
         self._logs = (apart * rows.price).sum(axis=(1, 2)) / 2
         self._logs += self._wire * turns.sum(axis=(1, 2))

@@ -35,6 +35,7 @@ class _Candidate:
 
     @property
     def rank(self) -> tuple[int, int, tuple[int, ...]]:
+        # Labels last, so that of equals it is always the same that is chosen.
         return (self.max_width, self.spread, self.labels)
 
 

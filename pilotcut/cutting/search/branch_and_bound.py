@@ -79,6 +79,7 @@ def _joined(pairs: np.ndarray, cuts: np.ndarray, logs: np.ndarray) -> list[_Edge
     for (a, b), count, log in some:
         before = sums.get((a, b), (0, 0.0))
         sums[a, b] = (before[0] + count, before[1] + log)
+    # So parts grow edge by edge, and limits on width end a branch early.
     order: list[tuple[int, int]] = []
     reached: set[int] = set()
     rest = set(sums)

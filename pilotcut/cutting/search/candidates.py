@@ -280,6 +280,7 @@ def pareto(candidates: Sequence[Candidate], per_cuts: int) -> tuple[Candidate, .
 def undominated(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the candidates that none other beats in all figures, the cheapest first."""
     front: list[Candidate] = []
+    # Spelled out last, so that of equals it is always the same that stays.
     for one in sorted(candidates, key=lambda c: (c.cost, c.figures, _spelled(c))):
         if not any(_dominates(other.figures, one.figures) for other in front):
             front.append(one)

@@ -246,12 +246,14 @@ def _costs(blocks: _Blocks, goal: Goal) -> np.ndarray:
 
 def _hashed(rows: np.ndarray) -> np.ndarray:
     """Return one number a row; sorting them is many times faster than sorting rows."""
+    # Odd factors lose no bit modulo 2^64.
     factors = np.random.default_rng(0).integers(1, 2**62, rows.shape[1]) | 1
     return rows @ factors
 
 
 def _cost_of(row: list[int], goal: Goal) -> float:
     if max(row[3:]) > _MOST_COUNTED:
+        # Beyond all others and still finite: infinite is what may be no fragment at all.
         return 1e300
     variants, branches = (round(np.exp(x / 1e6)) for x in row[3:])
     return goal.cost(FragmentShape(row[0], row[1], row[2], variants, branches))

@@ -52,6 +52,7 @@ def _descend(
             found = evaluator.look(labels)
             if found is None or not _allowed(found[0], goal, cuts):
                 continue
+            # By more than rounding: sums in another order could lead the descent round in a ring.
             if found[0].cost < candidate.cost * (1 - 1e-9):
                 (candidate, parts), better = found, True
                 break
