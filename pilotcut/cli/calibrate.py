@@ -64,6 +64,7 @@ def kinds_of(
     """Return one pilot of each kind that is calibrated by itself."""
     from pilotcut.perfmodel.calibration import key_of
 
+    # Read backwards, so that of each kind the first pilot is the one that stays.
     return list({key_of(pilot): pilot for pilot in reversed(pilots)}.values())[::-1]
 
 

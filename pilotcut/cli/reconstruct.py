@@ -55,6 +55,7 @@ def reconstruct(
 def _communicator() -> Any:
     """Return the world of ranks that this process is one of, None if it is alone."""
     sizes = [os.environ.get(name, "") for name in _RANKS_VARIABLES]
+    # Launchers and sites put other things than numbers into these variables too.
     if not any(size.isdecimal() and int(size) > 1 for size in sizes):
         return None
     try:

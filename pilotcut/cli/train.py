@@ -185,6 +185,7 @@ def train(
         "pilots": str(pilots) if pilots else None,
         "error_tolerance": error_tolerance,
         "reconstruction": reconstruction,
+        # A flag that is left out says nothing: a resumed run keeps what it was asked.
         "store": store or None,
         "tensorboard": tensorboard or None,
     }
@@ -239,6 +240,7 @@ def _train_in(run: RunDirectory, config: TrainingConfig, resume: bool) -> dict[s
     manager = None
     if config.pilots is not None:
         manager = PilotManager.from_yaml(config.pilots, run_dir=run.path)
+    # Faults of the pilots' file and of the directory come before the circuit is read and cut.
     run.check(resume=resume)
     training = TrainingRun(config, run)
     err.print(escape(repr(training.plan)), style="dim", highlight=False, soft_wrap=True)

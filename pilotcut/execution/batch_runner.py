@@ -196,6 +196,7 @@ class BatchRunner:
     ) -> RowEvaluations:
         """Run a fresh sample of terms for every row, drawn by `bonds` (rows or 1, d0, d1)."""
         assert self._num_samples is not None
+        # Terms draw from a stream of their own; the shots draw from that which `run` takes.
         rng = np.random.default_rng(self.log.next_stream())
         samples = [
             TermSample.draw(plan, [b[row % len(b)] for b in bonds], self._num_samples, rng)
@@ -219,6 +220,7 @@ class BatchRunner:
                 rows.append(replace(row, shots=self.shots))
             return RowEvaluations(rows)
 
+        # A request has one row here, so `_about` would count one query.
         about = self._about(requests, source) | {"queries": len(slots)}
         about["reconstruction"] = self._contracting(samples[0], [], 1).reason
         return self.run(plan, execute, contract, about)
@@ -298,6 +300,7 @@ class BatchRunner:
         contracting = self._contracting(contraction, matrices, len(slots))
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
+            # A store holds values; the graphs that derivatives go back through are in no block.
             may_keep = self.exact and keep and self._store is None
             if may_keep and (found := self.executor.linearised(requests)):
                 kept.extend(found[0])

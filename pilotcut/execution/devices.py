@@ -40,6 +40,7 @@ class DevicePilot:
     @property
     def key(self) -> str:
         """What decides its results."""
+        # When a device is away changes nothing of what it measures.
         return self.qpu.model_dump_json(exclude={"offline"})
 
 
@@ -89,6 +90,7 @@ def fleet_among(pilots: Iterable[PilotDescription], mode: str) -> Fleet:
         In counts mode if some pilots have a qpu and some have not: their errors do not compare.
         In the others, which simulate no noise, if all have one.
     """
+    # MPI pilots run tasks of one rank only if they are named.
     taking = [pilot for pilot in pilots if pilot.ranks == 1]
     devices = [DevicePilot(p.name, p.backend.qpu) for p in taking if p.backend.qpu is not None]
     ideal = tuple(pilot.name for pilot in taking if pilot.backend.qpu is None)

@@ -178,6 +178,7 @@ class Executor:
         units = self._circuit_units(requests, seed, assigner, OutcomeUnit)
         found = {unit.index: tally for unit, tally, _ in self._run(units, requests, assigner)}
         by_request: list[list[Tally]] = [[] for _ in requests]
+        # As units are numbered and not as tasks end, on which no number may depend.
         for index in sorted(found):
             by_request[index[0]].append(found[index])
         return by_request
@@ -351,6 +352,7 @@ class Executor:
             fragment.listed,
             unit,
             store,
+            # GROUP.NUMBER, for policies that keep the units of a fragment together.
             name=f"{fragment.label}.{unit.number}",
             cost_s=unit.cost_s,
             pilot=pilot,

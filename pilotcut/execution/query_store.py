@@ -123,6 +123,8 @@ def _make_room(root: Path) -> None:
     # What still ran when its query went has written blocks since, without a query beside them.
     left = [path.parent for path in root.glob(f"query-*/{BLOCKS}") if _number(path.parent.name)]
     written = {directory_of(root, number) for number in numbers(root)} | set(left)
+    # By numbers, a new run in the directory of an older one would lose its first query as soon as
+    # that is written.
     for old in sorted(written, key=_written)[:-MOST_QUERIES]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -282,6 +284,7 @@ class StoredQuery(TensorStore):
             return part
         whole = self.query.requests[fragment].fragment
         trivial = whole.trivial[chosen][(slice(None), *sites)]
+        # NaN, so that an entry that no block fills is seen in every value it belongs to.
         part = np.repeat(np.where(trivial, 1.0, np.nan)[None], rows.stop - rows.start, axis=0)
         flat = part.reshape(*part.shape[:2], -1)
         place = np.full(whole.variant_shape, -1)
@@ -351,6 +354,8 @@ def reconstruct(stored: StoredQuery, comm: Any = None) -> tuple[np.ndarray, np.n
         return values, evaluation.errors(coefficients)
     from pilotcut.reconstruction.mpi_contraction import estimate
 
+    # Rank 0 looks for all: beside a run that still writes, ranks that look for themselves find
+    # different lists, and some units would be nobody's.
     missing = comm.bcast(stored.missing() if comm.rank == 0 else None)
     fault = None
     try:

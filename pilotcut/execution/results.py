@@ -70,6 +70,7 @@ class Evaluation:
         errors = standard_errors(groups, self.tensors, self.sensitivities(coefficients))
         contraction = self.contraction
         if isinstance(contraction, TermSample):
+            # The shots and the draw of terms are independent, so their variances add.
             errors = np.hypot(errors, np.sqrt(contraction.variances(self.operands, coefficients)))
         return errors
 

@@ -75,6 +75,8 @@ def importance(
         s = sensitivity[:, :, members][..., template.variants]
         covariance = tensor.covariances[template.group][:, template.variants]
         variance = np.einsum("bomv,bvmn,bonv->bv", s, covariance, s, optimize=True)
+        # A sign that is -1 with probability 1/N has a variance of about 4/N, and its mean over N
+        # shots one of 4/N^2.
         unseen = (s**2).sum(axis=(1, 2)) * 4 / pilot**2
         columns.append(np.sqrt(np.maximum(variance, 0.0) + unseen))
     return np.concatenate(columns, axis=1) if columns else np.zeros((len(sensitivity), 0))

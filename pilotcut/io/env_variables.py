@@ -51,5 +51,6 @@ def whole_number(name: str, otherwise: int, least: int = 0) -> int:
 
 
 def _is_number(text: str) -> bool:
+    # ASCII alone: int() reads the digits of any script, which OpenMP and Slurm do not.
     digits = text.removeprefix("+")
     return digits.isascii() and digits.isdecimal() and len(digits) < 10

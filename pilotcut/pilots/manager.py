@@ -241,6 +241,7 @@ class PilotManager(Unpicklable):
             return self._scratch
         self._run_dir.mkdir(parents=True, exist_ok=True)
         self._run_dir.chmod(0o700)
+        # Not vital: a run goes on without the events that find no space.
         early, self.events = self.events, JsonLines(self._run_dir / "events.jsonl", vital=False)
         for record in early.records:
             self.events.write(record)

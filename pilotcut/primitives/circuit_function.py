@@ -102,6 +102,7 @@ class CircuitFunction:
         """
         own = wanted[self._order]
         jacobian = self._binding.jacobian(values[:, self._order], own)
+        # Each slot costs circuits: those that no wanted parameter moves are left out.
         used = np.flatnonzero(jacobian[:, :, own].any(axis=(0, 2)))
         weights = cotangents @ self._coefficients
         derivative = SlotDerivative(self.runner)

@@ -135,7 +135,9 @@ class Distribution:
         """Run all fragments and return the tensor network's nodes: what they ended in."""
         fragments = self.plan.fragments
         requests = [Request(f, f.angle_values(slots), self.shots) for f in fragments]
-        if self.mode == "exact":  # a node for each group of entangled wires
+        # Groups of wires that nothing entangles stay nodes of their own: a product of them would
+        # multiply the branch pairs of all their sites.
+        if self.mode == "exact":
             states = executor.states(requests)
             return [
                 Node.of(f, one) for f, some in zip(fragments, states, strict=True) for one in some

@@ -378,6 +378,8 @@ class CutEstimator(BaseEstimatorV2):
             check_size(plan, coherent=self.exact)
         else:
             check_overhead(plan)
+        # It draws from statevectors of the branches, so their number counts beside that of
+        # variants.
         if self.mode == "sampled":
             check_size(plan, coherent=True)
         contraction = Contraction.of(plan, coherent=self.exact)

@@ -124,6 +124,7 @@ class CutQNN(torch.nn.Module):
         super().__init__()
         self.estimator = estimator
         program, binding = read_circuit(circuit)
+        # By default Qiskit leaves out what is below 1e-8, of whatever scale the others are.
         sums = [o.simplify(atol=0, rtol=0) for o in observables]
         measured = {p for o in sums for p in o.paulis.to_labels() if p.strip("I")}
         terms = sorted(measured) or ["I" * circuit.num_qubits]
@@ -158,6 +159,8 @@ class CutQNN(torch.nn.Module):
         given = self._checked(inputs)
         shape = given.shape[:-1]
         rows = given.reshape(prod(shape), self._inputs).to("cpu", torch.float64)
+        # Expanded and not shared: each row has weights of its own then, rows are independent, which
+        # is all that vmap needs, and torch adds up the rows' derivatives by itself.
         weights = self.weights.to("cpu", torch.float64).expand(len(rows), -1)
         keep = torch.is_grad_enabled() and (rows.requires_grad or weights.requires_grad)
         values = outputs_of(FunctionCall(self._function, keep), rows, weights)

@@ -144,6 +144,7 @@ def _generators(loader: Loader) -> list[torch.Generator]:
     sampler, batches = (getattr(loader, name, None) for name in ("sampler", "batch_sampler"))
     owners = (loader, sampler, batches, getattr(batches, "sampler", None))
     found = [getattr(owner, "generator", None) for owner in owners]
+    # A DataLoader that shuffles hands its generator on to its sampler: it is saved once.
     return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
 

@@ -142,5 +142,6 @@ def _seeded(seed: int) -> Iterator[None]:
     try:
         yield
     finally:
+        # The seed first: setting it makes a new generator.
         algorithm_globals.random_seed = before
         algorithm_globals.random.bit_generator.state = state

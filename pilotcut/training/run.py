@@ -69,6 +69,7 @@ class TrainingRun:
         self.run = run if isinstance(run, RunDirectory) else RunDirectory(Path(run))
         self.data: Dataset = _data(config)
         self.model: Model = classifier(config.qubits, reps=config.reps, classes=config.classes)
+        # Made now, so that a missing package is told before anything is compiled.
         self._tensorboard = [TensorBoard(self.run.tensorboard)] if config.tensorboard else []
         placement = self.run.recommended() if config.cuts == "auto" else None
         automatic = config.cuts == "auto" and placement is None

@@ -242,6 +242,7 @@ class RunDirectory(TrainerDirectory):
                 f"give at least {done}, or another --run-dir"
             )
         try:
+            # A line that a kill has torn would swallow the first one of this process.
             mend(self.trace)
             self._save_settings(config)  # it may have more epochs to go than before
             self.begun.unlink(missing_ok=True)

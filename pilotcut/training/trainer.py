@@ -363,6 +363,8 @@ class Trainer:
             fit.schedule.step(value)
         elif fit.schedule is not None:
             fit.schedule.step()
+        # Nothing is lower than NaN: a first epoch that ends in one would stay the best for ever.
+        # The weights are copied, since a state dict holds the tensors that the next step changes.
         if fit.best is None or value < fit.best.value or isnan(fit.best.value):
             fit.best = Best(epoch.epoch, value, copy.deepcopy(self.model.state_dict()))
         fit.history.append(epoch)
@@ -383,5 +385,6 @@ def _drawing(seed: int, epoch: int) -> Iterator[None]:
     """
     with torch.random.fork_rng(devices=[]):
         (drawn,) = np.random.SeedSequence((seed, epoch)).generate_state(1)
+        # Not torch.manual_seed, which also seeds GPUs, whose generators are not put back here.
         torch.default_generator.manual_seed(int(drawn))
         yield

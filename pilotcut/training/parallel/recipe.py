@@ -231,4 +231,5 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _digest(*parts: bytes) -> str:
+    # Each part is hashed by itself, since joined bytes do not tell where one of them ends.
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()

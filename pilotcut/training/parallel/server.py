@@ -241,6 +241,7 @@ def _mean(arrays: Sequence[np.ndarray | None], shares: Sequence[int]) -> np.ndar
     if all(array is None for array in arrays):
         return None
     total = sum(shares)
+    # In double precision and in the order of replicas: the last bits must be those of every run.
     terms = [
         array.astype(np.result_type(array, float)) * (share / total)
         for array, share in zip(arrays, shares, strict=True)
