@@ -27,6 +27,8 @@ from pilotcut.tasks import TaskManager
 _log = logging.getLogger(__name__)
 
 #: What is predicted to take less is not worth a task: files, dispatch, and nothing streams.
+#: Chains, rings and grids of up to 12 cuts take at most 7 ms here in the median. Contractions of
+#: half a second to five are 1.8 to 4 times as fast on two ranks (benchmarks/reconstruction.py).
 LEAST_MPI_S = 1.0
 
 
@@ -73,6 +75,7 @@ class RankContracting(Contracting):
         assert isinstance(contraction, Contraction)
         directory = self._directory()
         try:
+            # Covariances are for standard errors, which are made of the environments here.
             values_only = [FragmentTensor(tensor.values, ()) for tensor in tensors]
             TensorStore.write(directory, values_only, self.matrices)
             self.tasks.submit_task(
@@ -95,6 +98,7 @@ class RankContracting(Contracting):
         """Return a new directory that the ranks can read."""
         file = self.tasks.pilots.connection_file
         assert file is not None, "MPI pilots have a scheduler"
+        # Beside the connection file, which all nodes of the pilots read.
         made = file.parent / f"reconstruction-{uuid.uuid4().hex[:12]}"
         made.mkdir(mode=0o700)
         return made

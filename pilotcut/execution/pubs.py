@@ -94,6 +94,7 @@ def coerce_pubs(pubs: Iterable[EstimatorPubLike], precision: float | None) -> li
                     f"pub {number}: an observable has no coefficient that Qiskit tells from zero "
                     f"(1e-8), expected a larger one; scale it up, or leave it out"
                 ) from error
+            # What of a PUB is wrong, Qiskit tells by the words of a ValueError alone.
             kind = (
                 ParameterValueError
                 if any(word in str(error).lower() for word in ("parameter", "length of"))

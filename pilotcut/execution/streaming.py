@@ -16,6 +16,8 @@ from typing import Any
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 
 #: A batch is contracted in at most so many chunks of rows, each once it is complete.
+#: In a training on iris with 3 cuts 75 % of the reconstruction is hidden behind workers, and the
+#: query waits for 0.1 to 0.2 % of its time (benchmarks/streaming.py, counts mode).
 MOST_CHUNKS = 8
 
 #: Takes rows of a batch, and the tensors of the whole batch, once these rows are complete.

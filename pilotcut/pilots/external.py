@@ -43,6 +43,7 @@ class AttachedPilot(DaskPilot):
                 self.description = _described(self.name, workers)
                 self.note(PilotState.ACTIVE, f"attached, {len(workers)} workers")
             return
+        # Not at once: a worker that its nanny starts again is away for a while.
         self._empty_since = self._empty_since or now
         if now - self._empty_since > EMPTY_S:
             self.move(PilotState.DONE, "its workers have left")

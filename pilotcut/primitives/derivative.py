@@ -75,6 +75,8 @@ class SlotDerivative:
             self._add_redrawn_bonds(result, plan, slots, tall, wanted)
         else:
             self._add_bonds(result, parts[0])
+        # One part has all rows here: samples of terms, which have a part a row, are refused in
+        # exact mode.
         if self._runner.exact:
             self._add_exact(result, parts[0], wanted)
         else:
@@ -136,6 +138,7 @@ class SlotDerivative:
         if owners:
             self._run(part.plan, execute, add, 0)
 
+    # Shifts of whole circuits took three to four times as many circuits in a training.
     def _add_shifts(self, result: np.ndarray, parts: Sequence[_Part], wanted: set[int]) -> None:
         """Add the parameter shifts of every fragment that holds a wanted angle."""
         shifted = [

@@ -236,6 +236,8 @@ class CutEstimator(BaseEstimatorV2):
         with self._lock:
             state = self.__dict__ | {"_compiled": dict(self._compiled)}
         del state["_lock"]
+        # By the runner's own rules: a copy draws on by itself, and leaves the store to the
+        # original.
         return state | {"runner": copy.copy(self.runner)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ from pilotcut.tasks.task_record import TaskRecord
 from pilotcut.tasks.task_table import TaskTable
 
 #: Most work in a parcel, in seconds, by what is known of run times.
+#: A no-op takes 0.67 ms of CPU time in all processes this way, and 5.2 ms by a `submit` of dask's
+#: each (benchmarks/dispatch.py, two local workers).
 PARCEL_S = 0.016
 #: How often stragglers are looked for at least, and the pause between two looks at least.
 _STRAGGLER_TICK_S, _STRAGGLER_PAUSE_S = 0.05, 0.001
@@ -108,6 +110,9 @@ class Launcher:
 
     # -- stragglers ----------------------------------------------------------------
 
+    # Of the time that delayed runs take beyond their share, duplicates save 89 % in one process,
+    # and 68 % on local workers (medians of ten seeds). Where nothing straggles they cost 0.1 %.
+    # (benchmarks/stragglers.py, 64 tasks of 0.2 s on 8 slots, each delayed fivefold with p = 0.2.)
     def duplicate_stragglers(self) -> None:
         """Run once more what takes far too long, where a slot is free and nothing waits."""
         if self._table.ready or not self._table.running:

@@ -69,6 +69,7 @@ class TaskManager(Unpicklable):
         pilots.start()
         self._pilots = pilots
         self._most_preemptions = most_preemptions
+        # Tasks are submitted from many threads: next() of a count needs no lock.
         self._numbers = itertools.count()
         self._shared = SharedObjects(pilots)
         self._binder = Binder(pilots, choose, duplicates=duplicates)

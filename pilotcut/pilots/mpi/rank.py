@@ -96,6 +96,7 @@ async def _lead(
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
         with contextlib.suppress(TimeoutError):
+            # A task that still runs cannot be stopped, and would be waited for.
             closing = worker.close(timeout=_CLOSE_S, executor_wait=False)
             await asyncio.wait_for(closing, 2 * _CLOSE_S)
     return not signaled.is_set()

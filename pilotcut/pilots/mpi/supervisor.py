@@ -220,6 +220,8 @@ def rank_command(config: dict[str, Any], in_job: bool) -> list[str]:
         start += [
             "--export=ALL",
             "--kill-on-bad-exit=1",
+            # Our stdin is rank 0's alone: its end is the order to leave, which the others hear from
+            # rank 0.
             "--input=0",
             "--wait=5",  # for the others, once a rank has ended, in whatever way
             f"--nodes={nodes}",

@@ -148,6 +148,7 @@ def _sameness(error: BaseException) -> tuple[Any, ...]:
 
 def _seen(value: Any) -> Any:
     """Return what two equal values have in common; of those not ours to compare, the type."""
+    # By repr, since NaN is not equal to itself, and True is equal to 1.
     return repr(value) if type(value) in _PLAIN else type(value)
 
 

@@ -172,6 +172,7 @@ def unpack_outcome(blob: bytes) -> Outcome:
         end = _LENGTH_BYTES + int.from_bytes(blob[:_LENGTH_BYTES], "big")
         packed, text, worker, started, finished = pickle.loads(blob[_LENGTH_BYTES:end])
         if packed is None:
+            # A view: a slice would copy a big value once more.
             value = pickle.loads(memoryview(blob)[end:])
             return Outcome(value=value, worker=worker, started=started, finished=finished)
         error = unpack_error(packed)

@@ -189,12 +189,15 @@ class Replica:
         for module in self.module.modules():
             if callable(reseed := getattr(module, "reseed", None)):
                 reseed(work.stream(0))
+        # Seeding torch's generator locks out all other threads, so that replicas of an in-process
+        # pilot would run one by one; those that have been seen to draw nothing need not wait.
         if not self._draws.get(data, True):
             yield
             return
         with _torchs_generator(work.stream(0) % 2**63):
             before = torch.get_rng_state()
             yield
+            # The generators of other devices are not looked at: a module there is taken to draw.
             on_cpu = self.trained[0].device.type == "cpu"
             self._draws[data] = not on_cpu or not torch.equal(before, torch.get_rng_state())
 
@@ -264,6 +267,7 @@ def _gradient(parameter: torch.nn.Parameter) -> np.ndarray | None:
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
+    # numpy() shares the tensor's memory, and replicas in this process would see its next step.
     copied: np.ndarray = tensor.detach().cpu().numpy().copy()
     return copied
 

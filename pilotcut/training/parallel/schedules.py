@@ -24,6 +24,9 @@ from pilotcut.training.checks import Whole, require
 from pilotcut.training.parallel.server import PendingWork, Server, Update, shards
 
 
+# On two cores (exact mode, 28 qubits, 1 cut, batches of 32) two replicas are 1.35 times as fast as
+# a plain loop, synchronous or with 4 local steps, and one replica takes 1.16 times as long as the
+# loop (benchmarks/data_parallel.py).
 class ReplicaSchedule(Protocol):
     """Order of work and updates."""
 
