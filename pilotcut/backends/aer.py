@@ -209,6 +209,7 @@ def _seed(seed: int, number: int) -> int:
     """Return a seed for another job; Aer counts circuits up from it, so it must be far."""
     if number == 0:
         return seed
+    # Not seed + number: neighbouring seeds of Aer gave nearly the same trajectories.
     child = np.random.SeedSequence(seed, spawn_key=(number,))
     return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))
 

@@ -264,6 +264,7 @@ class _Distribution:
         frequency = counts / np.maximum(shots, 1)[..., None]
         means = frequency @ signs.hadamard[:, signs.members]
         pairs = signs.members[:, None] ^ signs.members[None, :]
+        # The product of two members' signs is that of the symmetric difference of their subsets.
         products = frequency @ signs.hadamard[:, pairs.reshape(-1)]
         products = products.reshape(*products.shape[:-1], *pairs.shape)
         return Block(group, template.variants, means, covariances(means, products, shots))

@@ -256,6 +256,8 @@ def _distinct(
     """Return the distinct operations among `maps`, and each map's index among them."""
     # Two channels of a qubit are the same when their Pauli transfer matrices are. Rounded, as equal
     # maps differ in last digits, and + 0.0, as -0.0 has other bytes than 0.0.
+    # All distinct ones are kept, though they are not independent: those of a CX have rank 4, and
+    # three circuits would span them, one of them read twice, but at some cost in variance.
     seen: dict[bytes, int] = {}
     operations: list[LocalOperation] = []
     index = []

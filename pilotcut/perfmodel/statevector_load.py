@@ -109,6 +109,7 @@ class StatevectorCounter:
         total |= {"row_factors": rows * self._factors, "row_operations": rows * len(self._steps)}
         total["free_sizes"] = self._sizes
         for step in self._steps:
+            # By what is read or written, whichever is larger: a site's branches make states grow.
             where = "far" if rows * max(step.read, step.written) * 16 > CACHE_BYTES else "near"
             total[f"{where}_products"] += rows * step.products
             total["copies"] += rows * step.copies * (FAR_COPY if where == "far" else 1.0)

@@ -96,6 +96,7 @@ def _cost(
         if not environments:
             live -= sum(sizes[k] for k in (a, b) if k >= len(contraction.indices))
     if environments:
+        # An environment takes a product for each of the two operands of every pair.
         flops *= 3
         full = [prod(lengths[i] for i in one) for one in names]  # a bond's has batch and terms
         live += full[-1]

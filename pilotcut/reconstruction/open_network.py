@@ -198,6 +198,7 @@ class OpenNetwork:
         node = self.nodes[number]
         if not keep and not given:
             if number not in self._summed:
+                # Also a node of which nothing is asked may have too many sites.
                 self._check_size(node, 0, 1)
                 self._summed[number] = node.tensor([], [], np.zeros((1, 0)))[0, 0]
             return self._summed[number]

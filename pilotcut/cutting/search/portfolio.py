@@ -134,6 +134,8 @@ def _nothing_fits(found: list[Candidate], goal: Goal) -> str:
 def _proposals(engine: str | Engine, graph: Interactions, goal: Goal) -> list[np.ndarray]:
     # Uncut is always among the proposals; its parts that no gate joins fall apart for free.
     found = [np.zeros(graph.num_ends, dtype=int)]
+    # Together they found 195 of 196 optima that CP-SAT proved for circuits of up to 12 qubits, in
+    # 0.17 s in the median; the addon's find_cuts found 174, with 4 s each (benchmarks/README.md).
     if engine == "auto":
         found += exact(graph, goal)
         found += contiguous(graph, goal)
