@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
@@ -37,21 +37,28 @@ class Batch:
         The circuit as read.
     precision
         Target standard error, or None.
-    observables
-        What every row asks for.
     slots
         (rows, slots).
-    places
-        Where the values go, (observables, rows): positions among the values of all PUBs, which lie
-        one PUB behind the other, each in C order.
+    asked
+        What every row asks for, and where the values go, row by row: positions among the values of
+        all PUBs, which lie one PUB behind the other, each in C order.
     """
 
     program: Program
     binding: Binding
     precision: float | None
-    observables: tuple[PauliSum, ...]
     slots: np.ndarray
-    places: np.ndarray
+    asked: dict[PauliSum, list[int]]
+
+    @property
+    def observables(self) -> tuple[PauliSum, ...]:
+        """What every row asks for, sorted."""
+        return tuple(sorted(self.asked))
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where the values go, (observables, rows)."""
+        return np.array([self.asked[observable] for observable in self.observables], dtype=int)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -128,38 +135,30 @@ def _check_observables(number: int, pub: EstimatorPubLike) -> None:
                 raise ObservableError(f"pub {number}: {error}") from error
 
 
-@dataclass
-class _Entry:
-    """Rows of one PUB that ask for the same observables; other PUBs may join."""
-
-    program: Program
-    binding: Binding
-    precision: float | None
-    slots: np.ndarray
-    observables: dict[PauliSum, list[int]]
-
-
 def batches_of(pubs: list[EstimatorPub]) -> list[Batch]:
     """Return the batches that answer all PUBs, each value exactly once."""
     programs: dict[int, tuple[Program, Binding]] = {}  # the PUBs keep their circuits alive
-    entries: dict[tuple[object, ...], list[_Entry]] = {}
-    sums = _PauliSums()
+    found: dict[tuple[object, ...], list[Batch]] = {}
+    sums: dict[object, PauliSum] = {}
     sizes = [int(np.prod(pub.shape, dtype=int)) for pub in pubs]
     for first, pub in zip(np.cumsum([0, *sizes]).tolist(), pubs, strict=False):
         if id(pub.circuit) not in programs:
             programs[id(pub.circuit)] = read_circuit(pub.circuit)
         program, binding = programs[id(pub.circuit)]
-        for slots, observables in _rows(first, pub, binding, sums):
-            entry = _Entry(program, binding, pub.precision, slots, dict(observables))
-            key = (program.key, pub.precision, slots.tobytes())
-            _add(entries.setdefault(key, []), entry)
-    return _stack([entry for some in entries.values() for entry in some])
+        for batch in _batches_of_one(first, pub, program, binding, sums):
+            key = (program.key, pub.precision, batch.slots.tobytes())
+            _add(found.setdefault(key, []), batch)
+    return _stack([batch for some in found.values() for batch in some])
 
 
-def _rows(
-    first: int, pub: EstimatorPub, binding: Binding, known: _PauliSums
-) -> Iterator[tuple[np.ndarray, dict[PauliSum, list[int]]]]:
-    """Yield (slots of some rows, what they ask for), rows that ask the same together.
+def _batches_of_one(
+    first: int,
+    pub: EstimatorPub,
+    program: Program,
+    binding: Binding,
+    known: dict[object, PauliSum],
+) -> Iterator[Batch]:
+    """Yield the rows of one PUB, those that ask the same together.
 
     The values of the PUB lie behind the `first` values of others.
     """
@@ -167,7 +166,8 @@ def _rows(
     rows = int(np.prod(pub.parameter_values.shape, dtype=int))
     flat = values.reshape(rows, pub.circuit.num_parameters)
     slots = binding.slots(flat)
-    sums = [known.of(o) for o in pub.observables.sparse_observables_array().reshape(-1)]
+    operators = pub.observables.sparse_observables_array().reshape(-1)
+    sums = [_pauli_sum(operator, known) for operator in operators]
     row_of = _broadcast_index(pub.parameter_values.shape, pub.shape)
     sum_of = _broadcast_index(pub.observables.shape, pub.shape)
     # Asked again at the same row, an observable gets shots of its own: (row, how often before).
@@ -182,7 +182,8 @@ def _rows(
         alike.setdefault((place[1], tuple(observables)), []).append(place)
     for (_, sums_asked), places in alike.items():
         merged = {s: [a for place in places for a in asked[place][s]] for s in sums_asked}
-        yield slots[[row for row, _ in places]], merged
+        rows_asked = [row for row, _ in places]
+        yield Batch(program, binding, pub.precision, slots[rows_asked], merged)
 
 
 def _broadcast_index(shape: tuple[int, ...], full: tuple[int, ...]) -> np.ndarray:
@@ -190,63 +191,46 @@ def _broadcast_index(shape: tuple[int, ...], full: tuple[int, ...]) -> np.ndarra
     return np.broadcast_to(np.arange(size).reshape(shape), full).reshape(-1)
 
 
-class _PauliSums:
-    """Observables as sums of Paulis, each different one simplified once.
-
-    A gradient asks with one PUB a sample, all for the same observable: simplifying it anew each
-    time took a quarter of a training step in exact mode.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], PauliSum] = {}
-
-    def of(self, observable: SparseObservable) -> PauliSum:
-        parts = (observable.coeffs, observable.bit_terms, observable.indices, observable.boundaries)
-        key = (observable.num_qubits, *(np.asarray(part).tobytes() for part in parts))
-        if key not in self._known:
-            self._known[key] = _pauli_sum(observable)
-        return self._known[key]
+def _pauli_sum(observable: SparseObservable, known: dict[object, PauliSum]) -> PauliSum:
+    """Return an observable as a sum of Paulis, of those that are known or else added to them."""
+    # A gradient asks with one PUB a sample, all for the same observable: simplifying it anew each
+    # time took a quarter of a training step in exact mode.
+    parts = (observable.coeffs, observable.bit_terms, observable.indices, observable.boundaries)
+    key = (observable.num_qubits, *(np.asarray(part).tobytes() for part in parts))
+    if key not in known:
+        operator = of_sparse(observable).simplify()
+        check_real(operator)
+        labels, coefficients = operator.paulis.to_labels(), operator.coeffs.real
+        known[key] = tuple(sorted(zip(labels, map(float, coefficients), strict=True)))
+    return known[key]
 
 
-def _pauli_sum(observable: SparseObservable) -> PauliSum:
-    operator = of_sparse(observable).simplify()
-    check_real(operator)
-    labels, coefficients = operator.paulis.to_labels(), operator.coeffs.real
-    return tuple(sorted(zip(labels, map(float, coefficients), strict=True)))
-
-
-def _add(entries: list[_Entry], new: _Entry) -> None:
+def _add(batches: list[Batch], new: Batch) -> None:
     """Let different observables at the same rows share circuits.
 
     The same observable asked again is asked again on purpose: it gets shots of its own.
     """
-    for entry in entries:
-        if not entry.observables.keys() & new.observables.keys():
-            entry.observables.update(new.observables)
-            entry.program, entry.binding = new.program, new.binding
+    for batch in batches:
+        if not batch.asked.keys() & new.asked.keys():
+            batch.asked.update(new.asked)
+            batch.program, batch.binding = new.program, new.binding
             return
-    entries.append(new)
+    batches.append(new)
 
 
-def _stack(entries: list[_Entry]) -> list[Batch]:
-    """Stack entries of one program, precision and set of observables into batches."""
-    groups: dict[tuple[object, ...], list[_Entry]] = {}
-    for entry in entries:
-        group = (entry.program.key, entry.precision, tuple(sorted(entry.observables)))
-        groups.setdefault(group, []).append(entry)
-    return [_batch(some) for some in groups.values()]
+def _stack(batches: list[Batch]) -> list[Batch]:
+    """Stack the rows of batches of one program, precision and set of observables."""
+    groups: dict[tuple[object, ...], list[Batch]] = {}
+    for batch in batches:
+        group = (batch.program.key, batch.precision, batch.observables)
+        groups.setdefault(group, []).append(batch)
+    return [_stacked(some) for some in groups.values()]
 
 
-def _batch(entries: list[_Entry]) -> Batch:
+def _stacked(batches: list[Batch]) -> Batch:
     # Of circuits that differ in names the last one speaks: slots are bound, and structure is all.
-    last = entries[-1]
-    observables = tuple(sorted(last.observables))
-    places = [[place for e in entries for place in e.observables[o]] for o in observables]
-    return Batch(
-        program=last.program,
-        binding=last.binding,
-        precision=last.precision,
-        observables=observables,
-        slots=np.concatenate([entry.slots for entry in entries]),
-        places=np.array(places, dtype=int),
+    return replace(
+        batches[-1],
+        slots=np.concatenate([batch.slots for batch in batches]),
+        asked={o: [p for batch in batches for p in batch.asked[o]] for o in batches[-1].asked},
     )
