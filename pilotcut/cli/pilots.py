@@ -77,6 +77,7 @@ def _print_script(pilot: PilotDescription) -> None:
     run_dir = Path("runs/TIME")
     job = make_job(pilot, pilot.name, run_dir / "connection.json", run_dir / "logs")
     out.print(f"\n[bold]job script of pilot '{escape(pilot.name)}'[/]")
+    # As it is: rich would break its lines, and read brackets as markup.
     print(job.job_script().strip())
 
 

@@ -124,6 +124,8 @@ def _alive(run_dir: Path) -> psutil.Process | None:
     with contextlib.suppress(OSError, ValueError, KeyError, psutil.NoSuchProcess):
         record = json.loads((run_dir / FILE_NAME).read_text(encoding="utf-8"))
         process = psutil.Process(record["pid"])
+        # Numbers of processes are given again; a zombie is one that has ended, and was not waited
+        # for.
         same = abs(process.create_time() - record["started"]) < 1.0
         if same and process.status() != psutil.STATUS_ZOMBIE:
             return process

@@ -94,6 +94,7 @@ class SchedulerLink:
         """Return the dask resources of each worker that has joined."""
         from pilotcut.pilots.agent.entry_points import resources_of_workers
 
+        # Asked twice a second: the resources alone, of all that dask knows of its workers.
         found: list[dict[str, float]] = self.client.run_on_scheduler(resources_of_workers)
         return found
 

@@ -178,6 +178,7 @@ class FunctionCall:
         rows = len(self._values)
         each = np.eye(self._function.num_outputs)
         every = np.broadcast_to(each, (rows, *each.shape))
+        # Parameters that no direction moves would cost circuits, and add zero.
         used = np.any(directions[0], axis=0)
         jacobian = self._pull_back(every, used.tolist())
         steps = directions[0].reshape(copies, rows, -1)

@@ -61,6 +61,7 @@ class CutGradient(BaseEstimatorGradient):
                 continue
             # A PUB has one value here, so places of values are numbers of PUBs.
             used = [slopes[number] for number in batch.places.flat]
+            # Slots that no asked parameter moves would cost circuits, and add zero.
             slots = np.flatnonzero(np.any([s.any(axis=1) for s in used], axis=0))
             derivative = self._by_slot(batch, slots)
             for (k, row), number in np.ndenumerate(batch.places):

@@ -32,7 +32,9 @@ _FEW = 64
 # Over all rows of benchmarks/late_binding.py (10,000 tasks, rates equal to 1:2:4:8) the makespan is
 # at most 1.001 times the lower bound max(total work / total rate, longest task); eager comes to
 # 2.0, and longest_first, which gives slow slots the longest tasks, to 3.0. A binding takes 45 to 82
-# microseconds, with the other policies 16 to 35.
+# microseconds, with the other policies 16 to 35. Of few tasks the makespan is at most 8 % longer,
+# and at most 7 % shorter, than if each were put where it ends earliest, longest first (6,000
+# draws).
 def place(ready: Sequence[TaskView], pilots: Sequence[PilotView], now: float) -> Bindings:
     """Return the tasks to bind now and their pilots, see `pilotcut.tasks.policies.CostAware`."""
     if not ready or not any(pilot.free > 0 or pilot.prefetch > 0 for pilot in pilots):

@@ -149,6 +149,7 @@ def _find_npz(folder: Path) -> Path | None:
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz file."""
     try:
+        # A pickle would run code, and the file is anybody's.
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except Exception as error:  # zip, its compressions and numpy raise a dozen kinds

@@ -68,6 +68,7 @@ def trained(
     """
     directory = run if isinstance(run, RunDirectory) else RunDirectory(Path(run))
     weights = directory.load_weights()
+    # To evaluate is no part of the run: it leaves nothing in the directory.
     config = replace(directory.training_config(), store=False, tensorboard=False)
     again = TrainingRun(config, directory, tasks)
     network = again.network(input_gradients=input_gradients)

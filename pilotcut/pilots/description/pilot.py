@@ -33,6 +33,7 @@ MOST_PILOTS, MOST_SLOTS = 1000, 2**16
 _METHOD = re.compile(r"[a-z0-9_]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _WALLTIME = re.compile(r"(?:([0-9]{1,3})-)?([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])")
+# The digits are bounded, since a number beyond floats has no bytes.
 _MEMORY = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([KMGT]i?B)")
 _MEMORY_UNITS = {
     f"{letter}{suffix}": base**power

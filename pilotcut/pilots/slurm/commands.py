@@ -230,6 +230,7 @@ def parse_jobs(text: str) -> dict[str, JobInfo]:
     """
     found = {}
     for line in text.splitlines():
+        # A torn line has fewer parts; the job is then one that was not mentioned.
         parts = line.strip().split("|", 7)
         if len(parts) == 8 and parts[1]:
             number, state, reason, _, ends, nodes, uid, name = parts

@@ -115,6 +115,8 @@ class SlurmPilot(DaskPilot):
             self._disown(job)
             return
         self.ends = job.ends
+        # COMPLETING may last for half a minute, which is what processes have to end by Slurm's
+        # default.
         self._job_ends = job.ended or job.state == "COMPLETING"
         if job.ended:
             self._end(job)

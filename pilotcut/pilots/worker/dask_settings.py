@@ -15,6 +15,7 @@ _JOIN_S = 60
 
 SCHEDULER_CONFIG = {
     # The ready queue is ours: dask must take what it is given at once.
+    # By default (1.1 in dask 2026.8) it keeps back what workers have no thread for.
     "distributed.scheduler.worker-saturation": float("inf"),
     # Losses are counted by the task manager, which knows each task's `retries`.
     "distributed.scheduler.allowed-failures": 0,

@@ -175,6 +175,7 @@ def _anew(
     fields: dict[str, Any],
 ) -> BaseException:
     """Return an exception of `kind` with all that it held, without asking its `__init__`."""
+    # `__new__` of a class of Python's own, since that of a user's class may take anything.
     own: Any = next(base for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
     try:
         error: BaseException = own.__new__(kind, *args)

@@ -45,6 +45,7 @@ def allow_processes() -> None:
 def _by_value(_: Any, what: Any) -> Any:
     if not isinstance(what, types.FunctionType | type) or what.__module__ != "__main__":
         return NotImplemented
+    # This process's own __main__ has it under its name, by which pickle finds it.
     if getattr(sys.modules["__main__"], what.__qualname__, None) is what:
         return NotImplemented
     return cloudpickle.loads, (cloudpickle.dumps(what),)
