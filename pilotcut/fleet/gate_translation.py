@@ -80,6 +80,7 @@ def translate(gate: Gate, basis: Basis) -> tuple[BasisGate, ...]:
         If the basis cannot express it.
     """
     standard = STANDARD_GATES.get(gate.name)
+    # The cache goes by names, so a gate of somebody's own is translated for itself.
     if standard is None or standard.base_class is not gate.base_class:
         return _run_passes(gate, basis)
     values = [_value(p) for p in gate.params]

@@ -156,6 +156,7 @@ class FleetRun:
         UserError
             If the directory cannot be used, or no device is left.
         """
+        # Before the directory: what is wrong with the fleet or the data leaves nothing behind.
         jobs = jobs_of(load_fleet(config.fleet), config.model, config.qubits, config.engine)
         trainer = trainer_of(config, jobs, dataset_of(config), on)
         make_directory(self.path)

@@ -240,6 +240,7 @@ class Eqc(Strategy):
     def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
         super().__init__(start, facts, settings)
         low, high = facts.success.min(), facts.success.max()
+        # Devices that are all alike stand in the middle, where a gradient counts once.
         place = (facts.success - low) / (high - low) if high > low else np.full(facts.devices, 0.5)
         first, last = EQC_BOUNDS
         self.trust = first + (last - first) * place

@@ -104,6 +104,7 @@ class ModeObservations:
         )
 
     def _fitted(self, slots: int) -> tuple[np.ndarray, np.ndarray]:
+        # Calls first: the makespan of a batch is computed from what they cost.
         call = fit(
             np.array([one.amounts for one in self.calls]),
             np.array([one.seconds for one in self.calls]),

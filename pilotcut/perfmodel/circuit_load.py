@@ -171,6 +171,7 @@ def passes_of(gates: Sequence[tuple[tuple[int, ...], bool]]) -> float:
         for first in range(last, -1, -1):
             qubits.update(gates[first][0])
             diagonal = diagonal and gates[first][1]
+            # A block that begins still earlier has these qubits as well.
             if len(qubits) > _BLOCK:
                 break
             cost = 1.0 if diagonal else _COST ** max(len(qubits) - 2, 1)

@@ -103,6 +103,7 @@ def makespan(durations: Iterable[tuple[float, float]], slots: int) -> float:
         return total / slots + pairs[0][0] * (1 - 1 / slots)
     ends = [0.0] * slots
     for seconds, number in pairs:
+        # Loads that stand for others have fractions of calls.
         for _ in range(max(1, round(number))):
             heapq.heapreplace(ends, ends[0] + seconds)
     return max(ends)

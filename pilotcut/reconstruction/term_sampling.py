@@ -73,6 +73,7 @@ class TermSample:
         share = _product(shares, heavy)
         left = max(0.0, 1.0 - float(share.sum()))
         drawn = heavy[:0]
+        # What rounding alone has left over is nothing to draw from.
         if left > 1e-12:
             drawn = _drawn(shares, num_samples, rng)
         else:

@@ -152,6 +152,7 @@ def bars(
     for number, (group, values) in enumerate(groups.items()):
         heights = _numbers(values)
         shift = 0.0 if stacked else (number - (len(groups) - 1) / 2) * width
+        # What is not known has no height: NaN would take along all that is stacked on it.
         tops = np.where(np.isnan(heights), bottoms, bottoms + heights if stacked else heights)
         data = {
             "x": [(name, shift) for name in names],

@@ -65,6 +65,8 @@ class TaskEventReader:
             return  # it is kept already; it never ran again
         if not is_end:
             self._raised[key] = started
+        # Where a run's own end is missing, the event's time stands for it, maybe by the clock of
+        # another machine: no run ends before it starts.
         self._times.append((self._bound.get(key, math.nan), started, max(finished, started)))
         self._names.append((str(event.get("task", "?")), pilot, str(event.get("worker") or pilot)))
         self._failed.append(event.get("state") != "done")

@@ -69,6 +69,7 @@ def evaluate(cell: Cell, trained_in: Path) -> dict[str, Any]:
     found = trained(trained_in, input_gradients=True)
     x, y = tensors(found.data.x_test, found.data.y_test)
     bounds = (0.0, FEATURE_MAX)
+    # By the seed alone: networks of all numbers of cuts meet the same noise.
     generator = torch.Generator().manual_seed(int(settings["seed"]))
 
     def accuracy(inputs: torch.Tensor) -> float:

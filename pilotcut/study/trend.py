@@ -75,6 +75,8 @@ def trend(x: Sequence[float], y: Sequence[float], blocks: Sequence[Hashable]) ->
 
 def _within(values: np.ndarray, blocks: Sequence[Hashable]) -> np.ndarray:
     """Return the differences from the means of the blocks."""
+    # Hashes only tell blocks apart; their order, which differs from process to process, is no
+    # matter.
     _, block = np.unique([hash(b) for b in blocks], return_inverse=True)
     means = np.bincount(block, values) / np.bincount(block)
     return values - means[block]
