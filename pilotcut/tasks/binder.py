@@ -1,7 +1,7 @@
 """Binder: one thread that owns the state of all tasks and binds each to a pilot with room.
 
 It reads one inbox; every other thread, the callers', the pilots' and the canceling ones, only
-posts to that inbox. So nothing here is locked, and nobody waits while holding something. It
+posts to that inbox. So the state of tasks has no lock, and nobody waits while holding something. It
 refuses to know what a task is made of (`manager`), how pilots are handed tasks (`launching`) and
 what becomes of what they report (`outcomes`).
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-#: WorkerFailures are remembered this long.
+#: Deaths of workers are remembered this long, in seconds.
 REMEMBERED_S = 60.0
 #: Losses on one pilot within this time are one death: of a task, and of those in line behind.
 TOGETHER_S = 1.0

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from support.commands import Command
 
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.training.config import TrainingConfig
@@ -77,7 +78,7 @@ def options(config):
 def train(config, run_dir, pilots):
     """Start a training in a process of its own."""
     command = [sys.executable, "-m", "pilotcut.cli", "train", *options(config), "--json"]
-    return subprocess.Popen(
+    return Command(
         [*command, "--pilots", str(pilots), "--run-dir", str(run_dir)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

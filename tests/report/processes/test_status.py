@@ -5,12 +5,12 @@ import os
 import pty
 import select
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 from support import run_directories
+from support.commands import Command
 from support.run_directories import BEGAN, made_up
 from typer.testing import CliRunner
 
@@ -137,21 +137,21 @@ def watching(path, act):
     """Watch a run on a terminal, `act(process)` once something is shown; code and output."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "pilotcut.cli", "status", str(path), "--watch"]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
     output, has_acted, limit = b"", False, time.monotonic() + 60
-    while process.poll() is None or select.select([ours], [], [], 0)[0]:
-        assert time.monotonic() < limit, output.decode()
-        if select.select([ours], [], [], 0.1)[0]:
-            try:
-                output += os.read(ours, 65536)
-            except OSError:  # the other side is closed
-                break
-        if not has_acted and b"epochs" in output:
-            has_acted = True
-            act(process)
-    os.close(ours)
-    return process.wait(10), output.decode()
+    with Command(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        while process.poll() is None or select.select([ours], [], [], 0)[0]:
+            assert time.monotonic() < limit, output.decode()
+            if select.select([ours], [], [], 0.1)[0]:
+                try:
+                    output += os.read(ours, 65536)
+                except OSError:  # the other side is closed
+                    break
+            if not has_acted and b"epochs" in output:
+                has_acted = True
+                act(process)
+        os.close(ours)
+        return process.wait(10), output.decode()
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.commands import Command
 from support.studies import TINY
 
 from pilotcut.pilots.description import embedded
@@ -42,11 +42,11 @@ def driver(tmp_path_factory):
         f"from pilotcut.study.profiles import Profile\nTINY = Profile(**{fields!r})\n"
     )
     (place / "driver.py").write_text(DRIVER)
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     paths = os.pathsep.join([str(place), str(root)])
 
-    def start(out: Path, questions: str) -> subprocess.Popen:
-        return subprocess.Popen(
+    def start(out: Path, questions: str) -> Command:
+        return Command(
             [sys.executable, str(place / "driver.py"), str(out), questions],
             env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         )
@@ -71,12 +71,12 @@ def test_a_killed_study_repeats_no_finished_cell_and_loses_none(tmp_path, driver
     out, chance = tmp_path / "out", random.Random(5)
     seen: dict[Path, tuple[int, int]] = {}
     for share in (0.3, 0.7):
-        process = driver(out, QUESTIONS)
-        while len(_finished(out)) < share * len(cells) and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(chance.uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with driver(out, QUESTIONS) as process:
+            while len(_finished(out)) < share * len(cells) and process.poll() is None:
+                time.sleep(0.02)
+            time.sleep(chance.uniform(0, 0.2))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
         now = _finished(out)
         assert seen.items() <= now.items(), "a finished cell was measured again"
         seen = now

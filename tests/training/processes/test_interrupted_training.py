@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.commands import Command
 
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.pilots import PilotManager
@@ -72,7 +73,7 @@ def start(run_dir, *options):
     settings = "--qubits 2 --cuts 1 --shots 16 --batch-size 16 --seed 5 --epochs 10000"
     command = [sys.executable, "-m", "pilotcut.cli", "train", "iris", *settings.split()]
     command += ["--mode", CONFIG.mode]
-    return subprocess.Popen(
+    return Command(
         [*command, "--run-dir", str(run_dir), *map(str, options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
