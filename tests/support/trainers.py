@@ -2,13 +2,10 @@
 
 import numpy as np
 import torch
+from support.training_runs import StopError
 from torch.utils.data import DataLoader, TensorDataset
 
 from pilotcut import Callback
-
-
-class StopError(Exception):
-    """Stands for whatever ends a training."""
 
 
 class Breaks(Callback):
