@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from support.training_runs import StopError
 from torch.utils.data import DataLoader, TensorDataset
 
 from pilotcut import Callback
+from support.training_runs import StopError
 
 
 class Breaks(Callback):
