@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 PACKAGE = Path(__file__).parents[1] / "pilotcut"
 
@@ -24,9 +25,14 @@ MOST_ROOMS, MOST_LOOSE = 18, 4
 LONGER: dict[str, str] = {}
 
 
+#: Name, syntax tree and number of lines of a file.
+Module: TypeAlias = tuple[str, ast.Module, int]
+
+
 def main() -> int:
     """Print all faults and return the exit status."""
-    faults = [*_rooms(), *_lengths(), *_namesakes()]
+    modules = list(_modules())
+    faults = [*_rooms(), *_lengths(modules), *_namesakes(modules)]
     for fault in faults:
         print(fault)
     return bool(faults)
@@ -41,10 +47,10 @@ def _rooms() -> Iterator[str]:
             yield f"pilotcut/ has {len(found)} {what}, expected at most {most}: {sorted(found)}"
 
 
-def _lengths() -> Iterator[str]:
+def _lengths(modules: list[Module]) -> Iterator[str]:
     """Yield files and functions that are too long, and exceptions that are not needed."""
     unneeded = set(LONGER)
-    for name, tree, lines in _modules():
+    for name, tree, lines in modules:
         long = {name: (lines, MOST_LINES)} if lines > MOST_LINES else {}
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -60,10 +66,10 @@ def _lengths() -> Iterator[str]:
         yield f"{place} is excepted from the limits and within them; take it out of .ci/house.py"
 
 
-def _namesakes() -> Iterator[str]:
+def _namesakes(modules: list[Module]) -> Iterator[str]:
     """Yield names that several public classes have."""
     homes = defaultdict(list)
-    for name, tree, _ in _modules():
+    for name, tree, _ in modules:
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes[node.name].append(name)
@@ -72,7 +78,7 @@ def _namesakes() -> Iterator[str]:
             yield f"class {name} stands in {' and '.join(files)}, expected one public class a name"
 
 
-def _modules() -> Iterator[tuple[str, ast.Module, int]]:
+def _modules() -> Iterator[Module]:
     """Yield the name, the syntax tree and the number of lines of each file."""
     for path in sorted(PACKAGE.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
