@@ -268,10 +268,10 @@ class Distribution:
         check_number("shots", shots, 1, MOST_SHOTS)
         if seed is not None:
             check_seed(seed)
-        entropy = self._seed if seed is None else seed
-        stream = np.random.SeedSequence(entropy, spawn_key=(_SAMPLE, self._draws))
+        # Draws before count only where the seed is the distribution's own.
+        entropy, draw = (self._seed, self._draws) if seed is None else (seed, 0)
         self._draws += seed is None
-        rng = np.random.default_rng(stream)
+        rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(_SAMPLE, draw)))
         return Counts(sampled(self._network, self._measured(qubits), shots, rng))
 
     def _measured(self, qubits: Sequence[int] | None) -> list[int]:

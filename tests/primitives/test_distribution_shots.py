@@ -99,6 +99,7 @@ def test_the_same_seed_gives_the_same_counts_and_the_next_call_others():
     distribution = Distribution(plan, seed=5)
     first, second = distribution.sample(500), distribution.sample(500)
     assert first != second
+    assert distribution.sample(500, seed=7) == Distribution(plan, seed=5).sample(500, seed=7)
     again = Distribution(plan, seed=5)
     assert [first, second] == [again.sample(500), again.sample(500)]
     for mode in ("counts", "sampled"):
