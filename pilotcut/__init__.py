@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pilotcut.cutting.explanation import explain
     from pilotcut.cutting.plan import CutPlan, compile_plan
     from pilotcut.errors import UserError
     from pilotcut.perfmodel.recommend import recommend
@@ -56,6 +57,7 @@ __all__ = [
     "__version__",
     "compile_plan",
     "cut_qnn",
+    "explain",
     "most_probable",
     "recommend",
     "reconstruct_probabilities",
@@ -81,6 +83,7 @@ _HOME = {
     "UserError": "pilotcut.errors",
     "compile_plan": "pilotcut.cutting.plan",
     "cut_qnn": "pilotcut.primitives.qnn",
+    "explain": "pilotcut.cutting.explanation",
     "most_probable": "pilotcut.primitives.probabilities",
     "recommend": "pilotcut.perfmodel.recommend",
     "reconstruct_probabilities": "pilotcut.primitives.probabilities",

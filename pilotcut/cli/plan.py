@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from pilotcut.io.large_numbers import in_json, short_number
 
 if TYPE_CHECKING:
     from pilotcut.cutting.bond import Bond
+    from pilotcut.cutting.explanation import PlanExplanation
     from pilotcut.cutting.fragment import Fragment
     from pilotcut.cutting.plan import CutPlan
 
@@ -38,10 +40,17 @@ def plan(
     draw: Annotated[
         Path | None, typer.Option(help="Draw the cut circuit into this .png, .pdf or .svg.")
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Each cut's form and price, and why no cheaper form was taken."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show how a circuit is cut: its fragments, the cuts, and what they cost."""
     from pilotcut.circuits.reader import load_circuit
+    from pilotcut.cutting.explanation import explain as explained
     from pilotcut.cutting.plan import compile_plan
     from pilotcut.report.drawing_files import check_path
     from pilotcut.report.plan_drawing import draw_plan
@@ -63,10 +72,14 @@ def plan(
         "circuit": str(circuit),
         "drawing": str(drawing) if drawing else None,
     }
+    explanation = explained(compiled, max_width) if explain else None
     if as_json:
-        print(json.dumps(summary))
-    else:
-        _print(summary)
+        more = {} if explanation is None else {"explanation": _in_json(explanation)}
+        print(json.dumps(summary | more))
+        return
+    _print(summary)
+    if explanation is not None:
+        _print_explanation(explanation)
 
 
 def summary_of(compiled: CutPlan) -> dict[str, Any]:
@@ -113,6 +126,14 @@ def _bond(compiled: CutPlan, bond: Bond) -> dict[str, Any]:
     }
 
 
+def _in_json(explanation: PlanExplanation) -> dict[str, Any]:
+    cuts = [
+        asdict(cut) | {"gamma": cut.gamma, "overhead": in_json(cut.overhead)}
+        for cut in explanation.cuts
+    ]
+    return {"cuts": cuts, "whole": asdict(explanation.whole)}
+
+
 # -- for people ------------------------------------------------------------------------
 
 
@@ -136,6 +157,23 @@ def _print(summary: Mapping[str, Any]) -> None:
     say(", ".join(totals))
     if summary["drawing"]:
         say(f"drawing: {summary['drawing']}")
+
+
+def _print_explanation(explanation: PlanExplanation) -> None:
+    """Print a paragraph for each cut, and what the search finds."""
+    from pilotcut.report.words import counted
+
+    for cut in explanation.cuts:
+        gates = ", ".join(map(str, cut.gates))
+        a, b = cut.operations
+        say(f"bond {cut.bond}, {'–'.join(cut.fragments)}: {gates}")
+        say(
+            f"  {cut.form}: γ = {cut.gamma:.4g}, γ² = {cut.overhead:.4g}, "
+            f"{counted(a, 'operation') if a == b else f'{a} and {b} operations'} a side"
+        )
+        for other in cut.alternatives:
+            say(f"  {other.form}: {other.finding}")
+    say(f"{explanation.whole.form}: {explanation.whole.finding}")
 
 
 def _fragments_table(summary: Mapping[str, Any]) -> Table:

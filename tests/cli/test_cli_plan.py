@@ -145,3 +145,26 @@ def test_a_broken_file_is_one_line(call, tmp_path, content, place):
     (line,) = err.splitlines()
     assert (code, out) == (2, "")
     assert line.startswith(f"error: {file}{place}")
+
+
+def test_explain_says_what_each_cut_is_and_what_else_was_looked_at(call, file):
+    code, out, err = call(file, "--labels", "AABB", "--explain")
+    assert (code, err) == (0, "")
+    assert "bond 0, A–B: rzz on 0–3 (step 2)\n" in out
+    assert "γ = 3, γ² = 9, 5 operations a side\n" in out
+    assert "  joint cut: " in out
+    assert "  wire cut: " in out
+    assert "search at max_width=2: " in out
+
+
+def test_explain_in_json_has_the_same_numbers(call, file):
+    code, out, _ = call(file, "--labels", "AABB", "--explain", "--json")
+    plan = json.loads(out)
+    cuts = plan["explanation"]["cuts"]
+    assert code == 0
+    assert [cut["bond"] for cut in cuts] == [0, 1]
+    assert cuts[1]["gates"] == [{"name": "cx", "qubits": [1, 2], "step": 3}]
+    assert [cut["overhead"] for cut in cuts] == [b["sampling_overhead"] for b in plan["bonds"]]
+    assert cuts[1]["gamma"] == pytest.approx(3)
+    assert cuts[1]["operations"] == [5, 5]
+    assert plan["explanation"]["whole"]["form"] == "search at max_width=2"

@@ -1,0 +1,127 @@
+"""Explanation: what each cut is, what it costs, and that what is said to be cheaper is so."""
+
+from dataclasses import asdict
+
+import pytest
+from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit_addon_cutting.instructions import CutWire
+
+from pilotcut import compile_plan
+from pilotcut.cutting.explanation import explain
+from pilotcut.cutting.placement import Placement, WireCut
+
+
+def of(cut, form):
+    """Return the alternative of that form."""
+    return next(one for one in cut.alternatives if one.form == form)
+
+
+def ladder():
+    """Return two parallel CX between the halves, then a free rotation and a swap."""
+    circuit = QuantumCircuit(4)
+    circuit.h(range(4))
+    circuit.cx(0, 2)
+    circuit.cx(1, 3)
+    circuit.cx(0, 1)
+    circuit.swap(1, 2)
+    circuit.rzz(Parameter("x"), 0, 3)
+    return circuit
+
+
+def test_each_cut_has_its_gate_form_price_and_operations():
+    explained = explain(compile_plan(ladder(), labels="AABB"))
+    rows = [(str(*cut.gates), round(cut.overhead), cut.operations) for cut in explained.cuts]
+    assert rows == [
+        ("cx on 0–2 (step 4)", 9, (5, 5)),
+        ("cx on 1–3 (step 5)", 9, (5, 5)),
+        ("rzz on 0–3 (step 7)", 9, (5, 5)),
+        ("swap on 1–2 (step 8)", 49, (22, 22)),
+    ]
+    assert [cut.form.split()[0] for cut in explained.cuts] == ["gate", "gate", "gate", "general"]
+    assert "free angle" in explained.cuts[2].form
+
+
+def test_a_joint_cut_that_would_be_cheaper_is_named_with_its_price():
+    one_by_one = compile_plan(ladder(), labels="AABB")
+    jointly = compile_plan(ladder(), labels="AABB", joint_cuts=True)
+    first, _, last, swap = explain(one_by_one).cuts
+    found = of(first, "joint cut")
+    assert "cx on 1–3 (step 5): γ² = 49, not 81" in found.finding
+    assert found.overhead == pytest.approx(jointly.sampling_overhead)
+    assert of(swap, "joint cut").overhead is None
+    assert "one rotation" in of(swap, "joint cut").finding
+    assert "no gate between the two is parallel" in of(last, "joint cut").finding
+    assert explain(jointly).cuts[0].form == "joint cut of 2 parallel gates"
+    assert [g.step for g in explain(jointly).cuts[0].gates] == [4, 5]
+
+
+def test_a_wire_cut_that_would_be_cheaper_has_the_price_of_that_plan():
+    circuit = QuantumCircuit(4)
+    circuit.cx(2, 3)
+    circuit.cx(0, 1)
+    circuit.cx(1, 2)
+    circuit.cx(1, 3)
+    plan = compile_plan(circuit, labels="AABB")
+    first, second = explain(plan, max_width=3).cuts
+    found = of(first, "wire cut")
+    assert "qubit 1 changes over for steps 2 to 3: γ² = 16, not 81" in found.finding
+    moved = Placement(tuple("AABB"), (WireCut(1, 1, "B"),))
+    assert found.overhead == pytest.approx(compile_plan(circuit, placement=moved).sampling_overhead)
+    assert of(second, "wire cut") == found
+    narrow = of(explain(plan).cuts[0], "wire cut")
+    assert narrow.overhead is None
+    assert narrow.finding.startswith("too wide")
+
+
+def test_a_single_gate_is_cheaper_than_a_wire_and_that_is_said():
+    circuit = QuantumCircuit(4)
+    for a, b in ((0, 1), (2, 3), (1, 2), (0, 1), (2, 3)):
+        circuit.cx(a, b)
+    (cut,) = explain(compile_plan(circuit, labels="AABB")).cuts
+    assert of(cut, "wire cut").finding.startswith("not cheaper")
+    assert "no other gate is cut" in of(cut, "joint cut").finding
+    pair = QuantumCircuit(2)
+    pair.cx(0, 1)
+    (cut,) = explain(compile_plan(pair, labels="AB")).cuts
+    assert "no gate on their own side" in of(cut, "wire cut").finding
+    (cut,) = explain(compile_plan(pair, labels="AB"), max_width=2).cuts
+    assert "changes over for ever" in of(cut, "wire cut").finding
+    assert of(cut, "wire cut").overhead == pytest.approx(1)
+
+
+def test_a_cheaper_plan_of_the_search_is_told_and_its_price_is_that_of_a_plan():
+    circuit = QuantumCircuit(4)
+    for a, b in ((0, 2), (0, 2), (1, 3)):
+        circuit.cx(a, b)
+        circuit.ry(0.3, range(4))
+    whole = explain(compile_plan(circuit, labels="AABB")).whole
+    assert whole.overhead == pytest.approx(1.0)  # 0 and 2 in one fragment, 1 and 3 in the other
+    best = explain(compile_plan(circuit, labels="ABAB")).whole
+    assert best.overhead is None
+    assert "nothing cheaper" in best.finding
+
+
+def test_markers_are_explained_and_the_search_says_why_it_does_not_apply():
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.append(CutWire(), [0])
+    circuit.cx(0, 1)
+    explained = explain(compile_plan(circuit))
+    (cut,) = explained.cuts
+    assert (str(*cut.gates), cut.form, round(cut.gamma)) == ("cut_wire on 0 (step 1)", "wire", 4)
+    assert cut.operations == (4, 6)
+    assert explained.whole.finding.startswith("does not apply")
+
+
+def test_wire_cuts_of_a_placement_stand_between_steps():
+    circuit = QuantumCircuit(3)
+    circuit.cx(0, 1)
+    circuit.cx(1, 2)
+    placement = Placement(("A", "A", "B"), (WireCut(1, 1, "B"),))
+    (cut,) = explain(compile_plan(circuit, placement=placement)).cuts
+    assert asdict(cut.gates[0]) == {"name": "cut_wire", "qubits": (1, 1), "step": None}
+
+
+def test_a_plan_without_cuts_has_nothing_to_explain():
+    explained = explain(compile_plan(QuantumCircuit(2)))
+    assert explained.cuts == ()
