@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
@@ -24,6 +25,7 @@ from pilotcut.circuits.program import Program, check_circuit, read_circuit
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.fragment import Fragment, LayoutItem
 from pilotcut.cutting.fragmenter import Fragmenter
+from pilotcut.cutting.log_overhead import log_overhead
 from pilotcut.cutting.placement import Placement, label_text, placement_of
 from pilotcut.cutting.search import choose_labels
 from pilotcut.errors import CutError
@@ -124,6 +126,41 @@ class CutPlan:
         At the worst angle where the angle of a cut gate is free.
         """
         return prod(bond.overhead for bond in self.bonds)
+
+    def log_overhead(self, values: Any) -> Any:
+        """Return log gamma^2 at parameter values, for a loss that holds it small.
+
+        Parameters
+        ----------
+        values
+            (..., parameters) in radians, in the order of ``circuit.parameters``.
+
+        Returns
+        -------
+        np.ndarray or torch.Tensor
+            (...): the sum over bonds of ``2 log sum_ij |C_ij|`` with C the bond matrix
+            (arXiv:1909.07534); of one RZZ gamma is ``1 + 2 |sin x|``. Of a tensor of torch a
+            tensor with its first derivative, which is 0 at the kinks of absolute values.
+
+        Raises
+        ------
+        ParameterValueError
+            If the number of parameters is wrong, or a value is not finite and real.
+
+        Examples
+        --------
+        >>> from qiskit.circuit import Parameter, QuantumCircuit
+        >>> circuit = QuantumCircuit(2); _ = circuit.rzz(Parameter("x"), 0, 1)
+        >>> plan = compile_plan(circuit, labels="AB")
+        >>> np.exp(plan.log_overhead([[0.0], [np.pi / 2]])).round(9).tolist()
+        [1.0, 9.0]
+        """
+        if type(values).__module__.partition(".")[0] == "torch":
+            # Only who has a tensor already waits for torch.
+            from pilotcut.cutting.log_overhead_torch import differentiable
+
+            return differentiable(self.bonds, self.binding, values)
+        return log_overhead(self.bonds, self.binding, values)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -56,6 +56,16 @@ class CircuitFunction:
         self._order = _order(binding.names, inputs, weights)
 
     @property
+    def binding(self) -> Binding:
+        """How the circuit's parameters become slots."""
+        return self._binding
+
+    @property
+    def order(self) -> list[int]:
+        """For each of the circuit's parameters its place among inputs and weights."""
+        return self._order
+
+    @property
     def num_outputs(self) -> int:
         """Number of outputs."""
         return len(self._constant)

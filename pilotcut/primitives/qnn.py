@@ -17,6 +17,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from pilotcut.circuits.observables import Observables, pauli_sums
 from pilotcut.circuits.program import check_circuit, read_circuit
+from pilotcut.cutting.log_overhead_torch import differentiable
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import ParameterValueError, UserError
 from pilotcut.primitives.circuit_function import CircuitFunction, FunctionCall
@@ -157,15 +158,38 @@ class CutQNN(torch.nn.Module):
             If inputs have another shape, are complex or not finite.
         """
         given = self._checked(inputs)
-        shape = given.shape[:-1]
-        rows = given.reshape(prod(shape), self._inputs).to("cpu", torch.float64)
-        # Expanded and not shared: each row has weights of its own then, rows are independent, which
-        # is all that vmap needs, and torch adds up the rows' derivatives by itself.
-        weights = self.weights.to("cpu", torch.float64).expand(len(rows), -1)
+        rows, weights = self._rows(given)
         keep = torch.is_grad_enabled() and (rows.requires_grad or weights.requires_grad)
         values = outputs_of(FunctionCall(self._function, keep), rows, weights)
-        dtype = given.dtype if given.dtype.is_floating_point else self.weights.dtype
-        return values.reshape(*shape, self._function.num_outputs).to(given.device, dtype)
+        shape = (*given.shape[:-1], self._function.num_outputs)
+        return values.reshape(shape).to(given.device, self._dtype(given))
+
+    def log_overhead(self, inputs: torch.Tensor | None = None) -> torch.Tensor:
+        """Return log gamma^2 of the cuts (...) for inputs (..., inputs), to be held small.
+
+        ``loss + 0.01 * qnn.log_overhead(x).mean()`` keeps the angles of cut gates where few shots
+        suffice; gamma^2 is the factor by which shots grow for the same error. It has a first
+        derivative, see `CutPlan.log_overhead`.
+
+        Raises
+        ------
+        ParameterValueError
+            As `forward`.
+        """
+        given = self._checked(inputs)
+        values = torch.cat(self._rows(given), dim=1)[:, self._function.order]
+        found = differentiable(self.plan.bonds, self._function.binding, values)
+        return found.reshape(given.shape[:-1]).to(given.device, self._dtype(given))
+
+    def _rows(self, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return inputs and weights in float64, (rows, ...) each."""
+        rows = given.reshape(prod(given.shape[:-1]), self._inputs).to("cpu", torch.float64)
+        # Expanded and not shared: each row has weights of its own then, rows are independent, which
+        # is all that vmap needs, and torch adds up the rows' derivatives by itself.
+        return rows, self.weights.to("cpu", torch.float64).expand(len(rows), -1)
+
+    def _dtype(self, given: torch.Tensor) -> torch.dtype:
+        return given.dtype if given.dtype.is_floating_point else self.weights.dtype
 
     def _checked(self, inputs: torch.Tensor | None) -> torch.Tensor:
         expected = f"expected (batch, {self._inputs}), or ({self._inputs},) for one sample"

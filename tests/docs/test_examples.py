@@ -17,6 +17,7 @@ def example(name):
 
 def test_every_example_is_tested_here():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {
+        "cheap_cuts",
         "data_parallel",
         "hybrid_model",
         "plain_loop",
@@ -44,3 +45,10 @@ def test_every_schedule_of_the_data_parallel_example_lowers_the_loss():
     found = example("data_parallel").main(epochs=3, resource="inprocess")
     assert len(found) == 3
     assert all(losses[-1] < losses[0] for losses in found.values())
+
+
+def test_gamma_in_the_loss_makes_cuts_cheap_and_values_as_good():
+    plain, cheap = example("cheap_cuts").main(epochs=6, samples=60)
+    assert cheap.overhead < plain.overhead / 2
+    assert cheap.shots < plain.shots / 1.3
+    assert cheap.accuracy >= plain.accuracy - 0.05

@@ -400,3 +400,23 @@ def test_equal_terms_beyond_floats_are_refused_alike():
     sums = SparsePauliOp(["Z", "Z"], [1.7e308, 1.7e308])
     with pytest.raises(UserError, match="coefficient inf, expected finite"):
         cut_qnn(QuantumCircuit(1), sums, input_params=[], weight_params=[])
+
+
+def test_log_overhead_is_that_of_the_plan_at_inputs_and_weights():
+    """Inputs and weights are given in another order than Qiskit's, which is that of names."""
+    x, a = Parameter("x"), Parameter("a")
+    circuit = QuantumCircuit(2)
+    circuit.rzz(x + 2 * a, 0, 1)
+    qnn = cut_qnn(
+        circuit, "ZZ", input_params=[x], weight_params=[a], labels="AB", initial_weights=[0.2]
+    )
+    inputs = torch.tensor([[[0.1], [0.5]]], requires_grad=True)
+    found = qnn.log_overhead(inputs)
+    angles = np.array([[0.5, 0.9]])
+    np.testing.assert_allclose(
+        found.detach().numpy(), 2 * np.log(1 + 2 * np.sin(angles)), rtol=1e-5
+    )
+    found.sum().backward()
+    slopes = 4 * np.cos(angles) / (1 + 2 * np.sin(angles))
+    np.testing.assert_allclose(inputs.grad[..., 0].numpy(), slopes, rtol=1e-5)
+    np.testing.assert_allclose(qnn.weights.grad.numpy(), [2 * slopes.sum()], rtol=1e-5)
