@@ -31,9 +31,9 @@ def plan(
     labels: Annotated[
         str | None, typer.Option(help="One letter a qubit, such as AABC; gates between are cut.")
     ] = None,
-    cuts: Annotated[int | None, typer.Option(help="Number of cuts; fragments balanced.")] = None,
+    cuts: Annotated[int | None, typer.Option(help="Number of cuts; narrow fragments.")] = None,
     max_width: Annotated[
-        int | None, typer.Option(help="Fewest cuts whose fragments fit this many qubits.")
+        int | None, typer.Option(help="Least overhead with fragments of so many qubits.")
     ] = None,
     observable: Observable = None,
     joint_cuts: JointCuts = False,

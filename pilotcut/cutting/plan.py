@@ -27,7 +27,7 @@ from pilotcut.cutting.fragment import Fragment, LayoutItem
 from pilotcut.cutting.fragmenter import Fragmenter
 from pilotcut.cutting.log_overhead import log_overhead
 from pilotcut.cutting.placement import Placement, label_text, placement_of
-from pilotcut.cutting.search import choose_labels
+from pilotcut.cutting.search import best_placement
 from pilotcut.errors import CutError
 from pilotcut.io.large_numbers import digits, whole
 
@@ -210,11 +210,13 @@ def compile_plan(
         Pauli strings or sums of them, over all of the circuit's qubits. None where they do not
         matter, as for distributions: Z on every qubit.
     cuts
-        Choose this many cuts, so that fragment widths are balanced.
+        Choose exactly this many cuts of gates and wires, so that fragments are as narrow and
+        balanced as that number allows; of equals those of least sampling overhead.
     labels
         One label a qubit, label 0 for qubit 0; gates between labels are cut.
     max_width
-        Choose the fewest cuts whose fragments all fit this many qubits.
+        Choose the cuts of least sampling overhead whose fragments all fit this many qubits,
+        of gates and wires; of equals those with the fewest variants.
     placement
         Labels of wires and not of qubits, as `pilotcut.cutting.search` finds them: gates
         between labels are cut, and wires where the placement says so.
@@ -248,9 +250,8 @@ def compile_plan(
         raise CutError("the circuit has no qubits, expected one at least; add a register")
     asked = "Z" * circuit.num_qubits if observables is None else observables
     terms = pauli_terms(asked, circuit.num_qubits)
-    # Chosen by qubits and gates alone: wires are cut on request, by `search` or markers.
     if cuts is not None or max_width is not None:
-        labels = choose_labels(program, cuts=cuts, max_width=max_width)
+        placement = best_placement(program, cuts=cuts, max_width=max_width)
     plan = build_plan(program, binding, terms, placement or labels, joint_cuts)
     return replace(plan, measured=measured_qubits(circuit))
 
@@ -331,10 +332,10 @@ def _width_that_fits(plan: CutPlan, coherent: bool) -> int | None:
         widths = [WIDEST] if qubits <= _MOST_SOUGHT else []
     for width in widths:
         try:
-            labels = choose_labels(plan.program, max_width=width)
+            narrow = best_placement(plan.program, max_width=width)
         except CutError:  # it has markers of its own
             return None
-        other = build_plan(plan.program, plan.binding, plan.terms, labels, plan.joint_cuts)
+        other = build_plan(plan.program, plan.binding, plan.terms, narrow, plan.joint_cuts)
         if _entries(other, coherent) <= MOST_VARIANTS:
             return width
     return None

@@ -34,7 +34,7 @@ from pilotcut.circuits.observables import Observables, pauli_terms
 from pilotcut.circuits.program import Program, read_circuit
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import CutPlan, build_plan, check_overhead, check_size
-from pilotcut.cutting.search import choose_labels
+from pilotcut.cutting.search import best_placement
 from pilotcut.errors import CutError, UserError
 from pilotcut.execution.batch_log import BatchLog
 from pilotcut.execution.batch_runner import BatchRunner
@@ -399,7 +399,7 @@ class CutEstimator(BaseEstimatorV2):
             return self._plan.requested
         if self._cuts is not None or self._max_width is not None:
             assert not isinstance(self._cuts, str)
-            return choose_labels(program, cuts=self._cuts, max_width=self._max_width)
+            return best_placement(program, cuts=self._cuts, max_width=self._max_width)
         return self._labels
 
     def compile_for(self, circuit: QuantumCircuit, observables: Observables) -> Contraction:

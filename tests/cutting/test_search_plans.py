@@ -1,8 +1,7 @@
 """The best plans that the search finds, by every engine."""
 
 import sys
-from collections.abc import Iterator
-from itertools import combinations, product
+from itertools import product
 from math import log
 
 import numpy as np
@@ -15,7 +14,16 @@ from qiskit.quantum_info import PauliList, Statevector
 from qiskit_addon_cutting.instructions import CutWire, Move
 from support.addon_finder import addon
 from support.cp_sat import cp_sat, log_overhead, optimum, widest
-from support.searches import chain, circuit_of, crossing, graphs, partitions, widths
+from support.searches import (
+    all_candidates,
+    chain,
+    circuit_of,
+    crossing,
+    graphs,
+    partitions,
+    random_gates,
+    widths,
+)
 
 from pilotcut import CutEstimator, compile_plan
 from pilotcut.circuits.program import read_circuit
@@ -28,31 +36,9 @@ from pilotcut.cutting.search import (
     proxy_cost,
     search,
 )
-from pilotcut.cutting.search.candidates import Evaluator
 from pilotcut.cutting.search.interaction_graph import interactions_of
 from pilotcut.cutting.search.portfolio import ENGINES
 from pilotcut.errors import CutError
-
-
-def random_gates(seed: int, width: int, gates: int) -> QuantumCircuit:
-    """CX, RZZ of a fixed and of a free angle, CRX and SWAP on random pairs, rotations between."""
-    rng = np.random.default_rng(seed)
-    circuit = QuantumCircuit(width)
-    for k in range(gates):
-        a, b = map(int, rng.choice(width, 2, replace=False))
-        circuit.ry(float(rng.uniform(0, 3)), a)
-        kind = rng.choice(5, p=(0.5, 0.2, 0.1, 0.1, 0.1))
-        if kind == 0:
-            circuit.cx(a, b)
-        elif kind == 1:
-            circuit.rzz(float(rng.uniform(0.2, 1.5)), a, b)
-        elif kind == 2:
-            circuit.rzz(Parameter(f"t{k}"), a, b)
-        elif kind == 3:
-            circuit.crx(Parameter(f"t{k}"), a, b)
-        else:
-            circuit.swap(a, b)
-    return circuit
 
 
 def found(circuit: QuantumCircuit, **how) -> tuple[Candidate, ...]:
@@ -152,21 +138,6 @@ def test_the_fewest_gates_are_cut_where_wires_stay_whole(graph, most):
         some = [max(widths(p)) for p in partitions(width) if crossing(pairs, p) == cuts]
         mine = [c.max_width for c in found(circuit, max_cuts=3, wire_cuts=False) if c.cuts == cuts]
         assert (min(mine) if mine else None) == (min(some) if some else None)
-
-
-def all_candidates(circuit: QuantumCircuit, most_edges: int, cost) -> Iterator[Candidate]:
-    """What is left of a circuit when any gate blocks and wires are cut, up to a number of them."""
-    graph = interactions_of(read_circuit(circuit)[0])
-    evaluator = Evaluator(graph, cost)
-    edges = np.concatenate([graph.blocks, np.stack([graph.wires, graph.wires + 1], axis=1)])
-    for count in range(most_edges + 1):
-        for cut in combinations(range(len(edges)), count):
-            labels = np.arange(graph.num_ends)
-            for a, b in np.delete(edges, cut, axis=0):
-                labels[labels == labels[b]] = labels[a]
-            look = evaluator.look(labels)
-            assert look is not None
-            yield look[0]
 
 
 @pytest.mark.parametrize("seed", range(6))

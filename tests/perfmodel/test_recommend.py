@@ -243,15 +243,27 @@ def test_errors_of_wire_and_joint_cuts_stay_below_the_predicted_one(joint):
         circuit.rzz(np.pi / 2, 0, 2)
         circuit.rzz(np.pi / 2, 1, 3)
         circuit.ry(0.4, range(4))
+        circuit.cx(0, 1)
+        circuit.cx(2, 3)
     else:
         circuit = star(5)
-    found = recommend(circuit, mode="sampled", shots=512, max_width=4 - joint, joint_cuts=joint)
+    width = 2 if joint else 4
+    found = recommend(circuit, mode="sampled", shots=512, max_width=width, joint_cuts=joint)
     assert found.chosen.cuts
     estimator = CutEstimator(plan=found.plan, seed=1, mode="sampled", shots=512)
     values = np.random.default_rng(1).uniform(-3, 3, (6, circuit.num_parameters))
     pub = (circuit, "Z" * circuit.num_qubits, values)
     stds = estimator.run([pub]).result()[0].data.stds
     assert stds.max() / 1.1 <= found.chosen.error <= 20 * stds.max()
+
+
+def test_parts_that_nothing_joins_are_not_put_together_beyond_the_width():
+    """Two pairs, of which one circuit each would be cheapest: within three qubits still uncut."""
+    circuit = QuantumCircuit(4)
+    circuit.rzz(np.pi / 2, 0, 2)
+    circuit.rzz(np.pi / 2, 1, 3)
+    found = recommend(circuit, mode="sampled", shots=512, max_width=3)
+    assert (found.chosen.cuts, found.chosen.widths) == (0, (2, 2))
 
 
 def test_sums_take_more_shots_by_their_coefficients():

@@ -1,10 +1,16 @@
 """Circuits by their pairs, and random interaction graphs, for the tests of the search."""
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import combinations, product
 
+import numpy as np
 from hypothesis import strategies as st
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import Parameter, QuantumCircuit
+
+from pilotcut.circuits.program import read_circuit
+from pilotcut.cutting.search import Candidate, Cost, proxy_cost
+from pilotcut.cutting.search.candidates import Evaluator
+from pilotcut.cutting.search.interaction_graph import interactions_of
 
 
 def circuit_of(pairs, width: int) -> QuantumCircuit:
@@ -38,3 +44,41 @@ def graphs(draw):
 
 def chain(width: int, layers: int = 1) -> list[tuple[int, int]]:
     return [(q, q + 1) for _ in range(layers) for q in range(width - 1)]
+
+
+def random_gates(seed: int, width: int, gates: int) -> QuantumCircuit:
+    """CX, RZZ of a fixed and of a free angle, CRX and SWAP on random pairs, rotations between."""
+    rng = np.random.default_rng(seed)
+    circuit = QuantumCircuit(width)
+    for k in range(gates):
+        a, b = map(int, rng.choice(width, 2, replace=False))
+        circuit.ry(float(rng.uniform(0, 3)), a)
+        kind = rng.choice(5, p=(0.5, 0.2, 0.1, 0.1, 0.1))
+        if kind == 0:
+            circuit.cx(a, b)
+        elif kind == 1:
+            circuit.rzz(float(rng.uniform(0.2, 1.5)), a, b)
+        elif kind == 2:
+            circuit.rzz(Parameter(f"t{k}"), a, b)
+        elif kind == 3:
+            circuit.crx(Parameter(f"t{k}"), a, b)
+        else:
+            circuit.swap(a, b)
+    return circuit
+
+
+def all_candidates(
+    circuit: QuantumCircuit, most_edges: int, cost: Cost = proxy_cost
+) -> Iterator[Candidate]:
+    """What is left of a circuit when any gate blocks and wires are cut, up to a number of them."""
+    graph = interactions_of(read_circuit(circuit)[0])
+    evaluator = Evaluator(graph, cost)
+    edges = np.concatenate([graph.blocks, np.stack([graph.wires, graph.wires + 1], axis=1)])
+    for count in range(most_edges + 1):
+        for cut in combinations(range(len(edges)), count):
+            labels = np.arange(graph.num_ends)
+            for a, b in np.delete(edges, cut, axis=0):
+                labels[labels == labels[b]] = labels[a]
+            look = evaluator.look(labels)
+            assert look is not None
+            yield look[0]

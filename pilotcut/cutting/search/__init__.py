@@ -1,7 +1,7 @@
-"""Search for cuts: `search` finds the best placements, `choose_labels` balanced qubit labels."""
+"""Search for cuts: `search` finds the best placements, `best_placement` the one for a limit."""
 
-from pilotcut.cutting.search.balanced import choose_labels
+from pilotcut.cutting.search.best import best_placement
 from pilotcut.cutting.search.candidates import Candidate, Cost, FragmentShape, proxy_cost
 from pilotcut.cutting.search.portfolio import search
 
-__all__ = ["Candidate", "Cost", "FragmentShape", "choose_labels", "proxy_cost", "search"]
+__all__ = ["Candidate", "Cost", "FragmentShape", "best_placement", "proxy_cost", "search"]

@@ -1,9 +1,8 @@
 """Branch and bound over all partitions of a small circuit.
 
 Every edge is either cut or contracted, so each partition into connected parts is met once.
-Edges join qubits by all gates between them; and, where wires may be cut and few cuts are
-allowed, ends by gates and wires. A branch ends where it has too many cuts, is too wide, or, where
-the number of cuts is free, costs as much as the best so far.
+Edges join qubits by all gates between them; and, where wires may be cut, ends by gates and wires.
+A branch ends where it has too many cuts, is too wide, or cannot be as good as what was found.
 """
 
 from __future__ import annotations
@@ -24,6 +23,34 @@ MOST_QUBITS = 12
 #: it is exact for the numbers of cuts that it got through.
 MOST_CHOICES, MOST_PARTITIONS = 15_000, 600
 
+#: Choices among ends where any number of cuts is allowed: what they do not get through, the
+#: other engines are better at.
+MOST_CHOICES_OF_ENDS = 4000
+
+
+def exact(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
+    """Yield partitions within `max_cuts`, or ever better ones where that is no limit."""
+    yield from walked(graph, goal)[0]
+
+
+def walked(graph: Interactions, goal: Goal) -> tuple[list[np.ndarray], bool]:
+    """Return partitions, and whether no other can be a better answer."""
+    if graph.num_qubits > MOST_QUBITS:
+        return [], False
+    wires = graph.first + graph.resets
+    of_qubits = np.bincount(graph.qubit, wires, graph.num_qubits).astype(int)
+    bounds = _Bounds(goal, MOST_CHOICES)
+    qubits = _joined(graph.qubit[graph.blocks], graph.gates, graph.log_overheads)
+    found = [np.array(part)[graph.qubit] for part in bounds.walk(qubits, of_qubits.tolist())]
+    if not goal.wire_cuts:
+        return found, bounds.complete
+    bounds.restart(MOST_CHOICES_OF_ENDS if goal.max_cuts is None else MOST_CHOICES)
+    found += map(np.array, bounds.walk(_edges_of_ends(graph), wires.tolist()))
+    return found, bounds.complete
+
+
+# -- edges -------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class _Edge:
@@ -32,35 +59,7 @@ class _Edge:
     ends: tuple[int, int]
     cuts: int
     logs: float
-
-
-def exact(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
-    """Yield partitions within `max_cuts`, or ever better ones where that is no limit."""
-    if graph.num_qubits > MOST_QUBITS:
-        return
-    qubits = _joined(graph.qubit[graph.blocks], graph.gates, graph.log_overheads)
-    for labels in _fewest_first(qubits, [1] * graph.num_qubits, goal):
-        yield np.array(labels)[graph.qubit]
-    if goal.wire_cuts and goal.max_cuts is not None:
-        for labels in _fewest_first(_edges_of_ends(graph), graph.first.tolist(), goal):
-            yield np.array(labels)
-
-
-def _fewest_first(edges: list[_Edge], wires: list[int], goal: Goal) -> Iterator[list[int]]:
-    """Yield labels of vertices, for each number of cuts in turn as long as the budgets last."""
-    if goal.max_cuts is None:
-        yield from _Walk(edges, wires, goal, inf).partitions()
-        return
-    count = 0
-    for cuts in range(1, goal.max_cuts + 1):
-        walk = _Walk(edges, wires, goal, cuts)
-        for labels in walk.partitions():
-            yield labels
-            count += 1
-            if count >= MOST_PARTITIONS:
-                return
-        if walk.choices > MOST_CHOICES:
-            return
+    wires: int = 0  # that cutting it begins at the second end
 
 
 def _edges_of_ends(graph: Interactions) -> list[_Edge]:
@@ -69,16 +68,20 @@ def _edges_of_ends(graph: Interactions) -> list[_Edge]:
         np.concatenate([graph.blocks, np.stack([wires, wires + 1], axis=1)]),
         np.concatenate([graph.gates, np.ones(len(wires), dtype=int)]),
         np.concatenate([graph.log_overheads, np.full(len(wires), wire_price().log_overhead)]),
+        wires=np.arange(len(graph.blocks) + len(wires)) >= len(graph.blocks),
     )
 
 
-def _joined(pairs: np.ndarray, cuts: np.ndarray, logs: np.ndarray) -> list[_Edge]:
+def _joined(
+    pairs: np.ndarray, cuts: np.ndarray, logs: np.ndarray, wires: np.ndarray | None = None
+) -> list[_Edge]:
     """Return one edge for each pair of vertices, neighbours of earlier ones first."""
-    sums: dict[tuple[int, int], tuple[int, float]] = {}
-    some = zip(np.sort(pairs, axis=1).tolist(), cuts.tolist(), logs.tolist(), strict=True)
-    for (a, b), count, log in some:
-        before = sums.get((a, b), (0, 0.0))
-        sums[a, b] = (before[0] + count, before[1] + log)
+    sums: dict[tuple[int, int], tuple[int, float, int]] = {}
+    begun = np.zeros(len(pairs), dtype=int) if wires is None else wires.astype(int)
+    rows = np.sort(pairs, axis=1).tolist()
+    for (a, b), *some in zip(rows, cuts.tolist(), logs.tolist(), begun.tolist(), strict=True):
+        before = sums.get((a, b), (0, 0.0, 0))
+        sums[a, b] = (before[0] + some[0], before[1] + some[1], before[2] + some[2])
     # So parts grow edge by edge, and limits on width end a branch early.
     order: list[tuple[int, int]] = []
     reached: set[int] = set()
@@ -90,69 +93,111 @@ def _joined(pairs: np.ndarray, cuts: np.ndarray, logs: np.ndarray) -> list[_Edge
     return [_Edge(pair, *sums[pair]) for pair in order]
 
 
-class _Walk:
-    """Depth first through the edges, contracting before cutting, to a number of cuts.
+# -- the walk ----------------------------------------------------------------------------
 
-    Where any number is allowed, only what lowers the overhead is of interest.
-    """
 
-    def __init__(self, edges: list[_Edge], wires: list[int], goal: Goal, cuts: float) -> None:
-        self._edges = edges
-        self._wires = wires  # of each vertex; those that wire cuts begin come on top
-        self._cuts = cuts
+@dataclass(frozen=True)
+class _State:
+    """Vertices in parts, as far as edges were decided; all by the number of a part's root."""
+
+    part: list[int]  # of each vertex, its root
+    members: list[int]  # as bits
+    foes: list[int]  # vertices, as bits, that cut edges keep apart from it
+    widths: list[int]
+    cuts: int = 0
+    logs: float = 0.0
+
+    def joined(self, one: int, other: int) -> _State:
+        """Return the state with two parts contracted."""
+        members, foes, widths = self.members.copy(), self.foes.copy(), self.widths.copy()
+        members[one] |= members[other]
+        foes[one] |= foes[other]
+        widths[one] += widths[other]
+        part = [one if p == other else p for p in self.part]
+        return _State(part, members, foes, widths, self.cuts, self.logs)
+
+    def cut(self, edge: _Edge, one: int, other: int) -> _State:
+        """Return the state with an edge cut between two parts."""
+        foes, widths = self.foes.copy(), self.widths
+        foes[one] |= self.members[other]
+        foes[other] |= self.members[one]
+        if edge.wires:
+            widths = widths.copy()
+            widths[self.part[edge.ends[1]]] += edge.wires
+        cuts, logs = self.cuts + edge.cuts, self.logs + edge.logs
+        return _State(self.part, self.members, foes, widths, cuts, logs)
+
+
+class _Bounds:
+    """What a partition has to keep to be of interest, over one walk and the next."""
+
+    def __init__(self, goal: Goal, most_choices: int) -> None:
+        self._goal = goal
         self._widest = inf if goal.max_width is None else goal.max_width
-        self.choices = 0
         self._best = inf
+        self.restart(most_choices)
 
-    def partitions(self) -> Iterator[list[int]]:
-        """Yield labels of vertices."""
-        yield from self._decide(0, list(range(len(self._wires))), frozenset(), 0, 0.0)
+    def restart(self, most_choices: int) -> None:
+        """Begin to count choices, keeping what is known."""
+        self._most, self.choices, self.complete = most_choices, 0, True
+
+    def walk(self, edges: list[_Edge], wires: list[int]) -> Iterator[list[int]]:
+        """Yield labels of vertices, for each number of cuts in turn as long as budgets last."""
+        size = len(wires)
+        start = _State(list(range(size)), [1 << k for k in range(size)], [0] * size, wires)
+        if self._goal.max_cuts is None:
+            yield from self._decide(edges, 0, start, inf)
+            return
+        count = 0
+        for cuts in range(self._goal.least_cuts, self._goal.max_cuts + 1):
+            self.choices = 0
+            for labels in self._decide(edges, 0, start, cuts):
+                yield labels
+                count += 1
+                if count >= MOST_PARTITIONS:
+                    self.complete = False
+                    return
+            if not self.complete:
+                return
 
     def _decide(
-        self,
-        number: int,
-        part: list[int],
-        apart: frozenset[tuple[int, int]],
-        cuts: int,
-        logs: float,
+        self, edges: list[_Edge], number: int, state: _State, cuts: float
     ) -> Iterator[list[int]]:
+        """Go depth first through the edges, contracting before cutting."""
         self.choices += 1
-        if cuts > self._cuts or self.choices > MOST_CHOICES:
+        if self.choices > self._most:
+            self.complete = False
             return
-        # Sums of logarithms differ in last digits by their order: equal overheads are no
-        # improvement.
-        if self._cuts == inf and logs >= self._best - 1e-9:
-            return
-        while number < len(self._edges) and self._is_inside(number, part):
+        part = state.part
+        while number < len(edges) and part[edges[number].ends[0]] == part[edges[number].ends[1]]:
             number += 1
-        if number == len(self._edges):
-            self._best = logs
+        if number == len(edges):
             # Fewer cuts were yielded by the walk before.
-            if cuts == self._cuts or self._cuts == inf:
+            if state.cuts == cuts or cuts == inf:
+                self._note(state)
                 yield part
             return
-        edge = self._edges[number]
+        edge = edges[number]
         one, other = sorted((part[edge.ends[0]], part[edge.ends[1]]))
         # An edge between these parts was cut before: joining them now would meet a partition again
         # that another branch has, with a cut gate inside a part.
-        if (one, other) not in apart and self._wide(part, one, other) <= self._widest:
-            merged = [one if p == other else p for p in part]
-            moved = frozenset(_renamed(pair, other, one) for pair in apart)
-            yield from self._decide(number + 1, merged, moved, cuts, logs)
-        further = apart | {(one, other)}
-        yield from self._decide(number + 1, part, further, cuts + edge.cuts, logs + edge.logs)
+        apart = state.foes[one] & state.members[other]
+        if not apart and state.widths[one] + state.widths[other] <= self._widest:
+            yield from self._decide(edges, number + 1, state.joined(one, other), cuts)
+        further = state.cut(edge, one, other)
+        if self._promises(edge, further, cuts):
+            yield from self._decide(edges, number + 1, further, cuts)
 
-    def _is_inside(self, number: int, part: list[int]) -> bool:
-        a, b = self._edges[number].ends
-        return part[a] == part[b]
+    def _promises(self, edge: _Edge, state: _State, cuts: float) -> bool:
+        """Whether a partition that has just been cut may still be of interest."""
+        if state.cuts > cuts or state.widths[state.part[edge.ends[1]]] > self._widest:
+            return False
+        # Equals stay: which of them has fewer variants is not known here. Sums of logarithms
+        # differ in last digits by their order.
+        return cuts < inf or state.logs <= self._best + 1e-9
 
-    def _wide(self, part: list[int], one: int, other: int) -> int:
-        """Return the wires that two parts have at least."""
-        return sum(w for p, w in zip(part, self._wires, strict=True) if p in (one, other))
-
-
-def _renamed(pair: tuple[int, int], old: int, new: int) -> tuple[int, int]:
-    if old not in pair:
-        return pair
-    (rest,) = (p for p in pair if p != old)
-    return (min(rest, new), max(rest, new))
+    def _note(self, state: _State) -> None:
+        self._best = min(self._best, state.logs)
+        if self._goal.narrow:
+            widest = max(state.widths[root] for root in state.part)
+            self._widest = min(self._widest, widest)

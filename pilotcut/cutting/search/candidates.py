@@ -63,8 +63,8 @@ class Candidate:
         How many of each.
     shapes
         Its fragments.
-    overhead
-        Sampling overhead gamma^2 of all cuts (arXiv:1909.07534), one by one.
+    log_overhead
+        log gamma^2 of all cuts (arXiv:1909.07534), to a billionth: what is equal compares equal.
     cost
         The sum over fragments of the cost that was asked for.
     """
@@ -73,13 +73,19 @@ class Candidate:
     gate_cuts: int
     wire_cuts: int
     shapes: tuple[FragmentShape, ...]
-    overhead: float
+    log_overhead: float
     cost: float
 
     @property
     def cuts(self) -> int:
         """Number of cuts."""
         return self.gate_cuts + self.wire_cuts
+
+    @property
+    def overhead(self) -> float:
+        """Sampling overhead gamma^2 of all cuts; infinite where it is beyond floats."""
+        # exp overflows a float at 709.8.
+        return exp(self.log_overhead) if self.log_overhead < 700 else inf
 
     @property
     def max_width(self) -> int:
@@ -93,8 +99,14 @@ class Candidate:
 
     @property
     def figures(self) -> tuple[float, ...]:
-        """Figures to minimise: (max width, variants, overhead, cost)."""
-        return (self.max_width, self.variants, self.overhead, self.cost)
+        """Figures to minimise: (max width, variants, log gamma^2, cost)."""
+        return (self.max_width, self.variants, self.log_overhead, self.cost)
+
+    @property
+    def spelled(self) -> tuple[object, ...]:
+        """Its placement in an order of its own, so that of equals it is always the same one."""
+        cuts = tuple((c.qubit, c.after, c.label) for c in self.placement.wire_cuts)
+        return (self.placement.labels, cuts)
 
 
 # -- from labels to candidates -----------------------------------------------------------
@@ -109,11 +121,14 @@ class Evaluator:
         The ends and what joins them.
     cost
         Of a fragment.
+    max_width
+        Parts without cuts are put together up to this many wires only; None for any number.
     """
 
-    def __init__(self, graph: Interactions, cost: Cost) -> None:
+    def __init__(self, graph: Interactions, cost: Cost, max_width: int | None = None) -> None:
         self.graph = graph
         self._cost = cost
+        self._widest = inf if max_width is None else max_width
         self._costs: dict[FragmentShape, float] = {}
         self._first = graph.first
         self._gates = graph.gates
@@ -194,7 +209,8 @@ class Evaluator:
             both = FragmentShape(
                 host.width + shapes[k].width, host.gates + shapes[k].gates, 0, 1, 1
             )
-            if self.cost_of(both) < self.cost_of(host) + self.cost_of(shapes[k]):
+            cheaper = self.cost_of(both) < self.cost_of(host) + self.cost_of(shapes[k])
+            if cheaper and both.width <= self._widest:
                 new[parts == k] = into
                 host = both
             else:
@@ -207,6 +223,12 @@ class Evaluator:
         wires = self.graph.wires
         cut_wires = wires[parts[wires] != parts[wires + 1]]
         return np.flatnonzero(parts[a] != parts[b]), cut_wires
+
+    def _log_overhead(self, blocks: np.ndarray, wires: np.ndarray) -> float:
+        """Return log gamma^2 of cutting these blocks and wires; engines add up edge by edge."""
+        logs = self.graph.log_overheads[blocks].sum() + len(wires) * self._wire.log_overhead
+        # Sums in another order differ in their last digits.
+        return round(float(logs), 9)
 
     def _shapes(
         self, parts: np.ndarray, blocks: np.ndarray, wires: np.ndarray
@@ -250,14 +272,12 @@ class Evaluator:
                 for w in wires
             ),
         )
-        logs = self.graph.log_overheads[blocks].sum() + len(wires) * self._wire.log_overhead
         return Candidate(
             placement=placement,
             gate_cuts=int(self._gates[blocks].sum()),
             wire_cuts=len(wires),
             shapes=tuple(shapes),
-            # exp overflows a float at 709.8.
-            overhead=exp(logs) if logs < 700 else inf,
+            log_overhead=self._log_overhead(blocks, wires),
             cost=sum(map(self.cost_of, shapes)),
         )
 
@@ -281,7 +301,7 @@ def undominated(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the candidates that none other beats in all figures, the cheapest first."""
     front: list[Candidate] = []
     # Spelled out last, so that of equals it is always the same that stays.
-    for one in sorted(candidates, key=lambda c: (c.cost, c.figures, _spelled(c))):
+    for one in sorted(candidates, key=lambda c: (c.cost, c.figures, c.spelled)):
         if not any(_dominates(other.figures, one.figures) for other in front):
             front.append(one)
     return front
@@ -296,14 +316,9 @@ def _best_of(candidates: list[Candidate], most: int) -> list[Candidate]:
         kept[best] = front[best]
     for k, one in enumerate(front):
         kept.setdefault(k, one)
-    return sorted(list(kept.values())[:most], key=lambda c: (c.cost, c.figures, _spelled(c)))
+    return sorted(list(kept.values())[:most], key=lambda c: (c.cost, c.figures, c.spelled))
 
 
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     """Whether `one` is nowhere worse; ranked first, it also stands for its equals."""
     return all(a <= b for a, b in zip(one, other, strict=True))
-
-
-def _spelled(candidate: Candidate) -> tuple[object, ...]:
-    cuts = tuple((c.qubit, c.after, c.label) for c in candidate.placement.wire_cuts)
-    return (candidate.placement.labels, cuts)

@@ -27,6 +27,8 @@ class Goal:
         Whether wires may be cut.
     seed
         Of all that is drawn.
+    narrow
+        Whether narrow fragments of exactly `max_cuts` cuts are looked for, and nothing else.
     """
 
     max_cuts: int | None
@@ -34,6 +36,12 @@ class Goal:
     cost: Cost = proxy_cost
     wire_cuts: bool = True
     seed: int = 0
+    narrow: bool = False
+
+    @property
+    def least_cuts(self) -> int:
+        """The fewest cuts of interest, beside none at all."""
+        return self.max_cuts if self.narrow and self.max_cuts else 1
 
     def widths(self, graph: Interactions, most: int) -> list[int]:
         """Return the widths to aim at, the widest first, `most` at most.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from pilotcut.circuits.program import Program
-from pilotcut.cutting.search.branch_and_bound import MOST_QUBITS, exact
+from pilotcut.cutting.search.branch_and_bound import MOST_QUBITS, exact, walked
 from pilotcut.cutting.search.candidates import (
     Candidate,
     Cost,
@@ -90,19 +90,29 @@ def search(
     [(0, 4), (1, 2)]
     """
     goal = _goal(max_cuts, max_width, cost, wire_cuts, seed)
-    graph = interactions_of(program)
-    evaluator = Evaluator(graph, goal.cost)
-    evaluator.add(_proposals(engine, graph, goal))
-    # Without a limit on cuts the least overhead is asked for, which the annealing lowers by itself;
-    # this descent goes by the cost.
-    if engine == "auto" and max_cuts is not None:
-        polish(evaluator, goal)
+    found = fitting(interactions_of(program), goal, engine)
+    return pareto(undominated(found) if max_cuts is None else found, per_cuts)
+
+
+def fitting(graph: Interactions, goal: Goal, engine: str | Engine = "auto") -> list[Candidate]:
+    """Return all candidates that were looked at and are within the limits of a goal.
+
+    Raises
+    ------
+    CutError
+        If there are none.
+    """
+    evaluator = Evaluator(graph, goal.cost, goal.max_width)
+    if engine == "auto":
+        _ask_all(evaluator, goal)
+    else:
+        evaluator.add(_proposals(engine, graph, goal))
     found = [candidate for candidate, _ in evaluator.partitions()]
-    narrow = [c for c in found if max_width is None or c.max_width <= max_width]
-    fitting = [c for c in narrow if max_cuts is None or c.cuts <= max_cuts]
-    if not fitting:
+    narrow = [c for c in found if goal.max_width is None or c.max_width <= goal.max_width]
+    few = [c for c in narrow if goal.max_cuts is None or c.cuts <= goal.max_cuts]
+    if not few:
         raise CutError(_nothing_fits(found, goal))
-    return pareto(undominated(fitting) if max_cuts is None else fitting, per_cuts)
+    return few
 
 
 def _goal(
@@ -131,24 +141,40 @@ def _nothing_fits(found: list[Candidate], goal: Goal) -> str:
     )
 
 
-def _proposals(engine: str | Engine, graph: Interactions, goal: Goal) -> list[np.ndarray]:
-    # Uncut is always among the proposals; its parts that no gate joins fall apart for free.
-    found = [np.zeros(graph.num_ends, dtype=int)]
+def _uncut(graph: Interactions) -> np.ndarray:
+    """Return the partition that is always looked at; parts that nothing joins fall apart."""
+    return np.zeros(graph.num_ends, dtype=int)
+
+
+def _ask_all(evaluator: Evaluator, goal: Goal) -> None:
+    """Look at what all engines propose, or the exact one alone where it gets through."""
     # Together they found 195 of 196 optima that CP-SAT proved for circuits of up to 12 qubits, in
     # 0.17 s in the median; the addon's find_cuts found 174, with 4 s each (benchmarks/README.md).
-    if engine == "auto":
-        found += exact(graph, goal)
-        found += contiguous(graph, goal)
-        # Smaller circuits have had the exact search.
-        if graph.num_qubits > MOST_QUBITS:
-            found += hypergraph(graph, goal)
-        return [*found, *refined(graph, goal, found)]
+    graph = evaluator.graph
+    some, complete = walked(graph, goal)
+    found = [_uncut(graph), *some]
+    if complete:
+        evaluator.add(found)
+        return
+    found += contiguous(graph, goal)
+    # Smaller circuits have had the exact search.
+    if graph.num_qubits > MOST_QUBITS:
+        found += hypergraph(graph, goal)
+    evaluator.add([*found, *refined(graph, goal, found)])
+    # Without a limit on cuts the least overhead is asked for, which the annealing lowers by itself;
+    # this descent goes by the cost.
+    if goal.max_cuts is not None:
+        polish(evaluator, goal)
+
+
+def _proposals(engine: str | Engine, graph: Interactions, goal: Goal) -> list[np.ndarray]:
+    """Return what one engine proposes."""
     if isinstance(engine, str) and engine not in ENGINES:
         known = ", ".join(["auto", *ENGINES])
         raise CutError(
             f"engine is '{engine}', expected one of {known}, or a function; leave it out for 'auto'"
         )
     propose = ENGINES[engine] if isinstance(engine, str) else engine
-    found += propose(graph, goal)
+    found = [_uncut(graph), *propose(graph, goal)]
     # Partitioners know nothing of the wires that wire cuts begin: by themselves they are too wide.
     return [*found, *refined(graph, goal, found)] if engine == "hypergraph" else found

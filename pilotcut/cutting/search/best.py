@@ -1,0 +1,99 @@
+"""The one plan for a number of cuts or for a width, for those who do not want to choose.
+
+Owns which of the plans that the search finds answers such a question; refuses to know how they
+are found.
+"""
+
+from __future__ import annotations
+
+from pilotcut.circuits.program import Program
+from pilotcut.cutting.placement import Placement
+from pilotcut.cutting.search.candidates import Candidate, Cost, FragmentShape
+from pilotcut.cutting.search.goal import Goal
+from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of
+from pilotcut.cutting.search.portfolio import fitting
+from pilotcut.errors import CutError
+
+
+def best_placement(
+    program: Program, *, cuts: int | None = None, max_width: int | None = None
+) -> Placement:
+    """Return the best plan of exactly `cuts` cuts, or with fragments of at most `max_width`.
+
+    Gates and wires are cut. With `max_width` it is the plan of least sampling overhead that the
+    search knows, of equals the one of fewest variants. With `cuts` the fragments are as narrow
+    as that number of cuts allows, the widest first, then the next; of equals the overhead
+    decides. What fits whole stays whole.
+
+    Raises
+    ------
+    CutError
+        If the circuit has no plan with that many cuts, or none so narrow.
+    """
+    graph = interactions_of(program)
+    if cuts is not None:
+        return _with_cuts(graph, cuts)
+    assert max_width is not None
+    return _with_width(graph, max_width)
+
+
+def _with_width(graph: Interactions, max_width: int) -> Placement:
+    if not isinstance(max_width, int) or max_width < 1:
+        raise CutError(f"max_width is {max_width!r}, expected a whole number from 1")
+    if max_width >= graph.num_qubits + int(graph.resets.sum()):
+        return _whole(graph)
+    found = fitting(graph, Goal(None, max_width))
+    best = min(found, key=lambda c: (c.log_overhead, c.variants, _widths(c), c.spelled))
+    return best.placement
+
+
+def _with_cuts(graph: Interactions, cuts: int) -> Placement:
+    if not isinstance(cuts, int) or cuts < 0:
+        raise CutError(f"cuts is {cuts!r}, expected a whole number from 0; 0 means uncut")
+    if cuts == 0:
+        return _whole(graph)
+    # All gates are enough to have every qubit by itself.
+    total = int(graph.gates.sum())
+    if cuts > total:
+        raise CutError(
+            f"cuts is {cuts}, but the circuit has only {total} two-qubit gates to cut, expected "
+            f"at most {total}; ask for fewer cuts"
+        )
+    goal = Goal(cuts, None, _narrow(graph), narrow=True)
+    found = [c for c in fitting(graph, goal) if c.cuts == cuts]
+    if not found:
+        raise CutError(_no_such_cuts(graph, cuts, total))
+    best = min(found, key=lambda c: (_widths(c), c.log_overhead, c.variants, c.spelled))
+    return best.placement
+
+
+def _widths(candidate: Candidate) -> list[int]:
+    """Return the widths of the fragments, the widest first."""
+    return sorted((shape.width for shape in candidate.shapes), reverse=True)
+
+
+def _whole(graph: Interactions) -> Placement:
+    return Placement(("A",) * graph.num_qubits)
+
+
+def _narrow(graph: Interactions) -> Cost:
+    """Return a cost by which the widest fragments decide, and among equals the next."""
+    # One fragment of w + 1 wires costs as much as 16 of w, as far as floats go.
+    base = min(16.0, 1e300 ** (1 / (graph.num_ends + 1)))
+
+    def cost(shape: FragmentShape) -> float:
+        return base**shape.width
+
+    return cost
+
+
+def _no_such_cuts(graph: Interactions, cuts: int, total: int) -> str:
+    """Return the message for a number of cuts that no plan has, with numbers that some have."""
+    # Blocks of an order are enough to name some, and so are all gates.
+    some = Goal(min(total, 2 * cuts + 8), None, _narrow(graph))
+    possible = {c.cuts for c in fitting(graph, some, "contiguous")} - {0} | {total}
+    near = sorted(possible, key=lambda k: (abs(k - cuts), k))[:4]
+    return (
+        f"cuts is {cuts}, but no plan cuts exactly {cuts} gates and wires, expected one of "
+        f"{', '.join(map(str, sorted(near)))}; choose one of these, or give labels"
+    )
