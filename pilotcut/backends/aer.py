@@ -22,6 +22,7 @@ from pilotcut.backends.cache import Cache
 from pilotcut.backends.counts import bits_of, covariances, parities
 from pilotcut.backends.outcomes import Tally
 from pilotcut.backends.packing import Pack, packs_of
+from pilotcut.backends.seating import simulated
 from pilotcut.backends.template_circuits import TemplateCircuit, build
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.fragment_tensor import Block
@@ -32,6 +33,9 @@ from pilotcut.options import check, choice_fault
 #: Qubits that packed subexperiments may take together. Measured with 1,024 shots, per
 #: one-qubit subexperiment: 0.80 ms alone, 0.22 ms with 6 to 10 qubits, 0.28 ms with 12.
 PACK_QUBITS = 8
+
+# Number of the job with density matrices, far from those of rounds.
+_MIXED_JOB = 2**20
 
 #: Compiled templates kept by one process.
 CACHED_TEMPLATES = 4096
@@ -83,6 +87,7 @@ class AerBackend:
         self._translate = generate_translation_passmanager(
             self._simulator.target, approximation_degree=1.0
         )
+        self._automatic = method == "automatic"
         self._pack_qubits = pack_qubits
         self._cache: Cache[tuple[object, ...], TemplateCircuit] = Cache(CACHED_TEMPLATES)
 
@@ -134,8 +139,9 @@ class AerBackend:
         return self._cache.get(key, lambda: self._compile(fragment, template))
 
     def _compile(self, fragment: Fragment, template: Template) -> TemplateCircuit:
-        draft = build(fragment, template)
         most = self._simulator.target.num_qubits
+        seating = simulated(fragment, template, most=most, automatic=self._automatic)
+        draft = build(fragment, template, seating)
         if draft.circuit.num_qubits > most:
             raise CutError(
                 f"fragment {fragment.label} needs {draft.circuit.num_qubits} qubits with its "
@@ -145,10 +151,31 @@ class AerBackend:
         return replace(draft, circuit=self._translate.run(draft.circuit))
 
     def _counts(self, packs: Sequence[Pack], shots: int, seed: int) -> list[list[dict[str, int]]]:
-        """Run all packs as one job and return the counts of each pack's circuits."""
+        """Run all packs and return the counts of each pack's circuits."""
+        if not any(pack.mixed for pack in packs):
+            return self._job(packs, shots, seed)
+        # One job has one method. Only density matrices reset a qubit for all shots at once.
+        found = {
+            mixed: iter(
+                self._job(
+                    [pack for pack in packs if pack.mixed == mixed],
+                    shots,
+                    _seed(seed, _MIXED_JOB if mixed else 0),
+                    **({"method": "density_matrix"} if mixed else {}),
+                )
+            )
+            for mixed in (False, True)
+        }
+        return [next(found[pack.mixed]) for pack in packs]
+
+    def _job(
+        self, packs: Sequence[Pack], shots: int, seed: int, **options: str
+    ) -> list[list[dict[str, int]]]:
         circuits = [circuit for pack in packs for circuit in pack.circuits]
+        if not circuits:
+            return []
         binds = [bind for pack in packs for bind in pack.binds]
-        result = self._simulated(circuits, binds, shots, seed)
+        result = self._simulated(circuits, binds, shots, seed, **options)
         if not result.success:
             raise RuntimeError(f"Aer failed: {result.status}")
         # Where Aer binds nothing it runs a circuit once, at angle zero: see `aer_parameters`.
@@ -167,9 +194,10 @@ class AerBackend:
         binds: list[dict[Parameter, list[float]]],
         shots: int,
         seed: int,
+        **options: str,
     ) -> Result:
         return self._simulator.run(
-            circuits, parameter_binds=binds, shots=shots, seed_simulator=seed
+            circuits, parameter_binds=binds, shots=shots, seed_simulator=seed, **options
         ).result()
 
 

@@ -29,12 +29,15 @@ class Pack:
     circuits, binds
         What Aer is given: one circuit with a list of values for each parameter, or, without
         parameters, a circuit for every run.
+    mixed
+        Whether it is simulated in a density matrix.
     """
 
     copies: int
     runs: int
     circuits: list[QuantumCircuit]
     binds: list[dict[Parameter, list[float]]]
+    mixed: bool = False
 
 
 def packs_of(template: TemplateCircuit, values: np.ndarray, most_qubits: int) -> list[Pack]:
@@ -57,13 +60,13 @@ def _pack(template: TemplateCircuit, values: np.ndarray, copies: int) -> Pack:
     circuit, parameters = template.side_by_side[copies]
     runs = len(values) // copies
     if not template.parameters:
-        return Pack(copies, runs, [circuit] * runs, [{}] * runs)
+        return Pack(copies, runs, [circuit] * runs, [{}] * runs, template.mixed)
     bind = {
         parameter: values[copy::copies, k].tolist()
         for copy, own in enumerate(parameters)
         for k, parameter in enumerate(own)
     }
-    return Pack(copies, runs, [circuit], [bind])
+    return Pack(copies, runs, [circuit], [bind], template.mixed)
 
 
 def _side_by_side(

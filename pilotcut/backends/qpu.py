@@ -28,6 +28,7 @@ from pilotcut.backends.base import DeviceFit
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.packing import Pack
+from pilotcut.backends.seating import Seating
 from pilotcut.backends.template_circuits import TemplateCircuit, build
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.errors import CutError
@@ -81,7 +82,7 @@ class DeviceCompiler:
                 f"fragment {fragment.label} {lack} of '{self.device.name}'; cut it narrower: more "
                 f"cuts, or max_width={self.device.qubits}"
             )
-        draft = build(fragment, template, mid_circuit=True)
+        draft = build(fragment, template, self._seating(fragment, template))
         try:
             circuit = self._passes.run(draft.circuit)
         except TranspilerError as error:
@@ -98,19 +99,30 @@ class DeviceCompiler:
             choices={p: choice for p, choice in draft.choices.items() if p in used},
         )
 
+    def _seating(self, fragment: Fragment, template: Template) -> Seating:
+        if not self._resets:
+            return Seating.apart(fragment, template, mid_circuit=True)
+        room = self.device.qubits - _parities(fragment)
+        return Seating.shot_by_shot(fragment, template, most=room)
+
+    @property
+    def _resets(self) -> bool:
+        return "reset" in self.device.target.operation_names
+
     @property
     def _in_vain(self) -> str:
-        gates = ", ".join(sorted(set(self.device.target.operation_names) - {"measure"}))
+        gates = ", ".join(sorted(set(self.device.target.operation_names) - {"measure", "reset"}))
         return f"cannot be translated to the gates and couplings ({gates})"
 
     def _too_wide(self, fragment: Fragment) -> str:
         """Return that a fragment has too many qubits, '' if it has not."""
-        needed, room = qubits_of(fragment), self.device.qubits
-        if needed <= room:
+        wires = fragment.width if self._resets else fragment.num_wires
+        parities, room = _parities(fragment), self.device.qubits
+        if wires + parities <= room:
             return ""
-        parities = needed - fragment.width
         beside = f" ({parities} of them for the parities of joint cuts)" if parities else ""
-        return f"needs {needed} qubits{beside}, more than the {room}"
+        other = "" if wires == fragment.width else ", as it cannot reset them"
+        return f"needs {wires + parities} qubits{beside}{other}, more than the {room}"
 
     def fit(self, fragment: Fragment) -> DeviceFit:
         """Return how well a fragment does on the device, by one of its circuits.
@@ -140,9 +152,9 @@ class DeviceCompiler:
         return 1.0 - kept
 
 
-def qubits_of(fragment: Fragment) -> int:
-    """Return the qubits of a fragment on a device, with ancillas for the parities of joint cuts."""
-    return fragment.width + sum(
+def _parities(fragment: Fragment) -> int:
+    """Return the ancillas that a fragment takes on a device, one for each parity it measures."""
+    return sum(
         len(site.wires) > 1 and any(op.measured for op in site.operations)
         for site in fragment.sites
     )
@@ -187,7 +199,6 @@ class QpuBackend(AerBackend):
     ) -> None:
         super().__init__(device, method, threads, pack_qubits=1)
         self._compiler, self._device = compiler, compiler.device
-        self._automatic = method == "automatic"
         self._noise: Cache[frozenset[int], NoiseModel] = Cache(KEPT_NOISE)  # by qubits in use
 
     def _compile(self, fragment: Fragment, template: Template) -> TemplateCircuit:
@@ -208,10 +219,12 @@ class QpuBackend(AerBackend):
         binds: list[dict[Parameter, list[float]]],
         shots: int,
         seed: int,
+        **options: str,
     ) -> Result:
         used = frozenset().union(*map(_used_qubits, circuits))
         small = max(len(_used_qubits(circuit)) for circuit in circuits) <= DENSITY_QUBITS
-        options = {"method": "density_matrix"} if self._automatic and small else {}
+        if self._automatic and small:
+            options |= {"method": "density_matrix"}
         job = self._simulator.run(
             circuits,
             parameter_binds=binds,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from functools import lru_cache
 
-from qiskit.circuit import Measure
+from qiskit.circuit import Measure, Reset
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.providers import BackendV2, QubitProperties
 from qiskit.transpiler import CouplingMap, InstructionProperties, Target
@@ -60,6 +60,8 @@ def target_of(description: QpuDescription) -> Target:
             target.add_instruction(known[gate], dict.fromkeys(places, about))
     read = InstructionProperties(duration=d.readout_us * 1e-6, error=d.readout_error)
     target.add_instruction(Measure(), dict.fromkeys(singles, read))
+    clear = InstructionProperties(duration=d.reset_us * 1e-6, error=0.0)
+    target.add_instruction(Reset(), dict.fromkeys(singles, clear))
     return target
 
 

@@ -140,7 +140,7 @@ class _Distribution:
             for group, members in enumerate(fragment.groups)
             for any_measured in ((False, True) if fragment.sites else (False,))
         }
-        width = fragment.width
+        width = fragment.num_wires
         both = np.array([np.frombuffer(key, dtype=bool) for key in self._products])
         observables = PauliList.from_symplectic(both[:, width:], both[:, :width])
         # Every variant is a combination of branch pairs, so one tensor serves whichever are listed.

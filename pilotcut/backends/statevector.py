@@ -125,7 +125,9 @@ class StatevectorEngine:
         with torch.no_grad(), threads_for(schedule.plan.widest):
             states = schedule.states(torch.as_tensor(angles).to(self.device))
         return [
-            _state_outcomes(states[group][0].cpu().numpy(), axes, wires)
+            _state_outcomes(
+                states[group][0].cpu().numpy(), axes, wires, mixed=group in schedule.plan.mixed
+            )
             for group, axes in schedule.plan.axes.items()
         ]
 
@@ -178,7 +180,7 @@ class StatevectorEngine:
         return max(1, int(np.log2(self.memory_bytes / (8 * self.dtype.itemsize))))
 
     def _plan(self, fragment: Fragment) -> StatevectorPlan:
-        return self._plans.get(fragment.fingerprint, lambda: StatevectorPlan(fragment))
+        return self._plans.get(fragment.fingerprint, lambda: StatevectorPlan.cheapest(fragment))
 
     def _schedule(self, fragment: Fragment) -> Schedule:
         plan = self._plan(fragment)
@@ -261,10 +263,23 @@ def _way_to_fit(fragment: Fragment, times_too_large: int, most_qubits: int) -> s
     return f"its cuts are too many: cut it less, or max_width={most_qubits}"
 
 
-def _state_outcomes(state: np.ndarray, axes: list[Axis], wires: Sequence[int]) -> StateOutcomes:
+def _state_outcomes(
+    state: np.ndarray, axes: list[Axis], wires: Sequence[int], *, mixed: bool
+) -> StateOutcomes:
     """Return a group's state as outcomes, the axes of sites first."""
     sites = tuple(k for kind, k in axes if kind == "site")
     own = tuple(k for kind, k in axes if kind == "wire")
     order = [axes.index(("site", s)) for s in sites] + [axes.index(("wire", w)) for w in own]
     ending = tuple(w for w in own if w in wires)
+    if mixed:
+        state = _purified(state)
+        order.append(len(axes))
+        own += (-1,)  # nobody's wire, which is summed over
     return StateOutcomes(state.transpose(order), sites, own, ending)
+
+
+def _purified(rho: np.ndarray) -> np.ndarray:
+    """Return a state (*axes, size) whose density matrix over the axes is rho, (*axes, *axes)."""
+    shape = rho.shape[: rho.ndim // 2]
+    values, vectors = np.linalg.eigh(rho.reshape(prod(shape), -1))
+    return (vectors * np.sqrt(values.clip(0.0))).reshape(*shape, -1)

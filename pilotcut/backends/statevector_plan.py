@@ -1,12 +1,15 @@
 """Statevector plan: the tensor operations of a fragment, written down before any is done.
 
 Wires are joined lazily into groups, and one-qubit gates wait until a gate or a site takes
-them along. The plan knows the axes and sizes of every state, so that memory can be checked
-before anything is allocated.
+them along. A wire that ended without being observed (a reset qubit) stays in its group's state,
+which purifies what is left, or is traced out of it: the group is a density matrix from then on,
+whose ket and bra have the same axes. The plan knows the axes and sizes of every state, so that
+memory can be checked before anything is allocated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -14,6 +17,7 @@ import numpy as np
 
 from pilotcut.backends.native_gates import MatrixGate, over_native_gates
 from pilotcut.cutting.fragment import Fragment, Site
+from pilotcut.cutting.liveness import lifetimes
 
 # An axis of a state: ("wire", w) or ("site", s).
 Axis = tuple[str, int]
@@ -68,16 +72,20 @@ class TensorOperation:
     Parameters
     ----------
     kind
-        "start", "open" (a wire cut's new wire), "join" or "apply".
+        "start", "open" (a wire cut's new wire), "join", "apply", "mix" (a state becomes a density
+        matrix of some of its axes) or "trace" (wires leave a density matrix).
     group
         The group that results.
     sources
         For a join, the groups that are joined.
     order, shape
         For an application: the axes to bring to the front, as a permutation of all, and
-        the shape afterwards, both without the batch.
+        the shape afterwards, both without the batch. For a mix: the axes that stay, then those
+        that are traced out, and the shape of those that stay; for a trace: the axes that leave.
     matrix
         For an application.
+    mixed
+        For a join and an application, whether on density matrices: ket and bra.
     """
 
     kind: str
@@ -86,31 +94,60 @@ class TensorOperation:
     order: tuple[int, ...] = ()
     shape: tuple[int, ...] = ()
     matrix: Matrix | None = None
+    mixed: bool = False
 
 
 class StatevectorPlan:
-    """Walks a fragment and writes down the operations, keeping track of axes."""
+    """Walks a fragment and writes down the operations, keeping track of axes.
 
-    def __init__(self, fragment: Fragment) -> None:
+    Parameters
+    ----------
+    fragment
+        The fragment.
+    mixing
+        Whether states whose ended wires outweigh the others become density matrices.
+    """
+
+    def __init__(self, fragment: Fragment, mixing: bool = False) -> None:
         self.fragment = fragment
         self.operations: list[TensorOperation] = []
         self.harmonics: dict[int, list[np.ndarray]] = {1: [], 2: []}
         self.angles: dict[int, list[int]] = {1: [], 2: []}
         self.axes: dict[int, list[Axis]] = {}
+        self.mixed: set[int] = set()  # groups that are density matrices
         self.amplitudes = 0  # of all states that are made, for one row
         self.widest = 0  # of the largest one
-        self._waiting: list[Chain] = [[] for _ in range(fragment.width)]
+        self._mixing = mixing
+        self._dead: set[int] = set()  # wires that ended and are not observed
+        self._waiting: list[Chain] = [[] for _ in range(fragment.num_wires)]
         self._last: dict[int, Chain] = {}  # where a wire's last matrix takes factors after it
         self._group_of: dict[int, int] = {}
         self._count = 0
         self.native = over_native_gates(fragment)
         opened = {s.wire for s in fragment.sites if s.kind == "start"}
-        for wire in set(range(fragment.width)) - opened:
+        for wire in set(range(fragment.num_wires)) - opened:
             self._start("start", [("wire", wire)])
-        for step in self.native.steps:
-            self._step(step)
+        self._walk()
         for wire in sorted(self._group_of):
             self._flush(wire)
+
+    @classmethod
+    def cheapest(cls, fragment: Fragment) -> StatevectorPlan:
+        """Return the plan with fewer amplitudes, of those with and without density matrices."""
+        pure, mixing = cls(fragment), cls(fragment, mixing=True)
+        return mixing if mixing.amplitudes < pure.amplitudes else pure
+
+    def _walk(self) -> None:
+        steps = self.native.steps
+        observed = (self.fragment.observables.x | self.fragment.observables.z).any(axis=0)
+        last = lifetimes([step.wires for step in steps], observed).last
+        for place, step in enumerate(steps):
+            self._step(step)
+            for wire in step.wires:
+                if last[wire] == place and wire in self._group_of:
+                    self._dead.add(wire)
+                    # Whatever turns it now, nobody sees.
+                    self._waiting[wire] = []
 
     def _step(self, step: MatrixGate | Site) -> None:
         if isinstance(step, Site):
@@ -148,7 +185,7 @@ class StatevectorPlan:
     def _place(self, group: int, axes: list[Axis]) -> None:
         self.axes[group] = axes
         self._group_of.update({number: group for kind, number in axes if kind == "wire"})
-        size = prod(self._sizes(axes))
+        size = prod(self._sizes(axes)) ** (2 if group in self.mixed else 1)
         # The sum and not the most, since autograd keeps the result of every operation.
         self.amplitudes += size
         self.widest = max(self.widest, size)
@@ -166,6 +203,7 @@ class StatevectorPlan:
             axes = self.axes[self._group_of.pop(site.wire)]
             axes[axes.index(wire)] = branch  # the wire itself becomes the branch
         else:
+            self._settle(self._group_of[site.wire])
             branches = Factor(constant=site.branches.reshape(-1, 2))
             self._apply((site.wire,), branches, [branch])
 
@@ -181,9 +219,47 @@ class StatevectorPlan:
 
     def _join(self, first: int, second: int) -> None:
         a, b = self._group_of[first], self._group_of[second]
-        if a != b:
-            group = self._new_group([*self.axes.pop(a), *self.axes.pop(b)])
-            self.operations.append(TensorOperation("join", group, sources=(a, b)))
+        if a == b:
+            self._settle(a)
+            return
+        for group in (a, b):
+            self._settle(group)
+        mixed = bool({a, b} & self.mixed)
+        for group in (a, b):
+            if mixed and group not in self.mixed:
+                self._mix(group)
+        self.mixed -= {a, b}
+        if mixed:
+            self.mixed.add(self._count)
+        group = self._new_group([*self.axes.pop(a), *self.axes.pop(b)])
+        self.operations.append(TensorOperation("join", group, sources=(a, b), mixed=mixed))
+
+    def _settle(self, group: int) -> None:
+        """Trace out a group's ended wires before it grows, if that makes it smaller."""
+        axes = self.axes[group]
+        ended = [axis for axis in axes if axis[0] == "wire" and axis[1] in self._dead]
+        if not ended or not self._mixing:
+            return
+        if group in self.mixed:
+            order = tuple(axes.index(axis) for axis in ended)
+            self._leave(group, ended)
+            self.operations.append(TensorOperation("trace", group, order=order))
+        # The density matrix of what is left, squared in size, against a state with all of it.
+        elif prod(self._sizes(axes)) >= prod(self._sizes(_without(axes, ended))) ** 2:
+            self._mix(group, ended)
+
+    def _mix(self, group: int, ended: Sequence[Axis] = ()) -> None:
+        axes = self.axes[group]
+        order = tuple(axes.index(axis) for axis in [*_without(axes, ended), *ended])
+        self.mixed.add(group)
+        self._leave(group, ended)
+        shape = self._sizes(self.axes[group])
+        self.operations.append(TensorOperation("mix", group, order=order, shape=shape))
+
+    def _leave(self, group: int, ended: Sequence[Axis]) -> None:
+        for _, wire in ended:
+            del self._group_of[wire]
+        self._place(group, _without(self.axes[group], ended))
 
     def _apply(
         self, wires: tuple[int, ...], own: Factor | None, new: list[Axis] | None = None
@@ -191,7 +267,7 @@ class StatevectorPlan:
         group = self._group_of[wires[0]]
         old = self.axes[group]
         front = [("wire", w) for w in wires]
-        rest = [axis for axis in old if axis not in front]
+        rest = _without(old, front)
         axes = [*(new or []), *front, *rest]
         order = tuple(old.index(axis) for axis in [*front, *rest])
         matrix = Matrix(tuple(self._waiting[w] for w in wires), own, tuple([] for _ in wires))
@@ -199,6 +275,13 @@ class StatevectorPlan:
             self._waiting[wire] = []
             self._last[wire] = after
         self._place(group, axes)
+        mixed = group in self.mixed
+        if mixed:  # once for the kets, once for the bras
+            self._place(group, axes)
         self.operations.append(
-            TensorOperation("apply", group, (-1, -1), order, self._sizes(axes), matrix)
+            TensorOperation("apply", group, (-1, -1), order, self._sizes(axes), matrix, mixed)
         )
+
+
+def _without(axes: Sequence[Axis], some: Sequence[Axis]) -> list[Axis]:
+    return [axis for axis in axes if axis not in some]

@@ -14,11 +14,21 @@ from math import prod
 import numpy as np
 import torch
 
-from pilotcut.backends.statevector_plan import Axis, Chain, Factor, Matrix, StatevectorPlan
+from pilotcut.backends.statevector_plan import (
+    Axis,
+    Chain,
+    Factor,
+    Matrix,
+    StatevectorPlan,
+    TensorOperation,
+)
 from pilotcut.cutting.fragment import Fragment
 
 # Brings a constant to an engine's device and dtype.
 _Put = Callable[[np.ndarray], torch.Tensor]
+
+# Sums amplitudes of kets, some wires flipped, times phases, with those of bras.
+_Overlap = Callable[[list[int], torch.Tensor], torch.Tensor]
 
 
 class Schedule:
@@ -43,7 +53,10 @@ class Schedule:
             _Product([self.plan.operations[k].matrix for k in some], some, self._complex)
             for some in alike.values()
         ]
-        self._grams = [_Gram(fragment, axes, self._complex) for axes in self.plan.axes.values()]
+        self._grams = [
+            _Gram(fragment, axes, self._complex, mixed=group in self.plan.mixed)
+            for group, axes in self.plan.axes.items()
+        ]
         self._outer = _Outer(fragment, [gram.sites for gram in self._grams])
 
     def _complex(self, array: np.ndarray) -> torch.Tensor:
@@ -58,26 +71,30 @@ class Schedule:
         return self._outer(grams)
 
     def states(self, angles: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Return the final state of each group, (rows, *axes of the plan)."""
+        """Return the final state of each group, (rows, *axes of the plan).
+
+        Of a group that is a density matrix the axes stand twice, for ket and bra.
+        """
         rows = len(angles)
         free = self._free_matrices(angles.to(self._real))
         matrices = {n: m for product in self._products for n, m in product(free)}
         states: dict[int, torch.Tensor] = {}
         for number, operation in enumerate(self.plan.operations):
+            group = operation.group
             if operation.kind == "apply":
-                state = states[operation.group].permute(0, *(k + 1 for k in operation.order))
-                matrix = matrices[number]
-                flat = matrix @ state.reshape(rows, matrix.shape[-1], -1)
-                states[operation.group] = flat.reshape(rows, *operation.shape)
+                states[group] = _applied(operation, matrices[number], states[group])
             elif operation.kind == "join":
                 a, b = (states.pop(k) for k in operation.sources)
-                outer = a.reshape(rows, -1, 1) * b.reshape(rows, 1, -1)
-                states[operation.group] = outer.reshape(rows, *a.shape[1:], *b.shape[1:])
+                states[group] = _joined(a, b, operation.mixed)
+            elif operation.kind == "mix":
+                states[group] = _mixed(operation, states[group])
+            elif operation.kind == "trace":
+                states[group] = _traced(operation, states[group])
             else:
                 # A wire behind a cut has its branches |r> as states, which are the rows of the
                 # identity.
                 fresh = self._eye if operation.kind == "open" else self._eye[0]
-                states[operation.group] = fresh.expand(rows, *fresh.shape)
+                states[group] = fresh.expand(rows, *fresh.shape)
         return states
 
     def _free_matrices(self, angles: torch.Tensor) -> dict[int, torch.Tensor]:
@@ -92,6 +109,58 @@ class Schedule:
                     "nrk,nkij->nrij", harmonics.to(self._dtype), self._harmonics[size]
                 )
         return free
+
+
+def _applied(operation: TensorOperation, matrix: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    """Return M phi, or M rho M^dagger."""
+    if not operation.mixed:
+        return _product(operation, matrix, state)
+    # The bras are the conjugate's kets: the same product serves both sides.
+    return _turned(_product(operation, matrix, _turned(_product(operation, matrix, state))))
+
+
+def _turned(rho: torch.Tensor) -> torch.Tensor:
+    """Return the adjoint of density matrices (rows, *axes, *axes)."""
+    half = (rho.ndim - 1) // 2
+    return rho.conj().permute(0, *range(half + 1, 2 * half + 1), *range(1, half + 1))
+
+
+def _product(operation: TensorOperation, matrix: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    """Return the product with the first axes of a state, what is behind them left alone."""
+    count = len(operation.order)
+    behind = range(count + 1, state.ndim)
+    front = state.permute(0, *(k + 1 for k in operation.order), *behind)
+    flat = matrix @ front.reshape(len(state), matrix.shape[-1], -1)
+    return flat.reshape(len(state), *operation.shape, *state.shape[count + 1 :])
+
+
+def _joined(a: torch.Tensor, b: torch.Tensor, mixed: bool) -> torch.Tensor:
+    """Return the product state of two groups."""
+    rows = len(a)
+    outer = a.reshape(rows, -1, 1) * b.reshape(rows, 1, -1)
+    outer = outer.reshape(rows, *a.shape[1:], *b.shape[1:])
+    if not mixed:
+        return outer
+    # Kets of both before bras of both.
+    m, n = (a.ndim - 1) // 2, (b.ndim - 1) // 2
+    axes = list(range(1, outer.ndim))
+    order = axes[:m] + axes[2 * m : 2 * m + n] + axes[m : 2 * m] + axes[2 * m + n :]
+    return outer.permute(0, *order)
+
+
+def _mixed(operation: TensorOperation, state: torch.Tensor) -> torch.Tensor:
+    """Return the density matrix of some of a state's axes."""
+    rows, shape = len(state), operation.shape
+    flat = state.permute(0, *(k + 1 for k in operation.order)).reshape(rows, prod(shape), -1)
+    return (flat @ flat.mH).reshape(rows, *shape, *shape)
+
+
+def _traced(operation: TensorOperation, rho: torch.Tensor) -> torch.Tensor:
+    """Return a density matrix without some of its axes."""
+    for gone in sorted(operation.order, reverse=True):
+        half = (rho.ndim - 1) // 2
+        rho = rho.diagonal(dim1=1 + gone, dim2=1 + half + gone).sum(-1)
+    return rho
 
 
 class _Product:
@@ -162,10 +231,11 @@ def _value(
 class _Gram:
     """Gram matrices of one group's branches, for the letters that stand on its wires."""
 
-    def __init__(self, fragment: Fragment, axes: list[Axis], put: _Put) -> None:
+    def __init__(self, fragment: Fragment, axes: list[Axis], put: _Put, *, mixed: bool) -> None:
         self.sites = [k for kind, k in axes if kind == "site"]
         wires = [k for kind, k in axes if kind == "wire"]
-        self._order = [0, *(1 + axes.index(("site", s)) for s in self.sites)]
+        self._mixed = mixed
+        self._order = [1 + axes.index(("site", s)) for s in self.sites]
         self._order += [1 + axes.index(("wire", w)) for w in wires]
         self._branches = prod(fragment.sites[s].rank for s in self.sites)
         both = np.hstack([fragment.observables.x[:, wires], fragment.observables.z[:, wires]])
@@ -180,18 +250,39 @@ class _Gram:
 
     def __call__(self, state: torch.Tensor) -> torch.Tensor:
         """Return (rows, observables, ket branches, bra branches)."""
-        # A Pauli flips some bits and multiplies every amplitude with a phase: no matrix is built.
-        rows = len(state)
-        ket = state.permute(self._order).reshape(rows, self._branches, *self._shape)
-        bra = ket.reshape(rows, self._branches, -1).conj().transpose(1, 2)
-        grams = []
-        for flips, phases, trivial in zip(self._flips, self._phases, self._trivial, strict=True):
-            if trivial:  # gates keep the norm
-                grams.append(torch.ones_like(bra[:, :1, :1]))
-                continue
-            changed = ket.flip(flips) if flips else ket
-            grams.append((changed.reshape(rows, self._branches, -1) * phases) @ bra)
+        overlap = self._of_mixed(state) if self._mixed else self._of_pure(state)
+        one = torch.ones_like(state.reshape(len(state), -1)[:, :1, None])
+        grams = [
+            one if trivial else overlap(flips, phases)  # gates keep the norm
+            for flips, phases, trivial in zip(self._flips, self._phases, self._trivial, strict=True)
+        ]
         return torch.stack(grams, dim=1)[:, self._index]
+
+    # A Pauli flips some bits and multiplies every amplitude with a phase: no matrix is built.
+
+    def _of_pure(self, state: torch.Tensor) -> _Overlap:
+        rows = len(state)
+        ket = state.permute(0, *self._order).reshape(rows, self._branches, *self._shape)
+        bra = ket.reshape(rows, self._branches, -1).mH
+
+        def overlap(flips: list[int], phases: torch.Tensor) -> torch.Tensor:
+            changed = ket.flip(flips) if flips else ket
+            return (changed.reshape(rows, self._branches, -1) * phases) @ bra
+
+        return overlap
+
+    def _of_mixed(self, rho: torch.Tensor) -> _Overlap:
+        rows, half = len(rho), len(self._order)
+        order = (0, *self._order, *(half + k for k in self._order))
+        size = (self._branches, prod(self._shape))
+        sides = rho.permute(order).reshape(rows, self._branches, *self._shape, *size)
+
+        def overlap(flips: list[int], phases: torch.Tensor) -> torch.Tensor:
+            changed = sides.flip(flips) if flips else sides
+            square = changed.reshape(rows, *size, *size)
+            return (square.diagonal(dim1=2, dim2=4) * phases).sum(-1)
+
+        return overlap
 
 
 def _phases(x: np.ndarray, z: np.ndarray) -> np.ndarray:

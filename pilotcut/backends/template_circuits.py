@@ -5,6 +5,9 @@ the signed measurement of a cut is deferred: a CX copies the bit to an ancilla t
 measured at the end with all the others. Where nothing follows on the wire, the wire
 itself is measured at the end and no ancilla is needed. A device measures where the sign is
 read instead; only the parity of a joint cut needs an ancilla there.
+
+Wires are put on qubits in one of the ways of `Seating`: one each, or so that a wire takes a
+qubit that an earlier one has left, which is reset.
 """
 
 from __future__ import annotations
@@ -22,8 +25,9 @@ from qiskit.circuit.library import UGate
 from qiskit.quantum_info import PauliList
 
 from pilotcut.backends.aer_parameters import aer_binds
+from pilotcut.backends.seating import Seating, measured_in_place
 from pilotcut.circuits.program import Angle, Step
-from pilotcut.cutting.fragment import Fragment, Site, Template
+from pilotcut.cutting.fragment import Fragment, Site, Template, wires_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class TemplateCircuit:
     outputs
         How many bits are final ones of observed wires, in the order of the wires; behind them
         are those whose parity is the sign of the mid-circuit measurements.
+    mixed
+        Whether it is best simulated in a density matrix, as a statevector would be shot by shot.
     side_by_side
         Copies of the circuit in one, by their number, with the parameters of each copy; kept by
         `pilotcut.backends.packing` as they are needed.
@@ -53,6 +59,7 @@ class TemplateCircuit:
     choices: Mapping[Parameter, tuple[int, np.ndarray]]
     masks: tuple[int, ...]
     outputs: int
+    mixed: bool = False
     side_by_side: dict[int, tuple[QuantumCircuit, list[list[Parameter]]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -77,60 +84,66 @@ class TemplateCircuit:
         return np.stack(columns, axis=1) if columns else np.zeros((len(angles), 0))
 
 
-def build(fragment: Fragment, template: Template, *, mid_circuit: bool = False) -> TemplateCircuit:
+def build(
+    fragment: Fragment, template: Template, seating: Seating | None = None
+) -> TemplateCircuit:
     """Return the circuit of a template's group and pattern of measurements.
 
-    It takes any choice of operations with that pattern, not only the template's own. With
-    `mid_circuit` a wire's sign is measured where it is read.
+    It takes any choice of operations with that pattern, not only the template's own. Without a
+    seating every wire has its qubit, and all bits are measured at the end.
     """
-    draft = _Draft(fragment, template, mid_circuit)
-    return TemplateCircuit(draft.circuit, draft.angles, draft.choices, draft.masks, draft.outputs)
-
-
-def measured_in_place(fragment: Fragment, support: np.ndarray) -> list[bool]:
-    """Return for each site whether its wire ends there and is not observed.
-
-    `support` (wires,) says which wires are; elsewhere a measurement takes an ancilla.
-    """
-    last = _last_steps(fragment)
-    places = [k for k, step in enumerate(fragment.steps) if isinstance(step, Site)]
-    return [
-        # The bit of an observed wire is the observable's: a sign there needs another.
-        len(site.wires) == 1 and last[site.wire] == places[k] and not support[site.wire]
-        for k, site in enumerate(fragment.sites)
-    ]
+    draft = _Draft(fragment, template, seating or Seating.apart(fragment, template))
+    return TemplateCircuit(
+        draft.circuit,
+        draft.angles,
+        draft.choices,
+        draft.masks,
+        draft.outputs,
+        draft.seating.mixed,
+    )
 
 
 class _Draft:
     """One template while it is built: gates, sites with their measurements, final measurements."""
 
-    def __init__(self, fragment: Fragment, template: Template, mid_circuit: bool) -> None:
+    def __init__(self, fragment: Fragment, template: Template, seating: Seating) -> None:
         self._fragment = fragment
         self._template = template
+        self.seating = seating
         members = fragment.observables[list(fragment.groups[template.group])]
         self._support = members.x.any(axis=0) | members.z.any(axis=0)
         self.outputs = int(self._support.sum())
         self.angles: dict[Parameter, int] = {}
         self.choices: dict[Parameter, tuple[int, np.ndarray]] = {}
         self._columns = [Parameter(f"a{k}") for k in range(len(fragment.angles))]
-        self._mid_circuit = mid_circuit
+        self._begun: set[int] = set()  # wires that are on their qubits
         self._signs = 0  # that have a bit so far
         self._sign_qubits: dict[int, int] = {}  # by bit, of those measured at the end
         self._in_place = measured_in_place(fragment, self._support)
-        copied = zip(template.measured, self._in_place, fragment.sites, strict=True)
-        ancillas = sum(bool(m) and not p and not self._at_once(site.wires) for m, p, site in copied)
         bits = self.outputs + sum(map(bool, template.measured))
-        self.circuit = QuantumCircuit(fragment.width + ancillas, bits)
+        self.circuit = QuantumCircuit(seating.qubits, bits)
         self._ancillas = 0
         for step in fragment.steps:
+            self._seat(wires_of(step))
             if isinstance(step, Site):
                 self._site(step)
             else:
                 self._gate(step)
         self.masks = self._measure(members)
 
+    def _seat(self, wires: Sequence[int]) -> None:
+        """Clear the qubits of wires that begin here of what was on them."""
+        for wire in wires:
+            if wire not in self._begun and self.seating.reused[wire]:
+                self.circuit.reset(self._at(wire))
+            self._begun.add(wire)
+
+    def _at(self, wire: int) -> int:
+        return int(self.seating.qubit[wire])
+
     def _gate(self, step: Step) -> None:
-        self._append(step.gate_with([self._param(p) for p in step.params]), step.qubits)
+        gate = step.gate_with([self._param(p) for p in step.params])
+        self._append(gate, [self._at(wire) for wire in step.qubits])
 
     def _append(self, gate: Instruction, qubits: Sequence[int]) -> None:
         # Opened until Aer binds all angles: what it does not bind, it runs at angle zero.
@@ -156,7 +169,7 @@ class _Draft:
             return
         self._local(site, [op.before for op in site.local_operations], possible, "b")
         if measured:
-            self._sign([site.wire], site, in_place=in_place)
+            self._sign([site.wire], in_place=in_place)
             if not in_place:
                 self._local(site, [op.after for op in site.local_operations], possible, "a")
 
@@ -176,15 +189,16 @@ class _Draft:
                 self._rotate(column[0], wires)
         if measured:
             read = [w for k, w in enumerate(site.wires) if measured >> k & 1]
-            self._sign(read, site, in_place=False)
+            self._sign(read, in_place=False, joint=True)
 
     def _rotate(self, angle: Parameter | float, wires: Sequence[int]) -> None:
         """Append ``exp(-i angle/2 Z...Z)``: the parity of the wires, rotated, between CX."""
-        for wire in wires[1:]:
-            self.circuit.cx(wire, wires[0])
-        self.circuit.rz(angle, wires[0])
-        for wire in reversed(wires[1:]):
-            self.circuit.cx(wire, wires[0])
+        first, *others = map(self._at, wires)
+        for qubit in others:
+            self.circuit.cx(qubit, first)
+        self.circuit.rz(angle, first)
+        for qubit in reversed(others):
+            self.circuit.cx(qubit, first)
 
     def _local(
         self,
@@ -194,46 +208,44 @@ class _Draft:
         name: str,
     ) -> None:
         """Append ``U``: with numbers where all possible operations agree, else parameters."""
-        table, wire = np.array(angles), site.wire
+        table, qubit = np.array(angles), self._at(site.wire)
         used = table[np.array(possible)]
         if np.ptp(used, axis=0).max() > 0:
             parameters = [Parameter(f"s{site.axis}{name}{k}") for k in range(3)]
             tables = ((site.axis, column) for column in table.T)
             self.choices.update(zip(parameters, tables, strict=True))
-            self.circuit.append(UGate(*parameters), [wire])
+            self.circuit.append(UGate(*parameters), [qubit])
         elif used[0].any():
-            self.circuit.append(UGate(*used[0]), [wire])
+            self.circuit.append(UGate(*used[0]), [qubit])
 
-    def _at_once(self, wires: Sequence[int]) -> bool:
-        """Return whether a site's sign is measured where it is read."""
-        return self._mid_circuit and len(wires) == 1
-
-    def _sign(self, wires: Sequence[int], site: Site, *, in_place: bool) -> None:
+    def _sign(self, wires: Sequence[int], *, in_place: bool, joint: bool = False) -> None:
         """Measure the parity of the wires' bits, here or at the end."""
         bit = self.outputs + self._signs
         self._signs += 1
-        if in_place:
-            (self._sign_qubits[bit],) = wires
-        elif self._at_once(site.wires):
-            self.circuit.measure(wires, [bit])
+        here = [self._at(wire) for wire in wires]
+        if in_place and not self.seating.handed_on[wires[0]]:
+            (self._sign_qubits[bit],) = here
+        elif self.seating.mid_circuit and not joint:
+            self.circuit.measure(here, [bit])
         else:
-            ancilla = self._fragment.width + self._ancillas
+            ancilla = self.seating.wire_qubits + self._ancillas
             self._ancillas += 1
-            for wire in wires:
-                self.circuit.cx(wire, ancilla)
+            for qubit in here:
+                self.circuit.cx(qubit, ancilla)
             self._sign_qubits[bit] = ancilla
 
     def _measure(self, members: PauliList) -> tuple[int, ...]:
         """Measure the group's Paulis and the signs; return each member's parity mask."""
-        observed = np.flatnonzero(self._support)
+        observed = [int(wire) for wire in np.flatnonzero(self._support)]
+        self._seat(observed)
         x, z = members.x.any(axis=0), members.z.any(axis=0)
         # H turns X into Z, and S^dagger before it Y.
         for wire in observed:
             if x[wire]:
                 if z[wire]:
-                    self.circuit.sdg(wire)
-                self.circuit.h(wire)
-        measured = [*map(int, observed), *self._sign_qubits.values()]
+                    self.circuit.sdg(self._at(wire))
+                self.circuit.h(self._at(wire))
+        measured = [*map(self._at, observed), *self._sign_qubits.values()]
         self.circuit.measure(measured, [*range(len(observed)), *self._sign_qubits])
         # An outcome's sign is the parity of the observable's bits and of all mid-circuit ones.
         signs = sum(1 << k for k in range(len(observed), self.circuit.num_clbits))
@@ -241,12 +253,3 @@ class _Draft:
         return tuple(
             signs | sum(1 << k for k, wire in enumerate(observed) if row[wire]) for row in letters
         )
-
-
-def _last_steps(fragment: Fragment) -> dict[int, int]:
-    """Return the position of the last step on each wire."""
-    last = {}
-    for position, step in enumerate(fragment.steps):
-        wires = step.wires if isinstance(step, Site) else step.qubits
-        last.update(dict.fromkeys(wires, position))
-    return last

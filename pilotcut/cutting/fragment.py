@@ -23,6 +23,7 @@ from pilotcut.cutting.basis import (
     Operation,
     basis_of_rzz,
 )
+from pilotcut.cutting.liveness import Lifetimes, lifetimes
 from pilotcut.io.large_numbers import whole
 
 
@@ -107,8 +108,8 @@ class Fragment:
     index, label
         Its place in the plan, and its partition label.
     qubits
-        The circuit's qubit behind each of the fragment's wires (a cut wire splits one
-        qubit over several).
+        The circuit's qubit behind each of the fragment's wires (a cut wire or a reset splits
+        one qubit over several).
     steps
         Gates (`Step`, on wires, angles counted in `angles`) and sites in order.
     angles
@@ -134,9 +135,26 @@ class Fragment:
     listed: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
-    def width(self) -> int:
-        """Number of wires."""
+    def num_wires(self) -> int:
+        """Number of wires, whenever they are alive."""
         return len(self.qubits)
+
+    @cached_property
+    def width(self) -> int:
+        """Number of qubits it needs: of wires that are alive at the same time, 1 at least."""
+        return max(1, self.lifetimes().peak)
+
+    def lifetimes(self, kept: np.ndarray | None = None) -> Lifetimes:
+        """Return when each wire begins and ends.
+
+        Parameters
+        ----------
+        kept
+            Boolean (wires,): those that live to the end; default those that are observed.
+        """
+        if kept is None:
+            kept = (self.observables.x | self.observables.z).any(axis=0)
+        return lifetimes([wires_of(step) for step in self.steps], kept)
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -252,7 +270,7 @@ class Fragment:
             # Branches too: sites of a CX and a CZ have equal operations, and a cache that looked at
             # these alone gave one of them the other's exact tensor.
             [(s.wires, s.kind, s.operations, s.branches.tobytes()) for s in self.sites],
-            (len(self.angles), self.width, self.observables.to_labels(), self.groups),
+            (len(self.angles), self.num_wires, self.observables.to_labels(), self.groups),
         ]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -263,9 +281,14 @@ class Fragment:
 
     def __repr__(self) -> str:
         return (
-            f"Fragment({self.label}: {self.width} wires, {len(self.sites)} sites, "
+            f"Fragment({self.label}: {self.width} qubits, {len(self.sites)} sites, "
             f"{whole(self.num_variants)} variants, {len(self.observables)} sub-observables)"
         )
+
+
+def wires_of(step: Step | Site) -> tuple[int, ...]:
+    """Return the fragment's wires that a gate or a site acts on."""
+    return step.wires if isinstance(step, Site) else step.qubits
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class CutPlan:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Number of wires of each fragment."""
+        """Number of qubits that each fragment needs."""
         return tuple(fragment.width for fragment in self.fragments)
 
     @property

@@ -141,7 +141,8 @@ def _even(size: int, most: int) -> list[slice]:
 def exact_row_s(fragment: Fragment) -> float:
     """Return the rough cost of one parameter set in the exact engine, in seconds."""
     branches = prod(site.rank for site in fragment.sites)
-    amplitudes = branches * 2.0 ** min(fragment.width, 60)
+    # Of a state of all wires, or of a density matrix of those alive.
+    amplitudes = branches * 2.0 ** min(fragment.num_wires, 2 * fragment.width, 60)
     # A fragment without any gate would cost nothing, and batches are divided by what a row costs.
     return max(1, len(fragment.steps)) * amplitudes * _EXACT_AMPLITUDE_S
 

@@ -13,13 +13,16 @@ import numpy as np
 
 from pilotcut.backends.aer import PACK_QUBITS
 from pilotcut.backends.aer_parameters import BINDABLE
-from pilotcut.backends.template_circuits import measured_in_place
+from pilotcut.backends.seating import measured_in_place, simulated
 from pilotcut.circuits.program import Angle, Step
 from pilotcut.cutting.fragment import Fragment, Site, Template
 from pilotcut.perfmodel.load import COUNTS, FragmentWork, loads_of
 
 #: Aer fuses gates of circuits with more qubits than this (its default of `fusion_threshold`).
 FUSED_QUBITS = 14
+
+#: Qubits that no simulator on any machine reaches.
+MOST_SIMULATED = 64
 
 # Aer 0.18's defaults: qubits of a fused block, and the base of its cost.
 _BLOCK, _COST = 5, 1.8
@@ -57,6 +60,7 @@ class _TemplateShape:
     values: int
     bits: int
     clifford: bool
+    doubled: bool  # simulated in a density matrix, which has the square of the amplitudes
 
 
 class CircuitCounter:
@@ -80,7 +84,8 @@ class CircuitCounter:
         if group not in self._in_place:
             self._in_place[group] = measured_in_place(fragment, support)
         in_place = self._in_place[group]
-        ancillas = sum(bool(m) and not p for m, p in zip(measured, in_place, strict=True))
+        seating = simulated(fragment, template, most=MOST_SIMULATED)
+        ancillas = seating.ancillas
         free = sum(not m for m in measured)
         chosen = sum(
             _chosen_values(site, m, place)
@@ -89,13 +94,14 @@ class CircuitCounter:
         joint = sum(len(site.wires) > 1 for site in fragment.sites)
         return _TemplateShape(
             variants=len(template.variants),
-            qubits=fragment.width + ancillas,
+            qubits=seating.qubits,
             gates=self._gates + free + ancillas + 4 * joint + int(members.x.any(axis=0).sum()),
             passes=self._passes + ancillas + free,
             values=self._used + chosen,
             bits=int(support.sum()) + sum(bool(m) for m in measured),
             # A site's U gate has its angles as parameters, and is no Clifford gate to Aer.
             clifford=self._clifford and not free,
+            doubled=seating.mixed,
         )
 
     def amounts(self, rows: int, part: slice) -> np.ndarray:
@@ -114,7 +120,8 @@ class CircuitCounter:
     def _of_template(self, template: _TemplateShape, number: int) -> np.ndarray:
         total = np.zeros(len(COUNTS))
         for copies, runs in packs(number, template.qubits):
-            qubits, gates = copies * template.qubits, copies * template.gates
+            qubits = copies * template.qubits * (2 if template.doubled else 1)
+            gates = copies * template.gates
             bits = float(runs) * self._shots * copies * template.bits
             fused = qubits > FUSED_QUBITS
             circuits = 1 if template.values else runs

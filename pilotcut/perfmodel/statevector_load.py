@@ -64,7 +64,7 @@ class StatevectorCounter:
     """
 
     def __init__(self, fragment: Fragment) -> None:
-        self.plan = StatevectorPlan(fragment)
+        self.plan = StatevectorPlan.cheapest(fragment)
         applied = [op for op in self.plan.operations if op.matrix is not None]
         self._steps = [_Application.of(op) for op in applied]
         self._joins = self._joined_sizes()
@@ -85,8 +85,11 @@ class StatevectorCounter:
                 a, b = op.sources
                 sizes[op.group] = sizes[a] * sizes[b]
                 joined.append(sizes[op.group])
-            elif op.kind == "apply":
-                sizes[op.group] = float(prod(op.shape))
+            elif op.kind in ("apply", "mix"):
+                both = op.mixed or op.kind == "mix"
+                sizes[op.group] = float(prod(op.shape)) ** (2 if both else 1)
+            elif op.kind == "trace":
+                sizes[op.group] /= 4.0 ** len(op.order)
             else:
                 sizes[op.group] = 2.0 if op.kind == "start" else 4.0
         return joined
@@ -162,7 +165,9 @@ class _Application:
         ordered = list(operation.order) == sorted(operation.order)
         # In order, or the gate's wires last: a product takes that as it is.
         copied = 0.0 if ordered or len(pieces) < 2 else read * copy_weight(pieces[0], pieces[1])
-        return cls(read, written, written * 2**wires, copied)
+        # A density matrix has a row of bras for each ket, and is multiplied from both sides.
+        times = 2 * written if operation.mixed else 1.0
+        return cls(times * read, times * written, times * written * 2**wires, times * copied)
 
 
 def copy_weight(run: float, runs: float) -> float:

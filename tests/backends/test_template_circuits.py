@@ -161,7 +161,7 @@ def test_no_qubit_is_idle_for_want_of_an_ancilla(name):
                 for instruction in circuit.data
                 for qubit in instruction.qubits
             }
-            ancillas = range(fragment.width, circuit.num_qubits)
+            ancillas = range(fragment.num_wires, circuit.num_qubits)
             assert set(ancillas) <= used
 
 

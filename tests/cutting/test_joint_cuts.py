@@ -305,7 +305,7 @@ def test_a_template_circuit_with_its_values_is_the_variant():
             template = fragment.templates[number]
             patterns.update(template.measured[:2])
             built = build(fragment, template)
-            ancillas = built.circuit.num_qubits - fragment.width
+            ancillas = built.circuit.num_qubits - fragment.num_wires
             assert ancillas <= np.count_nonzero(template.measured)
             assert ancillas >= np.count_nonzero(template.measured[:2])
             chosen = rng.permutation(len(template.variants))[:2]

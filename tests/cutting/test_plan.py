@@ -156,7 +156,7 @@ def test_a_marker_inside_one_label_joins_a_fragment_to_itself():
     circuit.cx(1, 0)
     rotated(circuit, 7)
     plan = assert_cut_equals_uncut(circuit, ["ZZ", "YX", "XI"], labels="AA")
-    assert plan.widths == (3,)
+    assert plan.widths == (2,)
     assert plan.num_variants == 4 * 6
     assert [end[0] for end in plan.bonds[0].ends] == [0, 0]
     plan = assert_cut_equals_uncut(circuit, ["ZZ", "YX", "XI"], labels="AB")

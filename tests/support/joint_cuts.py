@@ -107,7 +107,7 @@ def after(rho: np.ndarray, site: Site, operation) -> np.ndarray:
 
 def exact_tensor(fragment: Fragment, angles: np.ndarray) -> np.ndarray:
     """The fragment's tensor (observables, *sites) for one row of its angles."""
-    width = fragment.width
+    width = fragment.num_wires
     rho = np.zeros((1, *[2] * (2 * width)), dtype=complex)
     rho[(0,) * rho.ndim] = 1
     for step in fragment.steps:

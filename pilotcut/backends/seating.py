@@ -1,0 +1,171 @@
+"""Seating: which qubit of a circuit each wire of a fragment is on, and where signs are measured.
+
+A wire may have a qubit to itself, or take one that an earlier wire has left. Simulators do best
+with the first while there are few wires: nothing is reset or measured in mid-circuit, so that all
+shots come from one state. Nothing here builds a circuit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pilotcut.cutting.fragment import Fragment, Site, Template, wires_of
+from pilotcut.cutting.liveness import shared
+
+#: Qubits up to which wires never share them on a simulator: the state costs less than a shot.
+FEW_QUBITS = 12
+
+#: Shots, as a power of two, that a circuit is thought to have where each is simulated alone.
+SHOT_BITS = 10
+
+
+@dataclass(frozen=True)
+class Seating:
+    """Places of a fragment's wires in a template's circuit.
+
+    Parameters
+    ----------
+    qubit
+        Integer array (wires,): the qubit of each wire.
+    reused, handed_on
+        Boolean arrays (wires,): whether another wire is on the qubit before, or afterwards.
+    wire_qubits, ancillas
+        Qubits of wires, and those behind them that take copies of signs.
+    mid_circuit
+        Whether signs are measured where they are read; parities of joint cuts take an ancilla.
+    mixed
+        Whether it is simulated in a density matrix.
+    """
+
+    qubit: np.ndarray
+    reused: np.ndarray
+    handed_on: np.ndarray
+    wire_qubits: int
+    ancillas: int
+    mid_circuit: bool = False
+    mixed: bool = False
+
+    @property
+    def qubits(self) -> int:
+        """Number of qubits of the circuit."""
+        return self.wire_qubits + self.ancillas
+
+    @property
+    def state_bits(self) -> int:
+        """Logarithm to base 2 of what simulating all shots costs, in amplitudes a gate."""
+        if self.mixed:
+            return 2 * self.qubits
+        alone = self.mid_circuit or bool(self.reused.any())
+        return self.qubits + (SHOT_BITS if alone else 0)
+
+    @classmethod
+    def apart(cls, fragment: Fragment, template: Template, *, mid_circuit: bool = False) -> Seating:
+        """Return a qubit for every wire; all bits are measured at the end, or where they arise."""
+        wires = fragment.num_wires
+        never = np.zeros(wires, dtype=bool)
+        ancillas = (_joint if mid_circuit else _copied)(fragment, template)
+        return cls(np.arange(wires), never, never, wires, ancillas, mid_circuit)
+
+    @classmethod
+    def mixed_state(cls, fragment: Fragment, template: Template) -> Seating:
+        """Return few qubits, reset for the next wire, with all bits measured at the end."""
+        kept = _support(fragment, template)
+        for site, m, place in _signs(fragment, template):
+            kept[list(site.wires)] |= bool(m) and place  # until it is measured at the end
+        return cls._shared(fragment, kept, 0, _copied(fragment, template), mixed=True)
+
+    @classmethod
+    def shot_by_shot(cls, fragment: Fragment, template: Template, most: int = 0) -> Seating:
+        """Return what a device does: qubits are reset, and signs measured where they are read.
+
+        Up to `most` qubits of wires none is reset, except where the circuit itself does so.
+        """
+        kept, ancillas = _support(fragment, template), _joint(fragment, template)
+        return cls._shared(fragment, kept, most, ancillas, mid_circuit=True)
+
+    @classmethod
+    def _shared(
+        cls,
+        fragment: Fragment,
+        kept: np.ndarray,
+        most: int,
+        ancillas: int,
+        *,
+        mid_circuit: bool = False,
+        mixed: bool = False,
+    ) -> Seating:
+        found = shared(fragment.lifetimes(kept), fragment.qubits, most)
+        return cls(
+            found.qubit,
+            found.reused,
+            found.handed_on,
+            found.count,
+            ancillas,
+            mid_circuit,
+            mixed,
+        )
+
+
+def simulated(
+    fragment: Fragment, template: Template, *, most: int, automatic: bool = True
+) -> Seating:
+    """Return the seating that a simulator runs fastest.
+
+    Parameters
+    ----------
+    fragment, template
+        Of the circuit.
+    most
+        Qubits that it simulates at most.
+    automatic
+        Whether the simulator may choose a density matrix.
+    """
+    apart = Seating.apart(fragment, template)
+    if apart.qubits <= FEW_QUBITS or fragment.width == fragment.num_wires:
+        return apart
+    if not automatic:
+        alone = Seating.shot_by_shot(fragment, template)
+        return alone if apart.qubits > most else apart
+    ways = [
+        apart,
+        Seating.mixed_state(fragment, template),
+        Seating.shot_by_shot(fragment, template),
+    ]
+    return min(ways, key=lambda way: way.state_bits)
+
+
+def measured_in_place(fragment: Fragment, support: np.ndarray) -> list[bool]:
+    """Return for each site whether its wire ends there and is not observed.
+
+    `support` (wires,) says which wires are; elsewhere a measurement takes an ancilla.
+    """
+    last = {wire: place for place, step in enumerate(fragment.steps) for wire in wires_of(step)}
+    places = [k for k, step in enumerate(fragment.steps) if isinstance(step, Site)]
+    return [
+        # The bit of an observed wire is the observable's: a sign there needs another.
+        len(site.wires) == 1 and last[site.wire] == places[k] and not support[site.wire]
+        for k, site in enumerate(fragment.sites)
+    ]
+
+
+def _support(fragment: Fragment, template: Template) -> np.ndarray:
+    members = fragment.observables[list(fragment.groups[template.group])]
+    return members.x.any(axis=0) | members.z.any(axis=0)
+
+
+def _signs(fragment: Fragment, template: Template) -> list[tuple[Site, int, bool]]:
+    """Return each site with what its template measures there, and whether that is in place."""
+    in_place = measured_in_place(fragment, _support(fragment, template))
+    return list(zip(fragment.sites, template.measured, in_place, strict=True))
+
+
+def _copied(fragment: Fragment, template: Template) -> int:
+    """Return how many signs are copied to ancillas where all bits are measured at the end."""
+    return sum(bool(m) and not place for _, m, place in _signs(fragment, template))
+
+
+def _joint(fragment: Fragment, template: Template) -> int:
+    """Return how many parities of joint cuts are copied to ancillas."""
+    return sum(bool(m) and len(site.wires) > 1 for site, m, _ in _signs(fragment, template))
