@@ -126,7 +126,10 @@ class StatevectorEngine:
             states = schedule.states(torch.as_tensor(angles).to(self.device))
         return [
             _state_outcomes(
-                states[group][0].cpu().numpy(), axes, wires, mixed=group in schedule.plan.mixed
+                states[group][0].resolve_conj().cpu().numpy(),
+                axes,
+                wires,
+                mixed=group in schedule.plan.mixed,
             )
             for group, axes in schedule.plan.axes.items()
         ]

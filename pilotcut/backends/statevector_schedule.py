@@ -115,14 +115,15 @@ def _applied(operation: TensorOperation, matrix: torch.Tensor, state: torch.Tens
     """Return M phi, or M rho M^dagger."""
     if not operation.mixed:
         return _product(operation, matrix, state)
-    # The bras are the conjugate's kets: the same product serves both sides.
-    return _turned(_product(operation, matrix, _turned(_product(operation, matrix, state))))
+    # The bras are the kets of the adjoint: one product serves both sides.
+    kets = len(operation.shape)
+    half = _adjoint(_product(operation, matrix, state), kets)
+    return _adjoint(_product(operation, matrix, half), kets)
 
 
-def _turned(rho: torch.Tensor) -> torch.Tensor:
-    """Return the adjoint of density matrices (rows, *axes, *axes)."""
-    half = (rho.ndim - 1) // 2
-    return rho.conj().permute(0, *range(half + 1, 2 * half + 1), *range(1, half + 1))
+def _adjoint(rho: torch.Tensor, kets: int) -> torch.Tensor:
+    """Return the adjoint of matrices (rows, *kets, *bras)."""
+    return rho.conj().permute(0, *range(kets + 1, rho.ndim), *range(1, kets + 1))
 
 
 def _product(operation: TensorOperation, matrix: torch.Tensor, state: torch.Tensor) -> torch.Tensor:

@@ -20,8 +20,12 @@ from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.fragment import Fragment, LayoutItem, Site
 from pilotcut.cutting.joint import joint_basis, parallel_groups
+from pilotcut.cutting.liveness import narrow_order
 from pilotcut.cutting.placement import Placement, labels_of_steps, letter
 from pilotcut.cutting.rotations import Locals, free_rotation, is_rotation, rotation_of
+
+# (wires, step) or (wires, (cut index, side))
+_Placed = tuple[tuple[int, ...], Step | tuple[int, int]]
 
 
 @dataclass
@@ -38,8 +42,9 @@ class Fragmenter:
     """Walks the program once, splits it at the cuts, and deals the pieces to fragments.
 
     A qubit's history is one or several wires: a wire ends where a wire cut measures it
-    (or a reset discards it), and the qubit goes on with a fresh one. So no fragment has a reset in
-    mid-circuit, and a `Move` within one fragment only renames a wire.
+    (or a reset discards it), and the qubit goes on with a fresh one. So a fragment has no step that
+    resets, and a `Move` within one fragment only renames a wire. A fresh wire takes no qubit more
+    where another has ended: see `pilotcut.cutting.liveness`.
     """
 
     def __init__(
@@ -61,8 +66,7 @@ class Fragmenter:
         self._wire_of_qubit = [self._new_wire(q) for q in range(program.num_qubits)]
         self._stale: set[int] = set()  # qubits whose wire ended and that were not used since
         self._cuts: list[_Cut] = []
-        # (wires, step) or (wires, (cut index, side)) in order
-        self._placed: list[tuple[tuple[int, ...], Step | tuple[int, int]]] = []
+        self._placed: list[_Placed] = []
         # (name, qubits, wires, cut index) of the circuit's own gates and cuts, in order
         self._layout: list[tuple[str, tuple[int, ...], tuple[int, ...], int | None]] = []
         for steps in self._in_order(program, joint_cuts):
@@ -227,6 +231,21 @@ class Fragmenter:
             key = self._label_of_wire[wire] if self._labels else self._component(wire)
             self._fragment_of_wire.append(keys.setdefault(key, len(keys)))
         self._names = [key if self._labels else letter(k) for k, key in enumerate(keys)]
+        self._narrow(observed)
+
+    def _narrow(self, observed: np.ndarray) -> None:
+        """Put each fragment's steps in an order in which few of its wires are alive at a time."""
+        last = np.zeros(len(self._parent), dtype=bool)
+        last[[self._wire_of_qubit[qubit] for qubit in np.flatnonzero(observed)]] = True
+        of = np.array(self._fragment_of_wire)
+        pieces: list[list[_Placed]] = [[] for _ in self._names]
+        for placed in self._placed:
+            pieces[of[placed[0][0]]].append(placed)
+        self._placed = [
+            piece[place]
+            for index, piece in enumerate(pieces)
+            for place in narrow_order([wires for wires, _ in piece], last & (of == index))
+        ]
 
     def _component(self, wire: int) -> int:
         # Also a circuit of several parts that nothing joins is one fragment as long as nothing is
