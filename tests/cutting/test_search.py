@@ -213,6 +213,23 @@ def test_the_target_of_an_oracle_is_cut_and_not_its_gates(width, wires):
     assert plan.sampling_overhead == pytest.approx(16**wires)
 
 
+def test_rings_share_the_cuts_so_that_the_widest_is_narrow():
+    """Graph states of rings of 5, 57 and 38: three cuts and two, or one more where it helps."""
+    pairs = [(a, a + 1) for a in range(99) if a not in (4, 61)]
+    rings = circuit_of([*pairs, (4, 0), (61, 5), (99, 62)], 100)
+    assert compile_plan(rings, max_width=20).num_cuts == 5
+    assert narrow(compile_plan(rings, cuts=5).widths) == [19, 19, 19, 19, 19, 5]
+    assert narrow(compile_plan(rings, cuts=6).widths) == [19, 19, 15, 14, 14, 14, 5]
+
+
+@pytest.mark.timeout(20)
+def test_chains_of_hundreds_of_qubits_are_cut_at_once():
+    """No engine can be better than blocks of a chain, so none is asked after them."""
+    plan = chosen(chain(510), 510, max_width=20)
+    assert (plan.num_cuts, max(plan.widths)) == (25, 20)
+    assert chosen(chain(510), 510, cuts=25).widths.count(20) == 16
+
+
 def test_parts_that_nothing_joins_stay_narrow_enough():
     """Two chains of five and resets: fragments of five, without a cut and with."""
     circuit = circuit_of([*chain(5), *((a + 5, b + 5) for a, b in chain(5))], 10)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pilotcut.cutting.search.goal import Goal
 from pilotcut.cutting.search.interaction_graph import Interactions, wire_price
 
 #: Temperatures in units of log gamma^2, where a CX is 2.2 and a wire 2.8.
@@ -50,19 +51,13 @@ class Start:
 
 
 def anneal(
-    graph: Interactions,
-    starts: Sequence[Start],
-    *,
-    max_cuts: int | None,
-    wire_cuts: bool,
-    steps: int,
-    seed: int,
+    graph: Interactions, starts: Sequence[Start], goal: Goal, steps: int
 ) -> Iterator[np.ndarray]:
     """Yield the best partition that each start leads to, if any is within its limits."""
     if not starts or not len(graph.blocks):
         return
-    walk = _Walk(graph, starts, max_cuts, wire_cuts)
-    walk.run(steps, np.random.default_rng(seed))
+    walk = _Walk(graph, starts, goal)
+    walk.run(steps, np.random.default_rng(goal.seed))
     yield from walk.best_labels()
 
 
@@ -155,18 +150,17 @@ def _runs(here: np.ndarray, last: np.ndarray, column: np.ndarray, draw: np.ndarr
 class _Walk:
     """The state of all partitions: labels (walks x places), widths (walks, labels), energies."""
 
-    def __init__(
-        self, graph: Interactions, starts: Sequence[Start], max_cuts: int | None, wire_cuts: bool
-    ) -> None:
+    def __init__(self, graph: Interactions, starts: Sequence[Start], goal: Goal) -> None:
         self._rows = _Rows(graph)
         self._wire = wire_price().log_overhead
-        self._wire_cuts = wire_cuts
+        self._wire_cuts = goal.wire_cuts
         self._labels = np.concatenate([s.labels[self._rows.end].reshape(-1) for s in starts])
         self._parts = np.array([s.parts for s in starts])
         self._limit = np.array([s.max_width for s in starts])[:, None]
         self._too_wide = np.array([s.too_wide for s in starts])
         self._hot = np.array([s.hot for s in starts])
-        self._most_cuts = np.inf if max_cuts is None else max_cuts
+        self._most_cuts = np.inf if goal.max_cuts is None else goal.max_cuts
+        self._least_cuts = goal.least_cuts if goal.narrow else 0
         self._shape = (len(starts), int(self._parts.max()))  # of what is counted by label
         self._bins = (np.arange(len(starts)) * self._shape[1])[:, None]
         self._count_all()
@@ -200,6 +194,8 @@ class _Walk:
         fines = self._too_wide * np.maximum(widths - self._limit, 0).sum(axis=1)
         if np.isfinite(self._most_cuts):
             fines += TOO_MANY * np.maximum(cuts - self._most_cuts, 0)
+        if self._least_cuts:
+            fines += TOO_MANY * np.maximum(self._least_cuts - cuts, 0)
         return fines
 
     def run(self, steps: int, rng: np.random.Generator) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import log
 
 import numpy as np
@@ -33,11 +34,18 @@ _DENSE = 400
 def contiguous(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
     """Yield the best splits of several orders, for each number of cuts and several widths."""
     for cell in _orders(graph, goal):
-        blocks = _Blocks.of(graph, cell)
+        blocks = _Blocks(graph, cell)
         costs = None if goal.max_cuts is None else _costs(blocks, goal)
-        for width in goal.widths(graph, 4 if cell.max() >= MANY_CELLS else 8):
+        for width in _widths(graph, goal, cell):
             for starts in _splits(blocks, width, goal, costs):
                 yield np.searchsorted(starts, cell, side="right")
+
+
+def _widths(graph: Interactions, goal: Goal, cell: np.ndarray) -> list[int]:
+    # Where narrow fragments cost less whatever else they have, one table finds the narrowest.
+    if goal.narrow:
+        return [int(np.sum(graph.first + graph.resets) + len(graph.wires))]
+    return goal.widths(graph, 4 if cell.max() >= MANY_CELLS else 8)
 
 
 # -- orders ------------------------------------------------------------------------------
@@ -116,47 +124,66 @@ def _fiedler(weights: csr_matrix) -> np.ndarray:
 # -- blocks of an order ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class _Blocks:
     """Figures of every block [s, e) of an order as a fragment, (cells + 1, cells + 1) each.
 
-    `cuts` and `logs` count only what joins a block to earlier ones, so that they add up.
+    `cuts` and `logs` count only what joins a block to earlier ones, so that they add up. Each
+    is computed where it is asked for: the least overhead needs two of them.
     """
 
-    cuts: np.ndarray
-    logs: np.ndarray
-    width: np.ndarray
-    gates: np.ndarray
-    sites: np.ndarray
-    variants: np.ndarray  # logarithms, of branches too
-    branches: np.ndarray
+    def __init__(self, graph: Interactions, cell: np.ndarray) -> None:
+        self._graph = graph
+        self._edges = _Edges.of(graph, cell)
+        self._wire = wire_price()
+        self.size = self._edges.size
 
-    @classmethod
-    def of(cls, graph: Interactions, cell: np.ndarray) -> _Blocks:
-        edges = _Edges.of(graph, cell)
-        wire = wire_price()
-        operations = np.log(wire.operations)
-        ranks = np.log([wire.rank, wire.rank])
-        counts = np.concatenate([graph.gates, np.ones(len(graph.wires))])
-        logs = np.concatenate([graph.log_overheads, np.full(len(graph.wires), wire.log_overhead)])
-        own = edges.inside(graph.first + graph.resets)
-        gates = edges.inside(graph.riding)
-        gates += edges.within(np.concatenate([graph.gates, np.zeros(len(graph.wires))]))
-        # Numbers of variants and branches are products: their logarithms add up, as all else here.
-        operation_logs = graph.sums(lambda p: (log(p.operations[0]), log(p.operations[1])))
-        rank_logs = graph.sums(lambda p: (log(p.rank), log(p.rank)))
-        sites = graph.sums(lambda _: (1, 1))
-        return cls(
-            cuts=edges.reaching_back(counts).round().astype(int),
-            logs=edges.reaching_back(logs),
-            width=(own + edges.crossing(0 * sites, (0, 1))).round().astype(int),
-            gates=(gates + edges.crossing(graph.sums(lambda p: p.locals), (0, 0)))
-            .round()
-            .astype(int),
-            sites=edges.crossing(sites, (1, 1)).round().astype(int),
-            variants=edges.crossing(operation_logs, operations),
-            branches=edges.crossing(rank_logs, ranks),
-        )
+    def _with_wires(self, blocks: np.ndarray, wire: float) -> np.ndarray:
+        return np.concatenate([blocks, np.full(len(self._graph.wires), wire)])
+
+    @cached_property
+    def cuts(self) -> np.ndarray:
+        """Number of cuts to earlier blocks."""
+        counts = self._with_wires(self._graph.gates, 1.0)
+        return self._edges.reaching_back(counts).round().astype(int)
+
+    @cached_property
+    def logs(self) -> np.ndarray:
+        """Log gamma^2 of the cuts to earlier blocks."""
+        logs = self._with_wires(self._graph.log_overheads, self._wire.log_overhead)
+        return self._edges.reaching_back(logs)
+
+    @cached_property
+    def width(self) -> np.ndarray:
+        """Number of wires."""
+        own = self._edges.inside(self._graph.first + self._graph.resets)
+        none = np.zeros((len(self._graph.blocks), 2))
+        return (own + self._edges.crossing(none, (0, 1))).round().astype(int)
+
+    @cached_property
+    def gates(self) -> np.ndarray:
+        """Number of gates that stay, local ones of cut gates included."""
+        gates = self._edges.inside(self._graph.riding)
+        gates += self._edges.within(self._with_wires(self._graph.gates, 0.0))
+        left = self._edges.crossing(self._graph.sums(lambda p: p.locals), (0, 0))
+        return (gates + left).round().astype(int)
+
+    @cached_property
+    def sites(self) -> np.ndarray:
+        """Number of ends of cuts."""
+        sites = self._graph.sums(lambda _: (1, 1))
+        return self._edges.crossing(sites, (1, 1)).round().astype(int)
+
+    @cached_property
+    def variants(self) -> np.ndarray:
+        """Logarithm of the number of variants: products become sums, as all else here."""
+        logs = self._graph.sums(lambda p: (log(p.operations[0]), log(p.operations[1])))
+        return self._edges.crossing(logs, np.log(self._wire.operations))
+
+    @cached_property
+    def branches(self) -> np.ndarray:
+        """Logarithm of the number of branches."""
+        logs = self._graph.sums(lambda p: (log(p.rank), log(p.rank)))
+        return self._edges.crossing(logs, np.log([self._wire.rank, self._wire.rank]))
 
 
 @dataclass(frozen=True)
@@ -201,7 +228,7 @@ class _Edges:
         """Return the weight of edges from [s, e) to [e, size)."""
         below = self._below(weights)
         starting = below[:, -1]
-        return starting[None, :] - starting[:, None] - self.within(weights)
+        return starting[None, :] - starting[:, None] - np.diagonal(below)[None, :] + below
 
     def crossing(self, blocks: np.ndarray, wire: tuple[float, float] | np.ndarray) -> np.ndarray:
         """Return the weight of sites in [s, e), given for both sides of blocks and wires."""
@@ -215,6 +242,9 @@ class _Edges:
 # -- dynamic programming -----------------------------------------------------------------
 
 
+#: Splits that are of use where one number of cuts is asked for.
+_NEAR = 4
+
 #: A millionth of it is the logarithm of the most variants that a float can count.
 _MOST_COUNTED = 700 * 10**6
 
@@ -225,9 +255,12 @@ def _costs(blocks: _Blocks, goal: Goal) -> np.ndarray:
     some = np.triu(blocks.sites <= goal.max_cuts, 1)
     if goal.max_width is not None:
         some &= blocks.width <= goal.max_width
+    costs = np.full(some.shape, np.inf)
+    if goal.narrow:
+        costs[some] = goal.costs_of_widths(blocks.width[some])
+        return costs
     # The logarithms of equal products differ in last digits by their order: rounded to millionths,
     # equal blocks are priced once.
-    costs = np.full(some.shape, np.inf)
     figures = np.stack(
         [
             blocks.width[some],
@@ -267,12 +300,12 @@ def _splits(
     For each number of cuts the split of least cost; without a limit on cuts, the one split of
     least overhead.
     """
-    size = len(blocks.width) - 1
+    size = blocks.size
     columns = 1 if goal.max_cuts is None else goal.max_cuts + 1
     table = np.full((size + 1, columns), np.inf)
     table[0, 0] = 0
     links = np.full((size + 1, columns, 2), -1)
-    counted = np.zeros_like(blocks.cuts) if goal.max_cuts is None else blocks.cuts
+    counted = np.zeros_like(blocks.width) if goal.max_cuts is None else blocks.cuts
     # Of equal overheads the split into even blocks.
     price = blocks.logs + 1e-6 * blocks.width**2 if costs is None else costs
     fits = np.triu((blocks.width <= width) & (counted < columns) & np.isfinite(price), 1)
@@ -289,7 +322,9 @@ def _splits(
         best = sums.argmin(axis=0)
         table[end] = sums[best, wanted]
         links[end, :, 0], links[end, :, 1] = starts[best], left[best, wanted]
-    for column in np.flatnonzero(np.isfinite(table[size])):
+    found = np.flatnonzero(np.isfinite(table[size]))
+    # Fewer cuts than are asked for are a start for the annealing at best.
+    for column in found[-_NEAR:] if goal.narrow else found:
         yield _traced(links, int(column))
 
 

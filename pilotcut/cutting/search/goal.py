@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from pilotcut.cutting.search.candidates import Cost, proxy_cost
+from pilotcut.cutting.search.candidates import Cost, FragmentShape, proxy_cost
 from pilotcut.cutting.search.interaction_graph import Interactions
 
 
@@ -28,7 +28,8 @@ class Goal:
     seed
         Of all that is drawn.
     narrow
-        Whether narrow fragments of exactly `max_cuts` cuts are looked for, and nothing else.
+        Whether narrow fragments of exactly `max_cuts` cuts are looked for, and nothing else;
+        the cost is then one of widths alone.
     """
 
     max_cuts: int | None
@@ -42,6 +43,12 @@ class Goal:
     def least_cuts(self) -> int:
         """The fewest cuts of interest, beside none at all."""
         return self.max_cuts if self.narrow and self.max_cuts else 1
+
+    def costs_of_widths(self, widths: np.ndarray) -> np.ndarray:
+        """Return the cost of fragments of which only the width matters, (fragments,)."""
+        some, which = np.unique(widths, return_inverse=True)
+        costs = [self.cost(FragmentShape(int(w), 0, 0, 1, 1)) for w in some]
+        return np.array(costs)[which]
 
     def widths(self, graph: Interactions, most: int) -> list[int]:
         """Return the widths to aim at, the widest first, `most` at most.

@@ -37,7 +37,9 @@ def polish(evaluator: Evaluator, goal: Goal) -> None:
 
 def _allowed(candidate: Candidate, goal: Goal, most_cuts: int) -> bool:
     narrow = goal.max_width is None or candidate.max_width <= goal.max_width
-    return narrow and candidate.cuts <= most_cuts
+    # Cuts that are asked for are not to be got rid of.
+    many = not goal.narrow or candidate.cuts >= goal.least_cuts
+    return narrow and many and candidate.cuts <= most_cuts
 
 
 def _descend(

@@ -8,6 +8,7 @@ a seed decides all: equal questions get equal answers on any machine.
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from pilotcut.circuits.program import Program
 from pilotcut.cutting.search.branch_and_bound import MOST_QUBITS, exact, walked
@@ -19,10 +20,10 @@ from pilotcut.cutting.search.candidates import (
     proxy_cost,
     undominated,
 )
-from pilotcut.cutting.search.contiguous import contiguous
+from pilotcut.cutting.search.contiguous import contiguous, qubit_graph
 from pilotcut.cutting.search.goal import Engine, Goal
 from pilotcut.cutting.search.hypergraph import hypergraph
-from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of
+from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of, wire_price
 from pilotcut.cutting.search.local_search import polish
 from pilotcut.cutting.search.refinement import refined
 from pilotcut.errors import CutError
@@ -30,6 +31,9 @@ from pilotcut.options import check_seed
 
 #: Engines by name, each on its own.
 ENGINES: dict[str, Engine] = {"exact": exact, "contiguous": contiguous, "hypergraph": hypergraph}
+
+#: Widths that are tried at once between the narrowest plan and what could be, and how often.
+AIMS, ROUNDS = 4, 3
 
 
 def search(
@@ -157,14 +161,61 @@ def _ask_all(evaluator: Evaluator, goal: Goal) -> None:
         evaluator.add(found)
         return
     found += contiguous(graph, goal)
+    evaluator.add(found)
+    if _is_best(evaluator, goal):
+        return
     # Smaller circuits have had the exact search.
     if graph.num_qubits > MOST_QUBITS:
         found += hypergraph(graph, goal)
     evaluator.add([*found, *refined(graph, goal, found)])
+    if goal.narrow:
+        _narrow(evaluator, goal, found)
     # Without a limit on cuts the least overhead is asked for, which the annealing lowers by itself;
     # this descent goes by the cost.
     if goal.max_cuts is not None:
         polish(evaluator, goal)
+
+
+def _narrow(evaluator: Evaluator, goal: Goal, found: list[np.ndarray]) -> None:
+    """Aim at the widths between the narrowest plan so far and what its cuts could do at best."""
+    graph = evaluator.graph
+    least = -(-graph.num_qubits // (goal.least_cuts + _parts(graph)))
+    reached = graph.num_qubits
+    for _ in range(ROUNDS):
+        good = [(c, p) for c, p in evaluator.partitions() if c.cuts == goal.least_cuts]
+        before, reached = reached, min((c.max_width for c, _ in good), default=reached)
+        if reached in (before, least):
+            return
+        aims = np.unique(np.linspace(least, reached - 1, AIMS).round().astype(int)).tolist()
+        some = [p for c, p in good if c.max_width <= reached + 1]
+        evaluator.add(refined(graph, goal, [*found, *some], aims))
+
+
+def _parts(graph: Interactions) -> int:
+    """Return how many parts a circuit has that no gate joins."""
+    return int(connected_components(qubit_graph(graph), directed=False)[0])
+
+
+def _is_best(evaluator: Evaluator, goal: Goal) -> bool:
+    """Whether some partition is as good as any can be, as those of chains are.
+
+    There are as many fragments as it takes to hold all wires, and they hang together by a cut
+    each where the circuit does.
+    """
+    if goal.max_cuts is not None and not goal.narrow:
+        return False
+    graph = evaluator.graph
+    wires = graph.num_qubits + int(graph.resets.sum())
+    if goal.narrow:
+        cuts, width = goal.least_cuts, -(-wires // (goal.least_cuts + _parts(graph)))
+    else:
+        assert goal.max_width is not None
+        cuts, width = -(-wires // goal.max_width) - _parts(graph), goal.max_width
+    prices = [wire_price().log_overhead, *graph.log_overheads.tolist()]
+    return any(
+        c.cuts == cuts and c.max_width <= width and c.log_overhead <= cuts * min(prices) + 1e-6
+        for c, _ in evaluator.partitions()
+    )
 
 
 def _proposals(engine: str | Engine, graph: Interactions, goal: Goal) -> list[np.ndarray]:
