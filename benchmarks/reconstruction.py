@@ -141,7 +141,7 @@ def ours(
     value, environments = contraction.values_and_environments(contraction.operands(tensors, bonds))
     index, one = plan.term_index, np.ones((1, 1))
     slopes = [sensitivities(index[:, f], environments[f], one) for f in range(len(tensors))]
-    errors = standard_errors([f.groups for f in plan.fragments], tensors, slopes)
+    errors = standard_errors([f.entries for f in plan.fragments], tensors, slopes)
     return float(value[0, 0]), float(errors[0, 0])
 
 
@@ -372,7 +372,8 @@ class Question:
             spreads = (1 - values.reshape(rows, -1, 1, 1) ** 2) / SHOTS
             self.tensors.append(FragmentTensor(values, (spreads,)))
         self.bonds = [rng.normal(size=(1, size, size)) / size for _ in bonds]
-        self.groups, self.coefficients = [[(0,)]] * 4, np.ones((1, 1))
+        self.entries = [[np.arange(size ** len(names))[:, None]] for names in sites]
+        self.coefficients = np.ones((1, 1))
 
     def serial(self, kind: str) -> object:
         """Return what is asked without MPI."""
@@ -384,7 +385,7 @@ class Question:
             return values, environments
         index = self.contraction.term_index
         slopes = [sensitivities(index[:, f], environments[f], self.coefficients) for f in range(4)]
-        return values, standard_errors(self.groups, self.tensors, slopes)
+        return values, standard_errors(self.entries, self.tensors, slopes)
 
 
 def asked(comm, question: Question | None, kind: str, store: TensorStore | None = None) -> object:
@@ -395,7 +396,7 @@ def asked(comm, question: Question | None, kind: str, store: TensorStore | None 
         return estimate(*[None] * 5, comm) if kind == "errors" else contract(None, None, comm)
     tensors, bonds = store or question.tensors, question.bonds
     if kind == "errors":
-        about = (question.groups, tensors, bonds, question.coefficients)
+        about = (question.entries, tensors, bonds, question.coefficients)
         return estimate(question.contraction, *about, comm)
     operands = store or question.contraction.operands(tensors, bonds)
     return contract(question.contraction, operands, comm, environments=kind == "environments")

@@ -21,6 +21,10 @@ ALLOCATIONS = ("uniform", "optimal")
 #: Where a batch is contracted: chosen for each, in this process, on the ranks of an MPI pilot.
 RECONSTRUCTIONS = ("auto", "local", "mpi")
 
+#: How wires are cut where there are shots, see `pilotcut.compile_plan`.
+WIRES = ("communication", "randomised", "separate")
+COMMUNICATION, RANDOMISED, SEPARATE = WIRES
+
 #: Options of a recommendation that follow from the estimator's.
 OWN_OPTIONS = ("mode", "shots", "max_width", "joint_cuts")
 

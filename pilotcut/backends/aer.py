@@ -19,8 +19,14 @@ from qiskit_aer import AerSimulator
 
 from pilotcut.backends.base import Measurement, Shots, shots_of, templates_in
 from pilotcut.backends.cache import Cache
-from pilotcut.backends.counts import bits_of, covariances, parities
-from pilotcut.backends.outcomes import Tally
+from pilotcut.backends.counts import (
+    bits_of,
+    by_outcome,
+    covariances,
+    parities,
+    products_of_outcomes,
+)
+from pilotcut.backends.outcomes import Tally, numbers
 from pilotcut.backends.packing import Pack, packs_of
 from pilotcut.backends.seating import simulated
 from pilotcut.backends.template_circuits import TemplateCircuit, build
@@ -128,7 +134,12 @@ class AerBackend:
 
     def _runs(self, fragment: Fragment, part: slice, shots: Shots, rows: int) -> list[_TemplateRun]:
         return [
-            _TemplateRun(self._compiled(fragment, template), template, shots_of(shots, rows, place))
+            _TemplateRun(
+                self._compiled(fragment, template),
+                template,
+                fragment.outcome_variants,
+                shots_of(shots, rows, place),
+            )
             for template, place in templates_in(fragment, part)
         ]
 
@@ -248,18 +259,36 @@ class _TemplateRun:
     Parameters
     ----------
     compiled, template
-        The circuit, and the variants to run.
+        The circuit, and the settings to run.
+    variants
+        (all settings, outcomes): the variants of each.
     shots
-        Of each row and variant, (rows, variants).
+        Of each row and setting, (rows, settings).
     """
 
-    def __init__(self, compiled: TemplateCircuit, template: Template, shots: np.ndarray) -> None:
+    def __init__(
+        self,
+        compiled: TemplateCircuit,
+        template: Template,
+        variants: np.ndarray,
+        shots: np.ndarray,
+    ) -> None:
         self._compiled, self._template, self._shots = compiled, template, shots
+        self._variants = variants[template.variants]
         masks = compiled.masks
         self._members = len(masks)
-        # The signs of two commuting members multiply to the parity of the bits not shared.
-        self._wanted = [*masks, *(masks[i] ^ masks[j] for i, j in self._pairs())]
+        first = compiled.circuit.num_clbits - compiled.found
+        # The signs of two commuting members multiply to the parity of the bits not shared; outcomes
+        # follow from the signs with each set of their bits.
+        signs = [*masks, *(masks[i] ^ masks[j] for i, j in self._pairs())]
+        if compiled.found:
+            signs.append(0)  # of a member with itself
+        self._wanted = [sign ^ some << first for sign in signs for some in range(self._outcomes)]
         self._sums = np.zeros((shots.size, len(self._wanted)))
+
+    @property
+    def _outcomes(self) -> int:
+        return 1 << self._compiled.found
 
     def _pairs(self) -> list[tuple[int, int]]:
         return list(combinations(range(self._members), 2))
@@ -287,13 +316,14 @@ class _TemplateRun:
     def tally(
         self, packs: Sequence[Pack], counts: Sequence[list[dict[str, int]]], shots: int
     ) -> Tally:
-        """Return final bits, with the parity of the bits that are behind them as their sign."""
+        """Return final bits, with the parity of the signs' bits behind them as their sign."""
         first, found = 0, []
         bits, outputs = self._compiled.circuit.num_clbits, self._compiled.outputs
+        last = bits - self._compiled.found
         for pack, some in zip(packs, counts, strict=True):
             which, outcomes, number = bits_of(some, pack.copies, bits)
-            signs = 1 - 2 * (outcomes[:, outputs:].sum(axis=1, dtype=int) & 1)
-            variants = self._template.variants[first + which]
+            signs = 1 - 2 * (outcomes[:, outputs:last].sum(axis=1, dtype=int) & 1)
+            variants = self._variants[first + which, numbers(outcomes[:, last:])]
             share = number / shots
             found.append(Tally(variants, outcomes[:, :outputs], signs * share, share))
             first += pack.copies * pack.runs
@@ -304,14 +334,13 @@ class _TemplateRun:
         g = self._members
         # What has no shots keeps the estimate 0, and is not divided by them.
         behind = np.maximum(self._shots, 1).reshape(-1, 1)
-        signs = (self._sums / behind).reshape(*self._shots.shape, -1)
-        products = np.ones((*self._shots.shape, g, g))
+        signs = (self._sums / behind).reshape(*self._shots.shape, -1, self._outcomes)
+        found = by_outcome(signs) if self._compiled.found else signs
+        products = np.ones((*self._shots.shape, g, g, self._outcomes))
+        if self._compiled.found:
+            products[..., range(g), range(g), :] = found[..., -1:, :]
         for k, (i, j) in enumerate(self._pairs()):
-            products[..., i, j] = products[..., j, i] = signs[..., g + k]
-        means = signs[..., :g]
-        return Block(
-            self._template.group,
-            self._template.variants,
-            means,
-            covariances(means, products, self._shots),
-        )
+            products[..., i, j, :] = products[..., j, i, :] = found[..., g + k, :]
+        means = found[..., :g, :].reshape(*self._shots.shape, -1)
+        spread = covariances(means, products_of_outcomes(products), self._shots)
+        return Block(self._template.group, self._template.variants, means, spread)

@@ -106,15 +106,54 @@ def bits_of(
     return which.reshape(-1), whole.reshape(len(flat) * copies, bits), np.repeat(shots, copies)
 
 
+def by_outcome(signs: np.ndarray) -> np.ndarray:
+    """Return expectations with each outcome of some bits, from those with each of their parities.
+
+    Parameters
+    ----------
+    signs
+        (..., 2^n) mean signs, the last axis over sets of n bits.
+
+    Returns
+    -------
+    np.ndarray
+        (..., 2^n) means over all shots of the sign where the bits were that number, else 0.
+
+    Examples
+    --------
+    >>> by_outcome(np.array([1.0, 0.5])).tolist()
+    [0.75, 0.25]
+    """
+    numbers = np.arange(signs.shape[-1])
+    parity = 1.0 - 2.0 * (np.bitwise_count(numbers[:, None] & numbers) & 1)
+    return signs @ parity / len(numbers)
+
+
+def products_of_outcomes(products: np.ndarray) -> np.ndarray:
+    """Return products of estimates that belong to outcomes, (..., g x outcomes, g x outcomes).
+
+    Parameters
+    ----------
+    products
+        (..., g, g, outcomes) expectations of the products of members, with each outcome; of two
+        outcomes only one can be found, so others' products are 0.
+    """
+    *front, g, _, outcomes = products.shape
+    whole = np.zeros((*front, g, outcomes, g, outcomes))
+    found = np.arange(outcomes)
+    whole[..., :, found, :, found] = np.moveaxis(products, -1, 0)
+    return whole.reshape(*front, g * outcomes, g * outcomes)
+
+
 def covariances(means: np.ndarray, products: np.ndarray, shots: int | np.ndarray) -> np.ndarray:
-    """Return unbiased covariances (..., g, g) of means of ±1 variables.
+    """Return unbiased covariances (..., g, g) of means of variables of -1, 0 and 1.
 
     Parameters
     ----------
     means
         (..., g) expectations.
     products
-        (..., g, g) expectations of the pairwise products; the diagonal is 1.
+        (..., g, g) expectations of the pairwise products; of signs the diagonal is 1.
     shots
         Shots behind each mean, one number or (...). A single shot says nothing about its
         spread, so 1 is taken.

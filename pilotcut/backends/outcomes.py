@@ -120,7 +120,9 @@ class CountedOutcomes:
     weights, shares
         (entries,): shares of the variant's shots, with the sign of each shot and without.
     shots
-        Shots of each variant.
+        Shots of each setting.
+    found
+        For each site, how many of its operations are outcomes of one setting.
     """
 
     wires: tuple[int, ...]
@@ -131,20 +133,15 @@ class CountedOutcomes:
     weights: np.ndarray
     shares: np.ndarray
     shots: int
+    found: tuple[int, ...]
 
     def tensor(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:
         """Return the real tensor of quasi-probabilities; see `OutcomeTensor.tensor`."""
         return self._summed(self.weights, kept, fixed, bits)
 
-    def variances(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:
-        """Return the variances of `tensor`'s estimates: means of shots that are 1, -1 or 0.
-
-        That of an outcome which was never found is estimated as 0.
-        """
-        means = self.tensor(kept, fixed, bits)
-        # A shot counts 1, -1 or 0, so its square counts as the share without signs.
-        spread = self._summed(self.shares, kept, fixed, bits) - means**2
-        return spread.clip(0.0) / max(1, self.shots - 1)
+    def squares(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:
+        """Return the mean squares of what a shot adds to `tensor`: 1, -1 or 0."""
+        return self._summed(self.shares, kept, fixed, bits)
 
     def _summed(
         self, values: np.ndarray, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray
@@ -171,7 +168,8 @@ class CountedOutcomes:
         sites = tuple(range(len(fragment.sites)))
         shape = fragment.site_shape
         found = (tally.variants, tally.bits, tally.weights, tally.shares)
-        return cls(wires, sites, shape, *found, shots)
+        outcomes = tuple(site.outcomes for site in fragment.sites)
+        return cls(wires, sites, shape, *found, shots, outcomes)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pilotcut.cutting.basis import JointOperation, LocalOperation, u_matrix
+from pilotcut.cutting.basis import BasisState, JointOperation, LocalOperation, u_matrix
 from pilotcut.cutting.fragment import Site
+from pilotcut.cutting.wires import state_vector
 
 
 def as_branch_pairs(site: Site, signed: bool) -> np.ndarray:
@@ -18,6 +19,8 @@ def as_branch_pairs(site: Site, signed: bool) -> np.ndarray:
 
     ``channel = sum_ab L[ab] A_a . A_b^dagger``; without signs a measurement only dephases.
     """
+    if states := site.states:
+        return np.array([_state_pairs(state, site.kind) for state in states])
     if joint := site.joint_operations:
         return np.array([_joint_pairs(op, len(site.wires), signed) for op in joint])
     channels = np.array([_channel(op, site.kind, signed) for op in site.local_operations])
@@ -48,10 +51,23 @@ def _joint_pairs(operation: JointOperation, wires: int, signed: bool) -> np.ndar
         pairs = (pairs[sets ^ m] + pairs[:, sets ^ m]) / 2
     elif m:
         pairs = (pairs + pairs[sets ^ m][:, sets ^ m]) / 2
+    return _wire_by_wire(pairs)
+
+
+def _wire_by_wire(pairs: np.ndarray) -> np.ndarray:
+    """Return numbers (2^wires, 2^wires) of kets and bras with those of a wire together, flat."""
     # The first wire is the lowest bit of both: its ket and bra come first.
+    wires = len(pairs).bit_length() - 1
     bits = pairs.reshape((2,) * (2 * wires))
     order = [axis for k in range(wires) for axis in (wires - 1 - k, 2 * wires - 1 - k)]
     return bits.transpose(order).reshape(-1)
+
+
+def _state_pairs(state: BasisState, kind: str) -> np.ndarray:
+    """Return a state over the elements ``|a><b|`` of wires: as it is prepared, or is found."""
+    vector = state_vector(state)
+    projector = np.outer(vector, vector.conj())
+    return _wire_by_wire(projector.T if kind == "end" else projector)
 
 
 def _channel(operation: LocalOperation, kind: str, signed: bool) -> np.ndarray:

@@ -154,10 +154,7 @@ class DeviceCompiler:
 
 def _parities(fragment: Fragment) -> int:
     """Return the ancillas that a fragment takes on a device, one for each parity it measures."""
-    return sum(
-        len(site.wires) > 1 and any(op.measured for op in site.operations)
-        for site in fragment.sites
-    )
+    return sum(any(op.measured for op in site.joint_operations) for site in fragment.sites)
 
 
 def representative(fragment: Fragment) -> Template:

@@ -21,7 +21,7 @@ from qiskit.quantum_info import PauliList
 
 from pilotcut.backends.base import Measurement, Shots, shots_of, templates_in
 from pilotcut.backends.cache import Cache
-from pilotcut.backends.counts import covariances
+from pilotcut.backends.counts import covariances, products_of_outcomes
 from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
 from pilotcut.backends.physical_operations import as_branch_pairs
 from pilotcut.backends.statevector import StatevectorEngine
@@ -146,6 +146,9 @@ class _Distribution:
         # Every variant is a combination of branch pairs, so one tensor serves whichever are listed.
         whole = fragment.listing(None).separated()
         self.extended = replace(whole, observables=observables, groups=())
+        self._variants = fragment.outcome_variants
+        self._choices = fragment.choices
+        self._signed = [not site.states for site in fragment.sites]
         self._to_operations = {
             signed: [as_branch_pairs(site, signed) for site in fragment.sites]
             for signed in (False, True)
@@ -191,19 +194,34 @@ class _Distribution:
     def draw(
         self, template: Template, coherent: np.ndarray, shots: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Return how often each outcome of the independent signs came, (rows, variants, 2^r)."""
-        signs = self._signs[template.group, any(template.measured)]
-        expectation = np.empty((len(coherent), len(template.variants), len(signs.observable)))
+        """Return how often each outcome came, (rows, settings, outcomes, 2^r).
+
+        The last axis is over the independent signs, that before it over what is found at the ends
+        of wires that are cut together.
+        """
+        signs = self._signs_of(template)
+        choices = self._all_choices(template.variants)
+        expectation = np.empty((len(coherent), len(choices), len(signs.observable)))
         for signed in (False, True):
             columns = np.flatnonzero(signs.signed == signed)
             if len(columns):
-                one = self._expectations(template.choices, coherent, signed)
+                one = self._expectations(choices, coherent, signed)
                 expectation[..., columns] = one[..., signs.observable[columns]]
         # E_u = sum_s p(s) (-1)^(u.s) over outcomes s, for every subset u of the signs: inverted,
         # p(s) = 2^-r sum_u (-1)^(u.s) E_u. Rounding leaves numbers just below 0.
         probabilities = np.clip(expectation @ signs.hadamard / len(signs.observable), 0.0, None)
+        flat = probabilities.reshape(len(coherent), len(template.variants), -1)
         # numpy refuses probabilities that add up to more than 1, if only by rounding.
-        return rng.multinomial(shots, probabilities / probabilities.sum(axis=-1, keepdims=True))
+        counts = rng.multinomial(shots, flat / flat.sum(axis=-1, keepdims=True))
+        return counts.reshape(*flat.shape[:2], -1, len(signs.observable))
+
+    def _signs_of(self, template: Template) -> _Signs:
+        measured = any(m for m, one in zip(template.measured, self._signed, strict=True) if one)
+        return self._signs[template.group, measured]
+
+    def _all_choices(self, settings: np.ndarray) -> np.ndarray:
+        """Return the operations of all variants of some settings, (settings x outcomes, sites)."""
+        return self._choices[self._variants[settings].reshape(-1)]
 
     def tally(
         self,
@@ -227,18 +245,21 @@ class _Distribution:
             Where the draws come from.
         """
         # p(x, sign) = (u(x) ± s(x)) / 2, u without the measurements' signs and s with them.
-        choices = template.choices[chosen]
+        settings = template.variants[chosen]
+        choices = self._all_choices(settings)
         total = self._expectations(choices, coherent, signed=False)[0]
         signed = self._expectations(choices, coherent, signed=True)[0]
         probabilities = np.clip(np.concatenate([total + signed, total - signed], axis=1), 0.0, None)
-        counts = rng.multinomial(shots, probabilities / probabilities.sum(axis=1, keepdims=True))
+        flat = probabilities.reshape(len(settings), -1)
+        counts = rng.multinomial(shots, flat / flat.sum(axis=1, keepdims=True))
+        counts = counts.reshape(probabilities.shape)
         variant, outcome = np.nonzero(counts)
         half = coherent.shape[1]
         wires = half.bit_length() - 1
         bits = (outcome[:, None] >> np.arange(wires) & 1).astype(np.uint8)
         share = counts[variant, outcome] / shots
         signs = np.where(outcome < half, 1, -1)
-        return Tally(template.variants[chosen][variant], bits, signs * share, share)
+        return Tally(self._variants[settings].reshape(-1)[variant], bits, signs * share, share)
 
     def _expectations(self, choices: np.ndarray, coherent: np.ndarray, signed: bool) -> np.ndarray:
         """Return exact expectations (rows, variants, extended observables)."""
@@ -258,16 +279,18 @@ class _Distribution:
         return np.concatenate(parts, axis=1)
 
     def block(self, template: Template, counts: np.ndarray, shots: np.ndarray) -> Block:
-        """Reduce outcome counts (rows, variants, 2^r) to means and covariances."""
-        group = template.group
-        signs = self._signs[group, any(template.measured)]
-        frequency = counts / np.maximum(shots, 1)[..., None]
+        """Reduce outcome counts, as `draw` returns them, to means and covariances."""
+        signs = self._signs_of(template)
+        frequency = counts / np.maximum(shots, 1)[..., None, None]
         means = frequency @ signs.hadamard[:, signs.members]
         pairs = signs.members[:, None] ^ signs.members[None, :]
         # The product of two members' signs is that of the symmetric difference of their subsets.
         products = frequency @ signs.hadamard[:, pairs.reshape(-1)]
-        products = products.reshape(*products.shape[:-1], *pairs.shape)
-        return Block(group, template.variants, means, covariances(means, products, shots))
+        products = np.moveaxis(products, 2, -1)
+        products = products.reshape(*means.shape[:2], *pairs.shape, means.shape[2])
+        flat = np.moveaxis(means, 2, -1).reshape(*means.shape[:2], -1)
+        spread = covariances(flat, products_of_outcomes(products), shots)
+        return Block(template.group, template.variants, flat, spread)
 
 
 def _check_size(fragment: Fragment, wires: int) -> None:

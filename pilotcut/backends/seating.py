@@ -73,7 +73,8 @@ class Seating:
         """Return few qubits, reset for the next wire, with all bits measured at the end."""
         kept = _support(fragment, template)
         for site, m, place in _signs(fragment, template):
-            kept[list(site.wires)] |= bool(m) and place  # until it is measured at the end
+            # Until they are measured at the end.
+            kept[list(site.wires)] |= (bool(m) and place) or site.outcomes > 1
         return cls._shared(fragment, kept, 0, _copied(fragment, template), mixed=True)
 
     @classmethod
@@ -156,9 +157,13 @@ def _support(fragment: Fragment, template: Template) -> np.ndarray:
 
 
 def _signs(fragment: Fragment, template: Template) -> list[tuple[Site, int, bool]]:
-    """Return each site with what its template measures there, and whether that is in place."""
+    """Return each site with what its template measures there, and whether that is in place.
+
+    Wires cut together have outcomes, and no signs.
+    """
     in_place = measured_in_place(fragment, _support(fragment, template))
-    return list(zip(fragment.sites, template.measured, in_place, strict=True))
+    some = [0 if s.states else m for s, m in zip(fragment.sites, template.measured, strict=True)]
+    return list(zip(fragment.sites, some, in_place, strict=True))
 
 
 def _copied(fragment: Fragment, template: Template) -> int:

@@ -46,9 +46,11 @@ class TemplateCircuit:
         For each sub-observable of the group, the bits whose parity is its sign.
     outputs
         How many bits are final ones of observed wires, in the order of the wires; behind them
-        are those whose parity is the sign of the mid-circuit measurements.
+        are those whose parity is the sign of the mid-circuit measurements, and then `found`.
     mixed
         Whether it is best simulated in a density matrix, as a statevector would be shot by shot.
+    found
+        How many bits, the last, are the outcome of wires that are cut together: its number.
     side_by_side
         Copies of the circuit in one, by their number, with the parameters of each copy; kept by
         `pilotcut.backends.packing` as they are needed.
@@ -60,6 +62,7 @@ class TemplateCircuit:
     masks: tuple[int, ...]
     outputs: int
     mixed: bool = False
+    found: int = 0
     side_by_side: dict[int, tuple[QuantumCircuit, list[list[Parameter]]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -100,6 +103,7 @@ def build(
         draft.masks,
         draft.outputs,
         draft.seating.mixed,
+        len(draft.found),
     )
 
 
@@ -120,8 +124,13 @@ class _Draft:
         self._signs = 0  # that have a bit so far
         self._sign_qubits: dict[int, int] = {}  # by bit, of those measured at the end
         self._in_place = measured_in_place(fragment, self._support)
-        bits = self.outputs + sum(map(bool, template.measured))
-        self.circuit = QuantumCircuit(seating.qubits, bits)
+        # The outcome's number has the last site's bits lowest, as `Fragment.outcome_variants`.
+        ends = [site.wires for site in reversed(fragment.sites) if site.outcomes > 1]
+        self.found = [wire for wires in ends for wire in wires]
+        signed = zip(template.measured, fragment.sites, strict=True)
+        # Behind the observables' bits and those of signs come those of what is found.
+        self._behind = self.outputs + sum(bool(m) and not site.states for m, site in signed)
+        self.circuit = QuantumCircuit(seating.qubits, self._behind + len(self.found))
         self._ancillas = 0
         for step in fragment.steps:
             self._seat(wires_of(step))
@@ -164,14 +173,45 @@ class _Draft:
     def _site(self, site: Site) -> None:
         measured, in_place = self._template.measured[site.axis], self._in_place[site.axis]
         possible = [op.measured == measured for op in site.operations]
+        if site.states:
+            self._basis(site, possible)
+            return
         if site.joint_operations:
             self._joint_site(site, possible)
             return
-        self._local(site, [op.before for op in site.local_operations], possible, "b")
+        before, after = zip(*((op.before, op.after) for op in site.local_operations), strict=True)
+        self._local(site, site.wire, before, possible, "b")
         if measured:
             self._sign([site.wire], in_place=in_place)
             if not in_place:
-                self._local(site, [op.after for op in site.local_operations], possible, "a")
+                self._local(site, site.wire, after, possible, "a")
+
+    def _basis(self, site: Site, possible: Sequence[bool]) -> None:
+        """Append what prepares the states of a basis, or its inverse where the wires end.
+
+        States with the same entangling gates share a circuit, and differ by U gates.
+        """
+        at = next(op for op, is_one in zip(site.states, possible, strict=True) if is_one)
+        entangled = [(self._at(site.wires[a]), self._at(site.wires[b])) for a, b in at.entangled]
+        ends = site.kind == "end"
+        if ends:
+            for pair in entangled:
+                self.circuit.cz(*pair)
+        for place, wire in enumerate(site.wires):
+            turns = [op.rotations[place] for op in site.states]
+            if ends:  # of the state of number 0 in each basis: the others are its other outcomes
+                turns = [op.rotations[place] for op in site.states if not op.state]
+                turns = [_inverse(t) for t in turns for _ in range(site.outcomes)]
+            self._local(site, wire, turns, possible, f"w{place}")
+        if not ends:
+            for pair in entangled:
+                self.circuit.cz(*pair)
+            return
+        for wire in site.wires:
+            # Its qubit is another wire's afterwards, so it is read here.
+            if self.seating.handed_on[wire]:
+                bit = self._behind + self.found.index(wire)
+                self.circuit.measure([self._at(wire)], [bit])
 
     def _joint_site(self, site: Site, possible: Sequence[bool]) -> None:
         """Append the rotations of a joint cut, and the parity that its template measures."""
@@ -203,12 +243,13 @@ class _Draft:
     def _local(
         self,
         site: Site,
+        wire: int,
         angles: Sequence[tuple[float, float, float]],
         possible: Sequence[bool],
         name: str,
     ) -> None:
         """Append ``U``: with numbers where all possible operations agree, else parameters."""
-        table, qubit = np.array(angles), self._at(site.wire)
+        table, qubit = np.array(angles), self._at(wire)
         used = table[np.array(possible)]
         if np.ptp(used, axis=0).max() > 0:
             parameters = [Parameter(f"s{site.axis}{name}{k}") for k in range(3)]
@@ -245,11 +286,18 @@ class _Draft:
                 if z[wire]:
                     self.circuit.sdg(self._at(wire))
                 self.circuit.h(self._at(wire))
-        measured = [*map(self._at, observed), *self._sign_qubits.values()]
-        self.circuit.measure(measured, [*range(len(observed)), *self._sign_qubits])
+        found = [k for k, wire in enumerate(self.found) if not self.seating.handed_on[wire]]
+        last = [self._at(wire) for wire in [*observed, *(self.found[k] for k in found)]]
+        bits = [*range(self.outputs), *(self._behind + k for k in found)]
+        self.circuit.measure([*last, *self._sign_qubits.values()], [*bits, *self._sign_qubits])
         # An outcome's sign is the parity of the observable's bits and of all mid-circuit ones.
-        signs = sum(1 << k for k in range(len(observed), self.circuit.num_clbits))
+        signs = sum(1 << k for k in range(self.outputs, self._behind))
         letters = members.x | members.z
         return tuple(
             signs | sum(1 << k for k, wire in enumerate(observed) if row[wire]) for row in letters
         )
+
+
+def _inverse(angles: tuple[float, float, float]) -> tuple[float, float, float]:
+    theta, phi, lam = angles
+    return -theta, -lam, -phi

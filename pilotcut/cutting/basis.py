@@ -84,7 +84,38 @@ class JointOperation:
     measured: int = 0
 
 
-Operation = LocalOperation | JointOperation
+@dataclass(frozen=True)
+class BasisState:
+    """A state of one of the mutually unbiased bases of some wires.
+
+    Where the wires end it is found by measuring in that basis, where they start it is prepared.
+    See `pilotcut.cutting.wires` for the bases.
+
+    Parameters
+    ----------
+    basis
+        Number of the basis; 0 is the computational one.
+    state
+        Number of the state, wire by wire as bits, the first wire the lowest.
+    rotations
+        For each wire the angles of the `qiskit.circuit.library.UGate` that turns ``|0>`` into its
+        part of the state, before the gates CZ.
+    entangled
+        The pairs of wires, by place, that a CZ follows on.
+    """
+
+    basis: int
+    state: int
+    rotations: tuple[tuple[float, float, float], ...]
+    entangled: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def measured(self) -> int:
+        """The set of entangled pairs as bits: states that agree on it share a circuit."""
+        return sum(1 << (4 * a + b) for a, b in self.entangled)
+
+
+Operation = LocalOperation | JointOperation | BasisState
 
 
 @dataclass(frozen=True)

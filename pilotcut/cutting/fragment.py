@@ -1,8 +1,10 @@
 """Fragments of a cut circuit, with the sites where cuts end and the templates of their circuits.
 
 A `Fragment` is a small circuit with k sites. Operation ``i_s`` at every site s gives one
-*variant*; variants that are parameter values of one circuit share a `Template`. Nothing here
-runs anything, builds a Qiskit circuit, or knows the other fragments.
+*variant*. Wires that are cut together end in the measurement of a basis, whose outcomes are
+variants that one circuit measures at once: a *setting*. Elsewhere each variant is its own setting.
+Settings that are parameter values of one circuit share a `Template`. Nothing here runs anything,
+builds a Qiskit circuit, or knows the other fragments.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from qiskit.quantum_info import PauliList
 
 from pilotcut.circuits.program import Angle, Step
 from pilotcut.cutting.basis import (
+    BasisState,
     JointOperation,
     LocalOperation,
     Operation,
@@ -72,6 +75,16 @@ class Site:
         return [op for op in self.operations if isinstance(op, JointOperation)]
 
     @property
+    def states(self) -> list[BasisState]:
+        """The states that wires cut together end or start in, else none."""
+        return [op for op in self.operations if isinstance(op, BasisState)]
+
+    @property
+    def outcomes(self) -> int:
+        """Number of operations that one circuit measures at once, as its outcomes."""
+        return 2 ** len(self.wires) if self.kind == "end" and self.states else 1
+
+    @property
     def rank(self) -> int:
         """Number of branches of the coherent basis."""
         return int(len(self.branches) ** len(self.wires))
@@ -86,11 +99,12 @@ class Template:
     group
         Which group of sub-observables is measured.
     measured
-        For each site, which of its wires a signed measurement reads, as bits; 0 for none.
+        For each site, which of its wires a signed measurement reads, as bits; 0 for none. Of
+        wires cut together, which of them the basis entangles (`BasisState.measured`).
     choices
-        Integer array (variants, sites): the operation at each site.
+        Integer array (settings, sites): the operation at each site, of outcomes the first.
     variants
-        Integer array (variants,): their places among the fragment's variants.
+        Integer array (settings,): their places among the fragment's settings.
     """
 
     group: int
@@ -191,8 +205,7 @@ class Fragment:
             if not isinstance(step, Site):
                 steps.append(step)
                 continue
-            joint = len(step.wires) > 1
-            operations = rzz.operations[step.side] if joint else step.operations
+            operations = rzz.operations[step.side] if step.joint_operations else step.operations
             steps += [
                 replace(step, axis=next(axes), wires=(wire,), operations=operations)
                 for wire in step.wires
@@ -200,21 +213,67 @@ class Fragment:
         return replace(self, steps=tuple(steps))
 
     @cached_property
-    def _choices(self) -> np.ndarray:
+    def choices(self) -> np.ndarray:
         """The operation at each site of every variant, (variants, sites)."""
         if self.listed is not None:
             return self.listed
         # In C order: what is measured for the variants in turn reshapes into the tensor's axes.
         return np.indices(self.site_shape).reshape(len(self.sites), self.num_variants).T
 
+    @property
+    def outcomes(self) -> int:
+        """Number of variants that a setting measures."""
+        return prod(site.outcomes for site in self.sites)
+
+    @property
+    def num_settings(self) -> int:
+        """Number of settings."""
+        return self.num_variants // self.outcomes
+
+    @cached_property
+    def outcome_variants(self) -> np.ndarray:
+        """The variants of each setting, (settings, outcomes); the last site's bits are lowest."""
+        if self.outcomes == 1:
+            return np.arange(self.num_variants)[:, None]
+        assert self.listed is None, "terms are drawn from plans that cut wires one by one"
+        split = [size for site in self.sites for size in _split(site)]
+        order = [*range(0, len(split), 2), *range(1, len(split), 2)]
+        grid = np.arange(self.num_variants).reshape(split).transpose(order)
+        return grid.reshape(self.num_settings, self.outcomes)
+
+    @cached_property
+    def entries(self) -> tuple[np.ndarray, ...]:
+        """For each group, what its circuits estimate together, (settings, members x outcomes).
+
+        Places in the flattened (observables, variants) of a tensor.
+        """
+        some = self.outcome_variants[:, None, :]
+        return tuple(
+            (np.array(members)[:, None] * self.num_variants + some).reshape(len(some), -1)
+            for members in self.groups
+        )
+
+    @cached_property
+    def _first_choices(self) -> np.ndarray:
+        """The operation at each site of every setting, of outcomes the first, (settings, sites)."""
+        return self.choices[self.outcome_variants[:, 0]]
+
     @cached_property
     def _measured(self) -> np.ndarray:
-        """Measured wires of each variant's operations, as bits, (variants, sites)."""
+        """`Operation.measured` of each setting, (settings, sites)."""
         columns = [
-            np.array([op.measured for op in site.operations], dtype=int)[self._choices[:, k]]
-            for k, site in enumerate(self.sites)
+            np.array([op.measured for op in site.operations], dtype=int)[some]
+            for site, some in zip(self.sites, self._first_choices.T, strict=True)
         ]
-        return np.stack(columns, axis=1) if columns else np.zeros((self.num_variants, 0), int)
+        return np.stack(columns, axis=1) if columns else np.zeros((self.num_settings, 0), int)
+
+    @cached_property
+    def _quiet(self) -> np.ndarray:
+        """Boolean (settings,): whether nothing is measured but the observables."""
+        if self.outcomes > 1:
+            return np.zeros(self.num_settings, dtype=bool)
+        signed = [not site.states for site in self.sites]
+        return np.asarray(~(self._measured[:, signed] != 0).any(axis=1))
 
     @cached_property
     def trivial(self) -> np.ndarray:
@@ -224,13 +283,14 @@ class Fragment:
         measured, so the expectation is exactly 1.
         """
         # A signed measurement is never trivial: even without an observable its sign has to be seen.
-        quiet = ~self._measured.any(axis=1).reshape(self.variant_shape)
+        # Nor is an outcome, whose probability it is that is estimated.
+        quiet = np.repeat(self._quiet, self.outcomes).reshape(self.variant_shape)
         identity = ~(self.observables.x | self.observables.z).any(axis=1)
         return identity.reshape(-1, *[1] * quiet.ndim) & quiet
 
     @cached_property
     def templates(self) -> tuple[Template, ...]:
-        """The circuits to build: one for each group and each pattern of signed measurements.
+        """The circuits to build: one for each group and each pattern of measurements.
 
         Unitary operations of a site are parameter values of one gate, measuring ones of
         another circuit. What is trivially 1 has no template.
@@ -238,10 +298,10 @@ class Fragment:
         patterns, which = np.unique(self._measured, axis=0, return_inverse=True)
         places = [np.flatnonzero(which.reshape(-1) == k) for k in range(len(patterns))]
         return tuple(
-            Template(group, tuple(pattern.tolist()), self._choices[where], where)
+            Template(group, tuple(pattern.tolist()), self._first_choices[some], some)
             for group, members in enumerate(self.groups)
             for pattern, where in zip(patterns, places, strict=True)
-            if pattern.any() or self._observes(members)
+            if len(some := where if self._observes(members) else where[~self._quiet[where]])
         )
 
     def _observes(self, members: tuple[int, ...]) -> bool:
@@ -254,9 +314,9 @@ class Fragment:
         if self.listed is not None:
             return sum(len(template.variants) for template in self.templates)
         # Counted, not listed: those of 30 cuts would fill any memory.
-        quiet = prod(sum(not op.measured for op in site.operations) for site in self.sites)
+        quiet = prod(_quiet_operations(site) for site in self.sites)
         return sum(
-            self.num_variants - (0 if self._observes(members) else quiet) for members in self.groups
+            self.num_settings - (0 if self._observes(members) else quiet) for members in self.groups
         )
 
     @cached_property
@@ -289,6 +349,18 @@ class Fragment:
 def wires_of(step: Step | Site) -> tuple[int, ...]:
     """Return the fragment's wires that a gate or a site acts on."""
     return step.wires if isinstance(step, Site) else step.qubits
+
+
+def _split(site: Site) -> tuple[int, int]:
+    """Return how many settings a site has, and outcomes of each."""
+    return len(site.operations) // site.outcomes, site.outcomes
+
+
+def _quiet_operations(site: Site) -> int:
+    """Return how many operations of a site measure nothing."""
+    if site.states:
+        return 0 if site.kind == "end" else len(site.states)
+    return sum(not op.measured for op in site.operations)
 
 
 @dataclass(frozen=True)

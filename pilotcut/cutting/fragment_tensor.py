@@ -15,18 +15,19 @@ from pilotcut.cutting.fragment import Fragment
 
 @dataclass(frozen=True)
 class Block:
-    """Estimates of some variants of one group, for some parameter sets, from one work unit.
+    """Estimates of some settings of one group, for some parameter sets, from one work unit.
 
     Parameters
     ----------
     group
         The group of sub-observables.
     variants
-        Integer array (variants,): places among the fragment's variants.
+        Integer array (settings,): places among the fragment's settings.
     means
-        (rows, variants, g): expectations of the group's sub-observables.
+        (rows, settings, g): expectations of the group's sub-observables, of each with every
+        outcome of the setting, see `Fragment.entries`.
     covariances
-        (rows, variants, g, g): covariances of these estimates.
+        (rows, settings, g, g): covariances of these estimates.
     """
 
     group: int
@@ -44,8 +45,8 @@ class FragmentTensor:
     values
         (batch, observables, *variant_shape), expectations in [-1, 1].
     covariances
-        For each group of sub-observables, (batch, variants, g, g): the covariances of its
-        estimates, which come from the same shots; variants are flattened.
+        For each group of sub-observables, (batch, settings, g, g): the covariances of its
+        estimates, which come from the same shots, see `Fragment.entries`.
     """
 
     values: np.ndarray
@@ -59,14 +60,14 @@ class FragmentTensor:
         return cls(
             np.repeat(values[None], batch, axis=0),
             tuple(
-                np.zeros((batch, fragment.num_variants, len(g), len(g))) for g in fragment.groups
+                np.zeros((batch, fragment.num_settings, each, each))
+                for each in (len(g) * fragment.outcomes for g in fragment.groups)
             ),
         )
 
     def fill(self, fragment: Fragment, rows: slice, block: Block) -> None:
         """Write a block over the parameter sets `rows`."""
-        members = list(fragment.groups[block.group])
         # A view, since the array is contiguous: what is written here fills it.
-        flat = self.values.reshape(*self.values.shape[:2], -1)
-        flat[rows, np.array(members)[None, :], block.variants[:, None]] = block.means
+        flat = self.values.reshape(len(self.values), -1)
+        flat[rows, fragment.entries[block.group][block.variants]] = block.means
         self.covariances[block.group][rows, block.variants] = block.covariances

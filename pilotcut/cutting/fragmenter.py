@@ -8,7 +8,7 @@ placement was found, and what runs the fragments.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,13 @@ from pilotcut.circuits.program import Angle, Param, Program, Step
 from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.fragment import Fragment, LayoutItem, Site
-from pilotcut.cutting.joint import joint_basis, parallel_groups
+from pilotcut.cutting.grouping import Item, WireEnds, grouped, items_of
+from pilotcut.cutting.joint import joint_basis
 from pilotcut.cutting.liveness import narrow_order
-from pilotcut.cutting.placement import Placement, labels_of_steps, letter
-from pilotcut.cutting.rotations import Locals, free_rotation, is_rotation, rotation_of
+from pilotcut.cutting.placement import Placement, letter
+from pilotcut.cutting.rotations import Locals, free_rotation, rotation_of
+from pilotcut.cutting.wires import basis_of_wires
+from pilotcut.options import COMMUNICATION, SEPARATE
 
 # (wires, step) or (wires, (cut index, side))
 _Placed = tuple[tuple[int, ...], Step | tuple[int, int]]
@@ -53,13 +56,14 @@ class Fragmenter:
         terms: PauliList,
         placement: Placement | None,
         joint_cuts: bool = False,
+        wires: str = SEPARATE,
+        *,
+        together: bool = True,
     ) -> None:
         self._terms = terms
         self._placement = placement
         # Labels of the wires that the qubits are on while the walk goes on.
         self._labels = None if placement is None else list(placement.labels)
-        self._due = {} if placement is None else placement.label_behind()
-        self._passed: Counter[int] = Counter()  # steps of each qubit that were walked
         self._qubit_of_wire: list[int] = []
         self._label_of_wire: list[str] = []
         self._parent: list[int] = []
@@ -69,15 +73,15 @@ class Fragmenter:
         self._placed: list[_Placed] = []
         # (name, qubits, wires, cut index) of the circuit's own gates and cuts, in order
         self._layout: list[tuple[str, tuple[int, ...], tuple[int, ...], int | None]] = []
-        for steps in self._in_order(program, joint_cuts):
-            qubits = [q for step in steps for q in step.qubits]
-            self._cut_what_is_due(qubits)
-            if len(steps) > 1:
-                self._cut_jointly(steps)
+        self._basis_of_wires = _bases(wires)
+        join_wires = together and wires != SEPARATE
+        for items in self._in_order(program, gates=joint_cuts, wires=join_wires):
+            if self._cuts_wires(items[0]):
+                self._cut_wires(items)
+            elif len(items) > 1:
+                self._cut_jointly([item.step for item in items])
             else:
-                self._place(steps[0])
-            self._passed.update(qubits)
-        self._cut_what_is_due(range(program.num_qubits))
+                self._place(items[0].step)
         self._close(program)
 
     # -- wires ---------------------------------------------------------------------
@@ -111,8 +115,6 @@ class Fragmenter:
         if step.name == "reset":
             self._note(step)
             self._stale.add(step.qubits[0])
-        elif step.name == "cut_wire":
-            self._cut_wire(step.qubits[0], step.qubits[0], "cut_wire")
         elif step.name == "move":
             self._move(*step.qubits)
         elif self._crosses(step.qubits):
@@ -123,48 +125,60 @@ class Fragmenter:
             self._placed.append((wires, step))
             self._note(step)
 
-    def _in_order(self, program: Program, joint_cuts: bool) -> list[tuple[Step, ...]]:
-        """Return the steps one by one, or in groups where gates are cut jointly."""
-        # Without labels only markers cut, and these cut wires, of which none are joined.
-        if not joint_cuts or self._placement is None:
-            return [(step,) for step in program.steps]
-        pairs = [frozenset(some) for some in labels_of_steps(self._placement, program)]
-        crossing = [
-            number
-            for number, step in enumerate(program.steps)
-            if len(pairs[number]) > 1 and is_rotation(step)
-        ]
-        return parallel_groups(program, crossing, [pairs[number] for number in crossing])
+    def _in_order(self, program: Program, *, gates: bool, wires: bool) -> list[tuple[Item, ...]]:
+        """Return the items one by one, or in groups where gates or wires are cut together."""
+        placement = self._placement
+        items = items_of(program, placement)
+        # Without labels only markers cut, and these cut wires.
+        gates = gates and placement is not None
+        if not gates and not wires:
+            return [(item,) for item in items]
+        markers: list[WireEnds] = []
+        if placement is None:
+            # Fragments follow from the cuts here, so the wires are cut one by one first.
+            markers = Fragmenter(program, self._terms, None)._wire_ends()
+        return grouped(program, items, placement, iter(markers), gates=gates, wires=wires)
+
+    def _wire_ends(self) -> list[WireEnds]:
+        """Return the fragments that each wire which is cut comes from and goes to."""
+        of = self._fragment_of_wire
+        return [(str(of[a]), str(of[b])) for (a,), (b,) in (cut.wires for cut in self._cuts)]
+
+    def _cuts_wires(self, item: Item) -> bool:
+        """Return whether an item cuts a wire, as the walk has come to it."""
+        step = item.step
+        crossing_move = step.name == "move" and self._crosses(step.qubits)
+        return item.label is not None or step.name == "cut_wire" or crossing_move
 
     def _crosses(self, qubits: tuple[int, ...]) -> bool:
         return self._labels is not None and len({self._labels[q] for q in qubits}) > 1
 
     def _move(self, source: int, destination: int) -> None:
-        if self._crosses((source, destination)):
-            self._cut_wire(source, destination, "move")
-        else:
-            wire = self._wire_of_qubit[destination] = self._wire(source)
-            self._layout.append(("move", (source, destination), (wire, wire), None))
-            # A Move leaves |0> behind: its source goes on with a fresh wire, if it goes on at all.
-            self._stale.discard(destination)
-            self._stale.add(source)
+        wire = self._wire_of_qubit[destination] = self._wire(source)
+        self._layout.append(("move", (source, destination), (wire, wire), None))
+        # A Move leaves |0> behind: its source goes on with a fresh wire, if it goes on at all.
+        self._stale.discard(destination)
+        self._stale.add(source)
 
-    def _cut_wire(self, source: int, destination: int, name: str, label: str | None = None) -> None:
+    def _cut_wires(self, items: Sequence[Item]) -> None:
+        """Cut one wire, or parallel ones between two fragments together."""
+        ends = [self._cut_wire(item) for item in items]
+        name = "+".join(item.step.name for item in items)
+        sides = tuple(old for old, _ in ends), tuple(new for _, new in ends)
+        self._add_cut(_Cut(name, sides, self._basis_of_wires(len(items))))
+
+    def _cut_wire(self, item: Item) -> tuple[int, int]:
+        """End a qubit's wire and begin another, and return both."""
+        source, destination = item.step.qubits[0], item.step.qubits[-1]
         old = self._wire(source)
         self._stale.add(source)
-        if self._labels and label is not None:
-            self._labels[destination] = label
+        if self._labels and item.label is not None:
+            self._labels[destination] = item.label
         new = self._wire_of_qubit[destination] = self._new_wire(destination)
         self._stale.discard(destination)
-        self._layout.append((name, (source, destination), (old, new), len(self._cuts)))
-        self._add_cut(_Cut(name, ((old,), (new,)), basis_of_gate(Move())))
-
-    def _cut_what_is_due(self, qubits: Iterable[int]) -> None:
-        """Make the placement's wire cuts in front of the next steps of these qubits."""
-        for qubit in qubits:
-            label = self._due.get((qubit, self._passed[qubit]))
-            if label is not None:
-                self._cut_wire(qubit, qubit, "cut_wire", label)
+        qubits = (source, destination)
+        self._layout.append((item.step.name, qubits, (old, new), len(self._cuts)))
+        return old, new
 
     def _cut_gate(self, step: Step) -> None:
         wires = tuple(self._wire(q) for q in step.qubits)
@@ -350,6 +364,13 @@ class Fragmenter:
             )
             for k, cut in enumerate(self._cuts)
         )
+
+
+def _bases(wires: str) -> Callable[[int], CutBasis]:
+    """Return the basis of some wires that are cut together."""
+    if wires == SEPARATE:
+        return lambda _: basis_of_gate(Move())
+    return lambda number: basis_of_wires(number, communication=wires == COMMUNICATION)
 
 
 def _localised(param: Param, angles: list[Angle]) -> Param:

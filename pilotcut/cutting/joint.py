@@ -16,13 +16,13 @@ Operations a side are 22 for two gates and 92 for three; one by one they are 25 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
 from math import pi, prod
 
 import numpy as np
 
-from pilotcut.circuits.program import Program, Step
+from pilotcut.circuits.program import Program
 from pilotcut.cutting.basis import CutBasis, JointOperation, basis_of_rzz
 
 #: Gates in one joint cut: three have 92 operations a side, four would have 376.
@@ -134,11 +134,11 @@ def _measuring(k: int, string: int, size: int) -> JointOperation:
 
 
 def parallel_groups(
-    program: Program, crossing: Sequence[int], pairs: Sequence[frozenset[str]]
-) -> list[tuple[Step, ...]]:
-    """Return the steps in an order in which joint cuts stand together, each as one group.
+    program: Program, crossing: Sequence[int], pairs: Sequence[Hashable]
+) -> list[tuple[int, ...]]:
+    """Return the steps' numbers in an order in which joint cuts stand together, as one group.
 
-    Gates are parallel if none depends on another. They are gathered greedily, as long as
+    Steps are parallel if none depends on another. They are gathered greedily, as long as
     all groups can still be put in an order.
 
     Parameters
@@ -148,14 +148,14 @@ def parallel_groups(
     crossing
         The steps, by number, that may be cut jointly.
     pairs
-        For each of them, the two labels it lies between.
+        For each of them, what it lies between: only steps that agree on it are gathered.
     """
     # Greedy: which gates to gather so that most are joined is not searched. Two groups of parallel
     # gates may each wait for the other, so every one is taken only if an order is left.
     before = _dependencies(program)
     group_of = list(range(len(program.steps)))
     groups: dict[int, list[int]] = {k: [k] for k in group_of}
-    open_groups: dict[frozenset[str], list[int]] = {}
+    open_groups: dict[Hashable, list[int]] = {}
     for step, pair in zip(crossing, pairs, strict=True):
         for first in open_groups.setdefault(pair, []):
             members = groups[first]
@@ -170,7 +170,7 @@ def parallel_groups(
             open_groups[pair].append(step)
     order = _ordered(program, group_of)
     assert order is not None, "groups are only formed where an order is left"
-    return [tuple(program.steps[k] for k in groups[first]) for first in order]
+    return [tuple(groups[first]) for first in order]
 
 
 def _dependencies(program: Program) -> list[int]:

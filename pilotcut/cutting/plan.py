@@ -30,6 +30,7 @@ from pilotcut.cutting.placement import Placement, label_text, placement_of
 from pilotcut.cutting.search import best_placement
 from pilotcut.errors import CutError
 from pilotcut.io.large_numbers import digits, whole
+from pilotcut.options import SEPARATE, WIRES, check, choice_fault
 
 #: Plans with more variants are not run: they would not end, and often not fit in memory.
 MOST_VARIANTS = 10**6
@@ -68,6 +69,8 @@ class CutPlan:
         term. Identity terms are exactly 1 and never run.
     joint_cuts
         Whether parallel gates between two labels are cut as one.
+    wires
+        How wires are cut, one of `pilotcut.options.WIRES`.
     measured
         The qubits whose bits an outcome has, bit 0 first; None for all in their order.
     """
@@ -81,13 +84,16 @@ class CutPlan:
     terms: PauliList
     term_index: np.ndarray = field(repr=False)
     joint_cuts: bool = False
+    wires: str = SEPARATE
     measured: tuple[int, ...] | None = None
 
     @cached_property
     def layout(self) -> tuple[LayoutItem, ...]:
         """Places of the circuit's gates and cuts, for those who show the plan."""
         # Walked again and not kept from building, as few plans are ever drawn.
-        return Fragmenter(self.program, self.terms, self.requested, self.joint_cuts).layout()
+        return _fragmenter(
+            self.program, self.terms, self.requested, self.joint_cuts, self.wires
+        ).layout()
 
     @property
     def num_qubits(self) -> int:
@@ -101,7 +107,7 @@ class CutPlan:
 
     @property
     def num_cuts(self) -> int:
-        """Number of cuts; every gate of a joint cut counts."""
+        """Number of cuts; every gate or wire of those that are cut together counts."""
         return sum(bond.gates for bond in self.bonds)
 
     @property
@@ -198,6 +204,7 @@ def compile_plan(
     max_width: int | None = None,
     placement: Placement | None = None,
     joint_cuts: bool = False,
+    wires: str = SEPARATE,
 ) -> CutPlan:
     """Return the plan that cuts `circuit` as asked.
 
@@ -225,6 +232,12 @@ def compile_plan(
         two labels as one, which lowers `CutPlan.sampling_overhead`: gamma falls from 9 to 7
         for two CX and from 27 to 15 for three (arXiv:2312.11638, arXiv:2312.09679). Their
         rotations and parities within a fragment need entangling gates there.
+    wires
+        How wires are cut where there are shots. "communication" and "randomised": up to three
+        parallel ones between the same two fragments together, by measuring and preparing states
+        of mutually unbiased bases. With n wires gamma is 2^(n+1) - 1 where the shots of what is
+        prepared follow what was found (arXiv:2302.03366), and 2^(n+1) + 1 where all have the same
+        (arXiv:2207.14734). "separate": one by one by Paulis, where gamma is 4^n.
 
     Without any of the first four the circuit is cut at its `CutWire` markers, or not at all.
 
@@ -252,7 +265,8 @@ def compile_plan(
     terms = pauli_terms(asked, circuit.num_qubits)
     if cuts is not None or max_width is not None:
         placement = best_placement(program, cuts=cuts, max_width=max_width)
-    plan = build_plan(program, binding, terms, placement or labels, joint_cuts)
+    check(choice_fault("wires", wires, WIRES))
+    plan = build_plan(program, binding, terms, placement or labels, joint_cuts, wires)
     return replace(plan, measured=measured_qubits(circuit))
 
 
@@ -262,10 +276,11 @@ def build_plan(
     terms: PauliList,
     labels: str | Sequence[str] | Placement | None,
     joint_cuts: bool = False,
+    wires: str = SEPARATE,
 ) -> CutPlan:
     """Return the plan of a program that is already read, for phase-free `terms`."""
     requested = placement_of(labels, program)
-    fragmenter = Fragmenter(program, terms, requested, joint_cuts)
+    fragmenter = _fragmenter(program, terms, requested, joint_cuts, wires)
     fragments, term_index = fragmenter.fragments()
     return CutPlan(
         program=program,
@@ -277,7 +292,26 @@ def build_plan(
         terms=terms,
         term_index=term_index,
         joint_cuts=joint_cuts,
+        wires=wires,
     )
+
+
+def _fragmenter(
+    program: Program,
+    terms: PauliList,
+    requested: Placement | None,
+    joint_cuts: bool,
+    wires: str,
+) -> Fragmenter:
+    """Return the walk over a program; wires are cut together where no fragment is wider for it."""
+    found = Fragmenter(program, terms, requested, joint_cuts, wires)
+    if wires == SEPARATE or all(bond.gates == 1 for bond in found.bonds()):
+        return found
+    # Wires that are cut together end at the same time, where one might have left its qubit to
+    # another: the width that was asked for goes before.
+    one_by_one = Fragmenter(program, terms, requested, joint_cuts, wires, together=False)
+    widths = [max(f.width for f in walk.fragments()[0]) for walk in (found, one_by_one)]
+    return found if widths[0] <= widths[1] else one_by_one
 
 
 def check_size(plan: CutPlan, *, coherent: bool, drawn: bool = True) -> None:
@@ -335,7 +369,9 @@ def _width_that_fits(plan: CutPlan, coherent: bool) -> int | None:
             narrow = best_placement(plan.program, max_width=width)
         except CutError:  # it has markers of its own
             return None
-        other = build_plan(plan.program, plan.binding, plan.terms, narrow, plan.joint_cuts)
+        other = build_plan(
+            plan.program, plan.binding, plan.terms, narrow, plan.joint_cuts, plan.wires
+        )
         if _entries(other, coherent) <= MOST_VARIANTS:
             return width
     return None

@@ -290,14 +290,16 @@ class StoredQuery(TensorStore):
         place = np.full(whole.variant_shape, -1)
         place[tuple(sites)] = np.arange(flat.shape[2]).reshape(shape)
         place = place.reshape(-1)
+        column = np.full(len(whole.observables), -1)
+        column[chosen] = np.arange(len(chosen))
+        rowwise = flat.reshape(len(part), -1)
         for own, there, measured in self._found(fragment, rows):
             for block in measured.blocks:
-                members = list(whole.groups[block.group])
-                inside = place[block.variants] >= 0
-                for k, sub in enumerate(chosen):
-                    if sub in members:
-                        means = block.means[there, :, members.index(sub)][:, inside]
-                        flat[own, k, place[block.variants[inside]]] = means
+                entries = whole.entries[block.group][block.variants]
+                sub, variant = np.divmod(entries, whole.num_variants)
+                inside = (column[sub] >= 0) & (place[variant] >= 0)
+                where = column[sub] * flat.shape[2] + place[variant]
+                rowwise[own, where[inside]] = block.means[there][:, inside]
         return part
 
     def _found(self, fragment: int, rows: slice) -> Iterator[tuple[slice, slice, Any]]:
@@ -313,7 +315,7 @@ class StoredQuery(TensorStore):
         """Return some rows of the covariances of a fragment's groups."""
         whole = self.query.requests[fragment].fragment
         count = rows.stop - rows.start
-        found = tuple(np.zeros((count, whole.num_variants, len(g), len(g))) for g in whole.groups)
+        found = tuple(np.zeros((count, *some.shape, some.shape[1])) for some in whole.entries)
         for own, there, measured in self._found(fragment, rows):
             for block in measured.blocks:
                 found[block.group][own, block.variants] = block.covariances[there]
@@ -365,7 +367,7 @@ def reconstruct(stored: StoredQuery, comm: Any = None) -> tuple[np.ndarray, np.n
     if fault := next((one for one in comm.allgather(fault) if one), None):
         raise SharedFaultError(fault)
     coefficients, constant = stored.query.outputs
-    groups = [request.fragment.groups for request in stored.query.requests]
+    entries = [request.fragment.entries for request in stored.query.requests]
     contraction = stored.contraction
-    found = estimate(contraction, groups, stored, stored.query.matrices, coefficients, comm)
+    found = estimate(contraction, entries, stored, stored.query.matrices, coefficients, comm)
     return None if found is None else (found.values + constant, found.errors)

@@ -66,8 +66,8 @@ class Evaluation:
         """Return standard errors (rows, observables) for coefficients (observables, terms)."""
         if not any(tensor.covariances for tensor in self.tensors):  # exact: no shots
             return np.zeros((len(self.values), len(coefficients)))
-        groups = [fragment.groups for fragment in self.contraction.plan.fragments]
-        errors = standard_errors(groups, self.tensors, self.sensitivities(coefficients))
+        entries = [fragment.entries for fragment in self.contraction.plan.fragments]
+        errors = standard_errors(entries, self.tensors, self.sensitivities(coefficients))
         contraction = self.contraction
         if isinstance(contraction, TermSample):
             # The shots and the draw of terms are independent, so their variances add.

@@ -73,14 +73,14 @@ def importance(
     looks certain and starves.
     """
     columns = []
+    flat = sensitivity.reshape(*sensitivity.shape[:2], -1)
     for template in fragment.templates:
-        members = list(fragment.groups[template.group])
-        s = sensitivity[:, :, members][..., template.variants]
+        s = flat[:, :, fragment.entries[template.group][template.variants]]
         covariance = tensor.covariances[template.group][:, template.variants]
-        variance = np.einsum("bomv,bvmn,bonv->bv", s, covariance, s, optimize=True)
+        variance = np.einsum("bovm,bvmn,bovn->bv", s, covariance, s, optimize=True)
         # A sign that is -1 with probability 1/N has a variance of about 4/N, and its mean over N
         # shots one of 4/N^2.
-        unseen = (s**2).sum(axis=(1, 2)) * 4 / pilot**2
+        unseen = (s**2).sum(axis=(1, 3)) * 4 / pilot**2
         columns.append(np.sqrt(np.maximum(variance, 0.0) + unseen))
     return np.concatenate(columns, axis=1) if columns else np.zeros((len(sensitivity), 0))
 
@@ -99,16 +99,16 @@ def merge(
     """
     values = first.values.copy()
     covariances = tuple(c.copy() for c in first.covariances)
-    flat = values.reshape(*values.shape[:2], -1)
+    flat = values.reshape(len(values), -1)
     other = second.values.reshape(flat.shape)
     start = 0
     for template in fragment.templates:
         share = n2[:, start : start + len(template.variants)]
-        share = share / (share + n1)  # of the second round, (rows, variants)
+        share = share / (share + n1)  # of the second round, (rows, settings)
         start += len(template.variants)
-        for member in fragment.groups[template.group]:
-            a, b = (x[:, member, template.variants] for x in (flat, other))
-            flat[:, member, template.variants] = (1 - share) * a + share * b
+        places = fragment.entries[template.group][template.variants]
+        a, b = flat[:, places], other[:, places]
+        flat[:, places] = (1 - share[..., None]) * a + share[..., None] * b
         w = share[..., None, None]
         a, b = (t.covariances[template.group][:, template.variants] for t in (first, second))
         covariances[template.group][:, template.variants] = (1 - w) ** 2 * a + w**2 * b

@@ -91,14 +91,15 @@ class CircuitCounter:
             _chosen_values(site, m, place)
             for site, m, place in zip(fragment.sites, measured, in_place, strict=True)
         )
-        joint = sum(len(site.wires) > 1 for site in fragment.sites)
+        joint = sum(bool(site.joint_operations) for site in fragment.sites)
+        ends = sum(len(site.wires) for site in fragment.sites if site.outcomes > 1)
         return _TemplateShape(
             variants=len(template.variants),
             qubits=seating.qubits,
             gates=self._gates + free + ancillas + 4 * joint + int(members.x.any(axis=0).sum()),
             passes=self._passes + ancillas + free,
             values=self._used + chosen,
-            bits=int(support.sum()) + sum(bool(m) for m in measured),
+            bits=int(support.sum()) + ends + _signs(fragment, measured),
             # A site's U gate has its angles as parameters, and is no Clifford gate to Aer.
             clifford=self._clifford and not free,
             doubled=seating.mixed,
@@ -142,8 +143,16 @@ class CircuitCounter:
         return total
 
 
+def _signs(fragment: Fragment, measured: Sequence[int]) -> int:
+    """Return how many signed measurements a template has."""
+    both = zip(measured, fragment.sites, strict=True)
+    return sum(bool(m) and not site.states for m, site in both)
+
+
 def _chosen_values(site: Site, measured: int, in_place: bool) -> int:
     """Return how many parameters of a template choose among a site's operations."""
+    if site.states:
+        return 3 * len(site.wires)
     if site.joint_operations:
         possible = [op.rotations for op in site.joint_operations if op.measured == measured]
         return int((np.ptp(possible, axis=0) > 0).sum())

@@ -28,6 +28,7 @@ from pilotcut.execution.work_units import Request
 from pilotcut.options import (
     ERROR_TOLERANCE,
     MOST_SHOTS,
+    SEPARATE,
     check_number,
     check_seed,
     checked_mode,
@@ -115,7 +116,7 @@ class Distribution:
                 f"compile_plan(circuit, max_width=20)"
             )
         exact = mode == "exact"
-        self.plan = _observing_all(plan, joint_cuts=plan.joint_cuts and not exact)
+        self.plan = _observing_all(plan, exact=exact)
         self._bits = range(plan.num_qubits) if plan.measured is None else plan.measured
         if not exact:
             check_size(self.plan, coherent=False, drawn=False)
@@ -283,10 +284,11 @@ class Distribution:
         return _checked_qubits(qubits, self.num_qubits, {})
 
 
-def _observing_all(plan: CutPlan, *, joint_cuts: bool) -> CutPlan:
+def _observing_all(plan: CutPlan, *, exact: bool) -> CutPlan:
     """Return the same cut with Z on every qubit: what it measures are the final bits."""
     terms = PauliList(["Z" * plan.num_qubits])
-    return build_plan(plan.program, plan.binding, terms, plan.requested, joint_cuts)
+    joint_cuts, wires = (False, SEPARATE) if exact else (plan.joint_cuts, plan.wires)
+    return build_plan(plan.program, plan.binding, terms, plan.requested, joint_cuts, wires)
 
 
 def _checked_qubits(qubits: Sequence[int], num_qubits: int, given: Mapping[int, int]) -> list[int]:

@@ -46,6 +46,8 @@ from pilotcut.options import (
     ERROR_TOLERANCE,
     MODES,
     RECONSTRUCTIONS,
+    SEPARATE,
+    WIRES,
     check,
     check_kind,
     checked_auto,
@@ -85,6 +87,11 @@ class CutEstimator(BaseEstimatorV2):
     joint_cuts
         Cut parallel gates between two labels as one, as in `pilotcut.compile_plan`; a `plan`
         has its own say. The exact mode has no sampling overhead and cuts one by one.
+    wires
+        How wires are cut, as in `pilotcut.compile_plan`; a `plan` has its own say. With
+        "communication" fragments run in the order of the wires, and what a wire's receiver
+        prepares has shots as its sender found it; the total is the same. Sampled terms and the
+        exact mode cut wires one by one.
     mode
         "counts": every physical subexperiment runs as a circuit with shots. "sampled": the
         same outcomes drawn from their exact distribution. "exact": no shots, but statevectors of
@@ -160,6 +167,7 @@ class CutEstimator(BaseEstimatorV2):
         plan: CutPlan | None = None,
         auto: Mapping[str, Any] | None = None,
         joint_cuts: bool = False,
+        wires: str = SEPARATE,
         mode: str = "counts",
         shots: int = 1024,
         seed: int | None = None,
@@ -181,6 +189,7 @@ class CutEstimator(BaseEstimatorV2):
             kind_fault(
                 "trace", trace, (*path, JsonLines), "the path of a file, or JsonLines(path)"
             ),
+            choice_fault("wires", wires, WIRES),
             choice_fault("mode", mode, MODES),
             choice_fault("shot_allocation", shot_allocation, ALLOCATIONS),
             choice_fault("reconstruction", reconstruction, RECONSTRUCTIONS),
@@ -198,6 +207,8 @@ class CutEstimator(BaseEstimatorV2):
         log = BatchLog(trace, seed)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
         self._joint_cuts = not self.exact and (joint_cuts if plan is None else plan.joint_cuts)
+        one_by_one = self.exact or num_samples is not None
+        self._wires = SEPARATE if one_by_one else wires if plan is None else plan.wires
         optimal = shot_allocation == "optimal"
         self._num_samples = checked_samples(num_samples, exact=self.exact, optimal=optimal)
         _check_without_samples(num_samples, store, automatic)
@@ -375,7 +386,7 @@ class CutEstimator(BaseEstimatorV2):
             self.trace.write({"kind": "recommendation", **found.to_dict()})
         else:
             labels = self._labels_for(program)
-            plan = build_plan(program, binding, paulis, labels, self._joint_cuts)
+            plan = build_plan(program, binding, paulis, labels, self._joint_cuts, self._wires)
         if self._num_samples is None:
             check_size(plan, coherent=self.exact)
         else:

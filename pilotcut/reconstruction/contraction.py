@@ -254,27 +254,28 @@ def sensitivities(
 
 
 def standard_errors(
-    groups: Sequence[Sequence[Sequence[int]]],
+    entries: Sequence[Sequence[np.ndarray]],
     tensors: Sequence[FragmentTensor],
     sensitivity: Sequence[np.ndarray],
 ) -> np.ndarray:
     """Return the standard errors (batch, observables) of sums of terms, to first order.
 
-    ``Var = sum_f sum_variants s^T Cov s`` with s the sensitivities: estimates of different
-    variants are independent, those of one group come from the same shots and bring their
+    ``Var = sum_f sum_settings s^T Cov s`` with s the sensitivities: estimates of different
+    settings are independent, those of one group come from the same shots and bring their
     covariance.
 
     Parameters
     ----------
-    groups
-        For each fragment, its groups of sub-observables.
+    entries
+        For each fragment, what is estimated together (`Fragment.entries`).
     tensors, sensitivity
         For each fragment, its tensor and its `sensitivities`.
     """
     batch, observables = sensitivity[0].shape[:2]
     variance = np.zeros((batch, observables))
     for f, tensor in enumerate(tensors):
-        for members, covariance in zip(groups[f], tensor.covariances, strict=True):
-            s = sensitivity[f][:, :, list(members)]
-            variance += np.einsum("bomv,bvmn,bonv->bo", s, covariance, s, optimize=True)
+        flat = sensitivity[f].reshape(batch, observables, -1)
+        for places, covariance in zip(entries[f], tensor.covariances, strict=True):
+            s = flat[:, :, places]
+            variance += np.einsum("bovm,bvmn,bovn->bo", s, covariance, s, optimize=True)
     return np.sqrt(np.maximum(variance, 0.0))

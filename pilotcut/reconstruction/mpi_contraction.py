@@ -26,7 +26,7 @@ from pilotcut.reconstruction.contraction import (
     sensitivities,
     standard_errors,
 )
-from pilotcut.reconstruction.mpi_job import Groups, Operands, RankJob
+from pilotcut.reconstruction.mpi_job import Entries, Operands, RankJob
 from pilotcut.reconstruction.mpi_sums import DistributedSum
 from pilotcut.reconstruction.tensor_store import TensorStore
 
@@ -93,7 +93,7 @@ def contract(
 
 def estimate(
     contraction: Contraction | None,
-    groups: Groups | None,
+    entries: Entries | None,
     tensors: Sequence[FragmentTensor] | TensorStore | None,
     bonds: Sequence[np.ndarray] | None,
     coefficients: np.ndarray | None,
@@ -108,7 +108,7 @@ def estimate(
 
     Parameters
     ----------
-    contraction, groups, tensors, bonds, coefficients, everywhere
+    contraction, entries, tensors, bonds, coefficients, everywhere
         As rank 0 passes them. `coefficients` are (observables, terms) or (batch, observables,
         terms); a `TensorStore` has the bonds as well. Tensors without covariances are exact.
     comm
@@ -120,11 +120,13 @@ def estimate(
         On all ranks, where the tensors do not fit the contraction or cannot be read.
     """
     noisy = _noisy(tensors)
-    groups, coefficients, noisy, everywhere = comm.bcast((groups, coefficients, noisy, everywhere))
+    entries, coefficients, noisy, everywhere = comm.bcast(
+        (entries, coefficients, noisy, everywhere)
+    )
     operands = _operands(contraction, tensors, bonds)
     job = RankJob.agreed(comm, contraction, operands)
-    if groups is None or coefficients is None:
-        raise ValueError("rank 0 passes no groups or coefficients, expected both from it")
+    if entries is None or coefficients is None:
+        raise ValueError("rank 0 passes no entries or coefficients, expected both from it")
     weights = np.broadcast_to(coefficients, (job.rows, *coefficients.shape[-2:]))
     both = np.zeros((2, *weights.shape[:2]))  # values, errors
     axes = job.sensitivity_axes(weights) if noisy else []
@@ -137,8 +139,8 @@ def estimate(
             part = sensitivities(index, parts[f], weights[rows, :, terms], slope.shape[2])
             slope.add(box, part.reshape(*part.shape[:3], *parts[f].shape[2:]))
     if noisy:
-        noise = job.covariances(groups, tensors)
-        both[1, job.own_rows] = standard_errors(groups, noise, [s.on_owners() for s in slopes])
+        noise = job.covariances(entries, tensors)
+        both[1, job.own_rows] = standard_errors(entries, noise, [s.on_owners() for s in slopes])
     added = _reduced(comm, both, everywhere)
     return None if added is None else Estimate(added[0], added[1])
 

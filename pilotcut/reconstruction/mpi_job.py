@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -33,8 +32,8 @@ Operands: TypeAlias = Sequence[np.ndarray] | TensorStore
 
 _Array = TypeVar("_Array", np.ndarray, FragmentTensor)
 
-#: Each fragment's groups of sub-observables.
-Groups: TypeAlias = Sequence[Sequence[Sequence[int]]]
+#: For each fragment, what is estimated together (`Fragment.entries`).
+Entries: TypeAlias = Sequence[Sequence[np.ndarray]]
 
 #: Names of an array's axes, and its shape.
 Axes: TypeAlias = tuple[tuple[str, ...], tuple[int, ...]]
@@ -166,29 +165,28 @@ class RankJob:
         return [touched(names, boxes, shape) for names, shape in both]
 
     def covariances(
-        self, groups: Groups, tensors: Sequence[FragmentTensor] | TensorStore | None
+        self, entries: Entries, tensors: Sequence[FragmentTensor] | TensorStore | None
     ) -> list[FragmentTensor]:
         """Return each fragment's tensor with the covariances of own rows, and no values."""
         return [
             FragmentTensor(np.empty(0), self._covariances(f, some, tensors))
-            for f, some in enumerate(groups)
+            for f, some in enumerate(entries)
         ]
 
     def _covariances(
         self,
         fragment: int,
-        groups: Sequence[Sequence[int]],
+        entries: Sequence[np.ndarray],
         tensors: Sequence[FragmentTensor] | TensorStore | None,
     ) -> tuple[np.ndarray, ...]:
         if self.store is not None:
-            return self.store.covariances(fragment, len(groups), self.own_rows)
-        whole: Sequence[np.ndarray | None] = [None] * len(groups)
+            return self.store.covariances(fragment, len(entries), self.own_rows)
+        whole: Sequence[np.ndarray | None] = [None] * len(entries)
         if self.comm.rank == 0:
             whole = _held(tensors)[fragment].covariances
-        variants = prod(self.shapes[fragment][2:])
         return tuple(
-            self._scattered(one, (variants, len(members), len(members)))
-            for one, members in zip(whole, groups, strict=True)
+            self._scattered(one, (*places.shape, places.shape[1]))
+            for one, places in zip(whole, entries, strict=True)
         )
 
     def _scattered(self, whole: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:

@@ -31,6 +31,9 @@ BATCH_ENTRIES = 2**22
 
 _ROWS = "rows"
 
+# Behind a site's name where its outcomes have an axis of their own.
+_OUTCOME = ".outcome"
+
 
 @dataclass(frozen=True)
 class Node:
@@ -66,11 +69,16 @@ class Node:
         tensor = self.outcomes.tensor(kept, fixed, bits)
         return _as_real(tensor) if isinstance(self.outcomes, StateOutcomes) else tensor
 
-    def variances(self, keep: Sequence[int], given: Sequence[int], bits: np.ndarray) -> np.ndarray:
-        """Return the variances of `tensor`, of outcomes that shots found."""
-        assert isinstance(self.outcomes, CountedOutcomes)
+    def squares(self, keep: Sequence[int], given: Sequence[int], bits: np.ndarray) -> np.ndarray:
+        """Return the mean squares of what shots add to `tensor`."""
         kept, fixed = ([self.wire_of[q] for q in qubits] for qubits in (keep, given))
-        return self.outcomes.variances(kept, fixed, bits)
+        return self.counted.squares(kept, fixed, bits)
+
+    @property
+    def counted(self) -> CountedOutcomes:
+        """The outcomes, which shots found."""
+        assert isinstance(self.outcomes, CountedOutcomes)
+        return self.outcomes
 
 
 class OpenNetwork:
@@ -137,8 +145,8 @@ class OpenNetwork:
     def variances(self, keep: Sequence[int], given: Sequence[int], bits: np.ndarray) -> np.ndarray:
         """Return the variances (2^keep,) of `marginals` from shots, for one row of given bits.
 
-        To first order, and fragments are independent: the squared environment of each, open at
-        its sites and at the others' outcomes, times the variances of its own tensor.
+        To first order, and settings are independent: what a shot adds to the value is its entry's
+        environment, open at the others' outcomes, and its variance is that of a setting.
         """
         total = np.zeros(1 << len(keep))
         operands, indices, found = self._operands(keep, given, bits)
@@ -152,12 +160,37 @@ class OpenNetwork:
             theirs = [*indices[:number], *indices[number + 1 :], *self._bonds]
             output = [*node.bonds, *(n for n in found if n != own)]
             environment = self._contract(others, theirs, output) if others else np.ones(())
-            variance = node.variances(*self._share(number, keep, given, bits))
-            variance = variance.reshape(operands[number].shape)
+            squares = node.squares(*self._share(number, keep, given, bits))
+            squares = squares.reshape(operands[number].shape)
             both = [tuple(output), indices[number]]
-            result = self._contract([environment**2, variance], both, found)
-            total += self._ordered(result, keep, 1)[0]
-        return total
+            result = self._spread(node, environment, (operands[number], squares), both, found)
+            total += self._ordered(result, keep, 1)[0] / max(1, node.counted.shots - 1)
+        return total.clip(0.0)
+
+    def _spread(
+        self,
+        node: Node,
+        environment: np.ndarray,
+        moments: tuple[np.ndarray, np.ndarray],
+        indices: list[tuple[str, ...]],
+        found: list[str],
+    ) -> np.ndarray:
+        """Return the variances of one shot of each setting, summed over settings.
+
+        `moments` are the means and mean squares of its tensor.
+        """
+        means, squares = moments
+        if max(node.counted.found, default=1) == 1:
+            return self._contract([environment**2, squares - means**2], indices, found)
+        # Of outcomes one alone is found: E[(sum_k e_k x_k)^2] is sum_k e_k^2 E[x_k^2], and what
+        # goes off is the square of the sum of their means.
+        second = self._contract([environment**2, squares], indices, found)
+        (e, theirs), (m, own) = (
+            _parted(x, names, node) for x, names in zip((environment, means), indices, strict=True)
+        )
+        settings = [n for n in own if n not in found and not n.endswith(_OUTCOME)]
+        mean = self._contract([e, m], [theirs, own], [*settings, *found])
+        return second - (mean**2).sum(axis=tuple(range(len(settings))))
 
     def _operands(
         self, keep: Sequence[int], given: Sequence[int], bits: np.ndarray
@@ -240,6 +273,19 @@ class OpenNetwork:
                 f"most_probable, or choose fewer cuts"
             )
         return tree.contract(operands)
+
+
+def _parted(
+    array: np.ndarray, names: Sequence[str], node: Node
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return an array with the axis of a site as two: its settings, and outcomes of each."""
+    found = dict(zip(node.bonds, node.counted.found, strict=True))
+    shape, parted = [], []
+    for name, size in zip(names, array.shape, strict=True):
+        each = found.get(name, 1)
+        shape += [size // each, each] if each > 1 else [size]
+        parted += [name, name + _OUTCOME] if each > 1 else [name]
+    return array.reshape(shape), tuple(parted)
 
 
 def _kept(number: int) -> str:

@@ -28,7 +28,7 @@ def groups(pairs, labels: str, name: str = "cx") -> list[tuple[tuple[int, int], 
     between = [frozenset(labels[q] for q in step.qubits) for step in program.steps]
     crossing = [k for k, some in enumerate(between) if len(some) == 2]
     found = parallel_groups(program, crossing, [between[k] for k in crossing])
-    return [tuple(step.qubits for step in group) for group in found]
+    return [tuple(program.steps[k].qubits for k in group) for group in found]
 
 
 def test_gates_in_different_layers_are_joined_where_neither_waits_for_the_other():
@@ -156,9 +156,7 @@ def test_reordered_steps_keep_the_order_of_every_qubit(seed, width):
     steps = (program := read_circuit(circuit)[0]).steps
     pairs = [frozenset(labels[q] for q in step.qubits) for step in steps]
     crossing = [k for k, pair in enumerate(pairs) if len(pair) == 2 and rng.random() < 0.9]
-    found = parallel_groups(program, crossing, [pairs[k] for k in crossing])
-    number = {id(step): k for k, step in enumerate(steps)}
-    order = [[number[id(step)] for step in group] for group in found]
+    order = parallel_groups(program, crossing, [pairs[k] for k in crossing])
     assert sorted(k for group in order for k in group) == list(range(len(steps)))
     for qubit in range(width):
         on_qubit = [k for group in order for k in group if qubit in steps[k].qubits]

@@ -307,7 +307,7 @@ def test_standard_errors_equal_the_spread_under_gaussian_noise():
         sensitivities(plan.term_index[:, k], environments[k], coefficients)
         for k in range(len(plan.fragments))
     ]
-    groups = [f.groups for f in plan.fragments]
+    groups = [f.entries for f in plan.fragments]
     errors = standard_errors(groups, tensors, sensitivity)[0]
     np.testing.assert_allclose(sampled.std(axis=0)[:3], errors[:3], rtol=0.03)
     assert errors[3] == 0
@@ -356,5 +356,5 @@ def test_an_exactly_known_tensor_has_no_error():
         sensitivities(plan.term_index[:, k], environments[k], coefficients)
         for k in range(len(plan.fragments))
     ]
-    errors = standard_errors([f.groups for f in plan.fragments], tensors, sensitivity)
+    errors = standard_errors([f.entries for f in plan.fragments], tensors, sensitivity)
     np.testing.assert_array_equal(errors, np.zeros((2, 4)))

@@ -30,7 +30,7 @@ def asked(comm: MPI.Intracomm, network: Network | None, stored: bool, everywhere
         totals = estimate(None, None, None, None, None, comm)
         comm.barrier()
         return [] if sums is None else [*sums, *totals, None, []]
-    contraction, groups, coefficients = network.contraction, network.groups, network.coefficients
+    contraction, entries, coefficients = network.contraction, network.entries, network.coefficients
     with tempfile.TemporaryDirectory() as directory:
         store = TensorStore.write(directory, network.tensors, network.bonds) if stored else None
         operands, tensors = store or network.operands, store or network.tensors
@@ -38,7 +38,7 @@ def asked(comm: MPI.Intracomm, network: Network | None, stored: bool, everywhere
         sums = contract(contraction, operands, comm, environments=True, everywhere=everywhere)
         bonds = None if stored else network.bonds
         totals = estimate(
-            contraction, groups, tensors, bonds, coefficients, comm, everywhere=everywhere
+            contraction, entries, tensors, bonds, coefficients, comm, everywhere=everywhere
         )
         comm.barrier()  # nobody reads the store any more
     return [*sums, *totals, values, none]

@@ -32,7 +32,7 @@ class Network:
     """A contraction with everything that goes into it."""
 
     contraction: Contraction
-    groups: list[list[tuple[int, ...]]]
+    entries: list[list[np.ndarray]]
     tensors: list[FragmentTensor]
     bonds: list[np.ndarray]
     coefficients: np.ndarray
@@ -65,7 +65,7 @@ def serial(network: Network) -> Sums:
             sensitivities(index[:, f], environments[f], coefficients)
             for f in range(len(network.tensors))
         ]
-        errors = standard_errors(network.groups, network.tensors, slopes)
+        errors = standard_errors(network.entries, network.tensors, slopes)
     return Sums(values, environments, totals, errors)
 
 
@@ -129,15 +129,16 @@ def random_network(
         real = rng.normal(size=shape)
         return real + 1j * rng.normal(size=shape) if exact else real
 
-    tensors, groups = [], []
+    tensors, entries = [], []
     for names, count in zip(sites, counts, strict=True):
         shape = [sizes[name] for name in names]
         members = [tuple(range(count))] if count < 3 else [(0, 2), (1,)]
         factors = [rng.normal(size=(rows, prod(shape), len(g), len(g))) for g in members]
         covariances = () if exact else tuple(f @ f.swapaxes(-1, -2) for f in factors)
         tensors.append(FragmentTensor(numbers(rows, count, *shape), covariances))
-        groups.append(members)
+        variants = np.arange(prod(shape))[:, None]
+        entries.append([np.array(some) * len(variants) + variants for some in members])
     many = free or [False] * len(pairs)
     bonds = [numbers(rows if one else 1, *shape) for one, shape in zip(many, shapes, strict=True)]
     coefficients = rng.normal(size=(rows, 2, terms) if own_weights else (2, terms))
-    return Network(contraction, groups, tensors, bonds, coefficients)
+    return Network(contraction, entries, tensors, bonds, coefficients)
