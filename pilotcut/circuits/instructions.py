@@ -65,23 +65,23 @@ _MOST_CHECKED = 6
 
 def does_nothing(gate: Operation) -> bool:
     """Whether expectation values do not notice an instruction: barriers, delays, phases."""
-    return _class_of(gate) in _NOTHING
+    return class_of(gate) in _NOTHING
 
 
 def is_standard(gate: Operation) -> bool:
     """Whether a gate is Qiskit's own on one or two qubits, with closed controls."""
     closed = not isinstance(gate, ControlledGate) or gate.ctrl_state == 1
-    return closed and _class_of(gate) in STANDARD
+    return closed and class_of(gate) in STANDARD
 
 
 def is_box(gate: Operation) -> bool:
     """Whether an instruction only holds others together."""
-    return _class_of(gate) is BoxOp
+    return class_of(gate) is BoxOp
 
 
 def is_matrix(gate: Operation) -> bool:
     """Whether a gate is given by its matrix."""
-    return _class_of(gate) is UnitaryGate
+    return class_of(gate) is UnitaryGate
 
 
 def native(gate: Operation) -> Instruction | None:
@@ -94,7 +94,7 @@ def native(gate: Operation) -> Instruction | None:
     CutError
         If a gate's matrix is not unitary.
     """
-    kind = _class_of(gate)
+    kind = class_of(gate)
     if kind in _MARKERS:
         return _MARKERS[kind]
     if (marker := _nameless_marker(gate)) is not None:
@@ -123,7 +123,7 @@ def definition_of(gate: Operation, where: tuple[int, ...]) -> QuantumCircuit:
     """
     if is_box(gate):
         return gate.blocks[0]  # type: ignore[attr-defined]
-    if _class_of(gate) is HamiltonianGate and is_free(gate):
+    if class_of(gate) is HamiltonianGate and is_free(gate):
         return _evolution(*gate.params)  # type: ignore[attr-defined]
     # Seen with Qiskit 2.6.2: findings/qiskit-pauli-product-identity-phase.sh says CHANGED once this
     # can go.
@@ -200,14 +200,14 @@ def _commute(operators: list[SparsePauliOp | SparseObservable]) -> bool:
     return not ((x @ z.T + z @ x.T) % 2).any()
 
 
-def _class_of(gate: Operation) -> type:
+def class_of(gate: Operation) -> type:
     """Return the class as its author wrote it; Qiskit derives singletons from it."""
     return getattr(gate, "base_class", type(gate))
 
 
 def _nameless_marker(gate: Operation) -> Instruction | None:
     """Return the marker that QPY has read back as an instruction of no class of its own."""
-    if _class_of(gate) not in (Gate, Instruction):
+    if class_of(gate) not in (Gate, Instruction):
         return None
     definition = gate.definition
     if gate.name == "cut_wire" and gate.num_qubits == 1 and not (definition and definition.data):
@@ -219,7 +219,7 @@ def _nameless_marker(gate: Operation) -> Instruction | None:
 
 def _turns_nothing(gate: Operation) -> bool:
     """Whether a gate is a rotation about identities: Qiskit 2.6 defines it without its phase."""
-    if _PRODUCT is None or _class_of(gate) is not _PRODUCT:
+    if _PRODUCT is None or class_of(gate) is not _PRODUCT:
         return False
     pauli = gate.pauli()  # type: ignore[attr-defined]
     return not (pauli.x | pauli.z).any()
@@ -255,7 +255,7 @@ def _check_definition(gate: Operation) -> None:
 
     The matrix is what the gate is where both are known, here as in Qiskit's simulators.
     """
-    foreign = hasattr(gate, "__array__") and not _class_of(gate).__module__.startswith("qiskit.")
+    foreign = hasattr(gate, "__array__") and not class_of(gate).__module__.startswith("qiskit.")
     definition = getattr(gate, "definition", None) if foreign else None
     if definition is None or gate.num_qubits > _MOST_CHECKED:
         return
@@ -299,7 +299,9 @@ def _renewed(gate: Operation) -> Operation:
     """Return a library gate without the definition that it keeps, for it may have changed since."""
     own = getattr(type(gate), "_define", Instruction._define) is not Instruction._define
     controlled = isinstance(gate, ControlledGate)  # which keeps none that could be stale
-    if not own or controlled or not _class_of(gate).__module__.startswith("qiskit."):
+    if not own or controlled or not class_of(gate).__module__.startswith("qiskit."):
+        return gate
+    if not getattr(gate, "mutable", True):  # Qiskit's singletons, such as RCCX, cannot change
         return gate
     fresh: Any = copy.copy(gate)
     fresh._definition = None
@@ -314,7 +316,7 @@ def _synthesis(gate: Operation) -> QuantumCircuit | None:
     except Exception:  # plugins' code; what comes of it is that there is none
         return None
     # What no plugin knows is handed back as it was.
-    unchanged = [_class_of(i.operation) for i in found.data] == [_class_of(gate)]
+    unchanged = [class_of(i.operation) for i in found.data] == [class_of(gate)]
     return _of_matrix(gate) if unchanged else found
 
 

@@ -1,10 +1,13 @@
-"""Programs: a circuit as a flat list of one- and two-qubit steps whose free angles are slots.
+"""Programs: a circuit as a flat list of steps whose free angles are slots.
 
 Every occurrence of a free angle becomes a slot of its own, and a `Binding` computes the
 slots' numbers from the circuit's parameters. Two circuits that differ only in how their
 angles are named or computed therefore have the same program, and one plan serves both:
 this is what lets a training run compile once, although Qiskit Machine Learning's
 gradients rename every parameter.
+
+Steps act on one or two qubits. A multi-controlled gate alone is one step on all of its qubits,
+as how it is best opened depends on where it is cut.
 
 What an instruction is, `pilotcut.circuits.instructions` decides by its class, never by its name:
 behind this module a gate's name is one of Qiskit's own, or "unitary", and means what it says.
@@ -16,13 +19,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import isfinite
 
 import numpy as np
-from qiskit.circuit import Instruction, Operation, ParameterExpression, QuantumCircuit
+from qiskit.circuit import (
+    Instruction,
+    Operation,
+    Parameter,
+    ParameterExpression,
+    QuantumCircuit,
+)
 
-from pilotcut.circuits import instructions
+from pilotcut.circuits import controlled_gates, instructions
 from pilotcut.circuits.binding import Binding
 from pilotcut.errors import CutError
 
@@ -42,17 +51,55 @@ class Angle:
         """Return the angle for slot values (batch, slots), as (batch,)."""
         return self.scale * slots[:, self.slot] + self.offset
 
+    def scaled(self, factor: float, offset: float = 0.0) -> Angle:
+        """Return the angle ``factor * self + offset``."""
+        return Angle(self.slot, factor * self.scale, factor * self.offset + offset)
+
 
 Param = float | Angle | np.ndarray
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What a part of a gate is shown as: nothing where another part shows the gate.
+
+    Parameters
+    ----------
+    name, qubits
+        Of the circuit's gate.
+    wires
+        The program's qubits, ancillas among them, that these are on; empty for themselves.
+    step
+        The gate's place among the circuit's steps.
+    """
+
+    name: str = ""
+    qubits: tuple[int, ...] = ()
+    wires: tuple[int, ...] = ()
+    step: int | None = None
+
+
+@dataclass(frozen=True)
 class Step:
-    """One instruction on one or two qubits; `params` replaces the gate's own."""
+    """One instruction; `params` replaces the gate's own.
+
+    Parameters
+    ----------
+    gate
+        On one or two qubits, or a multi-controlled one
+        (`pilotcut.circuits.controlled_gates.whole`).
+    qubits
+        What it acts on, controls first.
+    params
+        Its angles, or its matrix.
+    shown
+        The gate of the circuit that this is a part of, where it is shown instead.
+    """
 
     gate: Instruction
     qubits: tuple[int, ...]
     params: tuple[Param, ...] = ()
+    shown: Shown | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -63,7 +110,17 @@ class Step:
         """Return the gate with other parameters; the step's own gate is left alone."""
         if not self.params or instructions.is_matrix(self.gate):
             return self.gate  # a matrix is its own parameter, and never free
+        if len(self.qubits) > 2:
+            return controlled_gates.with_params(self.gate, params)
         return self.gate.base_class(*params)  # a copy would keep a definition for old angles
+
+    def placed(self, qubits: Sequence[int], free: Angle | None) -> Step:
+        """Return a step of a gate's own qubits and free angle, slot 0, on those of a circuit."""
+        params = (
+            free.scaled(p.scale, p.offset) if free and isinstance(p, Angle) else p
+            for p in self.params
+        )
+        return replace(self, qubits=tuple(qubits[q] for q in self.qubits), params=tuple(params))
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -101,12 +158,20 @@ class Program:
         """Return the structure: equal for circuits that one plan can serve."""
         return (self.num_qubits, tuple(step.key for step in self.steps))
 
+    @cached_property
+    def opened(self) -> Program:
+        """The same circuit with nothing but one- and two-qubit steps."""
+        if all(len(step.qubits) < 3 for step in self.steps):
+            return self
+        steps = [part for k, step in enumerate(self.steps) for part in parts_of(step, k)]
+        return replace(self, steps=tuple(steps))
+
 
 def read_circuit(circuit: QuantumCircuit) -> tuple[Program, Binding]:
     """Return the circuit as a program, and the binding of its parameters.
 
-    Composite instructions are opened until one- and two-qubit gates are left; barriers and
-    the global phase are dropped.
+    Composite instructions are opened until one- and two-qubit gates and multi-controlled ones are
+    left; barriers and the global phase are dropped.
 
     Raises
     ------
@@ -180,12 +245,17 @@ class _Reading:
         """Yield the steps of a circuit, or of a definition, on some qubits of the whole."""
         for instruction in circuit.data:
             self._count()
-            gate = instruction.operation
+            gate = controlled_gates.without_modifiers(instruction.operation)
             where = tuple(qubits[circuit.find_bit(q).index] for q in instruction.qubits)
             if instructions.does_nothing(gate):
                 continue
             self._check_size(gate, where)
             self._refuse_classical(gate, bool(instruction.clbits))
+            if (kept := controlled_gates.whole(gate)) is not None:
+                step = Step(kept, where, self._params(gate, kept, where))
+                self._count(len(parts_of(step)))
+                yield step
+                continue
             found = instructions.native(gate)
             if found is None:
                 if note := instructions.note_on(gate):
@@ -212,8 +282,8 @@ class _Reading:
                 f"expected as many; decompose it before the circuit is written to a file"
             )
 
-    def _count(self) -> None:
-        self._opened += 1
+    def _count(self, opened: int = 1) -> None:
+        self._opened += opened
         if self._opened > MOST_STEPS:
             raise CutError(
                 f"circuit '{self._name}' has more than {MOST_STEPS} instructions when its gates "
@@ -231,7 +301,7 @@ class _Reading:
     def _params(
         self, gate: Operation, found: Instruction, where: tuple[int, ...]
     ) -> tuple[Param, ...]:
-        if instructions.is_matrix(found):
+        if instructions.is_matrix(found) or any(isinstance(p, np.ndarray) for p in found.params):
             return (found.params[0],)
         return tuple(self._param(p, gate, where) for p in getattr(gate, "params", ()))
 
@@ -260,3 +330,67 @@ class _Reading:
                 f"real number; check what it was computed from"
             )
         return number
+
+
+# -- multi-controlled gates opened -------------------------------------------------------
+
+
+def parts_of(step: Step, number: int | None = None) -> tuple[Step, ...]:
+    """Return a step as steps on one and two qubits, those of Qiskit's definition of its gate.
+
+    The last of several shows the gate, and its `number` among the circuit's steps.
+    """
+    if len(step.qubits) < 3:
+        return (step,)
+    free = free_angle(step)
+    *parts, last = (part.placed(step.qubits, free) for part in _opened(Bare(step)))
+    shown = Shown(step.name, step.qubits, step=number)
+    return (*(replace(part, shown=Shown()) for part in parts), replace(last, shown=shown))
+
+
+def free_angle(step: Step) -> Angle | None:
+    """Return the first free angle of a step; a multi-controlled gate has no other."""
+    return next((p for p in step.params if isinstance(p, Angle)), None)
+
+
+class Bare:
+    """A step's gate: equal wherever it stands, and whatever its free angle is.
+
+    Parameters
+    ----------
+    step
+        The given step; `Bare.step` stands on qubits from 0 on, with slot 0 as its free angle.
+    """
+
+    def __init__(self, step: Step) -> None:
+        params = tuple(Angle(0) if isinstance(p, Angle) else p for p in step.params)
+        self.step = Step(step.gate, tuple(range(len(step.qubits))), params)
+        self._key = self.step.key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bare) and self._key == other._key
+
+
+@lru_cache(maxsize=1024)
+def _opened(bare: Bare) -> tuple[Step, ...]:
+    """Return the parts of a gate on its own qubits; its one free angle is their slot 0."""
+    step, free = bare.step, Parameter("t")
+    params = [free if isinstance(p, Angle) else p for p in step.params]
+    gate = step.gate_with(params)
+    program, binding = read_circuit(instructions.definition_of(gate, step.qubits))
+    # Angles within Qiskit's definitions are linear in the gate's own: a value and a slope say all.
+    at_zero = np.zeros((1, len(binding.names)))
+    slopes, starts = binding.jacobian(at_zero)[0], binding.slots(at_zero)[0]
+
+    def of_gate(param: Param) -> Param:
+        if not isinstance(param, Angle):
+            return param
+        slope, start = float(slopes[param.slot, 0]), float(starts[param.slot])
+        return Angle(0, slope).scaled(param.scale, param.scale * start + param.offset)
+
+    return tuple(
+        replace(part, params=tuple(map(of_gate, part.params))) for part in program.opened.steps
+    )

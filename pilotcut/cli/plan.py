@@ -108,7 +108,7 @@ def summary_of(compiled: CutPlan) -> dict[str, Any]:
 def _fragment(fragment: Fragment, runs: bool) -> dict[str, Any]:
     return {
         "label": fragment.label,
-        "qubits": sorted(set(fragment.qubits)),
+        "qubits": fragment.circuit_qubits,
         "width": fragment.width,
         "sites": len(fragment.sites),
         "variants": in_json(fragment.num_variants),

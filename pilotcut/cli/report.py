@@ -124,6 +124,7 @@ def _recommended(run: RunRecord) -> Placement:
     try:
         chosen = (run.recommendation or {})["chosen"]
         wires = tuple(WireCut(**cut) for cut in chosen["wire_cuts"])
-        return Placement(tuple(map(str, chosen["labels"])), wires)
+        most = chosen.get("ancilla_width")
+        return Placement(tuple(map(str, chosen["labels"])), wires, most)
     except (TypeError, KeyError):
         raise CutError("recommendation.json does not say where it is cut") from None

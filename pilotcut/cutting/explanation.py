@@ -234,6 +234,13 @@ def _gates_of_bonds(plan: CutPlan) -> list[tuple[CutGate, ...]]:
             queues[qubit].append(number)
     found: list[list[CutGate]] = [[] for _ in plan.bonds]
     for item in plan.layout:
+        if item.step is not None:  # a part of a multi-controlled gate
+            for qubit in plan.program.steps[item.step].qubits:
+                if item.step in queues[qubit]:
+                    queues[qubit].remove(item.step)
+            if item.bond is not None:
+                found[item.bond].append(CutGate(item.name, item.qubits, item.step))
+            continue
         qubits = tuple(dict.fromkeys(item.qubits))
         heads = {queues[q][0] if queues[q] else None for q in qubits}
         head = heads.pop() if len(heads) == 1 else None
@@ -256,7 +263,7 @@ def _joint_cut(bond: Bond, looked: _Looked) -> Alternative | None:
         return None
     (gate,) = looked.gates[bond.index]
     step = looked.step(gate)
-    if step is None or not is_rotation(step):
+    if step is None or len(step.qubits) > 2 or not is_rotation(step):
         return Alternative("joint cut", "does not apply: it takes gates that are one rotation")
     ends = {fragment for fragment, _ in bond.ends}
     others = [b for b in looked.plan.bonds if {fragment for fragment, _ in b.ends} == ends]
@@ -280,7 +287,7 @@ def _wire_cut(bond: Bond, looked: _Looked) -> Alternative | None:
     if bond.gate in _WIRES or not looked.labels:
         return None
     (number, *_) = (gate.step for gate in looked.gates[bond.index])
-    if number is None:
+    if number is None or len(looked.plan.program.steps[number].qubits) > 2:
         return None
     moves = [_moved(number, side, looked) for side in (0, 1)]
     # A qubit that goes over for good is another choice of labels, which may well be too wide.

@@ -123,7 +123,7 @@ class Fragment:
         Its place in the plan, and its partition label.
     qubits
         The circuit's qubit behind each of the fragment's wires (a cut wire or a reset splits
-        one qubit over several).
+        one qubit over several); -1 for an ancilla of multi-controlled gates.
     steps
         Gates (`Step`, on wires, angles counted in `angles`) and sites in order.
     angles
@@ -150,8 +150,13 @@ class Fragment:
 
     @property
     def num_wires(self) -> int:
-        """Number of wires, whenever they are alive."""
+        """Number of wires, whenever they are alive, ancillas among them."""
         return len(self.qubits)
+
+    @property
+    def circuit_qubits(self) -> list[int]:
+        """The circuit's qubits that the fragment has a wire of, in order."""
+        return sorted({qubit for qubit in self.qubits if qubit >= 0})
 
     @cached_property
     def width(self) -> int:
@@ -377,9 +382,12 @@ class LayoutItem:
         The fragment at each of them; of a wire that is cut, those before and behind the cut.
     bond
         The bond that stands for the gate or wire, None where it is not cut.
+    step
+        For a multi-controlled gate, or a part of one: its place among the circuit's steps.
     """
 
     name: str
     qubits: tuple[int, ...]
     fragments: tuple[int, ...]
     bond: int | None
+    step: int | None = None

@@ -15,13 +15,14 @@ import numpy as np
 from qiskit.quantum_info import PauliList
 from qiskit_addon_cutting.instructions import Move
 
-from pilotcut.circuits.program import Angle, Param, Program, Step
+from pilotcut.circuits.program import Angle, Param, Program, Shown, Step
 from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.fragment import Fragment, LayoutItem, Site
 from pilotcut.cutting.grouping import Item, WireEnds, grouped, items_of
 from pilotcut.cutting.joint import joint_basis
 from pilotcut.cutting.liveness import narrow_order
+from pilotcut.cutting.opening import opened
 from pilotcut.cutting.placement import Placement, letter
 from pilotcut.cutting.rotations import Locals, free_rotation, rotation_of
 from pilotcut.cutting.wires import basis_of_wires
@@ -61,18 +62,23 @@ class Fragmenter:
         together: bool = True,
     ) -> None:
         self._terms = terms
+        circuit_qubits = program.num_qubits
+        program, placement = opened(program, placement)  # its ancillas are further qubits
         self._placement = placement
         # Labels of the wires that the qubits are on while the walk goes on.
         self._labels = None if placement is None else list(placement.labels)
         self._qubit_of_wire: list[int] = []
         self._label_of_wire: list[str] = []
         self._parent: list[int] = []
-        self._wire_of_qubit = [self._new_wire(q) for q in range(program.num_qubits)]
-        self._stale: set[int] = set()  # qubits whose wire ended and that were not used since
+        self._ancillas = range(circuit_qubits, program.num_qubits)
+        self._wire_of_qubit = [self._new_wire(q) for q in range(circuit_qubits)]
+        self._wire_of_qubit += [-1 for _ in self._ancillas]
+        # Qubits whose wire ended and that were not used since. An ancilla's has not begun.
+        self._stale = set(self._ancillas)
         self._cuts: list[_Cut] = []
         self._placed: list[_Placed] = []
-        # (name, qubits, wires, cut index) of the circuit's own gates and cuts, in order
-        self._layout: list[tuple[str, tuple[int, ...], tuple[int, ...], int | None]] = []
+        # (what is shown, its wires, cut index) of the circuit's own gates and cuts, in order
+        self._layout: list[tuple[Shown, tuple[int, ...], int | None]] = []
         self._basis_of_wires = _bases(wires)
         join_wires = together and wires != SEPARATE
         for items in self._in_order(program, gates=joint_cuts, wires=join_wires):
@@ -82,12 +88,12 @@ class Fragmenter:
                 self._cut_jointly([item.step for item in items])
             else:
                 self._place(items[0].step)
-        self._close(program)
+        self._close()
 
     # -- wires ---------------------------------------------------------------------
 
     def _new_wire(self, qubit: int) -> int:
-        self._qubit_of_wire.append(qubit)
+        self._qubit_of_wire.append(-1 if qubit in self._ancillas else qubit)
         self._label_of_wire.append(self._labels[qubit] if self._labels else "")
         self._parent.append(len(self._parent))
         return len(self._parent) - 1
@@ -116,7 +122,7 @@ class Fragmenter:
             self._note(step)
             self._stale.add(step.qubits[0])
         elif step.name == "move":
-            self._move(*step.qubits)
+            self._move(step)
         elif self._crosses(step.qubits):
             self._cut_gate(step)
         else:
@@ -153,9 +159,10 @@ class Fragmenter:
     def _crosses(self, qubits: tuple[int, ...]) -> bool:
         return self._labels is not None and len({self._labels[q] for q in qubits}) > 1
 
-    def _move(self, source: int, destination: int) -> None:
+    def _move(self, step: Step) -> None:
+        source, destination = step.qubits
         wire = self._wire_of_qubit[destination] = self._wire(source)
-        self._layout.append(("move", (source, destination), (wire, wire), None))
+        self._layout.append((Shown("move", step.qubits), (wire, wire), None))
         # A Move leaves |0> behind: its source goes on with a fresh wire, if it goes on at all.
         self._stale.discard(destination)
         self._stale.add(source)
@@ -176,8 +183,8 @@ class Fragmenter:
             self._labels[destination] = item.label
         new = self._wire_of_qubit[destination] = self._new_wire(destination)
         self._stale.discard(destination)
-        qubits = (source, destination)
-        self._layout.append((item.step.name, qubits, (old, new), len(self._cuts)))
+        shown = item.step.shown or Shown(item.step.name, (source, destination))
+        self._layout.append((shown, (old, new), len(self._cuts)))
         return old, new
 
     def _cut_gate(self, step: Step) -> None:
@@ -222,8 +229,10 @@ class Fragmenter:
 
     def _note(self, step: Step, cut: int | None = None) -> None:
         """Keep where a step of the program stands, for `layout`."""
-        wires = tuple(self._wire_of_qubit[q] for q in step.qubits)
-        self._layout.append((step.name, step.qubits, wires, cut))
+        shown = step.shown or Shown(step.name, step.qubits)
+        if shown.qubits:
+            wires = tuple(self._wire_of_qubit[q] for q in shown.wires or shown.qubits)
+            self._layout.append((shown, wires, cut))
 
     def _add_cut(self, cut: _Cut) -> None:
         for side, wires in enumerate(cut.wires):
@@ -231,13 +240,12 @@ class Fragmenter:
             self._placed.append((wires, (len(self._cuts), side)))
         self._cuts.append(cut)
 
-    def _close(self, program: Program) -> None:
+    def _close(self) -> None:
         """Give every observed qubit its last wire, and every wire its fragment."""
         # A qubit that was reset last has no wire yet, and needs one only where it is observed.
         observed = (self._terms.x | self._terms.z).any(axis=0)
-        for qubit in range(program.num_qubits):
-            if observed[qubit]:
-                self._wire(qubit)
+        for qubit in np.flatnonzero(observed).tolist():
+            self._wire(qubit)
         keys: dict[object, int] = {}
         self._fragment_of_wire = []
         # A label is one fragment also where nothing joins its qubits: the user decides.
@@ -270,14 +278,17 @@ class Fragmenter:
 
     def qubit_labels(self) -> tuple[str, ...]:
         """Return the label of each qubit's last wire."""
-        return tuple(str(self._names[self._fragment_of_wire[w]]) for w in self._wire_of_qubit)
+        return tuple(
+            str(self._names[self._fragment_of_wire[w]])
+            for w in self._wire_of_qubit[: self._ancillas.start]
+        )
 
     def layout(self) -> tuple[LayoutItem, ...]:
         """Return where the circuit's gates and cuts stand, in an order that every qubit keeps."""
         of = self._fragment_of_wire
         return tuple(
-            LayoutItem(name, qubits, tuple(of[w] for w in wires), cut)
-            for name, qubits, wires, cut in self._layout
+            LayoutItem(shown.name, shown.qubits, tuple(of[w] for w in wires), cut, shown.step)
+            for shown, wires, cut in self._layout
         )
 
     def fragments(self) -> tuple[tuple[Fragment, ...], np.ndarray]:
@@ -329,7 +340,8 @@ class Fragmenter:
 
     def _sub_observables(self, wires: Sequence[int]) -> tuple[PauliList, np.ndarray]:
         """Restrict the terms to wires that are a qubit's last; others are not observed."""
-        qubit_of = {w: q for q, w in enumerate(self._wire_of_qubit) if q not in self._stale}
+        own = enumerate(self._wire_of_qubit[: self._ancillas.start])
+        qubit_of = {wire: q for q, wire in own if q not in self._stale}
         qubits = [qubit_of.get(wire, -1) for wire in wires]
         # A wire that is nobody's last has the qubit -1, which takes some column; `observed` masks
         # it.

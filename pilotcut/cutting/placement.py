@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pilotcut.circuits.program import Program
+from pilotcut.circuits.program import Program, parts_of
 from pilotcut.errors import CutError
 
 
@@ -24,7 +24,9 @@ class WireCut:
     qubit
         The qubit whose wire ends here and that goes on with another.
     after
-        How many of the qubit's steps, in the program's order, stand before the cut.
+        How many of the qubit's steps, in the program's order, stand before the cut. Those of a
+        multi-controlled gate are counted one by one (`pilotcut.circuits.program.Program.opened`);
+        a gate with a cut among them is opened.
     label
         Label of the wire behind the cut.
     """
@@ -44,10 +46,14 @@ class Placement:
         Label of each qubit's first wire, label 0 for qubit 0.
     wire_cuts
         Where a qubit goes on with another wire, at most one cut in a place.
+    max_width
+        Wires that a fragment may have with ancillas of multi-controlled gates, which are cut at a
+        higher price where it has no room for them; None for any number.
     """
 
     labels: tuple[str, ...]
     wire_cuts: tuple[WireCut, ...] = ()
+    max_width: int | None = None
 
     def label_behind(self) -> dict[tuple[int, int], str]:
         """Return the label behind each wire cut, by (qubit, steps before it)."""
@@ -88,7 +94,7 @@ def label_text(labels: Sequence[str], most: int = 60) -> str:
 
 
 def _check_wire_cuts(placement: Placement, program: Program) -> None:
-    steps = Counter(q for step in program.steps for q in step.qubits)
+    steps = Counter(q for step in program.opened.steps for q in step.qubits)
     places = Counter((cut.qubit, cut.after) for cut in placement.wire_cuts)
     for cut in placement.wire_cuts:
         if not 0 <= cut.qubit < program.num_qubits:
@@ -109,14 +115,20 @@ def _check_wire_cuts(placement: Placement, program: Program) -> None:
 
 
 def labels_of_steps(placement: Placement, program: Program) -> list[tuple[str, ...]]:
-    """Return for each step the labels of the wires it acts on."""
+    """Return for each step the labels of the wires that it begins on."""
     label = list(placement.labels)
     behind = placement.label_behind()
     passed: Counter[int] = Counter()
     found = []
-    for step in program.steps:
-        for qubit in step.qubits:
+
+    def reach(qubits: Sequence[int]) -> None:
+        for qubit in qubits:
             label[qubit] = behind.get((qubit, passed[qubit]), label[qubit])
+
+    for step in program.steps:
+        reach(step.qubits)
         found.append(tuple(label[q] for q in step.qubits))
-        passed.update(step.qubits)
+        for part in parts_of(step):
+            reach(part.qubits)
+            passed.update(part.qubits)
     return found

@@ -134,7 +134,7 @@ class _Recommender:
     def recommend(self) -> Recommendation:
         """Return the lines and the choice."""
         # More than all gates and the wires beside them is no more to look at, only longer.
-        gates = sum(len(step.qubits) == 2 for step in self._program.steps)
+        gates = sum(len(step.qubits) == 2 for step in self._program.opened.steps)
         found = self._candidates(min(self._options.max_cuts, 3 * gates), self._options.max_width)
         lines = tuple(
             self._best([c for c in found if c.cuts == cuts])

@@ -102,6 +102,7 @@ class RecommendationLine:
                 {"qubit": cut.qubit, "after": cut.after, "label": cut.label}
                 for cut in self.placement.wire_cuts
             ],
+            "ancilla_width": self.placement.max_width,
             "widths": list(self.widths),
             "variants": in_json(self.variants),
             "sampling_overhead": in_json(self.overhead),

@@ -330,7 +330,7 @@ def _tint(colour: str) -> tuple[float, ...]:
 
 
 def _described(fragment: Fragment) -> str:
-    qubits = sorted(set(fragment.qubits))
+    qubits = fragment.circuit_qubits
     noun = "qubit" if len(qubits) == 1 else "qubits"
     variants = counted(short_number(fragment.num_variants), "variant")
     return f"{noun} {ranges_of(qubits)}: {counted(str(len(fragment.sites)), 'site')}, {variants}"

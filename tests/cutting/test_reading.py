@@ -45,8 +45,10 @@ def test_composite_gates_are_opened_to_one_and_two_qubit_gates():
     outer.barrier()
     outer.id(2)
     program, _ = read_circuit(outer)
-    assert {len(step.qubits) for step in program.steps} == {1, 2}
-    assert not {"barrier", "id", "inner", "ccx"} & {step.name for step in program.steps}
+    assert [step.qubits for step in program.steps if len(step.qubits) > 2] == [(0, 3, 1)]
+    assert {len(step.qubits) for step in program.opened.steps} == {1, 2}
+    names = {step.name for step in program.opened.steps}
+    assert not {"barrier", "id", "inner", "ccx"} & names
     assert_cut_equals_uncut(rotated(outer, 2), ["ZZZZ", "XIYI", "IXIZ"])
 
 

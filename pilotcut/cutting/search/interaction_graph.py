@@ -119,6 +119,7 @@ def interactions_of(program: Program) -> Interactions:
         If the program has cut markers of its own.
     """
     refuse_markers(program, "cut_wire", "move")
+    program = program.opened
     blocks: list[list[int]] = []  # numbers of the steps of each block
     last: dict[int, int] = {}  # the block a qubit was in last
     rows: list[list[int]] = [[] for _ in range(program.num_qubits)]  # blocks along a qubit
