@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import cotengra
@@ -274,7 +275,8 @@ def standard_errors(
     batch, observables = sensitivity[0].shape[:2]
     variance = np.zeros((batch, observables))
     for f, tensor in enumerate(tensors):
-        flat = sensitivity[f].reshape(batch, observables, -1)
+        # Its size in full: a rank may have no rows, which tell -1 nothing.
+        flat = sensitivity[f].reshape(batch, observables, prod(sensitivity[f].shape[2:]))
         for places, covariance in zip(entries[f], tensor.covariances, strict=True):
             s = flat[:, :, places]
             variance += np.einsum("bovm,bvmn,bovn->bo", s, covariance, s, optimize=True)
