@@ -213,6 +213,25 @@ def test_the_target_of_an_oracle_is_cut_and_not_its_gates(width, wires):
     assert plan.sampling_overhead == pytest.approx(16**wires)
 
 
+def test_a_qubit_that_comes_back_takes_no_room():
+    """Qubit 0 is with 1, then with 2, then with 1 again: two wire cuts leave two pairs."""
+    pairs = [(0, 1)] * 3 + [(0, 2)] * 3 + [(0, 1), (2, 1), (0, 1), (0, 1)]
+    plan = compile_plan(circuit_of(pairs, 3), max_width=2)
+    assert max(plan.widths) == 2
+    assert plan.sampling_overhead <= 16**2 * 9 + 1e-6
+
+
+def test_resets_cost_no_width():
+    """What fits whole but for its resets fits whole."""
+    circuit = circuit_of([(0, 1)], 2)
+    for _ in range(3):
+        circuit.reset(1)
+        circuit.cx(0, 1)
+    plan = compile_plan(circuit, max_width=2)
+    assert (plan.num_cuts, plan.widths) == (0, (2,))
+    assert compile_plan(circuit, max_width=1).widths == (1, 1)
+
+
 def test_rings_share_the_cuts_so_that_the_widest_is_narrow():
     """Graph states of rings of 5, 57 and 38: three cuts and two, or one more where it helps."""
     pairs = [(a, a + 1) for a in range(99) if a not in (4, 61)]

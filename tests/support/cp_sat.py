@@ -54,11 +54,8 @@ def log_overhead(graph: Interactions, labels: np.ndarray) -> float:
 
 
 def widest(graph: Interactions, labels: np.ndarray) -> int:
-    """Return the number of wires of the widest fragment."""
-    wires = graph.wires
-    starts = wires[labels[wires] != labels[wires + 1]] + 1
-    width = np.bincount(labels, graph.first + graph.resets)
-    return int((width + np.bincount(labels[starts], minlength=len(width))).max())
+    """Return the number of qubits of the widest fragment."""
+    return max(len(set(graph.qubit[labels == label].tolist())) for label in set(labels.tolist()))
 
 
 def optimum(
@@ -166,10 +163,11 @@ class _Model:
                 self.model.add_bool_or([~row[k], *self._is[:end, k - 1].tolist()])
 
     def _limit_widths(self, width: int) -> None:
-        own = (self._graph.first + self._graph.resets).tolist()
         for k in range(self._parts):
-            wires = sum(n * self._is[e, k] for e, n in enumerate(own) if n)
-            self.model.add(wires + sum(some[k] for some in self._starts.values()) <= width)
+            there = [self.model.new_bool_var("") for _ in range(self._graph.num_qubits)]
+            for end, qubit in enumerate(self._graph.qubit.tolist()):
+                self.model.add_implication(self._is[end, k], there[qubit])
+            self.model.add(sum(there) <= width)
 
     def _minimise(self) -> None:
         units = np.round(_UNITS * self._graph.log_overheads).astype(int).tolist()
@@ -197,9 +195,8 @@ def _most_parts(graph: Interactions, width: int, bound: float) -> int:
     """Return how many fragments an optimum may have.
 
     Two fragments that fit together may as well be one, so any two of K have more than `width`
-    wires between them, and all have at least ``K (width + 1) / 2``. What an optimum costs limits
+    qubits between them, and all have at least ``K (width + 1) / 2``. What an optimum costs limits
     its wire cuts, and so its wires.
     """
-    wires = graph.num_qubits + int(graph.resets.sum())
-    wires += int(min(bound / wire_price().log_overhead, len(graph.wires)))
+    wires = graph.num_qubits + int(min(bound / wire_price().log_overhead, len(graph.wires)))
     return max(1, min(graph.num_ends, 2 * wires // (width + 1)))

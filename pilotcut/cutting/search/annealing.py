@@ -70,14 +70,13 @@ class _Rows:
         column = np.arange(graph.num_ends) - np.flatnonzero(graph.first)[graph.qubit]
         self.place = graph.qubit * self.length + column  # of each end in the flattened rows
         shape = (graph.num_qubits, self.length)
-        self.price, self.count, self.own = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        self.price, self.count = np.zeros(shape), np.zeros(shape)
         partner = np.arange(shape[0] * shape[1])
         for side in (0, 1):
             ends = self.place[graph.blocks[:, side]]
             partner[ends] = self.place[graph.blocks[:, 1 - side]]
             self.price.flat[ends] = graph.log_overheads
             self.count.flat[ends] = graph.gates
-        self.own.flat[self.place] = graph.first + graph.resets
         self.partner = partner.reshape(shape)
         # The end that stands in each place; behind a row's last, the last.
         ends = np.cumsum(self.lengths)[:, None] - self.lengths[:, None]
@@ -95,7 +94,6 @@ class _Moves:
     partners: np.ndarray
     price: np.ndarray
     count: np.ndarray
-    own: np.ndarray
     here: np.ndarray  # the place that the move is about
     source: np.ndarray  # the place whose label it proposes
     anyone: np.ndarray  # the label it proposes instead, or -1
@@ -124,7 +122,6 @@ class _Moves:
             partners=offset[:, None] + rows.partner[qubit],
             price=rows.price[qubit],
             count=rows.count[qubit],
-            own=rows.own[qubit],
             here=first + here,
             source=np.where(draws[2] < 0.5, partner, first + beside),
             anyone=anyone,
@@ -162,7 +159,7 @@ class _Walk:
         self._most_cuts = np.inf if goal.max_cuts is None else goal.max_cuts
         self._least_cuts = goal.least_cuts if goal.narrow else 0
         self._shape = (len(starts), int(self._parts.max()))  # of what is counted by label
-        self._bins = (np.arange(len(starts)) * self._shape[1])[:, None]
+        self._walks = np.arange(len(starts))[:, None]
         self._count_all()
 
     def _count_all(self) -> None:
@@ -175,20 +172,19 @@ class _Walk:
         self._cuts = (apart * rows.count).sum(axis=(1, 2)) / 2 + turns.sum(axis=(1, 2))
         self._logs = (apart * rows.price).sum(axis=(1, 2)) / 2
         self._logs += self._wire * turns.sum(axis=(1, 2))
-        own = np.repeat(rows.own[None], walks, axis=0)
-        own[:, :, 1:] += turns
-        self._widths = self._counted(labels.reshape(walks, -1), own.reshape(walks, -1))
+        self._widths = np.zeros(self._shape)
+        for qubit in range(labels.shape[1]):
+            self._widths += self._having(labels[:, qubit])
         self._energy = self._logs + self._fines(self._cuts, self._widths)
         self._best = np.full(walks, np.inf)
         self._best_labels = self._labels.copy()
         self._keep(np.ones(walks, dtype=bool))
 
-    def _counted(self, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Return the weight of each label in each walk, (walks, labels)."""
-        bins = (self._bins + labels).reshape(-1)
-        return np.bincount(bins, weights.reshape(-1), self._shape[0] * self._shape[1]).reshape(
-            self._shape
-        )
+    def _having(self, row: np.ndarray) -> np.ndarray:
+        """Return 1 for each label that some end of a row has in each walk, (walks, labels)."""
+        found = np.zeros(self._shape)
+        found[self._walks, row] = 1
+        return found
 
     def _fines(self, cuts: np.ndarray, widths: np.ndarray) -> np.ndarray:
         fines = self._too_wide * np.maximum(widths - self._limit, 0).sum(axis=1)
@@ -209,7 +205,7 @@ class _Walk:
 
     def _move(self, moves: _Moves, k: int, temperature: np.ndarray) -> None:
         """Propose a move in every partition, and make those that the temperature allows."""
-        labels, own = self._labels, moves.own[k]
+        labels = self._labels
         old, partners = labels[moves.places[k]], labels[moves.partners[k]]
         label = np.where(moves.anyone[k] < 0, labels[moves.source[k]], moves.anyone[k])
         run = moves.run[k] | (moves.like[k][:, None] & (old == labels[moves.here[k]][:, None]))
@@ -219,11 +215,7 @@ class _Walk:
         wires = turns.sum(axis=1) - before.sum(axis=1)
         logs = self._logs + (change * moves.price[k]).sum(axis=1) + self._wire * wires
         cuts = self._cuts + (change * moves.count[k]).sum(axis=1) + wires
-        more, less = own.copy(), -own
-        more[:, 1:] += turns
-        less[:, 1:] -= before
-        both = np.concatenate([new, old], axis=1), np.concatenate([more, less], axis=1)
-        widths = self._widths + self._counted(*both)
+        widths = self._widths + self._having(new) - self._having(old)
         energy = logs + self._fines(cuts, widths)
         taken = energy - self._energy <= temperature * moves.luck[k]
         labels[moves.places[k][taken]] = new[taken]

@@ -40,7 +40,7 @@ def best_placement(
 def _with_width(graph: Interactions, max_width: int) -> Placement:
     if not isinstance(max_width, int) or max_width < 1:
         raise CutError(f"max_width is {max_width!r}, expected a whole number from 1")
-    if max_width >= graph.num_qubits + int(graph.resets.sum()):
+    if max_width >= graph.num_qubits:
         return _whole(graph)
     found = fitting(graph, Goal(None, max_width))
     best = min(found, key=lambda c: (c.log_overhead, c.variants, _widths(c), c.spelled))

@@ -37,15 +37,15 @@ def walked(graph: Interactions, goal: Goal) -> tuple[list[np.ndarray], bool]:
     """Return partitions, and whether no other can be a better answer."""
     if graph.num_qubits > MOST_QUBITS:
         return [], False
-    wires = graph.first + graph.resets
-    of_qubits = np.bincount(graph.qubit, wires, graph.num_qubits).astype(int)
     bounds = _Bounds(goal, MOST_CHOICES)
     qubits = _joined(graph.qubit[graph.blocks], graph.gates, graph.log_overheads)
-    found = [np.array(part)[graph.qubit] for part in bounds.walk(qubits, of_qubits.tolist())]
+    found = [
+        np.array(part)[graph.qubit] for part in bounds.walk(qubits, list(range(graph.num_qubits)))
+    ]
     if not goal.wire_cuts:
         return found, bounds.complete
     bounds.restart(MOST_CHOICES_OF_ENDS if goal.max_cuts is None else MOST_CHOICES)
-    found += map(np.array, bounds.walk(_edges_of_ends(graph), wires.tolist()))
+    found += map(np.array, bounds.walk(_edges_of_ends(graph), graph.qubit.tolist()))
     return found, bounds.complete
 
 
@@ -59,7 +59,6 @@ class _Edge:
     ends: tuple[int, int]
     cuts: int
     logs: float
-    wires: int = 0  # that cutting it begins at the second end
 
 
 def _edges_of_ends(graph: Interactions) -> list[_Edge]:
@@ -68,20 +67,16 @@ def _edges_of_ends(graph: Interactions) -> list[_Edge]:
         np.concatenate([graph.blocks, np.stack([wires, wires + 1], axis=1)]),
         np.concatenate([graph.gates, np.ones(len(wires), dtype=int)]),
         np.concatenate([graph.log_overheads, np.full(len(wires), wire_price().log_overhead)]),
-        wires=np.arange(len(graph.blocks) + len(wires)) >= len(graph.blocks),
     )
 
 
-def _joined(
-    pairs: np.ndarray, cuts: np.ndarray, logs: np.ndarray, wires: np.ndarray | None = None
-) -> list[_Edge]:
+def _joined(pairs: np.ndarray, cuts: np.ndarray, logs: np.ndarray) -> list[_Edge]:
     """Return one edge for each pair of vertices, neighbours of earlier ones first."""
-    sums: dict[tuple[int, int], tuple[int, float, int]] = {}
-    begun = np.zeros(len(pairs), dtype=int) if wires is None else wires.astype(int)
-    rows = np.sort(pairs, axis=1).tolist()
-    for (a, b), *some in zip(rows, cuts.tolist(), logs.tolist(), begun.tolist(), strict=True):
-        before = sums.get((a, b), (0, 0.0, 0))
-        sums[a, b] = (before[0] + some[0], before[1] + some[1], before[2] + some[2])
+    sums: dict[tuple[int, int], tuple[int, float]] = {}
+    some = zip(np.sort(pairs, axis=1).tolist(), cuts.tolist(), logs.tolist(), strict=True)
+    for (a, b), count, log in some:
+        before = sums.get((a, b), (0, 0.0))
+        sums[a, b] = (before[0] + count, before[1] + log)
     # So parts grow edge by edge, and limits on width end a branch early.
     order: list[tuple[int, int]] = []
     reached: set[int] = set()
@@ -103,29 +98,26 @@ class _State:
     part: list[int]  # of each vertex, its root
     members: list[int]  # as bits
     foes: list[int]  # vertices, as bits, that cut edges keep apart from it
-    widths: list[int]
+    qubits: list[int]  # as bits
     cuts: int = 0
     logs: float = 0.0
 
     def joined(self, one: int, other: int) -> _State:
         """Return the state with two parts contracted."""
-        members, foes, widths = self.members.copy(), self.foes.copy(), self.widths.copy()
+        members, foes, qubits = self.members.copy(), self.foes.copy(), self.qubits.copy()
         members[one] |= members[other]
         foes[one] |= foes[other]
-        widths[one] += widths[other]
+        qubits[one] |= qubits[other]
         part = [one if p == other else p for p in self.part]
-        return _State(part, members, foes, widths, self.cuts, self.logs)
+        return _State(part, members, foes, qubits, self.cuts, self.logs)
 
     def cut(self, edge: _Edge, one: int, other: int) -> _State:
         """Return the state with an edge cut between two parts."""
-        foes, widths = self.foes.copy(), self.widths
+        foes = self.foes.copy()
         foes[one] |= self.members[other]
         foes[other] |= self.members[one]
-        if edge.wires:
-            widths = widths.copy()
-            widths[self.part[edge.ends[1]]] += edge.wires
         cuts, logs = self.cuts + edge.cuts, self.logs + edge.logs
-        return _State(self.part, self.members, foes, widths, cuts, logs)
+        return _State(self.part, self.members, foes, self.qubits, cuts, logs)
 
 
 class _Bounds:
@@ -141,10 +133,11 @@ class _Bounds:
         """Begin to count choices, keeping what is known."""
         self._most, self.choices, self.complete = most_choices, 0, True
 
-    def walk(self, edges: list[_Edge], wires: list[int]) -> Iterator[list[int]]:
+    def walk(self, edges: list[_Edge], qubits: list[int]) -> Iterator[list[int]]:
         """Yield labels of vertices, for each number of cuts in turn as long as budgets last."""
-        size = len(wires)
-        start = _State(list(range(size)), [1 << k for k in range(size)], [0] * size, wires)
+        size = len(qubits)
+        members, bits = ([1 << k for k in some] for some in (range(size), qubits))
+        start = _State(list(range(size)), members, [0] * size, bits)
         if self._goal.max_cuts is None:
             yield from self._decide(edges, 0, start, inf)
             return
@@ -182,15 +175,16 @@ class _Bounds:
         # An edge between these parts was cut before: joining them now would meet a partition again
         # that another branch has, with a cut gate inside a part.
         apart = state.foes[one] & state.members[other]
-        if not apart and state.widths[one] + state.widths[other] <= self._widest:
+        width = (state.qubits[one] | state.qubits[other]).bit_count()
+        if not apart and width <= self._widest:
             yield from self._decide(edges, number + 1, state.joined(one, other), cuts)
         further = state.cut(edge, one, other)
-        if self._promises(edge, further, cuts):
+        if self._promises(further, cuts):
             yield from self._decide(edges, number + 1, further, cuts)
 
-    def _promises(self, edge: _Edge, state: _State, cuts: float) -> bool:
+    def _promises(self, state: _State, cuts: float) -> bool:
         """Whether a partition that has just been cut may still be of interest."""
-        if state.cuts > cuts or state.widths[state.part[edge.ends[1]]] > self._widest:
+        if state.cuts > cuts:
             return False
         # Equals stay: which of them has fewer variants is not known here. Sums of logarithms
         # differ in last digits by their order.
@@ -199,5 +193,5 @@ class _Bounds:
     def _note(self, state: _State) -> None:
         self._best = min(self._best, state.logs)
         if self._goal.narrow:
-            widest = max(state.widths[root] for root in state.part)
+            widest = max(state.qubits[root].bit_count() for root in state.part)
             self._widest = min(self._widest, widest)

@@ -234,8 +234,7 @@ class Evaluator:
         self, parts: np.ndarray, blocks: np.ndarray, wires: np.ndarray
     ) -> list[FragmentShape]:
         graph, size = self.graph, int(parts.max()) + 1
-        width = np.bincount(parts, self._first + graph.resets, size)
-        width += np.bincount(parts[wires + 1], minlength=size)
+        width = graph.widths(parts)
         gates = np.bincount(parts, graph.riding, size)
         whole = np.ones(len(graph.blocks), dtype=bool)
         whole[blocks] = False

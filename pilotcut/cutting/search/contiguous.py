@@ -44,7 +44,7 @@ def contiguous(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
 def _widths(graph: Interactions, goal: Goal, cell: np.ndarray) -> list[int]:
     # Where narrow fragments cost less whatever else they have, one table finds the narrowest.
     if goal.narrow:
-        return [int(np.sum(graph.first + graph.resets) + len(graph.wires))]
+        return [graph.num_qubits]
     return goal.widths(graph, 4 if cell.max() >= MANY_CELLS else 8)
 
 
@@ -154,10 +154,8 @@ class _Blocks:
 
     @cached_property
     def width(self) -> np.ndarray:
-        """Number of wires."""
-        own = self._edges.inside(self._graph.first + self._graph.resets)
-        none = np.zeros((len(self._graph.blocks), 2))
-        return (own + self._edges.crossing(none, (0, 1))).round().astype(int)
+        """Number of qubits."""
+        return self._edges.distinct(self._graph.qubit)
 
     @cached_property
     def gates(self) -> np.ndarray:
@@ -213,6 +211,18 @@ class _Edges:
         """Return the weight of the ends in [s, e)."""
         sums = np.concatenate([[0], np.cumsum(np.bincount(self.cell, weights, self.size))])
         return (sums[None, :] - sums[:, None]).astype(float)
+
+    def distinct(self, kinds: np.ndarray) -> np.ndarray:
+        """Return how many kinds of ends are in [s, e), given the kind of each end."""
+        order = np.lexsort((self.cell, kinds))
+        again = kinds[order[1:]] == kinds[order[:-1]]
+        # Each kind is counted at its first end in the block: where the one before is outside.
+        first = np.bincount(self.cell[order[np.concatenate([[True], ~again])]], minlength=self.size)
+        begun = np.concatenate([[0], np.cumsum(first)])
+        low, high = self.cell[order[:-1][again]], self.cell[order[1:][again]]
+        links = _Edges(self.size, self.cell, low, high, np.zeros(len(low), dtype=bool))
+        back = links.reaching_back(np.ones(len(low)))
+        return (begun[None, :] - begun[:, None] + back).round().astype(int)
 
     def within(self, weights: np.ndarray) -> np.ndarray:
         """Return the weight of edges with both ends in [s, e)."""

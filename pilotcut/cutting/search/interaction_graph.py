@@ -63,8 +63,6 @@ class Interactions:
         Integer array (ends,): how many of the qubit's steps stand before its block.
     riding
         Integer array (ends,): one-qubit gates between this end and the next.
-    resets
-        Integer array (ends,): wires that resets begin between this end and the next.
     blocks
         Integer array (blocks, 2): the ends that each block joins.
     prices
@@ -75,7 +73,6 @@ class Interactions:
     qubit: np.ndarray
     after: np.ndarray
     riding: np.ndarray
-    resets: np.ndarray
     blocks: np.ndarray
     prices: tuple[tuple[Price, ...], ...]
 
@@ -103,6 +100,14 @@ class Interactions:
     def log_overheads(self) -> np.ndarray:
         """Array (blocks,): log gamma^2 of cutting each block."""
         return np.array([sum(p.log_overhead for p in some) for some in self.prices])
+
+    def widths(self, labels: np.ndarray) -> np.ndarray:
+        """Return how many qubits have an end of each label, (labels,), for labels (ends,).
+
+        A fragment needs no more: of the wires of one qubit one is alive at a time.
+        """
+        pairs = np.unique(labels * self.num_qubits + self.qubit)
+        return np.bincount(pairs // self.num_qubits, minlength=int(labels.max()) + 1)
 
     def sums(self, of: Callable[[Price], tuple[float, float]]) -> np.ndarray:
         """Return sums over the gates of each block of what `of` says of its sides, (blocks, 2)."""
@@ -153,11 +158,10 @@ def _numbered(program: Program, blocks: list[list[int]], rows: list[list[int]]) 
         for block in row or [-1]:
             ends[qubit, block] = len(ends)
     steps = {number: k for k, numbers in enumerate(blocks) for number in numbers}
-    after, riding, resets = (np.zeros(len(ends), dtype=int) for _ in range(3))
+    after, riding = (np.zeros(len(ends), dtype=int) for _ in range(2))
     passed: Counter[int] = Counter()
     current = {q: ends[q, (row or [-1])[0]] for q, row in enumerate(rows)}
     begun: set[int] = set()
-    stale: set[int] = set()  # qubits that were reset last
     for number, step in enumerate(program.steps):
         for qubit in step.qubits:
             if number in steps:
@@ -165,13 +169,8 @@ def _numbered(program: Program, blocks: list[list[int]], rows: list[list[int]]) 
                 if current[qubit] not in begun:
                     begun.add(current[qubit])
                     after[current[qubit]] = passed[qubit]
-            if step.name == "reset":
-                # Two resets in a row begin one wire, as `Fragmenter` begins it with the next gate.
-                resets[current[qubit]] += qubit not in stale
-                stale.add(qubit)
-            else:
-                stale.discard(qubit)
-                riding[current[qubit]] += len(step.qubits) == 1
+            # A reset is no gate of a fragment: a wire ends there, and another begins.
+            riding[current[qubit]] += len(step.qubits) == 1 and step.name != "reset"
         passed.update(step.qubits)
     sides = [program.steps[numbers[0]].qubits for numbers in blocks]
     return Interactions(
@@ -179,7 +178,6 @@ def _numbered(program: Program, blocks: list[list[int]], rows: list[list[int]]) 
         qubit=np.array([q for q, _ in ends], dtype=int),
         after=after,
         riding=riding,
-        resets=resets,
         blocks=np.array(
             [[ends[q, k] for q in pair] for k, pair in enumerate(sides)], dtype=int
         ).reshape(-1, 2),

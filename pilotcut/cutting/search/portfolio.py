@@ -199,18 +199,17 @@ def _parts(graph: Interactions) -> int:
 def _is_best(evaluator: Evaluator, goal: Goal) -> bool:
     """Whether some partition is as good as any can be, as those of chains are.
 
-    There are as many fragments as it takes to hold all wires, and they hang together by a cut
+    There are as many fragments as it takes to hold all qubits, and they hang together by a cut
     each where the circuit does.
     """
     if goal.max_cuts is not None and not goal.narrow:
         return False
     graph = evaluator.graph
-    wires = graph.num_qubits + int(graph.resets.sum())
     if goal.narrow:
-        cuts, width = goal.least_cuts, -(-wires // (goal.least_cuts + _parts(graph)))
+        cuts, width = goal.least_cuts, -(-graph.num_qubits // (goal.least_cuts + _parts(graph)))
     else:
         assert goal.max_width is not None
-        cuts, width = -(-wires // goal.max_width) - _parts(graph), goal.max_width
+        cuts, width = -(-graph.num_qubits // goal.max_width) - _parts(graph), goal.max_width
     prices = [wire_price().log_overhead, *graph.log_overheads.tolist()]
     return any(
         c.cuts == cuts and c.max_width <= width and c.log_overhead <= cuts * min(prices) + 1e-6

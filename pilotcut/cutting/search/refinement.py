@@ -66,11 +66,9 @@ class _Proposal:
         a, b = graph.blocks.T
         wires = graph.wires
         cut = labels[a] != labels[b]
-        turns = wires[labels[wires] != labels[wires + 1]] + 1
-        widths = np.bincount(labels, graph.first + graph.resets)
-        widths = widths + np.bincount(labels[turns], minlength=len(widths))
-        logs = graph.log_overheads[cut].sum() + len(turns) * wire_price().log_overhead
-        return cls(labels, float(logs), int(graph.gates[cut].sum()) + len(turns), widths)
+        turns = int(np.count_nonzero(labels[wires] != labels[wires + 1]))
+        logs = graph.log_overheads[cut].sum() + turns * wire_price().log_overhead
+        return cls(labels, float(logs), int(graph.gates[cut].sum()) + turns, graph.widths(labels))
 
     def energy(self, goal: Goal, width: int) -> float:
         """Return what the annealing would say of it."""
