@@ -62,6 +62,10 @@ class SharedFaultError(UserError):
     """Mistake that all MPI ranks know of, so that none waits for another."""
 
 
+class LongCallWarning(UserWarning):
+    """Call that is predicted to take minutes or more, said before it starts."""
+
+
 class TaskError(RuntimeError):
     """Task that failed for good; the worker's traceback, if there is one, is a note of it."""
 

@@ -34,6 +34,9 @@ MOST_SHOTS = 10**8
 #: How much more than on the best device a fragment's predicted error may be, by default.
 ERROR_TOLERANCE = 0.02
 
+#: Predicted seconds of one call that are taken without being asked for.
+MAX_SECONDS = 3600.0
+
 #: Terms that may be drawn for a parameter set.
 MOST_SAMPLES = 10**6
 
@@ -197,6 +200,13 @@ def checked_tolerance(tolerance: float) -> float:
     """Return `error_tolerance` if it is a number from 0 to 1."""
     check(tolerance_fault(tolerance))
     return float(tolerance)
+
+
+def checked_seconds(max_seconds: float) -> float:
+    """Return `max_seconds` if it is a number above 0, perhaps infinite."""
+    advice = f"{MAX_SECONDS:g} is the default, inf no limit"
+    check(number_fault("max_seconds", max_seconds, lambda x: x > 0, "seconds above 0", advice))
+    return float(max_seconds)
 
 
 def checked_shots(shots: int) -> int:

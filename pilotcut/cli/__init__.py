@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -26,8 +27,8 @@ from pilotcut.cli import (
     study,
     train,
 )
-from pilotcut.cli.console import complain, say
-from pilotcut.errors import PilotError, TaskError, UserError
+from pilotcut.cli.console import complain, note, say
+from pilotcut.errors import LongCallWarning, PilotError, TaskError, UserError
 
 app = typer.Typer(
     name="pilotcut",
@@ -69,7 +70,21 @@ def main() -> None:
 
 
 def _run() -> int:
-    """Return the exit code; mistakes become lines on stderr."""
+    """Return the exit code; mistakes and warnings of ours become lines on stderr."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _noted
+        return _run_app()
+
+
+def _noted(message: Warning | str, category: type[Warning], *where: Any, **how: Any) -> None:
+    """Show a warning: ours as a note, any other as Python does."""
+    if issubclass(category, LongCallWarning):
+        note(str(message))
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+
+
+def _run_app() -> int:
     try:
         # Not standalone: typer would draw a box around its complaints, and break long ones.
         return int(app(prog_name="pilotcut", standalone_mode=False) or 0)

@@ -145,6 +145,13 @@ def train(
             show_default=_default("reconstruction"),
         ),
     ] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Refuse what is predicted to take longer in one call; inf for no limit.",
+            show_default=_default("max_seconds"),
+        ),
+    ] = None,
     store: Annotated[
         bool,
         typer.Option("--store", help="Keep the last queries' tensors, for pilotcut reconstruct."),
@@ -185,6 +192,7 @@ def train(
         "pilots": str(pilots) if pilots else None,
         "error_tolerance": error_tolerance,
         "reconstruction": reconstruction,
+        "max_seconds": max_seconds,
         # A flag that is left out says nothing: a resumed run keeps what it was asked.
         "store": store or None,
         "tensorboard": tensorboard or None,

@@ -24,7 +24,9 @@ from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import UserError
 from pilotcut.execution.batch_log import BatchLog
 from pilotcut.execution.contraction_target import contracting_for
+from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.executor import Executor, Keep
+from pilotcut.execution.long_calls import LongCalls
 from pilotcut.execution.query_store import Outputs, Query, write_query
 from pilotcut.execution.results import Contracting, Evaluation, RowEvaluations
 from pilotcut.execution.shot_allocation import deal, merge
@@ -51,6 +53,9 @@ LEAST_OPTIMAL = 256
 #: its error, which is itself known to a few percent only.
 PILOT_SHOTS, PILOT_MARGIN = 256, 1.1
 
+#: Calls in words, for what is said of long ones.
+VALUES, SLOPES = "a batch of values", "a batch of derivatives"
+
 
 class BatchRunner:
     """Runs batches of compiled plans, one after the other, and records them.
@@ -63,6 +68,8 @@ class BatchRunner:
         As in `pilotcut.CutEstimator`, checked; `shots` are 0 in exact mode.
     optimal
         Deal shots by what they add to the error.
+    max_seconds
+        See `pilotcut.execution.long_calls.LongCalls`.
 
     Attributes
     ----------
@@ -82,6 +89,7 @@ class BatchRunner:
         num_samples: int | None,
         reconstruction: str,
         store: Path | None,
+        max_seconds: float,
     ) -> None:
         self.log = log
         self.mode = mode
@@ -90,6 +98,7 @@ class BatchRunner:
         self._optimal, self._num_samples = optimal, num_samples
         self._reconstruction, self._store = reconstruction, store
         self.forecast: Forecast | None = None
+        self._long_calls = LongCalls(mode, max_seconds)
         self.use(None)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -104,6 +113,44 @@ class BatchRunner:
     def use(self, tasks: TaskManager | None) -> None:
         """Run circuits through `tasks` from now on, or in this process."""
         self.executor = Executor(tasks, self._backend, self._error_tolerance)
+
+    # -- how long it will take -----------------------------------------------------------
+
+    def expect(
+        self,
+        plan: CutPlan,
+        requests: Sequence[Request],
+        what: str,
+        *,
+        contraction: Contraction | None = None,
+        pulled: int = 0,
+    ) -> None:
+        """Say what is predicted to take minutes, and refuse what takes longer than allowed.
+
+        Parameters
+        ----------
+        plan, requests, what, contraction, pulled
+            See `pilotcut.execution.long_calls.LongCalls`.
+        """
+        if fleet_of(self.executor.tasks, self.mode).devices:
+            return  # they take the time that they take
+        self._long_calls.expect(
+            plan,
+            requests,
+            what,
+            workers=self.executor.workers,
+            contraction=contraction,
+            pulled=pulled,
+        )
+
+    def expect_batch(
+        self, contraction: Contraction, slots: np.ndarray, shots: int | None = None
+    ) -> None:
+        """Do so for the values of a batch (rows, slots), ahead of it."""
+        if self._num_samples is None:  # which terms are drawn is not known yet
+            number = self.shots if shots is None else shots
+            requests = requests_of(contraction.plan, slots, number)
+            self.expect(contraction.plan, requests, VALUES, contraction=contraction)
 
     # -- what a batch is run for ---------------------------------------------------------
 
@@ -129,6 +176,7 @@ class BatchRunner:
             Keep what derivatives need where that is possible.
         """
         number = self.shots if shots is None else shots
+        self.expect_batch(contraction, slots, number)
         if self._optimal and not self.exact and number >= LEAST_OPTIMAL:
             dealt = self._evaluate_optimally(contraction, slots, outputs[0], number)
             return replace(dealt, shots=number)  # of a derivative's circuits: all alike
@@ -157,6 +205,7 @@ class BatchRunner:
         if self._num_samples is not None:
             matrices = [bond.matrix(slots) for bond in contraction.plan.bonds]
             return self.evaluate_terms(contraction.plan, slots, matrices, source)
+        self.expect_batch(contraction, slots)
         return self._evaluate_all(contraction, slots, self.shots, source, keep)
 
     def shots_for(
@@ -208,6 +257,7 @@ class BatchRunner:
             for f in sample.plan.fragments
         ]
         each = len(plan.fragments)
+        self.expect(plan, requests, VALUES if source == "forward" else SLOPES)
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
             return self.executor.evaluate(requests, seed)
@@ -290,11 +340,7 @@ class BatchRunner:
 
         `outputs` are coefficients (observables, terms) and constants, for what is kept of it.
         """
-        fragments = contraction.plan.fragments
-        each: Sequence[Shots] = [shots] * len(fragments) if isinstance(shots, int) else shots
-        requests = [
-            Request(f, f.angle_values(slots), n) for f, n in zip(fragments, each, strict=True)
-        ]
+        requests = requests_of(contraction.plan, slots, shots)
         kept: list[Linearised] = []
         matrices = self._matrices(contraction.plan, slots)
         contracting = self._contracting(contraction, matrices, len(slots))
@@ -362,6 +408,14 @@ class BatchRunner:
         if self.exact:
             return len(request.angles) * prod(site.rank for site in request.fragment.sites)
         return request.subexperiments
+
+
+def requests_of(
+    plan: CutPlan, slots: np.ndarray, shots: int | Sequence[np.ndarray]
+) -> list[Request]:
+    """Return what a batch asks of each fragment; shots alike, or (rows, subexperiments) each."""
+    each: Sequence[Shots] = [shots] * len(plan.fragments) if isinstance(shots, int) else shots
+    return [Request(f, f.angle_values(slots), n) for f, n in zip(plan.fragments, each, strict=True)]
 
 
 def _writer(root: Path, query: Query, seed: np.random.SeedSequence) -> Keep:

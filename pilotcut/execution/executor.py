@@ -21,6 +21,7 @@ from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import TaskError
 from pilotcut.execution.batching import circuit_units, exact_units
 from pilotcut.execution.devices import fleet_of, mode_of
+from pilotcut.execution.progress import shown
 from pilotcut.execution.reassignment import DeviceAssigner, device_ended
 from pilotcut.execution.streaming import (
     BatchTimes,
@@ -287,6 +288,15 @@ class Executor:
         store: BlockStore | None = None,
     ) -> Iterator[tuple[WorkUnit, Any, Busy]]:
         """Yield every unit with its result, in any order, and what tells if others still run."""
+        return shown(self._results(units, requests, assigner, store), len(units))
+
+    def _results(
+        self,
+        units: Sequence[WorkUnit],
+        requests: Sequence[Request],
+        assigner: DeviceAssigner | None,
+        store: BlockStore | None,
+    ) -> Iterator[tuple[WorkUnit, Any, Busy]]:
         fragments = [request.fragment for request in requests]
         if assigner is None:
             for unit in units:

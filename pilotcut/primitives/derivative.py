@@ -19,7 +19,7 @@ import numpy as np
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.execution.batch_runner import BatchRunner
+from pilotcut.execution.batch_runner import SLOPES, BatchRunner
 from pilotcut.execution.results import Evaluation, RowEvaluations
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.work_units import Request
@@ -121,13 +121,14 @@ class SlotDerivative:
         kept, sensitivity = part.evaluation.kept, part.sensitivity
         owners = [f for f in part.plan.fragments if any(a.slot in wanted for a in f.angles)]
 
+        requests = [Request(f, f.angle_values(part.slots)) for f in owners]
+
         def execute(_: np.random.SeedSequence) -> tuple[list[np.ndarray], BatchTimes]:
             if kept:
                 started = perf_counter()
                 slopes = [kept[f.index].pull_back(sensitivity[f.index]) for f in owners]
                 seconds = perf_counter() - started
                 return slopes, BatchTimes(execute_s=seconds, run_s=seconds, units=len(owners))
-            requests = [Request(f, f.angle_values(part.slots)) for f in owners]
             return self._runner.executor.pull_back(requests, [sensitivity[f.index] for f in owners])
 
         def add(slopes: list[np.ndarray]) -> None:
@@ -136,6 +137,8 @@ class SlotDerivative:
                     result[:, :, angle.slot] += angle.scale * slope[:, :, column]
 
         if owners:
+            pulled = part.weights.shape[-2]
+            self._runner.expect(part.plan, requests, SLOPES, pulled=pulled)
             self._run(part.plan, execute, add, 0)
 
     # Shifts of whole circuits took three to four times as many circuits in a training.
@@ -158,6 +161,7 @@ class SlotDerivative:
                 one.add_to(rows, tensor, part.sensitivity[one.fragment.index])
 
         if shifted:
+            self._runner.expect(parts[0].plan, requests, SLOPES)
             circuits = sum(request.subexperiments for request in requests)
             self._run(parts[0].plan, execute, add, circuits)
 
@@ -171,6 +175,14 @@ class SlotDerivative:
         about = {"source": "shift", "queries": 0, "subexperiments": circuits}
         about["shots"] = self._runner.shots
         self._runner.run(plan, execute, add, about)
+
+
+def requests_of_shifts(
+    plan: CutPlan, slots: np.ndarray, shots: int, wanted: set[int]
+) -> list[Request]:
+    """Return what derivatives by some slots run with shots, for slot values (rows, slots)."""
+    shifted = (_Shifted.of(fragment, wanted) for fragment in plan.fragments)
+    return [one.request(slots, shots) for one in shifted if len(one.shifts)]
 
 
 @dataclass(frozen=True)

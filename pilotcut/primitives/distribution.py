@@ -23,15 +23,19 @@ from pilotcut import backends
 from pilotcut.backends.outcomes import CountedOutcomes
 from pilotcut.cutting.plan import CutPlan, build_plan, check_size
 from pilotcut.errors import UserError
+from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.executor import Executor
+from pilotcut.execution.long_calls import LongCalls
 from pilotcut.execution.work_units import Request
 from pilotcut.options import (
     ERROR_TOLERANCE,
+    MAX_SECONDS,
     MOST_SHOTS,
     SEPARATE,
     check_number,
     check_seed,
     checked_mode,
+    checked_seconds,
     checked_shots,
     checked_tolerance,
 )
@@ -75,7 +79,7 @@ class Distribution:
         Name of the backend that runs circuits in counts mode.
     tasks
         Where fragments run; None runs in this process. Queries are always answered here.
-    error_tolerance
+    error_tolerance, max_seconds
         See `CutEstimator`.
 
     Notes
@@ -108,8 +112,10 @@ class Distribution:
         backend: str = "aer",
         tasks: TaskManager | None = None,
         error_tolerance: float = ERROR_TOLERANCE,
+        max_seconds: float = MAX_SECONDS,
     ) -> None:
         self.mode = checked_mode(mode)
+        calls = LongCalls(mode, checked_seconds(max_seconds))
         if not isinstance(plan, CutPlan):
             raise UserError(
                 f"plan is a {type(plan).__name__}, expected a CutPlan; compile one: "
@@ -128,14 +134,17 @@ class Distribution:
         self._draws = 0
         slots = self.plan.binding.slots(as_row(self.plan.binding.names, parameter_values))
         runner = "sampled" if mode == "sampled" else backends.check_backend(backend)
-        found = self._nodes(Executor(tasks, runner, tolerance), slots)
+        found = self._nodes(Executor(tasks, runner, tolerance), slots, calls)
         matrices = [(b.coherent_matrix if exact else b.matrix)(slots)[0] for b in self.plan.bonds]
         self._network = OpenNetwork(found, self.plan.bonds, matrices, coherent=exact)
 
-    def _nodes(self, executor: Executor, slots: np.ndarray) -> list[Node]:
+    def _nodes(self, executor: Executor, slots: np.ndarray, calls: LongCalls) -> list[Node]:
         """Run all fragments and return the tensor network's nodes: what they ended in."""
         fragments = self.plan.fragments
         requests = [Request(f, f.angle_values(slots), self.shots) for f in fragments]
+        if not fleet_of(executor.tasks, self.mode).devices:
+            what = "a distribution"
+            calls.expect(self.plan, requests, what, workers=executor.workers, outcomes=True)
         # Groups of wires that nothing entangles stay nodes of their own: a product of them would
         # multiply the branch pairs of all their sites.
         if self.mode == "exact":

@@ -44,6 +44,7 @@ from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import (
     ALLOCATIONS,
     ERROR_TOLERANCE,
+    MAX_SECONDS,
     MODES,
     RECONSTRUCTIONS,
     SEPARATE,
@@ -52,6 +53,7 @@ from pilotcut.options import (
     check_kind,
     checked_auto,
     checked_samples,
+    checked_seconds,
     checked_shots,
     checked_tolerance,
     choice_fault,
@@ -124,6 +126,10 @@ class CutEstimator(BaseEstimatorV2):
         "local": fragment tensors are contracted in this process, rows of a batch while others
         still run. "mpi": by the ranks of an MPI pilot. "auto": by the ranks if there are such
         pilots and the contraction is predicted to take long; the record says why.
+    max_seconds
+        What is predicted to take longer in one call is refused; infinite for no limit. From a
+        predicted minute on a `pilotcut.errors.LongCallWarning` says how long, why, and which mode
+        or plan is quicker, once for each plan.
     store
         A directory that keeps what workers measure of each batch, for
         ``pilotcut reconstruct`` and for a run that is resumed with the same seed; the workers
@@ -176,6 +182,7 @@ class CutEstimator(BaseEstimatorV2):
         shot_allocation: str = "uniform",
         num_samples: int | None = None,
         reconstruction: str = "auto",
+        max_seconds: float = MAX_SECONDS,
         store: str | os.PathLike[str] | None = None,
         trace: JsonLines | str | os.PathLike[str] | None = None,
     ) -> None:
@@ -222,6 +229,7 @@ class CutEstimator(BaseEstimatorV2):
             num_samples=self._num_samples,
             reconstruction=reconstruction,
             store=None if store is None else Path(store),
+            max_seconds=checked_seconds(max_seconds),
         )
         self.use(tasks)
         self._compiled: dict[tuple[object, ...], Contraction] = {}
@@ -300,7 +308,7 @@ class CutEstimator(BaseEstimatorV2):
         Raises
         ------
         UserError
-            For what cannot be cut, bound or measured.
+            For what cannot be cut, bound or measured, or would take longer than `max_seconds`.
         """
         coerced = coerce_pubs(pubs, precision)
         asked = next((pub.precision for pub in coerced if pub.precision is not None), None)
@@ -314,6 +322,9 @@ class CutEstimator(BaseEstimatorV2):
         contractions = [
             self.compile(b.program, b.binding, b.terms) if b.terms else None for b in batches
         ]
+        for batch, one in zip(batches, contractions, strict=True):
+            if one is not None and batch.precision is None:
+                self.runner.expect_batch(one, batch.slots)
         job: PrimitiveJob[PrimitiveResult[PubResult]] = PrimitiveJob(
             self._answer, coerced, batches, contractions
         )

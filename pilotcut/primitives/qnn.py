@@ -63,7 +63,7 @@ def cut_qnn(
     options
         All other options of `pilotcut.CutEstimator`: `cuts`, `labels`, `max_width`, `plan`,
         `auto`, `joint_cuts`, `backend`, `error_tolerance`, `shot_allocation`, `num_samples`,
-        `reconstruction`, `store`, `trace`.
+        `reconstruction`, `max_seconds`, `store`, `trace`.
 
     Returns
     -------

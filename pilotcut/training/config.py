@@ -5,12 +5,13 @@ Light to import: the command line shows the defaults in its help without loading
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pilotcut.errors import UserError
-from pilotcut.options import ERROR_TOLERANCE, MODES, MOST_SHOTS, RECONSTRUCTIONS
+from pilotcut.options import ERROR_TOLERANCE, MAX_SECONDS, MODES, MOST_SHOTS, RECONSTRUCTIONS
 from pilotcut.training import checks
 
 #: Optimisers by name, and the learning rate of each unless another is asked for.
@@ -52,6 +53,8 @@ class TrainingConfig:
         "auto" is "mse" for two classes and "cross_entropy" for more.
     error_tolerance
         On pilots with a ``backend.qpu``, see `pilotcut.CutEstimator`.
+    max_seconds
+        Of one call of the estimator, see `pilotcut.CutEstimator`.
     patience
         End after this many epochs without a lower validation loss, with the best weights.
     """
@@ -78,6 +81,7 @@ class TrainingConfig:
     pilots: str | None = None
     error_tolerance: float = ERROR_TOLERANCE
     reconstruction: str = "auto"
+    max_seconds: float = MAX_SECONDS
     store: bool = False
     tensorboard: bool = False
 
@@ -160,6 +164,9 @@ _CHECKS: dict[str, checks.Check] = {
     "schedule": checks.Choice(SCHEDULES),
     "optimizer": checks.Choice(tuple(LEARNING_RATES), any_case=True),
     "error_tolerance": checks.Number(0.0, 1.0, f"a number from 0 to 1; {ERROR_TOLERANCE} is usual"),
+    "max_seconds": checks.Number(
+        checks.ABOVE_ZERO, math.inf, f"seconds above 0; {MAX_SECONDS:g} is usual, inf no limit"
+    ),
     "learning_rate": LEARNING_RATE,
     "validation": checks.Number(
         0.0,

@@ -6,6 +6,7 @@ settings, the trace, where the circuit is cut. The loop is the trainer's.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,19 +17,21 @@ from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import EstimatorQNN
 from torch.utils.data import DataLoader, TensorDataset
 
-from pilotcut.errors import PilotError, TaskError, UserError
+from pilotcut.errors import LongCallWarning, PilotError, TaskError, UserError
+from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.query_store import FOLDER
 from pilotcut.io.jsonl import JsonLines, read_jsonl
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.primitives.gradient import CutGradient
 from pilotcut.tasks import TaskManager
 from pilotcut.training.callbacks import Callback, TensorBoard, Training
-from pilotcut.training.config import TrainingConfig
+from pilotcut.training.config import GRADIENT_FREE, TrainingConfig
 from pilotcut.training.data import Dataset, load_dataset
 from pilotcut.training.history import History
 from pilotcut.training.loaders import Shuffled, one_batch, tensors
 from pilotcut.training.losses import Loss, find_loss, scaled
 from pilotcut.training.model import Model, classifier
+from pilotcut.training.outlook import Steps, outlook
 from pilotcut.training.run_directory import RunDirectory
 from pilotcut.training.trainer import Trainer
 
@@ -83,6 +86,7 @@ class TrainingRun:
             seed=config.seed,
             error_tolerance=config.error_tolerance,
             reconstruction=config.reconstruction,
+            max_seconds=config.max_seconds,
             store=self.run.path / FOLDER if config.store else None,
         )
         # Compiled before anything is written, so that a plan that cannot be made leaves no run.
@@ -154,6 +158,7 @@ class TrainingRun:
             lost with an interrupted epoch it knows nothing. Loss and accuracies are those of the
             epoch whose weights are kept.
         """
+        self._say_how_long()
         config = asdict(self.config)
         state = self.run.resume(config) if resume else None
         if not resume:
@@ -174,6 +179,28 @@ class TrainingRun:
             if not resume and not self.run.checkpoint.exists():
                 self.run.discard(resumable=isinstance(error, _OF_THE_PLACE))
             raise
+
+    def _say_how_long(self) -> None:
+        """Say how long all epochs will take, where that is a minute or more."""
+        config, data, binding = self.config, self.data, self.plan.binding
+        tasks = self.estimator.runner.executor.tasks
+        if fleet_of(tasks, config.mode).devices:
+            return  # they take the time that they take
+        steps = Steps(
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            trained=len(data.x_train),
+            watched=len(data.x_val) + len(data.x_test),
+            gradient=config.optimizer.lower() not in GRADIENT_FREE,
+        )
+        # At generic values no slope vanishes by accident.
+        slopes = binding.jacobian(np.full((1, len(binding.names)), 0.7))[0]
+        own = np.isin(binding.names, [parameter.name for parameter in self.model.weights])
+        weights = np.flatnonzero(slopes[:, own].any(axis=1)).tolist()
+        workers = self.estimator.runner.executor.workers
+        text = outlook(self.plan, config.mode, config.shots, steps, weights, workers)
+        if text:
+            warnings.warn(text, LongCallWarning, stacklevel=3)
 
     def _fit(self, callbacks: Sequence[Callback], resume: bool) -> History:
         config, data = self.config, self.data

@@ -373,3 +373,20 @@ def test_torn_records_do_not_stop_a_resumed_run(call, run_copy):
     assert code == 0, err
     assert [r["epoch"] for r in read_jsonl(run_copy / "metrics.jsonl")] == [1, 2]
     assert yaml.safe_load((run_copy / "config.yaml").read_text())["epochs"] == 2
+
+
+def test_what_takes_long_is_a_note_and_other_warnings_stay_as_they_are(monkeypatch, capsys):
+    import warnings
+
+    from pilotcut import cli
+    from pilotcut.errors import LongCallWarning
+
+    def app(**_):
+        warnings.warn("a query is predicted to take 2 h", LongCallWarning, stacklevel=1)
+        warnings.warn("something else", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(cli, "app", app)
+    assert cli._run() == 0
+    said = capsys.readouterr().err
+    assert "note: a query is predicted to take 2 h\n" in said
+    assert "UserWarning: something else" in said
