@@ -12,7 +12,7 @@ import numpy as np
 from qiskit.result import Counts
 
 from pilotcut.cutting.plan import CutPlan
-from pilotcut.options import ERROR_TOLERANCE
+from pilotcut.options import ERROR_TOLERANCE, MAX_SECONDS
 from pilotcut.primitives.distribution import Distribution
 from pilotcut.primitives.parameter_values import ParameterValues
 from pilotcut.reconstruction.dynamic_definition import MostProbable
@@ -30,6 +30,7 @@ def reconstruct_probabilities(
     backend: str = "aer",
     tasks: TaskManager | None = None,
     error_tolerance: float = ERROR_TOLERANCE,
+    max_seconds: float = MAX_SECONDS,
 ) -> np.ndarray:
     """Return the probabilities of all outcomes of a cut circuit, or of some of its qubits.
 
@@ -43,7 +44,7 @@ def reconstruct_probabilities(
     qubits
         The qubits of a marginal, in the order of the outcome's bits, lowest first; None for
         all, qubit 0 lowest.
-    mode, shots, seed, backend, tasks, error_tolerance
+    mode, shots, seed, backend, tasks, error_tolerance, max_seconds
         See `Distribution`.
 
     Returns
@@ -75,6 +76,7 @@ def reconstruct_probabilities(
         backend=backend,
         tasks=tasks,
         error_tolerance=error_tolerance,
+        max_seconds=max_seconds,
     )
     return distribution.probabilities(qubits)
 
@@ -91,6 +93,7 @@ def most_probable(
     backend: str = "aer",
     tasks: TaskManager | None = None,
     error_tolerance: float = ERROR_TOLERANCE,
+    max_seconds: float = MAX_SECONDS,
 ) -> MostProbable:
     """Return the most probable outcomes of a cut circuit, however wide it is.
 
@@ -102,7 +105,7 @@ def most_probable(
         How many outcomes to find.
     qubits
         The qubits that are looked at, the rightmost bit first; None for all.
-    mode, shots, seed, backend, tasks, error_tolerance
+    mode, shots, seed, backend, tasks, error_tolerance, max_seconds
         See `Distribution`; for more control use its method.
 
     Raises
@@ -135,6 +138,7 @@ def most_probable(
         backend=backend,
         tasks=tasks,
         error_tolerance=error_tolerance,
+        max_seconds=max_seconds,
     )
     return distribution.most_probable(count, qubits=qubits)
 
@@ -151,6 +155,7 @@ def sample(
     backend: str = "aer",
     tasks: TaskManager | None = None,
     error_tolerance: float = ERROR_TOLERANCE,
+    max_seconds: float = MAX_SECONDS,
 ) -> Counts:
     """Return counts as if the uncut circuit had been measured.
 
@@ -164,7 +169,7 @@ def sample(
         The same seed gives the same counts.
     qubits
         The qubits that are measured, the rightmost bit first; None for all.
-    mode, backend, tasks, error_tolerance
+    mode, backend, tasks, error_tolerance, max_seconds
         See `Distribution`.
     subexperiment_shots
         Shots of each subexperiment, without meaning in exact mode.
@@ -197,5 +202,6 @@ def sample(
         backend=backend,
         tasks=tasks,
         error_tolerance=error_tolerance,
+        max_seconds=max_seconds,
     )
     return distribution.sample(shots, seed, qubits=qubits)
