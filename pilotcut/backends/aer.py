@@ -319,10 +319,10 @@ class _TemplateRun:
         """Return final bits, with the parity of the signs' bits behind them as their sign."""
         first, found = 0, []
         bits, outputs = self._compiled.circuit.num_clbits, self._compiled.outputs
-        last = bits - self._compiled.found
+        behind, last = outputs + self._compiled.signs, bits - self._compiled.found
         for pack, some in zip(packs, counts, strict=True):
             which, outcomes, number = bits_of(some, pack.copies, bits)
-            signs = 1 - 2 * (outcomes[:, outputs:last].sum(axis=1, dtype=int) & 1)
+            signs = 1 - 2 * (outcomes[:, outputs:behind].sum(axis=1, dtype=int) & 1)
             variants = self._variants[first + which, numbers(outcomes[:, last:])]
             share = number / shots
             found.append(Tally(variants, outcomes[:, :outputs], signs * share, share))

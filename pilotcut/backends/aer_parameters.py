@@ -20,8 +20,9 @@ BINDABLE = frozenset(
 
 
 def aer_binds(gate: Operation) -> bool:
-    """Whether Aer binds all free angles of a gate."""
-    return gate.name in BINDABLE or not is_free(gate)
+    """Whether Aer binds all free angles of a gate, or of what stands under classical control."""
+    bound = gate.name in BINDABLE or not is_free(gate)
+    return bound and all(map(aer_binds_all, getattr(gate, "blocks", ())))
 
 
 def aer_binds_all(circuit: QuantumCircuit) -> bool:

@@ -3,6 +3,9 @@
 A native gate has one free angle t and the matrix ``K0 + K1 cos(t/2) + K2 sin(t/2)``, so
 the matrices of all free gates of a batch are one tensor product. Other gates are replaced
 by their definitions until only native and constant ones are left.
+
+A measurement in mid-circuit becomes a CX onto a wire of its own, and what its value controls a
+controlled gate: deferred measurement, which gives the same values exactly.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
 
+from pilotcut.circuits.conditions import BitCondition
 from pilotcut.circuits.program import Angle, Step, read_circuit
 from pilotcut.cutting.fragment import Fragment, Site
 
@@ -25,6 +29,9 @@ NATIVE = {
     "u1": "rz",
 }
 
+# CX, whose control is the more significant.
+_COPY = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]], dtype=complex)
+
 _FIT_ANGLES = (0.4, 1.9, 4.3)
 
 
@@ -35,7 +42,8 @@ class MatrixGate:
     Parameters
     ----------
     wires
-        One or two; the first is the most significant in the matrix.
+        One or two, and those of the values that control it in front; the first is the most
+        significant in the matrix.
     matrix
         (d, d) if it is constant, else (3, d, d): the harmonics ``K0, K1, K2``.
     angle
@@ -57,23 +65,77 @@ class NativeFragment:
         Gates and sites in order.
     linear, offset
         Native angles are ``angles @ linear + offset``, (angles, natives) and (natives,).
+    num_wires
+        Number of wires: the fragment's, and behind them those of measured values.
     """
 
     steps: tuple[MatrixGate | Site, ...]
     linear: np.ndarray
     offset: np.ndarray
+    num_wires: int
 
 
 def over_native_gates(fragment: Fragment) -> NativeFragment:
     """Return the fragment over native gates."""
     rewriting = _Rewriting(len(fragment.angles))
-    for step in fragment.steps:
+    values = _ValueWires(fragment)
+    for place, step in enumerate(fragment.steps):
         if isinstance(step, Site):
             rewriting.steps.append(step)
+        elif step.writes is not None:
+            rewriting.steps += values.copied(place, step)
         else:
+            first = len(rewriting.steps)
             rewriting.add(step, np.eye(len(fragment.angles)), np.zeros(len(fragment.angles)))
+            if step.condition is not None:
+                rewriting.steps[first:] = [
+                    values.controlled(gate, step.condition)
+                    for gate in rewriting.steps[first:]
+                    if isinstance(gate, MatrixGate)
+                ]
     linear = np.array(rewriting.rows).reshape(len(rewriting.rows), len(fragment.angles)).T
-    return NativeFragment(tuple(rewriting.steps), linear, np.array(rewriting.offsets))
+    offset = np.array(rewriting.offsets)
+    return NativeFragment(tuple(rewriting.steps), linear, offset, values.num_wires)
+
+
+class _ValueWires:
+    """The wires that hold measured values."""
+
+    def __init__(self, fragment: Fragment) -> None:
+        self.num_wires = fragment.num_wires
+        self._last = fragment.lifetimes().last
+        self._wire: dict[int, int] = {}
+
+    def copied(self, place: int, step: Step) -> list[MatrixGate]:
+        """Return the copy of a measured bit onto a wire of its own, none where it may stay."""
+        (measured,) = step.qubits
+        assert step.writes is not None
+        if step.condition is None and self._last[measured] == place:
+            self._wire[step.writes] = measured  # it has no more to do, and nobody observes it
+            return []
+        copy, self.num_wires = self.num_wires, self.num_wires + 1
+        self._wire[step.writes] = copy
+        gate = MatrixGate((measured, copy), _COPY)
+        return [gate if step.condition is None else self.controlled(gate, step.condition)]
+
+    def controlled(self, gate: MatrixGate, condition: BitCondition) -> MatrixGate:
+        """Return a gate under a condition, as a block for each assignment of its values."""
+        # A phase of the whole gate, which native gates leave out, only turns values against each
+        # other, and nobody sees that: their wires do nothing but control.
+        size, count = gate.matrix.shape[-1], len(condition.values)
+        rows = 1 << count
+        off = np.zeros_like(gate.matrix)
+        constant = off if gate.matrix.ndim == 2 else off[0]
+        constant += np.eye(size)
+        whole = np.zeros((*gate.matrix.shape[:-2], rows * size, rows * size), dtype=complex)
+        for row, holds in enumerate(condition.table):
+            # In the matrix the first wire is the highest bit, in the table the first value the
+            # lowest.
+            high = sum((row >> k & 1) << (count - 1 - k) for k in range(count))
+            here = slice(high * size, (high + 1) * size)
+            whole[..., here, here] = gate.matrix if holds else off
+        wires = tuple(self._wire[value] for value in condition.values)
+        return MatrixGate((*wires, *gate.wires), whole, gate.angle)
 
 
 class _Rewriting:

@@ -30,6 +30,7 @@ from pilotcut.backends.noise_model import Device
 from pilotcut.backends.packing import Pack
 from pilotcut.backends.seating import Seating
 from pilotcut.backends.template_circuits import TemplateCircuit, build
+from pilotcut.circuits.program import Step
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.errors import CutError
 
@@ -82,6 +83,11 @@ class DeviceCompiler:
                 f"fragment {fragment.label} {lack} of '{self.device.name}'; cut it narrower: more "
                 f"cuts, or max_width={self.device.qubits}"
             )
+        if lack := self._uncontrolled(fragment):
+            raise CutError(
+                f"fragment {fragment.label} {lack} of '{self.device.name}' has no if_else; run it "
+                f"on a simulator, or on a device with dynamic circuits"
+            )
         draft = build(fragment, template, self._seating(fragment, template))
         try:
             circuit = self._passes.run(draft.circuit)
@@ -111,7 +117,9 @@ class DeviceCompiler:
 
     @property
     def _in_vain(self) -> str:
-        gates = ", ".join(sorted(set(self.device.target.operation_names) - {"measure", "reset"}))
+        gates = ", ".join(
+            sorted(set(self.device.target.operation_names) - {"measure", "reset", "if_else"})
+        )
         return f"cannot be translated to the gates and couplings ({gates})"
 
     def _too_wide(self, fragment: Fragment) -> str:
@@ -124,6 +132,14 @@ class DeviceCompiler:
         other = "" if wires == fragment.width else ", as it cannot reset them"
         return f"needs {wires + parities} qubits{beside}{other}, more than the {room}"
 
+    def _uncontrolled(self, fragment: Fragment) -> str:
+        """Return that a fragment needs classical control, which the device lacks, '' if not."""
+        if "if_else" in self.device.target.operation_names or not any(
+            isinstance(step, Step) and step.condition is not None for step in fragment.steps
+        ):
+            return ""
+        return "has classically controlled gates, but the target"
+
     def fit(self, fragment: Fragment) -> DeviceFit:
         """Return how well a fragment does on the device, by one of its circuits.
 
@@ -134,7 +150,7 @@ class DeviceCompiler:
         return self._fits.get(fragment.fingerprint, lambda: self._fit(fragment))
 
     def _fit(self, fragment: Fragment) -> DeviceFit:
-        if lack := self._too_wide(fragment):
+        if lack := self._too_wide(fragment) or self._uncontrolled(fragment):
             return DeviceFit(1.0, 0.0, lack)
         try:
             circuit = self.template(fragment, representative(fragment)).circuit
@@ -200,8 +216,8 @@ class QpuBackend(AerBackend):
 
     def _compile(self, fragment: Fragment, template: Template) -> TemplateCircuit:
         found = self._compiler.template(fragment, template)
-        if self._device.direct is not None:
-            return found
+        if self._device.direct is not None or fragment.num_values:
+            return found  # what is measured in mid-circuit is to be seen there
         return replace(found, circuit=deferred(found.circuit))
 
     def _counts(self, packs: Sequence[Pack], shots: int, seed: int) -> list[list[dict[str, int]]]:
@@ -220,7 +236,9 @@ class QpuBackend(AerBackend):
     ) -> Result:
         used = frozenset().union(*map(_used_qubits, circuits))
         small = max(len(_used_qubits(circuit)) for circuit in circuits) <= DENSITY_QUBITS
-        if self._automatic and small:
+        # Shot by shot a density matrix only takes longer.
+        alone = any(circuit.has_control_flow_op() for circuit in circuits)
+        if self._automatic and small and not alone:
             options |= {"method": "density_matrix"}
         job = self._simulator.run(
             circuits,

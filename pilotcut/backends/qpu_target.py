@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from functools import lru_cache
 
-from qiskit.circuit import Measure, Reset
+from qiskit.circuit import IfElseOp, Measure, Reset
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.providers import BackendV2, QubitProperties
 from qiskit.transpiler import CouplingMap, InstructionProperties, Target
@@ -62,6 +62,7 @@ def target_of(description: QpuDescription) -> Target:
     target.add_instruction(Measure(), dict.fromkeys(singles, read))
     clear = InstructionProperties(duration=d.reset_us * 1e-6, error=0.0)
     target.add_instruction(Reset(), dict.fromkeys(singles, clear))
+    target.add_instruction(IfElseOp, name="if_else")
     return target
 
 

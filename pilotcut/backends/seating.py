@@ -123,6 +123,8 @@ def simulated(
     automatic
         Whether the simulator may choose a density matrix.
     """
+    if fragment.num_values:  # what it measures in mid-circuit is simulated shot by shot anyway
+        return Seating.shot_by_shot(fragment, template)
     apart = Seating.apart(fragment, template)
     if apart.qubits <= FEW_QUBITS or fragment.width == fragment.num_wires:
         return apart

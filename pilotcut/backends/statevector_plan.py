@@ -36,14 +36,14 @@ Chain = list[Factor]
 
 @dataclass
 class Matrix:
-    """The matrix that is applied to one or two wires, as factors still to be multiplied.
+    """The matrix that is applied to some wires, as factors still to be multiplied.
 
     Parameters
     ----------
     before, after
         For each wire, one-qubit factors, first applied first.
     own
-        The two-qubit gate, or a site's branches (R * 2, 2), or None.
+        The gate of several wires, or a site's branches (R * 2, 2), or None.
     """
 
     before: tuple[Chain, ...]
@@ -111,21 +111,25 @@ class StatevectorPlan:
     def __init__(self, fragment: Fragment, mixing: bool = False) -> None:
         self.fragment = fragment
         self.operations: list[TensorOperation] = []
-        self.harmonics: dict[int, list[np.ndarray]] = {1: [], 2: []}
-        self.angles: dict[int, list[int]] = {1: [], 2: []}
+        self.harmonics: dict[int, list[np.ndarray]] = {}  # by number of wires
+        self.angles: dict[int, list[int]] = {}
         self.axes: dict[int, list[Axis]] = {}
         self.mixed: set[int] = set()  # groups that are density matrices
         self.amplitudes = 0  # of all states that are made, for one row
         self.widest = 0  # of the largest one
         self._mixing = mixing
         self._dead: set[int] = set()  # wires that ended and are not observed
-        self._waiting: list[Chain] = [[] for _ in range(fragment.num_wires)]
         self._last: dict[int, Chain] = {}  # where a wire's last matrix takes factors after it
         self._group_of: dict[int, int] = {}
         self._count = 0
         self.native = over_native_gates(fragment)
+        wires = self.native.num_wires
+        self._waiting: list[Chain] = [[] for _ in range(wires)]
+        # The wires of measured values are not observed.
+        more = ((0, 0), (0, wires - fragment.num_wires))
+        self.x, self.z = (np.pad(a, more) for a in (fragment.observables.x, fragment.observables.z))
         opened = {s.wire for s in fragment.sites if s.kind == "start"}
-        for wire in set(range(fragment.num_wires)) - opened:
+        for wire in set(range(wires)) - opened:
             self._start("start", [("wire", wire)])
         self._walk()
         for wire in sorted(self._group_of):
@@ -139,8 +143,7 @@ class StatevectorPlan:
 
     def _walk(self) -> None:
         steps = self.native.steps
-        observed = (self.fragment.observables.x | self.fragment.observables.z).any(axis=0)
-        last = lifetimes([step.wires for step in steps], observed).last
+        last = lifetimes([step.wires for step in steps], (self.x | self.z).any(axis=0)).last
         for place, step in enumerate(steps):
             self._step(step)
             for wire in step.wires:
@@ -155,15 +158,16 @@ class StatevectorPlan:
         elif len(step.wires) == 1:
             self._wait(step.wires[0], self._factor(step))
         else:
-            self._join(*step.wires)
+            for wire in step.wires[1:]:
+                self._join(step.wires[0], wire)
             self._apply(step.wires, self._factor(step))
 
     def _factor(self, gate: MatrixGate) -> Factor:
         if gate.angle is None:
             return Factor(constant=gate.matrix)
         size = len(gate.wires)
-        self.harmonics[size].append(gate.matrix)
-        self.angles[size].append(gate.angle)
+        self.harmonics.setdefault(size, []).append(gate.matrix)
+        self.angles.setdefault(size, []).append(gate.angle)
         return Factor(index=len(self.angles[size]) - 1)
 
     def _wait(self, wire: int, factor: Factor) -> None:

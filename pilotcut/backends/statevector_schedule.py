@@ -9,13 +9,13 @@ than such a product. Refuses to know of memory limits, threads and caches, which
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from math import prod
 
 import numpy as np
 import torch
 
 from pilotcut.backends.statevector_plan import (
-    Axis,
     Chain,
     Factor,
     Matrix,
@@ -53,10 +53,7 @@ class Schedule:
             _Product([self.plan.operations[k].matrix for k in some], some, self._complex)
             for some in alike.values()
         ]
-        self._grams = [
-            _Gram(fragment, axes, self._complex, mixed=group in self.plan.mixed)
-            for group, axes in self.plan.axes.items()
-        ]
+        self._grams = [_Gram(plan, group, self._complex) for group in self.plan.axes]
         self._outer = _Outer(fragment, [gram.sites for gram in self._grams])
 
     def _complex(self, array: np.ndarray) -> torch.Tensor:
@@ -211,12 +208,17 @@ class _Product:
         return product
 
     def _both(self, sides: list[torch.Tensor | None]) -> torch.Tensor | None:
-        """Return the Kronecker product of both wires' matrices, or the one wire's."""
+        """Return the Kronecker product of all wires' matrices, or the one wire's."""
         if len(sides) == 1 or all(side is None for side in sides):
             return sides[0]
-        a, b = (self._eye[None, None] if side is None else side for side in sides)
-        product = a[..., :, None, :, None] * b[..., None, :, None, :]
-        return product.reshape(*product.shape[:2], 4, 4)
+        first, *others = (self._eye[None, None] if side is None else side for side in sides)
+        return reduce(_kron, others, first)
+
+
+def _kron(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    product = a[..., :, None, :, None] * b[..., None, :, None, :]
+    size = a.shape[-1] * b.shape[-1]
+    return product.reshape(*product.shape[:2], size, size)
 
 
 def _wires(matrices: Sequence[Matrix]) -> range:
@@ -232,14 +234,15 @@ def _value(
 class _Gram:
     """Gram matrices of one group's branches, for the letters that stand on its wires."""
 
-    def __init__(self, fragment: Fragment, axes: list[Axis], put: _Put, *, mixed: bool) -> None:
+    def __init__(self, plan: StatevectorPlan, group: int, put: _Put) -> None:
+        fragment, axes = plan.fragment, plan.axes[group]
         self.sites = [k for kind, k in axes if kind == "site"]
         wires = [k for kind, k in axes if kind == "wire"]
-        self._mixed = mixed
+        self._mixed = group in plan.mixed
         self._order = [1 + axes.index(("site", s)) for s in self.sites]
         self._order += [1 + axes.index(("wire", w)) for w in wires]
         self._branches = prod(fragment.sites[s].rank for s in self.sites)
-        both = np.hstack([fragment.observables.x[:, wires], fragment.observables.z[:, wires]])
+        both = np.hstack([plan.x[:, wires], plan.z[:, wires]])
         # Observables that agree on these wires share one Gram matrix.
         letters, self._index = np.unique(both, axis=0, return_inverse=True)
         self._index = self._index.reshape(-1)

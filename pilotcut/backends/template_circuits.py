@@ -6,6 +6,9 @@ measured at the end with all the others. Where nothing follows on the wire, the 
 itself is measured at the end and no ancilla is needed. A device measures where the sign is
 read instead; only the parity of a joint cut needs an ancilla there.
 
+What the circuit itself measures in mid-circuit, and what that controls, stays so; such circuits are
+simulated shot by shot.
+
 Wires are put on qubits in one of the ways of `Seating`: one each, or so that a wire takes a
 qubit that an earlier one has left, which is reset.
 """
@@ -13,19 +16,19 @@ qubit that an earlier one has left, which is reset.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
-from qiskit.circuit import (
-    Instruction,
-    Parameter,
-    QuantumCircuit,
-)
+from qiskit.circuit import Clbit, Instruction, Parameter, QuantumCircuit
+from qiskit.circuit.classical import expr
 from qiskit.circuit.library import UGate
 from qiskit.quantum_info import PauliList
 
 from pilotcut.backends.aer_parameters import aer_binds
 from pilotcut.backends.seating import Seating, measured_in_place
+from pilotcut.circuits.conditions import BitCondition
 from pilotcut.circuits.program import Angle, Step
 from pilotcut.cutting.fragment import Fragment, Site, Template, wires_of
 
@@ -45,8 +48,10 @@ class TemplateCircuit:
     masks
         For each sub-observable of the group, the bits whose parity is its sign.
     outputs
-        How many bits are final ones of observed wires, in the order of the wires; behind them
-        are those whose parity is the sign of the mid-circuit measurements, and then `found`.
+        How many bits are final ones of observed wires, in the order of the wires.
+    signs
+        How many bits behind them have the sign of a cut's measurements as their parity. Behind
+        these are the values that the circuit itself measures, and then `found`.
     mixed
         Whether it is best simulated in a density matrix, as a statevector would be shot by shot.
     found
@@ -61,6 +66,7 @@ class TemplateCircuit:
     choices: Mapping[Parameter, tuple[int, np.ndarray]]
     masks: tuple[int, ...]
     outputs: int
+    signs: int
     mixed: bool = False
     found: int = 0
     side_by_side: dict[int, tuple[QuantumCircuit, list[list[Parameter]]]] = field(
@@ -102,6 +108,7 @@ def build(
         draft.choices,
         draft.masks,
         draft.outputs,
+        draft.signs,
         draft.seating.mixed,
         len(draft.found),
     )
@@ -121,15 +128,16 @@ class _Draft:
         self.choices: dict[Parameter, tuple[int, np.ndarray]] = {}
         self._columns = [Parameter(f"a{k}") for k in range(len(fragment.angles))]
         self._begun: set[int] = set()  # wires that are on their qubits
-        self._signs = 0  # that have a bit so far
+        self._read = 0  # signs that have a bit so far
         self._sign_qubits: dict[int, int] = {}  # by bit, of those measured at the end
         self._in_place = measured_in_place(fragment, self._support)
         # The outcome's number has the last site's bits lowest, as `Fragment.outcome_variants`.
         ends = [site.wires for site in reversed(fragment.sites) if site.outcomes > 1]
         self.found = [wire for wires in ends for wire in wires]
         signed = zip(template.measured, fragment.sites, strict=True)
-        # Behind the observables' bits and those of signs come those of what is found.
-        self._behind = self.outputs + sum(bool(m) and not site.states for m, site in signed)
+        self.signs = sum(bool(m) and not site.states for m, site in signed)
+        # Behind the observables' bits and those of signs come the circuit's own, and what is found.
+        self._behind = self.outputs + self.signs + fragment.num_values
         self.circuit = QuantumCircuit(seating.qubits, self._behind + len(self.found))
         self._ancillas = 0
         for step in fragment.steps:
@@ -152,7 +160,33 @@ class _Draft:
 
     def _gate(self, step: Step) -> None:
         gate = step.gate_with([self._param(p) for p in step.params])
-        self._append(gate, [self._at(wire) for wire in step.qubits])
+        qubits = [self._at(wire) for wire in step.qubits]
+        with self._under(step.condition):
+            if step.writes is None:
+                self._append(gate, qubits)
+            else:
+                self.circuit.measure(qubits, [self._value(step.writes)])
+
+    def _value(self, number: int) -> Clbit:
+        return self.circuit.clbits[self.outputs + self.signs + number]
+
+    def _under(self, condition: BitCondition | None) -> AbstractContextManager[object]:
+        """Return the context in which what is appended stands under a condition."""
+        if condition is None:
+            return nullcontext()
+        if len(condition.values) == 1:  # every simulator and device knows a bit and its number
+            return self.circuit.if_test((self._value(condition.values[0]), condition.table[1]))
+        rows = [
+            reduce(
+                expr.logic_and,
+                [
+                    expr.lift(bit) if holds else expr.logic_not(bit)
+                    for bit, holds in zip(map(self._value, condition.values), row, strict=True)
+                ],
+            )
+            for row in condition.accepted
+        ]
+        return self.circuit.if_test(reduce(expr.logic_or, rows))
 
     def _append(self, gate: Instruction, qubits: Sequence[int]) -> None:
         # Opened until Aer binds all angles: what it does not bind, it runs at angle zero.
@@ -261,8 +295,8 @@ class _Draft:
 
     def _sign(self, wires: Sequence[int], *, in_place: bool, joint: bool = False) -> None:
         """Measure the parity of the wires' bits, here or at the end."""
-        bit = self.outputs + self._signs
-        self._signs += 1
+        bit = self.outputs + self._read
+        self._read += 1
         here = [self._at(wire) for wire in wires]
         if in_place and not self.seating.handed_on[wires[0]]:
             (self._sign_qubits[bit],) = here
@@ -290,8 +324,8 @@ class _Draft:
         last = [self._at(wire) for wire in [*observed, *(self.found[k] for k in found)]]
         bits = [*range(self.outputs), *(self._behind + k for k in found)]
         self.circuit.measure([*last, *self._sign_qubits.values()], [*bits, *self._sign_qubits])
-        # An outcome's sign is the parity of the observable's bits and of all mid-circuit ones.
-        signs = sum(1 << k for k in range(self.outputs, self._behind))
+        # An outcome's sign is the parity of the observable's bits and of all that cuts measured.
+        signs = ((1 << self.signs) - 1) << self.outputs
         letters = members.x | members.z
         return tuple(
             signs | sum(1 << k for k, wire in enumerate(observed) if row[wire]) for row in letters

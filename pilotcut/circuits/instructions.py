@@ -79,6 +79,11 @@ def is_box(gate: Operation) -> bool:
     return class_of(gate) is BoxOp
 
 
+def is_marker(gate: Operation) -> bool:
+    """Whether an instruction says where a wire is cut, or goes on."""
+    return class_of(gate) in (CutWire, Move)
+
+
 def is_matrix(gate: Operation) -> bool:
     """Whether a gate is given by its matrix."""
     return class_of(gate) is UnitaryGate

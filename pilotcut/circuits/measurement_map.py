@@ -1,13 +1,15 @@
 """Measurement map of a circuit: the qubits that its final measurements were of, if it had some.
 
-A plan has no measurements; a circuit from a file may have had them, of some qubits only or into
-bits of other numbers. Its metadata say so under `MEASURED`: that is what survives copies, bound
-parameters, files and transpilation.
+A plan has no final measurements; a circuit may have them, of some qubits only or into bits of other
+numbers. Of one from a file they are gone, and its metadata say so under `MEASURED`: that is what
+survives copies, bound parameters, files and transpilation.
 """
 
 from __future__ import annotations
 
 from qiskit.circuit import QuantumCircuit
+
+from pilotcut.circuits.files.final_measurements import removed
 
 #: Key of a circuit's metadata: the qubits that are measured, of bit 0 first.
 MEASURED = "pilotcut.measured"
@@ -23,7 +25,9 @@ def measured_qubits(circuit: QuantumCircuit) -> tuple[int, ...] | None:
     """
     found = (circuit.metadata or {}).get(MEASURED)
     if not isinstance(found, (list, tuple)) or not found:
-        return None
+        _, measured = removed(circuit)
+        plain = not measured.count or measured.is_plain(circuit.num_qubits)
+        return None if plain else measured.qubits
     layout = circuit.layout
     if layout is not None:  # transpiled since: the numbers are of its qubits before
         places = layout.final_index_layout(filter_ancillas=False)

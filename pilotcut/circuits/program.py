@@ -17,121 +17,48 @@ Refuses to know cuts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from math import isfinite
 
 import numpy as np
 from qiskit.circuit import (
+    CircuitInstruction,
+    Clbit,
     Instruction,
+    Measure,
     Operation,
     Parameter,
     ParameterExpression,
     QuantumCircuit,
+    Reset,
 )
+from qiskit.circuit.library import XGate
 
 from pilotcut.circuits import controlled_gates, instructions
 from pilotcut.circuits.binding import Binding
+from pilotcut.circuits.conditions import ALWAYS, NEVER, BitCondition, both, value_of
+from pilotcut.circuits.control_flow import ClassicalBits, bodies, is_control_flow
+from pilotcut.circuits.steps import Angle, Param, Shown, Step
 from pilotcut.errors import CutError
+
+__all__ = [
+    "MOST_STEPS",
+    "Angle",
+    "Bare",
+    "Param",
+    "Program",
+    "Shown",
+    "Step",
+    "check_circuit",
+    "free_angle",
+    "parts_of",
+    "read_circuit",
+]
 
 #: Instructions that are opened, and steps, at most: definitions that call others twice double.
 MOST_STEPS = 500_000
-
-
-@dataclass(frozen=True)
-class Angle:
-    """A free angle: ``scale * slots[slot] + offset``, in radians."""
-
-    slot: int
-    scale: float = 1.0
-    offset: float = 0.0
-
-    def of(self, slots: np.ndarray) -> np.ndarray:
-        """Return the angle for slot values (batch, slots), as (batch,)."""
-        return self.scale * slots[:, self.slot] + self.offset
-
-    def scaled(self, factor: float, offset: float = 0.0) -> Angle:
-        """Return the angle ``factor * self + offset``."""
-        return Angle(self.slot, factor * self.scale, factor * self.offset + offset)
-
-
-Param = float | Angle | np.ndarray
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a part of a gate is shown as: nothing where another part shows the gate.
-
-    Parameters
-    ----------
-    name, qubits
-        Of the circuit's gate.
-    wires
-        The program's qubits, ancillas among them, that these are on; empty for themselves.
-    step
-        The gate's place among the circuit's steps.
-    """
-
-    name: str = ""
-    qubits: tuple[int, ...] = ()
-    wires: tuple[int, ...] = ()
-    step: int | None = None
-
-
-@dataclass(frozen=True)
-class Step:
-    """One instruction; `params` replaces the gate's own.
-
-    Parameters
-    ----------
-    gate
-        On one or two qubits, or a multi-controlled one
-        (`pilotcut.circuits.controlled_gates.whole`).
-    qubits
-        What it acts on, controls first.
-    params
-        Its angles, or its matrix.
-    shown
-        The gate of the circuit that this is a part of, where it is shown instead.
-    """
-
-    gate: Instruction
-    qubits: tuple[int, ...]
-    params: tuple[Param, ...] = ()
-    shown: Shown | None = field(default=None, compare=False)
-
-    @property
-    def name(self) -> str:
-        """Name of the gate."""
-        return self.gate.name
-
-    def gate_with(self, params: Sequence[object]) -> Instruction:
-        """Return the gate with other parameters; the step's own gate is left alone."""
-        if not self.params or instructions.is_matrix(self.gate):
-            return self.gate  # a matrix is its own parameter, and never free
-        if len(self.qubits) > 2:
-            return controlled_gates.with_params(self.gate, params)
-        return self.gate.base_class(*params)  # a copy would keep a definition for old angles
-
-    def placed(self, qubits: Sequence[int], free: Angle | None) -> Step:
-        """Return a step of a gate's own qubits and free angle, slot 0, on those of a circuit."""
-        params = (
-            free.scaled(p.scale, p.offset) if free and isinstance(p, Angle) else p
-            for p in self.params
-        )
-        return replace(self, qubits=tuple(qubits[q] for q in self.qubits), params=tuple(params))
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Return what decides the step's effect, independent of how parameters are called."""
-        return (self.name, self.qubits, tuple(_param_key(p) for p in self.params))
-
-
-def _param_key(param: Param) -> object:
-    if isinstance(param, np.ndarray):
-        return param.tobytes()
-    return (param.slot, param.scale, param.offset) if isinstance(param, Angle) else param
 
 
 @dataclass(frozen=True)
@@ -171,17 +98,18 @@ def read_circuit(circuit: QuantumCircuit) -> tuple[Program, Binding]:
     """Return the circuit as a program, and the binding of its parameters.
 
     Composite instructions are opened until one- and two-qubit gates and multi-controlled ones are
-    left; barriers and the global phase are dropped.
+    left; barriers, the global phase and final measurements are dropped: those of qubits on which
+    nothing follows, into bits that nothing depends on.
 
     Raises
     ------
     CutError
-        For measurements, classical control, instructions without a definition, angles that are
-        no finite numbers, and circuits of more than `MOST_STEPS` steps.
+        For loops without a fixed number of rounds, instructions without a definition, angles that
+        are no finite numbers, and circuits of more than `MOST_STEPS` steps.
     """
     check_circuit(circuit)
     reading = _Reading(circuit)
-    steps, order = _canonical(reading.steps(circuit, tuple(range(circuit.num_qubits))))
+    steps, order = _canonical(_without_final(list(reading.read(circuit))))
     program = Program(circuit.num_qubits, len(order), steps, tuple(reading.notes))
     names = [p.name for p in circuit.parameters]
     return program, Binding(names, [reading.expressions[k] for k in order])
@@ -203,19 +131,40 @@ def _canonical(steps: Iterable[Step]) -> tuple[tuple[Step, ...], list[int]]:
     layer holds such gates only, so this order does not depend on theirs. Returns also
     the old number of each new slot.
     """
+    # Values are ordered like qubits: a measurement before what depends on it.
     layer_of: Counter[int] = Counter()
+    known: dict[int, int] = {}  # the layer behind each measurement
     keyed = []
     for step in steps:
-        layer = max(layer_of[q] for q in step.qubits)
+        layer = max(*(layer_of[q] for q in step.qubits), *(known[v] for v in step.reads), 0)
         # A Counter's update adds: each qubit comes to stand at layer + 1.
         layer_of.update({q: layer + 1 - layer_of[q] for q in step.qubits})
+        if step.writes is not None:
+            known[step.writes] = layer + 1
         keyed.append(((layer, step.qubits), step))
     order: list[int] = []
+    in_order = [step for _, step in sorted(keyed, key=lambda pair: pair[0])]
+    written = [step.writes for step in in_order if step.writes is not None]
+    number = {value: k for k, value in enumerate(written)}
     sorted_steps = tuple(
-        replace(step, params=tuple(_renumbered(p, order) for p in step.params))
-        for _, step in sorted(keyed, key=lambda pair: pair[0])
+        replace(step, params=tuple(_renumbered(p, order) for p in step.params)).with_values(number)
+        for step in in_order
     )
     return sorted_steps, order
+
+
+def _without_final(steps: list[Step]) -> list[Step]:
+    """Leave out measurements behind which nothing happens and on which nothing depends."""
+    busy: set[int] = set()
+    read: set[int] = set()
+    kept = []
+    for step in reversed(steps):
+        if step.writes is not None and step.writes not in read and not busy & set(step.qubits):
+            continue
+        busy.update(step.qubits)
+        read.update(step.reads)
+        kept.append(step)
+    return kept[::-1]
 
 
 def _renumbered(param: Param, order: list[int]) -> Param:
@@ -223,6 +172,22 @@ def _renumbered(param: Param, order: list[int]) -> Param:
         return param
     order.append(param.slot)
     return replace(param, slot=len(order) - 1)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a circuit stands in the whole: its qubits, its bits, and the condition it is under."""
+
+    qubits: tuple[int, ...]
+    bits: Mapping[Clbit, Clbit]
+    condition: BitCondition
+
+    def within(
+        self, inner: QuantumCircuit, where: tuple[int, ...], instruction: CircuitInstruction
+    ) -> _Place:
+        """Return the place of an instruction's definition or body."""
+        outer = (self.bits.get(bit, bit) for bit in instruction.clbits)
+        return replace(self, qubits=where, bits=dict(zip(inner.clbits, outer, strict=False)))
 
 
 class _Reading:
@@ -241,32 +206,77 @@ class _Reading:
         self._name = circuit.name
         self._opened = 0
 
-    def steps(self, circuit: QuantumCircuit, qubits: tuple[int, ...]) -> Iterator[Step]:
-        """Yield the steps of a circuit, or of a definition, on some qubits of the whole."""
+    def read(self, circuit: QuantumCircuit) -> Iterator[Step]:
+        """Yield the steps of the whole circuit."""
+        self._bits = ClassicalBits()
+        whole = _Place(tuple(range(circuit.num_qubits)), {}, ALWAYS)
+        return self.steps(circuit, whole)
+
+    def steps(self, circuit: QuantumCircuit, place: _Place) -> Iterator[Step]:
+        """Yield the steps of a circuit, a definition or a body, at a place of the whole."""
         for instruction in circuit.data:
             self._count()
             gate = controlled_gates.without_modifiers(instruction.operation)
-            where = tuple(qubits[circuit.find_bit(q).index] for q in instruction.qubits)
-            if instructions.does_nothing(gate):
-                continue
-            self._check_size(gate, where)
-            self._refuse_classical(gate, bool(instruction.clbits))
-            if (kept := controlled_gates.whole(gate)) is not None:
-                step = Step(kept, where, self._params(gate, kept, where))
-                self._count(len(parts_of(step)))
-                yield step
-                continue
-            found = instructions.native(gate)
-            if found is None:
-                if note := instructions.note_on(gate):
-                    self.notes[note] = None
-                yield from self._inner(instructions.definition_of(gate, where), where)
-            else:
-                yield Step(found, where, self._params(gate, found, where))
+            where = tuple(place.qubits[circuit.find_bit(q).index] for q in instruction.qubits)
+            if is_control_flow(gate):
+                yield from self._bodies(instruction, place, where)
+            elif isinstance(gate, Measure):
+                (bit,) = instruction.clbits
+                yield self._measured(where, place.bits.get(bit, bit), place.condition)
+            elif not instructions.does_nothing(gate):
+                yield from self._gate(instruction.replace(operation=gate), place, where)
 
-    def _inner(self, definition: QuantumCircuit, where: tuple[int, ...]) -> Iterator[Step]:
+    def _gate(
+        self, instruction: CircuitInstruction, place: _Place, where: tuple[int, ...]
+    ) -> Iterator[Step]:
+        gate = instruction.operation
+        self._check_size(gate, where)
+        kept = controlled_gates.whole(gate) if place.condition == ALWAYS else None
+        found = instructions.native(gate) if kept is None else None
+        if kept is not None:
+            step = Step(kept, where, self._params(gate, kept, where))
+            self._count(len(parts_of(step)))
+            yield step
+        elif found is None:
+            if note := instructions.note_on(gate):
+                self.notes[note] = None
+            inner = instructions.definition_of(gate, where)
+            yield from self._inner(inner, place.within(inner, where, instruction))
+        elif place.condition == ALWAYS:
+            yield Step(found, where, self._params(gate, found, where))
+        elif isinstance(found, Reset):
+            # Measured, and turned where it was 1: a reset under a condition.
+            measured = self._measured(where, None, place.condition)
+            yield measured
+            assert measured.writes is not None
+            yield Step(XGate(), where, condition=value_of(measured.writes))
+        elif instructions.is_marker(found):
+            raise CutError(
+                f"'{found.name}' on qubits {where} is under classical control, expected markers of "
+                f"cuts outside of it; move it in front of the condition"
+            )
+        else:
+            params = self._params(gate, found, where)
+            yield Step(found, where, params, condition=place.condition)
+
+    def _measured(self, where: tuple[int, ...], bit: Clbit | None, condition: BitCondition) -> Step:
+        value = self._bits.measure(bit, condition)
+        return Step(
+            Measure(), where, writes=value, condition=None if condition == ALWAYS else condition
+        )
+
+    def _bodies(
+        self, instruction: CircuitInstruction, place: _Place, where: tuple[int, ...]
+    ) -> Iterator[Step]:
+        for body, chosen in bodies(instruction, place.bits, self._bits, where):
+            condition = both(place.condition, chosen)
+            if condition != NEVER:
+                inner = place.within(body, where, instruction)
+                yield from self._inner(body, replace(inner, condition=condition))
+
+    def _inner(self, definition: QuantumCircuit, place: _Place) -> Iterator[Step]:
         try:
-            yield from self.steps(definition, where)
+            yield from self.steps(definition, place)
         except RecursionError:
             raise CutError(
                 f"circuit '{self._name}' has definitions too deep in one another, expected some "
@@ -288,14 +298,6 @@ class _Reading:
             raise CutError(
                 f"circuit '{self._name}' has more than {MOST_STEPS} instructions when its gates "
                 f"are opened, expected fewer; are gates defined by others that double each time?"
-            )
-
-    def _refuse_classical(self, gate: Operation, has_clbits: bool) -> None:
-        blocks = getattr(gate, "blocks", ())
-        if has_clbits or (blocks and not instructions.is_box(gate)):
-            raise CutError(
-                f"circuit '{self._name}' has '{gate.name}' with classical bits, expected gates "
-                f"only; remove measurements and control flow (estimators measure by themselves)"
             )
 
     def _params(

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from qiskit.circuit import Barrier, Measure, QuantumCircuit
+from qiskit.circuit import QuantumCircuit
 
 from pilotcut.circuits.files import final_measurements, qasm2, qpy, standard_gates
 from pilotcut.circuits.files.faults import FaultError, check_bits, faults, quoted
@@ -109,7 +109,6 @@ def _cuttable(circuit: QuantumCircuit, note: Callable[[str], None]) -> QuantumCi
     with faults("is read, but its circuit cannot be used"):
         # Boxes go first, since the final measurements may be in one.
         circuit, measured = final_measurements.removed(final_measurements.unboxed(circuit))
-        _check_classical(circuit)
         standard_gates.restore(circuit)
         read_circuit(circuit)
     if measured.count:
@@ -119,24 +118,6 @@ def _cuttable(circuit: QuantumCircuit, note: Callable[[str], None]) -> QuantumCi
             circuit.metadata[MEASURED] = list(measured.qubits)
             note(measured.text())
     return circuit
-
-
-def _check_classical(circuit: QuantumCircuit) -> None:
-    for instruction in circuit.data:
-        gate = instruction.operation
-        blocks = getattr(gate, "blocks", ())
-        if isinstance(gate, Barrier) or not (instruction.clbits or blocks):
-            continue
-        where = ", ".join(str(circuit.find_bit(q).index) for q in instruction.qubits)
-        if isinstance(gate, Measure):
-            raise FaultError(
-                f"measures qubit {where} in mid-circuit, expected measurements at the end only; "
-                f"move them there, or remove them"
-            )
-        raise FaultError(
-            f"has '{gate.name}' with classical bits on qubits {where}, expected gates only; "
-            f"remove control flow and conditions"
-        )
 
 
 # -- OpenQASM --------------------------------------------------------------------------

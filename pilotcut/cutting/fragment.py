@@ -163,6 +163,11 @@ class Fragment:
         """Number of qubits it needs: of wires that are alive at the same time, 1 at least."""
         return max(1, self.lifetimes().peak)
 
+    @cached_property
+    def num_values(self) -> int:
+        """Number of values that are measured in mid-circuit, signs of cuts apart."""
+        return sum(isinstance(step, Step) and step.writes is not None for step in self.steps)
+
     def lifetimes(self, kept: np.ndarray | None = None) -> Lifetimes:
         """Return when each wire begins and ends.
 

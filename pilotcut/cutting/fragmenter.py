@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from qiskit.quantum_info import PauliList
@@ -26,6 +26,7 @@ from pilotcut.cutting.opening import opened
 from pilotcut.cutting.placement import Placement, letter
 from pilotcut.cutting.rotations import Locals, free_rotation, rotation_of
 from pilotcut.cutting.wires import basis_of_wires
+from pilotcut.errors import CutError
 from pilotcut.options import COMMUNICATION, SEPARATE
 
 # (wires, step) or (wires, (cut index, side))
@@ -77,6 +78,7 @@ class Fragmenter:
         self._stale = set(self._ancillas)
         self._cuts: list[_Cut] = []
         self._placed: list[_Placed] = []
+        self._writers: dict[int, int] = {}  # the wire that each value was measured on
         # (what is shown, its wires, cut index) of the circuit's own gates and cuts, in order
         self._layout: list[tuple[Shown, tuple[int, ...], int | None]] = []
         self._basis_of_wires = _bases(wires)
@@ -124,12 +126,36 @@ class Fragmenter:
         elif step.name == "move":
             self._move(step)
         elif self._crosses(step.qubits):
+            if step.condition is not None:
+                raise CutError(
+                    f"'{step.name}' on qubits {step.qubits} is under classical control and lies "
+                    f"between two labels, expected one: such a gate is not cut; give its qubits "
+                    f"one label"
+                )
             self._cut_gate(step)
         else:
             wires = tuple(self._wire(q) for q in step.qubits)
             self._join(wires)
+            if step.is_classical:
+                self._share_values(step, wires[0])
             self._placed.append((wires, step))
             self._note(step)
+
+    def _share_values(self, step: Step, wire: int) -> None:
+        """Keep what a measured value controls in the fragment that measures it."""
+        if step.writes is not None:
+            self._writers[step.writes] = wire
+        for value in step.reads:
+            writer = self._writers[value]
+            labels = [self._label_of_wire[w] for w in (writer, wire)]
+            if labels[0] != labels[1]:
+                raise CutError(
+                    f"'{step.name}' on qubits {step.qubits} (label {labels[1]}) depends on a "
+                    f"measurement of qubit {self._qubit_of_wire[writer]} (label {labels[0]}), "
+                    f"expected one label: no classical bits go between fragments; give these "
+                    f"qubits one label"
+                )
+            self._join((writer, wire))
 
     def _in_order(self, program: Program, *, gates: bool, wires: bool) -> list[tuple[Item, ...]]:
         """Return the items one by one, or in groups where gates or wires are cut together."""
@@ -137,6 +163,10 @@ class Fragmenter:
         items = items_of(program, placement)
         # Without labels only markers cut, and these cut wires.
         gates = gates and placement is not None
+        # Groups are looked for along qubits only: a gate might come before the measurement that
+        # it depends on.
+        if any(step.is_classical for step in program.steps):
+            gates = wires = False
         if not gates and not wires:
             return [(item,) for item in items]
         markers: list[WireEnds] = []
@@ -266,7 +296,9 @@ class Fragmenter:
         self._placed = [
             piece[place]
             for index, piece in enumerate(pieces)
-            for place in narrow_order([wires for wires, _ in piece], last & (of == index))
+            for place in narrow_order(
+                [wires for wires, _ in piece], last & (of == index), _follows(piece)
+            )
         ]
 
     def _component(self, wire: int) -> int:
@@ -302,13 +334,17 @@ class Fragmenter:
         steps: list[Step | Site] = []
         axis = 0
         angles: list[Angle] = []
+        values: dict[int, int] = {}  # numbered in order of their measurements here
         for where, what in self._placed:
             # One wire decides: `_place` and `_add_cut` put all of them into one fragment.
             if where[0] not in local:
                 continue
             if isinstance(what, Step):
                 params = tuple(_localised(p, angles) for p in what.params)
-                steps.append(Step(what.gate, tuple(local[w] for w in where), params))
+                if what.writes is not None:
+                    values[what.writes] = len(values)
+                step = replace(what, qubits=tuple(local[w] for w in where), params=params)
+                steps.append(step.with_values(values))
             else:
                 steps.append(self._site(axis, what, tuple(local[w] for w in where)))
                 axis += 1
@@ -383,6 +419,17 @@ def _bases(wires: str) -> Callable[[int], CutBasis]:
     if wires == SEPARATE:
         return lambda _: basis_of_gate(Move())
     return lambda number: basis_of_wires(number, communication=wires == COMMUNICATION)
+
+
+def _follows(piece: Sequence[_Placed]) -> dict[int, list[int]]:
+    """Return for each step that depends on measurements their places."""
+    steps = {place: what for place, (_, what) in enumerate(piece) if isinstance(what, Step)}
+    written = {step.writes: place for place, step in steps.items()}
+    return {
+        place: [written[value] for value in step.reads]
+        for place, step in steps.items()
+        if step.reads
+    }
 
 
 def _localised(param: Param, angles: list[Angle]) -> Param:

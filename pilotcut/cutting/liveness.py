@@ -6,7 +6,7 @@ it has wires alive at the same time. Refuses to know circuits, and which qubit a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,31 +63,51 @@ def lifetimes(wires_of_steps: Sequence[Sequence[int]], observed: np.ndarray) -> 
     return Lifetimes(first, last)
 
 
-def narrow_order(wires_of_steps: Sequence[Sequence[int]], observed: np.ndarray) -> list[int]:
+def narrow_order(
+    wires_of_steps: Sequence[Sequence[int]],
+    observed: np.ndarray,
+    follows: Mapping[int, Sequence[int]],
+) -> list[int]:
     """Return an order of the steps in which fewer wires are alive at a time, if one is found.
 
     Greedily (arXiv:2210.08039): next ends the wire that needs the fewest wires that have not
     begun, with all steps before its end. The given order is kept where this is no better.
+
+    Parameters
+    ----------
+    wires_of_steps, observed
+        See `lifetimes`.
+    follows
+        For some steps, others on other wires that they come behind: measurements they depend on.
     """
     given = list(range(len(wires_of_steps)))
     before = lifetimes(wires_of_steps, observed).peak
     # No order does with fewer than the observed wires and those of the largest step.
     if before <= max(int(observed.sum()), *map(len, wires_of_steps), 1):
         return given
-    order = _greedy(wires_of_steps, observed)
+    order = _greedy(wires_of_steps, observed, follows)
     after = lifetimes([wires_of_steps[k] for k in order], observed).peak
     return order if after < before else given
 
 
-def _greedy(wires_of_steps: Sequence[Sequence[int]], observed: np.ndarray) -> list[int]:
+def _greedy(
+    wires_of_steps: Sequence[Sequence[int]],
+    observed: np.ndarray,
+    follows: Mapping[int, Sequence[int]],
+) -> list[int]:
     previous: list[list[int]] = []  # the steps that each step comes right behind
     needed: dict[int, int] = {}  # wires, as bits, that all steps up to a wire's last are on
+    up_to: list[int] = []  # the same up to each step
     last: dict[int, int] = {}
     for place, wires in enumerate(wires_of_steps):
-        previous.append([last[wire] for wire in wires if wire in last])
+        behind = follows.get(place, ())
+        previous.append([last[wire] for wire in wires if wire in last] + list(behind))
         both = 0
+        for other in behind:
+            both |= up_to[other]
         for wire in wires:
             both |= needed.get(wire, 1 << wire)
+        up_to.append(both)
         needed |= dict.fromkeys(wires, both)
         last |= dict.fromkeys(wires, place)
     order: list[int] = []

@@ -96,7 +96,7 @@ class StatevectorCounter:
 
     def _gram_sizes(self, fragment: Fragment) -> Iterator[tuple[int, int, float]]:
         """Yield letters, branches and amplitudes of each group of wires."""
-        x, z = fragment.observables.x, fragment.observables.z
+        x, z = self.plan.x, self.plan.z
         for axes in self.plan.axes.values():
             wires = [k for kind, k in axes if kind == "wire"]
             branches = prod(fragment.sites[k].rank for kind, k in axes if kind == "site")

@@ -11,6 +11,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.quantum_info import Operator
 
+from pilotcut.circuits.program import read_circuit
 from pilotcut.circuits.reader import load_circuit
 from pilotcut.cutting.plan import compile_plan
 from pilotcut.errors import CircuitFileError
@@ -186,8 +187,6 @@ def test_includes_are_found_beside_the_file(load, tmp_path):
         (QASM3 + "h q[0];\nU(1/0, 0, 0) q[1];\nh q[0];\n", "6: is not valid OpenQASM 3, or more"),
         ("OPENQASM 3.0;\nbit[1] c;\n", " has no qubits"),
         ("OPENQASM 2.0;\n", " has no qubits"),
-        (QASM2 + "measure q[0] -> c[0];\nh q[0];\n", " measures qubit 0 in mid-circuit"),
-        (QASM2 + "if (c == 1) x q[1];\n", " has 'if_else' with classical bits on qubits 1"),
         (
             QASM2 + "opaque magic a;\nmagic q[1];\n",
             " instruction 'magic' on qubits (1,) has no def",
@@ -233,11 +232,54 @@ def test_damaged_counts_do_not_end_the_process(refused, capfd, sign):
     assert capfd.readouterr() == ("", "")
 
 
-def test_control_flow_of_a_qpy_file_is_named(refused):
-    circuit = small()
-    with circuit.for_loop(range(3)):
-        circuit.h(0)
-    assert " has 'for_loop' with classical bits" in refused(qpy_bytes(circuit), "loop.qpy")
+def test_loops_that_measurements_end_are_named(refused):
+    circuit = QuantumCircuit(1, 1)
+    circuit.measure(0, 0)
+    with circuit.while_loop((circuit.clbits[0], 1)):
+        circuit.measure(0, 0)
+    assert "'while_loop' on qubits (0,) goes on for as long" in refused(qpy_bytes(circuit), "l.qpy")
+
+
+def dynamic_circuit() -> QuantumCircuit:
+    """Measures, resets and controls; the last measurement is final."""
+    circuit = QuantumCircuit(2, 2)
+    circuit.ry(0.8, 0)
+    circuit.measure(0, 0)
+    circuit.reset(0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.rx(0.3, 1)
+    circuit.h(0)
+    circuit.measure(1, 1)
+    return circuit
+
+
+@pytest.mark.parametrize("suffix", ["2.qasm", "3.qasm", "qpy"])
+def test_measurements_and_conditions_are_read_from_every_language(tmp_path, suffix):
+    """In OpenQASM 2 a condition is of a whole register."""
+    circuit = dynamic_circuit()
+    path = tmp_path / f"dynamic.{suffix}"
+    if suffix == "qpy":
+        path.write_bytes(qpy_bytes(circuit))
+    elif suffix == "3.qasm":
+        path.write_text(qasm3.dumps(circuit))
+    else:
+        path.write_text(
+            'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg a[1];\ncreg b[1];\nry(0.8) '
+            "q[0];\nmeasure q[0] -> a[0];\nreset q[0];\nif (a == 1) rx(0.3) q[1];\nh q[0];\n"
+            "measure q[1] -> b[0];\n"
+        )
+    told = []
+    loaded = load_circuit(path, told.append)
+    steps = read_circuit(loaded)[0].steps
+    assert [(s.name, s.writes, s.reads) for s in steps] == [
+        ("ry", None, ()),
+        ("measure", 0, ()),
+        ("reset", None, ()),
+        ("rx", None, (0,)),
+        ("h", None, ()),
+    ]
+    assert steps == read_circuit(circuit)[0].steps
+    assert any("1 final measurements are left out" in line for line in told)
 
 
 @pytest.mark.parametrize(

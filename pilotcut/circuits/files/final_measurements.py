@@ -63,16 +63,27 @@ def _split(
 ) -> tuple[list[CircuitInstruction], dict[Clbit, Qubit], int]:
     """Return what is not final, the qubit of each bit, and how many measurements are final.
 
-    Of two measurements into a bit the last counts, and of those of a qubit too.
+    Of two measurements into a bit the last counts, and of those of a qubit too. A measurement that
+    something depends on is not final, though nothing follows on its qubit.
     """
     busy: set[Qubit] = set()
+    read: set[Clbit] = set()
     final: dict[Clbit, Qubit] = {}
     overwritten: set[Clbit] = set()
     kept: list[CircuitInstruction] = []
     count = 0
     # From the end: what acts on a qubit later makes a measurement of it one in mid-circuit.
     for instruction in reversed(circuit.data):
-        if isinstance(instruction.operation, Measure) and not busy & set(instruction.qubits):
+        depended_on = bool(read & set(instruction.clbits))
+        if isinstance(instruction.operation, Measure):
+            read -= set(instruction.clbits)
+        else:
+            read |= set(instruction.clbits)
+        if (
+            isinstance(instruction.operation, Measure)
+            and not depended_on
+            and not busy & set(instruction.qubits)
+        ):
             (qubit,), (bit,) = instruction.qubits, instruction.clbits
             if bit not in overwritten and qubit not in final.values():
                 final[bit] = qubit

@@ -4,6 +4,9 @@ Every two-qubit gate has two *ends*, and a qubit is the row of its ends in time.
 two ends, wires join the neighbours in a row; a partition of the ends cuts what lies between
 its parts. Consecutive gates on the same two qubits are one *block*: a wire cut between them
 is never better than one beside them. One-qubit gates ride with the end in front of them.
+
+A qubit that is measured in mid-circuit and one that this controls have ends too, which a block
+without gates ties together: classical bits do not go between fragments.
 """
 
 from __future__ import annotations
@@ -66,7 +69,7 @@ class Interactions:
     blocks
         Integer array (blocks, 2): the ends that each block joins.
     prices
-        For each block, the prices of its gates.
+        For each block, the prices of its gates; none for a tie, which cannot be cut.
     """
 
     num_qubits: int
@@ -99,7 +102,9 @@ class Interactions:
     @cached_property
     def log_overheads(self) -> np.ndarray:
         """Array (blocks,): log gamma^2 of cutting each block."""
-        return np.array([sum(p.log_overhead for p in some) for some in self.prices])
+        return np.array(
+            [sum(p.log_overhead for p in some) if some else UNCUTTABLE for some in self.prices]
+        )
 
     def widths(self, labels: np.ndarray) -> np.ndarray:
         """Return how many qubits have an end of each label, (labels,), for labels (ends,).
@@ -112,7 +117,7 @@ class Interactions:
     def sums(self, of: Callable[[Price], tuple[float, float]]) -> np.ndarray:
         """Return sums over the gates of each block of what `of` says of its sides, (blocks, 2)."""
         rows = [[of(price) for price in some] for some in self.prices]
-        return np.array([np.sum(row, axis=0) for row in rows]).reshape(-1, 2)
+        return np.array([np.sum(row, axis=0) if row else (0, 0) for row in rows]).reshape(-1, 2)
 
 
 def interactions_of(program: Program) -> Interactions:
@@ -126,21 +131,28 @@ def interactions_of(program: Program) -> Interactions:
     refuse_markers(program, "cut_wire", "move")
     program = program.opened
     blocks: list[list[int]] = []  # numbers of the steps of each block
-    last: dict[int, int] = {}  # the block a qubit was in last
-    rows: list[list[int]] = [[] for _ in range(program.num_qubits)]  # blocks along a qubit
+    at: dict[int, int] = {}  # the block of a step; below -1 for one on a qubit that is tied
+    last: dict[int, int] = {}  # the same, of what a qubit was in last
+    rows: list[list[int]] = [[] for _ in range(program.num_qubits)]  # the same along a qubit
+    read = {value for step in program.steps for value in step.reads}
     for number, step in enumerate(program.steps):
-        if len(step.qubits) != 2:
+        if len(step.qubits) == 1 and not (step.reads or step.writes in read):
             continue
-        a, b = step.qubits
-        # Two qubits that met nobody yet have None in common, hence the second question.
-        if last.get(a) == last.get(b) and a in last:
-            blocks[last[a]].append(number)
-            continue
-        for qubit in (a, b):
-            last[qubit] = len(blocks)
-            rows[qubit].append(len(blocks))
-        blocks.append([number])
-    return _numbered(program, blocks, rows)
+        new = len(blocks) if len(step.qubits) == 2 else -2 - number
+        behind = {last.get(qubit) for qubit in step.qubits}
+        before = behind.pop() if len(behind) == 1 else None
+        if before is not None and (before >= 0) == (new >= 0):
+            at[number] = before
+        else:
+            at[number] = new
+            for qubit in step.qubits:
+                last[qubit] = new
+                rows[qubit].append(new)
+            if new >= 0:
+                blocks.append([])
+        if at[number] >= 0:
+            blocks[at[number]].append(number)
+    return _numbered(program, blocks, rows, at)
 
 
 def refuse_markers(program: Program, *markers: str) -> None:
@@ -152,20 +164,21 @@ def refuse_markers(program: Program, *markers: str) -> None:
         )
 
 
-def _numbered(program: Program, blocks: list[list[int]], rows: list[list[int]]) -> Interactions:
+def _numbered(
+    program: Program, blocks: list[list[int]], rows: list[list[int]], at: dict[int, int]
+) -> Interactions:
     ends: dict[tuple[int, int], int] = {}  # (qubit, block) -> end; -1 for a qubit without blocks
     for qubit, row in enumerate(rows):
         for block in row or [-1]:
             ends[qubit, block] = len(ends)
-    steps = {number: k for k, numbers in enumerate(blocks) for number in numbers}
     after, riding = (np.zeros(len(ends), dtype=int) for _ in range(2))
     passed: Counter[int] = Counter()
     current = {q: ends[q, (row or [-1])[0]] for q, row in enumerate(rows)}
     begun: set[int] = set()
     for number, step in enumerate(program.steps):
         for qubit in step.qubits:
-            if number in steps:
-                current[qubit] = ends[qubit, steps[number]]
+            if number in at:
+                current[qubit] = ends[qubit, at[number]]
                 if current[qubit] not in begun:
                     begun.add(current[qubit])
                     after[current[qubit]] = passed[qubit]
@@ -173,19 +186,38 @@ def _numbered(program: Program, blocks: list[list[int]], rows: list[list[int]]) 
             riding[current[qubit]] += len(step.qubits) == 1 and step.name != "reset"
         passed.update(step.qubits)
     sides = [program.steps[numbers[0]].qubits for numbers in blocks]
+    joined = [[ends[q, k] for q in pair] for k, pair in enumerate(sides)]
+    ties = _ties(program, ends, at)
     return Interactions(
         num_qubits=program.num_qubits,
         qubit=np.array([q for q, _ in ends], dtype=int),
         after=after,
         riding=riding,
-        blocks=np.array(
-            [[ends[q, k] for q in pair] for k, pair in enumerate(sides)], dtype=int
-        ).reshape(-1, 2),
-        prices=tuple(
-            tuple(_turned(program.steps[n], sides[k]) for n in numbers)
-            for k, numbers in enumerate(blocks)
+        blocks=np.array(joined + ties, dtype=int).reshape(-1, 2),
+        prices=(
+            *(
+                tuple(_turned(program.steps[n], sides[k]) for n in numbers)
+                for k, numbers in enumerate(blocks)
+            ),
+            *(() for _ in ties),
         ),
     )
+
+
+def _ties(
+    program: Program, ends: dict[tuple[int, int], int], at: dict[int, int]
+) -> list[list[int]]:
+    """Return the ends of what is measured and what it controls, a pair each."""
+    writer = {step.writes: number for number, step in enumerate(program.steps)}
+    pairs = {
+        (
+            ends[program.steps[writer[value]].qubits[0], at[writer[value]]],
+            ends[step.qubits[0], at[number]],
+        )
+        for number, step in enumerate(program.steps)
+        for value in step.reads
+    }
+    return [[a, b] for a, b in sorted(pairs) if a != b]
 
 
 # -- prices ----------------------------------------------------------------------------
@@ -202,6 +234,8 @@ def _turned(step: Step, sides: tuple[int, ...]) -> Price:
 
 def price_of(step: Step) -> Price:
     """Return what it costs to cut a two-qubit step."""
+    if step.condition is not None:
+        return Price(UNCUTTABLE, (1, 1), 1)
     if any(isinstance(p, Angle) for p in step.params):
         return _free_price(step.name)
     # A matrix among the parameters cannot be a key of the cache.
