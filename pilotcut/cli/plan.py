@@ -94,6 +94,7 @@ def summary_of(compiled: CutPlan) -> dict[str, Any]:
     return {
         "qubits": compiled.num_qubits,
         "labels": list(compiled.labels),
+        "placement": compiled.requested and compiled.requested.to_dict(),
         "observables": compiled.terms.to_labels(),
         "fragments": [_fragment(fragment, runs) for fragment in compiled.fragments],
         "bonds": [_bond(compiled, bond) for bond in compiled.bonds],

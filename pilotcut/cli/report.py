@@ -109,22 +109,23 @@ def _shape(run: RunRecord) -> dict[str, int]:
 def _choices(run: RunRecord, qubits: int) -> Iterator[dict[str, Any]]:
     """Yield how the run may have been cut, what is quickly compiled first."""
     if run.config.get("cuts") == "auto":
-        yield {"labels": _recommended(run)}
+        yield {
+            "labels": _placement((run.recommendation or {}).get("chosen"), "recommendation.json")
+        }
         return
     cuts, labels = run.config.get("cuts"), run.plan.get("labels")
     if isinstance(labels, str) and len(labels) == qubits:  # else they are of several letters
         yield {"labels": labels}
-    if type(cuts) is int:  # searched again, for it may cut wires
+    if "placement" in run.plan:
+        yield {"labels": _placement(run.plan["placement"], "trace.jsonl")}
+    elif type(cuts) is int:  # searched again: traces of old runs do not say where wires are cut
         yield {"cuts": cuts}
 
 
-def _recommended(run: RunRecord) -> Placement:
-    from pilotcut.cutting.placement import Placement, WireCut
+def _placement(record: Any, file: str) -> Placement:
+    from pilotcut.cutting.placement import Placement
 
     try:
-        chosen = (run.recommendation or {})["chosen"]
-        wires = tuple(WireCut(**cut) for cut in chosen["wire_cuts"])
-        most = chosen.get("ancilla_width")
-        return Placement(tuple(map(str, chosen["labels"])), wires, most)
-    except (TypeError, KeyError):
-        raise CutError("recommendation.json does not say where it is cut") from None
+        return Placement.of_dict(record)
+    except (AttributeError, TypeError, KeyError):
+        raise CutError(f"{file} does not say where it is cut") from None

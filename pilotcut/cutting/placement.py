@@ -8,8 +8,9 @@ chooses anything (`pilotcut.cutting.search`) or builds anything (`pilotcut.cutti
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from pilotcut.circuits.program import Program, parts_of
 from pilotcut.errors import CutError
@@ -58,6 +59,26 @@ class Placement:
     def label_behind(self) -> dict[tuple[int, int], str]:
         """Return the label behind each wire cut, by (qubit, steps before it)."""
         return {(cut.qubit, cut.after): cut.label for cut in self.wire_cuts}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the placement as records of runs have it."""
+        return {
+            "labels": list(self.labels),
+            "wire_cuts": [asdict(cut) for cut in self.wire_cuts],
+            "ancilla_width": self.max_width,
+        }
+
+    @classmethod
+    def of_dict(cls, record: Mapping[str, Any]) -> Placement:
+        """Return the placement that `to_dict` wrote, whatever else stands beside it.
+
+        Raises
+        ------
+        KeyError, TypeError
+            If it is no such record.
+        """
+        wires = tuple(WireCut(**cut) for cut in record["wire_cuts"])
+        return cls(tuple(map(str, record["labels"])), wires, record.get("ancilla_width"))
 
 
 def placement_of(

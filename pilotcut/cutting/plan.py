@@ -101,11 +101,6 @@ class CutPlan:
         return self.program.num_qubits
 
     @property
-    def requested_labels(self) -> tuple[str, ...] | None:
-        """The labels of first wires that the plan was built from."""
-        return None if self.requested is None else self.requested.labels
-
-    @property
     def num_cuts(self) -> int:
         """Number of cuts; every gate or wire of those that are cut together counts."""
         return sum(bond.gates for bond in self.bonds)

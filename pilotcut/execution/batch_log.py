@@ -87,6 +87,8 @@ class BatchLog:
                 "terms": len(plan.terms),
                 "sampling_overhead": in_json(plan.sampling_overhead),
                 "partition_s": seconds,
+                # The labels above are those of last wires, which do not say where wires are cut.
+                **_placement(plan),
                 **({"notes": list(plan.program.notes)} if plan.program.notes else {}),
             }
         )
@@ -176,3 +178,9 @@ class BatchLog:
         self._seed, self._batches = state["seed"], state["batches"]
         self.queries, self.subexperiments = state["queries"], state["subexperiments"]
         self.seconds.update(state["seconds"])
+
+
+def _placement(plan: CutPlan) -> dict[str, Any]:
+    """Return where a plan was cut, for its record, if its labels do not say it."""
+    asked = plan.requested
+    return {"placement": asked.to_dict()} if asked is not None and asked.wire_cuts else {}

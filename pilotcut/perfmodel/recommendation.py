@@ -97,12 +97,7 @@ class RecommendationLine:
         prediction = self.prediction
         return {
             "cuts": self.cuts,
-            "labels": list(self.placement.labels),
-            "wire_cuts": [
-                {"qubit": cut.qubit, "after": cut.after, "label": cut.label}
-                for cut in self.placement.wire_cuts
-            ],
-            "ancilla_width": self.placement.max_width,
+            **self.placement.to_dict(),
             "widths": list(self.widths),
             "variants": in_json(self.variants),
             "sampling_overhead": in_json(self.overhead),

@@ -65,6 +65,9 @@ def run(cell: Cell, study: StudyDirectory, pilots: StudyPilots) -> dict[str, Any
     settings = cell.settings
     model = classifier(settings["qubits"])
     plan = compile_plan(model.circuit, model.observables, cuts=settings["cuts"])
+    # The addon is given labels of qubits; a chain's gates are narrower to cut than its wires.
+    assert plan.requested is not None
+    assert not plan.requested.wire_cuts
     labels = "".join(map(str, plan.labels))
     draw = np.random.default_rng(7)
     seconds, shares = [], []

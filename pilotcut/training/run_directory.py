@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from pilotcut.cutting.placement import Placement, WireCut
+from pilotcut.cutting.placement import Placement
 from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.execution.query_store import FOLDER, is_store
 from pilotcut.io.atomic import write_atomically
@@ -217,9 +217,8 @@ class RunDirectory(TrainerDirectory):
             return None
         try:
             chosen = json.loads(self.recommendation.read_text(encoding="utf-8"))["chosen"]
-            wires = tuple(WireCut(**cut) for cut in chosen["wire_cuts"])
-            return Placement(tuple(map(str, chosen["labels"])), wires)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return Placement.of_dict(chosen)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise RunDirectoryError(
                 f"{self.recommendation}: cannot be read ({type(error).__name__}: {error}), "
                 f"expected a recommendation; start a new run with another --run-dir"

@@ -1,5 +1,6 @@
 """Plans with gate and wire cuts together: cut equals uncut, and placements are checked."""
 
+import json
 import pickle
 from collections import Counter
 
@@ -110,7 +111,6 @@ def test_a_wire_cut_is_what_a_marker_is():
     prints = [sorted(f.fingerprint for f in plan.fragments) for plan in (one, two)]
     assert prints[0] == prints[1]
     assert one.labels == ("A", "B", "B")
-    assert one.requested_labels == ("A", "A", "B")
     assert one.requested == placement
     assert one.sampling_overhead == pytest.approx(16)
 
@@ -171,3 +171,10 @@ def test_placements_are_values():
     assert one == two
     assert hash(one) == hash(two)
     assert pickle.loads(pickle.dumps(one)) == one
+
+
+def test_a_placement_comes_back_from_its_record():
+    """As JSON, with what else a record has beside it."""
+    placement = Placement(("A", "F26"), (WireCut(1, 3, "A"), WireCut(0, 0, "B")), 7)
+    record = json.loads(json.dumps({"cuts": 2, **placement.to_dict()}))
+    assert Placement.of_dict(record) == placement

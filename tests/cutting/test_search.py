@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import ParameterVector, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
 from qiskit_addon_cutting.instructions import CutWire
 from support.searches import (
     all_candidates,
@@ -20,7 +21,7 @@ from support.searches import (
     widths,
 )
 
-from pilotcut import CutPlan, compile_plan
+from pilotcut import CutEstimator, CutGradient, CutPlan, compile_plan
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.search import best_placement
 from pilotcut.errors import CutError
@@ -255,3 +256,28 @@ def test_parts_that_nothing_joins_stay_narrow_enough():
     assert compile_plan(circuit, max_width=5).num_cuts == 0
     assert compile_plan(circuit, max_width=5).widths == (5, 5)
     assert compile_plan(circuit, cuts=2).num_cuts == 2
+
+
+@pytest.mark.parametrize("how", [{"max_width": 3}, {"cuts": 1}])
+def test_values_and_gradients_of_chosen_wire_cuts_are_those_of_the_whole_circuit(how):
+    """In exact mode to rounding, with shots and joint cuts within their errors."""
+    angles = ParameterVector("x", 9)
+    circuit = QuantumCircuit(5)
+    for q in range(4):
+        circuit.ry(angles[q], q)
+        circuit.cx(q, 4)
+        circuit.ry(angles[q + 4], 4)
+    circuit.ry(angles[8], 4)
+    values = np.linspace(-1, 1, 9)
+    observable = SparsePauliOp("ZZZZZ")
+    assert [b.gate for b in compile_plan(circuit, observable, **how).bonds] == ["cut_wire"]
+    whole = CutEstimator(mode="exact")
+    for options in ({"mode": "exact"}, {"mode": "sampled", "joint_cuts": True, "shots": 8192}):
+        cut = CutEstimator(seed=1, **options, **how)
+        one, other = (e.run([(circuit, observable, values)]).result()[0].data for e in (cut, whole))
+        assert abs(one.evs - other.evs) <= 5 * one.stds + 1e-9
+        slopes = [
+            CutGradient(e).run([circuit], [observable], [values]).result().gradients[0]
+            for e in (cut, whole)
+        ]
+        assert np.abs(slopes[0] - slopes[1]).max() < (1e-9 if cut.exact else 0.1)

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from support import run_directories
 from support.run_directories import BEGAN, Seen, made_up, page_of
 
 from pilotcut import PilotManager, TaskManager
+from pilotcut.cutting.placement import Placement
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.pilots.description import embedded
 from pilotcut.report import measures
@@ -65,6 +67,23 @@ def test_the_plan_of_a_real_run_is_drawn(trained):
     assert "the circuit is not drawn" not in page.lower()
     assert '<figure class="card"><div class="scroll drawing"' in page
     assert "cut, with the number of its bond" in page
+
+
+def test_wire_cuts_that_a_number_chose_are_in_the_trace_and_drawn(tmp_path):
+    """Two layers in three cuts cut a wire, of which labels of qubits say nothing."""
+    config = TrainingConfig("iris", cuts=3, reps=2, mode="exact", epochs=1, samples=40)
+    run = TrainingRun(config, tmp_path / "run")
+    run.train()
+    placement = run.plan.requested
+    assert len(placement.wire_cuts) == 1
+    (record,) = [r for r in read_jsonl(tmp_path / "run/trace.jsonl") if r["kind"] == "compile"]
+    assert Placement.of_dict(record["placement"]) == placement
+    page = page_of(read_run(tmp_path / "run"))
+    assert "the circuit is not drawn" not in page.lower()
+    again = TrainingRun(replace(config, epochs=2), tmp_path / "run")
+    assert again.plan.fingerprint == run.plan.fingerprint
+    again.train(resume=True)
+    assert len(read_jsonl(tmp_path / "run/metrics.jsonl")) == 2
 
 
 def test_a_plan_that_is_not_the_traced_one_is_a_schematic_with_the_reason(run):
