@@ -96,8 +96,9 @@ def workloads(mode: str, long: bool) -> Iterator[Workload]:
         yield Workload("44q 2 cuts", chain(44, 2), halves(44), ["Z" * 44], 0, 1)
         yield Workload("16q 8 cuts, Ising, 8 rows", crossed(8, 8), halves(16), ising(16), 0, 8)
         yield Workload("40q 4 cuts, 8 rows", crossed(20, 4), halves(40), ["Z" * 40], 0, 8)
-    elif long:
+    if long and mode == "sampled":
         yield Workload("12q 7 cuts", crossed(6, 7), halves(12), ["Z" * 12], 256, 1)
+    if long and mode == "counts":
         yield Workload("8q 5 cuts, 16 rows", crossed(4, 5), halves(8), ["Z" * 8], shots, 16)
 
 

@@ -163,7 +163,7 @@ def test_explain_in_json_has_the_same_numbers(call, file):
     cuts = plan["explanation"]["cuts"]
     assert code == 0
     assert [cut["bond"] for cut in cuts] == [0, 1]
-    assert cuts[1]["gates"] == [{"name": "cx", "qubits": [1, 2], "step": 3}]
+    assert cuts[1]["gates"] == [{"name": "cx", "qubits": [1, 2], "step": 3, "before": None}]
     assert [cut["overhead"] for cut in cuts] == [b["sampling_overhead"] for b in plan["bonds"]]
     assert cuts[1]["gamma"] == pytest.approx(3)
     assert cuts[1]["operations"] == [5, 5]

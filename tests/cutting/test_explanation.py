@@ -119,9 +119,55 @@ def test_wire_cuts_of_a_placement_stand_between_steps():
     circuit.cx(1, 2)
     placement = Placement(("A", "A", "B"), (WireCut(1, 1, "B"),))
     (cut,) = explain(compile_plan(circuit, placement=placement)).cuts
-    assert asdict(cut.gates[0]) == {"name": "cut_wire", "qubits": (1, 1), "step": None}
+    expected = {"name": "cut_wire", "qubits": (1, 1), "step": None, "before": 1}
+    assert asdict(cut.gates[0]) == expected
+    assert str(cut.gates[0]) == "cut_wire on 1 (before step 1)"
 
 
 def test_a_plan_without_cuts_has_nothing_to_explain():
     explained = explain(compile_plan(QuantumCircuit(2)))
     assert explained.cuts == ()
+
+
+def test_a_multi_controlled_gate_is_one_cut_with_the_prices_of_its_other_forms():
+    circuit = QuantumCircuit(4)
+    circuit.h(range(4))
+    circuit.mcx([0, 1, 2], 3)
+    circuit.cx(1, 2)
+    plan = compile_plan(circuit, labels="AABB")
+    gate, cx = explain(plan).cuts
+    assert str(*gate.gates) == "mcx on 0–1–2–3 (step 4)"
+    assert gate.form.startswith("multi-controlled gate as an RZZ between wires that hold")
+    assert gate.overhead == pytest.approx(9)
+    other = of(gate, "forms of the gate")
+    assert other.finding.startswith("γ² = 9 with 2 ancillas, ")
+    assert other.finding.endswith("γ² = 4.305e+07 by its definition")
+    assert str(*cx.gates) == "cx on 1–2 (step 5)"
+
+
+def test_wires_that_would_be_cheaper_together_are_named_with_that_price():
+    circuit = QuantumCircuit(4)
+    for a, b in ((0, 1), (1, 2), (0, 3), (2, 3), (0, 2)):
+        circuit.cx(a, b)
+    placement = Placement(tuple("AABB"), (WireCut(1, 1, "B"), WireCut(0, 1, "B")))
+    apart = compile_plan(circuit, placement=placement)
+    together = compile_plan(circuit, placement=placement, wires="communication")
+    for cut in explain(apart).cuts:
+        found = of(cut, "wires together")
+        assert "γ² = 49, not 256" in found.finding
+        assert found.overhead == pytest.approx(together.sampling_overhead)
+    (both,) = explain(together).cuts
+    assert both.form == "2 parallel wires together"
+    assert [gate.qubits for gate in both.gates] == [(0, 0), (1, 1)]
+    assert both.alternatives == ()
+
+
+def test_a_single_wire_is_cheaper_with_communication():
+    circuit = QuantumCircuit(3)
+    circuit.cx(0, 1)
+    circuit.cx(1, 2)
+    placement = Placement(("A", "A", "B"), (WireCut(1, 1, "B"),))
+    (cut,) = explain(compile_plan(circuit, placement=placement)).cuts
+    assert "wires='communication' cuts it: γ² = 9, not 16" in of(cut, "wires together").finding
+    (cut,) = explain(compile_plan(circuit, placement=placement, wires="communication")).cuts
+    assert "no wire between the two" in of(cut, "wires together").finding

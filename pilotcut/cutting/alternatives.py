@@ -1,0 +1,335 @@
+"""Alternatives to the cuts of a plan: other forms of each, and what became of them.
+
+A form is a function in `FORMS`, from a bond to what it would bring or why it does not apply. What a
+plan is and how an explanation looks is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from math import exp, prod
+
+from qiskit_addon_cutting.instructions import Move
+
+from pilotcut.circuits.program import Step
+from pilotcut.cutting.basis import basis_of_gate
+from pilotcut.cutting.bond import Bond
+from pilotcut.cutting.controlled import forms_of
+from pilotcut.cutting.controlled_draft import Form
+from pilotcut.cutting.placement import labels_of_steps
+from pilotcut.cutting.plan import CutPlan, build_plan
+from pilotcut.cutting.rotations import is_rotation
+from pilotcut.options import COMMUNICATION, SEPARATE
+
+_WIRES = {"move", "cut_wire"}
+
+
+@dataclass(frozen=True)
+class CutGate:
+    """A gate or wire that a cut stands for.
+
+    Parameters
+    ----------
+    name
+        Of the gate; "cut_wire" or "move" of a wire.
+    qubits
+        Its qubits; twice the same one where a wire is cut.
+    step
+        Its place among the program's steps (`Program.steps`, the gates as they were read), from 0;
+        None for a wire cut that the placement made.
+    before
+        Of such a cut the qubit's step behind it, None at the end.
+    """
+
+    name: str
+    qubits: tuple[int, ...]
+    step: int | None
+    before: int | None = None
+
+    def __str__(self) -> str:
+        where = "–".join(map(str, dict.fromkeys(self.qubits)))
+        if self.step is not None:
+            return f"{self.name} on {where} (step {self.step})"
+        place = "at the end" if self.before is None else f"before step {self.before}"
+        return f"{self.name} on {where} ({place})"
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another form of a cut, or of all of them, that was looked at.
+
+    Parameters
+    ----------
+    form
+        Its name.
+    finding
+        What it would bring, or why it does not apply, a clause.
+    overhead
+        The plan's gamma^2 with it, None where it does not apply or is not cheaper.
+    """
+
+    form: str
+    finding: str
+    overhead: float | None = None
+
+
+class Looked:
+    """A plan that is looked at, with what several forms ask about it.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    max_width
+        Qubits that a fragment may have in another form.
+
+    Attributes
+    ----------
+    gates
+        What each bond stands for.
+    """
+
+    def __init__(self, plan: CutPlan, max_width: int) -> None:
+        self.plan, self.max_width = plan, max_width
+        self.gates = _gates_of_bonds(plan)
+
+    def step(self, gate: CutGate) -> Step | None:
+        """Return the program's step of a gate that is cut."""
+        return None if gate.step is None else self.plan.program.steps[gate.step]
+
+    @cached_property
+    def labels(self) -> list[tuple[str, ...]]:
+        """Labels of each step's wires; none where markers alone cut."""
+        placement = self.plan.requested
+        return [] if placement is None else labels_of_steps(placement, self.plan.program)
+
+    @cached_property
+    def steps_of_qubit(self) -> list[list[int]]:
+        """The steps on each qubit, in order."""
+        found: list[list[int]] = [[] for _ in range(self.plan.num_qubits)]
+        for number, step in enumerate(self.plan.program.steps):
+            for qubit in step.qubits:
+                found[qubit].append(number)
+        return found
+
+    @cached_property
+    def jointly(self) -> CutPlan:
+        """The same plan with joint cuts."""
+        plan = self.plan
+        known = (plan.program, plan.binding, plan.terms, plan.requested)
+        return build_plan(*known, joint_cuts=True, wires=plan.wires)
+
+    @cached_property
+    def with_communication(self) -> CutPlan:
+        """The same plan with parallel wires cut together."""
+        plan = self.plan
+        known = (plan.program, plan.binding, plan.terms, plan.requested)
+        return build_plan(*known, joint_cuts=plan.joint_cuts, wires=COMMUNICATION)
+
+
+def _gates_of_bonds(plan: CutPlan) -> list[tuple[CutGate, ...]]:
+    """Return for each bond what it stands for, with places among the program's steps."""
+    # A layout keeps the order of steps on every qubit: the next of a qubit's steps of that name is
+    # the one.
+    queues: list[deque[int]] = [deque() for _ in range(plan.num_qubits)]
+    steps = plan.program.steps
+    for place, step in enumerate(steps):
+        for qubit in step.qubits:
+            queues[qubit].append(place)
+    found: list[list[CutGate]] = [[] for _ in plan.bonds]
+    for item in plan.layout:
+        number = item.step
+        if number is None:
+            heads = {queues[q][0] if queues[q] else None for q in item.qubits}
+            number = heads.pop() if len(heads) == 1 else None
+            # A wire cut of the placement stands between steps and is none itself.
+            if number is not None and steps[number].name != item.name:
+                number = None
+        # Of the parts of a multi-controlled gate the first takes it off.
+        for qubit in () if number is None else steps[number].qubits:
+            if queues[qubit] and queues[qubit][0] == number:
+                queues[qubit].popleft()
+        if item.bond is not None:
+            ahead = queues[item.qubits[-1]]
+            before = ahead[0] if number is None and ahead else None
+            found[item.bond].append(CutGate(item.name, item.qubits, number, before))
+    return [tuple(gates) for gates in found]
+
+
+def is_wire(bond: Bond) -> bool:
+    """Whether a cut is one of wires."""
+    return set(bond.gate.split("+")) <= _WIRES
+
+
+# -- forms that were looked at -----------------------------------------------------------
+
+
+def _joint_cut(bond: Bond, looked: Looked) -> Alternative | None:
+    if is_wire(bond) or bond.gates > 1 or looked.plan.requested is None:
+        return None
+    gate = looked.gates[bond.index][0]
+    step = looked.step(gate)
+    if step is None or len(step.qubits) > 2 or not is_rotation(step):
+        return Alternative("joint cut", "does not apply: it takes gates that are one rotation")
+    ends = {fragment for fragment, _ in bond.ends}
+    others = [b for b in looked.plan.bonds if {fragment for fragment, _ in b.ends} == ends]
+    if len([b for b in others if not is_wire(b)]) < 2:
+        return Alternative("joint cut", "does not apply: no other gate is cut between the two")
+    if looked.plan.joint_cuts:
+        return Alternative("joint cut", "does not apply: no gate that is left is parallel to it")
+    found = _together(gate, looked.jointly, looked, "joint_cuts=True")
+    why = "does not apply: no gate between the two is parallel to it"
+    return found or Alternative("joint cut", why)
+
+
+def _together(gate: CutGate, other: CutPlan, looked: Looked, how: str) -> Alternative | None:
+    """Return what it would bring that another plan cuts a gate or wire with others, if it does."""
+    for number, gates in enumerate(_gates_of_bonds(other)):
+        if gate not in gates:
+            continue
+        bonds = [k for k, some in enumerate(looked.gates) if set(some) <= set(gates)]
+        now = prod(looked.plan.bonds[k].overhead for k in bonds)
+        price = other.bonds[number].overhead
+        if price > 0.999 * now:
+            return None
+        names = ", ".join(str(one) for one in gates if one != gate)
+        text = f"{how} cuts it{f' with {names}' if names else ''}: γ² = {price:.4g}, not {now:.4g}"
+        form = "wires together" if how.startswith("wires") else "joint cut"
+        return Alternative(form, text, _replaced(looked, now, price))
+    return None
+
+
+def _wires_together(bond: Bond, looked: Looked) -> Alternative | None:
+    if not is_wire(bond):
+        return None
+    if looked.plan.wires != SEPARATE:
+        if bond.gates > 1:
+            return None
+        why = "does not apply: no wire between the two is cut in parallel"
+        return Alternative("wires together", why)
+    gate = looked.gates[bond.index][0]
+    how = f"wires='{COMMUNICATION}'"
+    return _together(gate, looked.with_communication, looked, how)
+
+
+def _other_forms(bond: Bond, looked: Looked) -> Alternative | None:
+    """Of a multi-controlled gate, across the same labels."""
+    gate = looked.gates[bond.index][0]
+    step = looked.step(gate)
+    if step is None or len(step.qubits) < 3 or not looked.labels:
+        return None
+    assert gate.step is not None
+    labels = looked.labels[gate.step]
+    names = list(dict.fromkeys(labels))
+    forms = forms_of(step, [names.index(label) for label in labels])
+    ranked = sorted(forms, key=lambda form: (form.log_overhead, len(form.sides)))
+    words = dict.fromkeys(f"γ² = {_power(form)} {_made_of(form)}" for form in ranked)
+    shown = list(words)
+    return Alternative("forms of the gate", ", ".join([*shown[:3], *shown[3:][-1:]]))
+
+
+def _power(form: Form) -> str:
+    return f"{exp(form.log_overhead):.4g}" if form.log_overhead < 700 else "beyond floats"
+
+
+def _made_of(form: Form) -> str:
+    if form.is_definition:
+        return "by its definition"
+    if form.visited:
+        return "with a qubit that visits the other side"
+    ancillas = len(form.sides)
+    return f"with {ancillas} ancilla{'' if ancillas == 1 else 's'}" if ancillas else "as it is"
+
+
+def _wire_cut(bond: Bond, looked: Looked) -> Alternative | None:
+    """One qubit of the gate changes over to the other side, for as long as that cuts nothing."""
+    if bond.gate in _WIRES or not looked.labels:
+        return None
+    (number, *_) = (gate.step for gate in looked.gates[bond.index])
+    if number is None or len(looked.plan.program.steps[number].qubits) > 2:
+        return None
+    moves = [_moved(number, side, looked) for side in (0, 1)]
+    # A qubit that goes over for good is another choice of labels, which may well be too wide.
+    moves = [move for move in moves if move.wires or move.width <= looked.max_width]
+    if not moves:
+        text = "does not apply: its qubits have no gate on their own side"
+        return Alternative("wire cut", text)
+    best = min(moves, key=lambda move: (not move.cheaper, move.width, move.price / move.now))
+    if not best.cheaper:
+        return Alternative("wire cut", f"not cheaper: {best}")
+    if best.width > looked.max_width:
+        text = f"too wide: {best}, but {best.width} qubits in its fragment"
+        return Alternative("wire cut", text)
+    return Alternative("wire cut", str(best), _replaced(looked, best.now, best.price))
+
+
+#: What is looked at for each bond: returns None where the question makes no sense.
+FORMS: tuple[Callable[[Bond, Looked], Alternative | None], ...] = (
+    _joint_cut,
+    _other_forms,
+    _wire_cut,
+    _wires_together,
+)
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """A qubit that changes over to another fragment for some of its steps."""
+
+    qubit: int
+    first: int
+    last: int
+    width: int  # of that fragment then
+    wires: int  # that are cut for it
+    now: float  # gamma^2 of the cuts that it saves
+
+    def __str__(self) -> str:
+        steps = "ever" if not self.wires else f"steps {self.first} to {self.last}"
+        what = f"qubit {self.qubit} changes over for {steps}"
+        return f"{what}: γ² = {self.price:.4g}, not {self.now:.4g}"
+
+    @property
+    def price(self) -> float:
+        """Sampling overhead gamma^2 of the wires that are cut."""
+        return float(basis_of_gate(Move()).overhead ** self.wires)
+
+    @property
+    def cheaper(self) -> bool:
+        """Whether that costs less, beyond rounding."""
+        return self.price < 0.999 * self.now
+
+
+def _moved(number: int, side: int, looked: Looked) -> _Moved:
+    """Return the change of one qubit of a cut gate to the fragment of the other."""
+    steps, labels = looked.plan.program.steps, looked.labels
+    qubit, target = steps[number].qubits[side], labels[number][1 - side]
+    own = looked.steps_of_qubit[qubit]
+
+    def goes_along(other: int) -> bool:
+        pairs = zip(steps[other].qubits, labels[other], strict=True)
+        return all(q == qubit or label == target for q, label in pairs)
+
+    here = own.index(number)
+    first = here
+    while first and goes_along(own[first - 1]):
+        first -= 1
+    last = here
+    while last + 1 < len(own) and goes_along(own[last + 1]):
+        last += 1
+    wires = (first > 0) + (last + 1 < len(own))
+    run = set(own[first : last + 1])
+    saved = [
+        bond.overhead
+        for bond in looked.plan.bonds
+        if {gate.step for gate in looked.gates[bond.index]} <= run
+    ]
+    width = next(f.width for f in looked.plan.fragments if f.label == target) + 1
+    return _Moved(qubit, own[first], own[last], width, wires, prod(saved, start=1.0))
+
+
+def _replaced(looked: Looked, now: float, price: float) -> float:
+    """Return the plan's gamma^2 where cuts of one price take the place of others."""
+    return float(looked.plan.sampling_overhead / now * price)
