@@ -169,6 +169,16 @@ def test_zero_cuts_leave_the_circuit_whole():
     assert chosen([(0, 1)], 3, max_width=3).labels == ("A", "A", "A")
 
 
+@pytest.mark.parametrize("number", [2.0, "2", [2], -1])
+def test_numbers_that_are_no_whole_ones_are_refused_each_time(number):
+    """Also where the same circuit was cut with an equal number before."""
+    chosen(chain(4), 4, cuts=2)
+    with pytest.raises(CutError, match=r"cuts is .* expected a whole number from 0"):
+        chosen(chain(4), 4, cuts=number)
+    with pytest.raises(CutError, match=r"max_width is .* expected a whole number from 1"):
+        chosen(chain(4), 4, max_width=number)
+
+
 def test_markers_leave_nothing_to_choose():
     circuit = circuit_of([(0, 1)], 2)
     circuit.append(CutWire(), [0])

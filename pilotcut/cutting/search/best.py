@@ -6,11 +6,17 @@ are found.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pilotcut.circuits.program import Program
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.search.candidates import Candidate, Cost, FragmentShape
 from pilotcut.cutting.search.goal import Goal
-from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of
+from pilotcut.cutting.search.interaction_graph import (
+    UNCUTTABLE,
+    Interactions,
+    interactions_of,
+)
 from pilotcut.cutting.search.portfolio import fitting
 from pilotcut.errors import CutError
 
@@ -30,7 +36,31 @@ def best_placement(
     CutError
         If the circuit has no plan with that many cuts, or none so narrow.
     """
-    graph = interactions_of(program)
+    # Checked before the cache, where 2.0 is as good as 2.
+    if cuts is not None and (not isinstance(cuts, int) or cuts < 0):
+        raise CutError(f"cuts is {cuts!r}, expected a whole number from 0; 0 means uncut")
+    if cuts is None and (not isinstance(max_width, int) or max_width < 1):
+        raise CutError(f"max_width is {max_width!r}, expected a whole number from 1")
+    return _best(_Structure(program), cuts, max_width)
+
+
+class _Structure:
+    """A program that is equal to others that one plan can serve."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def __hash__(self) -> int:
+        return hash(self.program.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Structure) and self.program.key == other.program.key
+
+
+# An estimator compiles a circuit again for other observables, and a refusal looks for advice.
+@lru_cache(maxsize=16)
+def _best(structure: _Structure, cuts: int | None, max_width: int | None) -> Placement:
+    graph = interactions_of(structure.program)
     if cuts is not None:
         return _with_cuts(graph, cuts)
     assert max_width is not None
@@ -38,8 +68,6 @@ def best_placement(
 
 
 def _with_width(graph: Interactions, max_width: int) -> Placement:
-    if not isinstance(max_width, int) or max_width < 1:
-        raise CutError(f"max_width is {max_width!r}, expected a whole number from 1")
     if max_width >= graph.num_qubits:
         return _whole(graph)
     found = fitting(graph, Goal(None, max_width))
@@ -48,12 +76,10 @@ def _with_width(graph: Interactions, max_width: int) -> Placement:
 
 
 def _with_cuts(graph: Interactions, cuts: int) -> Placement:
-    if not isinstance(cuts, int) or cuts < 0:
-        raise CutError(f"cuts is {cuts!r}, expected a whole number from 0; 0 means uncut")
     if cuts == 0:
         return _whole(graph)
     # All gates are enough to have every qubit by itself.
-    total = int(graph.gates.sum())
+    total = int(graph.gates[graph.log_overheads < UNCUTTABLE].sum())
     if cuts > total:
         raise CutError(
             f"cuts is {cuts}, but the circuit has only {total} two-qubit gates to cut, expected "
