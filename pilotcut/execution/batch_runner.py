@@ -18,20 +18,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pilotcut.backends.base import Shots
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import UserError
 from pilotcut.execution.batch_log import BatchLog
 from pilotcut.execution.contraction_target import contracting_for
 from pilotcut.execution.devices import fleet_of
-from pilotcut.execution.executor import Executor, Keep
+from pilotcut.execution.executor import Executor
 from pilotcut.execution.long_calls import LongCalls
-from pilotcut.execution.query_store import Outputs, Query, write_query
+from pilotcut.execution.query_store import Outputs, Query, writer
 from pilotcut.execution.results import Contracting, Evaluation, RowEvaluations
 from pilotcut.execution.shot_allocation import deal, merge
+from pilotcut.execution.stages import Stages
 from pilotcut.execution.streaming import BatchTimes
-from pilotcut.execution.work_units import Request
+from pilotcut.execution.wire_shots import LEAST_DEALT, WireShots, stages_of
+from pilotcut.execution.work_units import Request, requests_of
 from pilotcut.options import MOST_SHOTS
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.term_sampling import TermSample
@@ -182,7 +183,7 @@ class BatchRunner:
             return replace(dealt, shots=number)  # of a derivative's circuits: all alike
         if self._num_samples is not None:
             return self.evaluate(contraction, slots)
-        return self._evaluate_all(contraction, slots, number, keep=keep, outputs=outputs)
+        return self._evaluate_evenly(contraction, slots, number, keep=keep, outputs=outputs)
 
     def evaluate(
         self,
@@ -206,7 +207,7 @@ class BatchRunner:
             matrices = [bond.matrix(slots) for bond in contraction.plan.bonds]
             return self.evaluate_terms(contraction.plan, slots, matrices, source)
         self.expect_batch(contraction, slots)
-        return self._evaluate_all(contraction, slots, self.shots, source, keep)
+        return self._evaluate_evenly(contraction, slots, self.shots, source, keep)
 
     def shots_for(
         self,
@@ -224,7 +225,7 @@ class BatchRunner:
         UserError
             If they are more than can be asked for.
         """
-        pilot = self._evaluate_all(contraction, slots, PILOT_SHOTS, "pilot")
+        pilot = self._evaluate_evenly(contraction, slots, PILOT_SHOTS, "pilot")
         error = float(pilot.errors(coefficients).max())
         times = PILOT_MARGIN * error / precision
         shots = PILOT_SHOTS * times * times  # infinite where a power would overflow
@@ -327,6 +328,45 @@ class BatchRunner:
         merged = [merge(f, a, b, first, n) for f, a, b, n in rounds]
         return self._contracted(contraction, slots, merged)
 
+    def _evaluate_evenly(
+        self,
+        contraction: Contraction,
+        slots: np.ndarray,
+        shots: int,
+        source: str = "forward",
+        keep: bool = False,
+        outputs: Outputs | None = None,
+    ) -> Evaluation:
+        """Run a batch with shots alike, but for wires whose receivers follow their senders."""
+        if not self.exact and shots >= LEAST_DEALT and len(stages_of(contraction.plan)) > 1:
+            return self._evaluate_in_order(contraction, slots, shots, source, outputs)
+        return self._evaluate_all(contraction, slots, shots, source, keep, outputs)
+
+    def _evaluate_in_order(
+        self,
+        contraction: Contraction,
+        slots: np.ndarray,
+        shots: int,
+        source: str,
+        outputs: Outputs | None,
+    ) -> Evaluation:
+        """Run fragments in the order of wires; what a sender found deals its receiver's shots."""
+        plan = contraction.plan
+        dealing = WireShots(plan, len(slots), shots, self._matrices(plan, slots))
+        stages = Stages(self.executor, dealing, [f.angle_values(slots) for f in plan.fragments])
+        about: dict[str, Any] = {}
+
+        def contracting() -> Contracting:
+            # What is run, and how it is put together, is known only now.
+            found = self._contracting(contraction, dealing.matrices, len(slots))
+            about.update(self._about(stages.requests, source), reconstruction=found.reason)
+            return found
+
+        def execute(seed: np.random.SeedSequence) -> tuple[Evaluation, BatchTimes]:
+            return stages.evaluate(seed, contracting, self._store, outputs)
+
+        return self.run(plan, execute, lambda found: found, about)
+
     def _evaluate_all(
         self,
         contraction: Contraction,
@@ -357,7 +397,7 @@ class BatchRunner:
             if self._store is not None:
                 asked = outputs or (None, None)
                 query = Query(contraction, requests, (), matrices, self.exact, *asked)
-                store = _writer(self._store, query, seed)
+                store = writer(self._store, query, seed)
             if self.exact:
                 return self.executor.exact(requests, contracting.add, store)
             return self.executor.evaluate(requests, seed, contracting.add, store)
@@ -408,17 +448,3 @@ class BatchRunner:
         if self.exact:
             return len(request.angles) * prod(site.rank for site in request.fragment.sites)
         return request.subexperiments
-
-
-def requests_of(
-    plan: CutPlan, slots: np.ndarray, shots: int | Sequence[np.ndarray]
-) -> list[Request]:
-    """Return what a batch asks of each fragment; shots alike, or (rows, subexperiments) each."""
-    each: Sequence[Shots] = [shots] * len(plan.fragments) if isinstance(shots, int) else shots
-    return [Request(f, f.angle_values(slots), n) for f, n in zip(plan.fragments, each, strict=True)]
-
-
-def _writer(root: Path, query: Query, seed: np.random.SeedSequence) -> Keep:
-    """Return what writes a query down with its units, and says where their blocks go."""
-    (batch,) = seed.spawn_key
-    return lambda units: write_query(root, batch, replace(query, units=units))

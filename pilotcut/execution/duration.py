@@ -128,6 +128,7 @@ def _states_of(fragment: Fragment) -> _States:
 
 
 def _counted(fragment: Fragment) -> _States:
+    fragment = fragment.separated()  # the engine knows sites of one wire
     plan = StatevectorPlan.cheapest(fragment)
     made = [
         float(prod(op.shape)) ** (2 if op.mixed else 1)

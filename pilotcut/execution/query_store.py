@@ -11,8 +11,8 @@ import contextlib
 import pickle
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -116,6 +116,25 @@ def write_query(root: Path, batch: int, query: Query) -> BlockStore:
         ) from error
     _make_room(root)
     return BlockStore(directory / BLOCKS)
+
+
+def writer(
+    root: Path, query: Query, seed: np.random.SeedSequence, all_units: Sequence[WorkUnit] = ()
+) -> Callable[[Sequence[WorkUnit]], BlockStore]:
+    """Return what writes a query down with its units, and says where their blocks go.
+
+    `all_units` are those of all stages, where a query runs in several.
+    """
+    (batch,) = seed.spawn_key
+    return lambda units: write_query(root, batch, replace(query, units=all_units or units))
+
+
+def begun(root: Path, batch: int) -> BlockStore:
+    """Return where the blocks of a query go of which not all is known yet.
+
+    It is no query before `write_query`, which keeps its blocks.
+    """
+    return BlockStore(directory_of(root, batch) / BLOCKS)
 
 
 def _make_room(root: Path) -> None:

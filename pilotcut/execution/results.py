@@ -33,6 +33,8 @@ class Evaluation:
         a sample of terms has none for bonds.
     shots
         Of every subexperiment, where they are one number.
+    dealt
+        For each fragment (rows, subexperiments) where they are not, and derivatives take them too.
     kept
         In exact mode, where asked for and possible, the fragments' tensors with what their
         derivatives need.
@@ -44,6 +46,7 @@ class Evaluation:
     operands: Sequence[np.ndarray]
     environments: Sequence[np.ndarray]
     shots: int = 0
+    dealt: Sequence[np.ndarray] = field(default=())
     kept: Sequence[Linearised] = field(default=())
 
     @property

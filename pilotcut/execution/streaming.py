@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from math import ceil
 from typing import Any
@@ -59,6 +59,11 @@ class BatchTimes:
     units: int = 0
     devices: list[dict[str, Any]] = field(default_factory=list)
     moved: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, other: BatchTimes) -> None:
+        """Take note of another part of the batch, which ran before or after."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
     def filled(self, seconds: float, busy: Busy) -> None:
         """Take note of time spent on writing a block into its tensor."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ from pilotcut.backends.base import Backend, Measurement, Shots
 from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import Block
+from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.devices import DevicePilot
 from pilotcut.reconstruction.block_store import BlockStore
 
@@ -58,6 +60,14 @@ class Request:
         if isinstance(self.shots, np.ndarray):
             return int(self.shots.sum())
         return self.shots * self.subexperiments
+
+
+def requests_of(
+    plan: CutPlan, slots: np.ndarray, shots: int | Sequence[np.ndarray]
+) -> list[Request]:
+    """Return what a batch asks of each fragment; shots alike, or (rows, subexperiments) each."""
+    each: Sequence[Shots] = [shots] * len(plan.fragments) if isinstance(shots, int) else shots
+    return [Request(f, f.angle_values(slots), n) for f, n in zip(plan.fragments, each, strict=True)]
 
 
 def size_of(rows: slice, part: slice, shots: Shots) -> tuple[int, int]:

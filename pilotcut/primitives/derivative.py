@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from pilotcut.backends.base import Shots
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
@@ -150,7 +151,7 @@ class SlotDerivative:
             for f in part.plan.fragments
             if len((one := _Shifted.of(f, wanted)).shifts)
         ]
-        requests = [one.request(part.slots, part.evaluation.shots) for part, one in shifted]
+        requests = [one.request(part.slots, one.shots(part.evaluation)) for part, one in shifted]
 
         def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
             return self._runner.executor.evaluate(requests, seed)
@@ -234,7 +235,13 @@ class _Shifted:
         columns, owners, shifts, weights = np.array(terms).reshape(-1, 4).T
         return cls(fragment, columns.astype(int), owners.astype(int), shifts, weights)
 
-    def request(self, slots: np.ndarray, shots: int) -> Request:
+    def shots(self, evaluation: Evaluation) -> Shots:
+        """Return the shots of all rows with all shifts, as an evaluation had them."""
+        if not evaluation.dealt:
+            return evaluation.shots
+        return np.repeat(evaluation.dealt[self.fragment.index], len(self.shifts), axis=0)
+
+    def request(self, slots: np.ndarray, shots: Shots) -> Request:
         """Return all rows with all shifts, shifts innermost."""
         moved = np.zeros((len(self.shifts), len(self.fragment.angles)))
         moved[np.arange(len(moved)), self.columns] = self.shifts

@@ -1,0 +1,178 @@
+"""Wires with classical communication: what a receiver prepares gets shots as its sender found it.
+
+Fragments are measured in the order of their wires. What a sender found says which weight each
+state has that its receiver may prepare, and shots are dealt by these weights; the bond is then the
+best one for these shots (`pilotcut.cutting.wires.joined`). Whatever is dealt, nothing is biased:
+the bond is exact for any shots, and these depend on the sender's outcomes alone.
+
+The protocol of arXiv:2302.03366 sends each outcome on to one shot of the receiver. Here the
+frequencies of all outcomes are sent on to all shots, so no device needs feed-forward, and noise
+of the draw of states is no part of the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pilotcut.cutting.bond import Bond
+from pilotcut.cutting.fragment import Fragment
+from pilotcut.cutting.fragment_tensor import FragmentTensor
+from pilotcut.cutting.plan import CutPlan
+from pilotcut.cutting.wires import joined
+from pilotcut.options import COMMUNICATION
+
+#: Share of a receiver's shots that all states get alike: gradients and errors need all of them.
+FLOOR = 0.1
+
+#: Shots are dealt in multiples of this: Aer runs a job for every binary digit.
+QUANTUM = 16
+
+#: With fewer shots of a subexperiment what a sender found says too little to deal by.
+LEAST_DEALT = 64
+
+# Weights follow from a bond, and the best bond from the weights: found in turn, so many times.
+_ROUNDS = 6
+
+
+def stages_of(plan: CutPlan) -> list[list[int]]:
+    """Return the fragments in the order in which they are measured, those of a stage together.
+
+    A receiver comes behind its senders. Where fragments send to each other, one of them goes
+    first, and what it prepares has the same shots in every state.
+    """
+    if plan.wires != COMMUNICATION:
+        return [list(range(len(plan.fragments)))]
+    senders: dict[int, set[int]] = {f: set() for f in range(len(plan.fragments))}
+    for bond in _wire_bonds(plan):
+        (sender, _), (receiver, _) = bond.ends
+        senders[receiver] |= {sender} - {receiver}
+    stages: list[list[int]] = []
+    left = list(senders)
+    while left:
+        free = [f for f in left if not senders[f] & set(left)]
+        stages.append(free or [min(left, key=lambda f: (len(senders[f] & set(left)), f))])
+        left = [f for f in left if f not in stages[-1]]
+    return stages
+
+
+def _wire_bonds(plan: CutPlan) -> list[Bond]:
+    """Return the bonds of wires that are cut together, or alone in the same bases."""
+    return [
+        bond for bond in plan.bonds if plan.fragments[bond.ends[0][0]].sites[bond.ends[0][1]].states
+    ]
+
+
+@dataclass
+class WireShots:
+    """Shots of a batch, dealt stage by stage.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    rows
+        Number of parameter sets.
+    shots
+        Mean shots of a subexperiment.
+    matrices
+        The bond matrices, (rows or 1, d0, d1); those of wires are replaced as shots are dealt.
+    """
+
+    plan: CutPlan
+    rows: int
+    shots: int
+    matrices: list[np.ndarray]
+    stages: list[list[int]] = field(init=False)
+    _shares: dict[int, np.ndarray] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.stages = stages_of(self.plan)
+        stage_of = {f: k for k, stage in enumerate(self.stages) for f in stage}
+        self._dealt = [
+            bond
+            for bond in _wire_bonds(self.plan)
+            if stage_of[bond.ends[0][0]] < stage_of[bond.ends[1][0]]
+        ]
+
+    def of_stage(self, stage: Sequence[int]) -> list[np.ndarray]:
+        """Return shots (rows, subexperiments) of each fragment, 0 where it is another's turn."""
+        return [
+            self._of(f) if f.index in stage else np.zeros((self.rows, f.num_subexperiments), int)
+            for f in self.plan.fragments
+        ]
+
+    def _of(self, fragment: Fragment) -> np.ndarray:
+        fragments = self.plan.fragments
+        total = self.shots * sum(f.num_subexperiments for f in fragments)
+        budget = total * self._size(fragment) / sum(map(self._size, fragments))
+        columns = [t.choices for t in fragment.templates]
+        choices = np.concatenate(columns) if columns else np.zeros((0, len(fragment.sites)), int)
+        weight = np.ones((self.rows, len(choices)))
+        for bond in self._into(fragment):
+            weight *= self._shares[bond.index][:, choices[:, bond.ends[1][1]]]
+        exact = budget * weight / weight.sum(axis=1, keepdims=True)
+        step = QUANTUM if self.shots >= LEAST_DEALT else 1
+        return np.maximum(step, np.rint(exact / step).astype(int) * step)
+
+    def _into(self, fragment: Fragment) -> list[Bond]:
+        """Return the bonds of the wires that a fragment receives and whose shots are dealt."""
+        return [bond for bond in self._dealt if bond.ends[1][0] == fragment.index]
+
+    def _size(self, fragment: Fragment) -> float:
+        """Return a fragment's share of the shots, up to a factor: its number of subexperiments.
+
+        A receiver counts as many as its sender: it prepares few of the 2^n states of a basis.
+        """
+        size = float(fragment.num_subexperiments)
+        for bond in self._into(fragment):
+            size /= 2.0**bond.gates
+        return size
+
+    def learn(self, stage: Sequence[int], tensors: Sequence[FragmentTensor]) -> None:
+        """Deal by what the fragments of a stage found: shares of states, and the bond for them."""
+        for bond in self._dealt:
+            sender, axis = bond.ends[0]
+            if sender in stage:
+                weights = self._configurations(sender, axis, tensors[sender].values)
+                share = _shares(bond.gates, weights)
+                self._shares[bond.index] = share
+                self.matrices[bond.index] = joined(bond.gates, share)
+
+    def _configurations(self, sender: int, axis: int, values: np.ndarray) -> np.ndarray:
+        """Return what a sender found at a site, (rows, configurations, entries).
+
+        A configuration is a sub-observable and an operation at each other site, whose weight in
+        the contraction is estimated by the bond there.
+        """
+        for bond in self.plan.bonds:
+            for side, (fragment, other) in enumerate(bond.ends):
+                if fragment != sender or other == axis:
+                    continue
+                weight = np.sqrt((self.matrices[bond.index] ** 2).sum(axis=2 - side))
+                if side == 1 and bond.index in self._shares:
+                    weight = self._shares[bond.index]
+                shape = [len(weight), *[1] * (values.ndim - 1)]
+                shape[2 + other] = -1
+                values = values * weight.reshape(shape)
+        moved = np.moveaxis(values, 2 + axis, -1)
+        return moved.reshape(self.rows, -1, moved.shape[-1])
+
+
+def _shares(wires: int, found: np.ndarray) -> np.ndarray:
+    """Return shares of shots (rows, states) for what senders found, (rows, configurations, states).
+
+    Of a state that is prepared N times the variance falls as ``w^2 / N`` with w its weight, so N is
+    proportional to ``|w|``.
+    """
+    count = found.shape[-1]
+    share = np.full((len(found), count), 1 / count)
+    for _ in range(_ROUNDS):
+        weight = np.sqrt(((found @ joined(wires, share)) ** 2).sum(axis=1))
+        total = weight.sum(axis=1, keepdims=True)
+        even = np.full_like(weight, 1 / count)
+        dealt = np.divide(weight, total, out=even, where=total > 0)
+        share = FLOOR / count + (1 - FLOOR) * dealt
+    return share
