@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pilotcut.circuits.program import Step
 from pilotcut.cutting.fragment import Fragment, Site, Template, wires_of
 from pilotcut.cutting.liveness import shared
 
@@ -37,6 +38,9 @@ class Seating:
         Whether signs are measured where they are read; parities of joint cuts take an ancilla.
     mixed
         Whether it is simulated in a density matrix.
+    value_qubits
+        The qubit that holds each value which the circuit measures in mid-circuit, where that is
+        deferred; None where it is measured as it stands.
     """
 
     qubit: np.ndarray
@@ -46,6 +50,7 @@ class Seating:
     ancillas: int
     mid_circuit: bool = False
     mixed: bool = False
+    value_qubits: tuple[int, ...] | None = None
 
     @property
     def qubits(self) -> int:
@@ -66,7 +71,9 @@ class Seating:
         wires = fragment.num_wires
         never = np.zeros(wires, dtype=bool)
         ancillas = (_joint if mid_circuit else _copied)(fragment, template)
-        return cls(np.arange(wires), never, never, wires, ancillas, mid_circuit)
+        held = None if mid_circuit else _held_values(fragment, template, wires + ancillas)
+        ancillas += sum(qubit >= wires for qubit in held or ())
+        return cls(np.arange(wires), never, never, wires, ancillas, mid_circuit, value_qubits=held)
 
     @classmethod
     def mixed_state(cls, fragment: Fragment, template: Template) -> Seating:
@@ -123,9 +130,10 @@ def simulated(
     automatic
         Whether the simulator may choose a density matrix.
     """
-    if fragment.num_values:  # what it measures in mid-circuit is simulated shot by shot anyway
-        return Seating.shot_by_shot(fragment, template)
     apart = Seating.apart(fragment, template)
+    if fragment.num_values and apart.qubits > FEW_QUBITS:
+        # Measured in mid-circuit, and so simulated shot by shot anyway.
+        return Seating.shot_by_shot(fragment, template)
     if apart.qubits <= FEW_QUBITS or fragment.width == fragment.num_wires:
         return apart
     if not automatic:
@@ -176,3 +184,24 @@ def _copied(fragment: Fragment, template: Template) -> int:
 def _joint(fragment: Fragment, template: Template) -> int:
     """Return how many parities of joint cuts are copied to ancillas."""
     return sum(bool(m) and len(site.wires) > 1 for site, m, _ in _signs(fragment, template))
+
+
+def _held_values(fragment: Fragment, template: Template, free: int) -> tuple[int, ...] | None:
+    """Return the qubits of measured values if each wire has its own: a wire's, or one from `free`.
+
+    A wire on which nothing follows and that is not observed holds its value itself.
+    """
+    if not fragment.num_values:
+        return None
+    last = fragment.lifetimes(_support(fragment, template)).last
+    held = []
+    for place, step in enumerate(fragment.steps):
+        if not isinstance(step, Step) or step.writes is None:
+            continue
+        (wire,) = step.qubits
+        if step.condition is None and last[wire] == place:
+            held.append(wire)
+        else:
+            held.append(free)
+            free += 1
+    return tuple(held)

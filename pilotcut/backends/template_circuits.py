@@ -6,8 +6,8 @@ measured at the end with all the others. Where nothing follows on the wire, the 
 itself is measured at the end and no ancilla is needed. A device measures where the sign is
 read instead; only the parity of a joint cut needs an ancilla there.
 
-What the circuit itself measures in mid-circuit, and what that controls, stays so; such circuits are
-simulated shot by shot.
+What the circuit itself measures in mid-circuit, and what that controls, is deferred too where that
+takes few ancillas; else it stays, and Aer simulates shot by shot.
 
 Wires are put on qubits in one of the ways of `Seating`: one each, or so that a wire takes a
 qubit that an earlier one has left, which is reset.
@@ -23,7 +23,7 @@ from functools import reduce
 import numpy as np
 from qiskit.circuit import Clbit, Instruction, Parameter, QuantumCircuit
 from qiskit.circuit.classical import expr
-from qiskit.circuit.library import UGate
+from qiskit.circuit.library import CXGate, UGate
 from qiskit.quantum_info import PauliList
 
 from pilotcut.backends.aer_parameters import aer_binds
@@ -161,11 +161,32 @@ class _Draft:
     def _gate(self, step: Step) -> None:
         gate = step.gate_with([self._param(p) for p in step.params])
         qubits = [self._at(wire) for wire in step.qubits]
+        if self.seating.value_qubits is not None and step.is_classical:
+            self._defer(step, gate, qubits, self.seating.value_qubits)
+            return
         with self._under(step.condition):
             if step.writes is None:
                 self._append(gate, qubits)
             else:
                 self.circuit.measure(qubits, [self._value(step.writes)])
+
+    def _defer(
+        self, step: Step, gate: Instruction, qubits: Sequence[int], held: Sequence[int]
+    ) -> None:
+        """Append a measurement as a copy, and what a condition holds for as controlled gates."""
+        if step.writes is not None:
+            copy = held[step.writes]
+            if copy in qubits:
+                return
+            gate, qubits = CXGate(), [*qubits, copy]
+        if step.condition is None:
+            self._append(gate, qubits)
+            return
+        controls = [held[value] for value in step.condition.values]
+        for row in step.condition.accepted:
+            state = sum(holds << k for k, holds in enumerate(row))
+            one = gate.control(len(row), ctrl_state=state, annotated=False)
+            self._append(one, [*controls, *qubits])
 
     def _value(self, number: int) -> Clbit:
         return self.circuit.clbits[self.outputs + self.signs + number]

@@ -380,7 +380,7 @@ class LayoutItem:
     Parameters
     ----------
     name
-        Name of the gate, or "cut_wire".
+        Name of the gate, with a "?" behind it under classical control, or "cut_wire".
     qubits
         The circuit's qubits; twice the same one where a wire is cut.
     fragments

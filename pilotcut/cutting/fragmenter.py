@@ -259,7 +259,8 @@ class Fragmenter:
 
     def _note(self, step: Step, cut: int | None = None) -> None:
         """Keep where a step of the program stands, for `layout`."""
-        shown = step.shown or Shown(step.name, step.qubits)
+        controlled = "?" if step.condition is not None else ""
+        shown = step.shown or Shown(step.name + controlled, step.qubits)
         if shown.qubits:
             wires = tuple(self._wire_of_qubit[q] for q in shown.wires or shown.qubits)
             self._layout.append((shown, wires, cut))

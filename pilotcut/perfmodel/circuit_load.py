@@ -61,6 +61,7 @@ class _TemplateShape:
     bits: int
     clifford: bool
     doubled: bool  # simulated in a density matrix, which has the square of the amplitudes
+    alone: bool  # every shot is simulated by itself
 
 
 class CircuitCounter:
@@ -103,6 +104,7 @@ class CircuitCounter:
             # A site's U gate has its angles as parameters, and is no Clifford gate to Aer.
             clifford=self._clifford and not free,
             doubled=seating.mixed,
+            alone=seating.mid_circuit,
         )
 
     def amounts(self, rows: int, part: slice) -> np.ndarray:
@@ -123,6 +125,7 @@ class CircuitCounter:
         for copies, runs in packs(number, template.qubits):
             qubits = copies * template.qubits * (2 if template.doubled else 1)
             gates = copies * template.gates
+            states = runs * (self._shots if template.alone else 1)
             bits = float(runs) * self._shots * copies * template.bits
             fused = qubits > FUSED_QUBITS
             circuits = 1 if template.values else runs
@@ -132,8 +135,8 @@ class CircuitCounter:
                 circuits * gates,
                 runs,
                 runs * gates,
-                0.0 if fused or template.clifford else runs * gates * 2.0**qubits,
-                runs * template.passes * 2.0**qubits if fused and not template.clifford else 0.0,
+                0.0 if fused or template.clifford else states * gates * 2.0**qubits,
+                states * template.passes * 2.0**qubits if fused and not template.clifford else 0.0,
                 runs * self._shots,
                 bits,
                 bits * template.clifford,

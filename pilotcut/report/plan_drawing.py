@@ -295,6 +295,9 @@ def symbols_of(name: str) -> tuple[str, str]:
     """Return what stands on the first and the second qubit of a gate: a sign, or short letters."""
     if name in _SIGNS:
         return _SIGNS[name]
+    if name.endswith("?"):  # under classical control
+        first, second = symbols_of(name[:-1])
+        return f"{first}?", second
     short = _short(name)
     if name in _CONTROLLED:
         return "•", _short(name[1:])
@@ -306,6 +309,7 @@ _SIGNS = {
     "cz": ("•", "•"),
     "swap": ("×", "×"),
     "reset": ("|0⟩", ""),
+    "measure": ("M", ""),
     "unitary": ("U", "U"),
 }
 _CONTROLLED = frozenset(
