@@ -10,6 +10,7 @@ group) draws: the same distribution as noiseless counts.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -95,7 +96,8 @@ class SampledBackend:
         return Tally.joined(found)
 
     def _distribution(self, fragment: Fragment) -> _Distribution:
-        return self._distributions.get(fragment.fingerprint, lambda: _Distribution(fragment))
+        known = self._distributions.get(fragment.fingerprint, lambda: _Distribution(fragment))
+        return known.of(fragment)
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class _Distribution:
 
     def __init__(self, fragment: Fragment) -> None:
         self.fragment = fragment
+        self._variants, self._choices = np.zeros((0, 1), dtype=int), np.zeros((0, 0), dtype=int)
         self._products: dict[bytes, int] = {}
         self._signs = {
             (group, any_measured): self._independent(members, any_measured)
@@ -146,13 +149,17 @@ class _Distribution:
         # Every variant is a combination of branch pairs, so one tensor serves whichever are listed.
         whole = fragment.listing(None).separated()
         self.extended = replace(whole, observables=observables, groups=())
-        self._variants = fragment.outcome_variants
-        self._choices = fragment.choices
         self._signed = [not site.states for site in fragment.sites]
         self._to_operations = {
             signed: [as_branch_pairs(site, signed) for site in fragment.sites]
             for signed in (False, True)
         }
+
+    def of(self, fragment: Fragment) -> _Distribution:
+        """Return it for the variants that are listed of its fragment, each time others."""
+        one = copy.copy(self)
+        one._variants, one._choices = fragment.outcome_variants, fragment.choices
+        return one
 
     def _independent(self, group: Sequence[int], measured: bool) -> _Signs:
         """Find independent signs that make up the members' signs, over GF(2)."""
