@@ -40,12 +40,13 @@ from pilotcut.circuits import controlled_gates, instructions
 from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.conditions import ALWAYS, NEVER, BitCondition, both, value_of
 from pilotcut.circuits.control_flow import ClassicalBits, bodies, is_control_flow
-from pilotcut.circuits.steps import Angle, Param, Shown, Step
+from pilotcut.circuits.steps import Angle, AngleSum, Param, Shown, Step
 from pilotcut.errors import CutError
 
 __all__ = [
     "MOST_STEPS",
     "Angle",
+    "AngleSum",
     "Bare",
     "Param",
     "Program",

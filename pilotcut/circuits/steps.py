@@ -5,7 +5,7 @@ Refuses to know how a circuit is read into them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,6 +30,53 @@ class Angle:
     def scaled(self, factor: float, offset: float = 0.0) -> Angle:
         """Return the angle ``factor * self + offset``."""
         return Angle(self.slot, factor * self.scale, factor * self.offset + offset)
+
+
+@dataclass(frozen=True)
+class AngleSum:
+    """A sum of free angles: ``sum_k scale_k * slots[slot_k] + offset``, in radians.
+
+    Gates that are cut as one turn by such sums; a gate within a fragment has `Angle`s alone.
+
+    Parameters
+    ----------
+    terms
+        Pairs (slot, scale), each slot once, in the order of slots.
+    offset
+        What is added, in radians.
+    """
+
+    terms: tuple[tuple[int, float], ...]
+    offset: float = 0.0
+
+    @classmethod
+    def over(cls, weighted: Iterable[tuple[Angle | float, float]], offset: float = 0.0) -> AngleSum:
+        """Return the sum of angles, free or not, times their weights."""
+        scales: dict[int, float] = {}
+        for angle, weight in weighted:
+            if isinstance(angle, Angle):
+                scales[angle.slot] = scales.get(angle.slot, 0.0) + weight * angle.scale
+                offset += weight * angle.offset
+            else:
+                offset += weight * angle
+        # What cancels, as t/2 - t/2 does, is no angle any more.
+        return cls(tuple((k, v) for k, v in sorted(scales.items()) if abs(v) > 1e-12), offset)
+
+    def of(self, slots: np.ndarray) -> np.ndarray:
+        """Return the angle for slot values (batch, slots), as (batch,)."""
+        total = np.full(len(slots), self.offset)
+        for slot, scale in self.terms:
+            total = total + scale * slots[:, slot]
+        return total
+
+    def scaled(self, factor: float) -> AngleSum:
+        """Return the angle times a factor."""
+        return AngleSum(tuple((k, factor * v) for k, v in self.terms), factor * self.offset)
+
+    def plus(self, other: AngleSum) -> AngleSum:
+        """Return the sum of two."""
+        both = [(Angle(slot), scale) for slot, scale in (*self.terms, *other.terms)]
+        return AngleSum.over(both, self.offset + other.offset)
 
 
 Param = float | Angle | np.ndarray

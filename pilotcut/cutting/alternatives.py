@@ -21,7 +21,6 @@ from pilotcut.cutting.controlled import forms_of
 from pilotcut.cutting.controlled_draft import Form
 from pilotcut.cutting.placement import labels_of_steps
 from pilotcut.cutting.plan import CutPlan, build_plan
-from pilotcut.cutting.rotations import is_rotation
 from pilotcut.options import COMMUNICATION, SEPARATE
 
 _WIRES = {"move", "cut_wire"}
@@ -172,7 +171,7 @@ def _joint_cut(bond: Bond, looked: Looked) -> Alternative | None:
         return None
     gate = looked.gates[bond.index][0]
     step = looked.step(gate)
-    if step is None or len(step.qubits) > 2 or not is_rotation(step):
+    if step is None or len(step.qubits) > 2 or bond.amplitudes.shape[-1] != 2:
         return Alternative("joint cut", "does not apply: it takes gates that are one rotation")
     ends = {fragment for fragment, _ in bond.ends}
     others = [b for b in looked.plan.bonds if {fragment for fragment, _ in b.ends} == ends]

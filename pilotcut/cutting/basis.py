@@ -136,8 +136,8 @@ class CutBasis:
         and ``B_r`` of side 1. Those of a wire are the states ``|r>``: at its end the wire itself
         becomes the branch.
     amplitudes
-        (3, R) complex: ``c = a[0] + a[1] cos(x/2) + a[2] sin(x/2)`` with x the cut gate's
-        angle in radians. A gate without a free angle has ``a[0] = 1`` only.
+        (R,) complex, or (3, R) with a free angle x in radians: ``c`` is then
+        ``a[0] + a[1] cos(x/2) + a[2] sin(x/2)``. Several angles have an axis of length 3 each.
     overhead
         Sampling overhead gamma^2 of the joint terms, at the worst angle if that is free.
     """
@@ -152,7 +152,7 @@ class CutBasis:
     @property
     def rank(self) -> int:
         """Number of branches R."""
-        return self.amplitudes.shape[1]
+        return self.amplitudes.shape[-1]
 
 
 def harmonics(x: np.ndarray) -> np.ndarray:
@@ -211,7 +211,7 @@ def _rzz_branches() -> _Coherent:
 def _wire_branches() -> _Coherent:
     """Return the states |r> of a wire: its identity is sum_r |r><r|."""
     states = np.eye(2, dtype=complex)
-    return (states, states), np.array([[1, 1], [0, 0], [0, 0]], dtype=complex)
+    return (states, states), np.ones(2, dtype=complex)
 
 
 def _schmidt(gate: Instruction) -> _Coherent:
@@ -223,9 +223,7 @@ def _schmidt(gate: Instruction) -> _Coherent:
     rank = int((weights > 1e-10).sum())
     root = np.sqrt(weights[:rank])
     sides = (u[:, :rank] * root).T.reshape(-1, 2, 2), (root[:, None] * v[:rank]).reshape(-1, 2, 2)
-    amplitudes = np.zeros((3, rank), dtype=complex)
-    amplitudes[0] = 1
-    return sides, amplitudes
+    return sides, np.ones(rank, dtype=complex)
 
 
 # Three generic angles, so that no coefficient vanishes by accident.

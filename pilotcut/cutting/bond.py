@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pilotcut.circuits.program import Angle
+from pilotcut.circuits.program import AngleSum
 from pilotcut.cutting.basis import harmonics, weighted
 
 
@@ -31,7 +31,7 @@ class Bond:
     amplitudes
         See `pilotcut.cutting.basis.CutBasis`; of one gate of a joint cut.
     angles
-        The free angles of the cut gate, or of those that are cut jointly.
+        The free angles of what is cut, an axis of `coefficients` each.
     overhead
         Sampling overhead gamma^2 of this cut alone (at the worst angle if it is free).
     gates
@@ -43,7 +43,7 @@ class Bond:
     ends: tuple[tuple[int, int], tuple[int, int]]
     coefficients: np.ndarray
     amplitudes: np.ndarray
-    angles: tuple[Angle, ...]
+    angles: tuple[AngleSum, ...]
     overhead: float
     gates: int = 1
 
@@ -52,12 +52,11 @@ class Bond:
         return weighted(self.coefficients, [harmonics(a.of(slots)) for a in self.angles])
 
     def slope(self, slots: np.ndarray, position: int = 0) -> np.ndarray:
-        """Return d matrix / d slot of the free angle at `position`, (batch, d0, d1)."""
+        """Return d matrix / d angle of the free angle at `position`, (batch, d0, d1)."""
         # The matrix is c0 + c1 cos x + c2 sin x in each angle: its slope takes no shifted circuit.
         weights = [harmonics(a.of(slots)) for a in self.angles]
-        angle = self.angles[position]
         _, cos, sin = weights[position].T
-        weights[position] = angle.scale * np.stack([np.zeros_like(cos), -sin, cos], axis=1)
+        weights[position] = np.stack([np.zeros_like(cos), -sin, cos], axis=1)
         return weighted(self.coefficients, weights)
 
     def coherent_matrix(self, slots: np.ndarray) -> np.ndarray:
@@ -69,22 +68,21 @@ class Bond:
         c = self._amplitudes(slots)
         return _diagonal(c, c)
 
-    def coherent_slope(self, slots: np.ndarray) -> np.ndarray:
-        """Return d coherent matrix / d slot of the free angle."""
+    def coherent_slope(self, slots: np.ndarray, position: int = 0) -> np.ndarray:
+        """Return d coherent matrix / d angle of the free angle at `position`."""
         # Amplitudes have half the angle; c conj(c) has the whole one, as the physical basis.
-        (angle,) = self.angles
-        x = angle.of(slots)[:, None] / 2
-        a = self.amplitudes
-        slope = angle.scale / 2 * (a[2] * np.cos(x) - a[1] * np.sin(x))
-        c = self._amplitudes(slots)
+        weights = self._halves(slots)
+        _, cos, sin = weights[position].T
+        weights[position] = np.stack([np.zeros_like(cos), -sin, cos], axis=1) / 2
+        c, slope = self._amplitudes(slots), weighted(self.amplitudes, weights)
         return _diagonal(slope, c) + _diagonal(c, slope)
 
     def _amplitudes(self, slots: np.ndarray) -> np.ndarray:
         assert self.gates == 1, "the coherent basis cuts gates one by one"
-        if not self.angles:
-            return self.amplitudes[:1]
-        (angle,) = self.angles
-        return harmonics(angle.of(slots) / 2) @ self.amplitudes
+        return weighted(self.amplitudes, self._halves(slots))
+
+    def _halves(self, slots: np.ndarray) -> list[np.ndarray]:
+        return [harmonics(a.of(slots) / 2) for a in self.angles]
 
 
 def _diagonal(ket: np.ndarray, bra: np.ndarray) -> np.ndarray:

@@ -116,9 +116,12 @@ def form_of(bond: Bond, step: Step | None) -> str:
     rzz = "an RZZ of a free angle" if bond.angles else "an RZZ"
     if step is not None and len(step.qubits) > 2:
         return f"multi-controlled gate as {rzz} between wires that hold its controls"
-    if bond.angles or bond.amplitudes.shape[1] == 2:
-        return f"gate as {rzz} between local gates"
-    return "general two-qubit gate by its KAK decomposition"
+    what = "run of gates" if "+" in bond.gate else "gate"
+    if bond.amplitudes.shape[-1] == 2:
+        return f"{what} as {rzz} between local gates"
+    if bond.angles:
+        return f"{what} as a product of rotations with free angles"
+    return f"general two-qubit {what} by its KAK decomposition"
 
 
 def _explained(bond: Bond, looked: Looked) -> CutExplanation:

@@ -15,16 +15,16 @@ import numpy as np
 from qiskit.quantum_info import PauliList
 from qiskit_addon_cutting.instructions import Move
 
-from pilotcut.circuits.program import Angle, Param, Program, Shown, Step
-from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
+from pilotcut.circuits.program import Angle, AngleSum, Param, Program, Shown, Step
+from pilotcut.cutting.basis import CutBasis, basis_of_gate
 from pilotcut.cutting.bond import Bond
+from pilotcut.cutting.crossing import Crossing
 from pilotcut.cutting.fragment import Fragment, LayoutItem, Site
 from pilotcut.cutting.grouping import Item, WireEnds, grouped, items_of
 from pilotcut.cutting.joint import joint_basis
 from pilotcut.cutting.liveness import narrow_order
 from pilotcut.cutting.opening import opened
 from pilotcut.cutting.placement import Placement, letter
-from pilotcut.cutting.rotations import Locals, free_rotation, rotation_of
 from pilotcut.cutting.wires import basis_of_wires
 from pilotcut.errors import CutError
 from pilotcut.options import COMMUNICATION, SEPARATE
@@ -40,7 +40,7 @@ class _Cut:
     gate: str
     wires: tuple[tuple[int, ...], tuple[int, ...]]
     basis: CutBasis
-    angles: tuple[Angle, ...] = ()
+    angles: tuple[AngleSum, ...] = ()
 
 
 class Fragmenter:
@@ -84,12 +84,13 @@ class Fragmenter:
         self._basis_of_wires = _bases(wires)
         join_wires = together and wires != SEPARATE
         for items in self._in_order(program, gates=joint_cuts, wires=join_wires):
-            if self._cuts_wires(items[0]):
+            crossings = [item.step for item in items if isinstance(item.step, Crossing)]
+            if crossings:
+                self._cut(crossings)
+            elif self._cuts_wires(items[0]):
                 self._cut_wires(items)
-            elif len(items) > 1:
-                self._cut_jointly([item.step for item in items])
-            else:
-                self._place(items[0].step)
+            elif isinstance(step := items[0].step, Step):
+                self._place(step)
         self._close()
 
     # -- wires ---------------------------------------------------------------------
@@ -126,13 +127,11 @@ class Fragmenter:
         elif step.name == "move":
             self._move(step)
         elif self._crosses(step.qubits):
-            if step.condition is not None:
-                raise CutError(
-                    f"'{step.name}' on qubits {step.qubits} is under classical control and lies "
-                    f"between two labels, expected one: such a gate is not cut; give its qubits "
-                    f"one label"
-                )
-            self._cut_gate(step)
+            raise CutError(
+                f"'{step.name}' on qubits {step.qubits} is under classical control and lies "
+                f"between two labels, expected one: such a gate is not cut; give its qubits "
+                f"one label"
+            )
         else:
             wires = tuple(self._wire(q) for q in step.qubits)
             self._join(wires)
@@ -161,19 +160,17 @@ class Fragmenter:
         """Return the items one by one, or in groups where gates or wires are cut together."""
         placement = self._placement
         items = items_of(program, placement)
-        # Without labels only markers cut, and these cut wires.
-        gates = gates and placement is not None
         # Groups are looked for along qubits only: a gate might come before the measurement that
         # it depends on.
         if any(step.is_classical for step in program.steps):
             gates = wires = False
-        if not gates and not wires:
-            return [(item,) for item in items]
         markers: list[WireEnds] = []
-        if placement is None:
+        if wires and placement is None:
             # Fragments follow from the cuts here, so the wires are cut one by one first.
             markers = Fragmenter(program, self._terms, None)._wire_ends()
-        return grouped(program, items, placement, iter(markers), gates=gates, wires=wires)
+        # Without labels only markers cut, and these cut wires.
+        gates = gates and placement is not None
+        return grouped(items, placement, markers, gates=gates, wires=wires)
 
     def _wire_ends(self) -> list[WireEnds]:
         """Return the fragments that each wire which is cut comes from and goes to."""
@@ -213,49 +210,53 @@ class Fragmenter:
             self._labels[destination] = item.label
         new = self._wire_of_qubit[destination] = self._new_wire(destination)
         self._stale.discard(destination)
+        assert isinstance(item.step, Step), "a crossing cuts no wire"
         shown = item.step.shown or Shown(item.step.name, (source, destination))
         self._layout.append((shown, (old, new), len(self._cuts)))
         return old, new
 
-    def _cut_gate(self, step: Step) -> None:
-        wires = tuple(self._wire(q) for q in step.qubits)
-        sides = ((wires[0],), (wires[1],))
-        self._note(step, len(self._cuts))
-        if not any(isinstance(p, Angle) for p in step.params):
-            self._add_cut(_Cut(step.name, sides, basis_of_gate(step.gate_with(step.params))))
-            return
-        rotation = free_rotation(step)
-        self._place_locals(rotation.before, wires)
-        self._add_cut(_Cut(step.name, sides, basis_of_rzz(), (rotation.free_angle,)))
-        self._place_locals(rotation.after, wires)
-
-    def _cut_jointly(self, steps: Sequence[Step]) -> None:
-        """Cut parallel gates between two labels as one; side 0 is that of the first qubit."""
-        assert self._labels is not None
-        first = self._labels[steps[0].qubits[0]]
-        rotations = [rotation_of(step) for step in steps]
-        wires = [tuple(self._wire(q) for q in step.qubits) for step in steps]
-        sides: tuple[list[int], list[int]] = ([], [])
-        for step, pair in zip(steps, wires, strict=True):
-            # A gate may lie the other way round. RZZ is symmetric, so its ends may change sides,
-            # while its local gates stay with their qubits.
-            turned = self._labels[step.qubits[0]] != first
-            sides[0].append(pair[turned])
-            sides[1].append(pair[not turned])
-            self._note(step, len(self._cuts))
+    def _cut(self, crossings: Sequence[Crossing]) -> None:
+        """Cut one crossing, or parallel ones between two labels as one."""
+        joint = len(crossings) > 1
+        if joint:
+            crossings = [crossing.as_rzz() for crossing in crossings]
+        for crossing in crossings:
+            for qubit in crossing.qubits:
+                self._wire(qubit)  # begins here where the qubit was reset last
+            for step in crossing.steps:
+                is_cut = len(step.qubits) == 2 and crossing.basis is not None
+                self._note(step, len(self._cuts) if is_cut else None)
         # All local gates before the cut stand in front of its one site, which acts on all wires at
         # once.
-        for rotation, pair in zip(rotations, wires, strict=True):
-            self._place_locals(rotation.before, pair)
-        fixed = [None if isinstance(r.angle, Angle) else r.angle for r in rotations]
-        free = tuple(r.angle for r in rotations if isinstance(r.angle, Angle))
-        name = "+".join(step.name for step in steps)
-        self._add_cut(_Cut(name, (tuple(sides[0]), tuple(sides[1])), joint_basis(fixed), free))
-        for rotation, pair in zip(rotations, wires, strict=True):
-            self._place_locals(rotation.after, pair)
+        self._place_locals(step for crossing in crossings for step in crossing.before)
+        (first, *_) = crossings
+        if joint:
+            self._add_cut(self._joint_cut(crossings))
+        elif first.basis is not None:
+            a, b = (self._wire(q) for q in first.qubits)
+            self._add_cut(_Cut(first.name, ((a,), (b,)), first.basis, first.angles))
+        self._place_locals(step for crossing in crossings for step in crossing.after)
 
-    def _place_locals(self, steps: Locals, wires: Sequence[int]) -> None:
-        self._placed.extend(((wires[side],), step) for side, step in steps)
+    def _joint_cut(self, crossings: Sequence[Crossing]) -> _Cut:
+        """Return parallel rotations as one cut; side 0 is that of the first qubit."""
+        assert self._labels is not None
+        first = self._labels[crossings[0].qubits[0]]
+        sides: tuple[list[int], list[int]] = ([], [])
+        for crossing in crossings:
+            pair = [self._wire(q) for q in crossing.qubits]
+            # A gate may lie the other way round. RZZ is symmetric, so its ends may change sides,
+            # while its local gates stay with their qubits.
+            turned = self._labels[crossing.qubits[0]] != first
+            sides[0].append(pair[turned])
+            sides[1].append(pair[not turned])
+        angles = [crossing.rzz for crossing in crossings]
+        basis = joint_basis([None if isinstance(x, AngleSum) else x for x in angles])
+        free = tuple(x for x in angles if isinstance(x, AngleSum))
+        name = "+".join(crossing.name for crossing in crossings)
+        return _Cut(name, (tuple(sides[0]), tuple(sides[1])), basis, free)
+
+    def _place_locals(self, steps: Iterable[Step]) -> None:
+        self._placed.extend(((self._wire(step.qubits[0]),), step) for step in steps)
 
     def _note(self, step: Step, cut: int | None = None) -> None:
         """Keep where a step of the program stands, for `layout`."""

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import log
 from typing import TypeAlias
 
 from qiskit_addon_cutting.instructions import CutWire
 
-from pilotcut.circuits.program import Program, Step
-from pilotcut.cutting.joint import parallel_groups
+from pilotcut.circuits.program import AngleSum, Program, Step
+from pilotcut.cutting.blocks import MOST_JOINED, crossings_of
+from pilotcut.cutting.crossing import Crossing
+from pilotcut.cutting.joint import joint_gamma, parallel_groups
 from pilotcut.cutting.placement import Placement
-from pilotcut.cutting.rotations import is_rotation
+from pilotcut.cutting.runs import runs_of
 
 #: The fragments that a wire which is cut comes from and goes to.
 WireEnds: TypeAlias = tuple[str, str]
@@ -24,17 +27,17 @@ WireEnds: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True)
 class Item:
-    """A step of the program, or a wire cut that the placement puts in front of one.
+    """A step of the program, what cuts a run of them, or a wire cut of the placement.
 
     Parameters
     ----------
     step
-        The step, or a `CutWire`.
+        The step, the crossing, or a `CutWire`.
     label
         Label of the wire behind a cut of the placement, else None.
     """
 
-    step: Step
+    step: Step | Crossing
     label: str | None = None
 
 
@@ -59,36 +62,90 @@ def items_of(program: Program, placement: Placement | None) -> list[Item]:
 
 
 def grouped(
-    program: Program,
     items: Sequence[Item],
     placement: Placement | None,
-    markers: Iterator[WireEnds],
+    markers: Sequence[WireEnds],
     *,
     gates: bool,
     wires: bool,
 ) -> list[tuple[Item, ...]]:
     """Return the items in an order in which those that are cut together form one group.
 
+    Gates between two labels are crossings then.
+
     Parameters
     ----------
-    program, items, placement
+    items, placement
         See `items_of`.
     markers
         Without a placement, the ends of each `CutWire` in turn.
     gates, wires
         What is cut together: parallel gates between two labels, and wires between two fragments.
     """
+    # What is joined to a gate of two or three axes is no rotation that may be cut jointly.
+    ways = [
+        _together(_crossed(items, placement, most), placement, markers, gates=gates, wires=wires)
+        for most in ((MOST_JOINED, 1) if gates else (MOST_JOINED,))
+    ]
+    return min(ways, key=lambda way: round(sum(map(_log_gamma, way)), 9))
+
+
+def _crossed(items: Sequence[Item], placement: Placement | None, most_joined: int) -> list[Item]:
+    """Return the items with crossings in place of the runs of gates between two labels."""
+    if placement is None:  # without labels only markers cut, and these cut wires
+        return list(items)
+    steps = [item.step for item in items if isinstance(item.step, Step)]
+    sides = list(_sides(items, placement, iter(())))
+    # What stands under classical control cannot be cut, and whoever places it says so.
+    gates = [
+        isinstance(some, frozenset) and len(some) > 1 and not step.is_classical
+        for some, step in zip(sides, steps, strict=True)
+    ]
+    runs = {run[0]: run for run in runs_of(steps, gates.__getitem__)}
+    inside = {number for run in runs.values() for number in run[1:]}
+    found: list[Item] = []
+    for number, item in enumerate(items):
+        if number in runs:
+            crossings = crossings_of([steps[k] for k in runs[number]], most_joined)
+            found += map(Item, crossings)
+        # Nothing else stands on these qubits between a run's first step and its last.
+        elif number not in inside:
+            found.append(item)
+    return found
+
+
+def _together(
+    items: Sequence[Item],
+    placement: Placement | None,
+    markers: Sequence[WireEnds],
+    *,
+    gates: bool,
+    wires: bool,
+) -> list[tuple[Item, ...]]:
+    if not gates and not wires:
+        return [(item,) for item in items]
     crossing: list[int] = []
     between: list[Hashable] = []
-    for number, sides in enumerate(_sides(items, placement, markers)):
-        is_gate = isinstance(sides, frozenset)
-        cut = len(sides) > 1 and is_rotation(items[number].step) if is_gate else wires
-        if cut and (gates or not is_gate):
+    for number, sides in enumerate(_sides(items, placement, iter(markers))):
+        step = items[number].step
+        if isinstance(sides, frozenset):
+            cut = gates and isinstance(step, Crossing) and step.is_rotation
+        else:
+            cut = wires and len(sides) > 1
+        if cut:
             crossing.append(number)
             between.append(sides)
-    whole = replace(program, steps=tuple(item.step for item in items))
-    groups = parallel_groups(whole, crossing, between)
+    groups = parallel_groups([item.step.qubits for item in items], crossing, between)
     return [tuple(items[number] for number in group) for group in groups]
+
+
+def _log_gamma(together: Sequence[Item]) -> float:
+    """Return log gamma of the gates that are cut together."""
+    crossings = [one.step for one in together if isinstance(one.step, Crossing)]
+    if len(crossings) > 1:
+        angles = [one.as_rzz().rzz for one in crossings]
+        return log(joint_gamma([None if isinstance(x, AngleSum) else x for x in angles]))
+    return sum(log(one.basis.overhead) / 2 for one in crossings if one.basis)
 
 
 def _sides(

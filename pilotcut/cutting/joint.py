@@ -22,7 +22,6 @@ from math import pi, prod
 
 import numpy as np
 
-from pilotcut.circuits.program import Program
 from pilotcut.cutting.basis import CutBasis, JointOperation, basis_of_rzz
 
 #: Gates in one joint cut: three have 92 operations a side, four would have 376.
@@ -67,8 +66,7 @@ def joint_basis(angles: Sequence[float | None]) -> CutBasis:
             _add(table, g, [(h, 1.0)], -2 * phase.imag * weights)
     coefficients = _at_fixed(table, angles)
     # A set of wires is one string; |sin x| is at most 1 where x is free.
-    # (sum_k |u_k|)^2 is the product of (|cos x/2| + |sin x/2|)^2 = 1 + |sin x| over the gates.
-    gamma = 2 * prod(1 + (1.0 if x is None else abs(np.sin(x))) for x in angles) - 1
+    gamma = joint_gamma(angles)
     # At a bound angle with sin x = 0 whole operations have no weight: each would be circuits for
     # nothing.
     used = np.abs(coefficients).reshape(-1, *table.shape[-2:]).max(axis=0) > 1e-12
@@ -78,6 +76,12 @@ def joint_basis(angles: Sequence[float | None]) -> CutBasis:
     coefficients = coefficients[..., kept[:, None], kept]
     rzz = basis_of_rzz()  # of one gate: the coherent basis cuts gates one by one
     return CutBasis(kinds, (some, some), coefficients, rzz.branches, rzz.amplitudes, gamma**2)
+
+
+def joint_gamma(angles: Sequence[float | None]) -> float:
+    """Return gamma of parallel ``RZZ(x_j)`` cut as one, at the worst angles where they are free."""
+    # (sum_k |u_k|)^2 is the product of (|cos x/2| + |sin x/2|)^2 = 1 + |sin x| over the gates.
+    return float(2 * prod(1 + (1.0 if x is None else abs(np.sin(x))) for x in angles) - 1)
 
 
 def _count(size: int) -> int:
@@ -134,7 +138,7 @@ def _measuring(k: int, string: int, size: int) -> JointOperation:
 
 
 def parallel_groups(
-    program: Program, crossing: Sequence[int], pairs: Sequence[Hashable]
+    qubits: Sequence[tuple[int, ...]], crossing: Sequence[int], pairs: Sequence[Hashable]
 ) -> list[tuple[int, ...]]:
     """Return the steps' numbers in an order in which joint cuts stand together, as one group.
 
@@ -143,8 +147,8 @@ def parallel_groups(
 
     Parameters
     ----------
-    program
-        The whole circuit.
+    qubits
+        What each step of the whole circuit acts on.
     crossing
         The steps, by number, that may be cut jointly.
     pairs
@@ -152,8 +156,8 @@ def parallel_groups(
     """
     # Greedy: which gates to gather so that most are joined is not searched. Two groups of parallel
     # gates may each wait for the other, so every one is taken only if an order is left.
-    before = _dependencies(program)
-    group_of = list(range(len(program.steps)))
+    before = _dependencies(qubits)
+    group_of = list(range(len(qubits)))
     groups: dict[int, list[int]] = {k: [k] for k in group_of}
     open_groups: dict[Hashable, list[int]] = {}
     for step, pair in zip(crossing, pairs, strict=True):
@@ -162,37 +166,37 @@ def parallel_groups(
             if len(members) == MOST_JOINT or any(before[step] >> m & 1 for m in members):
                 continue
             group_of[step] = first
-            if _ordered(program, group_of) is not None:
+            if _ordered(qubits, group_of) is not None:
                 members.append(step)
                 break
             group_of[step] = step
         else:
             open_groups[pair].append(step)
-    order = _ordered(program, group_of)
+    order = _ordered(qubits, group_of)
     assert order is not None, "groups are only formed where an order is left"
     return [tuple(groups[first]) for first in order]
 
 
-def _dependencies(program: Program) -> list[int]:
+def _dependencies(qubits: Sequence[tuple[int, ...]]) -> list[int]:
     """Return for each step all steps that it depends on, as bits."""
     last: dict[int, int] = {}
     before: list[int] = []
-    for number, step in enumerate(program.steps):
+    for number, some in enumerate(qubits):
         reached = 0
-        for earlier in {last[q] for q in step.qubits if q in last}:
+        for earlier in {last[q] for q in some if q in last}:
             reached |= before[earlier] | 1 << earlier
         before.append(reached)
-        last.update(dict.fromkeys(step.qubits, number))
+        last.update(dict.fromkeys(some, number))
     return before
 
 
-def _ordered(program: Program, group_of: Sequence[int]) -> list[int] | None:
+def _ordered(qubits: Sequence[tuple[int, ...]], group_of: Sequence[int]) -> list[int] | None:
     """Return the groups in an order that keeps every qubit's steps in order, if there is one."""
     waits_for = dict.fromkeys(group_of, 0)
     behind: dict[int, list[int]] = {group: [] for group in group_of}
     last: dict[int, int] = {}
-    for number, step in enumerate(program.steps):
-        for qubit in step.qubits:
+    for number, some in enumerate(qubits):
+        for qubit in some:
             if qubit in last:
                 behind[group_of[last[qubit]]].append(group_of[number])
                 waits_for[group_of[number]] += 1

@@ -25,7 +25,7 @@ from qiskit.circuit.library import (
 from qiskit.synthesis import TwoQubitWeylDecomposition
 
 from pilotcut.circuits.program import Angle, Step
-from pilotcut.cutting.basis import basis_of_gate, u_angles
+from pilotcut.cutting.basis import u_angles
 from pilotcut.errors import CutError
 
 Locals = list[tuple[int, Step]]
@@ -44,19 +44,6 @@ class Rotation:
         """The angle of a gate that has a free one."""
         assert isinstance(self.angle, Angle)
         return self.angle
-
-
-def is_rotation(step: Step) -> bool:
-    """Whether a two-qubit step is an RZZ between local gates."""
-    if any(isinstance(p, Angle) for p in step.params):
-        return step.name in RZZ_FORMS
-    return step.name != "move" and basis_of_gate(step.gate_with(step.params)).rank == 2
-
-
-def rotation_of(step: Step) -> Rotation:
-    """Return a step for which `is_rotation` holds as an RZZ between local gates."""
-    free = any(isinstance(p, Angle) for p in step.params)
-    return free_rotation(step) if free else _fixed_rotation(step)
 
 
 def free_rotation(step: Step) -> Rotation:
@@ -80,8 +67,8 @@ def free_rotation(step: Step) -> Rotation:
     return Rotation(_scaled(free, scale), before, after)
 
 
-def _fixed_rotation(step: Step) -> Rotation:
-    """Return a gate of operator-Schmidt rank two as an RZZ between local gates.
+def fixed_rotation(step: Step) -> Rotation:
+    """Return a bound gate of operator-Schmidt rank two as an RZZ between local gates.
 
     Its Weyl decomposition has one angle: ``K1 exp(i a XX) K2``, and XX is ZZ between H.
     """

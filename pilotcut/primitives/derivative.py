@@ -91,9 +91,11 @@ class SlotDerivative:
         for bond, environment in zip(plan.bonds, environments, strict=True):
             for k, angle in enumerate(bond.angles):
                 exact = self._runner.exact
-                slope = bond.coherent_slope(part.slots) if exact else bond.slope(part.slots, k)
-                terms = np.einsum("btij,bij->bt", environment, slope).real
-                result[:, :, angle.slot] += np.einsum("bt,bot->bo", terms, part.weights)
+                slope_of = bond.coherent_slope if exact else bond.slope
+                terms = np.einsum("btij,bij->bt", environment, slope_of(part.slots, k)).real
+                slope = np.einsum("bt,bot->bo", terms, part.weights)
+                for slot, scale in angle.terms:
+                    result[:, :, slot] += scale * slope
 
     def _add_redrawn_bonds(
         self,
@@ -110,12 +112,13 @@ class SlotDerivative:
         matrices = [bond.matrix(slots) for bond in plan.bonds]
         for bond in plan.bonds:
             for k, angle in enumerate(bond.angles):
-                if angle.slot in wanted:
+                if any(slot in wanted for slot, _ in angle.terms):
                     by = [*matrices]
                     by[bond.index] = bond.slope(slots, k)
                     drawn = self._runner.evaluate_terms(plan, slots, by, "shift")
                     slope = np.einsum("bt,bot->bo", drawn.values, weights)
-                    result[:, :, angle.slot] += slope
+                    for slot, scale in angle.terms:
+                        result[:, :, slot] += scale * slope
 
     def _add_exact(self, result: np.ndarray, part: _Part, wanted: set[int]) -> None:
         """Add the pull-back of every fragment that holds a wanted angle."""

@@ -174,7 +174,7 @@ def _network(plan: CutPlan, coherent: bool) -> tuple[tuple[tuple[str, ...], ...]
     sizes = {}
     for bond in plan.bonds:
         names = (f"{bond.index}.0", f"{bond.index}.1")
-        rank = bond.amplitudes.shape[1]
+        rank = bond.amplitudes.shape[-1]
         shape = (rank**2, rank**2) if coherent else bond.coefficients.shape[-2:]
         for name, (fragment, axis), size in zip(names, bond.ends, shape, strict=True):
             fragments[fragment][axis] = name

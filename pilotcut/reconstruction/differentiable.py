@@ -173,13 +173,15 @@ def _angles(angles: Sequence[Angle], slots: torch.Tensor) -> torch.Tensor:
 
 def _bond(bond: Bond, slots: torch.Tensor) -> torch.Tensor:
     """Return `Bond.coherent_matrix` of slots (rows, slots), (rows or 1, R^2, R^2)."""
-    amplitudes = torch.as_tensor(bond.amplitudes, dtype=torch.complex128)
-    c = amplitudes[:1]
-    if bond.angles:
-        (angle,) = bond.angles
-        x = (angle.scale * slots[:, angle.slot] + angle.offset) / 2
+    c = torch.as_tensor(bond.amplitudes, dtype=torch.complex128)[None]
+    for angle in bond.angles:
+        x = torch.full_like(slots[:, 0], angle.offset)
+        for slot, scale in angle.terms:
+            x = x + scale * slots[:, slot]
+        x = x / 2
         harmonics = torch.stack([torch.ones_like(x), torch.cos(x), torch.sin(x)], dim=1)
-        c = harmonics.to(amplitudes.dtype) @ amplitudes
+        rows = c.expand(len(x), *c.shape[1:]).flatten(2)
+        c = torch.einsum("bh,bhx->bx", harmonics.to(c.dtype), rows).reshape(-1, *c.shape[2:])
     pairs = (c[:, :, None] * c.conj()[:, None, :]).flatten(1)
     return torch.diag_embed(pairs)
 

@@ -135,7 +135,7 @@ def test_the_price_of_a_gate(gate, labels, overhead, variants, widths):
         (CCZGate(), "AAB", 2, (1 + np.sqrt(2)) ** 6, (2, 1)),
         (MCXGate(3), "AABB", 2, (1 + 2 * np.sin(np.pi / 8)) ** 18, (2, 2)),
         (CSwapGate(), "AAB", 2, 9 * 9 * (1 + np.sqrt(2)) ** 6, (2, 1)),
-        (CCZGate(), "ABC", 1, 9.0**6, (1, 1, 1)),
+        (CCZGate(), "ABC", 1, 9**4 * (1 + np.sqrt(2)) ** 2, (1, 1, 1)),
         (CCZGate(), "ABC", 2, 9 * 9 * (1 + np.sqrt(2)) ** 6, (1, 2, 1)),
     ],
 )

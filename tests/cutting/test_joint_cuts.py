@@ -27,7 +27,7 @@ from support.joint_cuts import (
 
 from pilotcut import compile_plan
 from pilotcut.backends.template_circuits import build
-from pilotcut.circuits.program import Angle
+from pilotcut.circuits.program import AngleSum
 from pilotcut.cutting.basis import JointOperation, basis_of_gate
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.joint import MOST_JOINT, joint_basis
@@ -65,7 +65,7 @@ def gates_on_ones(angles) -> np.ndarray:
     return unitary @ np.ones_like(unitary) @ unitary.conj().T
 
 
-def bond_of(basis, angles: list[Angle]) -> Bond:
+def bond_of(basis, angles: list[AngleSum]) -> Bond:
     return Bond(
         index=0,
         gate="rzz",
@@ -92,7 +92,9 @@ def test_the_terms_of_a_joint_cut_add_up_to_its_gates(gates):
     angles = [x for x, _ in gates]
     basis = joint_basis([None if free else x for x, free in gates])
     slots = np.array([[(x - 0.3) / 2 for x, free in gates if free]])
-    matrix = bond_of(basis, [Angle(k, 2.0, 0.3) for k in range(slots.shape[1])]).matrix(slots)[0]
+    matrix = bond_of(basis, [AngleSum(((k, 2.0),), 0.3) for k in range(slots.shape[1])]).matrix(
+        slots
+    )[0]
     found = summed(basis, matrix, len(gates))
     np.testing.assert_allclose(found, gates_on_ones(angles), atol=1e-9)
     expected = 2 * np.prod([1 + abs(np.sin(x)) for x in angles]) - 1
@@ -111,12 +113,17 @@ def test_slopes_are_the_derivatives_of_the_matrix(gates, seed):
     basis = joint_basis([None if free else x for x, free in gates])
     number = sum(free for _, free in gates)
     order = rng.permutation(number)  # slots need not come in the order of the gates
-    bond = bond_of(basis, [Angle(int(k), *rng.uniform(-2, 2, 2)) for k in order])
+    scales = rng.uniform(-2, 2, number)
+    bond = bond_of(
+        basis,
+        [AngleSum(((int(k), s),), rng.uniform(-2, 2)) for k, s in zip(order, scales, strict=True)],
+    )
     slots = rng.uniform(-4, 4, (3, number))
     for position, slot in enumerate(order):
         step = 1e-5 * np.eye(number)[slot]
         numeric = (bond.matrix(slots + step) - bond.matrix(slots - step)) / 2e-5
-        np.testing.assert_allclose(bond.slope(slots, position), numeric, atol=1e-8)
+        slope = scales[position] * bond.slope(slots, position)
+        np.testing.assert_allclose(slope, numeric, atol=1e-8)
 
 
 @pytest.mark.parametrize(("gates", "gamma"), [(1, 3), (2, 7), (3, 15)])
@@ -125,7 +132,7 @@ def test_the_overhead_is_that_of_the_literature(gates, gamma):
     assert joint_basis([-HALF] * gates).overhead == pytest.approx(gamma**2)
     free = joint_basis([None] * gates)
     assert free.overhead == pytest.approx(gamma**2)
-    bond = bond_of(free, [Angle(k) for k in range(gates)])
+    bond = bond_of(free, [AngleSum(((k, 1.0),)) for k in range(gates)])
     grid = np.stack(np.meshgrid(*[np.linspace(-np.pi, np.pi, 5)] * gates), axis=-1)
     sums = np.abs(bond.matrix(grid.reshape(-1, gates))).sum(axis=(1, 2))
     assert sums.max() == pytest.approx(gamma)

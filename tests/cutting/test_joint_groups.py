@@ -27,7 +27,9 @@ def groups(pairs, labels: str, name: str = "cx") -> list[tuple[tuple[int, int], 
     program, _ = read_circuit(circuit)
     between = [frozenset(labels[q] for q in step.qubits) for step in program.steps]
     crossing = [k for k, some in enumerate(between) if len(some) == 2]
-    found = parallel_groups(program, crossing, [between[k] for k in crossing])
+    found = parallel_groups(
+        [s.qubits for s in program.steps], crossing, [between[k] for k in crossing]
+    )
     return [tuple(program.steps[k].qubits for k in group) for group in found]
 
 
@@ -156,7 +158,9 @@ def test_reordered_steps_keep_the_order_of_every_qubit(seed, width):
     steps = (program := read_circuit(circuit)[0]).steps
     pairs = [frozenset(labels[q] for q in step.qubits) for step in steps]
     crossing = [k for k, pair in enumerate(pairs) if len(pair) == 2 and rng.random() < 0.9]
-    order = parallel_groups(program, crossing, [pairs[k] for k in crossing])
+    order = parallel_groups(
+        [s.qubits for s in program.steps], crossing, [pairs[k] for k in crossing]
+    )
     assert sorted(k for group in order for k in group) == list(range(len(steps)))
     for qubit in range(width):
         on_qubit = [k for group in order for k in group if qubit in steps[k].qubits]

@@ -12,6 +12,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit_addon_cutting.instructions import CutWire
 from support.searches import (
     all_candidates,
+    apart,
     chain,
     circuit_of,
     crossing,
@@ -28,7 +29,7 @@ from pilotcut.errors import CutError
 
 
 def chosen(pairs, width: int, **how) -> CutPlan:
-    return compile_plan(circuit_of(pairs, width), **how)
+    return compile_plan(apart(pairs, width), **how)
 
 
 def narrow(numbers) -> list[int]:

@@ -16,6 +16,7 @@ from support.addon_finder import addon
 from support.cp_sat import cp_sat, log_overhead, optimum, widest
 from support.searches import (
     all_candidates,
+    apart,
     chain,
     circuit_of,
     crossing,
@@ -52,7 +53,10 @@ def least(candidates) -> Candidate:
 @given(st.integers(0, 10**6), st.integers(2, 6), st.integers(0, 9), st.integers(0, 4))
 @settings(max_examples=12, deadline=None)
 def test_candidates_are_what_plans_become(seed, width, gates, cuts):
-    """Gates, sites, variants, branches and overhead are those of the plan, and it is as narrow."""
+    """Sites, variants, branches and overhead are those of the plan, and it is as narrow.
+
+    Gates too, but for the local ones around runs of bound gates, of which there may be fewer.
+    """
     circuit = random_gates(seed, width, gates)
     if seed % 3 == 0 and gates:
         circuit.reset(0)
@@ -61,16 +65,19 @@ def test_candidates_are_what_plans_become(seed, width, gates, cuts):
     for candidate in search(program, max_cuts=cuts, seed=seed):
         plan = build_plan(program, binding, PauliList(["Z" * width]), candidate.placement)
         fragments = sorted(plan.fragments, key=lambda f: (len(f.label), f.label))
+        gates_of = [sum(not isinstance(s, Site) for s in f.steps) for f in fragments]
+        for shape, number in zip(candidate.shapes, gates_of, strict=True):
+            assert abs(shape.gates - number) <= 2 * shape.sites
         assert candidate.shapes == tuple(
             FragmentShape(
                 # All its qubits; they are not always alive at the same time.
                 width=len(set(fragment.qubits)),
-                gates=sum(not isinstance(step, Site) for step in fragment.steps),
+                gates=shape.gates,
                 sites=len(fragment.sites),
                 variants=fragment.num_variants,
                 branches=int(np.prod([site.rank for site in fragment.sites], dtype=float)),
             )
-            for fragment in fragments
+            for fragment, shape in zip(fragments, candidate.shapes, strict=True)
         )
         assert candidate.cuts == plan.num_cuts <= cuts
         assert candidate.overhead == pytest.approx(plan.sampling_overhead)
@@ -130,7 +137,7 @@ def test_the_oracle_agrees_with_all_partitions():
 def test_the_fewest_gates_are_cut_where_wires_stay_whole(graph, most):
     """Against all partitions: least overhead, and the narrowest of every number of cuts."""
     width, pairs = graph
-    circuit = circuit_of(pairs, width)
+    circuit = apart(pairs, width)
     fitting = [p for p in partitions(width) if max(widths(p)) <= most]
     fewest = min(crossing(pairs, p) for p in fitting)
     candidates = found(circuit, max_width=most, wire_cuts=False)
@@ -269,31 +276,47 @@ def test_partitioners_divide_evenly():
         assert log_overhead(graph, labels) < 3 * log(9)
 
 
-def test_gates_that_cannot_be_cut_are_not():
-    """A free XX+YY gate stays whole, and its two qubits stay together."""
-    circuit = circuit_of([(0, 1)], 4)
-    circuit.append(XXPlusYYGate(Parameter("a"), 0.2), [1, 2])
-    circuit.cx(2, 3)
-    for candidate in found(circuit, max_cuts=2):
-        compile_plan(circuit, "ZZZZ", placement=candidate.placement)
-    assert least(found(circuit, max_width=2)).max_width == 2
-    with pytest.raises(CutError, match=r"max_width is 1, expected .* allow more of either"):
-        found(circuit, max_width=1)
+def test_gates_with_several_free_angles_have_the_price_of_their_cut():
+    """XX+YY is two commuting rotations: 49, and in CU they do not commute: 36."""
+    circuit = QuantumCircuit(3)
+    circuit.append(XXPlusYYGate(Parameter("a"), 0.2), [1, 0])
+    circuit.cu(*(Parameter(name) for name in "bcde"), 1, 2)
+    graph = interactions_of(read_circuit(circuit)[0])
+    np.testing.assert_allclose(np.exp(graph.log_overheads), [49, 36])
+    narrow = least(found(circuit, max_width=1))
+    assert compile_plan(circuit, "ZZZ", placement=narrow.placement).num_cuts == narrow.cuts
 
 
 def test_consecutive_gates_on_a_pair_are_one_block():
-    """Three gates on a pair, with rotations between, are cut together or not at all."""
+    """Three gates on a pair, with rotations between, are cut together, in their cheapest form."""
     circuit = QuantumCircuit(3)
     for angle in (0.1, 0.2, 0.3):
         circuit.rzz(angle, 0, 1)
-        circuit.rx(angle, 1)
+        circuit.rz(angle, 1)
     circuit.cx(2, 1)
     graph = interactions_of(read_circuit(circuit)[0])
-    assert [len(prices) for prices in graph.prices] == [3, 1]
+    assert graph.gates.tolist() == [3, 1]
+    assert graph.cuts.tolist() == [1, 1]
     assert graph.num_ends == 4
-    assert graph.log_overheads[0] == pytest.approx(
-        sum(2 * log(1 + 2 * np.sin(angle)) for angle in (0.1, 0.2, 0.3))
-    )
+    assert graph.log_overheads[0] == pytest.approx(2 * log(1 + 2 * np.sin(0.6)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_blocks_have_the_price_that_their_plan_has(seed):
+    """Bound and free runs of gates: overhead, number of cuts, and operations."""
+    circuit = QuantumCircuit(2)
+    rng = np.random.default_rng(seed)
+    for k in range(2 + seed % 3):
+        gate = rng.choice(["cx", "rzz", "iswap", "rxx"])
+        angle = [Parameter(f"t{k}") if seed % 2 else float(rng.uniform(0.2, 1))]
+        getattr(circuit, gate)(*angle * gate.startswith("r"), *rng.permutation(2).tolist())
+        circuit.ry(0.3, k % 2)
+    graph = interactions_of(read_circuit(circuit)[0])
+    plan = compile_plan(circuit, "ZZ", labels="AB")
+    assert graph.log_overheads.sum() == pytest.approx(log(plan.sampling_overhead))
+    assert graph.cuts.sum() == plan.num_cuts
+    sizes = [fragment.site_shape for fragment in plan.fragments]
+    assert list(zip(*sizes, strict=True)) == [p.operations for some in graph.prices for p in some]
 
 
 @pytest.mark.parametrize(

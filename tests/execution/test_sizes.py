@@ -23,19 +23,21 @@ from pilotcut.io.large_numbers import digits, in_json, short_number, whole
 from pilotcut.report.recommendation_plot import draw_recommendation
 
 
-def knotted(gates: int, qubits: int = 2) -> QuantumCircuit:
-    """Qubits that many gates join in turn, none of which cancels another."""
+def knotted(gates: int, qubits: int = 3) -> QuantumCircuit:
+    """Qubits that many gates join in turn, no two in a row the same ones."""
     circuit = QuantumCircuit(qubits)
     for k in range(gates):
-        circuit.cx(k % (qubits - 1), k % (qubits - 1) + 1)
+        # Of three qubits the first meets the others in turn, of more each its neighbours.
+        pair = (0, 1 + k % 2) if qubits == 3 else (k % (qubits - 1), k % (qubits - 1) + 1)
+        circuit.cx(*pair)
         circuit.ry(0.1 + k, k % qubits)
     return circuit
 
 
 @pytest.fixture(scope="module")
 def many():
-    """450 cuts between two qubits: 5^450 variants a fragment, gamma^2 = 9^450."""
-    return compile_plan(knotted(450), "ZZ", labels="AB")
+    """450 cuts of one qubit from two: 5^450 variants a fragment, gamma^2 = 9^450."""
+    return compile_plan(knotted(450), "ZZZ", labels="ABB")
 
 
 def fault(call) -> str:
@@ -99,16 +101,16 @@ def test_what_has_too_many_cuts_names_a_width_that_helps(gates, mode):
     circuit = knotted(gates)
 
     def network(**how):
-        return cut_qnn(circuit, "ZZ", input_params=[], weight_params=[], mode=mode, **how)
+        return cut_qnn(circuit, "ZZZ", input_params=[], weight_params=[], mode=mode, **how)
 
     def law(**how):
         return Distribution(compile_plan(circuit, **how), mode=mode, seed=1).probabilities()
 
     def values(**how):
-        return CutEstimator(mode=mode, seed=1, **how).run([(circuit, "ZZ")]).result()
+        return CutEstimator(mode=mode, seed=1, **how).run([(circuit, "ZZZ")]).result()
 
     for ask in (values, network, law) if gates == 40 else (values,):
-        line = fault(lambda ask=ask: ask(labels="AB"))
+        line = fault(lambda ask=ask: ask(labels="ABB"))
         assert "too many" in line or re.search(r"need \d\.\d+e\+\d+ (variants|branch pairs)", line)
         width = int(re.search(r"max_width=(\d+)", line)[1])
         assert width > 1
@@ -142,12 +144,12 @@ def test_terms_are_not_drawn_where_errors_are_beyond_floats(many):
     line = fault(lambda: check_overhead(many))
     assert "have a sampling overhead of inf, expected at most 1e+150" in line
     assert "num_samples" not in fault(lambda: check_size(many, coherent=True)) + line
-    estimator = CutEstimator(labels="AB", num_samples=100)
-    assert "expected at most 1e+150" in fault(lambda: estimator.run([(knotted(160), "ZZ")]))
+    estimator = CutEstimator(labels="ABB", num_samples=100)
+    assert "expected at most 1e+150" in fault(lambda: estimator.run([(knotted(160), "ZZZ")]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        estimator = CutEstimator(labels="AB", num_samples=20, shots=4, seed=1)
-        data = estimator.run([(knotted(40), "ZZ")]).result()[0].data
+        estimator = CutEstimator(labels="ABB", num_samples=20, shots=4, seed=1)
+        data = estimator.run([(knotted(40), "ZZZ")]).result()[0].data
     assert np.isfinite(data.evs)
     assert 1e15 < data.stds < 1e20
 
@@ -155,19 +157,19 @@ def test_terms_are_not_drawn_where_errors_are_beyond_floats(many):
 def test_ancillas_beyond_the_simulator_are_refused_with_a_width_that_helps():
     """Cuts that are measured each take an ancilla: of 40, Aer has too few."""
     circuit = knotted(40)
-    fragment = compile_plan(circuit, "ZZ", labels="AB").fragments[0]
+    fragment = compile_plan(circuit, "ZZZ", labels="ABB").fragments[0]
     measured = [[op.measured > 0 for op in s.operations].index(True) for s in fragment.sites]
     (template,) = fragment.listing(np.array([measured])).templates
     line = fault(lambda: AerBackend()._compile(fragment, template))
     assert "its cuts take 40 of them" in line
     width = int(re.search(r"max_width=(\d+)", line)[1])
-    CutEstimator(max_width=width, shots=4).run([(circuit, "ZZ")]).result()
+    CutEstimator(max_width=width, shots=4).run([(circuit, "ZZZ")]).result()
 
 
 def test_numbers_beyond_floats_leave_a_trace_of_json(many, tmp_path):
     """A plan that is compiled, and then refused or not, is in the record as JSON reads it."""
     with JsonLines(tmp_path / "trace.jsonl") as trace:
-        estimator = CutEstimator(labels="AB", num_samples=20, trace=trace)
+        estimator = CutEstimator(labels="ABB", num_samples=20, trace=trace)
         estimator.stages.compiled(many, 0.1)
     (record,) = read_jsonl(tmp_path / "trace.jsonl")
     assert record["sampling_overhead"] is record["variants"] is None
@@ -181,15 +183,15 @@ def test_plans_of_many_qubits_are_one_line_of_200_letters(many):
         assert len(repr(plan)) <= MOST_LETTERS
         assert len(repr(plan).splitlines()) == 1
         assert f"{plan.num_cuts} cuts" in repr(plan)
-    named = CutEstimator(labels=["part 1\n", "part 2\n" * 50])
-    assert "40 cuts (labels part 1?part" in fault(lambda: named.run([(knotted(40), "ZZ")]))
+    named = CutEstimator(labels=["part 1\n", *["part 2\n" * 50] * 2])
+    assert "40 cuts (labels part 1?part" in fault(lambda: named.run([(knotted(40), "ZZZ")]))
     assert "labels 'part" in fault(lambda: compile_plan(knotted(3), labels=["part\n"] * 300))
 
 
 def test_precisions_that_no_shots_reach_are_one_line():
-    estimator = CutEstimator(mode="sampled", labels="AB")
+    estimator = CutEstimator(mode="sampled", labels="ABB")
     for precision in (1e-6, 1e-200, 5e-324):
-        line = fault(estimator.run([(knotted(2), "ZZ")], precision=precision).result)
+        line = fault(estimator.run([(knotted(2), "ZZZ")], precision=precision).result)
         assert "shots a subexperiment with 2 cuts, expected at most" in line
 
 

@@ -132,8 +132,6 @@ def bad_pubs():
     measured = QuantumCircuit(2, 1)
     measured.cx(0, 1)
     measured.measure(0, 0)
-    free = QuantumCircuit(2)
-    free.append(__import__("qiskit").circuit.library.XXPlusYYGate(angle), [0, 1])
     return {
         "unbound": ([(circuit, "ZZ")], "parameter"),
         "too many values": ([(two, "ZZ", [[1.0, 2.0, 3.0]])], "parameter"),
@@ -143,7 +141,6 @@ def bad_pubs():
         "no Pauli": ([(circuit, "ZQ", [1.0])], "pub 0"),
         "complex": ([(circuit, SparsePauliOp(["ZZ"], [1j]), [1.0])], "pub 0"),
         "measured": ([(measured, "ZZ")], "measure"),
-        "cannot be cut": ([(free, "ZZ", [1.0])], "'xx_plus_yy'"),
         "precision": ([(circuit, "ZZ", [1.0], 0.0)], "precision is 0"),
     }
 

@@ -25,7 +25,7 @@ from pilotcut.reconstruction.contraction import (
 GRAPHS = {
     "one": (1, []),
     "pair": (2, [(0, 1)]),
-    "double pair": (2, [(0, 1), (1, 0)]),
+    "double pair": (3, [(0, 1), (1, 2), (1, 0)]),
     "chain": (4, [(0, 1), (2, 1), (2, 3)]),
     "ring": (4, [(0, 1), (1, 2), (2, 3), (3, 0)]),
     "star": (4, [(0, 1), (2, 0), (0, 3)]),

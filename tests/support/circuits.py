@@ -72,7 +72,7 @@ def parallel(size: int, gates, layers: int = 1, seed: int = 0) -> QuantumCircuit
 
 
 def halves(size, angles, layers=1, seed=0):
-    """Two chains of qubits with an RZZ between every pair of partners in each layer."""
+    """Two chains of qubits with an RZZ between partners, other ones in each layer."""
     rng = np.random.default_rng(seed)
     circuit = QuantumCircuit(2 * size)
     for qubit in range(2 * size):
@@ -81,9 +81,9 @@ def halves(size, angles, layers=1, seed=0):
         circuit.cx(qubit, qubit + 1)
         circuit.cx(size + qubit, size + qubit + 1)
     angles = iter(angles)
-    for _ in range(layers):
+    for layer in range(layers):
         for qubit in range(size):
-            circuit.rzz(next(angles), qubit, size + qubit)
+            circuit.rzz(next(angles), qubit, size + (qubit + layer) % size)
         for qubit in range(2 * size):
             circuit.rx(rng.uniform(-1, 1), qubit)
     return circuit
@@ -195,7 +195,7 @@ def trained() -> tuple[QuantumCircuit, np.ndarray]:
     """Two free angles in one bond, shared with a gate inside and scaled, and a second bond."""
     circuit = parallel(2, [("rzz", A), ("crx", 0.5 * A + 2 * B - 0.3)])
     circuit.ry(0.7 * A, 1)
-    circuit.rxx(B, 0, 2)
+    circuit.rxx(B, 0, 3)
     circuit.cz(0, 1)
     for qubit in range(4):
         circuit.ry(0.4 + 0.2 * qubit, qubit)

@@ -177,7 +177,7 @@ class _Model:
 
     def limit_cuts(self, most: int) -> None:
         """Allow only so many cuts."""
-        gates = self._graph.gates.tolist()
+        gates = self._graph.cuts.tolist()
         cuts = sum(n * c for n, c in zip(gates, self._gates, strict=True))
         self.model.add(cuts + sum(some.sum() for some in self._starts.values()) <= most)
 

@@ -76,7 +76,7 @@ class _Rows:
             ends = self.place[graph.blocks[:, side]]
             partner[ends] = self.place[graph.blocks[:, 1 - side]]
             self.price.flat[ends] = graph.log_overheads
-            self.count.flat[ends] = graph.gates
+            self.count.flat[ends] = graph.cuts
         self.partner = partner.reshape(shape)
         # The end that stands in each place; behind a row's last, the last.
         ends = np.cumsum(self.lengths)[:, None] - self.lengths[:, None]

@@ -79,10 +79,10 @@ def _with_cuts(graph: Interactions, cuts: int) -> Placement:
     if cuts == 0:
         return _whole(graph)
     # All gates are enough to have every qubit by itself.
-    total = int(graph.gates[graph.log_overheads < UNCUTTABLE].sum())
+    total = int(graph.cuts[graph.log_overheads < UNCUTTABLE].sum())
     if cuts > total:
         raise CutError(
-            f"cuts is {cuts}, but the circuit has only {total} two-qubit gates to cut, expected "
+            f"cuts is {cuts}, but the circuit's gates come to only {total} cuts, expected "
             f"at most {total}; ask for fewer cuts"
         )
     goal = Goal(cuts, None, _narrow(graph), narrow=True)

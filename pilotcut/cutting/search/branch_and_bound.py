@@ -38,7 +38,7 @@ def walked(graph: Interactions, goal: Goal) -> tuple[list[np.ndarray], bool]:
     if graph.num_qubits > MOST_QUBITS:
         return [], False
     bounds = _Bounds(goal, MOST_CHOICES)
-    qubits = _joined(graph.qubit[graph.blocks], graph.gates, graph.log_overheads)
+    qubits = _joined(graph.qubit[graph.blocks], graph.cuts, graph.log_overheads)
     found = [
         np.array(part)[graph.qubit] for part in bounds.walk(qubits, list(range(graph.num_qubits)))
     ]
@@ -65,7 +65,7 @@ def _edges_of_ends(graph: Interactions) -> list[_Edge]:
     wires = graph.wires
     return _joined(
         np.concatenate([graph.blocks, np.stack([wires, wires + 1], axis=1)]),
-        np.concatenate([graph.gates, np.ones(len(wires), dtype=int)]),
+        np.concatenate([graph.cuts, np.ones(len(wires), dtype=int)]),
         np.concatenate([graph.log_overheads, np.full(len(wires), wire_price().log_overhead)]),
     )
 

@@ -273,7 +273,7 @@ class Evaluator:
         )
         return Candidate(
             placement=placement,
-            gate_cuts=int(self._gates[blocks].sum()),
+            gate_cuts=int(self.graph.cuts[blocks].sum()),
             wire_cuts=len(wires),
             shapes=tuple(shapes),
             log_overhead=self._log_overhead(blocks, wires),

@@ -143,7 +143,7 @@ class _Blocks:
     @cached_property
     def cuts(self) -> np.ndarray:
         """Number of cuts to earlier blocks."""
-        counts = self._with_wires(self._graph.gates, 1.0)
+        counts = self._with_wires(self._graph.cuts, 1.0)
         return self._edges.reaching_back(counts).round().astype(int)
 
     @cached_property

@@ -12,17 +12,21 @@ without gates ties together: classical bits do not go between fragments.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from math import log
+from math import log, prod
 
 import numpy as np
 from qiskit_addon_cutting.instructions import Move
 
 from pilotcut.circuits.program import Angle, Program, Step
 from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
+from pilotcut.cutting.blocks import crossings_of, interaction_angles, is_cheaper
+from pilotcut.cutting.crossing import Crossing
 from pilotcut.cutting.rotations import RZZ_FORMS
+from pilotcut.cutting.runs import runs_of
+from pilotcut.cutting.turn_algebra import log_overhead_of
 from pilotcut.errors import CutError
 
 #: log gamma^2 of a gate that cannot be cut: more than all others together.
@@ -42,7 +46,8 @@ class Price:
     rank
         Number of branches.
     locals
-        Number of local gates that stay behind on either side.
+        Number of local gates that stay behind on either side, less those that ride in its midst;
+        an estimate where several bound gates are one cut.
     """
 
     log_overhead: float
@@ -68,8 +73,11 @@ class Interactions:
         Integer array (ends,): one-qubit gates between this end and the next.
     blocks
         Integer array (blocks, 2): the ends that each block joins.
+    gates
+        Integer array (blocks,): how many of the circuit's gates each block has; 0 for a tie, which
+        cannot be cut.
     prices
-        For each block, the prices of its gates; none for a tie, which cannot be cut.
+        For each block, the prices of its cuts, its gates in their cheapest form.
     """
 
     num_qubits: int
@@ -77,6 +85,7 @@ class Interactions:
     after: np.ndarray
     riding: np.ndarray
     blocks: np.ndarray
+    gates: np.ndarray
     prices: tuple[tuple[Price, ...], ...]
 
     @property
@@ -95,15 +104,18 @@ class Interactions:
         return np.concatenate([[True], self.qubit[1:] != self.qubit[:-1]])
 
     @cached_property
-    def gates(self) -> np.ndarray:
-        """Integer array (blocks,): number of gates of each block."""
+    def cuts(self) -> np.ndarray:
+        """Integer array (blocks,): number of cuts that cutting each block takes."""
         return np.array([len(some) for some in self.prices], dtype=int)
 
     @cached_property
     def log_overheads(self) -> np.ndarray:
         """Array (blocks,): log gamma^2 of cutting each block."""
         return np.array(
-            [sum(p.log_overhead for p in some) if some else UNCUTTABLE for some in self.prices]
+            [
+                sum(p.log_overhead for p in some) if gates else UNCUTTABLE
+                for some, gates in zip(self.prices, self.gates.tolist(), strict=True)
+            ]
         )
 
     def widths(self, labels: np.ndarray) -> np.ndarray:
@@ -115,9 +127,9 @@ class Interactions:
         return np.bincount(pairs // self.num_qubits, minlength=int(labels.max()) + 1)
 
     def sums(self, of: Callable[[Price], tuple[float, float]]) -> np.ndarray:
-        """Return sums over the gates of each block of what `of` says of its sides, (blocks, 2)."""
-        rows = [[of(price) for price in some] for some in self.prices]
-        return np.array([np.sum(row, axis=0) if row else (0, 0) for row in rows]).reshape(-1, 2)
+        """Return sums over the cuts of each block of what `of` says of its sides, (blocks, 2)."""
+        rows = [np.array([of(price) for price in some]).reshape(-1, 2) for some in self.prices]
+        return np.array([row.sum(axis=0) for row in rows]).reshape(-1, 2)
 
 
 def interactions_of(program: Program) -> Interactions:
@@ -194,13 +206,8 @@ def _numbered(
         after=after,
         riding=riding,
         blocks=np.array(joined + ties, dtype=int).reshape(-1, 2),
-        prices=(
-            *(
-                tuple(_turned(program.steps[n], sides[k]) for n in numbers)
-                for k, numbers in enumerate(blocks)
-            ),
-            *(() for _ in ties),
-        ),
+        gates=np.array([len(numbers) for numbers in blocks] + [0 for _ in ties], dtype=int),
+        prices=(*_prices(program, at, sides), *(() for _ in ties)),
     )
 
 
@@ -223,10 +230,70 @@ def _ties(
 # -- prices ----------------------------------------------------------------------------
 
 
-def _turned(step: Step, sides: tuple[int, ...]) -> Price:
-    """Return a step's price with the sides in the order of `sides`."""
-    price = price_of(step)
-    if step.qubits == sides:
+def _prices(
+    program: Program, block_of: dict[int, int], sides: Sequence[tuple[int, ...]]
+) -> tuple[tuple[Price, ...], ...]:
+    """Return the prices of the cuts of each block; a reset in its midst parts it."""
+    found: list[list[Price]] = [[] for _ in sides]
+    for run in runs_of(program.steps, lambda _: True):
+        block = block_of[run[0]]
+        found[block] += _prices_of_run([program.steps[k] for k in run], sides[block])
+    return tuple(map(tuple, found))
+
+
+def _prices_of_run(steps: Sequence[Step], sides: tuple[int, ...]) -> list[Price]:
+    """Return the prices of a run's cuts, their sides in the order of `sides`."""
+    gates = [step for step in steps if len(step.qubits) == 2]
+    if len(gates) == 1:
+        return [_turned(price_of(gates[0]), gates[0].qubits, sides)]
+    if not any(isinstance(p, Angle) for step in steps for p in step.params):
+        return _prices_of_bound(gates, steps, sides)
+    prices = [
+        _turned(_price_of_crossing(one), one.qubits, sides)
+        for one in crossings_of(steps)
+        if one.basis is not None
+    ]
+    # The gates between ride in the graph, and are among the local ones here.
+    return [_without(prices[0], _between(steps, sides)), *prices[1:]] if prices else []
+
+
+def _prices_of_bound(
+    gates: Sequence[Step], steps: Sequence[Step], sides: tuple[int, ...]
+) -> list[Price]:
+    """Return the same without a basis, which takes a hundred times as long as its price."""
+    apart = [_turned(price_of(gate), gate.qubits, sides) for gate in gates]
+    angles = interaction_angles(steps)
+    size = (1, 5, 22, 22)[len(angles)]
+    joined = Price(log_overhead_of(angles), (size, size), (1, 2, 4, 4)[len(angles)], (2, 2))
+    logs = sum(price.log_overhead for price in apart)
+    operations = prod(price.operations[0] * price.operations[1] for price in apart)
+    if not is_cheaper((joined.log_overhead, 2 * log(size)), (logs, log(operations))):
+        return apart
+    # One local gate stands before and one behind on either side, in place of those between.
+    return [_without(joined, _between(steps, sides))] if angles else []
+
+
+def _between(steps: Sequence[Step], sides: tuple[int, ...]) -> tuple[int, int]:
+    """Return how many one-qubit steps a run has on either side."""
+    alone = [step.qubits[0] for step in steps if len(step.qubits) == 1]
+    return alone.count(sides[0]), alone.count(sides[1])
+
+
+def _without(price: Price, gates: tuple[int, int]) -> Price:
+    a, b = price.locals
+    return replace(price, locals=(a - gates[0], b - gates[1]))
+
+
+def _price_of_crossing(one: Crossing) -> Price:
+    assert one.basis is not None
+    around = [step.qubits[0] for step in (*one.before, *one.after)]
+    a, b = one.qubits
+    return _price(one.basis, (around.count(a), around.count(b)))
+
+
+def _turned(price: Price, qubits: tuple[int, ...], sides: tuple[int, ...]) -> Price:
+    """Return a price with the sides in the order of `sides`."""
+    if qubits == sides:
         return price
     (a, b), (c, d) = price.operations, price.locals
     return Price(price.log_overhead, (b, a), price.rank, (d, c))
@@ -237,7 +304,7 @@ def price_of(step: Step) -> Price:
     if step.condition is not None:
         return Price(UNCUTTABLE, (1, 1), 1)
     if any(isinstance(p, Angle) for p in step.params):
-        return _free_price(step.name)
+        return _free_price(step.name) if step.name in RZZ_FORMS else _opened_price(step)
     # A matrix among the parameters cannot be a key of the cache.
     if any(not isinstance(p, (int, float)) for p in step.params):
         return _price_or_none(step)
@@ -256,13 +323,20 @@ def _wire_basis() -> CutBasis:
 
 @lru_cache(maxsize=64)
 def _free_price(name: str) -> Price:
-    if name not in RZZ_FORMS:
-        return Price(UNCUTTABLE, (1, 1), 1)
     _, frames, rotations = RZZ_FORMS[name]
     left = [len(frames[s][0]) + len(frames[s][1]) for s in (0, 1)]
     for side, _, _ in rotations:
         left[side] += 1
     return _price(basis_of_rzz(), (left[0], left[1]))
+
+
+def _opened_price(step: Step) -> Price:
+    """Return the price of a free gate that is cut as the product of its rotations."""
+    try:
+        (one,) = crossings_of([step])
+    except CutError:
+        return Price(UNCUTTABLE, (1, 1), 1)
+    return _price_of_crossing(one)
 
 
 class _Keyed:

@@ -68,7 +68,7 @@ class _Proposal:
         cut = labels[a] != labels[b]
         turns = int(np.count_nonzero(labels[wires] != labels[wires + 1]))
         logs = graph.log_overheads[cut].sum() + turns * wire_price().log_overhead
-        return cls(labels, float(logs), int(graph.gates[cut].sum()) + turns, graph.widths(labels))
+        return cls(labels, float(logs), int(graph.cuts[cut].sum()) + turns, graph.widths(labels))
 
     def energy(self, goal: Goal, width: int) -> float:
         """Return what the annealing would say of it."""
