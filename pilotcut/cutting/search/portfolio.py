@@ -152,8 +152,8 @@ def _uncut(graph: Interactions) -> np.ndarray:
 
 def _ask_all(evaluator: Evaluator, goal: Goal) -> None:
     """Look at what all engines propose, or the exact one alone where it gets through."""
-    # Together they found 195 of 196 optima that CP-SAT proved for circuits of up to 12 qubits, in
-    # 0.17 s in the median; the addon's find_cuts found 174, with 4 s each (benchmarks/README.md).
+    # Together they found 188 of 189 optima that CP-SAT proved for circuits of up to 12 qubits; the
+    # addon's find_cuts, with 4 s each, found 174 of 196 (benchmarks/README.md).
     graph = evaluator.graph
     some, complete = walked(graph, goal)
     found = [_uncut(graph), *some]
