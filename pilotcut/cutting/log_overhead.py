@@ -53,7 +53,10 @@ def log_overhead_of(bonds: Sequence[Bond], slots: np.ndarray) -> np.ndarray:
     """Return log gamma^2 (rows,) for slot values (rows, slots)."""
     total = np.zeros(len(slots))
     for bond in bonds:
-        total += 2 * np.log(np.abs(bond.matrix(slots)).sum(axis=(1, 2)))
+        if bond.angles:
+            total += 2 * np.log(np.abs(bond.matrix(slots)).sum(axis=(1, 2)))
+        else:  # of wires that are cut together gamma is not the sum of the weights
+            total += np.log(bond.overhead)
     return total
 
 

@@ -128,8 +128,8 @@ def _states_of(fragment: Fragment) -> _States:
 
 
 def _counted(fragment: Fragment) -> _States:
-    fragment = fragment.separated()  # the engine knows sites of one wire
-    plan = StatevectorPlan.cheapest(fragment)
+    # The engine knows sites of one wire.
+    plan = StatevectorPlan.cheapest(fragment.listing(None).separated())
     made = [
         float(prod(op.shape)) ** (2 if op.mixed else 1)
         for op in plan.operations
@@ -137,7 +137,7 @@ def _counted(fragment: Fragment) -> _States:
     ]
     grams = 0.0
     for axes in plan.axes.values():
-        branches = prod(fragment.sites[k].rank for kind, k in axes if kind == "site")
+        branches = prod(plan.fragment.sites[k].rank for kind, k in axes if kind == "site")
         grams += float(branches) ** 2 * 2.0 ** sum(kind == "wire" for kind, _ in axes)
     return _States(len(plan.operations), sum(made), float(plan.amplitudes), grams)
 

@@ -61,6 +61,19 @@ def test_cuts_without_parameters_have_a_constant():
     assert values.grad.tolist() == [[0.0]]
 
 
+@pytest.mark.parametrize("wires", ["separate", "communication", "randomised"])
+def test_wires_have_the_overhead_of_the_way_they_are_cut(wires):
+    circuit = QuantumCircuit(3)
+    circuit.rzz(Parameter("x"), 0, 1)
+    circuit.append(CutWire(), [0])
+    circuit.append(CutWire(), [1])
+    circuit.cx(0, 2)
+    circuit.cx(1, 2)
+    plan = compile_plan(circuit, wires=wires)
+    expected = [np.log(plan.sampling_overhead)]
+    np.testing.assert_allclose(plan.log_overhead([[0.3]]), expected)
+
+
 @pytest.mark.parametrize("joint", [False, True])
 def test_its_gradient_is_that_of_differences(joint):
     x = ParameterVector("x", 2)

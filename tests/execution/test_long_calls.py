@@ -49,6 +49,12 @@ def test_eight_cuts_take_long_with_shots_and_not_without():
 
 
 @pytest.mark.parametrize("mode", ["counts", "sampled", "exact"])
+def test_joint_cuts_are_forecast_in_every_mode(mode):
+    plan = compile_plan(crossed(4), labels="AAAABBBB", joint_cuts=True)
+    assert seconds_of(requests(plan, 2000), mode) > 1e-3
+
+
+@pytest.mark.parametrize("mode", ["counts", "sampled", "exact"])
 def test_rows_make_a_call_longer_in_proportion(mode):
     plan = compile_plan(crossed(3), labels="AAAABBBB")
     shots = 0 if mode == "exact" else 256
