@@ -26,7 +26,7 @@ WIRES = ("communication", "randomised", "separate")
 COMMUNICATION, RANDOMISED, SEPARATE = WIRES
 
 #: Options of a recommendation that follow from the estimator's.
-OWN_OPTIONS = ("mode", "shots", "max_width", "joint_cuts")
+OWN_OPTIONS = ("mode", "shots", "max_width", "joint_cuts", "wires")
 
 #: Shots of one subexperiment that a target precision may ask for.
 MOST_SHOTS = 10**8

@@ -16,4 +16,7 @@ Observable = Annotated[
 JointCuts = Annotated[
     bool, typer.Option("--joint-cuts", help="Cut parallel gates between two labels as one.")
 ]
+Wires = Annotated[
+    str, typer.Option(help="How wires are cut with shots: communication, randomised or separate.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]

@@ -12,9 +12,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable
+from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable, Wires
 from pilotcut.cli.console import note, out, say
 from pilotcut.io.large_numbers import in_json, short_number
+from pilotcut.options import SEPARATE
 
 if TYPE_CHECKING:
     from pilotcut.cutting.bond import Bond
@@ -37,6 +38,7 @@ def plan(
     ] = None,
     observable: Observable = None,
     joint_cuts: JointCuts = False,
+    wires: Wires = SEPARATE,
     draw: Annotated[
         Path | None, typer.Option(help="Draw the cut circuit into this .png, .pdf or .svg.")
     ] = None,
@@ -64,6 +66,7 @@ def plan(
         labels=labels,
         max_width=max_width,
         joint_cuts=joint_cuts,
+        wires=wires,
     )
     for text in compiled.program.notes:
         note(text)

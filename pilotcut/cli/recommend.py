@@ -12,11 +12,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable, Pilots
+from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable, Pilots, Wires
 from pilotcut.cli.calibrate import kinds_of, measure
 from pilotcut.cli.console import err, note, out, say
 from pilotcut.errors import UserError
 from pilotcut.io.large_numbers import whole
+from pilotcut.options import SEPARATE
 
 if TYPE_CHECKING:
     from pilotcut.perfmodel.recommendation import Recommendation, RecommendationLine
@@ -45,6 +46,7 @@ def recommend(
         str, typer.Option(help="time, or error: how wrong values are, by noise and by shots.")
     ] = "time",
     joint_cuts: JointCuts = False,
+    wires: Wires = SEPARATE,
     queries: Annotated[int, typer.Option(help="Parameter sets in all.")] = 1000,
     batch: Annotated[int, typer.Option(help="Parameter sets of a batch.")] = 16,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
@@ -82,6 +84,7 @@ def recommend(
         mode=mode,
         target_error=target_error,
         joint_cuts=joint_cuts,
+        wires=wires,
         queries=queries,
         batch=batch,
         seed=seed,

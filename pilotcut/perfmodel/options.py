@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilotcut.errors import UserError
-from pilotcut.options import check, choice_fault, number_fault, seed_fault, whole_fault
+from pilotcut.options import (
+    SEPARATE,
+    WIRES,
+    check,
+    choice_fault,
+    number_fault,
+    seed_fault,
+    whole_fault,
+)
 from pilotcut.perfmodel.load import KINDS
 
 #: More cuts are looked at unless the user says otherwise.
@@ -41,6 +49,8 @@ class Options:
     joint_cuts
         Cut parallel gates between two labels as one, as in `pilotcut.compile_plan`; without
         meaning in exact mode.
+    wires
+        How wires are cut, as in `pilotcut.compile_plan`; without meaning in exact mode.
     queries, batch
         Parameter sets in all, and of one batch.
     seed
@@ -61,6 +71,7 @@ class Options:
     shots: int = 1024
     target_error: float | None = None
     joint_cuts: bool = False
+    wires: str = SEPARATE
     queries: int = QUERIES
     batch: int = BATCH
     seed: int = 0
@@ -90,6 +101,7 @@ class Options:
             ),
             seed_fault(self.seed),
             choice_fault("mode", self.mode, KINDS),
+            choice_fault("wires", self.wires, WIRES),
             choice_fault("objective", self.objective, OBJECTIVES),
             *self._error_faults(),
         )

@@ -25,7 +25,7 @@ from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, build_plan
 from pilotcut.cutting.search import Candidate, FragmentShape, search
 from pilotcut.errors import CutError
 from pilotcut.io.large_numbers import digits
-from pilotcut.options import MOST_SHOTS
+from pilotcut.options import MOST_SHOTS, SEPARATE
 from pilotcut.perfmodel.device_forecast import DeviceForecaster, DeviceView
 from pilotcut.perfmodel.forecast import CalibratedPilot, Forecaster
 from pilotcut.perfmodel.known_pilots import Pilots, Views, views_of
@@ -192,7 +192,9 @@ class _Recommender:
             return self._unbuilt(candidate, lack)
         exact = self._options.mode == "exact"
         joint = self._options.joint_cuts and not exact
-        plan = build_plan(self._program, self._binding, self._terms, candidate.placement, joint)
+        wires = SEPARATE if exact else self._options.wires
+        parts = (self._program, self._binding, self._terms, candidate.placement)
+        plan = build_plan(*parts, joint, wires)
         contraction = Contraction.of(plan, coherent=exact)
         itemsize = 16 if exact else 8
         needed = cost_of_batch(contraction, 1, environments=True, itemsize=itemsize).bytes

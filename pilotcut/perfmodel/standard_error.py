@@ -32,13 +32,14 @@ def predicted_error(plan: CutPlan, shots: int, contraction: Contraction | None =
     """
     contraction = contraction or Contraction.of(plan)
     terms = len(plan.terms)
-    ones = [np.ones((1, terms, *fragment.site_shape)) for fragment in plan.fragments]
+    # An outcome of wires that are cut together is one of several: that is its chance.
+    ones = [np.full((1, terms, *f.site_shape), f.outcomes**-2.0) for f in plan.fragments]
     operands = [*ones, *(_squares(bond)[None, None] for bond in plan.bonds)]
     _, environments = contraction.values_and_environments(operands)
     variance = np.zeros(terms)
     for f, fragment in enumerate(plan.fragments):
         random = ~fragment.trivial[plan.term_index[:, f]]
-        flat = environments[f][0] * random
+        flat = environments[f][0] * random / fragment.outcomes
         variance += flat.reshape(terms, -1).sum(axis=1)
     return sqrt(float(variance.max()) / shots)
 

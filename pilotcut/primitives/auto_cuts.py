@@ -32,7 +32,7 @@ class AutoCuts:
     ----------
     auto
         Options of the recommendation by name, and "pilots"; see `pilotcut.CutEstimator`.
-    mode, shots, max_width, joint_cuts
+    mode, shots, max_width, joint_cuts, wires
         Of the estimator; `shots` are 0 in exact mode.
 
     Raises
@@ -49,11 +49,12 @@ class AutoCuts:
         shots: int,
         max_width: int | None,
         joint_cuts: bool,
+        wires: str,
     ) -> None:
         asked = dict(auto) | {"mode": mode, "max_width": max_width}
         self._pilots = asked.pop("pilots", None)
         if mode != "exact":
-            asked |= {"shots": shots, "joint_cuts": joint_cuts}
+            asked |= {"shots": shots, "joint_cuts": joint_cuts, "wires": wires}
         self._options = Options.of(asked)
         self._mode, self._shots = mode, shots
         self._forecasters: dict[tuple[str, int], Forecaster | DeviceForecaster] = {}

@@ -84,8 +84,8 @@ class CutEstimator(BaseEstimatorV2):
     auto
         With ``cuts="auto"``, options of the recommendation (`pilotcut.perfmodel.options.Options`,
         such as ``{"max_cuts": 8, "queries": 10_000}``), and "pilots" if `tasks` come later.
-        Those that the estimator has itself (`mode`, `shots`, `max_width`, `joint_cuts`) are
-        given there.
+        Those that the estimator has itself (`mode`, `shots`, `max_width`, `joint_cuts`,
+        `wires`) are given there.
     joint_cuts
         Cut parallel gates between two labels as one, as in `pilotcut.compile_plan`; a `plan`
         has its own say. The exact mode has no sampling overhead and cuts one by one.
@@ -247,6 +247,7 @@ class CutEstimator(BaseEstimatorV2):
             shots=self.shots,
             max_width=self._max_width,
             joint_cuts=self._joint_cuts,
+            wires=self._wires,
         )
         self.runner.forecast = found.forecast
         return found

@@ -62,8 +62,8 @@ def cut_qnn(
         (weights,) in radians; default uniform in [-pi, pi] by `seed`.
     options
         All other options of `pilotcut.CutEstimator`: `cuts`, `labels`, `max_width`, `plan`,
-        `auto`, `joint_cuts`, `backend`, `error_tolerance`, `shot_allocation`, `num_samples`,
-        `reconstruction`, `max_seconds`, `store`, `trace`.
+        `auto`, `joint_cuts`, `wires`, `backend`, `error_tolerance`, `shot_allocation`,
+        `num_samples`, `reconstruction`, `max_seconds`, `store`, `trace`.
 
     Returns
     -------

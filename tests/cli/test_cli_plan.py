@@ -3,6 +3,10 @@
 import json
 
 import pytest
+from qiskit import QuantumCircuit, qpy
+from qiskit_addon_cutting.instructions import CutWire
+
+from pilotcut.options import WIRES
 
 QASM = """OPENQASM 2.0;
 include "qelib1.inc";
@@ -168,3 +172,18 @@ def test_explain_in_json_has_the_same_numbers(call, file):
     assert cuts[1]["gamma"] == pytest.approx(3)
     assert cuts[1]["operations"] == [5, 5]
     assert plan["explanation"]["whole"]["form"] == "search at max_width=2"
+
+
+def test_wires_are_cut_as_asked(call, tmp_path):
+    circuit = QuantumCircuit(2)
+    circuit.cx(0, 1)
+    circuit.append(CutWire(), [1])
+    circuit.cx(0, 1)
+    path = tmp_path / "cut.qpy"
+    with path.open("wb") as file:
+        qpy.dump(circuit, file)
+    found = [json.loads(call(str(path), "--json", "--wires", w)[1]) for w in WIRES]
+    assert [one["sampling_overhead"] for one in found] == [9.0, 25.0, 16.0]
+    code, _, error = call(str(path), "--wires", "jointly")
+    assert code
+    assert "wires is 'jointly', expected" in error
