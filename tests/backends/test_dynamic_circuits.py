@@ -190,6 +190,7 @@ def test_loops_of_unknown_length_are_one_line():
 def test_measurements_that_are_not_deferred_give_the_same(name, monkeypatch):
     """As where deferring them would take many ancillas: Aer measures and branches."""
     monkeypatch.setattr(seating, "FEW_QUBITS", 0)
+    monkeypatch.setattr(seating, "SHOT_BITS", -20)
     circuit, observables, _ = CASES[name]
     plan = compile_plan(circuit.assign_parameters([VALUE]), observables[:2])
     (fragment,) = plan.fragments
