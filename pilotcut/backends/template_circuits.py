@@ -261,6 +261,9 @@ class _Draft:
         if not ends:
             for pair in entangled:
                 self.circuit.cz(*pair)
+            for place, wire in enumerate(site.wires):
+                last = [op.after[place] if op.after else (0.0, 0.0, 0.0) for op in site.states]
+                self._local(site, wire, last, possible, f"v{place}")
             return
         for wire in site.wires:
             # Its qubit is another wire's afterwards, so it is read here.

@@ -102,12 +102,15 @@ class BasisState:
         part of the state, before the gates CZ.
     entangled
         The pairs of wires, by place, that a CZ follows on.
+    after
+        Angles of a last U on each wire, behind the CZ; () for none.
     """
 
     basis: int
     state: int
     rotations: tuple[tuple[float, float, float], ...]
     entangled: tuple[tuple[int, int], ...] = ()
+    after: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def measured(self) -> int:

@@ -28,8 +28,9 @@ GF(2^n). Any two of these matrices differ by one of full rank, so the bases are 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from qiskit_addon_cutting.instructions import Move
@@ -52,6 +53,41 @@ def unbiased_states(wires: int) -> tuple[BasisState, ...]:
     """Return the states of all bases, basis by basis, 2^n of each."""
     size = 2**wires
     return tuple(_state(basis, state, wires) for basis in range(size + 1) for state in range(size))
+
+
+@lru_cache(maxsize=MOST_WIRES)
+def stabilizer_states(wires: int) -> tuple[BasisState, ...]:
+    """Return all stabilizer states of one wire or two, the unbiased ones first.
+
+    The more states there are to choose from, the smaller are the weights of what a sender found:
+    those of a random state of two qubits have a sum of 1.8 over 60 states and of 2.7 over 20.
+    Three wires have too many and keep the unbiased ones.
+    """
+    states = unbiased_states(wires)
+    if wires != 2:
+        return states
+    known = {_key(state) for state in states}
+    more = [state for state in _of_two_wires() if _key(state) not in known]
+    return (*states, *more)
+
+
+def _key(state: BasisState) -> bytes:
+    vector = state_vector(state)
+    return (np.round(np.outer(vector, vector.conj()), 6) + 0.0).tobytes()
+
+
+def _of_two_wires() -> Iterator[BasisState]:
+    """Yield the products of one-qubit states, and Bell states with the axes of one qubit turned."""
+    one = [state.rotations[0] for state in unbiased_states(1)]
+    for number, (a, b) in enumerate(product(one, repeat=2)):
+        yield BasisState(number // 4, number % 4, (a, b))
+    idle = u_angles(np.eye(2))
+    flips = [u_angles(_H @ np.linalg.matrix_power(_X, bit)) for bit in (0, 1)]
+    # The six ways to turn the axes X, Y, Z: products of H, which swaps X and Z, and S.
+    turns = [np.eye(2), _H, _S, _H @ _S, _S @ _H, _H @ _S @ _H]
+    for number, (turn, a, b) in enumerate(product(turns, flips, flips)):
+        after = (idle, u_angles(turn @ _H))
+        yield BasisState(9 + number // 4, number % 4, (a, b), ((0, 1),), after)
 
 
 def _state(basis: int, state: int, wires: int) -> BasisState:
@@ -104,13 +140,17 @@ def state_vector(state: BasisState) -> np.ndarray:
     numbers = np.arange(len(vector))
     for a, b in state.entangled:
         vector = vector * (1 - 2 * (numbers >> a & numbers >> b & 1))
-    return vector
+    last = np.ones((1, 1))
+    for angles in state.after:
+        last = np.kron(u_matrix(angles), last)
+    return np.asarray(last @ vector) if state.after else vector
 
 
-@lru_cache(maxsize=MOST_WIRES)
-def _pauli_table(wires: int) -> np.ndarray:
+@lru_cache(maxsize=2 * MOST_WIRES)
+def _table(states: tuple[BasisState, ...]) -> np.ndarray:
     """Return the coordinates (4^n, states) of all projectors in an orthonormal Hermitian basis."""
-    vectors = np.array([state_vector(state) for state in unbiased_states(wires)])
+    wires = len(states[0].rotations)
+    vectors = np.array([state_vector(state) for state in states])
     projectors = vectors[:, :, None] * vectors[:, None, :].conj()
     size = 2**wires
     # Any orthonormal basis of Hermitian matrices does: real parts above the diagonal, imaginary
@@ -121,7 +161,9 @@ def _pauli_table(wires: int) -> np.ndarray:
 
 
 def joined(wires: int, shots: np.ndarray) -> np.ndarray:
-    """Return bond matrices (..., states, states) for shots (..., states) of the prepared states.
+    """Return bond matrices (..., found, states) for shots (..., states) of the prepared states.
+
+    Found are `unbiased_states`; these are prepared too, or all `stabilizer_states`.
 
     Any two sets of states that span the operators can be joined in many ways. Of the ways to say
     what the sender found as a sum over the receiver's states, this one has the least variance if
@@ -133,17 +175,18 @@ def joined(wires: int, shots: np.ndarray) -> np.ndarray:
     numpy.linalg.LinAlgError
         If the states that have shots do not span the operators.
     """
-    table = _pauli_table(wires)
-    count = table.shape[1]
+    measured = _table(unbiased_states(wires))
+    count = shots.shape[-1]
+    table = measured if count == measured.shape[1] else _table(stabilizer_states(wires))
     size = 2**wires
     # rho = sum_j MP_j(rho) - I tr(rho), its coordinates as a function of what the sender found; the
     # trace is known from every basis alike.
     trace = np.eye(size).reshape(-1)[:, None] / (size + 1)
-    found = table - trace
+    found = measured - trace
     share = shots / shots.sum(axis=-1, keepdims=True)
     weighted = table * share[..., None, :]
     inverse = np.linalg.inv(weighted @ table.T)
-    return np.asarray(found.T @ inverse @ weighted).reshape(*shots.shape[:-1], count, count)
+    return np.asarray(found.T @ inverse @ weighted).reshape(*shots.shape[:-1], -1, count)
 
 
 @lru_cache(maxsize=2 * MOST_WIRES)
@@ -155,15 +198,16 @@ def basis_of_wires(wires: int, *, communication: bool) -> CutBasis:
     wires
         Up to `MOST_WIRES`.
     communication
-        Whether the receiver's shots follow the sender's outcomes; this decides the overhead, and
-        operations and bond are the same.
+        Whether the receiver's shots follow the sender's outcomes. More states are then there to be
+        prepared, of which those without weight get no shots.
     """
-    states = unbiased_states(wires)
+    found = unbiased_states(wires)
+    states = stabilizer_states(wires) if communication else found
     one = basis_of_gate(Move())  # the coherent basis cuts wires one by one
     gamma = 2.0 ** (wires + 1) + (-1 if communication else 1)
     return CutBasis(
         kinds=one.kinds,
-        operations=(states, states),
+        operations=(found, states),
         coefficients=joined(wires, np.ones(len(states))),
         branches=one.branches,
         amplitudes=one.amplitudes,

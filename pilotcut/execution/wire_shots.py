@@ -36,6 +36,9 @@ LEAST_DEALT = 64
 # Weights follow from a bond, and the best bond from the weights: found in turn, so many times.
 _ROUNDS = 6
 
+# States of a smaller share are not prepared: each is a circuit.
+_LEAST_SHARE = 0.01
+
 
 def stages_of(plan: CutPlan) -> list[list[int]]:
     """Return the fragments in the order in which they are measured, those of a stage together.
@@ -115,7 +118,9 @@ class WireShots:
             weight *= self._shares[bond.index][:, choices[:, bond.ends[1][1]]]
         exact = budget * weight / weight.sum(axis=1, keepdims=True)
         step = QUANTUM if self.shots >= LEAST_DEALT else 1
-        return np.maximum(step, np.rint(exact / step).astype(int) * step)
+        # What has no share has no shots: its weight in the bond is 0.
+        least = np.where(weight > 0, step, 0)
+        return np.maximum(least, np.rint(exact / step).astype(int) * step)
 
     def _into(self, fragment: Fragment) -> list[Bond]:
         """Return the bonds of the wires that a fragment receives and whose shots are dealt."""
@@ -124,11 +129,12 @@ class WireShots:
     def _size(self, fragment: Fragment) -> float:
         """Return a fragment's share of the shots, up to a factor: its number of subexperiments.
 
-        A receiver counts as many as its sender: it prepares few of the 2^n states of a basis.
+        A receiver counts as many as its sender: it prepares few of the states that it may.
         """
         size = float(fragment.num_subexperiments)
         for bond in self._into(fragment):
-            size /= 2.0**bond.gates
+            states = self.matrices[bond.index].shape[-1]
+            size *= (2.0**bond.gates + 1) / states
         return size
 
     def learn(self, stage: Sequence[int], tensors: Sequence[FragmentTensor]) -> None:
@@ -137,7 +143,7 @@ class WireShots:
             sender, axis = bond.ends[0]
             if sender in stage:
                 weights = self._configurations(sender, axis, tensors[sender].values)
-                share = _shares(bond.gates, weights)
+                share = _shares(bond.gates, weights, self.matrices[bond.index].shape[-1])
                 self._shares[bond.index] = share
                 self.matrices[bond.index] = joined(bond.gates, share)
 
@@ -161,18 +167,21 @@ class WireShots:
         return moved.reshape(self.rows, -1, moved.shape[-1])
 
 
-def _shares(wires: int, found: np.ndarray) -> np.ndarray:
-    """Return shares of shots (rows, states) for what senders found, (rows, configurations, states).
+def _shares(wires: int, found: np.ndarray, count: int) -> np.ndarray:
+    """Return shares of shots (rows, count) for what senders found, (rows, configurations, entries).
 
     Of a state that is prepared N times the variance falls as ``w^2 / N`` with w its weight, so N is
-    proportional to ``|w|``.
+    proportional to ``|w|``. The floor is for the unbiased states, which come first and span all
+    operators; of the others those of little weight are not prepared.
     """
-    count = found.shape[-1]
+    floor = np.zeros(count)
+    floor[: found.shape[-1]] = FLOOR / found.shape[-1]
     share = np.full((len(found), count), 1 / count)
     for _ in range(_ROUNDS):
         weight = np.sqrt(((found @ joined(wires, share)) ** 2).sum(axis=1))
         total = weight.sum(axis=1, keepdims=True)
         even = np.full_like(weight, 1 / count)
         dealt = np.divide(weight, total, out=even, where=total > 0)
-        share = FLOOR / count + (1 - FLOOR) * dealt
-    return share
+        share = floor + (1 - FLOOR) * dealt
+    share[(share < _LEAST_SHARE) & (floor == 0)] = 0.0
+    return share / share.sum(axis=1, keepdims=True)

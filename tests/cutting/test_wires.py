@@ -16,6 +16,10 @@ SIZES = (1, 2, 3)
 def projectors(wires: int) -> np.ndarray:
     """The projectors of all states, (states, 2^n, 2^n)."""
     vectors = np.array([state_vector(state) for state in unbiased_states(wires)])
+    return outer(vectors)
+
+
+def outer(vectors: np.ndarray) -> np.ndarray:
     return vectors[:, :, None] * vectors[:, None, :].conj()
 
 
@@ -41,12 +45,25 @@ def test_what_is_found_times_what_is_prepared_is_the_identity(wires):
     shots = rng.integers(1, 50, len(found)).astype(float)
     few = shots.copy()
     few[[0, size + 1]] = 0
-    for matrix in (
-        basis_of_wires(wires, communication=True).coefficients,
-        *joined(wires, np.array([shots, few])),
-    ):
+    apart = basis_of_wires(wires, communication=False).coefficients
+    for matrix in (apart, *joined(wires, np.array([shots, few]))):
         assert np.allclose(np.einsum("k,kl,lij->ij", chances, matrix, found), rho)
     assert not joined(wires, few)[:, [0, size + 1]].any()
+    basis = basis_of_wires(wires, communication=True)
+    prepared = outer(np.array([state_vector(state) for state in basis.operations[1]]))
+    again = np.einsum("k,kl,lij->ij", chances, basis.coefficients, prepared)
+    assert np.allclose(again, rho)
+
+
+def test_two_wires_have_all_their_stabilizer_states():
+    """60 of them (arXiv:quant-ph/0406196), of which 20 are unbiased, in 15 bases."""
+    basis = basis_of_wires(2, communication=True)
+    assert basis.operations[1][:20] == unbiased_states(2)
+    vectors = np.array([state_vector(state) for state in basis.operations[1]])
+    overlaps = np.abs(vectors.conj() @ vectors.T) ** 2
+    assert len(vectors) == 60
+    assert np.isclose(overlaps[..., None], [0, 0.25, 0.5, 1]).any(axis=-1).all()
+    assert np.isclose(overlaps, 1).sum() == 60
 
 
 @pytest.mark.parametrize(("wires", "gamma"), [(1, 3), (2, 7), (3, 15)])
