@@ -26,12 +26,31 @@ from qiskit.circuit.library import (
 from qiskit_addon_cutting.instructions import Move
 
 from pilotcut.circuits.program import Angle, Step, read_circuit
-from pilotcut.cutting.search.interaction_graph import price_of
+from pilotcut.cutting.prices import Price, price_of
 
 #: An angle in radians, bound or free.
 Phase = float | Angle
 
 _ZERO = 1e-9
+
+
+@dataclass(frozen=True)
+class FormCut:
+    """One cut that a form makes.
+
+    Parameters
+    ----------
+    price
+        What it costs.
+    sides
+        The sides of its first and second qubit.
+    is_wire
+        Whether it cuts a wire.
+    """
+
+    price: Price
+    sides: tuple[int, int]
+    is_wire: bool
 
 
 @dataclass(frozen=True)
@@ -47,10 +66,8 @@ class Form:
         the gate visits.
     visited
         Which of them are visited, by their place.
-    log_overhead
-        log gamma^2 of its cuts, at the worst angle where it is free.
-    variants
-        Product of the operations of its cuts, summed over the sides.
+    cuts
+        What it cuts, in order.
     is_definition
         Whether it is the gate's own definition, opened.
     """
@@ -58,9 +75,22 @@ class Form:
     steps: tuple[Step, ...]
     sides: tuple[int, ...]
     visited: frozenset[int]
-    log_overhead: float
-    variants: int
+    cuts: tuple[FormCut, ...]
     is_definition: bool = False
+
+    @property
+    def log_overhead(self) -> float:
+        """Log gamma^2 of its cuts, at the worst angle where it is free."""
+        return sum(cut.price.log_overhead for cut in self.cuts)
+
+    @property
+    def variants(self) -> int:
+        """Product of the operations of its cuts, summed over the sides."""
+        operations: dict[int, int] = {}
+        for cut in self.cuts:
+            for side, count in zip(cut.sides, cut.price.operations, strict=True):
+                operations[side] = operations.get(side, 1) * count
+        return sum(operations.values())
 
     def further_wires(self, side: int) -> int:
         """Return how many wires beyond the gate's own the form has on a side."""
@@ -174,21 +204,16 @@ class Draft:
 
     def form(self) -> Form:
         """Return what was written."""
-        prices = [
-            (price_of(step), [self.sides[q] for q in step.qubits])
-            for step in self._steps
-            if len(step.qubits) == 2 and len({self.sides[q] for q in step.qubits}) == 2
-        ]
-        operations = dict.fromkeys(self.sides, 1)
-        for price, pair in prices:
-            for side, count in zip(pair, price.operations, strict=True):
-                operations[side] *= count
+        cuts = []
+        for step in self._steps:
+            first, last = self.sides[step.qubits[0]], self.sides[step.qubits[-1]]
+            if first != last:
+                cuts.append(FormCut(price_of(step), (first, last), step.name == "move"))
         return Form(
             steps=tuple(self._steps),
             sides=tuple(self.sides[self._own :]),
             visited=frozenset(self._visited),
-            log_overhead=sum(price.log_overhead for price, _ in prices),
-            variants=sum(operations.values()),
+            cuts=tuple(cuts),
         )
 
 

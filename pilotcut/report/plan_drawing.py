@@ -15,6 +15,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pilotcut.circuits.controlled_gates import target_of
 from pilotcut.cutting.fragment import Fragment, LayoutItem
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.io.large_numbers import short_number
@@ -24,6 +25,7 @@ from pilotcut.report.words import counted, ranges_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from qiskit.circuit import Instruction
 
 #: Okabe and Ito's colours, which the colour-blind can tell apart, grey for yellow; then hatches.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F")
@@ -200,12 +202,22 @@ class _Canvas:
         rows = [top + qubit for qubit in step.qubits]
         if step.bond is not None:
             self._mark_cut(step.bond, x, min(rows), max(rows))
-        elif len(rows) == 2:
-            self._strokes[step.fragments[0]].append([(x, rows[0]), (x, rows[1])])
+        elif len(rows) > 1:
+            self._strokes[step.fragments[0]].append([(x, min(rows)), (x, max(rows))])
         if step.name == "cut_wire":
             return
-        for symbol, y, fragment in zip(symbols_of(step.name), rows, step.fragments, strict=False):
+        symbols = self._symbols(step)
+        for symbol, y, fragment in zip(symbols, rows, step.fragments, strict=False):
             self._draw_symbol(symbol, x, y, fragment)
+
+    def _symbols(self, item: LayoutItem) -> Sequence[str]:
+        """Return what stands on each of an item's qubits."""
+        step = None if item.step is None else self._plan.program.steps[item.step]
+        if step is None or step.name != item.name:
+            return symbols_of(item.name)
+        targets, symbols = targets_of(step.gate)
+        of = dict(zip(step.qubits, ["•"] * (len(step.qubits) - targets) + symbols, strict=True))
+        return [of[qubit] for qubit in item.qubits]
 
     def _mark_cut(self, bond: int, x: float, first: float, last: float) -> None:
         """Draw the dashed line of a cut on a red ground, with scissors and its bond's number."""
@@ -315,6 +327,13 @@ _SIGNS = {
 _CONTROLLED = frozenset(
     {"ch", "cp", "crx", "cry", "crz", "cs", "csdg", "csx", "cu", "cu1", "cu3", "cy"}
 )
+
+
+def targets_of(gate: Instruction) -> tuple[int, list[str]]:
+    """Return how many targets a multi-controlled gate has, and what stands on them."""
+    target = target_of(gate)
+    symbol = {"x": "⊕", "z": "•", "p": "P", "u1": "P", "swap": "×"}.get(target.name)
+    return target.num_qubits, [symbol or _short(target.name)] * target.num_qubits
 
 
 def _short(name: str) -> str:

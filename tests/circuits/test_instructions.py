@@ -39,7 +39,7 @@ from pilotcut.backends.qpu_target import device_of
 from pilotcut.circuits import instructions
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.fragment_tensor import FragmentTensor
-from pilotcut.cutting.search.interaction_graph import price_of
+from pilotcut.cutting.prices import price_of
 from pilotcut.errors import CutError
 from pilotcut.pilots.description.qpu import QpuDescription
 

@@ -30,6 +30,7 @@ from pilotcut import CutEstimator, CutGradient, compile_plan
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.opening import opened
 from pilotcut.cutting.placement import Placement, WireCut
+from pilotcut.cutting.search import search
 
 T = Parameter("t")
 
@@ -225,3 +226,53 @@ def test_error_bars_hold(gate, labels, mode, rows):
     z = standardised(around(gate), wanted, rows, **options)
     assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(rows)
     assert np.abs(z.std(axis=0) - 1).max() < 4 / np.sqrt(2 * rows)
+
+
+# -- the search ------------------------------------------------------------------------
+
+
+def bridged():
+    """Two pairs of qubits and one between them, held together by a CCZ."""
+    circuit = rotated(QuantumCircuit(5), 3)
+    for pair in ((0, 1), (3, 4), (0, 1)):
+        circuit.cx(*pair)
+    circuit.ccz(1, 2, 3)
+    circuit.cx(0, 1)
+    circuit.cx(4, 3)
+    return rotated(circuit, 4)
+
+
+@pytest.mark.parametrize(
+    ("most", "overhead"),
+    # Of three the widest has room for an ancilla with qubit 0 by itself, at the cut of a CX more.
+    [(5, 1), (4, 9), (3, 81)],
+)
+def test_the_search_knows_what_a_gate_costs_with_its_ancillas(most, overhead):
+    plan = assert_cut_equals_uncut(bridged(), ["ZZZZZ", "XIIIY"], max_width=most)
+    assert plan.sampling_overhead == pytest.approx(overhead)
+    assert max(plan.widths) <= most
+
+
+def test_candidates_have_the_figures_of_their_plans():
+    circuit = bridged()
+    circuit.cswap(2, 0, 4)
+    program, _ = read_circuit(circuit)
+    for candidate in search(program, max_cuts=4):
+        plan = compile_plan(circuit, placement=candidate.placement)
+        assert plan.num_cuts == candidate.cuts
+        assert plan.sampling_overhead == pytest.approx(candidate.overhead)
+        assert plan.num_variants == candidate.variants
+        assert max(plan.widths) <= candidate.max_width
+    for candidate in search(program, max_cuts=6, max_width=4):
+        # Wires that are not alive at the same time leave plans more room than the search counts.
+        plan = compile_plan(circuit, placement=candidate.placement)
+        assert plan.sampling_overhead <= 1.001 * candidate.overhead
+        assert max(plan.widths) <= candidate.max_width <= 4
+
+
+def test_a_gate_of_many_controls_takes_one_cut():
+    circuit = QuantumCircuit(12)
+    circuit.h(range(12))
+    circuit.mcx(list(range(11)), 11)
+    plan = compile_plan(circuit, max_width=7)
+    assert (plan.num_cuts, plan.widths, plan.num_variants) == (1, (7, 7), 10)

@@ -20,8 +20,9 @@ from qiskit_addon_cutting.automated_cut_finding import (
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from pilotcut.cutting.prices import Price
 from pilotcut.cutting.search.goal import Goal
-from pilotcut.cutting.search.interaction_graph import Interactions, Price
+from pilotcut.cutting.search.interaction_graph import Interactions
 
 #: Backjumps that the finder may make for one width; it has no limit on time.
 MOST_BACKJUMPS = 2_000

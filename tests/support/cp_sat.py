@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.contiguous import contiguous
 from pilotcut.cutting.search.goal import Goal
-from pilotcut.cutting.search.interaction_graph import Interactions, wire_price
+from pilotcut.cutting.search.interaction_graph import Interactions
 from pilotcut.errors import CutError
 from pilotcut.options import check_seed
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.goal import Goal
-from pilotcut.cutting.search.interaction_graph import Interactions, wire_price
+from pilotcut.cutting.search.interaction_graph import Interactions
 
 #: Temperatures in units of log gamma^2, where a CX is 2.2 and a wire 2.8.
 HOT, COLD = 2.0, 0.12

@@ -10,13 +10,10 @@ from functools import lru_cache
 
 from pilotcut.circuits.program import Program
 from pilotcut.cutting.placement import Placement
+from pilotcut.cutting.prices import UNCUTTABLE
 from pilotcut.cutting.search.candidates import Candidate, Cost, FragmentShape
 from pilotcut.cutting.search.goal import Goal
-from pilotcut.cutting.search.interaction_graph import (
-    UNCUTTABLE,
-    Interactions,
-    interactions_of,
-)
+from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of
 from pilotcut.cutting.search.portfolio import fitting
 from pilotcut.errors import CutError
 

@@ -13,8 +13,9 @@ from math import inf
 
 import numpy as np
 
+from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.goal import Goal
-from pilotcut.cutting.search.interaction_graph import Interactions, wire_price
+from pilotcut.cutting.search.interaction_graph import Interactions
 
 #: Circuits of more qubits have too many partitions.
 MOST_QUBITS = 12

@@ -14,7 +14,9 @@ from math import exp, inf, prod
 import numpy as np
 
 from pilotcut.cutting.placement import Placement, WireCut, letter
-from pilotcut.cutting.search.interaction_graph import UNCUTTABLE, Interactions, wire_price
+from pilotcut.cutting.prices import UNCUTTABLE, Price, wire_price
+from pilotcut.cutting.search.chains import Chains, CutChain
+from pilotcut.cutting.search.interaction_graph import Interactions
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,16 @@ class Candidate:
 # -- from labels to candidates -----------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """What a partition cuts, and how wide its parts are then, (parts,)."""
+
+    blocks: np.ndarray
+    wires: np.ndarray
+    chains: Sequence[CutChain]
+    widths: np.ndarray
+
+
 class Evaluator:
     """Turns labels of ends into candidates, each partition once.
 
@@ -134,6 +146,7 @@ class Evaluator:
         self._gates = graph.gates
         self._uncuttable = graph.log_overheads >= UNCUTTABLE
         self._wire = wire_price()
+        self._chains = Chains(graph)
         self._seen: dict[bytes, Candidate | None] = {}
 
     def cost_of(self, shape: FragmentShape) -> float:
@@ -150,12 +163,13 @@ class Evaluator:
 
         None where a gate would be cut that cannot be.
         """
-        parts = self._parts(np.asarray(labels))
+        parts = self._parts(self._chains.settled(np.asarray(labels)))
         key = parts.astype(np.int16).tobytes()
         if key not in self._seen:
-            blocks, wires = self._cut(parts)
-            possible = not self._uncuttable[blocks].any()
-            self._seen[key] = self._candidate(parts, blocks, wires) if possible else None
+            cut = self._cut(parts)
+            possible = not self._uncuttable[cut.blocks].any()
+            possible &= all(chain.form.log_overhead < UNCUTTABLE for chain in cut.chains)
+            self._seen[key] = self._candidate(parts, cut) if possible else None
         candidate = self._seen[key]
         return None if candidate is None else (candidate, parts)
 
@@ -176,7 +190,7 @@ class Evaluator:
         starts[1:] |= labels[1:] != labels[:-1]
         wire = np.cumsum(starts) - 1  # of each end; gates join wires
         parent = list(range(int(wire[-1]) + 1))
-        ends = self.graph.blocks
+        ends = self._chains.joins
         # Union-find with halved paths, written out: this runs for every partition that is looked
         # at.
         for a, b in wire[ends[labels[ends[:, 0]] == labels[ends[:, 1]]]].tolist():
@@ -217,66 +231,81 @@ class Evaluator:
                 host, into = shapes[k], k
         return self._in_order(new.tolist(), np.arange(len(new)))
 
-    def _cut(self, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the blocks and the wires that are cut."""
-        a, b = self.graph.blocks.T
-        wires = self.graph.wires
-        cut_wires = wires[parts[wires] != parts[wires + 1]]
-        return np.flatnonzero(parts[a] != parts[b]), cut_wires
-
-    def _log_overhead(self, blocks: np.ndarray, wires: np.ndarray) -> float:
-        """Return log gamma^2 of cutting these blocks and wires; engines add up edge by edge."""
-        logs = self.graph.log_overheads[blocks].sum() + len(wires) * self._wire.log_overhead
+    def _log_overhead(self, cut: _Cut) -> float:
+        """Return log gamma^2 of cutting these; engines add up edge by edge."""
+        logs = self.graph.log_overheads[cut.blocks].sum() + len(cut.wires) * self._wire.log_overhead
+        logs += sum(chain.form.log_overhead for chain in cut.chains)
         # Sums in another order differ in their last digits.
         return round(float(logs), 9)
 
-    def _shapes(
-        self, parts: np.ndarray, blocks: np.ndarray, wires: np.ndarray
-    ) -> list[FragmentShape]:
+    def _cut(self, parts: np.ndarray) -> _Cut:
+        """Return what a partition cuts."""
         graph, size = self.graph, int(parts.max()) + 1
-        width = graph.widths(parts)
+        a, b = graph.blocks.T
+        blocks = np.flatnonzero((parts[a] != parts[b]) & self._chains.alone)
+        wires = graph.wires[parts[graph.wires] != parts[graph.wires + 1]]
+        widths = graph.widths(parts)
+        chains = self._chains.cut(parts, widths, self._widest)
+        further = np.zeros(size)
+        for chain in chains:
+            for side, part in enumerate(chain.parts):
+                # One gate's ancillas serve the next.
+                further[part] = max(further[part], chain.form.further_wires(side))
+        return _Cut(blocks, wires, chains, widths + further)
+
+    def _shapes(self, parts: np.ndarray, cut: _Cut) -> list[FragmentShape]:
+        graph, size = self.graph, len(cut.widths)
         gates = np.bincount(parts, graph.riding, size)
-        whole = np.ones(len(graph.blocks), dtype=bool)
-        whole[blocks] = False
+        whole = self._chains.alone.copy()
+        whole[cut.blocks] = False
         gates += np.bincount(parts[graph.blocks[whole, 0]], self._gates[whole], size)
+        for chain in self._chains.chains:
+            # Of one that is cut, each part has about its share.
+            share = chain.size // len(chain.ends)
+            gates += share * np.bincount(parts[chain.ends], minlength=size)
         operations: list[list[int]] = [[] for _ in range(size)]
         ranks: list[list[int]] = [[] for _ in range(size)]
-        for block in blocks:
-            for side, end in enumerate(graph.blocks[block]):
-                for price in graph.prices[block]:
-                    operations[parts[end]].append(price.operations[side])
-                    ranks[parts[end]].append(price.rank)
-                    gates[parts[end]] += price.locals[side]
-        for wire in wires:
-            for side in (0, 1):
-                operations[parts[wire + side]].append(self._wire.operations[side])
-                ranks[parts[wire + side]].append(self._wire.rank)
+
+        def add(price: Price, pair: Iterable[int]) -> None:
+            for side, part in enumerate(pair):
+                operations[part].append(price.operations[side])
+                ranks[part].append(price.rank)
+                gates[part] += price.locals[side]
+
+        for block in cut.blocks:
+            for price in graph.prices[block]:
+                add(price, parts[graph.blocks[block]])
+        for wire in cut.wires:
+            add(self._wire, parts[[wire, wire + 1]])
+        for between in cut.chains:
+            for one in between.form.cuts:
+                add(one.price, (between.parts[side] for side in one.sides))
         return [
             FragmentShape(int(w), int(g), len(ops), prod(ops), prod(some))
-            for w, g, ops, some in zip(width, gates, operations, ranks, strict=True)
+            for w, g, ops, some in zip(cut.widths, gates, operations, ranks, strict=True)
         ]
 
-    def _candidate(self, parts: np.ndarray, blocks: np.ndarray, wires: np.ndarray) -> Candidate:
-        shapes = self._shapes(parts, blocks, wires)
+    def _candidate(self, parts: np.ndarray, cut: _Cut) -> Candidate:
+        shapes = self._shapes(parts, cut)
         if sum(not shape.sites for shape in shapes) > 1:
             parts = self._merged(parts, shapes)
-            shapes = self._shapes(parts, blocks, wires)
+            cut = self._cut(parts)
+            shapes = self._shapes(parts, cut)
         names = [letter(k) for k in range(int(parts.max()) + 1)]
+        after, qubit = self.graph.after, self.graph.qubit
         placement = Placement(
             tuple(names[k] for k in parts[self._first]),
-            tuple(
-                WireCut(
-                    int(self.graph.qubit[w + 1]), int(self.graph.after[w + 1]), names[parts[w + 1]]
-                )
-                for w in wires
-            ),
+            tuple(WireCut(int(qubit[w]), int(after[w]), names[parts[w]]) for w in cut.wires + 1),
+            int(self._widest) if cut.chains and self._widest < inf else None,
         )
+        moves = sum(one.is_wire for chain in cut.chains for one in chain.form.cuts)
+        cuts = sum(len(chain.form.cuts) for chain in cut.chains)
         return Candidate(
             placement=placement,
-            gate_cuts=int(self.graph.cuts[blocks].sum()),
-            wire_cuts=len(wires),
+            gate_cuts=int(self.graph.cuts[cut.blocks].sum()) + cuts - moves,
+            wire_cuts=len(cut.wires) + moves,
             shapes=tuple(shapes),
-            log_overhead=self._log_overhead(blocks, wires),
+            log_overhead=self._log_overhead(cut),
             cost=sum(map(self.cost_of, shapes)),
         )
 

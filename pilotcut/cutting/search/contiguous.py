@@ -17,9 +17,10 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components, reverse_cuthill_mckee
 from scipy.sparse.linalg import eigsh
 
+from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.candidates import FragmentShape
 from pilotcut.cutting.search.goal import Goal
-from pilotcut.cutting.search.interaction_graph import Interactions, wire_price
+from pilotcut.cutting.search.interaction_graph import Interactions
 
 #: Tables over pairs of cells are made for this many at most; else cells are qubits.
 MOST_CELLS = 800

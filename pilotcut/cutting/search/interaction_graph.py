@@ -7,6 +7,10 @@ is never better than one beside them. One-qubit gates ride with the end in front
 
 A qubit that is measured in mid-circuit and one that this controls have ends too, which a block
 without gates ties together: classical bits do not go between fragments.
+
+A multi-controlled gate is a chain of blocks along its qubits, each at the price of cutting the gate
+there: that is what engines see, and the right price where a gate falls into two parts of the
+chain. What it costs in any other parts, `pilotcut.cutting.search.candidates` knows.
 """
 
 from __future__ import annotations
@@ -14,46 +18,43 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from math import log, prod
+from functools import cached_property
+from itertools import pairwise
+from math import inf
 
 import numpy as np
-from qiskit_addon_cutting.instructions import Move
 
-from pilotcut.circuits.program import Angle, Program, Step
-from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
-from pilotcut.cutting.blocks import crossings_of, interaction_angles, is_cheaper
-from pilotcut.cutting.crossing import Crossing
-from pilotcut.cutting.rotations import RZZ_FORMS
+from pilotcut.circuits.program import Program, Step, parts_of
+from pilotcut.cutting.controlled import cheapest_form
+from pilotcut.cutting.prices import UNCUTTABLE, Price, prices_of_run, turned
 from pilotcut.cutting.runs import runs_of
-from pilotcut.cutting.turn_algebra import log_overhead_of
 from pilotcut.errors import CutError
-
-#: log gamma^2 of a gate that cannot be cut: more than all others together.
-UNCUTTABLE = 1e4
 
 
 @dataclass(frozen=True)
-class Price:
-    """Price of one cut.
+class Chain:
+    """A multi-controlled gate among the blocks.
 
     Parameters
     ----------
-    log_overhead
-        log gamma^2, at the worst angle where the gate's is free.
-    operations
-        Number of distinct local operations on either side.
-    rank
-        Number of branches.
-    locals
-        Number of local gates that stay behind on either side, less those that ride in its midst;
-        an estimate where several bound gates are one cut.
+    step
+        The gate.
+    ends
+        Integer array (qubits,): the first end of each of its qubits, in the step's order.
+    blocks
+        Integer array (qubits - 1,): the blocks of its chain.
+    within
+        Integer array (qubits - 2, 2): a qubit's second end in the chain, and its first: a wire
+        that ends between them ends behind the gate.
+    size
+        Number of its one- and two-qubit steps where it is opened.
     """
 
-    log_overhead: float
-    operations: tuple[int, int]
-    rank: int
-    locals: tuple[int, int] = (0, 0)
+    step: Step
+    ends: np.ndarray
+    blocks: np.ndarray
+    within: np.ndarray
+    size: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Interactions:
         cannot be cut.
     prices
         For each block, the prices of its cuts, its gates in their cheapest form.
+    chains
+        The multi-controlled gates.
     """
 
     num_qubits: int
@@ -87,6 +90,7 @@ class Interactions:
     blocks: np.ndarray
     gates: np.ndarray
     prices: tuple[tuple[Price, ...], ...]
+    chains: tuple[Chain, ...] = ()
 
     @property
     def num_ends(self) -> int:
@@ -141,18 +145,20 @@ def interactions_of(program: Program) -> Interactions:
         If the program has cut markers of its own.
     """
     refuse_markers(program, "cut_wire", "move")
-    program = program.opened
-    blocks: list[list[int]] = []  # numbers of the steps of each block
-    at: dict[int, int] = {}  # the block of a step; below -1 for one on a qubit that is tied
+    entries, chained = _entries(program)
+    steps = [entry.step for entry in entries]
+    blocks: list[list[int]] = []  # numbers of the entries of each block
+    at: dict[int, int] = {}  # the block of an entry; below -1 for one on a qubit that is tied
     last: dict[int, int] = {}  # the same, of what a qubit was in last
     rows: list[list[int]] = [[] for _ in range(program.num_qubits)]  # the same along a qubit
-    read = {value for step in program.steps for value in step.reads}
-    for number, step in enumerate(program.steps):
+    read = {value for step in steps for value in step.reads}
+    for number, step in enumerate(steps):
         if len(step.qubits) == 1 and not (step.reads or step.writes in read):
             continue
         new = len(blocks) if len(step.qubits) == 2 else -2 - number
+        in_chain = entries[number].prices is not None
         behind = {last.get(qubit) for qubit in step.qubits}
-        before = behind.pop() if len(behind) == 1 else None
+        before = behind.pop() if len(behind) == 1 and not in_chain else None
         if before is not None and (before >= 0) == (new >= 0):
             at[number] = before
         else:
@@ -162,9 +168,72 @@ def interactions_of(program: Program) -> Interactions:
                 rows[qubit].append(new)
             if new >= 0:
                 blocks.append([])
+        if in_chain:  # no block goes on behind it
+            for qubit in step.qubits:
+                del last[qubit]
         if at[number] >= 0:
             blocks[at[number]].append(number)
-    return _numbered(program, blocks, rows, at)
+    graph = _numbered(program.num_qubits, entries, blocks, rows, at)
+    chains = (
+        _chain(step, np.array([at[n] for n in numbers]), graph.blocks) for step, numbers in chained
+    )
+    return replace(graph, chains=tuple(chains))
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A one- or two-qubit step, or the part of a multi-controlled one between two of its qubits.
+
+    Parameters
+    ----------
+    step
+        What stands on the qubits.
+    passes
+        How many steps of the opened program each of its qubits passes.
+    prices
+        Of a part: those of cutting the gate here.
+    """
+
+    step: Step
+    passes: dict[int, int]
+    prices: tuple[Price, ...] | None = None
+
+
+def _entries(program: Program) -> tuple[list[_Entry], list[tuple[Step, list[int]]]]:
+    """Return what blocks are made of, and for each multi-controlled step which entries are its."""
+    entries: list[_Entry] = []
+    chained: list[tuple[Step, list[int]]] = []
+    for step in program.steps:
+        if len(step.qubits) < 3:
+            entries.append(_Entry(step, dict.fromkeys(step.qubits, 1)))
+            continue
+        passes = Counter(q for part in parts_of(step) for q in part.qubits)
+        row = sorted(step.qubits)
+        chained.append((step, list(range(len(entries), len(entries) + len(row) - 1))))
+        for k, pair in enumerate(pairwise(row), start=1):
+            # Each qubit passes the whole gate at its first entry.
+            own = {q: passes.pop(q, 0) for q in pair}
+            prices = _prices_between(step, set(row[:k]))
+            entries.append(_Entry(Step(step.gate, pair, step.params), own, prices))
+    return entries, chained
+
+
+def _prices_between(step: Step, low: set[int]) -> tuple[Price, ...]:
+    """Return the prices of cutting a multi-controlled step between some qubits and the others."""
+    first = step.qubits[0] in low
+    sides = [int((q in low) != first) for q in step.qubits]  # numbered by first appearance
+    form = cheapest_form(step, sides, (inf, inf))
+    return tuple(
+        cut.price if cut.sides[0] == int(not first) else turned(cut.price) for cut in form.cuts
+    )
+
+
+def _chain(step: Step, blocks: np.ndarray, ends: np.ndarray) -> Chain:
+    pairs = ends[blocks]
+    firsts = np.concatenate([pairs[:1, 0], pairs[:, 1]])  # by ascending qubit
+    order = np.argsort(np.argsort(step.qubits))
+    within = np.stack([pairs[1:, 0], pairs[:-1, 1]], axis=1)
+    return Chain(step, firsts[order], blocks, within, len(parts_of(step)))
 
 
 def refuse_markers(program: Program, *markers: str) -> None:
@@ -177,7 +246,11 @@ def refuse_markers(program: Program, *markers: str) -> None:
 
 
 def _numbered(
-    program: Program, blocks: list[list[int]], rows: list[list[int]], at: dict[int, int]
+    num_qubits: int,
+    entries: list[_Entry],
+    blocks: list[list[int]],
+    rows: list[list[int]],
+    at: dict[int, int],
 ) -> Interactions:
     ends: dict[tuple[int, int], int] = {}  # (qubit, block) -> end; -1 for a qubit without blocks
     for qubit, row in enumerate(rows):
@@ -187,7 +260,8 @@ def _numbered(
     passed: Counter[int] = Counter()
     current = {q: ends[q, (row or [-1])[0]] for q, row in enumerate(rows)}
     begun: set[int] = set()
-    for number, step in enumerate(program.steps):
+    for number, entry in enumerate(entries):
+        step = entry.step
         for qubit in step.qubits:
             if number in at:
                 current[qubit] = ends[qubit, at[number]]
@@ -196,183 +270,47 @@ def _numbered(
                     after[current[qubit]] = passed[qubit]
             # A reset is no gate of a fragment: a wire ends there, and another begins.
             riding[current[qubit]] += len(step.qubits) == 1 and step.name != "reset"
-        passed.update(step.qubits)
-    sides = [program.steps[numbers[0]].qubits for numbers in blocks]
+        passed.update(entry.passes)
+    sides = [entries[numbers[0]].step.qubits for numbers in blocks]
     joined = [[ends[q, k] for q in pair] for k, pair in enumerate(sides)]
-    ties = _ties(program, ends, at)
+    ties = _ties([entry.step for entry in entries], ends, at)
     return Interactions(
-        num_qubits=program.num_qubits,
+        num_qubits=num_qubits,
         qubit=np.array([q for q, _ in ends], dtype=int),
         after=after,
         riding=riding,
         blocks=np.array(joined + ties, dtype=int).reshape(-1, 2),
         gates=np.array([len(numbers) for numbers in blocks] + [0 for _ in ties], dtype=int),
-        prices=(*_prices(program, at, sides), *(() for _ in ties)),
+        prices=(*_prices(entries, at, sides), *(() for _ in ties)),
     )
 
 
 def _ties(
-    program: Program, ends: dict[tuple[int, int], int], at: dict[int, int]
+    steps: list[Step], ends: dict[tuple[int, int], int], at: dict[int, int]
 ) -> list[list[int]]:
     """Return the ends of what is measured and what it controls, a pair each."""
-    writer = {step.writes: number for number, step in enumerate(program.steps)}
+    writer = {step.writes: number for number, step in enumerate(steps)}
     pairs = {
         (
-            ends[program.steps[writer[value]].qubits[0], at[writer[value]]],
+            ends[steps[writer[value]].qubits[0], at[writer[value]]],
             ends[step.qubits[0], at[number]],
         )
-        for number, step in enumerate(program.steps)
+        for number, step in enumerate(steps)
         for value in step.reads
     }
     return [[a, b] for a, b in sorted(pairs) if a != b]
 
 
-# -- prices ----------------------------------------------------------------------------
-
-
 def _prices(
-    program: Program, block_of: dict[int, int], sides: Sequence[tuple[int, ...]]
+    entries: Sequence[_Entry], block_of: dict[int, int], sides: Sequence[tuple[int, ...]]
 ) -> tuple[tuple[Price, ...], ...]:
     """Return the prices of the cuts of each block; a reset in its midst parts it."""
     found: list[list[Price]] = [[] for _ in sides]
-    for run in runs_of(program.steps, lambda _: True):
+    steps = [entry.step for entry in entries]
+    for run in runs_of(steps, lambda number: entries[number].prices is None):
         block = block_of[run[0]]
-        found[block] += _prices_of_run([program.steps[k] for k in run], sides[block])
+        found[block] += prices_of_run([steps[number] for number in run], sides[block])
+    for number, entry in enumerate(entries):
+        if entry.prices is not None:
+            found[block_of[number]] += entry.prices
     return tuple(map(tuple, found))
-
-
-def _prices_of_run(steps: Sequence[Step], sides: tuple[int, ...]) -> list[Price]:
-    """Return the prices of a run's cuts, their sides in the order of `sides`."""
-    gates = [step for step in steps if len(step.qubits) == 2]
-    if len(gates) == 1:
-        return [_turned(price_of(gates[0]), gates[0].qubits, sides)]
-    if not any(isinstance(p, Angle) for step in steps for p in step.params):
-        return _prices_of_bound(gates, steps, sides)
-    prices = [
-        _turned(_price_of_crossing(one), one.qubits, sides)
-        for one in crossings_of(steps)
-        if one.basis is not None
-    ]
-    # The gates between ride in the graph, and are among the local ones here.
-    return [_without(prices[0], _between(steps, sides)), *prices[1:]] if prices else []
-
-
-def _prices_of_bound(
-    gates: Sequence[Step], steps: Sequence[Step], sides: tuple[int, ...]
-) -> list[Price]:
-    """Return the same without a basis, which takes a hundred times as long as its price."""
-    apart = [_turned(price_of(gate), gate.qubits, sides) for gate in gates]
-    angles = interaction_angles(steps)
-    size = (1, 5, 22, 22)[len(angles)]
-    joined = Price(log_overhead_of(angles), (size, size), (1, 2, 4, 4)[len(angles)], (2, 2))
-    logs = sum(price.log_overhead for price in apart)
-    operations = prod(price.operations[0] * price.operations[1] for price in apart)
-    if not is_cheaper((joined.log_overhead, 2 * log(size)), (logs, log(operations))):
-        return apart
-    # One local gate stands before and one behind on either side, in place of those between.
-    return [_without(joined, _between(steps, sides))] if angles else []
-
-
-def _between(steps: Sequence[Step], sides: tuple[int, ...]) -> tuple[int, int]:
-    """Return how many one-qubit steps a run has on either side."""
-    alone = [step.qubits[0] for step in steps if len(step.qubits) == 1]
-    return alone.count(sides[0]), alone.count(sides[1])
-
-
-def _without(price: Price, gates: tuple[int, int]) -> Price:
-    a, b = price.locals
-    return replace(price, locals=(a - gates[0], b - gates[1]))
-
-
-def _price_of_crossing(one: Crossing) -> Price:
-    assert one.basis is not None
-    around = [step.qubits[0] for step in (*one.before, *one.after)]
-    a, b = one.qubits
-    return _price(one.basis, (around.count(a), around.count(b)))
-
-
-def _turned(price: Price, qubits: tuple[int, ...], sides: tuple[int, ...]) -> Price:
-    """Return a price with the sides in the order of `sides`."""
-    if qubits == sides:
-        return price
-    (a, b), (c, d) = price.operations, price.locals
-    return Price(price.log_overhead, (b, a), price.rank, (d, c))
-
-
-def price_of(step: Step) -> Price:
-    """Return what it costs to cut a two-qubit step."""
-    if step.condition is not None:
-        return Price(UNCUTTABLE, (1, 1), 1)
-    if any(isinstance(p, Angle) for p in step.params):
-        return _free_price(step.name) if step.name in RZZ_FORMS else _opened_price(step)
-    # A matrix among the parameters cannot be a key of the cache.
-    if any(not isinstance(p, (int, float)) for p in step.params):
-        return _price_or_none(step)
-    return _fixed_price(_Keyed(step))
-
-
-def wire_price() -> Price:
-    """Return what it costs to cut a wire (arXiv:1904.00102)."""
-    return _price(_wire_basis())
-
-
-@lru_cache(maxsize=1)
-def _wire_basis() -> CutBasis:
-    return basis_of_gate(Move())
-
-
-@lru_cache(maxsize=64)
-def _free_price(name: str) -> Price:
-    _, frames, rotations = RZZ_FORMS[name]
-    left = [len(frames[s][0]) + len(frames[s][1]) for s in (0, 1)]
-    for side, _, _ in rotations:
-        left[side] += 1
-    return _price(basis_of_rzz(), (left[0], left[1]))
-
-
-def _opened_price(step: Step) -> Price:
-    """Return the price of a free gate that is cut as the product of its rotations."""
-    try:
-        (one,) = crossings_of([step])
-    except CutError:
-        return Price(UNCUTTABLE, (1, 1), 1)
-    return _price_of_crossing(one)
-
-
-class _Keyed:
-    """A step that is equal to others of the same gate and angles, on whatever qubits."""
-
-    def __init__(self, step: Step) -> None:
-        self.step = step
-        self._key = (step.name, step.params)
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Keyed) and self._key == other._key
-
-
-@lru_cache(maxsize=4096)
-def _fixed_price(keyed: _Keyed) -> Price:
-    step = keyed.step
-    if step.name in RZZ_FORMS and len(step.params) == 1:
-        (angle,) = step.params
-        assert isinstance(angle, (int, float))
-        sine = abs(np.sin(RZZ_FORMS[step.name][0] * angle))
-        if sine > 1e-6:  # gamma = 1 + 2 |sin x| (arXiv:1909.07534); else fewer operations
-            return Price(2 * log(1 + 2 * sine), (5, 5), 2)
-    return _price_or_none(step)
-
-
-def _price_or_none(step: Step) -> Price:
-    try:
-        return _price(basis_of_gate(step.gate_with(step.params)))
-    except CutError:
-        return Price(UNCUTTABLE, (1, 1), 1)
-
-
-def _price(basis: CutBasis, left: tuple[int, int] = (0, 0)) -> Price:
-    operations = (len(basis.operations[0]), len(basis.operations[1]))
-    # Rounding may leave the gamma of a product of local gates below 1; no cut is paid for.
-    return Price(max(0.0, log(basis.overhead)), operations, basis.rank, left)

@@ -7,10 +7,13 @@ a seed decides all: equal questions get equal answers on any machine.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from pilotcut.circuits.program import Program
+from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.branch_and_bound import MOST_QUBITS, exact, walked
 from pilotcut.cutting.search.candidates import (
     Candidate,
@@ -23,7 +26,7 @@ from pilotcut.cutting.search.candidates import (
 from pilotcut.cutting.search.contiguous import contiguous, qubit_graph
 from pilotcut.cutting.search.goal import Engine, Goal
 from pilotcut.cutting.search.hypergraph import hypergraph
-from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of, wire_price
+from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of
 from pilotcut.cutting.search.local_search import polish
 from pilotcut.cutting.search.refinement import refined
 from pilotcut.errors import CutError
@@ -157,9 +160,13 @@ def _ask_all(evaluator: Evaluator, goal: Goal) -> None:
     graph = evaluator.graph
     some, complete = walked(graph, goal)
     found = [_uncut(graph), *some]
-    if complete:
+    if complete and not graph.chains:
         evaluator.add(found)
         return
+    if graph.chains and goal.max_width and goal.max_width > 1:
+        # Engines know nothing of ancillas: parts that are narrower leave room for one.
+        narrower = replace(goal, max_width=goal.max_width - 1)
+        found += [*walked(graph, narrower)[0], *contiguous(graph, narrower)]
     found += contiguous(graph, goal)
     evaluator.add(found)
     if _is_best(evaluator, goal):

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.annealing import HOT, TOO_MANY, TOO_WIDE, Start, anneal
 from pilotcut.cutting.search.goal import Goal
-from pilotcut.cutting.search.interaction_graph import Interactions, wire_price
+from pilotcut.cutting.search.interaction_graph import Interactions
 
 #: Partitions that are moved at once: fewer where qubits have more ends than this.
 WALKS, LONG_ROW = 96, 16
