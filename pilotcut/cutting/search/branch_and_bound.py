@@ -28,6 +28,10 @@ MOST_CHOICES, MOST_PARTITIONS = 15_000, 600
 #: other engines are better at.
 MOST_CHOICES_OF_ENDS = 4000
 
+#: A walk goes one call deeper with each edge, and Python's stack ends at 1000. Of so many edges
+#: its choices would not get through a part worth having.
+MOST_EDGES = 400
+
 
 def exact(graph: Interactions, goal: Goal) -> Iterator[np.ndarray]:
     """Yield partitions within `max_cuts`, or ever better ones where that is no limit."""
@@ -136,6 +140,9 @@ class _Bounds:
 
     def walk(self, edges: list[_Edge], qubits: list[int]) -> Iterator[list[int]]:
         """Yield labels of vertices, for each number of cuts in turn as long as budgets last."""
+        if len(edges) > MOST_EDGES:
+            self.complete = False
+            return
         size = len(qubits)
         members, bits = ([1 << k for k in some] for some in (range(size), qubits))
         start = _State(list(range(size)), members, [0] * size, bits)
