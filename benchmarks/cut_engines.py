@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 import sys
 import time
@@ -60,40 +61,57 @@ class Answer:
     lacks: str = ""
 
 
+#: What fills in an answer's plan, and returns how it is measured, if it is.
+Plan = Callable[[Answer], Sample | None]
+
+
 class Patience(Exception):  # noqa: N818
     """The case took too long."""
 
 
 def main() -> None:
-    """Answer all cases."""
+    """Answer all cases; from a given number of answers on, where these were given before."""
     warnings.simplefilter("ignore")
     engine, directory, budget_s = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+    given = int(sys.argv[4]) if len(sys.argv) > 4 else 0
     signal.signal(signal.SIGALRM, _give_up)
+    for number, (answer, plan) in enumerate(questions(engine, directory)):
+        if number < given:
+            continue
+        late = answered(answer, plan, budget_s)
+        print(json.dumps(asdict(answer)), flush=True)
+        if late:
+            # A job's thread runs on, beside the cases after it: begin again without it.
+            os.execv(sys.executable, [sys.executable, *sys.argv[:4], str(number + 1)])
+
+
+def questions(engine: str, directory: Path) -> Iterator[tuple[Answer, Plan]]:
+    """Yield an empty answer and what fills it in, for every case and way."""
     for number, case in enumerate(json.loads((directory / "cases.json").read_text())):
         with (directory / f"{number}.qpy").open("rb") as file:
             (case["circuit"],) = qpy.load(file)
-        for answer in answers(engine, number, case, budget_s):
-            print(json.dumps(asdict(answer)), flush=True)
+        for how, plan in PLANS[engine](case):
+            yield Answer(number, engine, how), plan
 
 
 def _give_up(*_: object) -> None:
     raise Patience(f"not within {PATIENCE_S} s")
 
 
-def answers(engine: str, number: int, case: dict[str, Any], budget_s: float) -> Iterator[Answer]:
-    """Yield an engine's answers; what goes wrong is said in them."""
-    for how, plan in PLANS[engine](case):
-        answer, started = Answer(number, engine, how), time.perf_counter()
-        signal.alarm(PATIENCE_S)
-        try:
-            sample = plan(answer)
-            if sample is not None:
-                measure(answer, sample, budget_s)
-        except Exception as error:
-            answer.lacks = f"{type(error).__name__}: {error}".partition("\n")[0][:160]
-        signal.alarm(0)
-        answer.seconds = time.perf_counter() - started
-        yield answer
+def answered(answer: Answer, plan: Plan, budget_s: float) -> bool:
+    """Fill in the answer, or what went wrong; return whether it was late."""
+    started, late = time.perf_counter(), False
+    signal.alarm(PATIENCE_S)
+    try:
+        sample = plan(answer)
+        if sample is not None:
+            measure(answer, sample, budget_s)
+    except Exception as error:
+        late = isinstance(error, Patience)
+        answer.lacks = f"{type(error).__name__}: {error}".partition("\n")[0][:160]
+    signal.alarm(0)
+    answer.seconds = time.perf_counter() - started
+    return late
 
 
 def measure(answer: Answer, sample: Sample, budget_s: float, error: float = ERROR) -> None:
@@ -146,7 +164,7 @@ def marked(circuit: QuantumCircuit, marker: Callable[[], Any], most: int = 9**9)
 # -- pilotcut ----------------------------------------------------------------------------
 
 
-def pilotcut_plans(case: dict[str, Any]) -> Iterator[tuple[str, Callable[[Answer], Sample | None]]]:
+def pilotcut_plans(case: dict[str, Any]) -> Iterator[tuple[str, Plan]]:
     """Yield the plan of least gamma^2 among the options there are, with both shot allocations.
 
     At wires that are marked, every way to cut them.
@@ -209,7 +227,7 @@ def pilotcut_sample(circuit: QuantumCircuit, observable: str, plan: Any, allocat
 # -- qiskit-addon-cutting ----------------------------------------------------------------
 
 
-def addon_plans(case: dict[str, Any]) -> Iterator[tuple[str, Callable[[Answer], Sample | None]]]:
+def addon_plans(case: dict[str, Any]) -> Iterator[tuple[str, Plan]]:
     """Yield the one plan: at the labels or marks, or what `find_cuts` finds for the width."""
     yield "", lambda answer: addon_sample(answer, case)
 
@@ -285,7 +303,7 @@ def drawn(coefficients: np.ndarray, ups: list[np.ndarray], rng: np.random.Genera
 # -- QCut --------------------------------------------------------------------------------
 
 
-def qcut_plans(case: dict[str, Any]) -> Iterator[tuple[str, Callable[[Answer], Sample | None]]]:
+def qcut_plans(case: dict[str, Any]) -> Iterator[tuple[str, Plan]]:
     """Yield the one plan: at the labels or marks, or the cheapest that its finder finds."""
     yield "", lambda answer: qcut_sample(answer, case)
 
@@ -361,7 +379,7 @@ def qcut_marked(case: dict[str, Any]) -> QuantumCircuit:
     return out
 
 
-PLANS: dict[str, Callable[[dict[str, Any]], Iterator[tuple[str, Any]]]] = {
+PLANS: dict[str, Callable[[dict[str, Any]], Iterator[tuple[str, Plan]]]] = {
     "now": pilotcut_plans,
     "before": pilotcut_plans,
     "addon": addon_plans,
