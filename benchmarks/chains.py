@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--projection", action="store_true")
     options = parser.parse_args()
     if options.projection:
-        for line in projected(200 if options.quick else 1000):
+        for line in (*growths(), *projected(200 if options.quick else 1000)):
             print(line, flush=True)
     else:
         for line in growth(0.5 if options.quick else 3.0):
@@ -146,6 +146,12 @@ def fits(found: Sequence[float]) -> str:
 
 
 # -- physical tensors, a prototype ---------------------------------------------------------
+
+#: RZZ(pi/2) = (I I + Z Z) / 2 + (M (S - S*) + (S - S*) M) / 2 with M the signed measurement
+#: (arXiv:1909.07534), over the operations of `SITE`.
+BOND = np.zeros((5, 5))
+BOND[0, 0] = BOND[1, 1] = BOND[2, 3] = BOND[3, 2] = 0.5
+BOND[2, 4] = BOND[4, 2] = -0.5
 
 #: What stands at a site: a diagonal unitary, or the signed measurement (None), on Z.
 SITE = (np.array([1, 1]), np.array([1, -1]), None, np.array([1, 1j]), np.array([1, -1j]))
@@ -203,8 +209,9 @@ def projected(repetitions: int) -> Iterator[str]:
     """Yield errors and biases of the three ways to contract what was measured."""
     yield f"linear cluster, root mean square error (bias +- its error), {repetitions} repetitions"
     ways = ("as measured", "consistent", "physical")
-    yield f"{'tilt':>5} {'cuts':>4} {'shots':>6} {'value':>7}" + "".join(f"{w:>27}" for w in ways)
-    for tilt in (0.0, 0.4):
+    head = f"{'tilt':>5} {'cuts':>4} {'shots':>6} {'value':>7} {'theory':>8}"
+    yield head + "".join(f"{way:>27}" for way in ways)
+    for tilt in (0.0, 0.1, 0.4):
         for cuts in (2, 4, 8, 16):
             grams = LinearCluster(cuts, tilt).grams
             value = contracted(grams[None, :, 0] - grams[None, :, 1])[0]
@@ -214,7 +221,7 @@ def projected(repetitions: int) -> Iterator[str]:
                     bias, spread = np.mean(values) - value, np.std(values)
                     rmse = np.sqrt(np.mean((values - value) ** 2))
                     cells.append(f"{rmse:.4g} ({bias:+.4f}+-{spread / repetitions**0.5:.4f})")
-                head = f"{tilt:5} {cuts:4} {shots:6} {value:7.3f}"
+                head = f"{tilt:5} {cuts:4} {shots:6} {value:7.3f} {predicted(grams, shots):8.4g}"
                 yield head + "".join(f"{cell:>27}" for cell in cells)
 
 
@@ -339,19 +346,51 @@ def contracted(grams: np.ndarray) -> np.ndarray:
 
 
 def contracted_by_operations(means: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the values of chains of variants' means, with the bond matrix of the library.
-
-    RZZ(pi/2) = (I I + Z Z) / 2 + (M (S - S*) + (S - S*) M) / 2 with M the signed measurement
-    (arXiv:1909.07534).
-    """
-    bond = np.zeros((5, 5))
-    bond[0, 0] = bond[1, 1] = 0.5
-    bond[2, 3] = bond[3, 2] = 0.5
-    bond[2, 4] = bond[4, 2] = -0.5
+    """Return the values of chains of variants' means, with the bond matrix of the library."""
     state = means[0]
     for tensor in means[1:-1]:
-        state = np.einsum("ri,ij,rjk->rk", state, bond, tensor.reshape(-1, 5, 5))
-    return np.einsum("ri,ij,rj->r", state, bond, means[-1])
+        state = np.einsum("ri,ij,rjk->rk", state, BOND, tensor.reshape(-1, 5, 5))
+    return np.einsum("ri,ij,rj->r", state, BOND, means[-1])
+
+
+def predicted(grams: np.ndarray, shots: int) -> float:
+    """Return the standard error of `contracted_by_operations` at so many shots a circuit.
+
+    The second moment of a product of independent tensors is the product of their second moments,
+    mean times mean plus variance.
+    """
+    value = moment = np.ones(1)
+    for k, gram in enumerate(grams):
+        sites = (k > 0, k < len(grams) - 1)
+        means = _exact_means(gram, sites).reshape(5 if sites[0] else 1, -1)
+        second = np.einsum("ij,kl->ikjl", means, means)
+        rows, columns = (np.arange(size) for size in means.shape)
+        second[rows[:, None], rows[:, None], columns, columns] += (1 - means**2) / shots
+        if k:
+            value = value @ BOND
+            moment = moment @ np.kron(BOND, BOND)
+        value = value @ means
+        moment = moment @ second.reshape(means.shape[0] ** 2, -1)
+    return float(np.sqrt(max(moment[0] - value[0] ** 2, 0)))
+
+
+def growths() -> Iterator[str]:
+    """Yield by what a cut multiplies the second moment, for few and for many shots a circuit."""
+    gram = LinearCluster(2, 0.0).grams[1]
+    means = _exact_means(gram, (True, True)).reshape(5, 5)
+    yield "linear cluster: second moment for each cut (gamma^2: 9), by shots a circuit"
+    for shots in (1, 2, 4, 8, 16, 64, 256, 1024):
+        second = np.einsum("ij,kl->ikjl", means, means)
+        place = np.arange(5)
+        second[place[:, None], place[:, None], place, place] += (1 - means**2) / shots
+        transfer = np.kron(BOND, BOND) @ second.reshape(25, 25)
+        yield f"{shots:6}: {np.abs(np.linalg.eigvals(transfer)).max():.4f}"
+
+
+def _exact_means(gram: np.ndarray, sites: tuple[bool, bool]) -> np.ndarray:
+    design, signs, variants = _design(sites)
+    exact = np.einsum("ri,oij,rj->or", design, gram, design.conj()).real
+    return np.bincount(variants, (exact[0] - exact[1]) * signs)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def affordable(answer: Answer) -> bool:
     assert answer.experiments is not None
     assert answer.widest is not None
     if answer.experiments > AFFORDABLE[answer.engine]:
-        answer.lacks = f"not measured: {answer.experiments:,} circuits"
+        answer.lacks = f"not measured: {answer.experiments:.3g} circuits"
     elif answer.widest > WIDEST[answer.engine]:
         answer.lacks = f"not measured: {answer.widest} qubits wide"
     return not answer.lacks
