@@ -275,16 +275,29 @@ def addon_sample(answer: Answer, case: dict[str, Any]) -> Sample | None:
     )
     answer.experiments = sum(map(len, experiments.values()))
     coefficients = np.array([weight for weight, _ in weights])
-    ups = [np.array([probability_of_one(c) for c in some]) for some in experiments.values()]
+    known: dict[object, float] = {}
+    ups = [np.array([probability_of_one(c, known) for c in some]) for some in experiments.values()]
     return drawn(coefficients, ups, np.random.default_rng(0))
 
 
-def probability_of_one(circuit: QuantumCircuit) -> float:
+def probability_of_one(circuit: QuantumCircuit, known: dict[object, float]) -> float:
     """Return how likely an experiment's bits have even parity: that its value is 1."""
     from qiskit_addon_cutting.utils.simulation import simulate_statevector_outcomes
 
-    outcomes = simulate_statevector_outcomes(circuit)
-    return float(sum(p for bits, p in outcomes.items() if bits.bit_count() % 2 == 0))
+    # The simulator is slow, and many joint terms have the same circuit on one side.
+    find = circuit.find_bit
+    key = tuple(
+        (
+            step.operation.name,
+            *map(float, step.operation.params),
+            *(find(bit).index for bit in (*step.qubits, *step.clbits)),
+        )
+        for step in circuit.data
+    )
+    if key not in known:
+        outcomes = simulate_statevector_outcomes(circuit)
+        known[key] = float(sum(p for bits, p in outcomes.items() if bits.bit_count() % 2 == 0))
+    return known[key]
 
 
 def drawn(coefficients: np.ndarray, ups: list[np.ndarray], rng: np.random.Generator) -> Sample:

@@ -1,6 +1,6 @@
 """Cuts and what they cost: gamma^2, circuits, and shots for a standard error of 0.02.
 
-Ours as it is, ours before (a git revision, run from a worktree), qiskit-addon-cutting 0.10 and
+Ours as it is, ours before (a git revision), qiskit-addon-cutting 0.10 and
 QCut 2.2.0, all in one run, beside the circuit uncut. Shots are measured: many estimates at about
 as many shots as it takes, their spread, scaled to 0.02. They are those of all circuits of one
 query together.
@@ -28,9 +28,11 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import io
 import json
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -104,8 +106,6 @@ def answers(
                 answer = json.loads(line)
                 print(f"# {engine} {some[answer['case']].name}: {line.strip()}", file=sys.stderr)
                 yield answer
-        if engine == "before":
-            git("worktree", "remove", "--force", path)
 
 
 def written(some: Sequence[Case], directory: Path, engine: str) -> None:
@@ -130,14 +130,17 @@ def interpreter(engine: str, options: argparse.Namespace, scratch: Path) -> tupl
     if engine == "qcut":
         return qcut_python(options.environment), ""
     if engine == "before":
-        git("worktree", "add", "--quiet", "--detach", str(scratch / "tree"), options.before)
-        return sys.executable, str(scratch / "tree")
+        return sys.executable, str(tree_of(options.before, scratch / "tree"))
     return sys.executable, str(HERE.parent)
 
 
-def git(*arguments: str) -> None:
-    """Run git on this repository."""
-    subprocess.run(["git", "-C", str(HERE.parent), *arguments], check=True)
+def tree_of(revision: str, directory: Path) -> Path:
+    """Return the files of a revision of this repository."""
+    command = ["git", "-C", str(HERE.parent), "archive", revision, "pilotcut"]
+    packed = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(directory, filter="data")
+    return directory
 
 
 def qcut_python(environment: Path) -> str:
