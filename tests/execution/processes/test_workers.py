@@ -1,7 +1,9 @@
 """Batches on workers that are processes of their own: the same bits as here."""
 
 import numpy as np
+from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
+from qiskit_addon_cutting.instructions import CutWire
 from support.circuits import halves, trained
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
@@ -25,6 +27,26 @@ def test_joint_cuts_have_the_same_bits_in_other_processes(workers):
         return results
 
     np.testing.assert_array_equal(found(None), found(workers))
+
+
+def test_wires_with_communication_have_the_same_bits_in_other_processes(workers, tmp_path):
+    """A receiver's tasks follow its sender's, with and without a store that takes the results."""
+    circuit = QuantumCircuit(4)
+    circuit.ry(0.7, 0)
+    for first, last in [(0, 1), (1, 2), (2, 3)]:
+        circuit.cx(first, last)
+        circuit.ry(0.4, last)
+        if last < 3:
+            circuit.append(CutWire(), [last])
+
+    def found(tasks, **more):
+        options = {"wires": "communication", "shots": 100, "seed": 5} | more
+        data = CutEstimator(tasks, **options).run([(circuit, ["ZZZZ", "XXII"])]).result()[0].data
+        return [data.evs, data.stds]
+
+    here = found(None)
+    np.testing.assert_array_equal(here, found(workers))
+    np.testing.assert_array_equal(here, found(workers, store=tmp_path))
 
 
 def test_sampled_terms_have_the_same_bits_in_other_processes(workers):
