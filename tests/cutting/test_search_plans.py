@@ -337,10 +337,23 @@ def test_bad_questions_get_one_line(how, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("marker", [CutWire(), Move()])
-def test_markers_leave_the_search_nothing_to_choose(marker):
+@pytest.mark.parametrize(("limit", "cuts"), [({"max_width": 3}, 1), ({"cuts": 2}, 2)])
+def test_a_move_is_cut_as_a_wire_or_stays_in_a_fragment(limit, cuts):
+    circuit = circuit_of([(0, 1)], 5)
+    circuit.append(Move(), [1, 2])
+    circuit.cx(2, 3)
+    circuit.cx(3, 4)
+    plan = compile_plan(circuit, "ZIZZZ", **limit)
+    assert plan.num_cuts == cuts
+    assert max(plan.widths) <= 4 - cuts
+    by_moves = compile_plan(circuit, "ZIZZZ", labels="AABBB")
+    assert [bond.gate for bond in by_moves.bonds] == ["move"]
+    assert plan.sampling_overhead <= 9**cuts
+
+
+def test_markers_leave_the_search_nothing_to_choose():
     circuit = circuit_of([(0, 1)], 3)
-    circuit.append(marker, list(range(marker.num_qubits)))
+    circuit.append(CutWire(), [0])
     with pytest.raises(CutError, match="markers"):
         found(circuit, max_cuts=1)
 

@@ -144,7 +144,7 @@ def interactions_of(program: Program) -> Interactions:
     CutError
         If the program has cut markers of its own.
     """
-    refuse_markers(program, "cut_wire", "move")
+    refuse_markers(program, "cut_wire")
     entries, chained = _entries(program)
     steps = [entry.step for entry in entries]
     blocks: list[list[int]] = []  # numbers of the entries of each block
