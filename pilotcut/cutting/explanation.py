@@ -144,7 +144,7 @@ def _whole(looked: Looked) -> Alternative:
     """Return what the search finds for the circuit in fragments as narrow."""
     name, now = f"search at max_width={looked.max_width}", looked.plan.sampling_overhead
     try:
-        found = search(looked.plan.program, max_width=looked.max_width)
+        found = search(looked.plan.program, max_width=looked.max_width, wires=looked.plan.wires)
     except CutError as error:
         return Alternative(name, f"does not apply: {error}")
     best = min(found, key=lambda candidate: candidate.overhead)

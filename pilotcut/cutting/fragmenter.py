@@ -8,15 +8,14 @@ placement was found, and what runs the fragments.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from qiskit.quantum_info import PauliList
-from qiskit_addon_cutting.instructions import Move
 
 from pilotcut.circuits.program import Angle, AngleSum, Param, Program, Shown, Step
-from pilotcut.cutting.basis import CutBasis, basis_of_gate
+from pilotcut.cutting.basis import CutBasis
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.crossing import Crossing
 from pilotcut.cutting.fragment import Fragment, LayoutItem, Site
@@ -25,9 +24,9 @@ from pilotcut.cutting.joint import joint_basis
 from pilotcut.cutting.liveness import narrow_order
 from pilotcut.cutting.opening import opened
 from pilotcut.cutting.placement import Placement, letter
-from pilotcut.cutting.wires import basis_of_wires
+from pilotcut.cutting.wires import basis_of_cut
 from pilotcut.errors import CutError
-from pilotcut.options import COMMUNICATION, SEPARATE
+from pilotcut.options import SEPARATE
 
 # (wires, step) or (wires, (cut index, side))
 _Placed = tuple[tuple[int, ...], Step | tuple[int, int]]
@@ -81,7 +80,7 @@ class Fragmenter:
         self._writers: dict[int, int] = {}  # the wire that each value was measured on
         # (what is shown, its wires, cut index) of the circuit's own gates and cuts, in order
         self._layout: list[tuple[Shown, tuple[int, ...], int | None]] = []
-        self._basis_of_wires = _bases(wires)
+        self._wires = wires
         join_wires = together and wires != SEPARATE
         for items in self._in_order(program, gates=joint_cuts, wires=join_wires):
             crossings = [item.step for item in items if isinstance(item.step, Crossing)]
@@ -199,7 +198,7 @@ class Fragmenter:
         ends = [self._cut_wire(item) for item in items]
         name = "+".join(item.step.name for item in items)
         sides = tuple(old for old, _ in ends), tuple(new for _, new in ends)
-        self._add_cut(_Cut(name, sides, self._basis_of_wires(len(items))))
+        self._add_cut(_Cut(name, sides, basis_of_cut(self._wires, len(items))))
 
     def _cut_wire(self, item: Item) -> tuple[int, int]:
         """End a qubit's wire and begin another, and return both."""
@@ -414,13 +413,6 @@ class Fragmenter:
             )
             for k, cut in enumerate(self._cuts)
         )
-
-
-def _bases(wires: str) -> Callable[[int], CutBasis]:
-    """Return the basis of some wires that are cut together."""
-    if wires == SEPARATE:
-        return lambda _: basis_of_gate(Move())
-    return lambda number: basis_of_wires(number, communication=wires == COMMUNICATION)
 
 
 def _follows(piece: Sequence[_Placed]) -> dict[int, list[int]]:

@@ -258,9 +258,9 @@ def compile_plan(
         raise CutError("the circuit has no qubits, expected one at least; add a register")
     asked = "Z" * circuit.num_qubits if observables is None else observables
     terms = pauli_terms(asked, circuit.num_qubits)
-    if cuts is not None or max_width is not None:
-        placement = best_placement(program, cuts=cuts, max_width=max_width)
     check(choice_fault("wires", wires, WIRES))
+    if cuts is not None or max_width is not None:
+        placement = best_placement(program, cuts=cuts, max_width=max_width, wires=wires)
     plan = build_plan(program, binding, terms, placement or labels, joint_cuts, wires)
     return replace(plan, measured=measured_qubits(circuit))
 
@@ -361,7 +361,7 @@ def _width_that_fits(plan: CutPlan, coherent: bool) -> int | None:
         widths = [WIDEST] if qubits <= _MOST_SOUGHT else []
     for width in widths:
         try:
-            narrow = best_placement(plan.program, max_width=width)
+            narrow = best_placement(plan.program, max_width=width, wires=plan.wires)
         except CutError:  # it has markers of its own
             return None
         other = build_plan(

@@ -11,7 +11,6 @@ from functools import lru_cache
 from math import log, prod
 
 import numpy as np
-from qiskit_addon_cutting.instructions import Move
 
 from pilotcut.circuits.program import Angle, Step
 from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
@@ -19,7 +18,9 @@ from pilotcut.cutting.blocks import crossings_of, interaction_angles, is_cheaper
 from pilotcut.cutting.crossing import Crossing
 from pilotcut.cutting.rotations import RZZ_FORMS
 from pilotcut.cutting.turn_algebra import log_overhead_of
+from pilotcut.cutting.wires import basis_of_cut
 from pilotcut.errors import CutError
+from pilotcut.options import SEPARATE, WIRES
 
 #: log gamma^2 of a gate that cannot be cut: more than all others together.
 UNCUTTABLE = 1e4
@@ -123,14 +124,14 @@ def price_of(step: Step) -> Price:
     return _fixed_price(_Keyed(step))
 
 
-def wire_price() -> Price:
-    """Return what it costs to cut a wire (arXiv:1904.00102)."""
-    return _price(_wire_basis())
+@lru_cache(maxsize=len(WIRES))
+def wire_price(wires: str = SEPARATE) -> Price:
+    """Return what it costs to cut one wire, as an option of `pilotcut.options.WIRES` says.
 
-
-@lru_cache(maxsize=1)
-def _wire_basis() -> CutBasis:
-    return basis_of_gate(Move())
+    gamma^2 is 16 by Paulis (arXiv:1904.00102), 9 with communication (arXiv:2302.03366) and 25 in
+    randomised bases (arXiv:2207.14734).
+    """
+    return _price(basis_of_cut(wires))
 
 
 @lru_cache(maxsize=64)

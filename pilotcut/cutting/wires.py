@@ -36,6 +36,7 @@ import numpy as np
 from qiskit_addon_cutting.instructions import Move
 
 from pilotcut.cutting.basis import BasisState, CutBasis, basis_of_gate, u_angles, u_matrix
+from pilotcut.options import COMMUNICATION, SEPARATE
 
 #: Wires cut together: three have 72 states, four would have 272.
 MOST_WIRES = 3
@@ -213,3 +214,18 @@ def basis_of_wires(wires: int, *, communication: bool) -> CutBasis:
         amplitudes=one.amplitudes,
         overhead=gamma**2,
     )
+
+
+def basis_of_cut(wires: str, number: int = 1) -> CutBasis:
+    """Return the basis of so many wires that are one cut.
+
+    Parameters
+    ----------
+    wires
+        How wires are cut, one of `pilotcut.options.WIRES`.
+    number
+        One where they are cut separately, else up to `MOST_WIRES`.
+    """
+    if wires == SEPARATE:
+        return basis_of_gate(Move())
+    return basis_of_wires(number, communication=wires == COMMUNICATION)

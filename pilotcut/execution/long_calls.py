@@ -177,10 +177,12 @@ class _Call:
         if plan.requested is None or plan.num_qubits > _MOST_QUBITS or steps > _MOST_STEPS:
             return
         try:
-            placement = best_placement(plan.program, max_width=width)
+            placement = best_placement(plan.program, max_width=width, wires=plan.wires)
         except CutError:
             return
-        other = build_plan(plan.program, plan.binding, plan.terms, placement, plan.joint_cuts)
+        other = build_plan(
+            plan.program, plan.binding, plan.terms, placement, plan.joint_cuts, plan.wires
+        )
         if other.num_variants > MOST_VARIANTS:
             return
         rows, shots = len(self._requests[0].angles), self._requests[0].shots

@@ -161,6 +161,7 @@ class _Recommender:
             max_cuts=max_cuts,
             max_width=max_width,
             cost=self._shape_s,
+            wires=self._wires,
             seed=self._options.seed,
             per_cuts=PER_CUTS,
         )
@@ -169,6 +170,10 @@ class _Recommender:
         if shape.width > MOST_BUILT:
             return 1e300
         return self._forecaster.shape_s(shape, self._rows)
+
+    @property
+    def _wires(self) -> str:
+        return SEPARATE if self._options.mode == "exact" else self._options.wires
 
     @property
     def _rows(self) -> int:
@@ -192,9 +197,8 @@ class _Recommender:
             return self._unbuilt(candidate, lack)
         exact = self._options.mode == "exact"
         joint = self._options.joint_cuts and not exact
-        wires = SEPARATE if exact else self._options.wires
         parts = (self._program, self._binding, self._terms, candidate.placement)
-        plan = build_plan(*parts, joint, wires)
+        plan = build_plan(*parts, joint, self._wires)
         contraction = Contraction.of(plan, coherent=exact)
         itemsize = 16 if exact else 8
         needed = cost_of_batch(contraction, 1, environments=True, itemsize=itemsize).bytes

@@ -403,8 +403,7 @@ class CutEstimator(BaseEstimatorV2):
             check_size(plan, coherent=self.exact)
         else:
             check_overhead(plan)
-        # It draws from statevectors of the branches, so their number counts beside that of
-        # variants.
+        # It draws from statevectors of the branches: these count beside the variants.
         if self.mode == "sampled":
             check_size(plan, coherent=True)
         contraction = Contraction.of(plan, coherent=self.exact)
@@ -420,9 +419,10 @@ class CutEstimator(BaseEstimatorV2):
                     f"{len(self._plan.program.steps)} gates); compile a plan for it, or give labels"
                 )
             return self._plan.requested
-        if self._cuts is not None or self._max_width is not None:
-            assert not isinstance(self._cuts, str)
-            return best_placement(program, cuts=self._cuts, max_width=self._max_width)
+        cuts, width = self._cuts, self._max_width
+        if cuts is not None or width is not None:
+            assert not isinstance(cuts, str)
+            return best_placement(program, cuts=cuts, max_width=width, wires=self._wires)
         return self._labels
 
     def compile_for(self, circuit: QuantumCircuit, observables: Observables) -> Contraction:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.goal import Goal
 from pilotcut.cutting.search.interaction_graph import Interactions
 
@@ -150,7 +149,7 @@ class _Walk:
 
     def __init__(self, graph: Interactions, starts: Sequence[Start], goal: Goal) -> None:
         self._rows = _Rows(graph)
-        self._wire = wire_price().log_overhead
+        self._wire = graph.wire.log_overhead
         self._wire_cuts = goal.wire_cuts
         self._labels = np.concatenate([s.labels[self._rows.end].reshape(-1) for s in starts])
         self._parts = np.array([s.parts for s in starts])

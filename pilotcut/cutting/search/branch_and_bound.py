@@ -13,7 +13,6 @@ from math import inf
 
 import numpy as np
 
-from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.goal import Goal
 from pilotcut.cutting.search.interaction_graph import Interactions
 
@@ -71,7 +70,7 @@ def _edges_of_ends(graph: Interactions) -> list[_Edge]:
     return _joined(
         np.concatenate([graph.blocks, np.stack([wires, wires + 1], axis=1)]),
         np.concatenate([graph.cuts, np.ones(len(wires), dtype=int)]),
-        np.concatenate([graph.log_overheads, np.full(len(wires), wire_price().log_overhead)]),
+        np.concatenate([graph.log_overheads, np.full(len(wires), graph.wire.log_overhead)]),
     )
 
 

@@ -13,8 +13,9 @@ from math import exp, inf, prod
 
 import numpy as np
 
+from pilotcut.cutting.controlled_draft import FormCut
 from pilotcut.cutting.placement import Placement, WireCut, letter
-from pilotcut.cutting.prices import UNCUTTABLE, Price, wire_price
+from pilotcut.cutting.prices import UNCUTTABLE, Price
 from pilotcut.cutting.search.chains import Chains, CutChain
 from pilotcut.cutting.search.interaction_graph import Interactions
 
@@ -67,6 +68,7 @@ class Candidate:
         Its fragments.
     log_overhead
         log gamma^2 of all cuts (arXiv:1909.07534), to a billionth: what is equal compares equal.
+        Wires are counted one by one; a plan that cuts parallel ones together has less.
     cost
         The sum over fragments of the cost that was asked for.
     """
@@ -145,7 +147,7 @@ class Evaluator:
         self._first = graph.first
         self._gates = graph.gates
         self._uncuttable = graph.log_overheads >= UNCUTTABLE
-        self._wire = wire_price()
+        self._wire = graph.wire
         self._chains = Chains(graph)
         self._seen: dict[bytes, Candidate | None] = {}
 
@@ -231,10 +233,15 @@ class Evaluator:
                 host, into = shapes[k], k
         return self._in_order(new.tolist(), np.arange(len(new)))
 
+    def _price(self, cut: FormCut) -> Price:
+        return self._wire if cut.is_wire else cut.price
+
     def _log_overhead(self, cut: _Cut) -> float:
         """Return log gamma^2 of cutting these; engines add up edge by edge."""
         logs = self.graph.log_overheads[cut.blocks].sum() + len(cut.wires) * self._wire.log_overhead
-        logs += sum(chain.form.log_overhead for chain in cut.chains)
+        logs += sum(
+            self._price(one).log_overhead for chain in cut.chains for one in chain.form.cuts
+        )
         # Sums in another order differ in their last digits.
         return round(float(logs), 9)
 
@@ -279,7 +286,7 @@ class Evaluator:
             add(self._wire, parts[[wire, wire + 1]])
         for between in cut.chains:
             for one in between.form.cuts:
-                add(one.price, (between.parts[side] for side in one.sides))
+                add(self._price(one), (between.parts[side] for side in one.sides))
         return [
             FragmentShape(int(w), int(g), len(ops), prod(ops), prod(some))
             for w, g, ops, some in zip(cut.widths, gates, operations, ranks, strict=True)

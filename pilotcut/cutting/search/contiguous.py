@@ -17,7 +17,6 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components, reverse_cuthill_mckee
 from scipy.sparse.linalg import eigsh
 
-from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.candidates import FragmentShape
 from pilotcut.cutting.search.goal import Goal
 from pilotcut.cutting.search.interaction_graph import Interactions
@@ -79,7 +78,7 @@ def end_graph(graph: Interactions) -> csr_matrix:
     wires = graph.wires
     rows = np.concatenate([graph.blocks[:, 0], wires])
     columns = np.concatenate([graph.blocks[:, 1], wires + 1])
-    wire = np.full(len(wires), wire_price().log_overhead)
+    wire = np.full(len(wires), graph.wire.log_overhead)
     return _symmetric(rows, columns, np.concatenate([graph.log_overheads, wire]), graph.num_ends)
 
 
@@ -135,7 +134,7 @@ class _Blocks:
     def __init__(self, graph: Interactions, cell: np.ndarray) -> None:
         self._graph = graph
         self._edges = _Edges.of(graph, cell)
-        self._wire = wire_price()
+        self._wire = graph.wire
         self.size = self._edges.size
 
     def _with_wires(self, blocks: np.ndarray, wire: float) -> np.ndarray:

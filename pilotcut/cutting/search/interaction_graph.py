@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from math import inf
@@ -26,9 +26,10 @@ import numpy as np
 
 from pilotcut.circuits.program import Program, Step, parts_of
 from pilotcut.cutting.controlled import cheapest_form
-from pilotcut.cutting.prices import UNCUTTABLE, Price, prices_of_run, turned
+from pilotcut.cutting.prices import UNCUTTABLE, Price, prices_of_run, turned, wire_price
 from pilotcut.cutting.runs import runs_of
 from pilotcut.errors import CutError
+from pilotcut.options import SEPARATE
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,9 @@ class Interactions:
         For each block, the prices of its cuts, its gates in their cheapest form.
     chains
         The multi-controlled gates.
+    wire
+        Price of cutting one wire. Parallel wires may be cut together in the plan, which costs less
+        than so many of them; the search does not know of it.
     """
 
     num_qubits: int
@@ -91,6 +95,7 @@ class Interactions:
     gates: np.ndarray
     prices: tuple[tuple[Price, ...], ...]
     chains: tuple[Chain, ...] = ()
+    wire: Price = field(default_factory=wire_price)
 
     @property
     def num_ends(self) -> int:
@@ -136,8 +141,15 @@ class Interactions:
         return np.array([row.sum(axis=0) for row in rows]).reshape(-1, 2)
 
 
-def interactions_of(program: Program) -> Interactions:
+def interactions_of(program: Program, wires: str = SEPARATE) -> Interactions:
     """Return the ends and blocks of a program.
+
+    Parameters
+    ----------
+    program
+        What is to be cut.
+    wires
+        How wires will be cut, one of `pilotcut.options.WIRES`: that decides their price.
 
     Raises
     ------
@@ -145,7 +157,8 @@ def interactions_of(program: Program) -> Interactions:
         If the program has cut markers of its own.
     """
     refuse_markers(program, "cut_wire")
-    entries, chained = _entries(program)
+    wire = wire_price(wires)
+    entries, chained = _entries(program, wire)
     steps = [entry.step for entry in entries]
     blocks: list[list[int]] = []  # numbers of the entries of each block
     at: dict[int, int] = {}  # the block of an entry; below -1 for one on a qubit that is tied
@@ -173,7 +186,7 @@ def interactions_of(program: Program) -> Interactions:
                 del last[qubit]
         if at[number] >= 0:
             blocks[at[number]].append(number)
-    graph = _numbered(program.num_qubits, entries, blocks, rows, at)
+    graph = _numbered(program.num_qubits, entries, blocks, rows, at, wire)
     chains = (
         _chain(step, np.array([at[n] for n in numbers]), graph.blocks) for step, numbers in chained
     )
@@ -199,7 +212,7 @@ class _Entry:
     prices: tuple[Price, ...] | None = None
 
 
-def _entries(program: Program) -> tuple[list[_Entry], list[tuple[Step, list[int]]]]:
+def _entries(program: Program, wire: Price) -> tuple[list[_Entry], list[tuple[Step, list[int]]]]:
     """Return what blocks are made of, and for each multi-controlled step which entries are its."""
     entries: list[_Entry] = []
     chained: list[tuple[Step, list[int]]] = []
@@ -213,18 +226,20 @@ def _entries(program: Program) -> tuple[list[_Entry], list[tuple[Step, list[int]
         for k, pair in enumerate(pairwise(row), start=1):
             # Each qubit passes the whole gate at its first entry.
             own = {q: passes.pop(q, 0) for q in pair}
-            prices = _prices_between(step, set(row[:k]))
+            prices = _prices_between(step, set(row[:k]), wire)
             entries.append(_Entry(Step(step.gate, pair, step.params), own, prices))
     return entries, chained
 
 
-def _prices_between(step: Step, low: set[int]) -> tuple[Price, ...]:
+def _prices_between(step: Step, low: set[int], wire: Price) -> tuple[Price, ...]:
     """Return the prices of cutting a multi-controlled step between some qubits and the others."""
     first = step.qubits[0] in low
     sides = [int((q in low) != first) for q in step.qubits]  # numbered by first appearance
     form = cheapest_form(step, sides, (inf, inf))
+    prices = [wire if cut.is_wire else cut.price for cut in form.cuts]
     return tuple(
-        cut.price if cut.sides[0] == int(not first) else turned(cut.price) for cut in form.cuts
+        price if cut.sides[0] == int(not first) else turned(price)
+        for cut, price in zip(form.cuts, prices, strict=True)
     )
 
 
@@ -251,6 +266,7 @@ def _numbered(
     blocks: list[list[int]],
     rows: list[list[int]],
     at: dict[int, int],
+    wire: Price,
 ) -> Interactions:
     ends: dict[tuple[int, int], int] = {}  # (qubit, block) -> end; -1 for a qubit without blocks
     for qubit, row in enumerate(rows):
@@ -281,7 +297,8 @@ def _numbered(
         riding=riding,
         blocks=np.array(joined + ties, dtype=int).reshape(-1, 2),
         gates=np.array([len(numbers) for numbers in blocks] + [0 for _ in ties], dtype=int),
-        prices=(*_prices(entries, at, sides), *(() for _ in ties)),
+        prices=(*_prices(entries, at, sides, wire), *(() for _ in ties)),
+        wire=wire,
     )
 
 
@@ -302,13 +319,19 @@ def _ties(
 
 
 def _prices(
-    entries: Sequence[_Entry], block_of: dict[int, int], sides: Sequence[tuple[int, ...]]
+    entries: Sequence[_Entry],
+    block_of: dict[int, int],
+    sides: Sequence[tuple[int, ...]],
+    wire: Price,
 ) -> tuple[tuple[Price, ...], ...]:
     """Return the prices of the cuts of each block; a reset in its midst parts it."""
     found: list[list[Price]] = [[] for _ in sides]
     steps = [entry.step for entry in entries]
     for run in runs_of(steps, lambda number: entries[number].prices is None):
-        block = block_of[run[0]]
+        block, first = block_of[run[0]], steps[run[0]]
+        if first.name == "move":  # a run of its own
+            found[block].append(wire if first.qubits == sides[block] else turned(wire))
+            continue
         found[block] += prices_of_run([steps[number] for number in run], sides[block])
     for number, entry in enumerate(entries):
         if entry.prices is not None:

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from pilotcut.circuits.program import Program
-from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.branch_and_bound import MOST_QUBITS, exact, walked
 from pilotcut.cutting.search.candidates import (
     Candidate,
@@ -30,7 +29,7 @@ from pilotcut.cutting.search.interaction_graph import Interactions, interactions
 from pilotcut.cutting.search.local_search import polish
 from pilotcut.cutting.search.refinement import refined
 from pilotcut.errors import CutError
-from pilotcut.options import check_seed
+from pilotcut.options import SEPARATE, WIRES, check, check_seed, choice_fault
 
 #: Engines by name, each on its own.
 ENGINES: dict[str, Engine] = {"exact": exact, "contiguous": contiguous, "hypergraph": hypergraph}
@@ -46,6 +45,7 @@ def search(
     max_width: int | None = None,
     cost: Cost | None = None,
     wire_cuts: bool = True,
+    wires: str = SEPARATE,
     engine: str | Engine = "auto",
     seed: int = 0,
     per_cuts: int = 4,
@@ -65,6 +65,10 @@ def search(
         variants x gates x 2^width.
     wire_cuts
         Whether wires may be cut beside gates.
+    wires
+        How the plan will cut wires, one of `pilotcut.options.WIRES`, which decides the price of
+        one. Parallel ones that a plan cuts together count one by one here, so that its overhead
+        may be smaller than the candidate's, and is never larger.
     engine
         "auto" for all of them, one of `ENGINES` alone, or an engine of your own: what yields
         labels of ends for a graph and a goal.
@@ -96,8 +100,9 @@ def search(
     >>> [(c.cuts, c.max_width) for c in search(read_circuit(circuit)[0], max_cuts=1)]
     [(0, 4), (1, 2)]
     """
+    check(choice_fault("wires", wires, WIRES))
     goal = _goal(max_cuts, max_width, cost, wire_cuts, seed)
-    found = fitting(interactions_of(program), goal, engine)
+    found = fitting(interactions_of(program, wires), goal, engine)
     return pareto(undominated(found) if max_cuts is None else found, per_cuts)
 
 
@@ -217,7 +222,7 @@ def _is_best(evaluator: Evaluator, goal: Goal) -> bool:
     else:
         assert goal.max_width is not None
         cuts, width = -(-graph.num_qubits // goal.max_width) - _parts(graph), goal.max_width
-    prices = [wire_price().log_overhead, *graph.log_overheads.tolist()]
+    prices = [graph.wire.log_overhead, *graph.log_overheads.tolist()]
     return any(
         c.cuts == cuts and c.max_width <= width and c.log_overhead <= cuts * min(prices) + 1e-6
         for c, _ in evaluator.partitions()

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.annealing import HOT, TOO_MANY, TOO_WIDE, Start, anneal
 from pilotcut.cutting.search.goal import Goal
 from pilotcut.cutting.search.interaction_graph import Interactions
@@ -68,7 +67,7 @@ class _Proposal:
         wires = graph.wires
         cut = labels[a] != labels[b]
         turns = int(np.count_nonzero(labels[wires] != labels[wires + 1]))
-        logs = graph.log_overheads[cut].sum() + turns * wire_price().log_overhead
+        logs = graph.log_overheads[cut].sum() + turns * graph.wire.log_overhead
         return cls(labels, float(logs), int(graph.cuts[cut].sum()) + turns, graph.widths(labels))
 
     def energy(self, goal: Goal, width: int) -> float:
