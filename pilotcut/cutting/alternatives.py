@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import exp, prod
 
-from qiskit_addon_cutting.instructions import Move
-
 from pilotcut.circuits.program import Step
-from pilotcut.cutting.basis import basis_of_gate
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.controlled import forms_of
 from pilotcut.cutting.controlled_draft import Form
 from pilotcut.cutting.placement import labels_of_steps
 from pilotcut.cutting.plan import CutPlan, build_plan
+from pilotcut.cutting.prices import wire_price
 from pilotcut.options import COMMUNICATION, SEPARATE
 
 _WIRES = {"move", "cut_wire"}
@@ -283,6 +281,7 @@ class _Moved:
     last: int
     width: int  # of that fragment then
     wires: int  # that are cut for it
+    cut_as: str  # how, one of `pilotcut.options.WIRES`
     now: float  # gamma^2 of the cuts that it saves
 
     def __str__(self) -> str:
@@ -293,7 +292,7 @@ class _Moved:
     @property
     def price(self) -> float:
         """Sampling overhead gamma^2 of the wires that are cut."""
-        return float(basis_of_gate(Move()).overhead ** self.wires)
+        return exp(self.wires * wire_price(self.cut_as).log_overhead)
 
     @property
     def cheaper(self) -> bool:
@@ -326,7 +325,8 @@ def _moved(number: int, side: int, looked: Looked) -> _Moved:
         if {gate.step for gate in looked.gates[bond.index]} <= run
     ]
     width = next(f.width for f in looked.plan.fragments if f.label == target) + 1
-    return _Moved(qubit, own[first], own[last], width, wires, prod(saved, start=1.0))
+    now = prod(saved, start=1.0)
+    return _Moved(qubit, own[first], own[last], width, wires, looked.plan.wires, now)
 
 
 def _replaced(looked: Looked, now: float, price: float) -> float:

@@ -86,6 +86,52 @@ def test_candidates_are_what_plans_become(seed, width, gates, cuts):
         assert all(f.width <= s.width for f, s in zip(fragments, candidate.shapes, strict=True))
 
 
+@pytest.mark.parametrize("wires", ["communication", "randomised"])
+@pytest.mark.parametrize("seed", range(4))
+def test_wires_have_the_price_of_how_they_are_cut(seed, wires):
+    """Never below what the plan costs, and just that where none are cut together."""
+    circuit = random_gates(seed, 5, 8)
+    if seed % 2:
+        circuit.append(Move(), [0, 1])
+        circuit.cswap(2, 1, 3)
+        circuit.cx(1, 0)
+    together = 0
+    for candidate in found(circuit, max_cuts=3, wires=wires):
+        plan = compile_plan(circuit, placement=candidate.placement, wires=wires)
+        assert plan.num_cuts == candidate.cuts
+        assert candidate.overhead >= plan.sampling_overhead * (1 - 1e-6)
+        if all(bond.gates == 1 for bond in plan.bonds):
+            assert candidate.overhead == pytest.approx(plan.sampling_overhead)
+            assert candidate.variants == plan.num_variants
+        together += candidate.wire_cuts
+    assert together
+
+
+@pytest.mark.parametrize(
+    ("wires", "angle", "overhead", "gates"),
+    [
+        ("communication", 0.2, 9, 0),
+        ("separate", 0.2, (1 + 2 * np.sin(0.2)) ** 8, 4),  # 14.5
+        ("separate", 0.23, 16, 0),
+        ("randomised", 0.23, (1 + 2 * np.sin(0.23)) ** 8, 4),  # 20.2
+        ("randomised", 0.4, 25, 0),
+    ],
+)
+def test_the_cheapest_cut_follows_the_price_of_a_wire(wires, angle, overhead, gates):
+    """Two halves that share a qubit: its wire is cut, or the four rotations beside it."""
+    circuit = QuantumCircuit(5)
+    for half in [(0, 1, 2), (2, 3, 4)]:
+        for a, b in 2 * [half[:2], half[1:], half[::2]]:
+            for qubit in (a, b):
+                circuit.rx(Parameter(f"x{len(circuit):02}"), qubit)
+            circuit.rzz(angle, a, b)
+    plan = compile_plan(circuit, "ZZZZZ", max_width=3, wires=wires)
+    assert plan.sampling_overhead == pytest.approx(overhead)
+    assert len(plan.bonds) == (gates or 1)
+    (line,) = {b.gate for b in plan.bonds}
+    assert line == ("rzz" if gates else "cut_wire")
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_plans_of_the_search_give_the_uncut_value(seed):
     """Every candidate of a random circuit, wire cuts among them, estimates the same."""
