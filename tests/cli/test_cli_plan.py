@@ -97,7 +97,7 @@ def test_final_measurements_are_noted_on_stderr(call, file):
 
 
 def test_plans_that_nobody_can_run_are_shown_all_the_same(call, file):
-    file.write_text(QASM + "cx q[1], q[2];\n" * 340)
+    file.write_text(QASM + "cx q[1], q[2];\ncx q[2], q[0];\n" * 170)
     code, out, err = call(file, "--labels", "AABB", "--json")
     assert code == 0, err
     plan = json.loads(out)
@@ -118,7 +118,7 @@ def test_plans_that_nobody_can_run_are_shown_all_the_same(call, file):
         (["--observable", "ZZ"], "observable 'ZZ' acts on 2 qubits, expected 4"),
         (["--observable", "QQQQ"], "observable 'QQQQ' is not a Pauli string"),
         (["--observable", ""], "observable "),
-        (["--cuts", 9], "cuts is 9, but the circuit has only 4 two-qubit gates"),
+        (["--cuts", 9], "cuts is 9, but to cut all gates of the circuit takes 4"),
         (["--cuts", -1], "cuts is -1, expected a whole number from 0"),
         (["--max-width", 0], "max_width is 0, expected a whole number from 1"),
         (["--labels", "AABB", "--cuts", 1], "cuts, labels, max_width and placement are given"),

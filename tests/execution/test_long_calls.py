@@ -19,13 +19,13 @@ from pilotcut.execution.work_units import Request
 
 
 def crossed(cuts, halves=4):
-    """Return two halves with `cuts` free RZZ between them, angles behind and before."""
+    """Return two halves with `cuts` free RZZ between them, each on two qubits of its own."""
     angles = ParameterVector("x", 2 * halves + cuts)
     circuit = QuantumCircuit(2 * halves)
     for qubit in range(2 * halves):
         circuit.ry(angles[qubit], qubit)
     for k in range(cuts):
-        circuit.rzz(angles[2 * halves + k], k % halves, halves + k % halves)
+        circuit.rzz(angles[2 * halves + k], k % halves, halves + (k + k // halves) % halves)
     return circuit
 
 

@@ -129,9 +129,10 @@ def bad_pubs():
     circuit.cx(0, 1)
     two = circuit.copy()
     two.ry(Parameter("phi"), 1)
-    measured = QuantumCircuit(2, 1)
-    measured.cx(0, 1)
-    measured.measure(0, 0)
+    looped = QuantumCircuit(2, 1)
+    looped.measure(0, 0)
+    with looped.while_loop((looped.clbits[0], 1)):
+        looped.measure(0, 0)
     return {
         "unbound": ([(circuit, "ZZ")], "parameter"),
         "too many values": ([(two, "ZZ", [[1.0, 2.0, 3.0]])], "parameter"),
@@ -140,7 +141,7 @@ def bad_pubs():
         "observable too long": ([(circuit, "ZZZ", [1.0])], "qubits"),
         "no Pauli": ([(circuit, "ZQ", [1.0])], "pub 0"),
         "complex": ([(circuit, SparsePauliOp(["ZZ"], [1j]), [1.0])], "pub 0"),
-        "measured": ([(measured, "ZZ")], "measure"),
+        "loop": ([(looped, "ZZ")], "while_loop"),
         "precision": ([(circuit, "ZZ", [1.0], 0.0)], "precision is 0"),
     }
 

@@ -87,8 +87,8 @@ def _with_cuts(graph: Interactions, cuts: int) -> Placement:
     total = int(graph.cuts[graph.log_overheads < UNCUTTABLE].sum())
     if cuts > total:
         raise CutError(
-            f"cuts is {cuts}, but the circuit's gates come to only {total} cuts, expected "
-            f"at most {total}; ask for fewer cuts"
+            f"cuts is {cuts}, but to cut all gates of the circuit takes {total}, expected at most "
+            f"{total}; ask for fewer cuts"
         )
     goal = Goal(cuts, None, _narrow(graph), narrow=True)
     found = [c for c in fitting(graph, goal) if c.cuts == cuts]
