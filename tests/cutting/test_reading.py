@@ -253,7 +253,7 @@ RING = entangled([(0, 1), (1, 2), (2, 3), (3, 0)], 4)
     [
         (RING, "ZZZZ", {"labels": "AAB"}, CutError, "'AAB' name 3 qubits, expected 4"),
         (RING, "ZZZZ", {"labels": "AABBC"}, CutError, "'AABBC' name 5 qubits, expected 4"),
-        (RING, "ZZZZ", {"cuts": 5}, CutError, "cuts is 5, .* only 4 .*expected at most 4"),
+        (RING, "ZZZZ", {"cuts": 5}, CutError, "cuts is 5, .* takes 4, expected at most 4"),
         (RING, "ZZZZ", {"cuts": 1}, CutError, "cuts is 1, .*expected one of 2, 3, 4"),
         (RING, "ZZZZ", {"cuts": -1}, CutError, "cuts is -1, expected a whole number from 0"),
         (RING, "ZZZZ", {"cuts": 1.5}, CutError, "cuts is 1.5, expected a whole number"),
