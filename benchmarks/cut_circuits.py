@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
+from families import ghz
 from qiskit.circuit import Barrier, QuantumCircuit
 from qiskit.circuit.library import QFTGate, XXPlusYYGate, efficient_su2, zz_feature_map
 
@@ -246,15 +247,6 @@ def graph_state(qubits: int) -> QuantumCircuit:
     circuit.h(range(qubits))
     for a, b in nx.random_regular_graph(2, qubits, seed=10).edges():
         circuit.cz(int(a), int(b))
-    return circuit
-
-
-def ghz(qubits: int) -> QuantumCircuit:
-    """Return a GHZ state by a chain of CX."""
-    circuit = QuantumCircuit(qubits)
-    circuit.h(0)
-    for qubit in range(qubits - 1):
-        circuit.cx(qubit, qubit + 1)
     return circuit
 
 

@@ -158,6 +158,11 @@ class Step:
         return own if not self.is_classical else (*own, self.writes, self.condition)
 
     @property
+    def is_free(self) -> bool:
+        """Whether one of its angles is free."""
+        return any(isinstance(param, Angle) for param in self.params)
+
+    @property
     def is_classical(self) -> bool:
         """Whether it measures in mid-circuit, or stands under classical control."""
         return self.writes is not None or self.condition is not None

@@ -74,11 +74,7 @@ def crossings_of(steps: Sequence[Step], most_joined: int = MOST_JOINED) -> tuple
 
 def _is_opened(step: Step) -> bool:
     """Whether a gate cannot be cut as it stands, but as its rotations."""
-    return _free(step) and step.name not in RZZ_FORMS
-
-
-def _free(step: Step) -> bool:
-    return any(isinstance(p, Angle) for p in step.params)
+    return step.is_free and step.name not in RZZ_FORMS
 
 
 def interaction_angles(steps: Sequence[Step]) -> list[float]:
@@ -142,8 +138,7 @@ def _actual(
 def _param(param: Param, angles: Sequence[Angle]) -> Param:
     if not isinstance(param, Angle):
         return param
-    own = angles[param.slot]
-    return Angle(own.slot, param.scale * own.scale, param.scale * own.offset + param.offset)
+    return angles[param.slot].scaled(param.scale, param.offset)
 
 
 def _dealt(steps: Sequence[Step], count: int) -> list[tuple[Step, ...]]:
@@ -205,7 +200,7 @@ def _best(
 
 def _elements(step: Step) -> list[np.ndarray | AxisRotation]:
     """Return a step as a matrix, or as rotations and matrices."""
-    if not _free(step):
+    if not step.is_free:
         return [_matrix(step)]
     found: list[np.ndarray | AxisRotation] = []
     for paulis, angle in turns_of(step):
@@ -231,7 +226,7 @@ def _matrix(step: Step) -> np.ndarray:
 
 
 def _cost_of_gate(step: Step) -> _Cost:
-    if _free(step):
+    if step.is_free:
         return _cost_of_angles([None])
     return _cost_of_angles(_angles_of(_matrix(step)))
 

@@ -81,7 +81,7 @@ def crossing_of(step: Step) -> Crossing:
         If it has no such form.
     """
     a, b = step.qubits
-    if not any(isinstance(p, Angle) for p in step.params):
+    if not step.is_free:
         return Crossing((step,), (a, b), basis_of_gate(step.gate_with(step.params)))
     rotation = free_rotation(step)
     angle = AngleSum.over([(rotation.free_angle, 1.0)])

@@ -53,7 +53,7 @@ _QUARTER = 1.5707963267948966
 
 def has_turns(step: Step) -> bool:
     """Whether a step has no free angle, or is a product of Pauli rotations."""
-    return step.name in (*_TURNS, "u2") or not any(isinstance(p, Angle) for p in step.params)
+    return step.name in (*_TURNS, "u2") or not step.is_free
 
 
 def turns_of(step: Step) -> list[tuple[str, AngleSum]]:

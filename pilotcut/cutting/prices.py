@@ -12,7 +12,7 @@ from math import log, prod
 
 import numpy as np
 
-from pilotcut.circuits.program import Angle, Step
+from pilotcut.circuits.program import Bare, Step
 from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
 from pilotcut.cutting.blocks import crossings_of, interaction_angles, is_cheaper
 from pilotcut.cutting.crossing import Crossing
@@ -54,7 +54,7 @@ def prices_of_run(steps: Sequence[Step], sides: tuple[int, ...]) -> list[Price]:
     gates = [step for step in steps if len(step.qubits) == 2]
     if len(gates) == 1:
         return [_turned(price_of(gates[0]), gates[0].qubits, sides)]
-    if not any(isinstance(p, Angle) for step in steps for p in step.params):
+    if not any(step.is_free for step in steps):
         return _prices_of_bound(gates, steps, sides)
     prices = [
         _turned(_price_of_crossing(one), one.qubits, sides)
@@ -116,12 +116,9 @@ def price_of(step: Step) -> Price:
     """Return what it costs to cut a two-qubit step."""
     if step.condition is not None:
         return Price(UNCUTTABLE, (1, 1), 1)
-    if any(isinstance(p, Angle) for p in step.params):
+    if step.is_free:
         return _free_price(step.name) if step.name in RZZ_FORMS else _opened_price(step)
-    # A matrix among the parameters cannot be a key of the cache.
-    if any(not isinstance(p, (int, float)) for p in step.params):
-        return _price_or_none(step)
-    return _fixed_price(_Keyed(step))
+    return _fixed_price(Bare(step))
 
 
 @lru_cache(maxsize=len(WIRES))
@@ -152,23 +149,9 @@ def _opened_price(step: Step) -> Price:
     return _price_of_crossing(one)
 
 
-class _Keyed:
-    """A step that is equal to others of the same gate and angles, on whatever qubits."""
-
-    def __init__(self, step: Step) -> None:
-        self.step = step
-        self._key = (step.name, step.params)
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Keyed) and self._key == other._key
-
-
 @lru_cache(maxsize=4096)
-def _fixed_price(keyed: _Keyed) -> Price:
-    step = keyed.step
+def _fixed_price(bare: Bare) -> Price:
+    step = bare.step
     if step.name in RZZ_FORMS and len(step.params) == 1:
         (angle,) = step.params
         assert isinstance(angle, (int, float))

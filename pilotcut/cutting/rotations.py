@@ -63,8 +63,8 @@ def free_rotation(step: Step) -> Rotation:
     before = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][0]]
     after = [(s, Step(g, ())) for s in (0, 1) for g in frames[s][1]]
     # The angle 0 only makes the gate: what counts are the step's params.
-    after += [(s, Step(g(0.0), (), (_scaled(free, f),))) for s, g, f in rotations]
-    return Rotation(_scaled(free, scale), before, after)
+    after += [(s, Step(g(0.0), (), (free.scaled(f),))) for s, g, f in rotations]
+    return Rotation(free.scaled(scale), before, after)
 
 
 def fixed_rotation(step: Step) -> Rotation:
@@ -87,10 +87,6 @@ def fixed_rotation(step: Step) -> Rotation:
 def _local(matrix: np.ndarray) -> Step:
     angles = u_angles(matrix)
     return Step(UGate(*angles), (), angles)
-
-
-def _scaled(angle: Angle, factor: float) -> Angle:
-    return Angle(angle.slot, factor * angle.scale, factor * angle.offset)
 
 
 # gate -> (factor of the RZZ angle, (before, after) on each side, rotations left on a side).

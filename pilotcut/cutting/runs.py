@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pilotcut.circuits.program import Angle, Step
+from pilotcut.circuits.program import Step
 from pilotcut.cutting.blocks import MOST_FREE_STEPS, may_join
 
 
@@ -60,7 +60,7 @@ class _Gathering:
         """Take a one-qubit step along, if the run goes on behind it."""
         if (run := self._open.get(step.qubits[0])) is not None:
             run.riding.append(number)
-            run.free += _is_free(step)
+            run.free += step.is_free
 
     def gate(self, number: int, step: Step) -> None:
         """Add a two-qubit step to the run that both its qubits are in, or begin one."""
@@ -75,8 +75,4 @@ class _Gathering:
                 self._open[a] = self._open[b] = run
         run.steps += [*run.riding, number]
         run.riding = []
-        run.free += _is_free(step)
-
-
-def _is_free(step: Step) -> bool:
-    return any(isinstance(param, Angle) for param in step.params)
+        run.free += step.is_free

@@ -26,13 +26,13 @@ from pilotcut.reconstruction.contraction_cost import cost_of_batch
 NOTE_S = 60.0
 
 # Another mode or plan is named where it takes at most this share of the time.
-_CHEAPER = 0.5
+_QUICKER = 0.5
 
 # A better plan is looked for where that takes no more than a second or two.
 _MOST_QUBITS, _MOST_STEPS = 16, 200
 
-# Shots that others modes are asked about where an exact call has none.
-_USUAL_SHOTS = 1024
+#: Shots that other modes are asked about where an exact call has none.
+USUAL_SHOTS = 1024
 
 
 class LongCalls:
@@ -145,16 +145,14 @@ class _Call:
         return f"{what} is predicted to take {readable(seconds)}: {why}; {advice}"
 
     def _other_modes(self, mode: str, seconds: float) -> Iterator[str]:
-        shots = self._requests[0].shots or _USUAL_SHOTS
+        shots = self._requests[0].shots or USUAL_SHOTS
         for other in MODES:
             if other == mode or not self._runs(other):
                 continue
             asked = [replace(request, shots=shots) for request in self._requests]
             if mode != "exact" and other != "exact":
                 asked = list(self._requests)
-            quicker = self.seconds(other, asked)
-            if quicker < _CHEAPER * seconds:
-                yield f"mode='{other}' would take {readable(quicker)}"
+            yield from quicker(f"mode='{other}'", self.seconds(other, asked), seconds)
 
     def _runs(self, mode: str) -> bool:
         """Return whether a mode can run the plan at all."""
@@ -190,9 +188,13 @@ class _Call:
             Request(f, np.zeros((rows, len(f.angles))), shots if isinstance(shots, int) else 0)
             for f in other.fragments
         ]
-        quicker = self.seconds(mode, requests)
-        if quicker < _CHEAPER * seconds:
-            yield f"the plan of max_width={width} would take {readable(quicker)}"
+        yield from quicker(f"the plan of max_width={width}", self.seconds(mode, requests), seconds)
+
+
+def quicker(way: str, its: float, seconds: float) -> Iterator[str]:
+    """Yield how long another way would take, if that is much less than `seconds`."""
+    if its < _QUICKER * seconds:
+        yield f"{way} would take {readable(its)}"
 
 
 def readable(seconds: float) -> str:

@@ -201,8 +201,7 @@ def passes_of(gates: Sequence[tuple[tuple[int, ...], bool]]) -> float:
 
 def _opened(step: Step) -> int:
     """Return how many gates a step becomes; see `pilotcut.backends.aer_parameters`."""
-    free = any(isinstance(p, Angle) for p in step.params)
-    return len(step.gate.definition.data) if free and step.name not in BINDABLE else 1
+    return len(step.gate.definition.data) if step.is_free and step.name not in BINDABLE else 1
 
 
 def packs(number: int, qubits: int) -> Iterator[tuple[int, int]]:

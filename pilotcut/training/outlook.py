@@ -14,13 +14,10 @@ import numpy as np
 
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.duration import seconds_of
-from pilotcut.execution.long_calls import NOTE_S, readable
+from pilotcut.execution.long_calls import NOTE_S, USUAL_SHOTS, quicker, readable
 from pilotcut.execution.work_units import Request
 from pilotcut.options import MODES
 from pilotcut.primitives.derivative import requests_of_shifts
-
-# Another mode is named where it takes at most this share of the time.
-_QUICKER = 0.5
 
 
 @dataclass(frozen=True)
@@ -74,11 +71,11 @@ def outlook(
     seconds = _seconds(mode, *known) / workers
     if seconds < NOTE_S:
         return ""
-    others = {other: _seconds(other, *known) / workers for other in MODES if other != mode}
     ways = [
-        f"mode='{other}' would take {readable(quicker)}"
-        for other, quicker in others.items()
-        if quicker < _QUICKER * seconds
+        text
+        for other in MODES
+        if other != mode
+        for text in quicker(f"mode='{other}'", _seconds(other, *known) / workers, seconds)
     ]
     advice = ", ".join(ways) or "fewer epochs, samples or cuts would be quicker"
     each = readable(seconds / steps.epochs / steps.number)
@@ -90,7 +87,7 @@ def outlook(
 
 def _seconds(mode: str, plan: CutPlan, shots: int, steps: Steps, weights: Collection[int]) -> float:
     """Return predicted seconds of all epochs on one worker."""
-    number = 0 if mode == "exact" else shots or 1024
+    number = 0 if mode == "exact" else shots or USUAL_SHOTS
     step = _values_s(plan, mode, number, steps.batch)
     if steps.gradient:
         step += step  # the gradient evaluates the batch anew

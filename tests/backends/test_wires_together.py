@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from qiskit.circuit import ParameterVector, QuantumCircuit
-from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit.quantum_info import SparsePauliOp
 from qiskit_addon_cutting.instructions import CutWire
+from support.exact import state_of_uncut
 
 from pilotcut import CutEstimator, CutGradient, compile_plan
 from pilotcut.primitives.distribution import Distribution
@@ -31,14 +32,6 @@ def two_halves(wires: int, seed: int = 3) -> QuantumCircuit:
     return circuit
 
 
-def uncut(circuit: QuantumCircuit) -> Statevector:
-    plain = circuit.copy_empty_like()
-    for one in circuit.data:
-        if one.operation.name != "cut_wire":
-            plain.append(one)
-    return Statevector(plain)
-
-
 def observables(qubits: int) -> list[SparsePauliOp]:
     """Terms on both sides, on one, and sums of which several are measured together."""
     one = "Z".rjust(qubits, "I")
@@ -57,7 +50,7 @@ def test_values_and_error_bars(number, mode, wires):
     """z-scores over 40 repetitions have mean 0 and deviation 1."""
     circuit = two_halves(number)
     asked = observables(circuit.num_qubits)
-    exact = np.array([uncut(circuit).expectation_value(o).real for o in asked])
+    exact = np.array([state_of_uncut(circuit).expectation_value(o).real for o in asked])
     rows = np.zeros((40, 1, 0))
     estimator = CutEstimator(wires=wires, mode=mode, shots=128, seed=11)
     data = estimator.run([(circuit, asked, rows)]).result()[0].data
@@ -69,7 +62,7 @@ def test_values_and_error_bars(number, mode, wires):
 def test_the_errors_of_a_distribution_are_honest():
     """Chi-squared of probabilities over repetitions, by their own standard errors."""
     circuit = two_halves(2)
-    exact = uncut(circuit).probabilities()
+    exact = state_of_uncut(circuit).probabilities()
     plan = compile_plan(circuit, wires="randomised")
     found = [Distribution(plan, mode="sampled", shots=200, seed=seed) for seed in range(10)]
     z = np.array([(d.probabilities() - exact) / d.standard_errors() for d in found])
@@ -81,7 +74,7 @@ def test_the_errors_of_a_distribution_are_honest():
 
 def test_counts_find_the_distribution_that_draws_find():
     circuit = two_halves(1)
-    exact = uncut(circuit).probabilities()
+    exact = state_of_uncut(circuit).probabilities()
     plan = compile_plan(circuit, wires="randomised")
     counted = Distribution(plan, mode="counts", shots=4000, seed=1)
     z = (counted.probabilities() - exact) / counted.standard_errors()
@@ -105,7 +98,7 @@ def test_gradients_are_those_of_the_uncut_circuit(wires):
     point = np.array([0.4, 0.9, 1.3, 0.7])
     step = np.eye(4) * 1e-5
     whole = [
-        uncut(circuit.assign_parameters(p)).expectation_value(SparsePauliOp("ZZZ")).real
+        state_of_uncut(circuit.assign_parameters(p)).expectation_value(SparsePauliOp("ZZZ")).real
         for p in np.concatenate([point + step, point - step])
     ]
     expected = (np.array(whole[:4]) - np.array(whole[4:])) / 2e-5
