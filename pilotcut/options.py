@@ -16,7 +16,7 @@ from pilotcut.errors import CutError, UserError
 
 MODES = ("counts", "sampled", "exact")
 
-ALLOCATIONS = ("uniform", "optimal")
+ALLOCATIONS = ("uniform", "weighted", "optimal")
 
 #: Where a batch is contracted: chosen for each, in this process, on the ranks of an MPI pilot.
 RECONSTRUCTIONS = ("auto", "local", "mpi")

@@ -28,7 +28,7 @@ from pilotcut.execution.executor import Executor
 from pilotcut.execution.long_calls import LongCalls
 from pilotcut.execution.query_store import Outputs, Query, writer
 from pilotcut.execution.results import Contracting, Evaluation, RowEvaluations
-from pilotcut.execution.shot_allocation import deal, merge
+from pilotcut.execution.shot_allocation import deal, merge, weighted_shots
 from pilotcut.execution.stages import Stages
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.wire_shots import LEAST_DEALT, WireShots, stages_of
@@ -47,8 +47,8 @@ Result = TypeVar("Result")
 #: Returns what was predicted of a batch (plan, rows, shots), for its record.
 Forecast = Callable[[CutPlan, int, int], dict[str, Any]]
 
-#: With fewer shots a pilot round says too little to deal by.
-LEAST_OPTIMAL = 256
+#: With fewer shots a pilot round says too little to deal by, and with fewer still nothing is dealt.
+LEAST_OPTIMAL, LEAST_WEIGHTED = 32, 8
 
 #: Shots of the round that measures how many shots a precision needs, and the margin on
 #: its error, which is itself known to a few percent only.
@@ -67,8 +67,8 @@ class BatchRunner:
         Streams of random numbers, records and totals.
     mode, shots, backend, error_tolerance, num_samples, reconstruction, store
         As in `pilotcut.CutEstimator`, checked; `shots` are 0 in exact mode.
-    optimal
-        Deal shots by what they add to the error.
+    allocation
+        See `shot_allocation` of `pilotcut.CutEstimator`.
     max_seconds
         See `pilotcut.execution.long_calls.LongCalls`.
 
@@ -86,7 +86,7 @@ class BatchRunner:
         shots: int,
         backend: str,
         error_tolerance: float,
-        optimal: bool,
+        allocation: str,
         num_samples: int | None,
         reconstruction: str,
         store: Path | None,
@@ -96,7 +96,7 @@ class BatchRunner:
         self.mode = mode
         self.shots = shots
         self._backend, self._error_tolerance = backend, error_tolerance
-        self._optimal, self._num_samples = optimal, num_samples
+        self._allocation, self._num_samples = allocation, num_samples
         self._reconstruction, self._store = reconstruction, store
         self.forecast: Forecast | None = None
         self._long_calls = LongCalls(mode, max_seconds)
@@ -178,11 +178,16 @@ class BatchRunner:
         """
         number = self.shots if shots is None else shots
         self.expect_batch(contraction, slots, number)
-        if self._optimal and not self.exact and number >= LEAST_OPTIMAL:
-            dealt = self._evaluate_optimally(contraction, slots, outputs[0], number)
-            return replace(dealt, shots=number)  # of a derivative's circuits: all alike
         if self._num_samples is not None:
             return self.evaluate(contraction, slots)
+        if self._allocation == "optimal" and not self.exact and number >= LEAST_OPTIMAL:
+            dealt = self._evaluate_optimally(contraction, slots, outputs[0], number)
+            return replace(dealt, shots=number)  # of a derivative's circuits: all alike
+        # Wires with communication deal by what their senders found, which says more.
+        unknown = not self.exact and len(stages_of(contraction.plan)) == 1
+        if self._allocation != "uniform" and unknown and number >= LEAST_WEIGHTED:
+            weighted = weighted_shots(contraction, slots, outputs[0], number, slopes=keep)
+            return self._evaluate_all(contraction, slots, number, outputs=outputs, dealt=weighted)
         return self._evaluate_evenly(contraction, slots, number, keep=keep, outputs=outputs)
 
     def evaluate(
@@ -192,16 +197,9 @@ class BatchRunner:
         source: str = "forward",
         keep: bool = False,
     ) -> Evaluation | RowEvaluations:
-        """Return the evaluation of a batch (rows, slots), shots alike.
+        """Return the evaluation of a batch (rows, slots), shots alike; `source` is for the record.
 
-        Parameters
-        ----------
-        contraction, slots
-            What to run, with its plan, and for which slot values.
-        source
-            Why, for the record.
-        keep
-            Keep what derivatives need where that is possible.
+        The rest as for `estimate`.
         """
         if self._num_samples is not None:
             matrices = [bond.matrix(slots) for bond in contraction.plan.bonds]
@@ -318,15 +316,15 @@ class BatchRunner:
         self, contraction: Contraction, slots: np.ndarray, coefficients: np.ndarray, shots: int
     ) -> Evaluation:
         """Spend the same shots where they lower the error most; the pilot's counts are kept."""
-        first = shots // 8
+        first = max(shots // 8, min(8, shots // 4))
         fragments = contraction.plan.fragments
-        pilot = self._evaluate_all(contraction, slots, first, "pilot")
+        weighted = weighted_shots(contraction, slots, coefficients, first)
+        pilot = self._evaluate_all(contraction, slots, first, "pilot", dealt=weighted)
         sensitivities = pilot.sensitivities(coefficients)
-        dealt = deal(fragments, pilot.tensors, sensitivities, first, shots - first)
-        rest = self._evaluate_all(contraction, slots, dealt)
-        rounds = zip(fragments, pilot.tensors, rest.tensors, dealt, strict=True)
-        merged = [merge(f, a, b, first, n) for f, a, b, n in rounds]
-        return self._contracted(contraction, slots, merged)
+        dealt = deal(fragments, pilot.tensors, sensitivities, weighted, shots - first)
+        rest = self._evaluate_all(contraction, slots, shots - first, dealt=dealt)
+        both = (fragments, pilot.tensors, rest.tensors, weighted, dealt)
+        return self._contracted(contraction, slots, list(map(merge, *both)))
 
     def _evaluate_evenly(
         self,
@@ -371,16 +369,18 @@ class BatchRunner:
         self,
         contraction: Contraction,
         slots: np.ndarray,
-        shots: int | Sequence[np.ndarray],
+        shots: int,
         source: str = "forward",
         keep: bool = False,
         outputs: Outputs | None = None,
+        dealt: Sequence[np.ndarray] = (),
     ) -> Evaluation:
-        """Run every subexperiment of a batch; `shots` may be (rows, subexperiments) a fragment.
+        """Run every subexperiment of a batch with so many shots, alike or on average.
 
-        `outputs` are coefficients (observables, terms) and constants, for what is kept of it.
+        `outputs` are coefficients (observables, terms) and constants, for what is kept of it;
+        `dealt` shots (rows, subexperiments) of each fragment.
         """
-        requests = requests_of(contraction.plan, slots, shots)
+        requests = requests_of(contraction.plan, slots, dealt or shots)
         kept: list[Linearised] = []
         matrices = self._matrices(contraction.plan, slots)
         contracting = self._contracting(contraction, matrices, len(slots))
@@ -403,12 +403,12 @@ class BatchRunner:
             return self.executor.evaluate(requests, seed, contracting.add, store)
 
         def contract(tensors: list[FragmentTensor]) -> Evaluation:
-            number = shots if isinstance(shots, int) else 0
-            return replace(contracting.evaluation(tensors), shots=number, kept=kept)
+            found = contracting.evaluation(tensors)
+            return replace(found, shots=shots, dealt=dealt, kept=kept)
 
         about = self._about(requests, source) | {"reconstruction": contracting.reason}
         takes_more = self.exact and keep  # than the values, which the forecast is of
-        if self.forecast is not None and isinstance(shots, int) and not takes_more:
+        if self.forecast is not None and not takes_more:
             about |= self.forecast(contraction.plan, len(slots), shots)
         return self.run(contraction.plan, execute, contract, about)
 

@@ -1,9 +1,9 @@
 """Dealing shots to subexperiments in proportion to what they add to the error.
 
 The variance of a value is ``sum_v s_v^2 sigma_v^2 / N_v`` with s the sensitivities, so for
-a fixed total the best N_v is proportional to ``|s_v| sigma_v`` (Neyman). Sensitivities and
-deviations come from a small pilot round and are noisy themselves; a floor dealt evenly
-keeps what looked unimportant by chance from starving.
+a fixed total the best N_v is proportional to ``|s_v| sigma_v`` (Neyman). Before anything is
+measured the weights of the cuts say what s may be; a small pilot round measures s and sigma, and
+both are noisy themselves. A floor dealt evenly keeps what looked unimportant from starving.
 """
 
 from __future__ import annotations
@@ -14,12 +14,123 @@ import numpy as np
 
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor
+from pilotcut.cutting.plan import CutPlan
+from pilotcut.reconstruction.contraction import Contraction, sensitivities
 
 #: Share of the budget that is dealt evenly.
 FLOOR = 0.3
 
-#: Shots are dealt in multiples of this: Aer runs a job for every binary digit.
+#: Shots are dealt in multiples of this: Aer runs a job for every binary digit. Few shots are
+#: dealt finer, down to a sixteenth of their mean.
 QUANTUM = 16
+
+#: An unbiased estimate of a variance takes two shots.
+LEAST = 2
+
+
+def weighted_shots(
+    contraction: Contraction,
+    slots: np.ndarray,
+    coefficients: np.ndarray,
+    budget: int,
+    *,
+    slopes: bool = False,
+) -> list[np.ndarray]:
+    """Return shots (rows, subexperiments) for each fragment, by the weights of the cuts alone.
+
+    Parameters
+    ----------
+    contraction, slots
+        What is to run, with its plan, and for which slot values (rows, slots).
+    coefficients
+        (observables, terms) of what is wanted.
+    budget
+        Mean shots of a subexperiment.
+    slopes
+        Whether derivatives by angles of the cuts are wanted too.
+    """
+    squares = squares_of(contraction.plan, slots, slopes=slopes)
+    found = shared(expected(contraction, squares, coefficients), budget)
+    return [np.repeat(shots, len(slots) // len(shots), axis=0) for shots in found]
+
+
+def squares_of(plan: CutPlan, slots: np.ndarray, *, slopes: bool) -> list[np.ndarray]:
+    """Return the squares of all bond matrices, (rows or 1, d0, d1), with those of their slopes."""
+    # What a small angle gives no weight has some in the derivative by that angle.
+    found = []
+    for bond in plan.bonds:
+        angles = range(len(bond.angles) if slopes else 0)
+        found.append(bond.matrix(slots) ** 2 + sum(bond.slope(slots, k) ** 2 for k in angles))
+    return found
+
+
+def expected(
+    contraction: Contraction, squares: Sequence[np.ndarray], coefficients: np.ndarray
+) -> list[np.ndarray]:
+    """Return ``|s| sigma`` of each subexperiment before any is run, up to a factor.
+
+    Parameters
+    ----------
+    contraction
+        The plan's, in the physical basis.
+    squares
+        Of the bond matrices, (rows or 1, d0, d1).
+    coefficients
+        (observables, terms); the variances of several observables are added.
+
+    Returns
+    -------
+    list of np.ndarray
+        (rows or 1, subexperiments) for each fragment.
+
+    Notes
+    -----
+    Entries of tensors are taken to be independent, of mean square 1 where they multiply and of
+    variance 1 where they are estimated: s^2 is then the contraction of the squares of all bond
+    matrices. Of a QPD (arXiv:1909.07534), which draws terms by ``|C_ij|``, it keeps that a
+    subexperiment of much weight, or one in many terms, has many shots.
+    """
+    plan = contraction.plan
+    shape = (1, len(plan.terms))
+    # An outcome of wires that are cut together is one of several: that is its chance.
+    ones = [np.full((*shape, *f.site_shape), f.outcomes**-2.0) for f in plan.fragments]
+    operands = [*ones, *(square[:, None] for square in squares)]
+    _, environments = contraction.values_and_environments(operands)
+    found = []
+    for f, fragment in enumerate(plan.fragments):
+        square = sensitivities(plan.term_index[:, f], environments[f], coefficients**2)
+        flat = square.sum(axis=1).reshape(len(square), -1)
+        columns = [
+            flat[:, fragment.entries[t.group][t.variants]].sum(axis=2) for t in fragment.templates
+        ]
+        none = np.zeros((len(square), 0))
+        found.append(np.sqrt(np.concatenate(columns, axis=1) if columns else none))
+    return found
+
+
+def shared(weights: Sequence[np.ndarray], budget: int) -> list[np.ndarray]:
+    """Return shots (rows, subexperiments) for each fragment, `budget` each on average.
+
+    Parameters
+    ----------
+    weights
+        (rows, subexperiments) for each fragment: what shots are in proportion to.
+    budget
+        Mean shots of a subexperiment.
+    """
+    total = sum(w.sum(axis=1) for w in weights)
+    count = sum(w.shape[1] for w in weights)
+    step = min(QUANTUM, 1 << max(0, (budget // QUANTUM).bit_length() - 1))
+    shots = []
+    for weight in weights:
+        # Where nothing shows any variance there is nothing to deal by: all alike.
+        share = np.divide(
+            weight, total[:, None], out=np.full_like(weight, 1 / count), where=total[:, None] > 0
+        )
+        exact = budget * (FLOOR + (1 - FLOOR) * count * share)
+        whole = np.rint(exact / step).astype(int) * step
+        shots.append(np.maximum(max(step, min(LEAST, budget)), whole))
+    return shots
 
 
 # For the same error uniform shots would have to be 1.3 to 12.7 times as many, most where cut
@@ -29,7 +140,7 @@ def deal(
     fragments: Sequence[Fragment],
     tensors: Sequence[FragmentTensor],
     sensitivities: Sequence[np.ndarray],
-    pilot: int,
+    pilot: Sequence[np.ndarray],
     budget: int,
 ) -> list[np.ndarray]:
     """Return shots (rows, subexperiments) for each fragment, `budget` each on average.
@@ -42,29 +153,16 @@ def deal(
         (rows, observables, sub-observables, variants) for each fragment; the variances of
         several observables are added.
     pilot
-        Shots of each subexperiment in the pilot round.
+        (rows, subexperiments) for each fragment: shots of the pilot round.
     budget
         Mean shots of a subexperiment still to be dealt.
     """
-    weights = [
-        importance(f, t, s, pilot)
-        for f, t, s in zip(fragments, tensors, sensitivities, strict=True)
-    ]
-    total = sum(w.sum(axis=1) for w in weights)
-    count = sum(w.shape[1] for w in weights)
-    shots = []
-    for weight in weights:
-        # Where nothing shows any variance there is nothing to deal by: all alike.
-        share = np.divide(
-            weight, total[:, None], out=np.full_like(weight, 1 / count), where=total[:, None] > 0
-        )
-        exact = budget * (FLOOR + (1 - FLOOR) * count * share)
-        shots.append(np.maximum(QUANTUM, np.rint(exact / QUANTUM).astype(int) * QUANTUM))
-    return shots
+    rounds = zip(fragments, tensors, sensitivities, pilot, strict=True)
+    return shared([importance(f, t, s, n) for f, t, s, n in rounds], budget)
 
 
 def importance(
-    fragment: Fragment, tensor: FragmentTensor, sensitivity: np.ndarray, pilot: int
+    fragment: Fragment, tensor: FragmentTensor, sensitivity: np.ndarray, pilot: np.ndarray
 ) -> np.ndarray:
     """Return ``|s| sigma`` of each subexperiment, (rows, subexperiments), up to a factor.
 
@@ -74,28 +172,32 @@ def importance(
     """
     columns = []
     flat = sensitivity.reshape(*sensitivity.shape[:2], -1)
+    start = 0
     for template in fragment.templates:
+        number = pilot[:, start : start + len(template.variants)]
+        start += len(template.variants)
         s = flat[:, :, fragment.entries[template.group][template.variants]]
         covariance = tensor.covariances[template.group][:, template.variants]
         variance = np.einsum("bovm,bvmn,bovn->bv", s, covariance, s, optimize=True)
-        # A sign that is -1 with probability 1/N has a variance of about 4/N, and its mean over N
-        # shots one of 4/N^2.
-        unseen = (s**2).sum(axis=(1, 3)) * 4 / pilot**2
-        columns.append(np.sqrt(np.maximum(variance, 0.0) + unseen))
+        # Of a mean of N shots; a sign that is -1 with probability 1/N has one of about 4/N.
+        unseen = (s**2).sum(axis=(1, 3)) * 4 / number
+        columns.append(np.sqrt(np.maximum(variance, 0.0) * number + unseen))
     return np.concatenate(columns, axis=1) if columns else np.zeros((len(sensitivity), 0))
 
 
 def merge(
-    fragment: Fragment, first: FragmentTensor, second: FragmentTensor, n1: int, n2: np.ndarray
+    fragment: Fragment,
+    first: FragmentTensor,
+    second: FragmentTensor,
+    n1: np.ndarray,
+    n2: np.ndarray,
 ) -> FragmentTensor:
     """Return the estimates of both rounds together, weighted by their shots.
 
     Parameters
     ----------
-    n1
-        Shots of each subexperiment of the first round.
-    n2
-        (rows, subexperiments) of the second.
+    n1, n2
+        (rows, subexperiments): shots of the first round, and of the second.
     """
     values = first.values.copy()
     covariances = tuple(c.copy() for c in first.covariances)
@@ -103,9 +205,9 @@ def merge(
     other = second.values.reshape(flat.shape)
     start = 0
     for template in fragment.templates:
-        share = n2[:, start : start + len(template.variants)]
-        share = share / (share + n1)  # of the second round, (rows, settings)
-        start += len(template.variants)
+        some = slice(start, start + len(template.variants))
+        share = n2[:, some] / (n1 + n2)[:, some]  # of the second round, (rows, settings)
+        start = some.stop
         places = fragment.entries[template.group][template.variants]
         a, b = flat[:, places], other[:, places]
         flat[:, places] = (1 - share[..., None]) * a + share[..., None] * b

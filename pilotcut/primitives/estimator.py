@@ -113,9 +113,9 @@ class CutEstimator(BaseEstimatorV2):
         How much larger a fragment's predicted error may be on a device than on the best one,
         for the sake of load; without meaning on pilots without devices. 0 is error alone.
     shot_allocation
-        "uniform", or "optimal": an eighth of the shots measures where errors come from, and
-        the rest is dealt accordingly, 30 % evenly and the other 70 % in proportion to
-        ``|environment| sigma`` of each subexperiment. The total is the same.
+        "uniform"; "weighted", 70 % of them in proportion to the weight that the cuts give each
+        subexperiment; or "optimal": an eighth, dealt so, measures where errors come from, and
+        of the rest 70 % go by ``|environment| sigma``. The total is the same.
     num_samples
         Draw up to this many joint terms of all cuts for every parameter set, in proportion to
         their weights, instead of running all variants: for plans with too many of them.
@@ -225,7 +225,7 @@ class CutEstimator(BaseEstimatorV2):
             shots=self.shots,
             backend="sampled" if mode == "sampled" else check_backend(backend),
             error_tolerance=checked_tolerance(error_tolerance),
-            optimal=optimal,
+            allocation=shot_allocation,
             num_samples=self._num_samples,
             reconstruction=reconstruction,
             store=None if store is None else Path(store),

@@ -2,14 +2,26 @@
 
 import numpy as np
 import pytest
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.primitives import StatevectorEstimator
 
 from pilotcut import CutEstimator, UserError
 from pilotcut.backends import backend
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import compile_plan
-from pilotcut.execution.shot_allocation import FLOOR, QUANTUM, deal, importance, merge
+from pilotcut.execution.shot_allocation import (
+    FLOOR,
+    LEAST,
+    QUANTUM,
+    deal,
+    expected,
+    importance,
+    merge,
+    shared,
+    squares_of,
+)
+from pilotcut.perfmodel.sample_circuits import qaoa_ring
+from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.training.model import classifier
 
 
@@ -86,15 +98,22 @@ def pilot(model, values):
     return plan, tensors, ones
 
 
+def of_pilot(plan, values):
+    return [np.full((len(values), f.num_subexperiments), 64) for f in plan.fragments]
+
+
 def test_what_is_dealt_keeps_the_budget_and_the_floor(model, values):
     plan, tensors, ones = pilot(model, values)
-    dealt = deal(plan.fragments, tensors, ones, 64, 1000)
+    rounds = of_pilot(plan, values)
+    dealt = deal(plan.fragments, tensors, ones, rounds, 1000)
     per_row = sum(d.sum(axis=1) for d in dealt) / plan.num_subexperiments
     np.testing.assert_allclose(per_row, 1000, rtol=0.02)
     assert min(d.min() for d in dealt) >= 1000 * FLOOR - QUANTUM
     assert all((d % QUANTUM == 0).all() for d in dealt)
-    for fragment, tensor, one, shots in zip(plan.fragments, tensors, ones, dealt, strict=True):
-        weight = importance(fragment, tensor, one, 64)
+    for fragment, tensor, one, first, shots in zip(
+        plan.fragments, tensors, ones, rounds, dealt, strict=True
+    ):
+        weight = importance(fragment, tensor, one, first)
         order = np.argsort(weight, axis=1)
         ranked = np.take_along_axis(shots, order, axis=1)
         assert (np.diff(ranked, axis=1) >= 0).all()
@@ -106,12 +125,83 @@ def test_merging_weighs_by_shots(model, values):
     other = FragmentTensor(
         tensor.values + 0.3 * ~fragment.trivial, tuple(3 * c for c in tensor.covariances)
     )
-    n2 = np.full((len(values), fragment.num_subexperiments), 192)
-    merged = merge(fragment, tensor, other, 64, n2)
+    n1 = of_pilot(plan, values)[1]
+    merged = merge(fragment, tensor, other, n1, 3 * n1)
     expected = tensor.values + 0.75 * 0.3 * ~fragment.trivial
     np.testing.assert_allclose(merged.values, expected, atol=1e-12)
     for mine, first in zip(merged.covariances, tensor.covariances, strict=True):
         np.testing.assert_allclose(mine, (0.25**2 + 3 * 0.75**2) * first, atol=1e-12)
+
+
+def test_few_shots_are_dealt_finely_and_each_subexperiment_has_two():
+    weights = [np.array([[0.0, 0.01, 5.0]]), np.array([[1.0, 0.0]])]
+    for budget in (8, 20, 32, 100, 1000):
+        dealt = np.concatenate(shared(weights, budget), axis=1)[0]
+        assert abs(dealt.mean() / budget - 1) < 0.1
+        assert dealt.min() >= max(LEAST, 0.25 * budget)
+        assert dealt[2] > 2 * budget
+
+
+def weak_ring():
+    """A QAOA ring, cut twice at weak angles, and its observable."""
+    ring = qaoa_ring(8)
+    angles = np.random.default_rng(7).uniform(0, np.pi, ring.num_parameters)
+    return ring.assign_parameters(angles), "IIIZZIII"
+
+
+def test_weights_of_cuts_are_products_over_sites_between_two_fragments():
+    """There s^2 of a subexperiment is the sum over what it may meet of the squares of weights."""
+    circuit, observable = weak_ring()
+    plan = compile_plan(circuit, observable, labels="AAAABBBB")
+    slots = plan.binding.slots(np.zeros((1, 0)))
+    found = expected(Contraction.of(plan), squares_of(plan, slots, slopes=True), np.ones((1, 1)))
+    matrices = [bond.matrix(slots)[0] for bond in plan.bonds]
+    for fragment, weights in zip(plan.fragments, found, strict=True):
+        sites = [
+            (matrices[s.bond] ** 2).sum(axis=1 - s.side)[np.concatenate(choices)]
+            for s, choices in zip(
+                fragment.sites,
+                zip(*[t.choices.T for t in fragment.templates], strict=True),
+                strict=True,
+            )
+        ]
+        np.testing.assert_allclose(weights[0] ** 2, np.prod(sites, axis=0), atol=1e-12)
+
+
+@pytest.mark.parametrize("allocation", ["weighted", "optimal"])
+def test_weak_cuts_take_far_fewer_shots_from_the_first_shots_on(allocation):
+    """With 48 shots a subexperiment; uniform ones need more than QPD sampling would."""
+    circuit, observable = weak_ring()
+    exact = StatevectorEstimator().run([(circuit, observable)]).result()[0].data.evs
+    squares = {}
+    for how in ("uniform", allocation):
+        estimator = CutEstimator(
+            labels="AAAABBBB", seed=5, mode="sampled", shots=48, shot_allocation=how
+        )
+        data = estimator.run([(circuit, observable, np.zeros((400, 0)))]).result()[0].data
+        error = data.evs - exact
+        squares[how] = np.mean(error**2)
+        assert abs(error.mean()) < 4 * error.std() / np.sqrt(len(error))
+        assert 0.8 < (error / data.stds).std() < 1.2
+        batches = [r for r in estimator.trace.records if r["kind"] == "query_batch"]
+        spent = sum(r["shots"] * r["subexperiments"] for r in batches)
+        assert abs(spent / (48 * 50 * 400) - 1) < 0.03
+    # Theory: 16,060, 8,500 and 1,340 shots for an error of 0.02.
+    assert squares["uniform"] > {"weighted": 1.5, "optimal": 4}[allocation] * squares[allocation]
+
+
+def test_a_small_angle_has_shots_for_its_derivative_where_one_is_taken():
+    """At angle 0 nothing of a cut RZZ weighs but the identity; its slope has other terms."""
+    circuit = QuantumCircuit(2)
+    circuit.rzz(Parameter("t"), 0, 1)
+    plan = compile_plan(circuit, "XX", labels="AB")
+    contraction, slots = Contraction.of(plan), np.zeros((1, 1))
+    both = [
+        expected(contraction, squares_of(plan, slots, slopes=slopes), np.ones((1, 1)))[0][0]
+        for slopes in (False, True)
+    ]
+    assert np.count_nonzero(both[0] > 1e-9) == 1
+    assert np.count_nonzero(both[1] > 1e-9) > 1
 
 
 def test_unequal_shots_on_aer_are_all_run(model, values):
