@@ -119,8 +119,26 @@ def _of_base(gate: ControlledGate) -> Instruction | None:
     elif instructions.is_matrix(base):
         plain = UnitaryGate(base.params[0], check_input=False)
     else:
-        return None
+        return _of_other_base(gate)
     return plain.control(gate.num_ctrl_qubits, annotated=False) if _agrees(gate) else None
+
+
+def _of_other_base(gate: ControlledGate) -> Instruction | None:
+    """Return the controlled matrix that a gate of any other base comes to, None if it is none."""
+    base = gate.base_gate
+    if (
+        instructions.is_free(base)
+        or gate.num_qubits > _MOST_CHECKED
+        or base.definition is None
+        or base.definition.parameters
+    ):
+        return None
+    # Qiskit controls somebody's gate by its name: what the base is, is not what is controlled.
+    matrix = UnitaryGate(Operator(base.definition).data, check_input=False)
+    plain: Instruction = matrix.control(gate.num_ctrl_qubits, annotated=False)
+    definition = gate.definition
+    same = definition is not None and Operator(definition) == Operator(plain.definition)
+    return plain if same else None
 
 
 def _agrees(gate: ControlledGate) -> bool:

@@ -42,6 +42,7 @@ from qiskit.transpiler.passes import HighLevelSynthesis
 from qiskit_addon_cutting.instructions import CutWire, Move
 
 from pilotcut.circuits.gate_matrices import at_some_values, factors, has_parameters, matrix_of
+from pilotcut.circuits.rotation_vectors import is_free_rotation
 from pilotcut.errors import CutError
 
 _NOTHING = frozenset({Barrier, Delay, IGate, GlobalPhaseGate})
@@ -130,6 +131,11 @@ def definition_of(gate: Operation, where: tuple[int, ...]) -> QuantumCircuit:
         return gate.blocks[0]  # type: ignore[attr-defined]
     if class_of(gate) is HamiltonianGate and is_free(gate):
         return _evolution(*gate.params)  # type: ignore[attr-defined]
+    if is_free_rotation(gate):
+        raise CutError(
+            f"gate 'rv' on qubits {where} has free parameters under a control or a power, expected "
+            f"it by itself or bound; write the rotation as RZ, RY and RZ, which can be controlled"
+        )
     # Seen with Qiskit 2.6.2: findings/qiskit-pauli-product-identity-phase.sh says CHANGED once this
     # can go.
     if _turns_nothing(gate):
@@ -177,7 +183,7 @@ def _with_params(found: Instruction, params: Sequence[object]) -> Instruction:
 def note_on(gate: Operation) -> str:
     """Return what a user should know about how an instruction is run, '' if nothing."""
     if isinstance(gate, AnnotatedOperation):
-        inner = getattr(gate.base_op, "definition", None) or ()
+        inner = _definition(gate.base_op) or ()
         return note_on(gate.base_op) or next(
             (note for one in inner if (note := note_on(one.operation))), ""
         )

@@ -40,6 +40,13 @@ from pilotcut.circuits import controlled_gates, instructions
 from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.conditions import ALWAYS, NEVER, BitCondition, both, value_of
 from pilotcut.circuits.control_flow import ClassicalBits, bodies, is_control_flow
+from pilotcut.circuits.rotation_vectors import (
+    RotationAngle,
+    binding_of,
+    gates_of_rotation,
+    is_free_rotation,
+    vector_of,
+)
 from pilotcut.circuits.steps import Angle, AngleSum, Param, Shown, Step
 from pilotcut.errors import CutError
 
@@ -113,7 +120,7 @@ def read_circuit(circuit: QuantumCircuit) -> tuple[Program, Binding]:
     steps, order = _canonical(_without_final(list(reading.read(circuit))))
     program = Program(circuit.num_qubits, len(order), steps, tuple(reading.notes))
     names = [p.name for p in circuit.parameters]
-    return program, Binding(names, [reading.expressions[k] for k in order])
+    return program, binding_of(names, [reading.angles[k] for k in order])
 
 
 def check_circuit(circuit: object) -> None:
@@ -201,7 +208,7 @@ class _Reading:
     """
 
     def __init__(self, circuit: QuantumCircuit) -> None:
-        self.expressions: list[ParameterExpression] = []
+        self.angles: list[ParameterExpression | RotationAngle] = []  # of slots
         self.notes: dict[str, None] = {}  # a set in order
         self._known = set(circuit.parameters)
         self._name = circuit.name
@@ -238,6 +245,8 @@ class _Reading:
             step = Step(kept, where, self._params(gate, kept, where))
             self._count(len(parts_of(step)))
             yield step
+        elif is_free_rotation(gate):
+            yield from self._rotation(gate, where, place.condition)
         elif found is None:
             if note := instructions.note_on(gate):
                 self.notes[note] = None
@@ -259,6 +268,17 @@ class _Reading:
         else:
             params = self._params(gate, found, where)
             yield Step(found, where, params, condition=place.condition)
+
+    def _rotation(
+        self, gate: Operation, where: tuple[int, ...], condition: BitCondition
+    ) -> Iterator[Step]:
+        """Yield the gates that turn a qubit about a free vector."""
+        for param in gate.params:  # type: ignore[attr-defined]
+            self._checked(param, gate, where)
+        vector = vector_of(gate)
+        for one, numbers in gates_of_rotation():
+            params = tuple(self._slot(RotationAngle(vector, number)) for number in numbers)
+            yield Step(one, where, params, condition=None if condition == ALWAYS else condition)
 
     def _measured(self, where: tuple[int, ...], bit: Clbit | None, condition: BitCondition) -> Step:
         value = self._bits.measure(bit, condition)
@@ -311,6 +331,17 @@ class _Reading:
     def _param(
         self, param: float | ParameterExpression, gate: Operation, where: tuple[int, ...]
     ) -> Param:
+        checked = self._checked(param, gate, where)
+        return self._slot(checked) if isinstance(checked, ParameterExpression) else checked
+
+    def _slot(self, angle: ParameterExpression | RotationAngle) -> Angle:
+        self.angles.append(angle)
+        return Angle(len(self.angles) - 1)
+
+    def _checked(
+        self, param: float | ParameterExpression, gate: Operation, where: tuple[int, ...]
+    ) -> float | ParameterExpression:
+        """Return an angle as it is if it is free, else as a number."""
         if isinstance(param, ParameterExpression) and param.parameters:
             if strange := sorted(p.name for p in param.parameters - self._known):
                 raise CutError(
@@ -318,8 +349,7 @@ class _Reading:
                     f"the circuit does not know, expected it among the gate's params; give it "
                     f"there, or bind it"
                 )
-            self.expressions.append(param)
-            return Angle(len(self.expressions) - 1)
+            return param
         try:
             # A complex value is a TypeError of float(). Taken for a number, asin(1.5) gave -1 in
             # counts mode.

@@ -184,6 +184,9 @@ def _of_controlled(
     for place in (*controls, target):
         groups.setdefault(sides[place], []).append(place)
     for terms in _terms(what):
+        if not terms:  # no AND has to be computed, nor carried to another side
+            yield lambda draft: None
+            return
         # A phase on one projector has no target: the AND may end on any side.
         alike = [part for part, _ in terms] == [1]
         for last in groups if alike else [sides[target]]:

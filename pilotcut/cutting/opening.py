@@ -222,7 +222,8 @@ def _shown(form: Form, step: Step, sides: Sequence[int]) -> list[Shown]:
         for part in form.steps
     ]
     # Where wires alone are cut, the gate stands whole on the side that its qubits visit.
-    last = None if "cut" in kinds else max(k for k, kind in enumerate(kinds) if not kind)
+    inside = [] if "cut" in kinds else [k for k, kind in enumerate(kinds) if not kind]
+    last = inside[-1] if inside else None  # a gate of a whole turn takes no step at all
     on = list(range(len(sides)))  # the wire that each qubit of the gate is on meanwhile
     result: list[Shown] = []
     for k, (part, kind) in enumerate(zip(form.steps, kinds, strict=True)):

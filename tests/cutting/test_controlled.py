@@ -276,3 +276,13 @@ def test_a_gate_of_many_controls_takes_one_cut():
     circuit.mcx(list(range(11)), 11)
     plan = compile_plan(circuit, max_width=7)
     assert (plan.num_cuts, plan.widths, plan.num_variants) == (1, (7, 7), 10)
+
+
+@pytest.mark.parametrize("labels", ["AAB", "ABC"])
+@pytest.mark.parametrize("gate", [MCPhaseGate(4 * np.pi, 2), RXGate(4 * np.pi).control(2)])
+def test_a_whole_turn_is_no_cut_and_no_step(gate, labels):
+    """Its cheapest form is empty, which Qiskit's QuadraticFormGate has among its parts."""
+    circuit = around(gate)
+    plan = compile_plan(circuit, observables(3), labels=labels)
+    assert plan.num_cuts == 0
+    assert_cut_equals_uncut(circuit, observables(3), labels=labels)
