@@ -22,8 +22,8 @@ ALLOCATIONS = ("uniform", "weighted", "optimal")
 RECONSTRUCTIONS = ("auto", "local", "mpi")
 
 #: How wires are cut where there are shots, see `pilotcut.compile_plan`.
-WIRES = ("communication", "randomised", "separate")
-COMMUNICATION, RANDOMISED, SEPARATE = WIRES
+WIRES = ("auto", "communication", "randomised", "separate")
+AUTO, COMMUNICATION, RANDOMISED, SEPARATE = WIRES
 
 #: Options of a recommendation that follow from the estimator's.
 OWN_OPTIONS = ("mode", "shots", "max_width", "joint_cuts", "wires")
@@ -228,6 +228,26 @@ def checked_samples(number: int | None, *, exact: bool, optimal: bool) -> int | 
             f"modes with shots, the same for each subexperiment; leave one of the two out"
         )
     return int(number)
+
+
+def check_beside_samples(
+    num_samples: int | None, store: object, *, automatic: bool, wires: str
+) -> None:
+    """Raise UserError for options that make no sense beside `num_samples`."""
+    if num_samples is None:
+        return
+    found, expected = "", ""
+    if store is not None:
+        found, expected = f"store is '{store}'", "None: samples of terms are not kept"
+    elif automatic:
+        found, expected = "cuts is 'auto'", "None: what is predicted is all variants"
+    elif wires in (COMMUNICATION, RANDOMISED):
+        found = f"wires is '{wires}'"
+        expected = "None: terms are drawn of wires that are cut one by one"
+    if found:
+        raise UserError(
+            f"{found} with num_samples={num_samples}, expected {expected}; leave one of the two out"
+        )
 
 
 def check_kind(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:

@@ -16,7 +16,6 @@ Observable = Annotated[
 JointCuts = Annotated[
     bool, typer.Option("--joint-cuts", help="Cut parallel gates between two labels as one.")
 ]
-Wires = Annotated[
-    str, typer.Option(help="How wires are cut with shots: communication, randomised or separate.")
-]
+WIRES_HELP = "With shots, how wires are cut: auto, communication, randomised, separate."
+Wires = Annotated[str, typer.Option(help=WIRES_HELP)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]

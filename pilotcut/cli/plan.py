@@ -15,7 +15,7 @@ from rich.table import Table
 from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable, Wires
 from pilotcut.cli.console import note, out, say
 from pilotcut.io.large_numbers import in_json, short_number
-from pilotcut.options import SEPARATE
+from pilotcut.options import AUTO
 
 if TYPE_CHECKING:
     from pilotcut.cutting.bond import Bond
@@ -38,7 +38,7 @@ def plan(
     ] = None,
     observable: Observable = None,
     joint_cuts: JointCuts = False,
-    wires: Wires = SEPARATE,
+    wires: Wires = AUTO,
     draw: Annotated[
         Path | None, typer.Option(help="Draw the cut circuit into this .png, .pdf or .svg.")
     ] = None,
@@ -91,7 +91,7 @@ def summary_of(compiled: CutPlan) -> dict[str, Any]:
     Numbers that are beyond floats, and the subexperiments of a plan with too many variants to run,
     are None.
     """
-    from pilotcut.cutting.plan import MOST_VARIANTS
+    from pilotcut.cutting.walks import MOST_VARIANTS
 
     runs = compiled.num_variants <= MOST_VARIANTS
     return {
@@ -127,6 +127,7 @@ def _bond(compiled: CutPlan, bond: Bond) -> dict[str, Any]:
         "qubits": [list(step.qubits) for step in cut],
         "fragments": [compiled.fragments[fragment].label for fragment, _ in bond.ends],
         "sampling_overhead": bond.overhead,
+        "wires": bond.way or None,
     }
 
 

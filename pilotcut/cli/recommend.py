@@ -17,7 +17,7 @@ from pilotcut.cli.calibrate import kinds_of, measure
 from pilotcut.cli.console import err, note, out, say
 from pilotcut.errors import UserError
 from pilotcut.io.large_numbers import whole
-from pilotcut.options import SEPARATE
+from pilotcut.options import AUTO
 
 if TYPE_CHECKING:
     from pilotcut.perfmodel.recommendation import Recommendation, RecommendationLine
@@ -46,7 +46,7 @@ def recommend(
         str, typer.Option(help="time, or error: how wrong values are, by noise and by shots.")
     ] = "time",
     joint_cuts: JointCuts = False,
-    wires: Wires = SEPARATE,
+    wires: Wires = AUTO,
     queries: Annotated[int, typer.Option(help="Parameter sets in all.")] = 1000,
     batch: Annotated[int, typer.Option(help="Parameter sets of a batch.")] = 16,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,

@@ -10,6 +10,7 @@ import typer
 
 from pilotcut.cli.console import err, say
 from pilotcut.errors import CutError, UserError
+from pilotcut.options import SEPARATE
 
 if TYPE_CHECKING:
     from pilotcut.cutting.placement import Placement
@@ -90,8 +91,14 @@ def plan_of(run: RunRecord) -> CutPlan:
     if qubits > _MOST_QUBITS:
         raise CutError(f"it has {qubits} qubits, and more than {_MOST_QUBITS} cannot be seen")
     model = classifier(qubits, **_shape(run))
+    # Runs from before there was a choice have none.
+    how = {"wires": run.config.get("wires", SEPARATE)}
+    if run.config.get("mode") == "exact":
+        how["wires"] = SEPARATE
+    elif run.config.get("joint_cuts") is True:
+        how["joint_cuts"] = True
     for choice in _choices(run, qubits):
-        plan = compile_plan(model.circuit, model.observables, **choice)
+        plan = compile_plan(model.circuit, model.observables, **how, **choice)
         if plan.fingerprint != run.plan.get("plan"):
             continue
         if len(plan.layout) > MOST_GATES:

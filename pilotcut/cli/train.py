@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.arguments import AsJson, Pilots
+from pilotcut.cli.arguments import WIRES_HELP, AsJson, JointCuts, Pilots
 from pilotcut.cli.console import complain, err, out, say
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
@@ -58,6 +58,10 @@ def train(
     ] = None,
     labels: Annotated[
         str | None, typer.Option(help="One letter a qubit, such as AABC; gates between are cut.")
+    ] = None,
+    joint_cuts: JointCuts = False,
+    wires: Annotated[
+        str | None, typer.Option(help=WIRES_HELP, show_default=_default("wires"))
     ] = None,
     qubits: Annotated[
         int | None,
@@ -176,6 +180,8 @@ def train(
         "reps": reps,
         "cuts": _whole(cuts),
         "labels": labels,
+        "joint_cuts": joint_cuts or None,
+        "wires": wires,
         "mode": mode,
         "shots": shots,
         "epochs": epochs,

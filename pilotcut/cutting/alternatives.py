@@ -18,8 +18,9 @@ from pilotcut.cutting.controlled import forms_of
 from pilotcut.cutting.controlled_draft import Form
 from pilotcut.cutting.placement import labels_of_steps
 from pilotcut.cutting.plan import CutPlan, build_plan
-from pilotcut.cutting.prices import wire_price
-from pilotcut.options import COMMUNICATION, SEPARATE
+from pilotcut.cutting.walks import MOST_VARIANTS
+from pilotcut.cutting.wire_ways import SentWires, log_overhead_of_wires, ways_of
+from pilotcut.options import AUTO, COMMUNICATION, RANDOMISED, SEPARATE
 
 _WIRES = {"move", "cut_wire"}
 
@@ -120,11 +121,11 @@ class Looked:
         return build_plan(*known, joint_cuts=True, wires=plan.wires)
 
     @cached_property
-    def with_communication(self) -> CutPlan:
-        """The same plan with parallel wires cut together."""
+    def with_cheapest_wires(self) -> CutPlan:
+        """The same plan with wires cut the cheapest way that their order allows."""
         plan = self.plan
         known = (plan.program, plan.binding, plan.terms, plan.requested)
-        return build_plan(*known, joint_cuts=plan.joint_cuts, wires=COMMUNICATION)
+        return build_plan(*known, joint_cuts=plan.joint_cuts, wires=AUTO)
 
 
 def _gates_of_bonds(plan: CutPlan) -> list[tuple[CutGate, ...]]:
@@ -202,14 +203,33 @@ def _together(gate: CutGate, other: CutPlan, looked: Looked, how: str) -> Altern
 def _wires_together(bond: Bond, looked: Looked) -> Alternative | None:
     if not is_wire(bond):
         return None
-    if looked.plan.wires != SEPARATE:
-        if bond.gates > 1:
-            return None
-        why = "does not apply: no wire between the two is cut in parallel"
-        return Alternative("wires together", why)
-    gate = looked.gates[bond.index][0]
-    how = f"wires='{COMMUNICATION}'"
-    return _together(gate, looked.with_communication, looked, how)
+    if looked.plan.wires in (SEPARATE, RANDOMISED):
+        gate = looked.gates[bond.index][0]
+        return _together(gate, looked.with_cheapest_wires, looked, f"wires='{AUTO}'")
+    if bond.gates > 1:
+        return None
+    ends = [fragment for fragment, _ in bond.ends]
+    others = [b for b in looked.plan.bonds if b.way and [f for f, _ in b.ends] == ends]
+    why = "no wire between the two is cut in parallel"
+    if len(others) > 1:
+        why = "what is parallel to it is full, or would make a fragment wider"
+    return Alternative("wires together", f"does not apply: {why}")
+
+
+def _communication(bond: Bond, looked: Looked) -> Alternative | None:
+    """Say why a wire whose way was left to the plan does not communicate."""
+    if looked.plan.wires != AUTO or bond.way in ("", COMMUNICATION):
+        return None
+    wires = {b.index: b for b in looked.plan.bonds if b.way}
+    sent = [SentWires(b.ends[0][0], b.ends[1][0], b.gates) for b in wires.values()]
+    way = ways_of(sent, AUTO)[list(wires).index(bond.index)]
+    sender, receiver = (looked.plan.fragments[fragment].label for fragment, _ in bond.ends)
+    why = f"{sender} waits for wires that come from {receiver}, so {receiver} cannot wait for it"
+    if sender == receiver:
+        why = f"it ends and begins in {sender}, which is measured at once"
+    if way == COMMUNICATION:
+        why = f"states to prepare would make more than {MOST_VARIANTS:,} variants"
+    return Alternative("communication", f"does not apply: {why}")
 
 
 def _other_forms(bond: Bond, looked: Looked) -> Alternative | None:
@@ -269,6 +289,7 @@ FORMS: tuple[Callable[[Bond, Looked], Alternative | None], ...] = (
     _other_forms,
     _wire_cut,
     _wires_together,
+    _communication,
 )
 
 
@@ -292,7 +313,10 @@ class _Moved:
     @property
     def price(self) -> float:
         """Sampling overhead gamma^2 of the wires that are cut."""
-        return exp(self.wires * wire_price(self.cut_as).log_overhead)
+        # There, and back: no order suits both.
+        sent = [SentWires(0, 1), SentWires(1, 0)][: self.wires]
+        wires = AUTO if self.cut_as == COMMUNICATION else self.cut_as
+        return exp(sum(log_overhead_of_wires(way, 1) for way in ways_of(sent, wires)))
 
     @property
     def cheaper(self) -> bool:

@@ -36,6 +36,8 @@ class Bond:
         Sampling overhead gamma^2 of this cut alone (at the worst angle if it is free).
     gates
         Number of gates that are cut.
+    way
+        Of wires how they are cut: "communication", "randomised" or "separate"; "" for gates.
     """
 
     index: int
@@ -46,6 +48,7 @@ class Bond:
     angles: tuple[AngleSum, ...]
     overhead: float
     gates: int = 1
+    way: str = ""
 
     def matrix(self, slots: np.ndarray) -> np.ndarray:
         """Return the bond matrix (batch, d0, d1), or (1, d0, d1) when no angle is free."""

@@ -21,6 +21,7 @@ from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import search
 from pilotcut.errors import CutError
+from pilotcut.options import COMMUNICATION, RANDOMISED, SEPARATE
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,14 @@ def explain(plan: CutPlan, max_width: int | None = None) -> PlanExplanation:
     return PlanExplanation(cuts, _whole(looked))
 
 
+#: How wires are cut, in words.
+_WAYS = {
+    COMMUNICATION: "with communication",
+    RANDOMISED: "in randomised bases",
+    SEPARATE: "by Paulis",
+}
+
+
 def form_of(bond: Bond, step: Step | None) -> str:
     """Return the form that a bond is cut in, in words.
 
@@ -110,7 +119,8 @@ def form_of(bond: Bond, step: Step | None) -> str:
         The first of the program's steps that it stands for; None where it is none of them.
     """
     if is_wire(bond):
-        return "wire" if bond.gates == 1 else f"{bond.gates} parallel wires together"
+        what = "wire" if bond.gates == 1 else f"{bond.gates} parallel wires together"
+        return f"{what} {_WAYS[bond.way]}"
     if bond.gates > 1:
         return f"joint cut of {bond.gates} parallel gates"
     rzz = "an RZZ of a free angle" if bond.angles else "an RZZ"

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from qiskit.quantum_info import PauliList
 
 from pilotcut.circuits.program import Angle, AngleSum, Param, Program, Shown, Step
-from pilotcut.cutting.basis import CutBasis
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.crossing import Crossing
 from pilotcut.cutting.fragment import Fragment, LayoutItem, Site
@@ -24,22 +23,13 @@ from pilotcut.cutting.joint import joint_basis
 from pilotcut.cutting.liveness import narrow_order
 from pilotcut.cutting.opening import opened
 from pilotcut.cutting.placement import Placement, letter
+from pilotcut.cutting.wire_ways import PlannedCut, cheapest_way, settle
 from pilotcut.cutting.wires import basis_of_cut
 from pilotcut.errors import CutError
 from pilotcut.options import SEPARATE
 
 # (wires, step) or (wires, (cut index, side))
 _Placed = tuple[tuple[int, ...], Step | tuple[int, int]]
-
-
-@dataclass
-class _Cut:
-    """A cut on its way into the plan: the wires of its two sides and what joins them."""
-
-    gate: str
-    wires: tuple[tuple[int, ...], tuple[int, ...]]
-    basis: CutBasis
-    angles: tuple[AngleSum, ...] = ()
 
 
 class Fragmenter:
@@ -75,7 +65,7 @@ class Fragmenter:
         self._wire_of_qubit += [-1 for _ in self._ancillas]
         # Qubits whose wire ended and that were not used since. An ancilla's has not begun.
         self._stale = set(self._ancillas)
-        self._cuts: list[_Cut] = []
+        self._cuts: list[PlannedCut] = []
         self._placed: list[_Placed] = []
         self._writers: dict[int, int] = {}  # the wire that each value was measured on
         # (what is shown, its wires, cut index) of the circuit's own gates and cuts, in order
@@ -159,10 +149,6 @@ class Fragmenter:
         """Return the items one by one, or in groups where gates or wires are cut together."""
         placement = self._placement
         items = items_of(program, placement)
-        # Groups are looked for along qubits only: a gate might come before the measurement that
-        # it depends on.
-        if any(step.is_classical for step in program.steps):
-            gates = wires = False
         markers: list[WireEnds] = []
         if wires and placement is None:
             # Fragments follow from the cuts here, so the wires are cut one by one first.
@@ -198,7 +184,8 @@ class Fragmenter:
         ends = [self._cut_wire(item) for item in items]
         name = "+".join(item.step.name for item in items)
         sides = tuple(old for old, _ in ends), tuple(new for _, new in ends)
-        self._add_cut(_Cut(name, sides, basis_of_cut(self._wires, len(items))))
+        way = cheapest_way(self._wires)  # until all fragments are known
+        self._add_cut(PlannedCut(name, sides, basis_of_cut(way, len(items)), way=way))
 
     def _cut_wire(self, item: Item) -> tuple[int, int]:
         """End a qubit's wire and begin another, and return both."""
@@ -233,10 +220,10 @@ class Fragmenter:
             self._add_cut(self._joint_cut(crossings))
         elif first.basis is not None:
             a, b = (self._wire(q) for q in first.qubits)
-            self._add_cut(_Cut(first.name, ((a,), (b,)), first.basis, first.angles))
+            self._add_cut(PlannedCut(first.name, ((a,), (b,)), first.basis, first.angles))
         self._place_locals(step for crossing in crossings for step in crossing.after)
 
-    def _joint_cut(self, crossings: Sequence[Crossing]) -> _Cut:
+    def _joint_cut(self, crossings: Sequence[Crossing]) -> PlannedCut:
         """Return parallel rotations as one cut; side 0 is that of the first qubit."""
         assert self._labels is not None
         first = self._labels[crossings[0].qubits[0]]
@@ -252,7 +239,7 @@ class Fragmenter:
         basis = joint_basis([None if isinstance(x, AngleSum) else x for x in angles])
         free = tuple(x for x in angles if isinstance(x, AngleSum))
         name = "+".join(crossing.name for crossing in crossings)
-        return _Cut(name, (tuple(sides[0]), tuple(sides[1])), basis, free)
+        return PlannedCut(name, (tuple(sides[0]), tuple(sides[1])), basis, free)
 
     def _place_locals(self, steps: Iterable[Step]) -> None:
         self._placed.extend(((self._wire(step.qubits[0]),), step) for step in steps)
@@ -265,7 +252,7 @@ class Fragmenter:
             wires = tuple(self._wire_of_qubit[q] for q in shown.wires or shown.qubits)
             self._layout.append((shown, wires, cut))
 
-    def _add_cut(self, cut: _Cut) -> None:
+    def _add_cut(self, cut: PlannedCut) -> None:
         for side, wires in enumerate(cut.wires):
             self._join(wires)
             self._placed.append((wires, (len(self._cuts), side)))
@@ -284,6 +271,7 @@ class Fragmenter:
             key = self._label_of_wire[wire] if self._labels else self._component(wire)
             self._fragment_of_wire.append(keys.setdefault(key, len(keys)))
         self._names = [key if self._labels else letter(k) for k, key in enumerate(keys)]
+        settle(self._cuts, self._fragment_of_wire, self._wires)
         self._narrow(observed)
 
     def _narrow(self, observed: np.ndarray) -> None:
@@ -410,6 +398,7 @@ class Fragmenter:
                 angles=cut.angles,
                 overhead=cut.basis.overhead,
                 gates=len(cut.wires[0]),
+                way=cut.way,
             )
             for k, cut in enumerate(self._cuts)
         )

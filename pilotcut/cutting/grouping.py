@@ -135,8 +135,16 @@ def _together(
         if cut:
             crossing.append(number)
             between.append(sides)
-    groups = parallel_groups([item.step.qubits for item in items], crossing, between)
+    groups = parallel_groups([_touched(item.step) for item in items], crossing, between)
     return [tuple(items[number] for number in group) for group in groups]
+
+
+def _touched(step: Step | Crossing) -> tuple[int, ...]:
+    """Return what keeps a step in its place: its qubits, and values, which have numbers below 0."""
+    if isinstance(step, Crossing):
+        return step.qubits
+    values = (*step.reads, *(() if step.writes is None else (step.writes,)))
+    return (*step.qubits, *(-1 - value for value in dict.fromkeys(values)))
 
 
 def _log_gamma(together: Sequence[Item]) -> float:

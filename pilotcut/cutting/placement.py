@@ -49,7 +49,8 @@ class Placement:
         Where a qubit goes on with another wire, at most one cut in a place.
     max_width
         Wires that a fragment may have with ancillas of multi-controlled gates, which are cut at a
-        higher price where it has no room for them; None for any number.
+        higher price where it has no room for them, and with wires that are cut together. None for
+        any number of the first, and as many as if they were cut one by one of the second.
     """
 
     labels: tuple[str, ...]

@@ -24,16 +24,13 @@ from pilotcut.circuits.observables import Observables, pauli_terms
 from pilotcut.circuits.program import Program, check_circuit, read_circuit
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.fragment import Fragment, LayoutItem
-from pilotcut.cutting.fragmenter import Fragmenter
 from pilotcut.cutting.log_overhead import log_overhead
 from pilotcut.cutting.placement import Placement, label_text, placement_of
 from pilotcut.cutting.search import best_placement
+from pilotcut.cutting.walks import MOST_VARIANTS, walked
 from pilotcut.errors import CutError
 from pilotcut.io.large_numbers import digits, whole
-from pilotcut.options import SEPARATE, WIRES, check, choice_fault
-
-#: Plans with more variants are not run: they would not end, and often not fit in memory.
-MOST_VARIANTS = 10**6
+from pilotcut.options import AUTO, COMMUNICATION, WIRES, check, choice_fault
 
 #: Standard errors grow with the root of the overhead; their squares must fit a float.
 MOST_OVERHEAD = 1e150
@@ -84,14 +81,14 @@ class CutPlan:
     terms: PauliList
     term_index: np.ndarray = field(repr=False)
     joint_cuts: bool = False
-    wires: str = SEPARATE
+    wires: str = AUTO
     measured: tuple[int, ...] | None = None
 
     @cached_property
     def layout(self) -> tuple[LayoutItem, ...]:
         """Places of the circuit's gates and cuts, for those who show the plan."""
         # Walked again and not kept from building, as few plans are ever drawn.
-        return _fragmenter(
+        return walked(
             self.program, self.terms, self.requested, self.joint_cuts, self.wires
         ).layout()
 
@@ -169,7 +166,12 @@ class CutPlan:
         # Names of parameters are no part of it: gradients of Qiskit Machine Learning rename them.
         parts = [
             [(fragment.fingerprint, fragment.angles) for fragment in self.fragments],
-            [(b.gate, b.ends, b.coefficients.tobytes(), b.angles) for b in self.bonds],
+            [
+                # Shots are dealt another way where wires communicate.
+                (b.gate, b.ends, b.coefficients.tobytes(), b.angles)
+                + ((b.way,) if b.way == COMMUNICATION else ())
+                for b in self.bonds
+            ],
             self.terms.to_labels(),
             self.term_index.tolist(),
         ]
@@ -199,7 +201,7 @@ def compile_plan(
     max_width: int | None = None,
     placement: Placement | None = None,
     joint_cuts: bool = False,
-    wires: str = SEPARATE,
+    wires: str = AUTO,
 ) -> CutPlan:
     """Return the plan that cuts `circuit` as asked.
 
@@ -232,7 +234,9 @@ def compile_plan(
         parallel ones between the same two fragments together, by measuring and preparing states
         of mutually unbiased bases. With n wires gamma is 2^(n+1) - 1 where the shots of what is
         prepared follow what was found (arXiv:2302.03366), and 2^(n+1) + 1 where all have the same
-        (arXiv:2207.14734). "separate": one by one by Paulis, where gamma is 4^n.
+        (arXiv:2207.14734). "separate": one by one by Paulis, where gamma is 4^n. "auto": each
+        group the cheapest way; with communication fragments run in the order of their wires, so
+        where they send to each other some wires are cut without it (`CutPlan.bonds` say which).
 
     Without any of the first four the circuit is cut at its `CutWire` markers, or not at all.
 
@@ -271,13 +275,13 @@ def build_plan(
     terms: PauliList,
     labels: str | Sequence[str] | Placement | None,
     joint_cuts: bool = False,
-    wires: str = SEPARATE,
+    wires: str = AUTO,
 ) -> CutPlan:
     """Return the plan of a program that is already read, for phase-free `terms`."""
     requested = placement_of(labels, program)
-    fragmenter = _fragmenter(program, terms, requested, joint_cuts, wires)
+    fragmenter = walked(program, terms, requested, joint_cuts, wires)
     fragments, term_index = fragmenter.fragments()
-    return CutPlan(
+    plan = CutPlan(
         program=program,
         binding=binding,
         labels=fragmenter.qubit_labels(),
@@ -289,24 +293,23 @@ def build_plan(
         joint_cuts=joint_cuts,
         wires=wires,
     )
+    _check_order(plan)
+    return plan
 
 
-def _fragmenter(
-    program: Program,
-    terms: PauliList,
-    requested: Placement | None,
-    joint_cuts: bool,
-    wires: str,
-) -> Fragmenter:
-    """Return the walk over a program; wires are cut together where no fragment is wider for it."""
-    found = Fragmenter(program, terms, requested, joint_cuts, wires)
-    if wires == SEPARATE or all(bond.gates == 1 for bond in found.bonds()):
-        return found
-    # Wires that are cut together end at the same time, where one might have left its qubit to
-    # another: the width that was asked for goes before.
-    one_by_one = Fragmenter(program, terms, requested, joint_cuts, wires, together=False)
-    widths = [max(f.width for f in walk.fragments()[0]) for walk in (found, one_by_one)]
-    return found if widths[0] <= widths[1] else one_by_one
+def _check_order(plan: CutPlan) -> None:
+    """Raise `CutError` where communication is asked for and cannot be had."""
+    if plan.wires != COMMUNICATION:
+        return
+    for bond in plan.bonds:
+        if bond.way and bond.way != COMMUNICATION:
+            sender, receiver = (plan.fragments[fragment].label for fragment, _ in bond.ends)
+            raise CutError(
+                f"wires is '{COMMUNICATION}', but fragment {sender} sends a wire to {receiver}, "
+                f"from which its own wires come, expected fragments in an order in which senders "
+                f"come first; give wires '{AUTO}', which cuts such a wire another way, or other "
+                f"labels"
+            )
 
 
 def check_size(plan: CutPlan, *, coherent: bool, drawn: bool = True) -> None:

@@ -18,7 +18,8 @@ from pilotcut.cutting.blocks import crossings_of, interaction_angles, is_cheaper
 from pilotcut.cutting.crossing import Crossing
 from pilotcut.cutting.rotations import RZZ_FORMS
 from pilotcut.cutting.turn_algebra import log_overhead_of
-from pilotcut.cutting.wires import basis_of_cut
+from pilotcut.cutting.wire_ways import cheapest_way
+from pilotcut.cutting.wires import MOST_WIRES, basis_of_cut
 from pilotcut.errors import CutError
 from pilotcut.options import SEPARATE, WIRES
 
@@ -121,14 +122,16 @@ def price_of(step: Step) -> Price:
     return _fixed_price(Bare(step))
 
 
-@lru_cache(maxsize=len(WIRES))
-def wire_price(wires: str = SEPARATE) -> Price:
-    """Return what it costs to cut one wire, as an option of `pilotcut.options.WIRES` says.
+@lru_cache(maxsize=len(WIRES) * MOST_WIRES)
+def wire_price(wires: str = SEPARATE, number: int = 1) -> Price:
+    """Return what it costs to cut parallel wires as one, as one of `pilotcut.options.WIRES` says.
 
-    gamma^2 is 16 by Paulis (arXiv:1904.00102), 9 with communication (arXiv:2302.03366) and 25 in
-    randomised bases (arXiv:2207.14734).
+    gamma^2 of one is 16 by Paulis (arXiv:1904.00102), 9 with communication (arXiv:2302.03366) and
+    25 in randomised bases (arXiv:2207.14734); "auto" is what it is where the order suits. Of
+    several see `pilotcut.cutting.wire_ways.log_overhead_of_wires`.
     """
-    return _price(basis_of_cut(wires))
+    price = _price(basis_of_cut(cheapest_way(wires), number))
+    return replace(price, rank=price.rank**number)
 
 
 @lru_cache(maxsize=64)

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, build_plan, check_size
+from pilotcut.cutting.plan import CutPlan, build_plan, check_size
 from pilotcut.cutting.search import best_placement
+from pilotcut.cutting.walks import MOST_VARIANTS
 from pilotcut.errors import CutError, LongCallWarning, UserError
 from pilotcut.execution.duration import seconds_of, state_bytes
 from pilotcut.execution.work_units import Request

@@ -43,29 +43,26 @@ _LEAST_SHARE = 0.01
 def stages_of(plan: CutPlan) -> list[list[int]]:
     """Return the fragments in the order in which they are measured, those of a stage together.
 
-    A receiver comes behind its senders. Where fragments send to each other, one of them goes
-    first, and what it prepares has the same shots in every state.
+    A receiver comes behind its senders, as far as their wires communicate: a plan has an order for
+    these (`pilotcut.cutting.wire_ways`).
     """
-    if plan.wires != COMMUNICATION:
-        return [list(range(len(plan.fragments)))]
     senders: dict[int, set[int]] = {f: set() for f in range(len(plan.fragments))}
     for bond in _wire_bonds(plan):
         (sender, _), (receiver, _) = bond.ends
-        senders[receiver] |= {sender} - {receiver}
+        senders[receiver].add(sender)
     stages: list[list[int]] = []
     left = list(senders)
     while left:
         free = [f for f in left if not senders[f] & set(left)]
-        stages.append(free or [min(left, key=lambda f: (len(senders[f] & set(left)), f))])
-        left = [f for f in left if f not in stages[-1]]
+        assert free, "wires communicate where fragments have an order"
+        stages.append(free)
+        left = [f for f in left if f not in free]
     return stages
 
 
 def _wire_bonds(plan: CutPlan) -> list[Bond]:
-    """Return the bonds of wires that are cut together, or alone in the same bases."""
-    return [
-        bond for bond in plan.bonds if plan.fragments[bond.ends[0][0]].sites[bond.ends[0][1]].states
-    ]
+    """Return the bonds of wires with communication."""
+    return [bond for bond in plan.bonds if bond.way == COMMUNICATION]
 
 
 @dataclass
@@ -93,12 +90,7 @@ class WireShots:
 
     def __post_init__(self) -> None:
         self.stages = stages_of(self.plan)
-        stage_of = {f: k for k, stage in enumerate(self.stages) for f in stage}
-        self._dealt = [
-            bond
-            for bond in _wire_bonds(self.plan)
-            if stage_of[bond.ends[0][0]] < stage_of[bond.ends[1][0]]
-        ]
+        self._dealt = _wire_bonds(self.plan)
 
     def of_stage(self, stage: Sequence[int]) -> list[np.ndarray]:
         """Return shots (rows, subexperiments) of each fragment, 0 where it is another's turn."""

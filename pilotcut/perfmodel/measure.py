@@ -25,6 +25,7 @@ from pilotcut.execution.executor import Executor
 from pilotcut.execution.pubs import batches_of, coerce_pubs
 from pilotcut.execution.results import Contracting
 from pilotcut.execution.work_units import Request, WorkUnit
+from pilotcut.options import SEPARATE
 from pilotcut.perfmodel import resources
 from pilotcut.perfmodel.calibration import (
     BatchObservation,
@@ -171,7 +172,8 @@ class Sample:
     def of(cls, family: str, circuit: QuantumCircuit, cuts: int) -> Sample:
         """Return the sample of a circuit with a number of cuts."""
         started = perf_counter()
-        plan = compile_plan(circuit, "Z" * circuit.num_qubits, cuts=cuts)
+        # What is fitted is one call after the other, so no fragment waits for another here.
+        plan = compile_plan(circuit, "Z" * circuit.num_qubits, cuts=cuts, wires=SEPARATE)
         return cls(family, circuit, plan, perf_counter() - started)
 
     def values(self, rows: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pilotcut.errors import UserError
 from pilotcut.options import (
-    SEPARATE,
+    AUTO,
     WIRES,
     check,
     choice_fault,
@@ -71,7 +71,7 @@ class Options:
     shots: int = 1024
     target_error: float | None = None
     joint_cuts: bool = False
-    wires: str = SEPARATE
+    wires: str = AUTO
     queries: int = QUERIES
     batch: int = BATCH
     seed: int = 0

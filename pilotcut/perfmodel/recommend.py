@@ -21,8 +21,9 @@ from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.measurement_map import measured_qubits
 from pilotcut.circuits.observables import Observables, pauli_sums, terms_of
 from pilotcut.circuits.program import Program, read_circuit
-from pilotcut.cutting.plan import MOST_VARIANTS, CutPlan, build_plan
+from pilotcut.cutting.plan import CutPlan, build_plan
 from pilotcut.cutting.search import Candidate, FragmentShape, search
+from pilotcut.cutting.walks import MOST_VARIANTS
 from pilotcut.errors import CutError
 from pilotcut.io.large_numbers import digits
 from pilotcut.options import MOST_SHOTS, SEPARATE

@@ -43,6 +43,7 @@ from pilotcut.execution.pubs import Batch, batches_of, coerce_pubs
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import (
     ALLOCATIONS,
+    AUTO,
     ERROR_TOLERANCE,
     MAX_SECONDS,
     MODES,
@@ -50,6 +51,7 @@ from pilotcut.options import (
     SEPARATE,
     WIRES,
     check,
+    check_beside_samples,
     check_kind,
     checked_auto,
     checked_samples,
@@ -91,9 +93,9 @@ class CutEstimator(BaseEstimatorV2):
         has its own say. The exact mode has no sampling overhead and cuts one by one.
     wires
         How wires are cut, as in `pilotcut.compile_plan`; a `plan` has its own say. With
-        "communication" fragments run in the order of the wires, and what a wire's receiver
-        prepares has shots as its sender found it; the total is the same. Sampled terms and the
-        exact mode cut wires one by one.
+        communication fragments run in the order of the wires, and what a wire's receiver prepares
+        has shots as its sender found it; the total is the same. Sampled terms and the exact mode
+        cut wires one by one.
     mode
         "counts": every physical subexperiment runs as a circuit with shots. "sampled": the
         same outcomes drawn from their exact distribution. "exact": no shots, but statevectors of
@@ -173,7 +175,7 @@ class CutEstimator(BaseEstimatorV2):
         plan: CutPlan | None = None,
         auto: Mapping[str, Any] | None = None,
         joint_cuts: bool = False,
-        wires: str = SEPARATE,
+        wires: str = AUTO,
         mode: str = "counts",
         shots: int = 1024,
         seed: int | None = None,
@@ -218,7 +220,7 @@ class CutEstimator(BaseEstimatorV2):
         self._wires = SEPARATE if one_by_one else wires if plan is None else plan.wires
         optimal = shot_allocation == "optimal"
         self._num_samples = checked_samples(num_samples, exact=self.exact, optimal=optimal)
-        _check_without_samples(num_samples, store, automatic)
+        check_beside_samples(num_samples, store, automatic=automatic, wires=AUTO if plan else wires)
         self.runner = BatchRunner(
             log,
             mode=mode,
@@ -431,20 +433,3 @@ class CutEstimator(BaseEstimatorV2):
         terms = pauli_terms(observables, circuit.num_qubits).to_labels()
         measured = sorted(t for t in terms if t.strip("I"))
         return self.compile(program, binding, measured or ["I" * circuit.num_qubits])
-
-
-def _check_without_samples(
-    num_samples: int | None, store: str | os.PathLike[str] | None, automatic: bool
-) -> None:
-    if num_samples is None:
-        return
-    if store is not None:
-        raise UserError(
-            f"store is '{store}' with num_samples={num_samples}, expected None: samples of "
-            f"terms are not kept; leave one of the two out"
-        )
-    if automatic:
-        raise UserError(
-            f"cuts is 'auto' with num_samples={num_samples}, expected None: what is predicted "
-            f"is all variants; leave one of the two out"
-        )

@@ -64,7 +64,8 @@ def run(cell: Cell, study: StudyDirectory, pilots: StudyPilots) -> dict[str, Any
     """Time the addon's queries in this process."""
     settings = cell.settings
     model = classifier(settings["qubits"])
-    plan = compile_plan(model.circuit, model.observables, cuts=settings["cuts"])
+    how = {"cuts": settings["cuts"], "wires": "separate"}  # as the addon cuts them
+    plan = compile_plan(model.circuit, model.observables, **how)
     # The addon is given labels of qubits; a chain's gates are narrower to cut than its wires.
     assert plan.requested is not None
     assert not plan.requested.wire_cuts

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilotcut.errors import UserError
-from pilotcut.options import ERROR_TOLERANCE, MAX_SECONDS, MODES, MOST_SHOTS, RECONSTRUCTIONS
+from pilotcut.options import (
+    AUTO,
+    ERROR_TOLERANCE,
+    MAX_SECONDS,
+    MODES,
+    MOST_SHOTS,
+    RECONSTRUCTIONS,
+    WIRES,
+)
 from pilotcut.training import checks
 
 #: Optimisers by name, and the learning rate of each unless another is asked for.
@@ -43,6 +51,8 @@ class TrainingConfig:
         Two are told apart by the sign of one expectation; more have one observable each.
     reps
         Of the ansatz.
+    joint_cuts, wires
+        How gates and wires are cut where there are shots, see `pilotcut.CutEstimator`.
     samples
         Upper limit of samples before they are split; None is that of `load_dataset`.
     validation
@@ -65,6 +75,8 @@ class TrainingConfig:
     reps: int = 1
     cuts: int | str | None = None
     labels: str | None = None
+    joint_cuts: bool = False
+    wires: str = AUTO
     mode: str = "counts"
     shots: int = 1024
     epochs: int = 10
@@ -159,6 +171,7 @@ _CHECKS: dict[str, checks.Check] = {
     "samples": checks.Whole(10, None, "leave it out to keep up to 1000"),
     "seed": checks.Whole(0, checks.MOST_SEED, "0 is the default"),
     "mode": checks.Choice(MODES),
+    "wires": checks.Choice(WIRES),
     "reconstruction": checks.Choice(RECONSTRUCTIONS),
     "loss": checks.Choice(("auto", *LOSSES)),
     "schedule": checks.Choice(SCHEDULES),

@@ -81,6 +81,8 @@ class TrainingRun:
             cuts=None if placement else config.cuts,
             labels=placement or config.labels,
             auto=self._wanted() if automatic else None,
+            joint_cuts=config.joint_cuts,
+            wires=config.wires,
             mode=config.mode,
             shots=config.shots,
             seed=config.seed,

@@ -33,6 +33,7 @@ from pilotcut.execution.query_store import FOLDER, is_store
 from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import mend
 from pilotcut.io.yaml_reader import load_yaml
+from pilotcut.options import SEPARATE
 from pilotcut.training.config import TrainingConfig, settled
 from pilotcut.training.trainer_directory import TrainerDirectory, fault_of_start, unusable
 
@@ -175,7 +176,8 @@ class RunDirectory(TrainerDirectory):
             raise self.damaged_settings(_in_one_line(error)) from None
         if not isinstance(found, dict):
             raise self.damaged_settings(f"it holds {found!r:.40}")
-        return asdict(TrainingConfig(dataset="")) | found
+        # Runs from before there was a choice go on as they began.
+        return asdict(TrainingConfig(dataset="")) | {"wires": SEPARATE} | found
 
     def training_config(self, **given: Any) -> TrainingConfig:
         """Return the checked settings of the run that is here, with what is given over them.

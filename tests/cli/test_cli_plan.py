@@ -175,6 +175,24 @@ def test_explain_in_json_has_the_same_numbers(call, file):
 
 
 def test_wires_are_cut_as_asked(call, tmp_path):
+    circuit = QuantumCircuit(3)
+    circuit.cx(0, 1)
+    circuit.append(CutWire(), [1])
+    circuit.cx(1, 2)
+    path = tmp_path / "cut.qpy"
+    with path.open("wb") as file:
+        qpy.dump(circuit, file)
+    found = [json.loads(call(str(path), "--json", "--wires", w)[1]) for w in WIRES]
+    assert [one["sampling_overhead"] for one in found] == [9.0, 9.0, 25.0, 16.0]
+    ways = [one["bonds"][0]["wires"] for one in found]
+    assert ways == ["communication", *WIRES[1:]]
+    code, _, error = call(str(path), "--wires", "jointly")
+    assert code
+    assert "wires is 'jointly', expected" in error
+
+
+def test_wires_that_no_order_suits_are_told_where_communication_is_asked_for(call, tmp_path):
+    """Qubit 1 leaves its fragment for itself."""
     circuit = QuantumCircuit(2)
     circuit.cx(0, 1)
     circuit.append(CutWire(), [1])
@@ -182,8 +200,10 @@ def test_wires_are_cut_as_asked(call, tmp_path):
     path = tmp_path / "cut.qpy"
     with path.open("wb") as file:
         qpy.dump(circuit, file)
-    found = [json.loads(call(str(path), "--json", "--wires", w)[1]) for w in WIRES]
-    assert [one["sampling_overhead"] for one in found] == [9.0, 25.0, 16.0]
-    code, _, error = call(str(path), "--wires", "jointly")
+    code, _, error = call(str(path), "--wires", "communication")
     assert code
-    assert "wires is 'jointly', expected" in error
+    assert "expected fragments in an order in which senders come first" in error
+    code, shown, _ = call(str(path), "--explain")
+    assert not code
+    assert "communication: does not apply: it ends and begins in A" in shown
+    assert "γ² = 16" in shown

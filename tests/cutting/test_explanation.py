@@ -64,7 +64,7 @@ def test_a_wire_cut_that_would_be_cheaper_has_the_price_of_that_plan():
     plan = compile_plan(circuit, labels="AABB")
     first, second = explain(plan, max_width=3).cuts
     found = of(first, "wire cut")
-    assert "qubit 1 changes over for steps 2 to 3: γ² = 16, not 81" in found.finding
+    assert "qubit 1 changes over for steps 2 to 3: γ² = 9, not 81" in found.finding
     moved = Placement(tuple("AABB"), (WireCut(1, 1, "B"),))
     assert found.overhead == pytest.approx(compile_plan(circuit, placement=moved).sampling_overhead)
     assert of(second, "wire cut") == found
@@ -108,8 +108,9 @@ def test_markers_are_explained_and_the_search_says_why_it_does_not_apply():
     circuit.cx(0, 1)
     explained = explain(compile_plan(circuit))
     (cut,) = explained.cuts
-    assert (str(*cut.gates), cut.form, round(cut.gamma)) == ("cut_wire on 0 (step 1)", "wire", 4)
-    assert cut.operations == (4, 6)
+    what = (str(*cut.gates), cut.form, round(cut.gamma))
+    assert what == ("cut_wire on 0 (step 1)", "wire with communication", 3)
+    assert cut.operations == (6, 6)
     assert explained.whole.finding.startswith("does not apply")
 
 
@@ -150,14 +151,14 @@ def test_wires_that_would_be_cheaper_together_are_named_with_that_price():
     for a, b in ((0, 1), (1, 2), (0, 3), (2, 3), (0, 2)):
         circuit.cx(a, b)
     placement = Placement(tuple("AABB"), (WireCut(1, 1, "B"), WireCut(0, 1, "B")))
-    apart = compile_plan(circuit, placement=placement)
-    together = compile_plan(circuit, placement=placement, wires="communication")
+    apart = compile_plan(circuit, placement=placement, wires="separate")
+    together = compile_plan(circuit, placement=placement)
     for cut in explain(apart).cuts:
         found = of(cut, "wires together")
         assert "γ² = 49, not 256" in found.finding
         assert found.overhead == pytest.approx(together.sampling_overhead)
     (both,) = explain(together).cuts
-    assert both.form == "2 parallel wires together"
+    assert both.form == "2 parallel wires together with communication"
     assert [gate.qubits for gate in both.gates] == [(0, 0), (1, 1)]
     assert both.alternatives == ()
 
@@ -167,7 +168,27 @@ def test_a_single_wire_is_cheaper_with_communication():
     circuit.cx(0, 1)
     circuit.cx(1, 2)
     placement = Placement(("A", "A", "B"), (WireCut(1, 1, "B"),))
-    (cut,) = explain(compile_plan(circuit, placement=placement)).cuts
-    assert "wires='communication' cuts it: γ² = 9, not 16" in of(cut, "wires together").finding
-    (cut,) = explain(compile_plan(circuit, placement=placement, wires="communication")).cuts
-    assert "no wire between the two" in of(cut, "wires together").finding
+    (cut,) = explain(compile_plan(circuit, placement=placement, wires="separate")).cuts
+    assert cut.form == "wire by Paulis"
+    assert "wires='auto' cuts it: γ² = 9, not 16" in of(cut, "wires together").finding
+    (cut,) = explain(compile_plan(circuit, placement=placement, wires="randomised")).cuts
+    assert cut.form == "wire in randomised bases"
+    assert "wires='auto' cuts it: γ² = 9, not 25" in of(cut, "wires together").finding
+    for wires in ("auto", "communication"):
+        (cut,) = explain(compile_plan(circuit, placement=placement, wires=wires)).cuts
+        assert cut.form == "wire with communication"
+        assert "no wire between the two" in of(cut, "wires together").finding
+
+
+def test_a_wire_that_no_order_suits_says_who_waits_for_whom():
+    circuit = QuantumCircuit(3)
+    for pair in [(0, 1), (1, 2), (0, 1)]:
+        circuit.cx(*pair)
+    placement = Placement(("A", "A", "B"), (WireCut(1, 1, "B"), WireCut(1, 2, "A")))
+    there, back = explain(compile_plan(circuit, placement=placement)).cuts
+    forms = [there.form, back.form]
+    assert sorted(forms) == ["wire by Paulis", "wire with communication"]
+    one = there if there.form == "wire by Paulis" else back
+    a, b = one.fragments
+    why = f"does not apply: {a} waits for wires that come from {b}, so {b} cannot wait for it"
+    assert of(one, "communication").finding == why

@@ -94,7 +94,7 @@ def test_what_is_no_rotation_is_cut_on_its_own(place):
         circuit.cx(*pair)
     for pair in ((2, 6), (3, 7)):
         place(circuit, pair)
-    plan = compile_plan(circuit, "Z" * 8, labels="AAAABBBB", joint_cuts=True)
+    plan = compile_plan(circuit, "Z" * 8, labels="AAAABBBB", joint_cuts=True, wires="separate")
     assert sorted(gates_of(plan)) == [1, 1, 2]
     assert [len(site.wires) for site in plan.fragments[0].sites] == gates_of(plan)
 
@@ -103,8 +103,10 @@ def test_a_cut_wire_is_cut_on_its_own():
     circuit = entangled([(0, 2), (1, 3)], 4)
     circuit.append(CutWire(), [0])
     circuit.append(CutWire(), [1])
-    plan = compile_plan(circuit, "ZZZZ", labels="AABB", joint_cuts=True)
+    plan = compile_plan(circuit, "ZZZZ", labels="AABB", joint_cuts=True, wires="separate")
     assert sorted(gates_of(plan)) == [1, 1, 2]
+    together = compile_plan(circuit, "ZZZZ", labels="AABB", joint_cuts=True)
+    assert sorted(gates_of(together)) == [2, 2]
 
 
 def test_nothing_to_join_gives_the_plan_of_single_cuts():

@@ -55,13 +55,13 @@ def test_cuts_without_parameters_have_a_constant():
     circuit.append(CutWire(), [0])
     circuit.cx(0, 1)
     plan = compile_plan(circuit)
-    assert plan.log_overhead([[0.3], [1.0]]) == pytest.approx(np.log([16, 16]))
+    assert plan.log_overhead([[0.3], [1.0]]) == pytest.approx(np.log([9, 9]))
     values = torch.tensor([[0.3]], requires_grad=True)
     plan.log_overhead(values).sum().backward()
     assert values.grad.tolist() == [[0.0]]
 
 
-@pytest.mark.parametrize("wires", ["separate", "communication", "randomised"])
+@pytest.mark.parametrize("wires", ["auto", "separate", "communication", "randomised"])
 def test_wires_have_the_overhead_of_the_way_they_are_cut(wires):
     circuit = QuantumCircuit(3)
     circuit.rzz(Parameter("x"), 0, 1)

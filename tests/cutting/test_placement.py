@@ -112,7 +112,7 @@ def test_a_wire_cut_is_what_a_marker_is():
     assert prints[0] == prints[1]
     assert one.labels == ("A", "B", "B")
     assert one.requested == placement
-    assert one.sampling_overhead == pytest.approx(16)
+    assert one.sampling_overhead == pytest.approx(9)
 
 
 def test_a_qubit_that_returns_takes_its_old_place():

@@ -145,9 +145,12 @@ def test_cut_wire_markers_split_the_circuit():
     plan = assert_cut_equals_uncut(circuit, ["ZZZ", "YXI", "IZZ", "XII"])
     assert plan.num_cuts == 1
     assert sorted(plan.widths) == [2, 2]
-    assert plan.num_variants == 4 + 6
-    assert plan.sampling_overhead == pytest.approx(16)
+    assert plan.num_variants == 6 + 6
+    assert plan.sampling_overhead == pytest.approx(9)
     assert [bond.gate for bond in plan.bonds] == ["cut_wire"]
+    by_paulis = assert_cut_equals_uncut(circuit, ["ZZZ", "XII"], wires="separate")
+    assert by_paulis.num_variants == 4 + 6
+    assert by_paulis.sampling_overhead == pytest.approx(16)
 
 
 def test_a_marker_inside_one_label_joins_a_fragment_to_itself():
@@ -172,7 +175,9 @@ def test_several_markers_on_one_qubit():
         rotated(circuit, seed)
     plan = assert_cut_equals_uncut(circuit, ["X", "Y", "Z"])
     assert plan.widths == (1, 1, 1)
-    assert plan.num_variants == 4 + 6 * 4 + 6
+    assert plan.num_variants == 6 + 6 * 6 + 6
+    by_paulis = assert_cut_equals_uncut(circuit, ["X", "Y", "Z"], wires="separate")
+    assert by_paulis.num_variants == 4 + 6 * 4 + 6
 
 
 @pytest.mark.parametrize(("source", "destination"), [(1, 2), (2, 1)])

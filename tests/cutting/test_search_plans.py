@@ -86,10 +86,10 @@ def test_candidates_are_what_plans_become(seed, width, gates, cuts):
         assert all(f.width <= s.width for f, s in zip(fragments, candidate.shapes, strict=True))
 
 
-@pytest.mark.parametrize("wires", ["communication", "randomised"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("wires", ["auto", "communication", "randomised"])
+@pytest.mark.parametrize("seed", range(6))
 def test_wires_have_the_price_of_how_they_are_cut(seed, wires):
-    """Never below what the plan costs, and just that where none are cut together."""
+    """As the plan has it, also where parallel ones are cut together or no order suits."""
     circuit = random_gates(seed, 5, 8)
     if seed % 2:
         circuit.append(Move(), [0, 1])
@@ -99,11 +99,9 @@ def test_wires_have_the_price_of_how_they_are_cut(seed, wires):
     for candidate in found(circuit, max_cuts=3, wires=wires):
         plan = compile_plan(circuit, placement=candidate.placement, wires=wires)
         assert plan.num_cuts == candidate.cuts
-        assert candidate.overhead >= plan.sampling_overhead * (1 - 1e-6)
-        if all(bond.gates == 1 for bond in plan.bonds):
-            assert candidate.overhead == pytest.approx(plan.sampling_overhead)
-            assert candidate.variants == plan.num_variants
-        together += candidate.wire_cuts
+        assert candidate.overhead == pytest.approx(plan.sampling_overhead)
+        assert candidate.variants == plan.num_variants
+        together += sum(bond.gates > 1 for bond in plan.bonds)
     assert together
 
 
@@ -149,17 +147,20 @@ def test_plans_of_the_search_give_the_uncut_value(seed):
 
 @pytest.mark.parametrize("seed", range(15))
 def test_the_search_finds_the_proven_optimum(seed):
-    """As good as CP-SAT on small random circuits (benchmarks/search.py has 200 of them)."""
+    """As good as CP-SAT on small random circuits (benchmarks/search.py has 200 of them).
+
+    Its model adds up cuts one by one, as wires that are cut separately do.
+    """
     pytest.importorskip("ortools")
     rng = np.random.default_rng(seed)
     width = int(rng.integers(4, 9))
     circuit = random_gates(seed, width, int(rng.integers(width, 2 * width)))
     program, _ = read_circuit(circuit)
     most = int(rng.integers(-(-width // 2), width))
-    best = optimum(interactions_of(program), max_width=most)
+    best = optimum(interactions_of(program, "separate"), max_width=most)
     assert best is not None
     assert best.proven
-    candidates = search(program, max_width=most)
+    candidates = search(program, max_width=most, wires="separate")
     assert max(c.max_width for c in candidates) <= most
     assert log(least(candidates).overhead) == pytest.approx(best.log_overhead, abs=1e-3)
 
@@ -260,10 +261,10 @@ def test_parts_that_nothing_joins_are_fragments_for_free():
 
 
 def test_a_star_needs_a_wire_cut():
-    """GHZ from one hub: one wire cut of 16, where gates alone would cost 9^5."""
+    """GHZ from one hub: one wire cut of 9, where gates alone would cost 9^5."""
     star = circuit_of([(0, q) for q in range(1, 12)], 12)
     best = least(found(star, max_width=7))
-    assert (best.gate_cuts, best.wire_cuts, best.overhead) == (0, 1, pytest.approx(16))
+    assert (best.gate_cuts, best.wire_cuts, best.overhead) == (0, 1, pytest.approx(9))
     assert sorted(shape.width for shape in best.shapes) == [6, 7]
     assert least(found(star, max_width=7, wire_cuts=False)).gate_cuts == 5
     wide = least(found(circuit_of([(0, q) for q in range(1, 40)], 40), max_width=11))

@@ -29,13 +29,14 @@ def test_fragments_run_in_the_order_of_their_wires():
     assert stages_of(compile_plan(chain(4), "ZZZZ", wires="randomised")) == [[0, 1, 2]]
 
 
-def test_fragments_that_send_to_each_other_start_somewhere():
+def test_of_fragments_that_send_to_each_other_the_sender_with_communication_starts():
     circuit = QuantumCircuit(3)
     for pair in [(0, 1), (1, 2), (0, 1)]:
         circuit.cx(*pair)
     placement = Placement(("A", "A", "B"), (WireCut(1, 1, "B"), WireCut(1, 2, "A")))
-    plan = compile_plan(circuit, "ZZZ", placement=placement, wires="communication")
-    assert stages_of(plan) == [[0], [1]]
+    plan = compile_plan(circuit, "ZZZ", placement=placement)
+    sender = next(bond.ends[0][0] for bond in plan.bonds if bond.way == "communication")
+    assert stages_of(plan) == [[sender], [1 - sender]]
 
 
 def test_states_that_were_never_found_get_the_floor_alone():

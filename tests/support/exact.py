@@ -12,10 +12,11 @@ from qiskit.quantum_info import DensityMatrix, Operator, Pauli, PauliList, State
 
 from pilotcut import compile_plan
 from pilotcut.circuits.program import Angle
-from pilotcut.cutting.basis import u_matrix
+from pilotcut.cutting.basis import BasisState, u_matrix
 from pilotcut.cutting.fragment import Fragment, Site
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
+from pilotcut.cutting.wires import state_vector
 from pilotcut.reconstruction.contraction import Contraction
 from support.circuits import OBSERVABLES
 
@@ -107,6 +108,13 @@ def measured(rho: np.ndarray, wire: int) -> np.ndarray:
     return acted(rho, zero, (wire,)) - acted(rho, one, (wire,))
 
 
+def found_or_prepared(state: BasisState, site: Site) -> np.ndarray:
+    """|s><s| where wires end, and what makes |s> of their |0...0> where they begin."""
+    vector = state_vector(state)
+    first = np.eye(len(vector))[0]
+    return np.outer(vector, vector.conj() if site.kind == "end" else first)
+
+
 def exact_tensor(fragment: Fragment, angles: np.ndarray) -> np.ndarray:
     """The fragment's tensor (observables, *sites) for one row of its angles."""
     width = fragment.num_wires
@@ -116,6 +124,9 @@ def exact_tensor(fragment: Fragment, angles: np.ndarray) -> np.ndarray:
         if isinstance(step, Site):
             branches = []
             for operation in step.operations:
+                if isinstance(operation, BasisState):
+                    branches.append(acted(rho, found_or_prepared(operation, step), step.wires))
+                    continue
                 branch = acted(rho, u_matrix(operation.before), (step.wire,))
                 if operation.measured:
                     branch = measured(branch, step.wire)

@@ -7,13 +7,13 @@ from qiskit_addon_cutting.instructions import CutWire, Move
 
 from pilotcut import CutEstimator, compile_plan
 from pilotcut.circuits.program import Angle
-from pilotcut.cutting.basis import JointOperation, LocalOperation, u_matrix
+from pilotcut.cutting.basis import BasisState, JointOperation, LocalOperation, u_matrix
 from pilotcut.cutting.fragment import Fragment, Site
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction.contraction import Contraction
 from support.circuits import parallel, rotated
-from support.exact import acted, exact
+from support.exact import acted, exact, found_or_prepared
 
 TURNED = ["rzz", "rxx", "ryy", "rzx", "crx", "cry", "crz", "cp"]
 
@@ -97,6 +97,8 @@ def after(rho: np.ndarray, site: Site, operation) -> np.ndarray:
     if isinstance(operation, JointOperation):
         kraus = signed_kraus(operation, len(site.wires))
         return sum(s * acted(rho, k, site.wires) for s, k in kraus)
+    if isinstance(operation, BasisState):
+        return acted(rho, found_or_prepared(operation, site), site.wires)
     assert isinstance(operation, LocalOperation)
     rho = acted(rho, u_matrix(operation.before), site.wires)
     if operation.measured:

@@ -6,7 +6,11 @@ are found.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from math import log
+
+from qiskit.quantum_info import PauliList
 
 from pilotcut.circuits.program import Program
 from pilotcut.cutting.placement import Placement
@@ -15,8 +19,12 @@ from pilotcut.cutting.search.candidates import Candidate, Cost, FragmentShape
 from pilotcut.cutting.search.goal import Goal
 from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of
 from pilotcut.cutting.search.portfolio import fitting
+from pilotcut.cutting.walks import walked
 from pilotcut.errors import CutError
-from pilotcut.options import SEPARATE, WIRES, check, choice_fault
+from pilotcut.options import AUTO, SEPARATE, WIRES, check, choice_fault
+
+#: Plans that are walked to see what they cost.
+MOST_WALKED = 8
 
 
 def best_placement(
@@ -24,7 +32,7 @@ def best_placement(
     *,
     cuts: int | None = None,
     max_width: int | None = None,
-    wires: str = SEPARATE,
+    wires: str = AUTO,
 ) -> Placement:
     """Return the best plan of exactly `cuts` cuts, or with fragments of at most `max_width`.
 
@@ -32,8 +40,7 @@ def best_placement(
     search knows, of equals the one of fewest variants. With `cuts` the fragments are as narrow
     as that number of cuts allows, the widest first, then the next; of equals the overhead
     decides. What fits whole stays whole. `wires` is how the plan will cut wires, one of
-    `pilotcut.options.WIRES`, and says what one costs: gamma^2 of 9 with communication, 25 in
-    randomised bases, else 16. Parallel ones count one by one here, though together they cost less.
+    `pilotcut.options.WIRES`, and says what they cost, see `pilotcut.cutting.wire_ways`.
 
     Raises
     ------
@@ -69,15 +76,57 @@ def _best(structure: _Structure, cuts: int | None, max_width: int | None, wires:
     if cuts is not None:
         return _with_cuts(graph, cuts)
     assert max_width is not None
-    return _with_width(graph, max_width)
+    return _with_width(structure, graph, max_width)
 
 
-def _with_width(graph: Interactions, max_width: int) -> Placement:
+def _with_width(structure: _Structure, graph: Interactions, max_width: int) -> Placement:
     if max_width >= graph.num_qubits:
         return _whole(graph)
-    found = fitting(graph, Goal(None, max_width))
-    best = min(found, key=lambda c: (c.log_overhead, c.variants, _widths(c), c.spelled))
-    return best.placement
+    walks = _Walks(structure.program, graph.cut_as)
+    best = walks.least(fitting(graph, Goal(None, max_width)))
+    if graph.cut_as == AUTO:
+        # Engines take it that an order suits all wires. Where none does, they may miss what is
+        # cheaper without one.
+        other = _best(structure, None, max_width, SEPARATE)
+        if other.wire_cuts and walks.log_overhead(other) < walks.log_overhead(best) - 1e-6:
+            return other
+    return best
+
+
+class _Walks:
+    """What plans of a program cost, as they are walked."""
+
+    def __init__(self, program: Program, wires: str) -> None:
+        self._program, self._wires = program, wires
+        self._terms = PauliList(["Z" * program.num_qubits])
+
+    def log_overhead(self, placement: Placement) -> float:
+        """Return log gamma^2 of a plan."""
+        walk = walked(self._program, self._terms, placement, False, self._wires)
+        return sum(log(bond.overhead) for bond in walk.bonds())
+
+    def least(self, found: Sequence[Candidate]) -> Placement:
+        """Return the plan of least sampling overhead.
+
+        Candidates have an estimate from below where several wires are cut: plans are walked, the
+        most promising first, until none that is left can be better.
+        """
+
+        def key(one: Candidate, logs: float) -> tuple[object, ...]:
+            return (round(logs, 6), one.variants, _widths(one), one.spelled)
+
+        ranked = sorted(found, key=lambda one: key(one, one.log_overhead))
+        best: tuple[tuple[object, ...], Candidate] | None = None
+        for one in ranked[:MOST_WALKED]:
+            if best is not None and best[0] <= key(one, one.log_overhead):
+                break
+            logs = one.log_overhead
+            if one.wire_cuts > 1 and self._wires != SEPARATE:
+                logs = max(logs, self.log_overhead(one.placement))
+            if best is None or key(one, logs) < best[0]:
+                best = key(one, logs), one
+        assert best is not None, "something fits"
+        return best[1].placement
 
 
 def _with_cuts(graph: Interactions, cuts: int) -> Placement:

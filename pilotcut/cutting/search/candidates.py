@@ -13,11 +13,11 @@ from math import exp, inf, prod
 
 import numpy as np
 
-from pilotcut.cutting.controlled_draft import FormCut
 from pilotcut.cutting.placement import Placement, WireCut, letter
 from pilotcut.cutting.prices import UNCUTTABLE, Price
 from pilotcut.cutting.search.chains import Chains, CutChain
 from pilotcut.cutting.search.interaction_graph import Interactions
+from pilotcut.cutting.search.wire_groups import WireGroups
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Candidate:
         Its fragments.
     log_overhead
         log gamma^2 of all cuts (arXiv:1909.07534), to a billionth: what is equal compares equal.
-        Wires are counted one by one; a plan that cuts parallel ones together has less.
+        Parallel wires are counted together; a plan has more where that would make a fragment
+        wider, or where two groups wait for each other.
     cost
         The sum over fragments of the cost that was asked for.
     """
@@ -124,6 +125,9 @@ class _Cut:
     wires: np.ndarray
     chains: Sequence[CutChain]
     widths: np.ndarray
+    # The parts on both sides of what is cut of wires, and its price: groups of `wires`, then
+    # visits of chains, then moves. None where it cannot be had.
+    sent: Sequence[tuple[tuple[int, int], Price]] | None
 
 
 class Evaluator:
@@ -148,6 +152,7 @@ class Evaluator:
         self._gates = graph.gates
         self._uncuttable = graph.log_overheads >= UNCUTTABLE
         self._wire = graph.wire
+        self._groups = WireGroups(graph)
         self._chains = Chains(graph)
         self._seen: dict[bytes, Candidate | None] = {}
 
@@ -171,6 +176,7 @@ class Evaluator:
             cut = self._cut(parts)
             possible = not self._uncuttable[cut.blocks].any()
             possible &= all(chain.form.log_overhead < UNCUTTABLE for chain in cut.chains)
+            possible &= cut.sent is not None
             self._seen[key] = self._candidate(parts, cut) if possible else None
         candidate = self._seen[key]
         return None if candidate is None else (candidate, parts)
@@ -233,15 +239,17 @@ class Evaluator:
                 host, into = shapes[k], k
         return self._in_order(new.tolist(), np.arange(len(new)))
 
-    def _price(self, cut: FormCut) -> Price:
-        return self._wire if cut.is_wire else cut.price
-
     def _log_overhead(self, cut: _Cut) -> float:
         """Return log gamma^2 of cutting these; engines add up edge by edge."""
-        logs = self.graph.log_overheads[cut.blocks].sum() + len(cut.wires) * self._wire.log_overhead
+        logs = self.graph.log_overheads[cut.blocks].sum()
+        logs -= len(self._moves(cut.blocks)) * self._wire.log_overhead  # among `sent` instead
         logs += sum(
-            self._price(one).log_overhead for chain in cut.chains for one in chain.form.cuts
+            one.price.log_overhead
+            for chain in cut.chains
+            for one in chain.form.cuts
+            if not one.is_wire
         )
+        logs += sum(price.log_overhead for _, price in cut.sent or ())
         # Sums in another order differ in their last digits.
         return round(float(logs), 9)
 
@@ -258,7 +266,28 @@ class Evaluator:
             for side, part in enumerate(chain.parts):
                 # One gate's ancillas serve the next.
                 further[part] = max(further[part], chain.form.further_wires(side))
-        return _Cut(blocks, wires, chains, widths + further)
+        visits = [
+            (chain.parts[one.sides[0]], chain.parts[one.sides[1]])
+            for chain in chains
+            for one in chain.form.cuts
+            if one.is_wire
+        ]
+        moves = [(int(parts[a]), int(parts[b])) for _, a, b in self._moves(blocks)]
+        sent = self._groups.priced(parts, wires.tolist(), [*visits, *moves])
+        return _Cut(blocks, wires, chains, widths + further, sent)
+
+    def _room(self, cut: _Cut) -> int | None:
+        """Return how wide a fragment of the plan may be, where it matters."""
+        if self._widest < inf and (cut.chains or len(cut.wires) > 1):
+            return int(self._widest)
+        return int(cut.widths.max()) if len(cut.wires) > 1 else None
+
+    def _moves(self, blocks: np.ndarray) -> list[tuple[int, int, int]]:
+        """Return the moves among blocks that are cut."""
+        if not self.graph.moves:
+            return []
+        cut = set(blocks.tolist())
+        return [move for move in self.graph.moves if move[0] in cut]
 
     def _shapes(self, parts: np.ndarray, cut: _Cut) -> list[FragmentShape]:
         graph, size = self.graph, len(cut.widths)
@@ -282,11 +311,14 @@ class Evaluator:
         for block in cut.blocks:
             for price in graph.prices[block]:
                 add(price, parts[graph.blocks[block]])
-        for wire in cut.wires:
-            add(self._wire, parts[[wire, wire + 1]])
+        # Moves are among the blocks.
+        sent = cut.sent or ()
+        for pair, price in sent[: len(sent) - len(self._moves(cut.blocks))]:
+            add(price, pair)
         for between in cut.chains:
             for one in between.form.cuts:
-                add(self._price(one), (between.parts[side] for side in one.sides))
+                if not one.is_wire:
+                    add(one.price, (between.parts[side] for side in one.sides))
         return [
             FragmentShape(int(w), int(g), len(ops), prod(ops), prod(some))
             for w, g, ops, some in zip(cut.widths, gates, operations, ranks, strict=True)
@@ -303,7 +335,7 @@ class Evaluator:
         placement = Placement(
             tuple(names[k] for k in parts[self._first]),
             tuple(WireCut(int(qubit[w]), int(after[w]), names[parts[w]]) for w in cut.wires + 1),
-            int(self._widest) if cut.chains and self._widest < inf else None,
+            self._room(cut),
         )
         moves = sum(one.is_wire for chain in cut.chains for one in chain.form.cuts)
         cuts = sum(len(chain.form.cuts) for chain in cut.chains)

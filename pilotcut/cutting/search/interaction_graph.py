@@ -29,7 +29,7 @@ from pilotcut.cutting.controlled import cheapest_form
 from pilotcut.cutting.prices import UNCUTTABLE, Price, prices_of_run, turned, wire_price
 from pilotcut.cutting.runs import runs_of
 from pilotcut.errors import CutError
-from pilotcut.options import SEPARATE
+from pilotcut.options import AUTO, SEPARATE
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,14 @@ class Interactions:
     chains
         The multi-controlled gates.
     wire
-        Price of cutting one wire. Parallel wires may be cut together in the plan, which costs less
-        than so many of them; the search does not know of it.
+        Price of cutting one wire, for engines: what parallel wires cost together, and wires that
+        no order of fragments suits, `pilotcut.cutting.search.wire_groups` knows.
+    cut_as
+        How wires are cut, one of `pilotcut.options.WIRES`.
+    start
+        Integer array (ends,): a number for the first step of each end's block, in their order.
+    moves
+        For each `Move` between two qubits its block, and the ends that it leads from and to.
     """
 
     num_qubits: int
@@ -96,6 +102,9 @@ class Interactions:
     prices: tuple[tuple[Price, ...], ...]
     chains: tuple[Chain, ...] = ()
     wire: Price = field(default_factory=wire_price)
+    cut_as: str = SEPARATE
+    start: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    moves: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def num_ends(self) -> int:
@@ -141,7 +150,7 @@ class Interactions:
         return np.array([row.sum(axis=0) for row in rows]).reshape(-1, 2)
 
 
-def interactions_of(program: Program, wires: str = SEPARATE) -> Interactions:
+def interactions_of(program: Program, wires: str = AUTO) -> Interactions:
     """Return the ends and blocks of a program.
 
     Parameters
@@ -190,7 +199,7 @@ def interactions_of(program: Program, wires: str = SEPARATE) -> Interactions:
     chains = (
         _chain(step, np.array([at[n] for n in numbers]), graph.blocks) for step, numbers in chained
     )
-    return replace(graph, chains=tuple(chains))
+    return replace(graph, chains=tuple(chains), cut_as=wires)
 
 
 @dataclass(frozen=True)
@@ -272,7 +281,7 @@ def _numbered(
     for qubit, row in enumerate(rows):
         for block in row or [-1]:
             ends[qubit, block] = len(ends)
-    after, riding = (np.zeros(len(ends), dtype=int) for _ in range(2))
+    after, riding, start = (np.zeros(len(ends), dtype=int) for _ in range(3))
     passed: Counter[int] = Counter()
     current = {q: ends[q, (row or [-1])[0]] for q, row in enumerate(rows)}
     begun: set[int] = set()
@@ -284,12 +293,18 @@ def _numbered(
                 if current[qubit] not in begun:
                     begun.add(current[qubit])
                     after[current[qubit]] = passed[qubit]
+                    start[current[qubit]] = number
             # A reset is no gate of a fragment: a wire ends there, and another begins.
             riding[current[qubit]] += len(step.qubits) == 1 and step.name != "reset"
         passed.update(entry.passes)
     sides = [entries[numbers[0]].step.qubits for numbers in blocks]
     joined = [[ends[q, k] for q in pair] for k, pair in enumerate(sides)]
     ties = _ties([entry.step for entry in entries], ends, at)
+    moves = [
+        (at[number], *(ends[qubit, at[number]] for qubit in entry.step.qubits))
+        for number, entry in enumerate(entries)
+        if entry.step.name == "move"
+    ]
     return Interactions(
         num_qubits=num_qubits,
         qubit=np.array([q for q, _ in ends], dtype=int),
@@ -299,6 +314,8 @@ def _numbered(
         gates=np.array([len(numbers) for numbers in blocks] + [0 for _ in ties], dtype=int),
         prices=(*_prices(entries, at, sides, wire), *(() for _ in ties)),
         wire=wire,
+        start=start,
+        moves=tuple((block, a, b) for block, a, b in moves),
     )
 
 

@@ -29,7 +29,7 @@ from pilotcut.cutting.search.interaction_graph import Interactions, interactions
 from pilotcut.cutting.search.local_search import polish
 from pilotcut.cutting.search.refinement import refined
 from pilotcut.errors import CutError
-from pilotcut.options import SEPARATE, WIRES, check, check_seed, choice_fault
+from pilotcut.options import AUTO, WIRES, check, check_seed, choice_fault
 
 #: Engines by name, each on its own.
 ENGINES: dict[str, Engine] = {"exact": exact, "contiguous": contiguous, "hypergraph": hypergraph}
@@ -45,7 +45,7 @@ def search(
     max_width: int | None = None,
     cost: Cost | None = None,
     wire_cuts: bool = True,
-    wires: str = SEPARATE,
+    wires: str = AUTO,
     engine: str | Engine = "auto",
     seed: int = 0,
     per_cuts: int = 4,
@@ -66,9 +66,8 @@ def search(
     wire_cuts
         Whether wires may be cut beside gates.
     wires
-        How the plan will cut wires, one of `pilotcut.options.WIRES`, which decides the price of
-        one. Parallel ones that a plan cuts together count one by one here, so that its overhead
-        may be smaller than the candidate's, and is never larger.
+        How the plan will cut wires, one of `pilotcut.options.WIRES`, which decides what they cost,
+        parallel ones together; see `Candidate.log_overhead`.
     engine
         "auto" for all of them, one of `ENGINES` alone, or an engine of your own: what yields
         labels of ends for a graph and a goal.
