@@ -27,8 +27,8 @@ from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.long_calls import LongCalls
 from pilotcut.execution.query_store import Outputs, Query, writer
-from pilotcut.execution.results import Contracting, Evaluation, RowEvaluations
-from pilotcut.execution.shot_allocation import deal, merge, weighted_shots
+from pilotcut.execution.results import Contracting, Evaluation, RowEvaluations, contracted
+from pilotcut.execution.shot_allocation import dealt_after, merge, weighted_shots
 from pilotcut.execution.stages import Stages
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.wire_shots import LEAST_DEALT, WireShots, stages_of
@@ -265,7 +265,7 @@ class BatchRunner:
             rows = []
             for k, sample in enumerate(samples):
                 some = tensors[k * each : (k + 1) * each]
-                row = self._contracted(sample, slots[k : k + 1], some)
+                row = contracted(sample, self._matrices(sample.plan, slots[k : k + 1]), some)
                 rows.append(replace(row, shots=self.shots))
             return RowEvaluations(rows)
 
@@ -320,11 +320,11 @@ class BatchRunner:
         fragments = contraction.plan.fragments
         weighted = weighted_shots(contraction, slots, coefficients, first)
         pilot = self._evaluate_all(contraction, slots, first, "pilot", dealt=weighted)
-        sensitivities = pilot.sensitivities(coefficients)
-        dealt = deal(fragments, pilot.tensors, sensitivities, weighted, shots - first)
+        matrices = self._matrices(contraction.plan, slots)
+        dealt, matrices = dealt_after(pilot, matrices, coefficients, weighted, shots - first)
         rest = self._evaluate_all(contraction, slots, shots - first, dealt=dealt)
         both = (fragments, pilot.tensors, rest.tensors, weighted, dealt)
-        return self._contracted(contraction, slots, list(map(merge, *both)))
+        return contracted(contraction, matrices, list(map(merge, *both)))
 
     def _evaluate_evenly(
         self,
@@ -417,16 +417,6 @@ class BatchRunner:
     ) -> Contracting:
         tasks, wanted = self.executor.tasks, self._reconstruction
         return contracting_for(wanted, tasks, contraction, matrices, rows=rows, exact=self.exact)
-
-    def _contracted(
-        self,
-        contraction: Contraction | TermSample,
-        slots: np.ndarray,
-        tensors: list[FragmentTensor],
-    ) -> Evaluation:
-        contracting = Contracting(contraction, self._matrices(contraction.plan, slots))
-        contracting.add(slice(0, len(slots)), tensors)
-        return contracting.evaluation(tensors)
 
     def _matrices(self, plan: CutPlan, slots: np.ndarray) -> list[np.ndarray]:
         """Return the bond matrices, each (rows, d0, d1) or (1, d0, d1)."""

@@ -132,3 +132,14 @@ class Contracting:
         values = np.concatenate([values for values, _ in parts])
         environments = [np.concatenate(some) for some in zip(*(e for _, e in parts), strict=True)]
         return Evaluation(self.contraction, values.real, tensors, operands, environments)
+
+
+def contracted(
+    contraction: Contraction | TermSample,
+    matrices: Sequence[np.ndarray],
+    tensors: Sequence[FragmentTensor],
+) -> Evaluation:
+    """Return what is known of a batch whose tensors are all there; arguments as `Contracting`'s."""
+    contracting = Contracting(contraction, matrices)
+    contracting.add(slice(0, len(tensors[0].values)), tensors)
+    return contracting.evaluation(tensors)

@@ -15,6 +15,8 @@ import numpy as np
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
+from pilotcut.execution.results import Evaluation, contracted
+from pilotcut.execution.wire_shots import WireShots
 from pilotcut.reconstruction.contraction import Contraction, sensitivities
 
 #: Share of the budget that is dealt evenly.
@@ -85,30 +87,51 @@ def expected(
 
     Notes
     -----
-    Entries of tensors are taken to be independent, of mean square 1 where they multiply and of
-    variance 1 where they are estimated: s^2 is then the contraction of the squares of all bond
-    matrices. Of a QPD (arXiv:1909.07534), which draws terms by ``|C_ij|``, it keeps that a
-    subexperiment of much weight, or one in many terms, has many shots.
+    Entries of tensors are taken to be independent, of variance 1 where they are estimated, and
+    where they multiply of mean square 1, or that of random states where wires end or begin: s^2 is
+    then a contraction with the squares of all bond matrices. Of a QPD (arXiv:1909.07534), which
+    draws terms by ``|C_ij|``, it keeps that a subexperiment of much weight, or one in many terms,
+    has many shots.
     """
     plan = contraction.plan
     shape = (1, len(plan.terms))
-    # An outcome of wires that are cut together is one of several: that is its chance.
-    ones = [np.full((*shape, *f.site_shape), f.outcomes**-2.0) for f in plan.fragments]
-    operands = [*ones, *(square[:, None] for square in squares)]
+    means = [np.broadcast_to(mean_squares(f), (*shape, *f.site_shape)) for f in plan.fragments]
+    operands = [*means, *(square[:, None] for square in squares)]
     _, environments = contraction.values_and_environments(operands)
     found = []
     for f, fragment in enumerate(plan.fragments):
         square = sensitivities(plan.term_index[:, f], environments[f], coefficients**2)
         flat = square.sum(axis=1).reshape(len(square), -1)
         columns = [
-            flat[:, fragment.entries[t.group][t.variants]].sum(axis=2) for t in fragment.templates
+            flat[:, fragment.entries[t.group][t.variants]].sum(axis=2) / fragment.outcomes
+            for t in fragment.templates
         ]
         none = np.zeros((len(square), 0))
         found.append(np.sqrt(np.concatenate(columns, axis=1) if columns else none))
     return found
 
 
-def shared(weights: Sequence[np.ndarray], budget: int) -> list[np.ndarray]:
+def mean_squares(fragment: Fragment) -> np.ndarray:
+    """Return the mean squares of a fragment's entries, (*site_shape,), had it random states."""
+    # Of d dimensions: 1 / (d + 1) for a Pauli's expectation and 2 / (d (d + 1)) for an outcome's
+    # probability, the second moments of any 2-design. With 1 for all, randomised wires took up to
+    # 1.25 times the shots of uniform ones.
+    squares = np.ones(fragment.site_shape)
+    for site in fragment.sites:
+        d, here = 2 ** len(site.wires), np.ones(len(site.operations))
+        if site.kind == "start":
+            here[:] = 1 / (d + 1)
+        elif site.kind == "end" and site.states:
+            here[:] = 2 / (d * (d + 1))
+        elif site.kind == "end":
+            here[[op.measured for op in site.local_operations]] = 1 / (d + 1)
+        squares *= np.expand_dims(here, [k for k in range(squares.ndim) if k != site.axis])
+    return squares
+
+
+def shared(
+    weights: Sequence[np.ndarray], budget: int, wanted: Sequence[np.ndarray] = ()
+) -> list[np.ndarray]:
     """Return shots (rows, subexperiments) for each fragment, `budget` each on average.
 
     Parameters
@@ -117,48 +140,62 @@ def shared(weights: Sequence[np.ndarray], budget: int) -> list[np.ndarray]:
         (rows, subexperiments) for each fragment: what shots are in proportion to.
     budget
         Mean shots of a subexperiment.
+    wanted
+        For each fragment, boolean (rows or 1, subexperiments): what has shots at all; default all.
     """
-    total = sum(w.sum(axis=1) for w in weights)
-    count = sum(w.shape[1] for w in weights)
+    some = [np.asarray(w, float) for w in wanted] or [np.ones_like(w) for w in weights]
+    total = sum((w * x).sum(axis=1, keepdims=True) for w, x in zip(weights, some, strict=True))
+    count = sum(x.sum(axis=1, keepdims=True) for x in some)
+    budget_of_all = budget * sum(w.shape[1] for w in weights)
     step = min(QUANTUM, 1 << max(0, (budget // QUANTUM).bit_length() - 1))
     shots = []
-    for weight in weights:
+    for weight, here in zip(weights, some, strict=True):
+        even = np.broadcast_to(here / count, weight.shape)
         # Where nothing shows any variance there is nothing to deal by: all alike.
-        share = np.divide(
-            weight, total[:, None], out=np.full_like(weight, 1 / count), where=total[:, None] > 0
-        )
-        exact = budget * (FLOOR + (1 - FLOOR) * count * share)
+        share = np.divide(weight * here, total, out=even.copy(), where=total > 0)
+        exact = budget_of_all * (FLOOR * even + (1 - FLOOR) * share)
         whole = np.rint(exact / step).astype(int) * step
-        shots.append(np.maximum(max(step, min(LEAST, budget)), whole))
+        shots.append(np.where(here > 0, np.maximum(max(step, min(LEAST, budget)), whole), 0))
     return shots
 
 
 # For the same error uniform shots would have to be 1.3 to 12.7 times as many, most where cut
 # gates are weak (benchmarks/allocation.py, sampled mode, 150 repetitions). It is the sum of the
 # observables' variances that falls: a small one beside a large one may lose (0.61).
-def deal(
-    fragments: Sequence[Fragment],
-    tensors: Sequence[FragmentTensor],
-    sensitivities: Sequence[np.ndarray],
-    pilot: Sequence[np.ndarray],
+def dealt_after(
+    pilot: Evaluation,
+    matrices: Sequence[np.ndarray],
+    coefficients: np.ndarray,
+    first: Sequence[np.ndarray],
     budget: int,
-) -> list[np.ndarray]:
-    """Return shots (rows, subexperiments) for each fragment, `budget` each on average.
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return shots (rows, subexperiments) of the second round, and the bond matrices for both.
 
     Parameters
     ----------
-    fragments, tensors
-        The fragments and what the pilot round measured of them.
-    sensitivities
-        (rows, observables, sub-observables, variants) for each fragment; the variances of
-        several observables are added.
     pilot
+        What the pilot round measured.
+    matrices
+        The bond matrices of the pilot round, (rows or 1, d0, d1).
+    coefficients
+        (observables, terms); the variances of several observables are added.
+    first
         (rows, subexperiments) for each fragment: shots of the pilot round.
     budget
         Mean shots of a subexperiment still to be dealt.
     """
-    rounds = zip(fragments, tensors, sensitivities, pilot, strict=True)
-    return shared([importance(f, t, s, n) for f, t, s, n in rounds], budget)
+    contraction = pilot.contraction
+    assert isinstance(contraction, Contraction), "sampled terms have shots alike"
+    # What a wire's receiver prepares is for its bond to say, and that for what its sender found.
+    # With the bond of even shots weights are spread over all states: up to 20 times the shots.
+    wires = WireShots(contraction.plan, len(pilot.values), budget, list(matrices))
+    for stage in wires.stages[:-1]:
+        wires.learn(stage, pilot.tensors)
+    found = contracted(contraction, wires.matrices, pilot.tensors)
+    fragments = contraction.plan.fragments
+    rounds = zip(fragments, pilot.tensors, found.sensitivities(coefficients), first, strict=True)
+    weights = [importance(f, t, s, n) for f, t, s, n in rounds]
+    return shared(weights, budget, [wires.prepared(f) for f in fragments]), wires.matrices
 
 
 def importance(
@@ -210,7 +247,10 @@ def merge(
         start = some.stop
         places = fragment.entries[template.group][template.variants]
         a, b = flat[:, places], other[:, places]
-        flat[:, places] = (1 - share[..., None]) * a + share[..., None] * b
+        # What is not in the second round has no estimate there.
+        flat[:, places] = (1 - share[..., None]) * a + np.where(
+            share[..., None], share[..., None] * b, 0
+        )
         w = share[..., None, None]
         a, b = (t.covariances[template.group][:, template.variants] for t in (first, second))
         covariances[template.group][:, template.variants] = (1 - w) ** 2 * a + w**2 * b

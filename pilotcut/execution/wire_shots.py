@@ -103,16 +103,25 @@ class WireShots:
         fragments = self.plan.fragments
         total = self.shots * sum(f.num_subexperiments for f in fragments)
         budget = total * self._size(fragment) / sum(map(self._size, fragments))
-        columns = [t.choices for t in fragment.templates]
-        choices = np.concatenate(columns) if columns else np.zeros((0, len(fragment.sites)), int)
-        weight = np.ones((self.rows, len(choices)))
-        for bond in self._into(fragment):
-            weight *= self._shares[bond.index][:, choices[:, bond.ends[1][1]]]
+        weight = self._weights(fragment)
         exact = budget * weight / weight.sum(axis=1, keepdims=True)
         step = QUANTUM if self.shots >= LEAST_DEALT else 1
         # What has no share has no shots: its weight in the bond is 0.
         least = np.where(weight > 0, step, 0)
         return np.maximum(least, np.rint(exact / step).astype(int) * step)
+
+    def prepared(self, fragment: Fragment) -> np.ndarray:
+        """Return which subexperiments have a weight, boolean (rows, subexperiments)."""
+        return self._weights(fragment) > 0
+
+    def _weights(self, fragment: Fragment) -> np.ndarray:
+        """Return the shares of what each subexperiment prepares, (rows, subexperiments)."""
+        columns = [t.choices for t in fragment.templates]
+        choices = np.concatenate(columns) if columns else np.zeros((0, len(fragment.sites)), int)
+        weight = np.ones((self.rows, len(choices)))
+        for bond in self._into(fragment):
+            weight *= self._shares[bond.index][:, choices[:, bond.ends[1][1]]]
+        return weight
 
     def _into(self, fragment: Fragment) -> list[Bond]:
         """Return the bonds of the wires that a fragment receives and whose shots are dealt."""

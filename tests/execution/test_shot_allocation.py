@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit.library import UnitaryGate
 from qiskit.primitives import StatevectorEstimator
+from qiskit.quantum_info import random_unitary
+from qiskit_addon_cutting.instructions import CutWire
 
 from pilotcut import CutEstimator, UserError
 from pilotcut.backends import backend
@@ -13,7 +16,6 @@ from pilotcut.execution.shot_allocation import (
     FLOOR,
     LEAST,
     QUANTUM,
-    deal,
     expected,
     importance,
     merge,
@@ -105,15 +107,13 @@ def of_pilot(plan, values):
 def test_what_is_dealt_keeps_the_budget_and_the_floor(model, values):
     plan, tensors, ones = pilot(model, values)
     rounds = of_pilot(plan, values)
-    dealt = deal(plan.fragments, tensors, ones, rounds, 1000)
+    weights = list(map(importance, plan.fragments, tensors, ones, rounds))
+    dealt = shared(weights, 1000)
     per_row = sum(d.sum(axis=1) for d in dealt) / plan.num_subexperiments
     np.testing.assert_allclose(per_row, 1000, rtol=0.02)
     assert min(d.min() for d in dealt) >= 1000 * FLOOR - QUANTUM
     assert all((d % QUANTUM == 0).all() for d in dealt)
-    for fragment, tensor, one, first, shots in zip(
-        plan.fragments, tensors, ones, rounds, dealt, strict=True
-    ):
-        weight = importance(fragment, tensor, one, first)
+    for weight, shots in zip(weights, dealt, strict=True):
         order = np.argsort(weight, axis=1)
         ranked = np.take_along_axis(shots, order, axis=1)
         assert (np.diff(ranked, axis=1) >= 0).all()
@@ -202,6 +202,54 @@ def test_a_small_angle_has_shots_for_its_derivative_where_one_is_taken():
     ]
     assert np.count_nonzero(both[0] > 1e-9) == 1
     assert np.count_nonzero(both[1] > 1e-9) > 1
+
+
+@pytest.mark.parametrize("wires", ["separate", "randomised"])
+def test_weights_of_wires_do_not_lose(wires):
+    """Had all entries the mean square 1, senders' would look several times too important."""
+    ratios = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        circuit = QuantumCircuit(3)
+        circuit.append(UnitaryGate(random_unitary(4, seed=rng)), [0, 1])
+        circuit.append(CutWire(), [1])
+        circuit.append(UnitaryGate(random_unitary(4, seed=rng)), [1, 2])
+        plan = compile_plan(circuit, "ZZZ", wires=wires)
+        contraction, slots = Contraction.of(plan), np.zeros((1, 0))
+        estimator = CutEstimator(plan=plan, mode="sampled", shots=20_000, seed=1)
+        found = estimator.runner.evaluate(contraction, slots)
+        rounds = [np.full((1, f.num_subexperiments), 20_000) for f in plan.fragments]
+        sensitivities = found.sensitivities(np.ones((1, 1)))
+        each = map(importance, plan.fragments, found.tensors, sensitivities, rounds)
+        spread = np.concatenate(list(each), axis=1)
+        squares = squares_of(plan, slots, slopes=False)
+        weighted = shared(expected(contraction, squares, np.ones((1, 1))), 1024)
+        dealt = np.concatenate(weighted, axis=1)
+        ratios.append((spread**2 / dealt).sum() / (spread**2 / 1024).sum())
+    assert max(ratios) < 1.1
+
+
+@pytest.mark.parametrize("mode", ["sampled", "counts"])
+def test_the_second_round_of_wires_follows_what_senders_found(mode):
+    """With the bond of even shots it took twenty times as many; states without weight have none."""
+    circuit = QuantumCircuit(4)
+    circuit.h([0, 1, 2])
+    circuit.x(3)
+    circuit.h(3)
+    circuit.cx(0, 3)
+    circuit.cx(1, 3)
+    circuit.append(CutWire(), [3])
+    circuit.cx(2, 3)
+    circuit.h([0, 1, 2])
+    squares = {}
+    for how in ("uniform", "optimal"):
+        estimator = CutEstimator(
+            wires="communication", seed=2, mode=mode, shots=256, shot_allocation=how
+        )
+        data = estimator.run([(circuit, "IZIZ", np.zeros((40, 0)))]).result()[0].data
+        assert np.isfinite(data.stds).all()
+        squares[how] = np.mean((data.evs - 1) ** 2)
+    assert squares["optimal"] < 1.5 * squares["uniform"] < 1e-3
 
 
 def test_unequal_shots_on_aer_are_all_run(model, values):
