@@ -38,6 +38,9 @@ PILOT, LEAST, MOST, CHUNK = 8, 24, 400, 100
 AFFORDABLE = {"now": 20_000, "before": 20_000, "addon": 8000, "qcut": 700}
 WIDEST = {"now": 16, "before": 16, "addon": 12, "qcut": 12}
 
+#: How shots are dealt; the build before knows the first and the last.
+ALLOCATIONS = ("uniform", "weighted", "optimal")
+
 #: A measurement: values of so many repetitions, and the shots of one, from shots a circuit.
 Sample = Callable[[int, int], tuple[np.ndarray, float]]
 
@@ -165,7 +168,7 @@ def marked(circuit: QuantumCircuit, marker: Callable[[], Any], most: int = 9**9)
 
 
 def pilotcut_plans(case: dict[str, Any]) -> Iterator[tuple[str, Plan]]:
-    """Yield the plan of least gamma^2 among the options there are, with both shot allocations.
+    """Yield the plan of least gamma^2 among the options there are, with every shot allocation.
 
     At wires that are marked, every way to cut them.
     """
@@ -202,7 +205,7 @@ def pilotcut_plans(case: dict[str, Any]) -> Iterator[tuple[str, Plan]]:
     if not where and len(options) > 1:
         groups = [[one for one in options if one["wires"] == wires] for wires in WIRES]
     for some in groups:
-        for allocation in ("uniform", "optimal"):
+        for allocation in ALLOCATIONS if case["engine_options"] else ALLOCATIONS[::2]:
             yield allocation, lambda a, s=some, al=allocation: plan_of(a, s, al)
 
 

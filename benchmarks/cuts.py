@@ -10,8 +10,8 @@ query together.
 
 - "now" and "before": `compile_plan` with the case's labels or `max_width`, `CutEstimator` in
   sampled mode. Before: the defaults of then. Now: the cheapest in gamma^2 of `joint_cuts` and not,
-  with `wires="communication"`; at marked wires every way to cut them. Both with uniform and with
-  optimal shot allocation, as columns of their own.
+  with `wires="communication"`; at marked wires every way to cut them. With every shot allocation
+  there is, a line each.
 - The addon: labels, `CutWire` or `find_cuts` with as many qubits, all terms enumerated,
   experiments drawn from their exact distributions, the same shots each. Gates on three qubits are
   decomposed before, since it takes none. Measured up to 8,000 experiments of 14 qubits.

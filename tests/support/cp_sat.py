@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.contiguous import contiguous
 from pilotcut.cutting.search.goal import Goal
 from pilotcut.cutting.search.interaction_graph import Interactions
@@ -51,7 +50,7 @@ def log_overhead(graph: Interactions, labels: np.ndarray) -> float:
     wires = graph.wires
     cut_wires = np.count_nonzero(labels[wires] != labels[wires + 1])
     gates = graph.log_overheads[labels[a] != labels[b]].sum()
-    return float(gates + cut_wires * wire_price().log_overhead)
+    return float(gates + cut_wires * graph.wire.log_overhead)
 
 
 def widest(graph: Interactions, labels: np.ndarray) -> int:
@@ -172,7 +171,7 @@ class _Model:
 
     def _minimise(self) -> None:
         units = np.round(_UNITS * self._graph.log_overheads).astype(int).tolist()
-        wire = round(_UNITS * wire_price().log_overhead)
+        wire = round(_UNITS * self._graph.wire.log_overhead)
         cuts = sum(u * c for u, c in zip(units, self._gates, strict=True))
         self.model.minimize(cuts + wire * sum(some.sum() for some in self._starts.values()))
 
@@ -199,5 +198,5 @@ def _most_parts(graph: Interactions, width: int, bound: float) -> int:
     qubits between them, and all have at least ``K (width + 1) / 2``. What an optimum costs limits
     its wire cuts, and so its wires.
     """
-    wires = graph.num_qubits + int(min(bound / wire_price().log_overhead, len(graph.wires)))
+    wires = graph.num_qubits + int(min(bound / graph.wire.log_overhead, len(graph.wires)))
     return max(1, min(graph.num_ends, 2 * wires // (width + 1)))
