@@ -41,6 +41,18 @@ MAX_SECONDS = 3600.0
 MOST_SAMPLES = 10**6
 
 
+def counted(number: int | str, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one; a text is taken as it is.
+
+    Examples
+    --------
+    >>> counted(1, "cut"), counted(2_000, "shot"), counted("10^9", "variant")
+    ('1 cut', '2,000 shots', '10^9 variants')
+    """
+    shown = number if isinstance(number, str) else f"{number:,}"
+    return f"{shown} {noun}{'' if shown == '1' else 's'}"
+
+
 # -- faults ------------------------------------------------------------------------------
 
 

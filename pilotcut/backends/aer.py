@@ -34,7 +34,11 @@ from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.errors import CutError, UserError
 from pilotcut.io import env_variables
-from pilotcut.options import check, choice_fault
+from pilotcut.options import (
+    check,
+    choice_fault,
+    counted,
+)
 
 #: Qubits that packed subexperiments may take together. Measured with 1,024 shots, per
 #: one-qubit subexperiment: 0.80 ms alone, 0.22 ms with 6 to 10 qubits, 0.28 ms with 12.
@@ -155,7 +159,8 @@ class AerBackend:
         draft = build(fragment, template, seating)
         if draft.circuit.num_qubits > most:
             raise CutError(
-                f"fragment {fragment.label} needs {draft.circuit.num_qubits} qubits with its "
+                f"fragment {fragment.label} needs {counted(draft.circuit.num_qubits, 'qubit')} "
+                "with its "
                 f"ancillas, but Aer on this machine simulates at most {most}; "
                 f"{_way_to_fit(fragment.width, int(np.count_nonzero(template.measured)), most)}"
             )

@@ -29,6 +29,7 @@ from pilotcut.backends.statevector import StatevectorEngine
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.errors import ObservableError, UserError
+from pilotcut.options import counted
 
 #: Independent signs of one group; their distribution has 2^this outcomes.
 MOST_SIGNS = 14
@@ -306,7 +307,8 @@ def _check_size(fragment: Fragment, wires: int) -> None:
     if entries > MOST_PROBABILITIES:
         raise UserError(
             f"fragment {fragment.label} has an outcome distribution of {entries:.3g} numbers for "
-            f"{wires} qubits and {len(fragment.sites)} sites, expected at most "
+            f"{counted(wires, 'qubit')} and {counted(len(fragment.sites), 'site')}, expected at "
+            "most "
             f"{MOST_PROBABILITIES:.3g} in sampled mode; use mode='counts' or 'exact', or cut into "
             f"smaller fragments"
         )

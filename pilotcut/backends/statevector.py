@@ -32,6 +32,7 @@ from pilotcut.backends.statevector_schedule import Schedule
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import CutError, UserError
 from pilotcut.io.large_numbers import digits
+from pilotcut.options import counted
 
 #: Bytes that a batch's states may take, with all that autograd keeps of them.
 MEMORY_BYTES = 2 * 2**30
@@ -161,7 +162,7 @@ class StatevectorEngine:
         row_bytes = self.row_bytes(fragment)
         if row_bytes > self.memory_bytes:
             raise CutError(
-                f"fragment {fragment.label} ({fragment.width} qubits, "
+                f"fragment {fragment.label} ({counted(fragment.width, 'qubit')}, "
                 f"{digits(prod(s.rank for s in fragment.sites))} branches) needs "
                 f"{digits(row_bytes // 2**30)} GiB for one parameter set, expected at most "
                 f"{self.memory_bytes / 2**30:.3g} GiB; "

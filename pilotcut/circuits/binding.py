@@ -17,6 +17,7 @@ from qiskit.circuit import Parameter, ParameterExpression
 
 from pilotcut.circuits.expressions import degree, second_derivatives
 from pilotcut.errors import ParameterValueError, UserError
+from pilotcut.options import counted
 
 #: Where it is checked that an angle is the polynomial that its derivatives say: generic, of
 #: either sign.
@@ -148,7 +149,7 @@ class Binding:
         if values.ndim != 2 or values.shape[1] != len(self.names):
             raise ParameterValueError(
                 f"parameter values have shape {values.shape}, expected (batch, {len(self.names)}): "
-                f"the circuit has {len(self.names)} parameters ({_listed(self.names)}); "
+                f"the circuit has {counted(len(self.names), 'parameter')} ({_listed(self.names)}); "
                 f"give every one a value"
             )
         bad = np.argwhere(~np.isfinite(values))

@@ -15,6 +15,7 @@ from qiskit.circuit import ClassicalRegister, Clbit
 from qiskit.circuit.classical import expr
 
 from pilotcut.errors import CutError
+from pilotcut.options import counted
 
 #: Values that one condition may depend on: its table has 2^this rows.
 MOST_VALUES = 8
@@ -72,7 +73,8 @@ def combined(function: Callable[..., bool], parts: Sequence[BitCondition]) -> Bi
     values = sorted({value for part in parts for value in part.values})
     if len(values) > MOST_VALUES:
         raise CutError(
-            f"a classical condition depends on {len(values)} measurements, expected at most "
+            f"a classical condition depends on {counted(len(values), 'measurement')}, expected at "
+            "most "
             f"{MOST_VALUES}; divide it into conditions on fewer bits"
         )
     table = []

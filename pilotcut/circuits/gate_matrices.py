@@ -11,6 +11,7 @@ import numpy as np
 from qiskit.circuit import Gate, Operation, Parameter, ParameterExpression
 
 from pilotcut.errors import CutError
+from pilotcut.options import counted
 
 # Schmidt coefficients below this are none, as in `pilotcut.cutting.basis`.
 _ZERO = 1e-10
@@ -38,7 +39,8 @@ def matrix_of(gate: Operation) -> np.ndarray | None:
     if not unitary:
         raise CutError(
             f"gate '{gate.name}' has a matrix of shape {matrix.shape} that is not a unitary one "
-            f"of shape {(size, size)}, expected on {gate.num_qubits} qubits; mend the matrix"
+            f"of shape {(size, size)}, expected on {counted(gate.num_qubits, 'qubit')}; mend the "
+            "matrix"
         )
     return matrix
 

@@ -18,6 +18,7 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import Pauli, PauliList, SparseObservable, SparsePauliOp
 
 from pilotcut.errors import ObservableError
+from pilotcut.options import counted
 
 BitTerm = SparseObservable.BitTerm
 
@@ -190,7 +191,8 @@ def _as_sum(observable: Any, num_qubits: int) -> SparsePauliOp:
         raise TypeError(f"it is of type {type(observable).__name__}")
     if whole.num_qubits != num_qubits:
         raise ObservableError(
-            f"observable '{_shown(observable)}' acts on {whole.num_qubits} qubits, expected "
+            f"observable '{_shown(observable)}' acts on {counted(whole.num_qubits, 'qubit')}, "
+            "expected "
             f"{num_qubits} as in the circuit; give one letter a qubit"
         )
     if not len(whole):

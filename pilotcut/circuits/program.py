@@ -49,6 +49,7 @@ from pilotcut.circuits.rotation_vectors import (
 )
 from pilotcut.circuits.steps import Angle, AngleSum, Param, Shown, Step
 from pilotcut.errors import CutError
+from pilotcut.options import counted
 
 __all__ = [
     "MOST_STEPS",
@@ -309,7 +310,8 @@ class _Reading:
         # go.
         if gate.num_qubits != len(where):  # Qiskit's QPY reads some library gates back like that
             raise CutError(
-                f"gate '{gate.name}' of {gate.num_qubits} qubits stands on qubits {where}, "
+                f"gate '{gate.name}' of {counted(gate.num_qubits, 'qubit')} stands on qubits "
+                f"{where}, "
                 f"expected as many; decompose it before the circuit is written to a file"
             )
 

@@ -20,6 +20,7 @@ from pilotcut.circuits.files.qasm2.tokens import decoded, line_at, without_comme
 from pilotcut.circuits.measurement_map import MEASURED
 from pilotcut.circuits.program import read_circuit
 from pilotcut.errors import CircuitFileError
+from pilotcut.options import counted
 
 _SUFFIXES = (".qasm", ".qpy")
 _VERSION = re.compile(r"^\s*OPENQASM\s+(\d+)(?:\.\d+)?\s*;")
@@ -105,14 +106,17 @@ def _cuttable(circuit: QuantumCircuit, note: Callable[[str], None]) -> QuantumCi
     """Return the circuit without final measurements; refuse what cannot be cut."""
     if not circuit.num_qubits:
         raise FaultError("has no qubits, expected at least one; declare a register of qubits")
-    check_bits(circuit.num_qubits, f"{circuit.num_qubits} qubits")
+    check_bits(circuit.num_qubits, counted(circuit.num_qubits, "qubit"))
     with faults("is read, but its circuit cannot be used"):
         # Boxes go first, since the final measurements may be in one.
         circuit, measured = final_measurements.removed(final_measurements.unboxed(circuit))
         standard_gates.restore(circuit)
         read_circuit(circuit)
     if measured.count:
-        note(f"{measured.count} final measurements are left out; observables say what is measured")
+        note(
+            f"{counted(measured.count, 'final measurement')} "
+            f"{'is' if measured.count == 1 else 'are'} left out; observables say what is measured"
+        )
         circuit.metadata = {k: v for k, v in (circuit.metadata or {}).items() if k != MEASURED}
         if not measured.is_plain(circuit.num_qubits):
             circuit.metadata[MEASURED] = list(measured.qubits)

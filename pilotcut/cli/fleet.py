@@ -23,6 +23,7 @@ from pilotcut.options import (
     MOST_SHOTS,
     check,
     choice_fault,
+    counted,
     number_fault,
     seed_fault,
     whole_fault,
@@ -257,7 +258,7 @@ def _tell(config: FleetConfig) -> Any:
         if err.is_terminal or epoch.epoch in (0, config.epochs):
             err.print(
                 f"epoch {epoch.epoch}/{config.epochs}: loss {epoch.test_loss:.4f}, "
-                f"accuracy {epoch.accuracy:.1%}, {len(epoch.online)} devices, "
+                f"accuracy {epoch.accuracy:.1%}, {counted(len(epoch.online), 'device')}, "
                 f"{epoch.modelled_s:.1f} s on the devices",
                 style="dim",
                 highlight=False,
@@ -270,7 +271,7 @@ def _print_training(summary: dict[str, Any]) -> None:
     out.print(
         f"{summary['dataset']}, model {summary['model']}, {summary['strategy']}: test accuracy "
         f"[bold]{summary['accuracy']:.1%}[/], loss {summary['loss']:.4f}, means over "
-        f"{len(summary['online'])} devices; {summary['circuits']:,} circuits, "
+        f"{counted(len(summary['online']), 'device')}; {summary['circuits']:,} circuits, "
         f"{summary['modelled_s']:.1f} s on the devices",
         soft_wrap=True,
         highlight=False,
@@ -324,7 +325,9 @@ def infer(
     if as_json:
         print(json.dumps(found))
     else:
-        _print_inference(found, f"{len(data.y_test)} samples of {shots} shots")
+        _print_inference(
+            found, f"{counted(len(data.y_test), 'sample')} of {counted(shots, 'shot')}"
+        )
 
 
 def _check_wait(seconds: float) -> None:

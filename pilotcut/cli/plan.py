@@ -15,7 +15,7 @@ from rich.table import Table
 from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable, Wires
 from pilotcut.cli.console import note, out, say
 from pilotcut.io.large_numbers import in_json, short_number
-from pilotcut.options import AUTO
+from pilotcut.options import AUTO, counted
 
 if TYPE_CHECKING:
     from pilotcut.cutting.bond import Bond
@@ -143,7 +143,6 @@ def _in_json(explanation: PlanExplanation) -> dict[str, Any]:
 
 
 def _print(summary: Mapping[str, Any]) -> None:
-    from pilotcut.report.words import counted
 
     out.print(_fragments_table(summary))
     if summary["bonds"]:
@@ -166,8 +165,6 @@ def _print(summary: Mapping[str, Any]) -> None:
 
 def _print_explanation(explanation: PlanExplanation) -> None:
     """Print a paragraph for each cut, and what the search finds."""
-    from pilotcut.report.words import counted
-
     for cut in explanation.cuts:
         gates = ", ".join(map(str, cut.gates))
         a, b = cut.operations

@@ -17,7 +17,7 @@ from pilotcut.cli.calibrate import kinds_of, measure
 from pilotcut.cli.console import err, note, out, say
 from pilotcut.errors import UserError
 from pilotcut.io.large_numbers import whole
-from pilotcut.options import AUTO
+from pilotcut.options import AUTO, counted
 
 if TYPE_CHECKING:
     from pilotcut.perfmodel.recommendation import Recommendation, RecommendationLine
@@ -154,7 +154,7 @@ def _print_recommendation(found: Recommendation) -> None:
     out.print(table)
     for line in found.lines:
         for lack in line.lacks:
-            say(f"{line.cuts} cuts: {lack}")
+            say(f"{counted(line.cuts, 'cut')}: {lack}")
     say(f"recommended: {found.reason}")
     if found.chosen.cuts:
         say(_how(found))

@@ -17,6 +17,7 @@ from rich.table import Table
 from pilotcut.cli.arguments import AsJson
 from pilotcut.cli.console import out, say
 from pilotcut.errors import PilotError, SharedFaultError, UserError
+from pilotcut.options import counted
 
 #: Where MPI launchers say how many ranks there are: MPICH and srun, Open MPI, PMIx.
 _RANKS_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE")
@@ -153,4 +154,7 @@ def _print(summary: dict[str, Any]) -> None:
     out.print(table)
     if len(rows) > _SHOWN:
         out.print(f"... and {len(rows) - _SHOWN} more; all of them with --json")
-    say(f"{summary['blocks']} blocks, {summary['ranks']} ranks, {summary['seconds']:.2f} s")
+    say(
+        f"{counted(summary['blocks'], 'block')}, {counted(summary['ranks'], 'rank')}, "
+        f"{summary['seconds']:.2f} s"
+    )

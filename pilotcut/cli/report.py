@@ -10,7 +10,7 @@ import typer
 
 from pilotcut.cli.console import err, say
 from pilotcut.errors import CutError, UserError
-from pilotcut.options import SEPARATE
+from pilotcut.options import SEPARATE, counted
 
 if TYPE_CHECKING:
     from pilotcut.cutting.placement import Placement
@@ -57,7 +57,8 @@ def _check(run_dirs: list[Path], out: Path, chrome_trace: Path | None) -> None:
     faults = []
     if chrome_trace is not None and len(run_dirs) > 1:
         faults.append(
-            f"--chrome-trace is given for {len(run_dirs)} runs, expected one: their clocks have "
+            f"--chrome-trace is given for {counted(len(run_dirs), 'run')}, expected one: their "
+            "clocks have "
             f"nothing in common; name one run directory"
         )
     for option, path in {"--out": out, "--chrome-trace": chrome_trace}.items():
@@ -89,7 +90,9 @@ def plan_of(run: RunRecord) -> CutPlan:
     if not run.config or type(qubits) is not int or qubits < 1:
         raise CutError("config.yaml does not say what was trained")
     if qubits > _MOST_QUBITS:
-        raise CutError(f"it has {qubits} qubits, and more than {_MOST_QUBITS} cannot be seen")
+        raise CutError(
+            f"it has {counted(qubits, 'qubit')}, and more than {_MOST_QUBITS} cannot be seen"
+        )
     model = classifier(qubits, **_shape(run))
     # Runs from before there was a choice have none.
     how = {"wires": run.config.get("wires", SEPARATE)}

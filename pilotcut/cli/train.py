@@ -20,6 +20,7 @@ from pilotcut.cli.console import complain, err, out, say
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
+from pilotcut.options import counted
 from pilotcut.training.config import LEARNING_RATES, LOSSES, SCHEDULES, TrainingConfig
 
 if TYPE_CHECKING:
@@ -276,7 +277,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         table.add_row(stage, f"{seconds:.2f}", f"{seconds / staged:.1%}" if staged else "-")
     out.print(
         f"{summary['dataset']}: test accuracy [bold]{summary['accuracy']:.1%}[/], loss "
-        f"{summary['loss']:.3f}, {summary['cuts']} cuts into {summary['fragments']} fragments, "
+        f"{summary['loss']:.3f}, {counted(summary['cuts'], 'cut')} into "
+        f"{counted(summary['fragments'], 'fragment')}, "
         f"{summary['seconds']:.1f} s",
         soft_wrap=True,
     )
@@ -288,7 +290,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
             f"{predicted['measured_s']:.2f} s ({predicted['batches']} of them)",
             soft_wrap=True,
         )
-    shots = f" of {summary['shots']} shots" if summary["shots"] else ", without shots"
+    shots = f" of {counted(summary['shots'], 'shot')}" if summary["shots"] else ", without shots"
     out.print(
         f"{summary['queries']} queries, {summary['subexperiments']} subexperiments{shots}",
         soft_wrap=True,
@@ -298,7 +300,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
 
 def _ending(summary: dict[str, Any]) -> str:
     """Return how the training ended, and with which weights."""
-    text = f"{summary['classes']} classes, {summary['optimizer']}, {summary['epochs']} epochs"
+    epochs = counted(summary["epochs"], "epoch")
+    text = f"{summary['classes']} classes, {summary['optimizer']}, {epochs}"
     if summary["stopped_early"]:
         text += " (stopped early)"
     if summary["best_epoch"] != summary["epochs"]:

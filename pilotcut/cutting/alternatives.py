@@ -7,22 +7,27 @@ plan is and how an explanation looks is not known here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from math import exp, prod
+from math import exp, log, prod
 
 from pilotcut.circuits.program import Step
+from pilotcut.cutting.blocks import MOST_FREE_STEPS, may_join
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.controlled import forms_of
 from pilotcut.cutting.controlled_draft import Form
 from pilotcut.cutting.placement import labels_of_steps
 from pilotcut.cutting.plan import CutPlan, build_plan
+from pilotcut.cutting.prices import prices_of_run
 from pilotcut.cutting.walks import MOST_VARIANTS
 from pilotcut.cutting.wire_ways import SentWires, log_overhead_of_wires, ways_of
-from pilotcut.options import AUTO, COMMUNICATION, RANDOMISED, SEPARATE
+from pilotcut.options import AUTO, COMMUNICATION, RANDOMISED, SEPARATE, counted
 
 _WIRES = {"move", "cut_wire"}
+
+# Differences of log gamma^2 that are none.
+_CLOSE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -114,11 +119,30 @@ class Looked:
         return found
 
     @cached_property
+    def cuts_of_pair(self) -> dict[frozenset[int], list[tuple[int, int, int]]]:
+        """For two qubits the cuts of gates between them: first step, last step, bond, in order."""
+        found: dict[frozenset[int], list[tuple[int, int, int]]] = {}
+        for bond, gates in zip(self.plan.bonds, self.gates, strict=True):
+            steps = [gate.step for gate in gates if gate.step is not None]
+            pairs = {frozenset(self.plan.program.steps[step].qubits) for step in steps}
+            if len(steps) == len(gates) and not is_wire(bond) and len(pairs) == 1:
+                found.setdefault(pairs.pop(), []).append((min(steps), max(steps), bond.index))
+        return {pair: sorted(cuts) for pair, cuts in found.items() if len(pair) == 2}
+
+    @cached_property
     def jointly(self) -> CutPlan:
         """The same plan with joint cuts."""
         plan = self.plan
         known = (plan.program, plan.binding, plan.terms, plan.requested)
         return build_plan(*known, joint_cuts=True, wires=plan.wires)
+
+    @cached_property
+    def with_any_width(self) -> CutPlan:
+        """The same plan with room for all ancillas."""
+        plan = self.plan
+        assert plan.requested is not None, "markers alone have no gates to cut"
+        wide = replace(plan.requested, max_width=None)
+        return build_plan(plan.program, plan.binding, plan.terms, wide, wires=plan.wires)
 
     @cached_property
     def with_cheapest_wires(self) -> CutPlan:
@@ -232,6 +256,43 @@ def _communication(bond: Bond, looked: Looked) -> Alternative | None:
     return Alternative("communication", f"does not apply: {why}")
 
 
+def _one_run(bond: Bond, looked: Looked) -> Alternative | None:
+    """Two cuts between the same qubits that would be one run, were it not for what stands there."""
+    gate = looked.gates[bond.index][0]
+    cuts = looked.cuts_of_pair.get(frozenset(gate.qubits), [])
+    place = next((k for k, (_, _, index) in enumerate(cuts) if index == bond.index), None)
+    if place is None:
+        return None
+    pairs = [cuts[k : k + 2] for k in (place, place - 1) if 0 <= k < len(cuts) - 1]
+    found = (_blocked(one, other, bond, looked) for one, other in pairs)
+    return next((alternative for alternative in found if alternative is not None), None)
+
+
+def _blocked(
+    one: tuple[int, int, int], other: tuple[int, int, int], bond: Bond, looked: Looked
+) -> Alternative | None:
+    """Return what stands between two cuts that would be cheaper as one run, None if nothing."""
+    steps, qubits = looked.plan.program.steps, sorted(looked.gates[bond.index][0].qubits)
+    near = sorted({k for q in qubits for k in looked.steps_of_qubit[q]})
+    within = [k for k in near if one[0] <= k <= other[1]]
+    joined = [k for k in within if set(steps[k].qubits) <= {*qubits} and may_join(steps[k])]
+    between = [k for k in within if k not in joined]
+    if not between or sum(steps[k].is_free for k in joined) > MOST_FREE_STEPS:
+        return None
+    prices = prices_of_run([steps[k] for k in joined], (qubits[0], qubits[1]))
+    price = exp(sum(cut.log_overhead for cut in prices))
+    now = prod(looked.plan.bonds[cut[2]].overhead for cut in (one, other))
+    if price > 0.999 * now:
+        return None
+    (second,) = {one[2], other[2]} - {bond.index}
+    blocker = CutGate(steps[between[0]].name, steps[between[0]].qubits, between[0])
+    more = f" and {counted(len(between) - 1, 'more step')}" if len(between) > 1 else ""
+    stands = "stands" if len(between) == 1 else "stand"
+    text = f"{blocker}{more} {stands} between it and {looked.gates[second][0]}"
+    as_one = f"one run would be γ² = {price:.4g}, not {now:.4g}"
+    return Alternative("one run", f"does not apply: {text}; {as_one}")
+
+
 def _other_forms(bond: Bond, looked: Looked) -> Alternative | None:
     """Of a multi-controlled gate, across the same labels."""
     gate = looked.gates[bond.index][0]
@@ -245,7 +306,28 @@ def _other_forms(bond: Bond, looked: Looked) -> Alternative | None:
     ranked = sorted(forms, key=lambda form: (form.log_overhead, len(form.sides)))
     words = dict.fromkeys(f"γ² = {_power(form)} {_made_of(form)}" for form in ranked)
     shown = list(words)
-    return Alternative("forms of the gate", ", ".join([*shown[:3], *shown[3:][-1:]]))
+    listed = ", ".join([*shown[:3], *shown[3:][-1:]])
+    return Alternative("forms of the gate", listed + _no_room(ranked[0], names, gate.step, looked))
+
+
+def _no_room(best: Form, labels: Sequence[str], number: int, looked: Looked) -> str:
+    """Return why a gate is not cut in its cheapest form, where it is not."""
+    cuts = zip(looked.plan.bonds, looked.gates, strict=True)
+    taken = sum(log(bond.overhead) for bond, gates in cuts if gates[0].step == number)
+    if best.log_overhead > taken - _CLOSE:
+        return ""
+    placement = looked.plan.requested
+    most = None if placement is None else placement.max_width
+    if placement is None or most is None:
+        return ""
+    needed = [
+        f"{counted(best.further_wires(side), 'further qubit')} in {label}"
+        for side, label in enumerate(labels)
+        if best.further_wires(side)
+    ]
+    wide = [f"{f.label} has {f.width}" for f in looked.with_any_width.fragments if f.width > most]
+    at_most = f"with {' and '.join(needed)} {' and '.join(wide)} qubits, expected at most {most}"
+    return f"; the first is too wide: {at_most}" if needed and wide else ""
 
 
 def _power(form: Form) -> str:
@@ -258,7 +340,7 @@ def _made_of(form: Form) -> str:
     if form.visited:
         return "with a qubit that visits the other side"
     ancillas = len(form.sides)
-    return f"with {ancillas} ancilla{'' if ancillas == 1 else 's'}" if ancillas else "as it is"
+    return f"with {counted(ancillas, 'ancilla')}" if ancillas else "as it is"
 
 
 def _wire_cut(bond: Bond, looked: Looked) -> Alternative | None:
@@ -278,7 +360,7 @@ def _wire_cut(bond: Bond, looked: Looked) -> Alternative | None:
     if not best.cheaper:
         return Alternative("wire cut", f"not cheaper: {best}")
     if best.width > looked.max_width:
-        text = f"too wide: {best}, but {best.width} qubits in its fragment"
+        text = f"too wide: {best}, but {counted(best.width, 'qubit')} in its fragment"
         return Alternative("wire cut", text)
     return Alternative("wire cut", str(best), _replaced(looked, best.now, best.price))
 
@@ -286,6 +368,7 @@ def _wire_cut(bond: Bond, looked: Looked) -> Alternative | None:
 #: What is looked at for each bond: returns None where the question makes no sense.
 FORMS: tuple[Callable[[Bond, Looked], Alternative | None], ...] = (
     _joint_cut,
+    _one_run,
     _other_forms,
     _wire_cut,
     _wires_together,

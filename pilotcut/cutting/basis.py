@@ -39,6 +39,7 @@ from qiskit.synthesis import OneQubitEulerDecomposer
 from qiskit_addon_cutting.qpd import QPDBasis
 
 from pilotcut.errors import CutError
+from pilotcut.options import counted
 
 #: Where an operation stands on its wire: inside it, at its end (the source of a wire
 #: cut, which measures and discards) or at its start (the destination, which prepares).
@@ -248,7 +249,8 @@ def _addon_basis(gate: Instruction) -> QPDBasis:
         return QPDBasis.from_instruction(gate)
     except (ValueError, AttributeError, TypeError) as error:
         raise CutError(
-            f"gate '{gate.name}' on {gate.num_qubits} qubits cannot be cut ({error}); cut "
+            f"gate '{gate.name}' on {counted(gate.num_qubits, 'qubit')} cannot be cut ({error}); "
+            "cut "
             f"elsewhere (other labels), or bind or decompose the gate first"
         ) from error
 

@@ -28,6 +28,7 @@ from pilotcut.cutting.basis import (
 )
 from pilotcut.cutting.liveness import Lifetimes, lifetimes
 from pilotcut.io.large_numbers import whole
+from pilotcut.options import counted
 
 
 @dataclass(frozen=True)
@@ -351,8 +352,10 @@ class Fragment:
 
     def __repr__(self) -> str:
         return (
-            f"Fragment({self.label}: {self.width} qubits, {len(self.sites)} sites, "
-            f"{whole(self.num_variants)} variants, {len(self.observables)} sub-observables)"
+            f"Fragment({self.label}: {counted(self.width, 'qubit')}, "
+            f"{counted(len(self.sites), 'site')}, "
+            f"{whole(self.num_variants)} variants, "
+            f"{counted(len(self.observables), 'sub-observable')})"
         )
 
 

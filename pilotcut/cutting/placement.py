@@ -14,6 +14,7 @@ from typing import Any
 
 from pilotcut.circuits.program import Program, parts_of
 from pilotcut.errors import CutError
+from pilotcut.options import counted
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def placement_of(
     placement = labels if isinstance(labels, Placement) else Placement(tuple(map(str, labels)))
     if len(placement.labels) != program.num_qubits:
         raise CutError(
-            f"labels '{label_text(placement.labels)}' name {len(placement.labels)} qubits, "
+            f"labels '{label_text(placement.labels)}' name "
+            f"{counted(len(placement.labels), 'qubit')}, "
             f"expected {program.num_qubits}, one letter a qubit; label 0 is qubit 0"
         )
     _check_wire_cuts(placement, program)
@@ -126,13 +128,13 @@ def _check_wire_cuts(placement: Placement, program: Program) -> None:
             )
         if not 0 <= cut.after <= steps[cut.qubit]:
             raise CutError(
-                f"wire cut of qubit {cut.qubit} after {cut.after} steps, expected 0 to "
+                f"wire cut of qubit {cut.qubit} after {counted(cut.after, 'step')}, expected 0 to "
                 f"{steps[cut.qubit]}, as many as act on it; count them in the program's order"
             )
         if places[cut.qubit, cut.after] > 1:
             raise CutError(
                 f"qubit {cut.qubit} is cut {places[cut.qubit, cut.after]} times after "
-                f"{cut.after} steps, expected once; leave out all but the last"
+                f"{counted(cut.after, 'step')}, expected once; leave out all but the last"
             )
 
 

@@ -30,7 +30,7 @@ from pilotcut.cutting.search import best_placement
 from pilotcut.cutting.walks import MOST_VARIANTS, walked
 from pilotcut.errors import CutError
 from pilotcut.io.large_numbers import digits, whole
-from pilotcut.options import AUTO, COMMUNICATION, WIRES, check, choice_fault
+from pilotcut.options import AUTO, COMMUNICATION, WIRES, check, choice_fault, counted
 
 #: Standard errors grow with the root of the overhead; their squares must fit a float.
 MOST_OVERHEAD = 1e150
@@ -185,9 +185,10 @@ class CutPlan:
         """Return the plan on a line, with at most so many letters of its labels, and widths."""
         widths = label_text([", ".join(map(str, self.widths))], most)
         return (
-            f"CutPlan({self.num_qubits} qubits, labels {label_text(self.labels, most)}, "
-            f"{self.num_cuts} cuts, {len(self.fragments)} fragments of widths ({widths}), "
-            f"{whole(self.num_variants)} variants, {len(self.terms)} terms, "
+            f"CutPlan({counted(self.num_qubits, 'qubit')}, labels {label_text(self.labels, most)}, "
+            f"{counted(self.num_cuts, 'cut')}, {counted(len(self.fragments), 'fragment')} of "
+            f"widths ({widths}), "
+            f"{whole(self.num_variants)} variants, {counted(len(self.terms), 'term')}, "
             f"sampling overhead {self.sampling_overhead:.4g})"
         )
 
@@ -331,7 +332,8 @@ def check_size(plan: CutPlan, *, coherent: bool, drawn: bool = True) -> None:
     elif drawn and tame:
         ways.append("num_samples=1000 to draw terms in place of all variants")
     raise CutError(
-        f"{plan.num_cuts} cuts (labels {label_text(plan.labels)}) need {digits(entries)} "
+        f"{counted(plan.num_cuts, 'cut')} (labels {label_text(plan.labels)}) need "
+        f"{digits(entries)} "
         f"{'branch pairs' if coherent else 'variants'}, expected at most {MOST_VARIANTS:.3g}; "
         f"{', or '.join(ways)}"
     )
@@ -379,7 +381,8 @@ def check_overhead(plan: CutPlan) -> None:
     """Raise `CutError` where the errors of terms that are drawn are beyond floats."""
     if plan.sampling_overhead > MOST_OVERHEAD:
         raise CutError(
-            f"{plan.num_cuts} cuts (labels {label_text(plan.labels)}) have a sampling overhead of "
+            f"{counted(plan.num_cuts, 'cut')} (labels {label_text(plan.labels)}) have a sampling "
+            "overhead of "
             f"{plan.sampling_overhead:.3g}, expected at most {MOST_OVERHEAD:.0g}, beyond which no "
             f"number of terms says anything; {_with_fewer_cuts(plan, False)}"
         )

@@ -17,6 +17,7 @@ import numpy as np
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.execution.results import Contracting, Evaluation
+from pilotcut.options import counted
 from pilotcut.pilots import PilotState
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.contraction_cost import cost_of_batch
@@ -179,7 +180,7 @@ def contracting_for(
     return RankContracting(
         contraction,
         matrices,
-        f"mpi on {ranks} ranks: {says}",
+        f"mpi on {counted(ranks, 'rank')}: {says}",
         tasks=tasks,
         ranks=ranks,
         pilots=names,

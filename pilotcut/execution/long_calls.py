@@ -19,7 +19,10 @@ from pilotcut.errors import CutError, LongCallWarning, UserError
 from pilotcut.execution.duration import seconds_of, state_bytes
 from pilotcut.execution.work_units import Request
 from pilotcut.io.large_numbers import short_number
-from pilotcut.options import MODES
+from pilotcut.options import (
+    MODES,
+    counted,
+)
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.contraction_cost import cost_of_batch
 
@@ -138,7 +141,8 @@ class _Call:
             else f"{short_number(int(np.prod([s.rank for s in fragment.sites])))} branches"
         )
         why = (
-            f"fragment {fragment.label} has {made_of} of {fragment.width} qubits in mode '{mode}', "
+            f"fragment {fragment.label} has {made_of} of {counted(fragment.width, 'qubit')} in "
+            f"mode '{mode}', "
             f"for {rows:,} parameter set{'' if rows == 1 else 's'}"
         )
         ways = [*self._other_modes(mode, seconds), *self._other_plans(mode, seconds)]

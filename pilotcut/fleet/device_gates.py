@@ -15,6 +15,7 @@ from qiskit.transpiler import Target
 
 from pilotcut.errors import UserError
 from pilotcut.fleet.gate_translation import STANDARD_GATES, Basis
+from pilotcut.options import counted
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class DeviceGates:
         qubits = needed if target.num_qubits is None else target.num_qubits
         if needed > qubits:
             raise UserError(
-                f"circuit: it has {needed} qubits, expected at most {qubits}, the qubits of the "
+                f"circuit: it has {counted(needed, 'qubit')}, expected at most {qubits}, the "
+                "qubits of the "
                 "device; choose a larger device or cut the circuit"
             )
         names: dict[tuple[int, ...], tuple[str, ...]] = {}

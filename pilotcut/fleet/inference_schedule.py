@@ -18,6 +18,7 @@ import numpy as np
 from pilotcut.errors import UserError
 from pilotcut.fleet.shot_schedule import ShotSchedule, check_finite, check_rates
 from pilotcut.fleet.torus import Torus
+from pilotcut.options import counted
 
 Online = Sequence[int] | Sequence[bool] | np.ndarray
 
@@ -207,7 +208,8 @@ def _mask(online: Online, devices: int) -> np.ndarray:
     named = np.flatnonzero(given) if given.dtype == bool else given
     if not named.size:
         raise UserError(
-            f"online: none of {devices} devices is, expected at least one; wait until a device "
+            f"online: none of {counted(devices, 'device')} is, expected at least one; wait until a "
+            "device "
             f"is back"
         )
     if named.dtype.kind not in "iu" or named.min() < 0 or named.max() >= devices:
@@ -223,7 +225,8 @@ def _mask(online: Online, devices: int) -> np.ndarray:
 def _check_shots(tasks: int, shots: int) -> None:
     if tasks < 0 or shots < 1 or int(shots) != shots:
         raise UserError(
-            f"shots is {shots} for {tasks} tasks, expected a whole number of at least 1; give "
+            f"shots is {shots} for {counted(tasks, 'task')}, expected a whole number of at least "
+            "1; give "
             f"the shots of each task"
         )
 

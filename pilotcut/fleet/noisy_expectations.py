@@ -26,6 +26,7 @@ from pilotcut.fleet.models import observed_qubits
 from pilotcut.fleet.noisy_gates import CONSTANT, NoisyGate, exchanged, merged, noisy_gate, waves_at
 from pilotcut.fleet.shifts import Shifts
 from pilotcut.fleet.transpile import Compilation
+from pilotcut.options import counted
 from pilotcut.training.model import Model
 
 #: Most qubits that a model may use on a device here: a vector has 4^qubits entries.
@@ -100,7 +101,8 @@ class NoisyExpectations:
         axes = {qubit: axis for axis, qubit in enumerate(compilation.touched)}
         if len(axes) > MOST_QUBITS:
             raise UserError(
-                f"the model uses {len(axes)} qubits of device '{device.name}', expected at "
+                f"the model uses {counted(len(axes), 'qubit')} of device '{device.name}', expected "
+                "at "
                 f"most {MOST_QUBITS} for exact noise; use engine counts"
             )
         self._qubits = len(axes)

@@ -18,7 +18,10 @@ from qiskit.transpiler.passes import SabreLayout, VF2Layout
 
 from pilotcut.errors import UserError
 from pilotcut.fleet.device_gates import DeviceGates
-from pilotcut.options import check_seed
+from pilotcut.options import (
+    check_seed,
+    counted,
+)
 
 #: How many steps the search for a layout without SWAPs may take: at most 30 ms on a device
 #: of 100 qubits. A limit in seconds would make the layout depend on the machine's load.
@@ -130,7 +133,8 @@ def _connected_part(device: DeviceGates, needed: int) -> list[int]:
     largest = max((sorted(part.graph.nodes()) for part in parts), key=len)
     if len(largest) < needed:
         raise UserError(
-            f"target: its couplings connect at most {len(largest)} qubits, expected {needed}, the "
+            f"target: its couplings connect at most {counted(len(largest), 'qubit')}, expected "
+            f"{needed}, the "
             "circuit's; choose a device with a larger connected part"
         )
     return largest

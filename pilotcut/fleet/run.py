@@ -32,6 +32,7 @@ from pilotcut.fleet.trainer import FleetTrainer
 from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import JsonLines, read_jsonl
 from pilotcut.io.yaml_reader import load_yaml
+from pilotcut.options import counted
 from pilotcut.training.data import Dataset, load_dataset
 from pilotcut.training.trainer_directory import fault_of_start, make_directory
 
@@ -196,7 +197,7 @@ class FleetRun:
             ) from None
         if config.epochs < trainer.done:
             raise self._fault(
-                f"has {trainer.done} epochs, and epochs is {config.epochs}, expected "
+                f"has {counted(trainer.done, 'epoch')}, and epochs is {config.epochs}, expected "
                 f"{trainer.done} or more; leave it out"
             )
         return records

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pilotcut.errors import UserError
+from pilotcut.options import counted
 
 #: Least turns of the ring that the devices should make. With one turn an arc is a stretch of
 #: the line, so that a torus would hold the devices that are most alike, not unlike.
@@ -240,7 +241,8 @@ def _checked(name: str, vectors: np.ndarray) -> np.ndarray:
 def _checked_count(count: int, devices: int) -> int:
     if int(count) != count or not 1 <= count <= devices:
         raise UserError(
-            f"count is {count} tori of {devices} devices, expected from 1 to {devices}; every "
+            f"count is {count} tori of {counted(devices, 'device')}, expected from 1 to {devices}; "
+            "every "
             f"torus needs a device"
         )
     return int(count)

@@ -28,6 +28,7 @@ from pilotcut.fleet.engines import seed_of
 from pilotcut.fleet.epochs import Event, FleetEpoch
 from pilotcut.fleet.strategies import Strategy
 from pilotcut.fleet.submission import PendingResult, Submit, here, one_line, submitted
+from pilotcut.options import counted
 from pilotcut.training.data import Dataset
 
 #: Prefix of what in a trainer's state is its strategy's.
@@ -112,7 +113,8 @@ class FleetTrainer:
         self._events: list[Event] = []
         if config.dealt and len(data.x_train) < len(jobs):
             raise UserError(
-                f"dealt is true with {len(data.x_train)} samples for {len(jobs)} devices, expected "
+                f"dealt is true with {counted(len(data.x_train), 'sample')} for "
+                f"{counted(len(jobs), 'device')}, expected "
                 f"one at least for each; leave it out, or take fewer devices"
             )
 

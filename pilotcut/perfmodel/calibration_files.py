@@ -144,7 +144,8 @@ def _check_same_pilot(calibration: Calibration, run: Path, record: Mapping[str, 
     if key != calibration.key or workers != calibration.slots:
         kind = "the same kind" if key == calibration.key else "another kind"
         raise UserError(
-            f"run {run} was on {workers} slots of {kind} of pilot, expected {calibration.slots} as "
+            f"run {run} was on {workers} slots of {kind} of pilot, expected "
+            f"{calibration.slots} as "
             f"in the calibration of '{calibration.pilot}'; give the pilots of that run"
         )
 

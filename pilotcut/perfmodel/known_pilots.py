@@ -9,6 +9,7 @@ from typing import Any
 
 from pilotcut.errors import UserError
 from pilotcut.execution.devices import fleet_among
+from pilotcut.options import counted
 from pilotcut.perfmodel import resources
 from pilotcut.perfmodel.calibration import Calibration
 from pilotcut.perfmodel.calibration_files import load, path_of
@@ -110,7 +111,7 @@ def descriptions_of(pilots: Pilots) -> list[PilotDescription | None]:
         found = _checked_pilots(pilots)
     taking = [pilot for pilot in found if pilot.ranks == 1]
     if not taking:
-        names = ", ".join(f"'{pilot.name}' has {pilot.ranks} ranks" for pilot in found)
+        names = ", ".join(f"'{pilot.name}' has {counted(pilot.ranks, 'rank')}" for pilot in found)
         raise UserError(
             f"pilots: {names or 'there are none'}, expected at least one of a single rank, which "
             f"circuits run on; add one"

@@ -26,7 +26,11 @@ from pilotcut.cutting.search import Candidate, FragmentShape, search
 from pilotcut.cutting.walks import MOST_VARIANTS
 from pilotcut.errors import CutError
 from pilotcut.io.large_numbers import digits
-from pilotcut.options import MOST_SHOTS, SEPARATE
+from pilotcut.options import (
+    MOST_SHOTS,
+    SEPARATE,
+    counted,
+)
 from pilotcut.perfmodel.device_forecast import DeviceForecaster, DeviceView
 from pilotcut.perfmodel.forecast import CalibratedPilot, Forecaster
 from pilotcut.perfmodel.known_pilots import Pilots, Views, views_of
@@ -34,7 +38,6 @@ from pilotcut.perfmodel.options import MOST, Options
 from pilotcut.perfmodel.recommendation import (
     Recommendation,
     RecommendationLine,
-    counted_cuts,
     reason_of,
 )
 from pilotcut.perfmodel.resources import readable_bytes
@@ -218,7 +221,7 @@ class _Recommender:
             return f"has {digits(entries)} variants, more than {MOST_VARIANTS:.0e} are not run"
         widest = max(shape.width for shape in candidate.shapes)
         if widest > MOST_BUILT:
-            return f"has a fragment of {widest} qubits, which nothing simulates"
+            return f"has a fragment of {counted(widest, 'qubit')}, which nothing simulates"
         return None
 
     def _predicted(
@@ -282,19 +285,20 @@ class _Recommender:
         least = min(lines, key=lambda line: line.memory_bytes)
         text = (
             f"max_cuts is {self._options.max_cuts}, but no plan with so few cuts is feasible: the "
-            f"least, of {least.cuts} cuts, {least.lacks[0] if least.lacks else 'is too large'}"
+            f"least, of {counted(least.cuts, 'cut')}, "
+            f"{least.lacks[0] if least.lacks else 'is too large'}"
         )
         near = self._nearest()
         if near is None and (wider := self._wider()) is not None:
             return (
                 f"{text}; expected a max_width that needs fewer cuts: give --max-width "
-                f"{max(wider.widths)} ({counted_cuts(wider.cuts)}), or a larger pilot"
+                f"{max(wider.widths)} ({counted(wider.cuts, 'cut')}), or a larger pilot"
             )
         if near is None:
             return f"{text}; expected a circuit that cuts make narrow enough, or a larger pilot"
         return (
-            f"{text}; expected at least {near.cuts} cuts (fragments of at most "
-            f"{max(near.widths)} qubits): give --max-cuts {near.cuts}, or a larger pilot"
+            f"{text}; expected at least {counted(near.cuts, 'cut')} (fragments of at most "
+            f"{counted(max(near.widths), 'qubit')}): give --max-cuts {near.cuts}, or a larger pilot"
         )
 
     def _wider(self) -> RecommendationLine | None:

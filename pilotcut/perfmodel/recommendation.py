@@ -14,6 +14,7 @@ from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.device_assignment import Share
 from pilotcut.io.large_numbers import in_json
+from pilotcut.options import counted
 from pilotcut.perfmodel.costmodel import Prediction
 from pilotcut.perfmodel.device_forecast import DeviceForecaster
 from pilotcut.perfmodel.forecast import Forecaster
@@ -184,7 +185,7 @@ def _reason_of_error(
     chosen: RecommendationLine, lines: Sequence[RecommendationLine], noisy: bool
 ) -> str:
     widths = "+".join(map(str, chosen.widths))
-    what = f"{counted_cuts(chosen.cuts)} into {widths} qubits" if chosen.cuts else "do not cut"
+    what = f"{counted(chosen.cuts, 'cut')} into {widths} qubits" if chosen.cuts else "do not cut"
     parts = f"noise {chosen.noise:.2g}, standard error {chosen.error:.2g}"
     if not noisy:
         parts = "the standard error alone, for no pilot has a backend.qpu that says its noise"
@@ -193,7 +194,7 @@ def _reason_of_error(
     if not others:
         return f"{text}; no other candidate is feasible"
     next_best = min(others, key=lambda line: line.value_error)
-    return f"{text}, with {counted_cuts(next_best.cuts)} by {next_best.value_error:.2g}"
+    return f"{text}, with {counted(next_best.cuts, 'cut')} by {next_best.value_error:.2g}"
 
 
 def _reason_of_time(chosen: RecommendationLine, lines: Sequence[RecommendationLine]) -> str:
@@ -210,16 +211,12 @@ def _reason_of_time(chosen: RecommendationLine, lines: Sequence[RecommendationLi
         )
     if uncut is not None and uncut.lacks:
         return (
-            f"{counted_cuts(chosen.cuts)} into {widths} qubits: uncut, the circuit {uncut.lacks[0]}"
+            f"{counted(chosen.cuts, 'cut')} into {widths} qubits: uncut, the circuit "
+            f"{uncut.lacks[0]}"
         )
     if uncut is None:
-        return f"{counted_cuts(chosen.cuts)} into {widths} qubits is predicted to be fastest"
+        return f"{counted(chosen.cuts, 'cut')} into {widths} qubits is predicted to be fastest"
     return (
-        f"{counted_cuts(chosen.cuts)} into {widths} qubits is predicted to be "
+        f"{counted(chosen.cuts, 'cut')} into {widths} qubits is predicted to be "
         f"{uncut.seconds / chosen.seconds:.3g} times as fast as no cut"
     )
-
-
-def counted_cuts(number: int) -> str:
-    """Return a number of cuts with its noun."""
-    return f"{number} cut{'' if number == 1 else 's'}"

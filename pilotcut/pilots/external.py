@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pilotcut.errors import PilotError
+from pilotcut.options import counted
 from pilotcut.pilots.agent.command import after_setup, agent_command, environment, on_all_nodes
 from pilotcut.pilots.agent.process import log_tail
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
@@ -41,7 +42,7 @@ class AttachedPilot(DaskPilot):
             self._empty_since = None
             if len(workers) != self.slots:
                 self.description = _described(self.name, workers)
-                self.note(PilotState.ACTIVE, f"attached, {len(workers)} workers")
+                self.note(PilotState.ACTIVE, f"attached, {counted(len(workers), 'worker')}")
             return
         # Not at once: a worker that its nanny starts again is away for a while.
         self._empty_since = self._empty_since or now

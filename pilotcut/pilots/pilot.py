@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 
+from pilotcut.options import counted
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker.payload import Call, Loss, Report, run_call
 
@@ -61,7 +62,8 @@ class Pilot(ABC):
         self.ends: float | None = None  # when its walltime is over, if that is known
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r}: {self.state.value}, {self.slots} slots>"
+        slots = counted(self.slots, "slot")
+        return f"<{type(self).__name__} {self.name!r}: {self.state.value}, {slots}>"
 
     @property
     def name(self) -> str:

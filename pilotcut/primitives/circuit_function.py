@@ -15,6 +15,7 @@ from pilotcut.circuits.binding import Binding
 from pilotcut.errors import UserError
 from pilotcut.execution.batch_runner import BatchRunner
 from pilotcut.execution.results import Evaluation, RowEvaluations
+from pilotcut.options import counted
 from pilotcut.primitives.derivative import SlotDerivative
 from pilotcut.primitives.higher_derivative import higher_derivative
 from pilotcut.reconstruction.contraction import Contraction
@@ -261,7 +262,8 @@ def _order(names: Sequence[str], inputs: Sequence[str], weights: Sequence[str]) 
     unknown = sorted(set(given) - set(names))
     if missing or unknown or len(set(given)) != len(given):
         raise UserError(
-            f"input_params and weight_params name {len(given)} parameters, expected each of the "
+            f"input_params and weight_params name {counted(len(given), 'parameter')}, expected "
+            "each of the "
             f"circuit's {len(names)} once; missing: {', '.join(missing) or 'none'}, unknown: "
             f"{', '.join(unknown) or 'none'}"
         )

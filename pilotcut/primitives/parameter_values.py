@@ -10,6 +10,7 @@ import numpy as np
 from qiskit.circuit import Parameter, ParameterVector
 
 from pilotcut.errors import ParameterValueError
+from pilotcut.options import counted
 
 #: Values of a circuit's parameters: in Qiskit's order, or by parameter, vector or name.
 ParameterValues: TypeAlias = (
@@ -32,7 +33,8 @@ def as_row(names: Sequence[str], values: ParameterValues | None) -> np.ndarray:
         if set(named) != set(names):
             wrong = sorted(map(str, set(named) ^ set(names)))
             raise ParameterValueError(
-                f"parameter values name {len(named)} parameters, expected the {len(names)} of the "
+                f"parameter values name {counted(len(named), 'parameter')}, expected the "
+                f"{len(names)} of the "
                 f"circuit; missing or unknown: {', '.join(wrong[:6])}"
             )
         values = [named[name] for name in names]

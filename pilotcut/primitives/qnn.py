@@ -20,6 +20,7 @@ from pilotcut.circuits.program import check_circuit, read_circuit
 from pilotcut.cutting.log_overhead_torch import differentiable
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import ParameterValueError, UserError
+from pilotcut.options import counted
 from pilotcut.primitives.circuit_function import CircuitFunction, FunctionCall
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.primitives.torch_function import outputs_of
@@ -205,7 +206,7 @@ class CutQNN(torch.nn.Module):
         if inputs is None:
             if self._inputs:
                 raise ParameterValueError(
-                    f"inputs are None, {expected}: the circuit has {self._inputs} inputs"
+                    f"inputs are None, {expected}: the circuit has {counted(self._inputs, 'input')}"
                 )
             return self.weights.new_empty(0)
         try:

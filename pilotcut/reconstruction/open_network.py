@@ -22,6 +22,7 @@ from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import UserError
 from pilotcut.io.large_numbers import digits
+from pilotcut.options import counted
 
 #: Numbers that the largest tensor of a query may have: 2^26 are 0.5 GiB.
 MOST_ENTRIES = 2**26
@@ -247,7 +248,7 @@ class OpenNetwork:
         if entries > MOST_ENTRIES:
             raise UserError(
                 f"fragment {node.label} has an outcome tensor of {digits(entries)} numbers for "
-                f"{keep} of its qubits and {len(node.bonds)} sites, expected at most "
+                f"{keep} of its qubits and {counted(len(node.bonds), 'site')}, expected at most "
                 f"{MOST_ENTRIES:.3g}; "
                 f"ask for the marginal of fewer qubits, for most_probable, or cut into smaller "
                 f"fragments"

@@ -19,9 +19,10 @@ from pilotcut.circuits.controlled_gates import target_of
 from pilotcut.cutting.fragment import Fragment, LayoutItem
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.io.large_numbers import short_number
+from pilotcut.options import counted
 from pilotcut.report.drawing_files import check_path, save_figure
 from pilotcut.report.plan_layout import Segment, Segments, Slot, segments, shown_columns, slots_of
-from pilotcut.report.words import counted, ranges_of
+from pilotcut.report.words import ranges_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from pilotcut.errors import UserError
 from pilotcut.io.jsonl import STAGES
+from pilotcut.options import counted
 from pilotcut.report import figures, measures, plots
 from pilotcut.report.comparison import comparison
 from pilotcut.report.figures import STAGE_COLOURS
@@ -24,7 +25,7 @@ from pilotcut.report.numbers import number_in
 from pilotcut.report.page import Element, Page, Section, Tile, note, table, tiles
 from pilotcut.report.plot_frame import Reference
 from pilotcut.report.run_record import RunRecord
-from pilotcut.report.words import counted, listed, readable_s, setting
+from pilotcut.report.words import listed, readable_s, setting
 from pilotcut.report.workers import devices, stragglers, timeline, utilisation
 
 if TYPE_CHECKING:
@@ -104,14 +105,20 @@ def _described(run: RunRecord) -> str:
         noun = "qubit" if qubits == 1 else "qubits"
         words.append(f"{config.get('dataset', 'a data set')} on {qubits} {noun}")
         mode = str(config.get("mode", "counts"))
-        shots = f" with {config['shots']} shots" if "shots" in config and mode != "exact" else ""
+        shots = (
+            f" with {counted(config['shots'], 'shot')}"
+            if "shots" in config and mode != "exact"
+            else ""
+        )
         words.append(f"mode {mode}{shots}")
     if widths := run.widths:
         cuts = len(widths) - 1 if run.cuts is None else run.cuts
-        pieces = f"{counted(len(widths), 'fragment')} of {listed(widths)} qubits"
+        pieces = f"{counted(len(widths), 'fragment')} of {counted(listed(widths), 'qubit')}"
         words.append(f"{counted(cuts, 'cut')} into {pieces}" if cuts else "uncut")
     if run.pilots:
-        slots = [f"{p.name} ({p.slots} slots)" if p.slots else p.name for p in run.pilots[:4]]
+        slots = [
+            f"{p.name} ({counted(p.slots, 'slot')})" if p.slots else p.name for p in run.pilots[:4]
+        ]
         more = f" and {len(run.pilots) - 4} more" if len(run.pilots) > 4 else ""
         words.append(f"on {', '.join(slots)}{more}")
     return f"{'; '.join(words)}. {_progress(run)}" if words else _progress(run)

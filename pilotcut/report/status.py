@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pilotcut.options import counted
 from pilotcut.pilots import registry
 from pilotcut.report.numbers import known_number
 from pilotcut.report.words import readable_s
@@ -113,7 +114,7 @@ class Status:
         done = self.epochs[-1]["epoch"] if self.epochs else 0
         full = round(_BAR * min(done / self.epochs_asked, 1.0)) if self.epochs_asked else 0
         left = self.left_s
-        words = f" {done} of {self.epochs_asked} epochs"
+        words = f" {done} of {counted(self.epochs_asked, 'epoch')}"
         words += f", about {_duration(left)} left" if left else ""
         words += ", ended early" if self.is_trained and done < self.epochs_asked else ""
         bar = (("━" * full, "green"), ("╌" * (_BAR - full), "bright_black"))

@@ -17,12 +17,6 @@ def setting(value: object) -> str:
     return "–" if value is None else str(value)
 
 
-def counted(number: int | str, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is one; a text is taken as it is."""
-    shown = number if isinstance(number, str) else f"{number:,}"
-    return f"{shown} {noun}{'' if shown == '1' else 's'}"
-
-
 def listed(widths: Sequence[object]) -> str:
     """Return the widths of fragments, of many the first ones."""
     shown = ", ".join(str(width) for width in list(widths)[:8])

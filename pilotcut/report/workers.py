@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from pilotcut.options import counted
 from pilotcut.report import figures, measures, plots
 from pilotcut.report.page import Element, Section, table
 from pilotcut.report.plot_frame import Reference
 from pilotcut.report.run_record import RunRecord
-from pilotcut.report.words import MOST_ROWS, counted, first_of, joined, readable_s
+from pilotcut.report.words import MOST_ROWS, first_of, joined, readable_s
 
 
 def timeline(run: RunRecord) -> Section | None:

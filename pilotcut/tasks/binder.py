@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from pilotcut.errors import PilotError, TaskError, UserError
+from pilotcut.options import counted
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.pilot import Pilot
 from pilotcut.pilots.worker.exception_text import add_note, repr_of, traceback_of, words_of
@@ -330,7 +331,7 @@ class Binder:
     def _reason(self, record: TaskRecord) -> str:
         if record.state is TaskState.WAITING:
             names = [f"'{f.task.name}'" for f in record.dependencies if not f.done()]
-            return f"waits for {len(names)} tasks: {', '.join(names[:4])}"
+            return f"waits for {counted(len(names), 'task')}: {', '.join(names[:4])}"
         if record.state is TaskState.READY:
             return self._why_ready(record.view)
         if record.state is TaskState.BOUND:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
+from pilotcut.options import counted
 from pilotcut.tasks.policies import CostAware, as_policy, longest_first, name_of
 from pilotcut.tasks.policy_base import Policy, in_words
 from pilotcut.tasks.snapshots import WALLTIME_MARGIN, PilotView, TaskView, by_length
@@ -72,14 +73,14 @@ def _unsuited(task: TaskView, pilots: Sequence[PilotView]) -> Iterator[str]:
         pilots = wanted
     for pilot in pilots:
         if task.gpus > pilot.gpus_per_slot:
-            has = _count(pilot.gpus_per_slot, "GPU")
-            yield f"needs {_count(task.gpus, 'GPU')}, a worker of pilot '{pilot.name}' has {has}"
+            has = counted(pilot.gpus_per_slot, "GPU")
+            yield f"needs {counted(task.gpus, 'GPU')}, a worker of pilot '{pilot.name}' has {has}"
         elif pilot.ranks > 1 and task.ranks != pilot.ranks:
-            has = _count(pilot.ranks, "rank")
-            yield f"needs {_count(task.ranks, 'rank')}, pilot '{pilot.name}' has {has}"
+            has = counted(pilot.ranks, "rank")
+            yield f"needs {counted(task.ranks, 'rank')}, pilot '{pilot.name}' has {has}"
         else:
-            has = _count(pilot.slots * pilot.cores_per_slot, "core")
-            yield f"needs {_count(task.cores, 'core')}, pilot '{pilot.name}' has {has}"
+            has = counted(pilot.slots * pilot.cores_per_slot, "core")
+            yield f"needs {counted(task.cores, 'core')}, pilot '{pilot.name}' has {has}"
 
 
 def _too_short(task: TaskView, pilot: PilotView, now: float) -> str:
@@ -101,11 +102,13 @@ def _no_room(task: TaskView, pilot: PilotView) -> str:
     width = pilot.width(task)
     if task.gpus > pilot.gpus_free:
         return (
-            f"needs {_count(task.gpus, 'GPU')}, pilot '{pilot.name}' has "
+            f"needs {counted(task.gpus, 'GPU')}, pilot '{pilot.name}' has "
             f"{max(0, pilot.gpus_free)} free"
         )
     if width > 1:
-        return f"needs {width} slots at a time, pilot '{pilot.name}' has {pilot.free} free"
+        return (
+            f"needs {counted(width, 'slot')} at a time, pilot '{pilot.name}' has {pilot.free} free"
+        )
     if task.isolated and pilot.prefetch > 0:
         return (
             f"must not stand in line since a worker died with it, and pilot '{pilot.name}' "
@@ -113,7 +116,7 @@ def _no_room(task: TaskView, pilot: PilotView) -> str:
         )
     if pilot.slots == 1:
         return f"the slot of pilot '{pilot.name}' is taken"
-    return f"all {pilot.slots} slots of pilot '{pilot.name}' are taken"
+    return f"all {counted(pilot.slots, 'slot')} of pilot '{pilot.name}' are taken"
 
 
 def _before(
@@ -129,8 +132,4 @@ def _before(
     )
     if not before:
         return "it is the next in line"
-    return f"{_count(before, 'task')} before it"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{counted(before, 'task')} before it"

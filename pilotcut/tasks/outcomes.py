@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from pilotcut.errors import TaskError
+from pilotcut.options import counted
 from pilotcut.pilots.worker.exception_text import (
     MOST_LINE,
     add_note,
@@ -105,7 +106,8 @@ class LaunchOutcomes:
             mark = record.fingerprint
             self._quarantined.add(mark)
             self._table.fail(record, TaskError(
-                f"task '{record.name}' is quarantined (fingerprint {mark}): {record.kills} workers "
+                f"task '{record.name}' is quarantined (fingerprint {mark}): "
+                f"{counted(record.kills, 'worker')} "
                 f"died while they ran it alone, the last time because {loss.reason}; "
                 f"{loss.advice or 'look for what ends or exhausts their process'}"
             ))  # fmt: skip

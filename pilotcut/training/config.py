@@ -19,6 +19,7 @@ from pilotcut.options import (
     MOST_SHOTS,
     RECONSTRUCTIONS,
     WIRES,
+    counted,
 )
 from pilotcut.training import checks
 
@@ -129,8 +130,9 @@ class TrainingConfig:
             )
         if 2 < self.classes <= 10 and 1 <= self.qubits < self.classes:
             faults.append(
-                f"classes is {self.classes} on {self.qubits} qubits, expected a qubit for each "
-                f"class; give at least {self.classes} qubits"
+                f"classes is {self.classes} on {counted(self.qubits, 'qubit')}, expected a qubit "
+                "for each "
+                f"class; give at least {counted(self.classes, 'qubit')}"
             )
         if self.loss in LOSSES and (self.classes > 2) != (self.loss == "cross_entropy"):
             fitting = "cross_entropy" if self.classes > 2 else "mse, hinge or bce"

@@ -28,7 +28,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from pilotcut.errors import DataError
-from pilotcut.options import check_seed, did_you_mean
+from pilotcut.options import (
+    check_seed,
+    counted,
+    did_you_mean,
+)
 from pilotcut.training import checks
 from pilotcut.training.mnist import read_mnist
 
@@ -248,7 +252,7 @@ def _of_classes(
     for name, count in zip(names, np.bincount(labels, minlength=len(names)), strict=True):
         if count < 2:
             raise DataError(
-                f"digits: found {count} samples of class '{name}', expected at least 2; "
+                f"digits: found {counted(count, 'sample')} of class '{name}', expected at least 2; "
                 "choose other classes or more data"
             )
     if len(chosen) == 2:
@@ -270,7 +274,7 @@ def _split(
         )
     except ValueError as error:
         raise DataError(
-            f"{option}: found {test_size} of {len(labels)} samples, expected enough for "
+            f"{option}: found {test_size} of {counted(len(labels), 'sample')}, expected enough for "
             f"every class on both sides ({error}); try 0.2"
         ) from None
     return x_train, x_test, y_train, y_test

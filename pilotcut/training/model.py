@@ -9,6 +9,7 @@ from qiskit.circuit.library import real_amplitudes, z_feature_map
 from qiskit.quantum_info import SparsePauliOp
 
 from pilotcut.errors import UserError
+from pilotcut.options import counted
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ def classifier(qubits: int, *, reps: int = 1, classes: int = 2) -> Model:
     """
     if classes > 2 and qubits < classes:
         raise UserError(
-            f"classes is {classes} on {qubits} qubits, expected a qubit for each class; give at "
-            f"least {classes} qubits"
+            f"classes is {classes} on {counted(qubits, 'qubit')}, expected a qubit for each class; "
+            "give at "
+            f"least {counted(classes, 'qubit')}"
         )
     features = z_feature_map(qubits, parameter_prefix="x")
     ansatz = real_amplitudes(qubits, reps=reps, parameter_prefix="w")

@@ -16,7 +16,10 @@ from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.duration import seconds_of
 from pilotcut.execution.long_calls import NOTE_S, USUAL_SHOTS, quicker, readable
 from pilotcut.execution.work_units import Request
-from pilotcut.options import MODES
+from pilotcut.options import (
+    MODES,
+    counted,
+)
 from pilotcut.primitives.derivative import requests_of_shifts
 
 
@@ -80,8 +83,9 @@ def outlook(
     advice = ", ".join(ways) or "fewer epochs, samples or cuts would be quicker"
     each = readable(seconds / steps.epochs / steps.number)
     return (
-        f"the training is predicted to take {readable(seconds)}: {steps.epochs} epochs of "
-        f"{steps.number} steps, {each} a step in mode '{mode}'; {advice}"
+        f"the training is predicted to take {readable(seconds)}: {counted(steps.epochs, 'epoch')} "
+        "of "
+        f"{counted(steps.number, 'step')}, {each} a step in mode '{mode}'; {advice}"
     )
 
 

@@ -279,7 +279,7 @@ def test_measurements_and_conditions_are_read_from_every_language(tmp_path, suff
         ("h", None, ()),
     ]
     assert steps == read_circuit(circuit)[0].steps
-    assert any("1 final measurements are left out" in line for line in told)
+    assert any("1 final measurement is left out" in line for line in told)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_pilots_are_shown(call, tmp_path):
         (["--classes", 3], "classes is 3 on 2 qubits, expected a qubit for each class"),
         (["--classes", 4, "--qubits", 4], "classes: found 4, expected 2 to 3, the classes of"),
         (["--reps", 0], "reps is 0, expected a whole number from 1"),
-        (["--reps", 3, "--cuts", 1], "cuts is 1, but no plan cuts exactly 1 gates and wires"),
+        (["--reps", 3, "--cuts", 1], "cuts is 1, but no plan has exactly 1 cut"),
         (["--samples", 9], "samples is 9, expected a whole number from 10"),
         (["--optimizer", "Addam"], "optimizer is 'addam', expected one of adam, "),
         (["--loss", "msse"], "loss is 'msse', expected one of auto, mse, "),

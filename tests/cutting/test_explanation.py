@@ -192,3 +192,43 @@ def test_a_wire_that_no_order_suits_says_who_waits_for_whom():
     a, b = one.fragments
     why = f"does not apply: {a} waits for wires that come from {b}, so {b} cannot wait for it"
     assert of(one, "communication").finding == why
+
+
+def test_what_stands_between_two_cuts_that_would_be_one_run_is_named():
+    circuit = QuantumCircuit(3)
+    circuit.cx(0, 1)
+    circuit.ry(0.3, 1)
+    circuit.cx(1, 2)
+    circuit.ry(0.4, 1)
+    circuit.cx(0, 1)
+    apart = explain(compile_plan(circuit, labels="ABB")).cuts
+    found = [of(cut, "one run") for cut in apart]
+    assert "cx on 1–2 (step 2) stands between it and cx on 0–1 (step 4)" in found[0].finding
+    assert "cx on 1–2 (step 2) stands between it and cx on 0–1 (step 0)" in found[1].finding
+    del circuit.data[2]
+    (run,) = explain(compile_plan(circuit, labels="AB" + "B")).cuts
+    assert f"one run would be γ² = {run.overhead:.4g}, not 81" in found[0].finding
+    assert all(one.form != "one run" for one in run.alternatives)
+
+
+def test_a_run_with_a_free_angle_is_priced_at_the_worst_one():
+    circuit = QuantumCircuit(3)
+    circuit.swap(0, 1)
+    circuit.swap(1, 2)
+    circuit.rzz(Parameter("x"), 0, 1)
+    swap, rzz = explain(compile_plan(circuit, labels="ABB")).cuts
+    assert [cut.overhead for cut in (swap, rzz)] == pytest.approx([49, 9])
+    assert "one run would be γ² = 74.94, not 441" in of(swap, "one run").finding
+
+
+def test_a_form_for_which_a_fragment_has_no_room_is_told_with_the_width_it_takes():
+    circuit = QuantumCircuit(4)
+    circuit.h(range(4))
+    circuit.mcx([0, 1, 2], 3)
+    narrow = Placement(tuple("AABB"), max_width=2)
+    cut, *_ = explain(compile_plan(circuit, placement=narrow)).cuts
+    said = of(cut, "forms of the gate").finding
+    assert "the first is too wide: with 1 further qubit in A and 1 further qubit in B" in said
+    assert "A has 3 and B has 3 qubits, expected at most 2" in said
+    cut, *_ = explain(compile_plan(circuit, labels="AABB")).cuts
+    assert "too wide" not in of(cut, "forms of the gate").finding

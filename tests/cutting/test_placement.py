@@ -150,7 +150,7 @@ def test_distributions_keep_the_wire_cuts():
 @pytest.mark.parametrize(
     ("placement", "message"),
     [
-        (Placement(("A",)), "'A' name 1 qubits, expected 2"),
+        (Placement(("A",)), "'A' name 1 qubit, expected 2"),
         (Placement(("A", "B"), (WireCut(2, 0, "A"),)), "qubit 2, expected a qubit from 0 to 1"),
         (Placement(("A", "B"), (WireCut(1, 2, "A"),)), "after 2 steps, expected 0 to 1"),
         (Placement(("A", "B"), (WireCut(0, 1, "A"), WireCut(0, 1, "B"))), "cut 2 times after 1"),

@@ -129,7 +129,7 @@ def test_a_plan_reads_well():
         "2 terms, sampling overhead 81)"
     )
     assert repr(plan.fragments[0]) == (
-        "Fragment(A: 2 qubits, 1 sites, 5 variants, 2 sub-observables)"
+        "Fragment(A: 2 qubits, 1 site, 5 variants, 2 sub-observables)"
     )
     assert plan.num_variants == sum(prod(f.site_shape) for f in plan.fragments)
 

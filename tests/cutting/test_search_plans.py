@@ -34,9 +34,11 @@ from pilotcut.cutting.search import (
     Candidate,
     FragmentShape,
     hypergraph,
+    portfolio,
     proxy_cost,
     search,
 )
+from pilotcut.cutting.search.best import best_placement
 from pilotcut.cutting.search.interaction_graph import interactions_of
 from pilotcut.cutting.search.portfolio import ENGINES
 from pilotcut.errors import CutError
@@ -413,3 +415,12 @@ def test_circuits_without_two_qubit_gates(width):
     for engine in ("auto", "contiguous", "hypergraph", "exact", addon):
         (candidate,) = found(circuit, max_cuts=2, max_width=1, engine=engine)
         assert [shape.width for shape in candidate.shapes] == [1] * width
+
+
+def test_a_plan_of_very_many_cuts_asks_one_engine_alone(monkeypatch):
+    """It took 7 s for a circuit of 30 qubits, and nobody can run such a plan."""
+    program, binding = read_circuit(efficient_su2(30, reps=5))
+    for others in ("hypergraph", "walked", "refined", "polish"):
+        monkeypatch.setattr(portfolio, others, None)
+    placement = best_placement(program, cuts=100)
+    assert build_plan(program, binding, PauliList(["Z" * 30]), placement).num_cuts == 100

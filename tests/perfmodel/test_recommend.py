@@ -192,7 +192,7 @@ def test_a_circuit_of_a_thousand_qubits_is_refused_and_not_counted(monkeypatch):
     monkeypatch.setattr(_Recommender, "_nearest", lambda self: None)  # a search of its own
     with pytest.raises(CutError) as error:
         recommend(chain(1100), max_cuts=0, max_width=None)
-    assert "1100 qubits, which nothing simulates" in fault(error)
+    assert "1,100 qubits, which nothing simulates" in fault(error)
 
 
 # -- errors ----------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def test_a_short_one_says_nothing(plan):
 def test_without_gradients_an_epoch_is_one_evaluation(plan):
     steps = replace(STEPS, gradient=False, epochs=1000)
     assert (steps.batch, steps.number) == (80, 1)
-    assert "1000 epochs of 1 steps" in line(plan, steps=steps)
+    assert "1,000 epochs of 1 step," in line(plan, steps=steps)
 
 
 def test_a_training_says_it_before_its_first_step(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.exceptions import MissingOptionalLibraryError
 
 from pilotcut.circuits.files.faults import FaultError, brief, faults
+from pilotcut.options import counted
 
 #: What a file may take to read, beside what its size explains.
 _SPARE_BYTES, _SPARE_SECONDS = 2**30, 15
@@ -73,7 +74,8 @@ def _checked_version(content: bytes) -> int:
     (count,) = struct.unpack("!Q", content[10:18])
     if count != 1:
         raise FaultError(
-            f"holds {count} circuits, expected exactly one; write each to a file of its own"
+            f"holds {counted(count, 'circuit')}, expected exactly one; write each to a file of its "
+            "own"
         )
     return version
 

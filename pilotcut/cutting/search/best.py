@@ -21,10 +21,14 @@ from pilotcut.cutting.search.interaction_graph import Interactions, interactions
 from pilotcut.cutting.search.portfolio import fitting
 from pilotcut.cutting.walks import walked
 from pilotcut.errors import CutError
-from pilotcut.options import AUTO, SEPARATE, WIRES, check, choice_fault
+from pilotcut.options import AUTO, SEPARATE, WIRES, check, choice_fault, counted
 
 #: Plans that are walked to see what they cost.
 MOST_WALKED = 8
+
+#: Cuts beyond which blocks of an order will do, where some have that many: nobody runs such plans
+#: for their overhead, and all engines take seconds for what are the same widths in the end.
+MOST_SEARCHED = 48
 
 
 def best_placement(
@@ -140,7 +144,10 @@ def _with_cuts(graph: Interactions, cuts: int) -> Placement:
             f"{total}; ask for fewer cuts"
         )
     goal = Goal(cuts, None, _narrow(graph), narrow=True)
-    found = [c for c in fitting(graph, goal) if c.cuts == cuts]
+    engines = ("auto",) if cuts <= MOST_SEARCHED else ("contiguous", "auto")
+    found: list[Candidate] = []
+    for engine in engines:
+        found = found or [c for c in fitting(graph, goal, engine) if c.cuts == cuts]
     if not found:
         raise CutError(_no_such_cuts(graph, cuts, total))
     best = min(found, key=lambda c: (_widths(c), c.log_overhead, c.variants, c.spelled))
@@ -174,6 +181,6 @@ def _no_such_cuts(graph: Interactions, cuts: int, total: int) -> str:
     possible = {c.cuts for c in fitting(graph, some, "contiguous")} - {0} | {total}
     near = sorted(possible, key=lambda k: (abs(k - cuts), k))[:4]
     return (
-        f"cuts is {cuts}, but no plan cuts exactly {cuts} gates and wires, expected one of "
+        f"cuts is {cuts}, but no plan has exactly {counted(cuts, 'cut')}, expected one of "
         f"{', '.join(map(str, sorted(near)))}; choose one of these, or give labels"
     )

@@ -29,7 +29,7 @@ from pilotcut.cutting.search.interaction_graph import Interactions, interactions
 from pilotcut.cutting.search.local_search import polish
 from pilotcut.cutting.search.refinement import refined
 from pilotcut.errors import CutError
-from pilotcut.options import AUTO, WIRES, check, check_seed, choice_fault
+from pilotcut.options import AUTO, WIRES, check, check_seed, choice_fault, counted
 
 #: Engines by name, each on its own.
 ENGINES: dict[str, Engine] = {"exact": exact, "contiguous": contiguous, "hypergraph": hypergraph}
@@ -147,7 +147,8 @@ def _nothing_fits(found: list[Candidate], goal: Goal) -> str:
     within = "" if goal.max_cuts is None else f" and max_cuts {goal.max_cuts}"
     return (
         f"max_width is {goal.max_width}{within}, expected limits that a plan can keep: the "
-        f"narrowest found has {narrowest.cuts} cuts and fragments of {narrowest.max_width}; "
+        f"narrowest found has {counted(narrowest.cuts, 'cut')} and fragments of "
+        f"{narrowest.max_width}; "
         f"allow more of either"
     )
 

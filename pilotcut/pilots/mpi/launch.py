@@ -23,6 +23,7 @@ from typing import Any
 
 from pilotcut.errors import TaskError
 from pilotcut.io.atomic import write_atomically
+from pilotcut.options import counted
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.exception_text import add_note
 from pilotcut.pilots.worker.payload import run_packed, unpack_outcome
@@ -88,7 +89,7 @@ def _launch(command: Sequence[str], ranks: int, directory: Path | None = None) -
     if process.returncode:
         tail = "\n  ".join(err.splitlines()[-_TAIL_LINES:])
         raise TaskError(
-            f"{ranks} ranks of '{shlex.join(command)[:80]}' ended with exit status "
+            f"{counted(ranks, 'rank')} of '{shlex.join(command)[:80]}' ended with exit status "
             f"{process.returncode}; stderr ends with:\n  {tail}"
         )
     return out

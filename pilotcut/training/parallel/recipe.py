@@ -14,7 +14,10 @@ from torch.nn import functional
 from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
 
 from pilotcut.errors import DataError, UserError
-from pilotcut.options import did_you_mean
+from pilotcut.options import (
+    counted,
+    did_you_mean,
+)
 from pilotcut.training.checks import require
 from pilotcut.training.config import LEARNING_RATE
 from pilotcut.training.losses import Loss
@@ -183,7 +186,8 @@ def _paired(arrays: tuple[Any, ...]) -> TensorDataset:
     rows = [len(part) if part.ndim else 0 for part in (x, y)]
     if rows[0] != rows[1]:
         raise DataError(
-            f"dataset: y has {rows[1]} rows, expected {rows[0]}: one label for each row of x"
+            f"dataset: y has {counted(rows[1], 'row')}, expected {rows[0]}: one label for each row "
+            "of x"
         )
     dataset = TensorDataset(x, y)
     _check_samples(dataset)

@@ -39,7 +39,7 @@ def test_why_tasks_wait_and_where_a_run_stands(pilots, tmp_path):
         wait_until(lambda: "bound" in first[1].explain())
         assert first[0].explain().startswith("is bound to pilot 'laptop'")
         assert "laptop" in waiting.explain()
-        assert later.explain() == "waits for 1 tasks: 'patient'"
+        assert later.explain() == "waits for 1 task: 'patient'"
         wait_until(lambda: "patient: " in shown("tasks", "explain", tmp_path))
         assert shown("tasks", "explain", tmp_path, "nobody") == "task 'nobody' does not wait\n"
         later.result(30)

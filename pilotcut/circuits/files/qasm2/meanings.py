@@ -11,6 +11,7 @@ from pilotcut.circuits.files import gate_names
 from pilotcut.circuits.files.qasm2.includes import HQSLIBS
 from pilotcut.circuits.files.qasm2.program import Qasm2Program
 from pilotcut.circuits.files.qasm2.tokens import Application, Token, fault_at
+from pilotcut.options import counted
 
 #: Gates that Qiskit itself knows: at once, or only as soon as qelib1.inc is included.
 LEGACY = {one.name: one for one in qasm2.LEGACY_CUSTOM_INSTRUCTIONS if one.name != "u0"}
@@ -90,7 +91,8 @@ def _check_angles_of(
     wanted = known.num_params if known.num_params is not None else _ANGLES[known.name](qubits)
     if params != wanted or not qubits:
         raise fault_at(
-            f"gives '{known.name}' on {qubits} qubits {params} angles, expected {wanted}; give "
+            f"gives '{known.name}' on {counted(qubits, 'qubit')} {params} angles, expected "
+            f"{wanted}; give "
             f"as many",
             uses[0].name,
         )

@@ -16,6 +16,7 @@ from pilotcut.circuits.files.qasm2.tokens import (
     closing,
     statements,
 )
+from pilotcut.options import counted
 
 _NO_GATES = frozenset(("OPENQASM", "include", "barrier", "measure", "reset"))
 
@@ -56,7 +57,7 @@ def survey(program: Qasm2Program) -> None:
         elif kind != "opaque":
             _note_use(program, applied(statement))
     total = sum(program.registers.values())
-    check_bits(total, f"registers of {total} bits")
+    check_bits(total, f"registers of {counted(total, 'bit')}")
 
 
 def applied(statement: Tokens) -> Application | None:

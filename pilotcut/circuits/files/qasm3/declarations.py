@@ -20,6 +20,7 @@ from pilotcut.circuits.files.faults import check_bits
 from pilotcut.circuits.files.qasm3.parsing import line_of
 from pilotcut.circuits.files.qasm3.survey import Survey
 from pilotcut.circuits.files.qasm3.values import ArrayInput, Values
+from pilotcut.options import counted
 
 #: Bits of an angle beyond which a float has no more digits to round.
 _MOST_ANGLE_BITS = 50
@@ -70,7 +71,7 @@ class Declarations(converter.ConvertVisitor):
         kind, name = what.split()
         check_bits(count, f"{kind}[{count}] {name}", line_of(node))
         self._bits += count
-        check_bits(self._bits, f"registers of {self._bits} bits", line_of(node))
+        check_bits(self._bits, f"registers of {counted(self._bits, 'bit')}", line_of(node))
 
     def visit_ConstantDeclaration(self, node: ast.ConstantDeclaration, context: State) -> State:
         if not isinstance(node.type, (ast.IntType, ast.UintType, ast.FloatType, ast.AngleType)):
@@ -100,7 +101,7 @@ class Declarations(converter.ConvertVisitor):
             return value
         size = None if declared.size is None else self._resolve_constant_int(declared.size, context)
         if size is not None and size < 1:
-            raise_from_node(node, f"a number has {size} bits, expected at least one")
+            raise_from_node(node, f"a number has {counted(size, 'bit')}, expected at least one")
         name = node.identifier.name
         if isinstance(declared, ast.AngleType):
             return value if size is None else self._rounded(value, size, name, node)
@@ -160,7 +161,7 @@ class Declarations(converter.ConvertVisitor):
         check_bits(math.prod(shape), f"array {name} of {shape}", line_of(node))
         vector = ParameterVector(name, math.prod(shape))
         order = " row by row" if len(shape) > 1 else ""
-        self._tell(f"input '{name}' is a vector of {len(vector)} parameters{order}")
+        self._tell(f"input '{name}' is a vector of {counted(len(vector), 'parameter')}{order}")
         return _shaped(list(vector), shape), list(vector)
 
 

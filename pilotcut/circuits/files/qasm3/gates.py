@@ -20,6 +20,7 @@ from pilotcut.circuits.files.faults import MOST_STEPS, FaultError, check_steps, 
 from pilotcut.circuits.files.qasm3.declarations import Declarations
 from pilotcut.circuits.files.qasm3.parsing import line_of
 from pilotcut.circuits.files.qasm3.survey import Survey
+from pilotcut.options import counted
 
 #: Powers that leave an angle its digits, and qubits of a gate whose power is found by its matrix.
 _MOST_POWER, MOST_QUBITS = 2**24, 8
@@ -147,7 +148,8 @@ class Gates(Declarations):
         if controls != len(node.qubits):
             raise_from_node(
                 node,
-                f"gphase has {controls} controls and {len(node.qubits)} qubits, expected as many",
+                f"gphase has {counted(controls, 'control')} and "
+                f"{counted(len(node.qubits), 'qubit')}, expected as many",
             )
         return super().visit_QuantumPhase(node, context)
 
@@ -169,13 +171,15 @@ class Gates(Declarations):
         if controls >= len(node.qubits):
             raise_from_node(
                 node,
-                f"'{name}' has {controls} controls on {len(node.qubits)} qubits, expected fewer",
+                f"'{name}' has {counted(controls, 'control')} on "
+                f"{counted(len(node.qubits), 'qubit')}, expected fewer",
             )
         steps = self._steps_of.get(name, 1)
         if steps * controls > _MOST_CONTROLLED:
             raise_from_node(
                 node,
-                f"{controls} controls on the {steps} gates of '{name}' are too many, expected at "
+                f"{controls} controls on the {counted(steps, 'gate')} of '{name}' are too many, "
+                "expected at "
                 f"most {_MOST_CONTROLLED} in all",
             )
         for modifier in node.modifiers:
@@ -195,7 +199,8 @@ class Gates(Declarations):
         if len(node.qubits) > MOST_QUBITS:
             raise_from_node(
                 node,
-                f"a power of a gate on {len(node.qubits)} qubits needs its matrix, expected at "
+                f"a power of a gate on {counted(len(node.qubits), 'qubit')} needs its matrix, "
+                "expected at "
                 f"most {MOST_QUBITS} qubits; repeat the gate",
             )
 

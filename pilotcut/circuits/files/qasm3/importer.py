@@ -23,6 +23,7 @@ from pilotcut.circuits.files.faults import MOST_STEPS, FaultError, faults, short
 from pilotcut.circuits.files.qasm3.gates import MOST_QUBITS, Gates
 from pilotcut.circuits.files.qasm3.parsing import INVALID, line_of, parsed, placed
 from pilotcut.circuits.files.qasm3.survey import Survey
+from pilotcut.options import counted
 
 #: Turns of loops, all loops together.
 _MOST_TURNS = MOST_STEPS
@@ -122,7 +123,7 @@ class Importer(Gates):
         if matrix is None or matrix.shape != (2 ** len(qubits),) * 2 or len(qubits) > MOST_QUBITS:
             raise_from_node(
                 node,
-                f"a unitary on {len(qubits)} qubits has a matrix that is not square "
+                f"a unitary on {counted(len(qubits), 'qubit')} has a matrix that is not square "
                 f"and of that size",
             )
         self._steps += 1
