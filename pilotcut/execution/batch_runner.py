@@ -352,7 +352,7 @@ class BatchRunner:
         plan = contraction.plan
         dealing = WireShots(plan, len(slots), shots, self._matrices(plan, slots))
         stages = Stages(self.executor, dealing, [f.angle_values(slots) for f in plan.fragments])
-        about: dict[str, Any] = {}
+        about = self.forecast(plan, len(slots), shots).copy() if self.forecast else {}
 
         def contracting() -> Contracting:
             # What is run, and how it is put together, is known only now.

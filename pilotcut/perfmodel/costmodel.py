@@ -112,8 +112,10 @@ def makespan(durations: Iterable[tuple[float, float]], slots: int) -> float:
 def batch_amounts(work: Work, costs: Sequence[float], slots: int) -> np.ndarray:
     """Return the amounts of one batch, in the order of `BATCH`, for the costs of calls."""
     weights = np.asarray(costs)
-    durations = ((float(load.amounts @ weights), load.number) for load in work.loads)
-    span = makespan(durations, slots)
+    stages: dict[int, list[tuple[float, float]]] = {}
+    for load in work.loads:
+        stages.setdefault(load.stage, []).append((float(load.amounts @ weights), load.number))
+    span = sum(makespan(durations, slots) for durations in stages.values())
     return np.array([1.0, work.steps, span, work.calls, work.entries, work.contraction_s])
 
 

@@ -136,6 +136,9 @@ class Forecaster:
             kinds = {view.calibration.key for view in self.pilots}
             kept = {"calls": seen.calls, "amounts": seen.amounts, "key": "+".join(sorted(kinds))}
             self._records[key] = {"predicted_s": self.batch_s(work), "work": kept}
+            if any(load.stage for load in work.loads):
+                # Calls that wait for each other, with shots as senders find: nothing to fit to.
+                del self._records[key]["work"]
         return self._records[key]
 
     def shape_s(self, shape: FragmentShape, rows: int) -> float:

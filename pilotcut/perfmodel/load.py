@@ -70,10 +70,13 @@ class Load:
         Of one call, in the order of its mode's `KINDS`.
     number
         How many such calls there are.
+    stage
+        They wait for the calls of all stages before (`pilotcut.execution.wire_shots.stages_of`).
     """
 
     amounts: np.ndarray
     number: float = 1.0
+    stage: int = 0
 
 
 @dataclass(frozen=True)

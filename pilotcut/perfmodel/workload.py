@@ -6,12 +6,13 @@ how long anything takes: see `pilotcut.perfmodel.costmodel`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.plan import CutPlan
+from pilotcut.execution.wire_shots import LEAST_DEALT, stages_of
 from pilotcut.perfmodel.circuit_load import circuit_work
 from pilotcut.perfmodel.load import FragmentWork, Load
 from pilotcut.perfmodel.statevector_load import draw_work, statevector_work
@@ -79,6 +80,14 @@ def work_of(
     shots = 0 if exact else shots
     whole = contraction or Contraction.of(plan, coherent=exact)
     counted = [_fragment_work(fragment, mode, rows, shots) for fragment in plan.fragments]
+    waiting = not exact and shots >= LEAST_DEALT
+    stages = stages_of(plan) if waiting else [list(range(len(counted)))]
+    loads = [
+        replace(load, stage=k)
+        for k, stage in enumerate(stages)
+        for f in stage
+        for load in counted[f].loads
+    ]
     sites = [
         prod(s.rank**2 if exact else len(s.operations) for s in f.sites) for f in plan.fragments
     ]
@@ -86,7 +95,7 @@ def work_of(
         mode=mode,
         rows=rows,
         shots=shots,
-        loads=tuple(load for one in counted for load in one.loads),
+        loads=tuple(loads),
         steps=len(plan.program.steps),
         template_gates=sum(one.template_gates for one in counted),
         memory_bytes=max(one.memory_bytes for one in counted),

@@ -70,6 +70,21 @@ def test_a_summary_for_people_names_accuracy_stages_and_directory(call, tmp_path
     assert torch.load(run_dir / "weights.pt", weights_only=True)
 
 
+def test_how_gates_and_wires_are_cut_is_kept(call, tmp_path):
+    run_dir = tmp_path / "run"
+    from pilotcut.training.run_directory import RunDirectory
+
+    how = ("--cuts", 1, "--wires", "separate", "--joint-cuts", "--run-dir", run_dir)
+    code, _, err = call("train", "iris", *TINY, *how)
+    assert code == 0, err
+    settings = RunDirectory(run_dir).settings()
+    assert (settings["wires"], settings["joint_cuts"]) == ("separate", True)
+    # Those of a run from before there was a choice.
+    text = (run_dir / "config.yaml").read_text()
+    (run_dir / "config.yaml").write_text(text.replace("wires: separate\n", ""))
+    assert RunDirectory(run_dir).settings()["wires"] == "separate"
+
+
 def test_without_a_run_dir_a_new_one_is_made_under_runs(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = call("train", "iris", *TINY, "--json")
@@ -107,6 +122,7 @@ def test_pilots_are_shown(call, tmp_path):
         (["--cuts", 7], "cuts is 7, but to cut all gates of the circuit takes 1, expected"),
         (["--cuts", -1], "cuts is -1, expected a whole number from 0"),
         (["--labels", "ABC"], "labels 'ABC' name 3 qubits, expected 2"),
+        (["--wires", "both"], "wires is 'both', expected one of auto, communication, randomised"),
         (["--labels", ""], "labels '' name 0 qubits, expected 2"),
         (["--labels", "AB", "--cuts", 1], "cuts is 1 and labels is 'AB', expected one of the two"),
         (["--shots", 0], "shots is 0, expected a whole number from 1"),

@@ -1,5 +1,7 @@
 """What is counted before a plan runs is what is there when it runs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
@@ -15,6 +17,7 @@ from pilotcut.cutting.search import search
 from pilotcut.execution.batching import circuit_units, exact_units
 from pilotcut.execution.work_units import Request
 from pilotcut.perfmodel.circuit_load import CircuitCounter, packs
+from pilotcut.perfmodel.costmodel import BATCH, batch_amounts
 from pilotcut.perfmodel.load import COUNTS, KINDS, MOST_COUNTED
 from pilotcut.perfmodel.sample_circuits import brickwork, network, qaoa_ring
 from pilotcut.perfmodel.workload import work_of
@@ -118,6 +121,21 @@ def test_packs_hold_every_subexperiment_once(number, qubits):
 
 
 # -- batches ---------------------------------------------------------------------------
+
+
+def test_a_receiver_waits_for_its_sender():
+    """A batch of two stages takes the makespans of both, one after the other."""
+    plan = wire_cut_star()
+    work = work_of(plan, "sampled", 3, 200)
+    assert sorted({load.stage for load in work.loads}) == [0, 1]
+    assert not any(load.stage for load in work_of(plan, "exact", 3).loads)
+    costs = np.ones(len(KINDS["sampled"]))
+    span = BATCH.index("makespan_s")
+    own = [
+        batch_amounts(replace(work, loads=tuple(x for x in work.loads if x.stage == k)), costs, 64)
+        for k in (0, 1)
+    ]
+    assert batch_amounts(work, costs, 64)[span] == pytest.approx(own[0][span] + own[1][span])
 
 
 @pytest.mark.parametrize("mode", KINDS)
