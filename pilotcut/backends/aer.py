@@ -124,17 +124,18 @@ class AerBackend:
         return Measurement(blocks, perf_counter() - started - reduce_s, reduce_s)
 
     def tally(
-        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
     ) -> Tally:
         """Run a part of the fragment's subexperiments for its final bits; see `Backend.tally`."""
-        one = _Round(shots, digit=False)
         found = []
         runs = self._runs(fragment, part, shots, len(angles))
-        packs = [run.packs(angles, one, self._pack_qubits) for run in runs]
-        counts = iter(self._counts([pack for some in packs for pack in some], shots, seed))
-        for run, some in zip(runs, packs, strict=True):
-            found.append(run.tally(some, [next(counts) for _ in some], shots))
-        return Tally.joined(found)
+        for number, one in enumerate(_rounds(shots)):
+            packs = [run.packs(angles, one, self._pack_qubits) for run in runs]
+            flat = [pack for some in packs for pack in some]
+            counts = iter(self._counts(flat, one.shots, _seed(seed, number)))
+            for run, some in zip(runs, packs, strict=True):
+                found.append(run.tally(some, [next(counts) for _ in some], one))
+        return Tally.joined([one for one in found if one is not None])
 
     def _runs(self, fragment: Fragment, part: slice, shots: Shots, rows: int) -> list[_TemplateRun]:
         return [
@@ -319,17 +320,21 @@ class _TemplateRun:
         return parities(counts, shifted, shots).reshape(-1, len(self._wanted))
 
     def tally(
-        self, packs: Sequence[Pack], counts: Sequence[list[dict[str, int]]], shots: int
-    ) -> Tally:
-        """Return final bits, with the parity of the signs' bits behind them as their sign."""
+        self, packs: Sequence[Pack], counts: Sequence[list[dict[str, int]]], one: _Round
+    ) -> Tally | None:
+        """Return final bits of a round, with the parity of the signs' bits behind as their sign."""
+        if not packs:
+            return None
         first, found = 0, []
+        settings, shots = one.of(self._shots), self._shots.reshape(-1)
         bits, outputs = self._compiled.circuit.num_clbits, self._compiled.outputs
         behind, last = outputs + self._compiled.signs, bits - self._compiled.found
         for pack, some in zip(packs, counts, strict=True):
             which, outcomes, number = bits_of(some, pack.copies, bits)
             signs = 1 - 2 * (outcomes[:, outputs:behind].sum(axis=1, dtype=int) & 1)
-            variants = self._variants[first + which, numbers(outcomes[:, last:])]
-            share = number / shots
+            own = settings[first + which]
+            variants = self._variants[own, numbers(outcomes[:, last:])]
+            share = number / shots[own]
             found.append(Tally(variants, outcomes[:, :outputs], signs * share, share))
             first += pack.copies * pack.runs
         return Tally.joined(found)

@@ -111,18 +111,16 @@ class Backend(Protocol):
         ...
 
     def tally(
-        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
     ) -> Tally:
         """Run a part of the subexperiments of a fragment that observes Z on all that it can.
 
         Parameters
         ----------
-        fragment, part, seed
+        fragment, part, shots, seed
             As in `run`.
         angles
             (1, angles) in radians.
-        shots
-            Shots of every subexperiment.
 
         Returns
         -------

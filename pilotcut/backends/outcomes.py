@@ -119,8 +119,9 @@ class CountedOutcomes:
         (entries, wires) of 0 and 1, `uint8`.
     weights, shares
         (entries,): shares of the variant's shots, with the sign of each shot and without.
-    shots
-        Shots of each setting.
+    spread
+        (variants,): 1 / (N - 1) for N shots of a variant's setting, 0 where it has none: what the
+        variance of a shot is multiplied by.
     found
         For each site, how many of its operations are outcomes of one setting.
     """
@@ -132,7 +133,7 @@ class CountedOutcomes:
     bits: np.ndarray
     weights: np.ndarray
     shares: np.ndarray
-    shots: int
+    spread: np.ndarray
     found: tuple[int, ...]
 
     def tensor(self, kept: Sequence[int], fixed: Sequence[int], bits: np.ndarray) -> np.ndarray:
@@ -155,10 +156,19 @@ class CountedOutcomes:
         return np.bincount(place[found], values[found], prod(shape)).reshape(shape)
 
     @classmethod
-    def of(cls, fragment: Fragment, parts: Sequence[Tally], shots: int) -> CountedOutcomes:
-        """Return what parts of a fragment's subexperiments found, each with so many shots.
+    def of(
+        cls, fragment: Fragment, parts: Sequence[Tally], shots: int | np.ndarray
+    ) -> CountedOutcomes:
+        """Return what parts of a fragment's subexperiments found.
 
         Variants that need no circuit measure nothing and have weight 1.
+
+        Parameters
+        ----------
+        fragment, parts
+            The fragment, with Z on all that it can observe, and what was found.
+        shots
+            Of every subexperiment, or (subexperiments,) of each.
         """
         wires = outcome_wires(fragment)
         silent = np.flatnonzero(fragment.trivial.all(axis=0))
@@ -169,7 +179,7 @@ class CountedOutcomes:
         shape = fragment.site_shape
         found = (tally.variants, tally.bits, tally.weights, tally.shares)
         outcomes = tuple(site.outcomes for site in fragment.sites)
-        return cls(wires, sites, shape, *found, shots, outcomes)
+        return cls(wires, sites, shape, *found, _spread(fragment, shots), outcomes)
 
 
 @dataclass(frozen=True)
@@ -193,6 +203,18 @@ class Tally:
         _, first, which = np.unique(code, return_index=True, return_inverse=True)
         weights, shares = (np.bincount(which.reshape(-1), some) for some in both)
         return cls(variants[first], bits[first], weights, shares)
+
+
+def _spread(fragment: Fragment, shots: int | np.ndarray) -> np.ndarray:
+    """Return 1 / (N - 1) for each variant, N the shots of its setting; 0 where there are none."""
+    of_variant = np.zeros(prod(fragment.site_shape), dtype=int)
+    each = np.broadcast_to(shots, fragment.num_subexperiments)
+    first = 0
+    for template in fragment.templates:
+        own = each[first : first + len(template.variants)]
+        of_variant[fragment.outcome_variants[template.variants]] = own[:, None]
+        first += len(template.variants)
+    return np.where(of_variant > 0, 1.0 / np.maximum(1, of_variant - 1), 0.0)
 
 
 def numbers(bits: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ class SampledBackend:
         return Measurement(blocks, ran - started, perf_counter() - ran)
 
     def tally(
-        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: int, seed: int
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
     ) -> Tally:
         """Draw the final bits of a part of the subexperiments; see `Backend.tally`."""
         distribution = self._distribution(fragment)
@@ -90,8 +90,10 @@ class SampledBackend:
         coherent = _whole_tensor(groups, wires, len(distribution.extended.sites))
         rng = np.random.default_rng(seed)
         found = [
-            distribution.tally(template, chosen, coherent[None], shots, rng)
-            for template, _ in templates_in(fragment, part)
+            distribution.tally(
+                template, chosen, coherent[None], shots_of(shots, 1, place)[0, chosen], rng
+            )
+            for template, place in templates_in(fragment, part)
             for chosen in _chunks(len(template.variants), MOST_NUMBERS // (2 * len(coherent)))
         ]
         return Tally.joined(found)
@@ -236,7 +238,7 @@ class _Distribution:
         template: Template,
         chosen: slice,
         coherent: np.ndarray,
-        shots: int,
+        shots: np.ndarray,
         rng: np.random.Generator,
     ) -> Tally:
         """Draw final bits with their signs for some of a template's variants.
@@ -248,7 +250,7 @@ class _Distribution:
         coherent
             (1, 2^wires, *R^2): the outcome tensor in the coherent basis.
         shots
-            Of each variant.
+            (settings chosen,).
         rng
             Where the draws come from.
         """
@@ -265,7 +267,7 @@ class _Distribution:
         half = coherent.shape[1]
         wires = half.bit_length() - 1
         bits = (outcome[:, None] >> np.arange(wires) & 1).astype(np.uint8)
-        share = counts[variant, outcome] / shots
+        share = counts[variant, outcome] / shots[variant // (len(counts) // len(settings))]
         signs = np.where(outcome < half, 1, -1)
         return Tally(self._variants[settings].reshape(-1)[variant], bits, signs * share, share)
 

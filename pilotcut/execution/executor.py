@@ -171,7 +171,7 @@ class Executor:
         Parameters
         ----------
         requests
-            Of one row and a number of shots each.
+            Of one row each.
         seed
             The same seed gives the same numbers on any worker.
         """

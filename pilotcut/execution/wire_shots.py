@@ -12,7 +12,7 @@ of the draw of states is no part of the error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -138,7 +138,9 @@ class WireShots:
             size *= (2.0**bond.gates + 1) / states
         return size
 
-    def learn(self, stage: Sequence[int], tensors: Sequence[FragmentTensor]) -> None:
+    def learn(
+        self, stage: Sequence[int], tensors: Sequence[FragmentTensor] | Mapping[int, FragmentTensor]
+    ) -> None:
         """Deal by what the fragments of a stage found: shares of states, and the bond for them."""
         for bond in self._dealt:
             sender, axis = bond.ends[0]

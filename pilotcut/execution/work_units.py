@@ -211,8 +211,7 @@ class OutcomeUnit(CircuitUnit):
     """Circuits with shots, for the bits they end in; no store keeps them."""
 
     def run(self, fragment: Fragment) -> Tally:
-        """Return the tally of a part, of one row with a number of shots."""
-        assert isinstance(self.shots, int)
+        """Return the tally of a part, of one row."""
         return self._backend().tally(fragment, self.angles, self.part, self.shots, self.seed)
 
 

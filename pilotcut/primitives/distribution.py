@@ -14,6 +14,8 @@ Tang et al., CutQC, arXiv:2012.02333 (dynamic definition: recursive refinement o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 from qiskit.quantum_info import PauliList
@@ -21,11 +23,13 @@ from qiskit.result import Counts
 
 from pilotcut import backends
 from pilotcut.backends.outcomes import CountedOutcomes
+from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan, build_plan, check_size
 from pilotcut.errors import UserError
 from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.long_calls import LongCalls
+from pilotcut.execution.wire_shots import LEAST_DEALT, WireShots, stages_of
 from pilotcut.execution.work_units import Request
 from pilotcut.options import (
     ERROR_TOLERANCE,
@@ -54,6 +58,9 @@ from pilotcut.tasks import TaskManager
 # fragments' runs, and of samples that are drawn from the result.
 _RUN, _SAMPLE = 0, 1
 
+#: Numbers of a sender's outcome tensor that its receivers' shots are dealt by.
+MOST_DEALT_BY = 2**18
+
 
 class Distribution:
     """Distribution of a cut circuit's final bits, open to any number of queries.
@@ -72,7 +79,8 @@ class Distribution:
         subexperiment runs as a circuit with shots. "sampled": the same outcomes drawn from
         their exact distribution.
     shots
-        Shots of each subexperiment; without meaning in exact mode.
+        Shots of each subexperiment; without meaning in exact mode. Where wires communicate those
+        of a receiver follow what its senders found, and the total is the same.
     seed
         The same seed gives the same numbers, wherever they are computed.
     backend
@@ -134,12 +142,22 @@ class Distribution:
         self._draws = 0
         slots = self.plan.binding.slots(as_row(self.plan.binding.names, parameter_values))
         runner = "sampled" if mode == "sampled" else backends.check_backend(backend)
-        found = self._nodes(Executor(tasks, runner, tolerance), slots, calls)
-        matrices = [(b.coherent_matrix if exact else b.matrix)(slots)[0] for b in self.plan.bonds]
-        self._network = OpenNetwork(found, self.plan.bonds, matrices, coherent=exact)
+        matrices = [(b.coherent_matrix if exact else b.matrix)(slots) for b in self.plan.bonds]
+        found = self._nodes(Executor(tasks, runner, tolerance), slots, calls, matrices)
+        rows = [matrix[0] for matrix in matrices]
+        self._network = OpenNetwork(found, self.plan.bonds, rows, coherent=exact)
 
-    def _nodes(self, executor: Executor, slots: np.ndarray, calls: LongCalls) -> list[Node]:
-        """Run all fragments and return the tensor network's nodes: what they ended in."""
+    def _nodes(
+        self,
+        executor: Executor,
+        slots: np.ndarray,
+        calls: LongCalls,
+        matrices: list[np.ndarray],
+    ) -> list[Node]:
+        """Run all fragments and return the tensor network's nodes: what they ended in.
+
+        Bond matrices of wires with communication are replaced by those of the shots that are dealt.
+        """
         fragments = self.plan.fragments
         requests = [Request(f, f.angle_values(slots), self.shots) for f in fragments]
         if not fleet_of(executor.tasks, self.mode).devices:
@@ -153,10 +171,32 @@ class Distribution:
                 Node.of(f, one) for f, some in zip(fragments, states, strict=True) for one in some
             ]
         seed = np.random.SeedSequence(self._seed, spawn_key=(_RUN,))
+        if self.shots >= LEAST_DEALT and len(stages_of(self.plan)) > 1:
+            return self._in_order(executor, requests, seed, matrices)
         return [
             Node.of(f, CountedOutcomes.of(f, parts, self.shots))
             for f, parts in zip(fragments, executor.tallies(requests, seed), strict=True)
         ]
+
+    def _in_order(
+        self,
+        executor: Executor,
+        requests: Sequence[Request],
+        seed: np.random.SeedSequence,
+        matrices: list[np.ndarray],
+    ) -> list[Node]:
+        """Run fragments in the order of wires; what a sender found deals its receiver's shots."""
+        dealing = WireShots(self.plan, 1, self.shots, matrices)
+        outcomes: dict[int, CountedOutcomes] = {}
+        for stage in dealing.stages:
+            dealt = dealing.of_stage(stage)
+            asked = [replace(r, shots=some) for r, some in zip(requests, dealt, strict=True)]
+            tallies = executor.tallies(asked, seed)
+            for f in stage:
+                fragment = self.plan.fragments[f]
+                outcomes[f] = CountedOutcomes.of(fragment, tallies[f], dealt[f][0])
+            dealing.learn(stage, {f: _as_tensor(outcomes[f]) for f in stage})
+        return [Node.of(f, outcomes[f.index]) for f in self.plan.fragments]
 
     @property
     def num_qubits(self) -> int:
@@ -291,6 +331,13 @@ class Distribution:
         if not len(qubits):
             raise UserError("qubits are empty, expected at least one; leave them out for all")
         return _checked_qubits(qubits, self.num_qubits, {})
+
+
+def _as_tensor(outcomes: CountedOutcomes) -> FragmentTensor:
+    """Return outcomes as a tensor whose observables are the bits of its first wires."""
+    room = MOST_DEALT_BY // max(1, prod(outcomes.site_shape))
+    some = outcomes.wires[: max(0, room.bit_length() - 1)]
+    return FragmentTensor(outcomes.tensor(some, [], np.zeros((1, 0))), ())
 
 
 def _observing_all(plan: CutPlan, *, exact: bool) -> CutPlan:

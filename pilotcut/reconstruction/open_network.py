@@ -165,7 +165,7 @@ class OpenNetwork:
             squares = squares.reshape(operands[number].shape)
             both = [tuple(output), indices[number]]
             result = self._spread(node, environment, (operands[number], squares), both, found)
-            total += self._ordered(result, keep, 1)[0] / max(1, node.counted.shots - 1)
+            total += self._ordered(result, keep, 1)[0]
         return total.clip(0.0)
 
     def _spread(
@@ -176,22 +176,25 @@ class OpenNetwork:
         indices: list[tuple[str, ...]],
         found: list[str],
     ) -> np.ndarray:
-        """Return the variances of one shot of each setting, summed over settings.
+        """Return the variances of the settings' means, summed over settings.
 
         `moments` are the means and mean squares of its tensor.
         """
         means, squares = moments
+        spread = node.counted.spread.reshape(node.outcomes.site_shape)
         if max(node.counted.found, default=1) == 1:
-            return self._contract([environment**2, squares - means**2], indices, found)
+            return self._contract([environment**2, (squares - means**2) * spread], indices, found)
         # Of outcomes one alone is found: E[(sum_k e_k x_k)^2] is sum_k e_k^2 E[x_k^2], and what
         # goes off is the square of the sum of their means.
-        second = self._contract([environment**2, squares], indices, found)
+        second = self._contract([environment**2, squares * spread], indices, found)
         (e, theirs), (m, own) = (
             _parted(x, names, node) for x, names in zip((environment, means), indices, strict=True)
         )
         settings = [n for n in own if n not in found and not n.endswith(_OUTCOME)]
         mean = self._contract([e, m], [theirs, own], [*settings, *found])
-        return second - (mean**2).sum(axis=tuple(range(len(settings))))
+        first = spread[tuple(slice(None, None, each) for each in node.counted.found)]
+        first = first.reshape(*first.shape, *[1] * (mean.ndim - first.ndim))
+        return second - (mean**2 * first).sum(axis=tuple(range(len(settings))))
 
     def _operands(
         self, keep: Sequence[int], given: Sequence[int], bits: np.ndarray

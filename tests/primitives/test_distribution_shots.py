@@ -208,7 +208,15 @@ def test_fragments_of_more_bits_than_a_machine_word():
     bits = rng.integers(0, 2, (40, 90)).astype(np.uint8)
     variants, weights = rng.integers(0, 3, 40), rng.normal(size=40)
     some = CountedOutcomes(
-        tuple(range(90)), (0,), (3,), variants, bits, weights, np.abs(weights), 100, (1,)
+        tuple(range(90)),
+        (0,),
+        (3,),
+        variants,
+        bits,
+        weights,
+        np.abs(weights),
+        np.full(3, 1 / 99),
+        (1,),
     )
     given = np.unique(bits[:5, 10:], axis=0)
     found = some.tensor([4, 2], list(range(10, 90)), given)
