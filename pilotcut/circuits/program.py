@@ -40,6 +40,7 @@ from pilotcut.circuits import controlled_gates, instructions
 from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.conditions import ALWAYS, NEVER, BitCondition, both, value_of
 from pilotcut.circuits.control_flow import ClassicalBits, bodies, is_control_flow
+from pilotcut.circuits.gathering import gathered
 from pilotcut.circuits.rotation_vectors import (
     RotationAngle,
     binding_of,
@@ -134,12 +135,27 @@ def check_circuit(circuit: object) -> None:
 
 
 def _canonical(steps: Iterable[Step]) -> tuple[tuple[Step, ...], list[int]]:
-    """Sort steps by (layer, qubits) and number slots in that order.
+    """Gather runs of gates, sort steps by (layer, qubits) and number slots in that order.
 
     Passes of the transpiler shuffle gates that commute because they share no qubit; a
     layer holds such gates only, so this order does not depend on theirs. Returns also
     the old number of each new slot.
     """
+    in_layers = _by_layer(steps)
+    # What is gathered may depend on the order, so that one must be canonical itself.
+    runs = gathered(in_layers)
+    in_order = in_layers if runs is in_layers else _by_layer(runs)
+    order: list[int] = []
+    written = [step.writes for step in in_order if step.writes is not None]
+    number = {value: k for k, value in enumerate(written)}
+    sorted_steps = tuple(
+        replace(step, params=tuple(_renumbered(p, order) for p in step.params)).with_values(number)
+        for step in in_order
+    )
+    return sorted_steps, order
+
+
+def _by_layer(steps: Iterable[Step]) -> list[Step]:
     # Values are ordered like qubits: a measurement before what depends on it.
     layer_of: Counter[int] = Counter()
     known: dict[int, int] = {}  # the layer behind each measurement
@@ -151,15 +167,7 @@ def _canonical(steps: Iterable[Step]) -> tuple[tuple[Step, ...], list[int]]:
         if step.writes is not None:
             known[step.writes] = layer + 1
         keyed.append(((layer, step.qubits), step))
-    order: list[int] = []
-    in_order = [step for _, step in sorted(keyed, key=lambda pair: pair[0])]
-    written = [step.writes for step in in_order if step.writes is not None]
-    number = {value: k for k, value in enumerate(written)}
-    sorted_steps = tuple(
-        replace(step, params=tuple(_renumbered(p, order) for p in step.params)).with_values(number)
-        for step in in_order
-    )
-    return sorted_steps, order
+    return [step for _, step in sorted(keyed, key=lambda pair: pair[0])]
 
 
 def _without_final(steps: list[Step]) -> list[Step]:
