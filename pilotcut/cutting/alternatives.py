@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import exp, log, prod
 
+from pilotcut.circuits.gathering import MOST_FREE_STEPS
 from pilotcut.circuits.program import Step
-from pilotcut.cutting.blocks import MOST_FREE_STEPS, may_join
+from pilotcut.cutting.blocks import may_join
 from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.controlled import forms_of
 from pilotcut.cutting.controlled_draft import Form

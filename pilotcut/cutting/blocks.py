@@ -9,33 +9,36 @@ within fragments stay as they are. Refuses to know labels and fragments.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
-from math import log
 
 import numpy as np
 from qiskit.circuit.library import RZGate, UGate
-from scipy.spatial.transform import Rotation as SpatialRotation
 
 from pilotcut.circuits.program import Angle, AngleSum, Param, Step
 from pilotcut.cutting.basis import basis_of_rzz, u_angles
 from pilotcut.cutting.crossing import Crossing, crossing_of
 from pilotcut.cutting.gate_turns import has_turns, turns_of
-from pilotcut.cutting.product_basis import MOST_FREE, Turn, pauli, product_basis
+from pilotcut.cutting.product_basis import product_basis
+from pilotcut.cutting.rotation_groups import (
+    FREE_OF_COST,
+    Cost,
+    RotationGroup,
+    cost_of_angles,
+    frame_of,
+    grouped,
+    is_cheaper,
+    spin,
+    sum_of,
+)
 from pilotcut.cutting.rotations import RZZ_FORMS
-from pilotcut.cutting.turn_algebra import AxisRotation, framed, log_overhead_of, reduced, weyl
-
-#: Steps with a free angle in one run: the search for frames takes the cube of them.
-MOST_FREE_STEPS = 24
+from pilotcut.cutting.turn_algebra import AxisRotation, framed, reduced, weyl
 
 #: Rotations that are cut as one.
 MOST_JOINED = 3
 
-# Differences of log gamma^2 that are none.
-_CLOSE = 1e-7
-
-#: log gamma^2, and log of the number of pairs of operations: lower is better.
-_Cost = tuple[float, float]
+#: Gates that are multiplied together, where a run is divided: every stretch of so many is tried.
+_MOST_MULTIPLIED = 8
 
 
 def may_join(step: Step) -> bool:
@@ -173,25 +176,81 @@ def _one_by_one(steps: Sequence[Step]) -> tuple[Crossing, ...]:
 @lru_cache(maxsize=4096)
 def _form(run: _Run, most_joined: int) -> tuple[Crossing, ...] | None:
     """Return a run's cuts on qubits 0 and 1; None if its gates are no dearer one by one."""
-    groups, cost, local = _best([e for step in run.steps for e in _elements(step)], most_joined)
+    cost, stretches = _divided(run, most_joined)
     if not any(_is_opened(step) for step in run.steps if len(step.qubits) == 2):
-        own = _sum([_cost_of_gate(step) for step in run.steps if len(step.qubits) == 2])
+        own = sum_of([_cost_of_gate(step) for step in run.steps if len(step.qubits) == 2])
         if not is_cheaper(cost, own):
             return None
     writing = _Writing()
-    for group in groups:
-        writing.add(group)
-    return writing.end(local)
+    for stretch in stretches:
+        groups, _, local = _best(stretch, most_joined)
+        for group in groups:
+            writing.add(group)
+        writing.multiply(local)
+    return writing.end()
 
 
-def _best(
-    elements: list[np.ndarray | AxisRotation], most_joined: int
-) -> tuple[list[_Group], _Cost, np.ndarray]:
+def _divided(run: _Run, most_joined: int) -> tuple[Cost, list[tuple[Step, ...]]]:
+    """Return the cheapest stretches of a run, each multiplied together, and what they cost.
+
+    As a whole it may be dearer: where its rotations come to stand decides which of them join.
+    """
+    steps = run.steps
+    starts = [k for k, step in enumerate(steps) if len(step.qubits) == 2]
+    whole = _cost_of_stretch(_Run(steps[: starts[-1] + 1]), most_joined)
+    # One free rotation is the least that there is; without any, the whole is one matrix.
+    if whole[0] <= cost_of_angles([None])[0] or not any(step.is_free for step in steps):
+        return whole, [steps]
+    ends = [0, *starts[1:], len(steps)]
+    best: list[tuple[Cost, int]] = [(FREE_OF_COST, 0)]
+    for end in range(1, len(ends)):
+        found: list[tuple[Cost, int]] = []
+        for start in range(max(0, end - _MOST_MULTIPLIED), end):
+            if best[start][0][0] > whole[0] and found:
+                continue
+            # The steps behind its last gate are local.
+            stretch = _numbered(steps[starts[start] : starts[end - 1] + 1])
+            cost = whole if end - start == len(starts) else _cost_of_stretch(stretch, most_joined)
+            found.append((sum_of([best[start][0], cost]), start))
+        best.append(_cheapest(found))
+    if not is_cheaper(best[-1][0], whole):
+        return whole, [steps]
+    stretches: list[tuple[Step, ...]] = []
+    end = len(starts)
+    while end:
+        start = best[end][1]
+        stretches.append(steps[ends[start] : ends[end]])
+        end = start
+    return best[-1][0], stretches[::-1]
+
+
+def _cheapest(found: Sequence[tuple[Cost, int]]) -> tuple[Cost, int]:
+    best = found[0]
+    for one in found[1:]:
+        if is_cheaper(one[0], best[0]):
+            best = one
+    return best
+
+
+def _numbered(steps: Sequence[Step]) -> _Run:
+    """Return steps with free angles that are counted from 0."""
+    angles: list[Angle] = []
+    return _Run(tuple(_localised(step, (0, 1), angles) for step in steps))
+
+
+@lru_cache(maxsize=4096)
+def _cost_of_stretch(run: _Run, most_joined: int) -> Cost:
+    if len(run.steps) == 1 and not _is_opened(run.steps[0]):
+        return _cost_of_gate(run.steps[0])
+    return _best(run.steps, most_joined)[1]
+
+
+def _best(steps: Sequence[Step], most_joined: int) -> tuple[list[RotationGroup], Cost, np.ndarray]:
     """Return the cheapest groups of a product, their cost and the local matrix behind them."""
-    found: tuple[list[_Group], _Cost, np.ndarray] | None = None
-    for product in framed(elements):
+    found: tuple[list[RotationGroup], Cost, np.ndarray] | None = None
+    for product in framed([element for step in steps for element in _elements(step)]):
         rotations, local = reduced(product)
-        groups, cost = _grouped(rotations, most_joined)
+        groups, cost = grouped(rotations, most_joined)
         if found is None or is_cheaper(cost, found[1]):
             found = (groups, cost, local)
     assert found is not None, "a product has a way through its frames at least"
@@ -225,147 +284,15 @@ def _matrix(step: Step) -> np.ndarray:
     return matrix.reshape(2, 2, 2, 2).transpose(1, 0, 3, 2).reshape(4, 4)
 
 
-def _cost_of_gate(step: Step) -> _Cost:
+def _cost_of_gate(step: Step) -> Cost:
     if step.is_free:
-        return _cost_of_angles([None])
-    return _cost_of_angles(_angles_of(_matrix(step)))
+        return cost_of_angles([None])
+    return cost_of_angles(_angles_of(_matrix(step)))
 
 
 def _angles_of(matrix: np.ndarray) -> list[float]:
     # Weyl's chamber ends at quarter turns: a sine that vanishes is that of angle 0.
     return [angle for angle in weyl(matrix)[1] if abs(np.sin(angle)) > 1e-10]
-
-
-def _cost_of_angles(angles: Sequence[float | None]) -> _Cost:
-    """Return the cost of rotations about XX, YY, ZZ, of which only a single one may be free."""
-    if angles == [None]:
-        return (2 * log(3), 2 * log(5))
-    fixed = [angle for angle in angles if angle is not None]
-    operations = {0: 0.0, 1: 2 * log(5)}.get(len(fixed), 2 * log(22))
-    return (log_overhead_of(fixed), operations)
-
-
-def _sum(costs: Sequence[_Cost]) -> _Cost:
-    return (sum(cost[0] for cost in costs), sum(cost[1] for cost in costs))
-
-
-def is_cheaper(one: _Cost, other: _Cost) -> bool:
-    """Whether the overhead is lower, or, if that is equal, the number of variants."""
-    if abs(one[0] - other[0]) > _CLOSE:
-        return one[0] < other[0]
-    return one[1] < other[1] - _CLOSE
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Rotations that are cut as one: `turns` in the axes of local matrices around them.
-
-    Without turns these matrices, or the one local rotation, are all that there is.
-    """
-
-    rotations: tuple[AxisRotation, ...]
-    turns: tuple[Turn, ...] = ()
-    before: np.ndarray = field(default_factory=lambda: np.eye(4))
-    after: np.ndarray = field(default_factory=lambda: np.eye(4))
-
-    @property
-    def cost(self) -> _Cost:
-        if not self.turns:
-            return (0.0, 0.0)
-        if len(self.turns) == 1:
-            return _cost_of_angles([self.turns[0].angle])
-        basis = product_basis(self.turns)
-        first, second = (len(some) for some in basis.operations)
-        return (log(basis.overhead), log(first) + log(second))
-
-
-def _grouped(rotations: Sequence[AxisRotation], most_joined: int) -> tuple[list[_Group], _Cost]:
-    """Return the cheapest division into consecutive cuts."""
-    best: list[tuple[_Cost, list[_Group]]] = [((0.0, 0.0), [])]
-    for end in range(1, len(rotations) + 1):
-        found: tuple[_Cost, list[_Group]] | None = None
-        for start in range(end - 1, max(-1, end - 1 - most_joined), -1):
-            group = _group(rotations[start:end])
-            if group is None:
-                break
-            cost = _sum([best[start][0], group.cost])
-            if found is None or is_cheaper(cost, found[0]):
-                found = (cost, [*best[start][1], group])
-        assert found is not None, "one rotation is always a group"
-        best.append(found)
-    return best[-1][1], best[-1][0]
-
-
-def _group(some: Sequence[AxisRotation]) -> _Group | None:
-    """Return rotations as one cut, None if they are none."""
-    if len(some) == 1 and some[0].is_local:
-        return _Group(tuple(some))
-    if any(r.is_local for r in some) or sum(r.is_free for r in some) > MOST_FREE:
-        return None
-    if len(some) > 1 and not any(r.is_free for r in some):
-        return _bound_group(some)
-    frames = [_frame([r.axes[side] for r in some]) for side in (0, 1)]  # type: ignore[misc]
-    turns = tuple(
-        Turn(
-            (_within(r.axes[0], frames[0][0]), _within(r.axes[1], frames[1][0])),
-            None if r.is_free else r.angle.offset,
-        )
-        for r in some
-    )
-    local = np.kron(frames[0][1], frames[1][1])
-    return _Group(tuple(some), turns, local.conj().T, local)
-
-
-def _bound_group(some: Sequence[AxisRotation]) -> _Group:
-    """Return bound rotations as those about XX, YY and ZZ that they come to."""
-    matrix = np.eye(4, dtype=complex)
-    for rotation in some:
-        matrix = rotation.matrix @ matrix
-    left, angles, right = weyl(matrix)
-    # A single rotation is about ZZ like all that are cut alone: a turn of the axes does it.
-    turns = tuple(
-        Turn((axis, axis), angle)
-        for axis, angle in zip(_CYCLED, angles, strict=True)
-        if abs(angle) > 1e-12
-    )
-    cycle = np.kron(_CYCLE, _CYCLE)
-    return _Group(tuple(some), turns, cycle.conj().T @ right, left @ cycle)
-
-
-#: The axes of XX, YY and ZZ after a cyclic turn that takes Z to X, X to Y and Y to Z.
-_CYCLED = ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
-
-
-def _frame(axes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return axes x, y, z as columns (3, 3), z the first given one, and the matrix to them, (2, 2).
-
-    x lies in the plane of the first two given ones that differ.
-    """
-    z = axes[0]
-    across = [axis - (axis @ z) * z for axis in axes[1:]]
-    # Any third axis will do where all are along one, best one that leaves the Paulis alone.
-    across += [e - (e @ z) * z for e in np.eye(3)]
-    x = next(a for a in across if np.linalg.norm(a) > 1e-6)
-    x = x / np.linalg.norm(x)
-    rotation = np.stack([x, np.cross(z, x), z], axis=1)
-    return rotation, _spin(rotation)
-
-
-def _spin(rotation: np.ndarray) -> np.ndarray:
-    """Return the matrix W (2, 2) with ``W (v . sigma) W^-1 = (rotation v) . sigma``."""
-    x, y, z, w = SpatialRotation.from_matrix(rotation).as_quat()
-    matrix: np.ndarray = w * np.eye(2) - 1j * pauli((x, y, z))
-    return matrix
-
-
-_CYCLE = _spin(np.roll(np.eye(3), -1, axis=1))
-
-
-def _within(axis: np.ndarray | None, frame: np.ndarray) -> tuple[float, float, float]:
-    """Return an axis in a frame's coordinates, rounded so that equal ones are equal."""
-    assert axis is not None
-    x, y, z = (float(v) for v in np.round(frame.T @ axis, 15) + 0.0)
-    return (x, y, z)
 
 
 # -- writing it down ----------------------------------------------------------------------
@@ -379,16 +306,17 @@ class _Writing:
         self._locals: list[Step] = []
         self._found: list[Crossing] = []
 
-    def add(self, group: _Group) -> None:
+    def add(self, group: RotationGroup) -> None:
         """Add a local rotation or a cut."""
-        self._multiply(group.before)
+        before, after = group.around
+        self.multiply(before)
         if group.turns:
             self._cut(group)
         elif group.rotations[0].is_local:
             self._turn(group.rotations[0])
-        self._multiply(group.after)
+        self.multiply(after)
 
-    def _cut(self, group: _Group) -> None:
+    def _cut(self, group: RotationGroup) -> None:
         self._flush(0)
         self._flush(1)
         angles = tuple(r.angle for r in group.rotations if r.is_free)
@@ -404,17 +332,18 @@ class _Writing:
         side = 0 if rotation.axes[1] is None else 1
         axis = rotation.axes[side]
         assert axis is not None
-        spin = _frame([axis])[1]
-        self._pending[side] = spin.conj().T @ self._pending[side]
+        turned = spin(frame_of([axis]))
+        self._pending[side] = turned.conj().T @ self._pending[side]
         self._flush(side)
         offset = rotation.angle.offset
         for slot, scale in rotation.angle.terms:
             # The angle 0 only makes the gate: what counts are the step's params.
             self._locals.append(Step(RZGate(0.0), (side,), (Angle(slot, scale, offset),)))
             offset = 0.0
-        self._pending[side] = spin
+        self._pending[side] = turned
 
-    def _multiply(self, local: np.ndarray) -> None:
+    def multiply(self, local: np.ndarray) -> None:
+        """Add a local matrix."""
         pairs = local.reshape(2, 2, 2, 2).transpose(0, 2, 1, 3).reshape(4, 4)
         u, weights, v = np.linalg.svd(pairs)
         # The only weight of a unitary is 2, and a unit vector times its root is a unitary matrix.
@@ -429,9 +358,8 @@ class _Writing:
             self._locals.append(Step(UGate(*angles), (side,), angles))
         self._pending[side] = np.eye(2, dtype=complex)
 
-    def end(self, local: np.ndarray) -> tuple[Crossing, ...]:
-        """Return the crossings, the last of which has the local matrix behind it."""
-        self._multiply(local)
+    def end(self) -> tuple[Crossing, ...]:
+        """Return the crossings, the last of which has the local matrices behind it."""
         self._flush(0)
         self._flush(1)
         if not self._found:

@@ -57,7 +57,8 @@ class Turn:
 
 def pauli(axis: Axis | np.ndarray) -> np.ndarray:
     """Return ``x X + y Y + z Z``, (2, 2)."""
-    return np.tensordot(np.asarray(axis), PAULIS[1:], axes=1)
+    x, y, z = axis
+    return np.array([[z, x - 1j * y], [x + 1j * y, -z]])
 
 
 def turned(axes: np.ndarray, angle: float) -> np.ndarray:

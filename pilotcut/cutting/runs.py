@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pilotcut.circuits.gathering import MOST_FREE_STEPS
 from pilotcut.circuits.program import Step
-from pilotcut.cutting.blocks import MOST_FREE_STEPS, may_join
+from pilotcut.cutting.blocks import may_join
 
 
 def runs_of(

@@ -40,7 +40,8 @@ class AxisRotation:
     def generator(self) -> np.ndarray:
         """G itself."""
         first, second = (np.eye(2) if axis is None else pauli(axis) for axis in self.axes)
-        return np.kron(first, second)
+        # np.kron is five times as slow.
+        return (first[:, None, :, None] * second[None, :, None, :]).reshape(4, 4)
 
     @property
     def is_local(self) -> bool:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from qiskit import qasm2, qasm3
 from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.circuit.library import (
+    CU3Gate,
     XXMinusYYGate,
     XXPlusYYGate,
     get_standard_gate_name_mapping,
@@ -152,6 +153,16 @@ def test_gates_that_a_loader_writes_out_cost_what_they_are(name, load):
         assert plans[1].sampling_overhead == pytest.approx(plans[0].sampling_overhead)
         assert plans[1].num_variants == plans[0].num_variants
         assert_exact(rotated(load(circuit), 5), "AB")
+
+
+def test_a_run_is_divided_where_its_parts_are_cheaper():
+    """As one product they were dearer: 146 and 441."""
+    for place, overhead in (
+        (lambda c: (c.cx(0, 1), c.cx(1, 0), c.crz(P[0], 1, 0)), 81),
+        (lambda c: (c.rxx(P[0], 0, 1), c.append(CU3Gate(P[1], 0.4, P[2]), [1, 0])), 9 * 36),
+    ):
+        plan = assert_exact(between(place), "AB", 3)
+        assert plan.sampling_overhead <= overhead * (1 + 1e-6)
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -92,7 +92,7 @@ def test_candidates_are_what_plans_become(seed, width, gates, cuts):
 @pytest.mark.parametrize("seed", range(6))
 def test_wires_have_the_price_of_how_they_are_cut(seed, wires):
     """As the plan has it, also where parallel ones are cut together or no order suits."""
-    circuit = random_gates(seed, 5, 8)
+    circuit = random_gates(seed, 5, 10)
     if seed % 2:
         circuit.append(Move(), [0, 1])
         circuit.cswap(2, 1, 3)

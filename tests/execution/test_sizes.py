@@ -30,7 +30,7 @@ def knotted(gates: int, qubits: int = 3) -> QuantumCircuit:
         # Of three qubits the first meets the others in turn, of more each its neighbours.
         pair = (0, 1 + k % 2) if qubits == 3 else (k % (qubits - 1), k % (qubits - 1) + 1)
         circuit.cx(*pair)
-        circuit.ry(0.1 + k, k % qubits)
+        circuit.ry(0.1 + k, pair[0])  # else many of them would commute, and be cut as one
     return circuit
 
 

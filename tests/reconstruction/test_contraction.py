@@ -41,6 +41,7 @@ def plan_of(pairs, width: int, terms, labels=None, gate: str = "cx") -> CutPlan:
     for k, pair in enumerate(pairs):
         free = [Parameter(f"t{k}")] if gate == "rzz" else []
         getattr(circuit, gate)(*free, *pair)
+        circuit.h(pair[0])  # else gates of one pair might commute with the others, and be one cut
     return compile_plan(circuit, terms, labels=labels or string.ascii_uppercase[:width])
 
 
