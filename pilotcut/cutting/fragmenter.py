@@ -80,6 +80,8 @@ class Fragmenter:
                 self._cut_wires(items)
             elif isinstance(step := items[0].step, Step):
                 self._place(step)
+                if self._labels is not None and items[0].label is not None:
+                    self._labels[step.qubits[0]] = items[0].label  # where it goes on afresh
         self._close()
 
     # -- wires ---------------------------------------------------------------------
@@ -166,7 +168,8 @@ class Fragmenter:
         """Return whether an item cuts a wire, as the walk has come to it."""
         step = item.step
         crossing_move = step.name == "move" and self._crosses(step.qubits)
-        return item.label is not None or step.name == "cut_wire" or crossing_move
+        placed = item.label is not None and step.name != "reset"
+        return placed or step.name == "cut_wire" or crossing_move
 
     def _crosses(self, qubits: tuple[int, ...]) -> bool:
         return self._labels is not None and len({self._labels[q] for q in qubits}) > 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import TypeAlias
 
@@ -42,20 +42,35 @@ class Item:
 
 
 def items_of(program: Program, placement: Placement | None) -> list[Item]:
-    """Return the program's steps, with the placement's wire cuts where they are due."""
+    """Return the program's steps, with the placement's wire cuts where they are due.
+
+    A wire cut beside a reset cuts nothing, as a wire ends there anyhow: the reset has its label.
+    """
     due = {} if placement is None else placement.label_behind()
     passed: Counter[int] = Counter()
     items: list[Item] = []
+    reset: dict[int, int] = {}  # the item of a qubit's reset, where it was the last on it
 
     def add_due(qubits: Iterable[int]) -> None:
         for qubit in qubits:
             label = due.get((qubit, passed[qubit]))
-            if label is not None:
+            if label is None:
+                continue
+            if qubit in reset:
+                items[reset[qubit]] = replace(items[reset[qubit]], label=label)
+            else:
                 items.append(Item(Step(CutWire(), (qubit,)), label))
 
     for step in program.steps:
+        if step.name == "reset":
+            (qubit,) = step.qubits
+            reset.setdefault(qubit, len(items))  # of several the first has the label
+            items.append(Item(step))
         add_due(step.qubits)
-        items.append(Item(step))
+        if step.name != "reset":
+            items.append(Item(step))
+            for qubit in step.qubits:
+                reset.pop(qubit, None)
         passed.update(step.qubits)
     add_due(range(program.num_qubits))
     return items
@@ -169,7 +184,7 @@ def _sides(
         first, last = label[qubits[0]], label[qubits[-1]]
         if item.label is not None:
             label[qubits[0]] = item.label
-            yield first, item.label
+            yield frozenset([item.label]) if item.step.name == "reset" else (first, item.label)
         elif item.step.name == "cut_wire" or (item.step.name == "move" and first != last):
             yield first, last
         else:

@@ -195,6 +195,7 @@ class Evaluator:
     def _parts(self, labels: np.ndarray) -> np.ndarray:
         """Return the connected parts, (ends,): what nothing joins is a fragment for free."""
         starts = self._first.copy()
+        starts |= self.graph.fresh
         starts[1:] |= labels[1:] != labels[:-1]
         wire = np.cumsum(starts) - 1  # of each end; gates join wires
         parent = list(range(int(wire[-1]) + 1))
@@ -332,9 +333,11 @@ class Evaluator:
             shapes = self._shapes(parts, cut)
         names = [letter(k) for k in range(int(parts.max()) + 1)]
         after, qubit = self.graph.after, self.graph.qubit
+        # Among them those behind a reset, which cut nothing.
+        changes = np.flatnonzero(~self._first[1:] & (parts[1:] != parts[:-1])) + 1
         placement = Placement(
             tuple(names[k] for k in parts[self._first]),
-            tuple(WireCut(int(qubit[w]), int(after[w]), names[parts[w]]) for w in cut.wires + 1),
+            tuple(WireCut(int(qubit[w]), int(after[w]), names[parts[w]]) for w in changes),
             self._room(cut),
         )
         moves = sum(one.is_wire for chain in cut.chains for one in chain.form.cuts)

@@ -73,6 +73,9 @@ class Interactions:
         Integer array (ends,): how many of the qubit's steps stand before its block.
     riding
         Integer array (ends,): one-qubit gates between this end and the next.
+    fresh
+        Boolean array (ends,): whether the qubit was reset since its end before. A wire ended there,
+        and the next one may begin in any part: that cuts nothing.
     blocks
         Integer array (blocks, 2): the ends that each block joins.
     gates
@@ -97,6 +100,7 @@ class Interactions:
     qubit: np.ndarray
     after: np.ndarray
     riding: np.ndarray
+    fresh: np.ndarray
     blocks: np.ndarray
     gates: np.ndarray
     prices: tuple[tuple[Price, ...], ...]
@@ -113,8 +117,8 @@ class Interactions:
 
     @cached_property
     def wires(self) -> np.ndarray:
-        """Integer array (wires,): ends that the same qubit's next end follows."""
-        return np.flatnonzero(self.qubit[1:] == self.qubit[:-1])
+        """Integer array (wires,): ends that the same qubit's next end follows on its wire."""
+        return np.flatnonzero((self.qubit[1:] == self.qubit[:-1]) & ~self.fresh[1:])
 
     @cached_property
     def first(self) -> np.ndarray:
@@ -175,6 +179,8 @@ def interactions_of(program: Program, wires: str = AUTO) -> Interactions:
     rows: list[list[int]] = [[] for _ in range(program.num_qubits)]  # the same along a qubit
     read = {value for step in steps for value in step.reads}
     for number, step in enumerate(steps):
+        if step.name == "reset":  # what follows may lie elsewhere, so no block goes on behind it
+            last.pop(step.qubits[0], None)
         if len(step.qubits) == 1 and not (step.reads or step.writes in read):
             continue
         new = len(blocks) if len(step.qubits) == 2 else -2 - number
@@ -282,6 +288,8 @@ def _numbered(
         for block in row or [-1]:
             ends[qubit, block] = len(ends)
     after, riding, start = (np.zeros(len(ends), dtype=int) for _ in range(3))
+    fresh = np.zeros(len(ends), dtype=bool)
+    reset: dict[int, tuple[int, int]] = {}  # steps up to a qubit's last reset, gates behind it
     passed: Counter[int] = Counter()
     current = {q: ends[q, (row or [-1])[0]] for q, row in enumerate(rows)}
     begun: set[int] = set()
@@ -292,31 +300,45 @@ def _numbered(
                 current[qubit] = ends[qubit, at[number]]
                 if current[qubit] not in begun:
                     begun.add(current[qubit])
-                    after[current[qubit]] = passed[qubit]
+                    fresh[current[qubit]] = qubit in reset and at[number] != rows[qubit][0]
+                    after[current[qubit]], behind = reset.pop(qubit, (passed[qubit], 0))
+                    riding[current[qubit]] += behind
                     start[current[qubit]] = number
             # A reset is no gate of a fragment: a wire ends there, and another begins.
-            riding[current[qubit]] += len(step.qubits) == 1 and step.name != "reset"
+            if step.name == "reset":
+                riding[current[qubit]] += reset.pop(qubit, (0, 0))[1]
+                reset[qubit] = (passed[qubit] + 1, 0)
+            elif len(step.qubits) == 1 and number not in at and qubit in reset:
+                reset[qubit] = (reset[qubit][0], reset[qubit][1] + 1)
+            else:
+                riding[current[qubit]] += len(step.qubits) == 1
         passed.update(entry.passes)
+    for qubit, (_, left) in reset.items():
+        riding[current[qubit]] += left
     sides = [entries[numbers[0]].step.qubits for numbers in blocks]
     joined = [[ends[q, k] for q in pair] for k, pair in enumerate(sides)]
     ties = _ties([entry.step for entry in entries], ends, at)
-    moves = [
-        (at[number], *(ends[qubit, at[number]] for qubit in entry.step.qubits))
-        for number, entry in enumerate(entries)
-        if entry.step.name == "move"
-    ]
     return Interactions(
         num_qubits=num_qubits,
         qubit=np.array([q for q, _ in ends], dtype=int),
         after=after,
         riding=riding,
+        fresh=fresh,
         blocks=np.array(joined + ties, dtype=int).reshape(-1, 2),
         gates=np.array([len(numbers) for numbers in blocks] + [0 for _ in ties], dtype=int),
         prices=(*_prices(entries, at, sides, wire), *(() for _ in ties)),
         wire=wire,
         start=start,
-        moves=tuple((block, a, b) for block, a, b in moves),
+        moves=_moves(entries, ends, at),
     )
+
+
+def _moves(
+    entries: list[_Entry], ends: dict[tuple[int, int], int], at: dict[int, int]
+) -> tuple[tuple[int, int, int], ...]:
+    """Return the block of each move, and its ends at the source and the destination."""
+    pairs = ((k, e.step.qubits) for k, e in enumerate(entries) if e.step.name == "move")
+    return tuple((at[k], ends[a, at[k]], ends[b, at[k]]) for k, (a, b) in pairs)
 
 
 def _ties(

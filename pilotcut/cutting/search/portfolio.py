@@ -217,6 +217,8 @@ def _is_best(evaluator: Evaluator, goal: Goal) -> bool:
     if goal.max_cuts is not None and not goal.narrow:
         return False
     graph = evaluator.graph
+    if graph.fresh.any():  # parts may hang together by fewer cuts
+        return False
     if goal.narrow:
         cuts, width = goal.least_cuts, -(-graph.num_qubits // (goal.least_cuts + _parts(graph)))
     else:
