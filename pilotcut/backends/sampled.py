@@ -26,6 +26,7 @@ from pilotcut.backends.counts import covariances, products_of_outcomes
 from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
 from pilotcut.backends.physical_operations import as_branch_pairs
 from pilotcut.backends.statevector import StatevectorEngine
+from pilotcut.circuits.observables import independent_rows
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.errors import ObservableError, UserError
@@ -169,20 +170,7 @@ class _Distribution:
         members = self.fragment.observables[list(group)]
         letters = np.hstack([members.x, members.z])
         vectors = np.hstack([letters, np.full((len(letters), 1), measured)])
-        basis: list[np.ndarray] = []
-        subsets = []
-        reduced: list[tuple[np.ndarray, int]] = []
-        for vector in vectors:
-            rest, subset = vector.copy(), 0
-            for pivot, made_of in reduced:
-                if rest[np.argmax(pivot)]:
-                    rest, subset = rest ^ pivot, subset ^ made_of
-            if rest.any():
-                subset ^= 1 << len(basis)
-                reduced.append((rest, subset))
-                subset = 1 << len(basis)
-                basis.append(vector)
-            subsets.append(subset)
+        basis, subsets = independent_rows(vectors)
         if len(basis) > MOST_SIGNS:
             raise ObservableError(
                 f"{len(basis)} independent Paulis are measured together on fragment "
@@ -190,7 +178,7 @@ class _Distribution:
                 f"mode='counts'"
             )
         combined = [np.zeros(vectors.shape[1], dtype=bool)]
-        for vector in basis:  # subset u = low bits already listed, plus this vector
+        for vector in vectors[basis]:  # subset u = low bits already listed, plus this vector
             combined += [other ^ vector for other in combined]
         return _Signs(
             members=np.array(subsets),

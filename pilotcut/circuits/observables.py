@@ -107,6 +107,42 @@ def terms_of(sums: Iterable[SparsePauliOp]) -> PauliList:
     return PauliList(list(labels))
 
 
+def independent_rows(vectors: np.ndarray) -> tuple[list[int], list[int]]:
+    """Return which rows of bits are independent over GF(2), and how the others are their sums.
+
+    Parameters
+    ----------
+    vectors
+        Booleans (rows, bits), such as the letters of Paulis: sums are products then.
+
+    Returns
+    -------
+    tuple
+        The numbers of the independent rows, and for each row the set of them, as bits by their
+        place, that it is the sum of.
+
+    Examples
+    --------
+    >>> independent_rows(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], dtype=bool))
+    ([0, 1], [1, 2, 3])
+    """
+    basis: list[int] = []
+    subsets: list[int] = []
+    reduced: list[tuple[np.ndarray, int]] = []
+    for number, vector in enumerate(vectors):
+        rest, subset = vector.copy(), 0
+        for pivot, made_of in reduced:
+            if rest[np.argmax(pivot)]:
+                rest, subset = rest ^ pivot, subset ^ made_of
+        if rest.any():
+            own = 1 << len(basis)
+            reduced.append((rest, subset ^ own))
+            subset = own
+            basis.append(number)
+        subsets.append(subset)
+    return basis, subsets
+
+
 def pauli_sum(observable: Any, num_qubits: int) -> SparsePauliOp:
     """Return one observable as a sum of Pauli strings; see `pauli_sums`."""
     try:

@@ -22,10 +22,10 @@ from qiskit.circuit.library import (
     SXGate,
     UGate,
 )
-from qiskit.synthesis import TwoQubitWeylDecomposition
 
 from pilotcut.circuits.program import Angle, Step
 from pilotcut.cutting.basis import u_angles
+from pilotcut.cutting.turn_algebra import weyl_factors
 from pilotcut.errors import CutError
 
 Locals = list[tuple[int, Step]]
@@ -73,15 +73,12 @@ def fixed_rotation(step: Step) -> Rotation:
     Its Weyl decomposition has one angle: ``K1 exp(i a XX) K2``, and XX is ZZ between H.
     """
     matrix = np.asarray(step.gate_with(step.params).to_matrix())
-    # Its default fidelity lets Qiskit take a simpler gate nearby, which drops small angles.
-    weyl = TwoQubitWeylDecomposition(matrix, fidelity=None)
-    # Matrices are little-endian: the left factors K1l and K2l act on qubit 1, the right ones on
-    # qubit 0.
+    # Qiskit's matrix is little-endian: its first factors act on qubit 1.
+    left, (angle, _, _), right = weyl_factors(matrix)
     h = HGate().to_matrix()
-    before = [(0, _local(h @ weyl.K2r)), (1, _local(h @ weyl.K2l))]
-    after = [(0, _local(weyl.K1r @ h)), (1, _local(weyl.K1l @ h))]
-    # RZZ(x) is exp(-i x/2 ZZ).
-    return Rotation(float(-2 * weyl.a), before, after)
+    before = [(side, _local(h @ right[1 - side])) for side in (0, 1)]
+    after = [(side, _local(left[1 - side] @ h)) for side in (0, 1)]
+    return Rotation(angle, before, after)
 
 
 def _local(matrix: np.ndarray) -> Step:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf, log
+from typing import TypeAlias
 
 import numpy as np
 from qiskit.synthesis import TwoQubitWeylDecomposition
@@ -81,11 +82,21 @@ def product_axes(
 
 def weyl(matrix: np.ndarray) -> tuple[np.ndarray, tuple[float, ...], np.ndarray]:
     """Return L, (x, y, z), R of ``L exp(-i/2 (x XX + y YY + z ZZ)) R``, up to a phase."""
+    left, angles, right = weyl_factors(matrix)
+    return np.kron(*left), angles, np.kron(*right)
+
+
+#: A pair of matrices (2, 2), the first and second factor of a local one.
+_Factors: TypeAlias = tuple[np.ndarray, np.ndarray]
+
+
+def weyl_factors(matrix: np.ndarray) -> tuple[_Factors, tuple[float, ...], _Factors]:
+    """Return the same with the first and second factor of L and of R."""
     # Its default fidelity lets Qiskit take a simpler gate nearby, which drops small angles.
     found = TwoQubitWeylDecomposition(matrix, fidelity=None)
     # Qiskit's l and r are the first and second factor; its angles have the other sign and no half.
     angles = tuple(float(-2 * c) for c in (found.a, found.b, found.c))
-    return np.kron(found.K1l, found.K1r), angles, np.kron(found.K2l, found.K2r)
+    return (found.K1l, found.K1r), angles, (found.K2l, found.K2r)
 
 
 def log_overhead_of(angles: Sequence[float]) -> float:

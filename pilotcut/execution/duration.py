@@ -17,6 +17,7 @@ import numpy as np
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.outcomes import outcome_wires
 from pilotcut.backends.statevector_plan import StatevectorPlan
+from pilotcut.circuits.observables import independent_rows
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.batching import exact_rows, parts_of, predicted_s
 from pilotcut.execution.work_units import Request
@@ -178,13 +179,5 @@ def _sampled_s(request: Request, outcomes: bool) -> float:
 def _independent(fragment: Fragment, group: Sequence[int]) -> int:
     """Return how many of a group's signs are independent, those of measurements included."""
     members = fragment.observables[list(group)]
-    letters = np.hstack([members.x, members.z])
-    rows = [sum(1 << int(k) for k in np.flatnonzero(row)) for row in letters]
-    rank = 0
-    while rows:
-        pivot = rows.pop()
-        if pivot:
-            rank += 1
-            low = pivot & -pivot
-            rows = [row ^ pivot if row & low else row for row in rows]
-    return rank + bool(fragment.sites)
+    independent, _ = independent_rows(np.hstack([members.x, members.z]))
+    return len(independent) + bool(fragment.sites)
