@@ -18,7 +18,7 @@ from pilotcut.cutting.prices import UNCUTTABLE
 from pilotcut.cutting.search.candidates import Candidate, Cost, FragmentShape
 from pilotcut.cutting.search.goal import Goal
 from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of
-from pilotcut.cutting.search.portfolio import fitting
+from pilotcut.cutting.search.portfolio import fitting, together
 from pilotcut.cutting.walks import walked
 from pilotcut.errors import CutError
 from pilotcut.options import AUTO, SEPARATE, WIRES, check, choice_fault, counted
@@ -87,7 +87,7 @@ def _with_width(structure: _Structure, graph: Interactions, max_width: int) -> P
     if max_width >= graph.num_qubits:
         return _whole(graph)
     walks = _Walks(structure.program, graph.cut_as)
-    best = walks.least(fitting(graph, Goal(None, max_width)))
+    best = walks.least(together(graph, Goal(None, max_width)))
     if graph.cut_as == AUTO:
         # Engines take it that an order suits all wires. Where none does, they may miss what is
         # cheaper without one.

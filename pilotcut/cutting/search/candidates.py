@@ -14,7 +14,7 @@ from math import exp, inf, prod
 import numpy as np
 
 from pilotcut.cutting.placement import Placement, WireCut, letter
-from pilotcut.cutting.prices import UNCUTTABLE, Price
+from pilotcut.cutting.prices import UNCUTTABLE, Price, wire_price
 from pilotcut.cutting.search.chains import Chains, CutChain
 from pilotcut.cutting.search.interaction_graph import Interactions
 from pilotcut.cutting.search.wire_groups import WireGroups
@@ -151,7 +151,7 @@ class Evaluator:
         self._first = graph.first
         self._gates = graph.gates
         self._uncuttable = graph.log_overheads >= UNCUTTABLE
-        self._wire = graph.wire
+        self._wire = wire_price(graph.cut_as)  # engines may be given another
         self._groups = WireGroups(graph)
         self._chains = Chains(graph)
         self._seen: dict[bytes, Candidate | None] = {}

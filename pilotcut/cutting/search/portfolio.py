@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from pilotcut.circuits.program import Program
+from pilotcut.cutting.prices import wire_price
 from pilotcut.cutting.search.branch_and_bound import MOST_QUBITS, exact, walked
 from pilotcut.cutting.search.candidates import (
     Candidate,
@@ -28,11 +29,16 @@ from pilotcut.cutting.search.hypergraph import hypergraph
 from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of
 from pilotcut.cutting.search.local_search import polish
 from pilotcut.cutting.search.refinement import refined
+from pilotcut.cutting.wire_ways import cheapest_way, log_overhead_of_wires
+from pilotcut.cutting.wires import MOST_WIRES
 from pilotcut.errors import CutError
-from pilotcut.options import AUTO, WIRES, check, check_seed, choice_fault, counted
+from pilotcut.options import AUTO, SEPARATE, WIRES, check, check_seed, choice_fault, counted
 
 #: Engines by name, each on its own.
 ENGINES: dict[str, Engine] = {"exact": exact, "contiguous": contiguous, "hypergraph": hypergraph}
+
+#: Of wider circuits engines are asked once more for two wires in parallel, and not for three.
+MOST_ASKED_TWICE = 40
 
 #: Widths that are tried at once between the narrowest plan and what could be, and how often.
 AIMS, ROUNDS = 4, 3
@@ -101,8 +107,31 @@ def search(
     """
     check(choice_fault("wires", wires, WIRES))
     goal = _goal(max_cuts, max_width, cost, wire_cuts, seed)
-    found = fitting(interactions_of(program, wires), goal, engine)
+    graph = interactions_of(program, wires)
+    least = max_cuts is None and engine == "auto"
+    found = together(graph, goal) if least else fitting(graph, goal, engine)
     return pareto(undominated(found) if max_cuts is None else found, per_cuts)
+
+
+def together(graph: Interactions, goal: Goal) -> list[Candidate]:
+    """Return all candidates of least overhead that engines propose for parallel wires, too.
+
+    Engines add up cuts one by one, so they are asked again with a wire as cheap as each of several
+    in parallel is. What a candidate costs is known either way.
+
+    Raises
+    ------
+    CutError
+        If there are none.
+    """
+    found = fitting(graph, goal)
+    if graph.cut_as != SEPARATE:
+        way = cheapest_way(graph.cut_as)
+        most = MOST_WIRES if graph.num_qubits <= MOST_ASKED_TWICE else 2
+        for number in range(2, most + 1):
+            each = replace(graph.wire, log_overhead=log_overhead_of_wires(way, number) / number)
+            found += fitting(replace(graph, wire=each), goal)
+    return found
 
 
 def fitting(graph: Interactions, goal: Goal, engine: str | Engine = "auto") -> list[Candidate]:
@@ -224,7 +253,8 @@ def _is_best(evaluator: Evaluator, goal: Goal) -> bool:
     else:
         assert goal.max_width is not None
         cuts, width = -(-graph.num_qubits // goal.max_width) - _parts(graph), goal.max_width
-    prices = [graph.wire.log_overhead, *graph.log_overheads.tolist()]
+    # Also of parallel wires: two parts that hang together do so by one cut at least.
+    prices = [wire_price(graph.cut_as).log_overhead, *graph.log_overheads.tolist()]
     return any(
         c.cuts == cuts and c.max_width <= width and c.log_overhead <= cuts * min(prices) + 1e-6
         for c, _ in evaluator.partitions()
