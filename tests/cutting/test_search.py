@@ -24,7 +24,7 @@ from support.searches import (
 
 from pilotcut import CutEstimator, CutGradient, CutPlan, compile_plan
 from pilotcut.circuits.program import read_circuit
-from pilotcut.cutting.search import best_placement
+from pilotcut.cutting.search import best_placement, search
 from pilotcut.errors import CutError
 
 
@@ -294,3 +294,14 @@ def test_values_and_gradients_of_chosen_wire_cuts_are_those_of_the_whole_circuit
             for e in (cut, whole)
         ]
         assert np.abs(slopes[0] - slopes[1]).max() < (1e-9 if cut.exact else 0.1)
+
+
+def test_wires_cut_together_are_found_where_gates_cost_less_than_as_many_wires():
+    """Engines add up prices: with wires at 9 each they proposed two gates, at 68.6 and not 49."""
+    circuit = QuantumCircuit(5)
+    for a, b in ((4, 1), (1, 3), (3, 1), (2, 0), (4, 0), (1, 3), (2, 1), (0, 2), (2, 0)):
+        circuit.cx(a, b)
+        circuit.ry(0.3, a)
+    best = min(search(read_circuit(circuit)[0], max_width=4), key=lambda c: c.log_overhead)
+    assert best.wire_cuts == 2
+    assert best.overhead == pytest.approx(49)

@@ -46,6 +46,8 @@ def refined(
     widths = [w for w in some if w < graph.num_qubits]
     longest = int(np.bincount(graph.qubit).max())
     walks = max(2 * len(widths), WALKS * LONG_ROW // max(LONG_ROW, longest))
+    if graph.num_ends < FEW_ENDS:  # half of them blind
+        walks *= 2
     weighed = [_Proposal.of(graph, labels) for labels in proposals]
     starts = [s for w in widths for s in _starts(graph, goal, weighed, w, walks // len(widths))]
     steps = min(200 + 10 * graph.num_ends, 700 + 3 * graph.num_ends, MOST_STEPS)
