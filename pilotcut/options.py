@@ -21,9 +21,16 @@ ALLOCATIONS = ("uniform", "weighted", "optimal")
 #: Where a batch is contracted: chosen for each, in this process, on the ranks of an MPI pilot.
 RECONSTRUCTIONS = ("auto", "local", "mpi")
 
+#: The value of options that leave a choice to what is cheapest.
+AUTO = "auto"
+
 #: How wires are cut where there are shots, see `pilotcut.compile_plan`.
-WIRES = ("auto", "communication", "randomised", "separate")
-AUTO, COMMUNICATION, RANDOMISED, SEPARATE = WIRES
+WIRES = (AUTO, "communication", "randomised", "separate")
+_, COMMUNICATION, RANDOMISED, SEPARATE = WIRES
+
+#: Exact ways: the cheapest found, the states of a fragment's branches, or its tensor network.
+ENGINES = (AUTO, "statevector", "network")
+_, STATEVECTOR, NETWORK = ENGINES
 
 #: Options of a recommendation that follow from the estimator's.
 OWN_OPTIONS = ("mode", "shots", "max_width", "joint_cuts", "wires")

@@ -7,14 +7,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pilotcut.backends.base import Backend
-from pilotcut.options import check, choice_fault
+from pilotcut.options import AUTO, check, choice_fault
 from pilotcut.pilots.description.qpu import QpuDescription
 
 # Qiskit Aer and torch are imported with the first backend that needs them: a worker that runs none
 # starts without them.
 if TYPE_CHECKING:
+    from pilotcut.backends.exact import ExactEngine
     from pilotcut.backends.qpu import DeviceCompiler
-    from pilotcut.backends.statevector import StatevectorEngine
 
 NAMES = ("aer", "sampled")
 
@@ -41,7 +41,7 @@ def backend(name: str) -> Backend:
     if name == "sampled":
         from pilotcut.backends.sampled import SampledBackend
 
-        return SampledBackend(statevector_engine())
+        return SampledBackend(exact_engine().states)
     from pilotcut.backends.aer import AerBackend
 
     return AerBackend(
@@ -71,13 +71,13 @@ def device_backend(pilot: str, qpu: QpuDescription) -> Backend:
     )
 
 
-@lru_cache(maxsize=1)
-def statevector_engine() -> StatevectorEngine:
-    """Return this process's exact engine.
+@lru_cache(maxsize=3)
+def exact_engine(way: str = AUTO) -> ExactEngine:
+    """Return this process's exact engine that goes one of the ways of `pilotcut.options.ENGINES`.
 
     A pilot says on which device its workers simulate, through PILOTCUT_DEVICE.
     """
-    from pilotcut.backends.statevector import StatevectorEngine
+    from pilotcut.backends.exact import ExactEngine
 
     gpu = os.environ.get("PILOTCUT_DEVICE", "CPU") == "GPU"
-    return StatevectorEngine(device="cuda" if gpu else "cpu")
+    return ExactEngine("cuda" if gpu else "cpu", way)

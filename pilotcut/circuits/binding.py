@@ -116,6 +116,11 @@ class Binding:
                     result[:, group, column] = formula.slope(position, values)[:, None]
         return result
 
+    @property
+    def constant_jacobian(self) -> np.ndarray | None:
+        """D slots / d parameters (slots, parameters), None where it depends on the parameters."""
+        return None if len(self._curvature) or self._curved else self._matrix.T
+
     def hessian(self, values: np.ndarray) -> np.ndarray | None:
         """Return d² slots / d parameters², (batch, slots, parameters, parameters).
 

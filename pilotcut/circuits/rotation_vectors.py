@@ -198,6 +198,10 @@ class RotationBinding(Binding):
         moved = self._vectors.jacobian(values, wanted).reshape(len(slopes), 3, -1)
         return self._joined(own, slopes @ moved)
 
+    @property
+    def constant_jacobian(self) -> None:
+        """None: angles of rotations are no linear functions."""
+
     def hessian(self, values: np.ndarray) -> np.ndarray:
         """Return d^2 slots / d parameters^2 (batch, slots, parameters, parameters)."""
         own, size = super().hessian(values), len(self.names)

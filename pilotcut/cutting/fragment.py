@@ -347,8 +347,15 @@ class Fragment:
 
     def angle_values(self, slots: np.ndarray) -> np.ndarray:
         """Return the fragment's angles (batch, angles) for slot values (batch, slots)."""
-        columns = [angle.of(slots) for angle in self.angles]
-        return np.stack(columns, axis=1) if columns else np.zeros((len(slots), 0))
+        places, scales, offsets = self.angle_arrays
+        return slots[:, places] * scales + offsets
+
+    @cached_property
+    def angle_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Slots, scales and offsets of the angles, (angles,) each."""
+        places = np.array([angle.slot for angle in self.angles], dtype=int)
+        rest = np.array([(angle.scale, angle.offset) for angle in self.angles]).reshape(-1, 2)
+        return places, rest[:, 0], rest[:, 1]
 
     def __repr__(self) -> str:
         return (

@@ -23,6 +23,7 @@ from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import UserError
 from pilotcut.execution.batch_log import BatchLog
 from pilotcut.execution.contraction_target import contracting_for
+from pilotcut.execution.contractions import way_of
 from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.long_calls import LongCalls
@@ -39,7 +40,7 @@ from pilotcut.reconstruction.term_sampling import TermSample
 from pilotcut.tasks import TaskManager
 
 if TYPE_CHECKING:
-    from pilotcut.backends.statevector import Linearised
+    from pilotcut.backends.exact import Linearised
 
 Measured = TypeVar("Measured")
 Result = TypeVar("Result")
@@ -71,6 +72,8 @@ class BatchRunner:
         See `shot_allocation` of `pilotcut.CutEstimator`.
     max_seconds
         See `pilotcut.execution.long_calls.LongCalls`.
+    engine
+        Of the exact mode, one of `pilotcut.options.ENGINES`.
 
     Attributes
     ----------
@@ -91,6 +94,7 @@ class BatchRunner:
         reconstruction: str,
         store: Path | None,
         max_seconds: float,
+        engine: str,
     ) -> None:
         self.log = log
         self.mode = mode
@@ -99,7 +103,8 @@ class BatchRunner:
         self._allocation, self._num_samples = allocation, num_samples
         self._reconstruction, self._store = reconstruction, store
         self.forecast: Forecast | None = None
-        self._long_calls = LongCalls(mode, max_seconds)
+        self._engine = engine
+        self._long_calls = LongCalls(mode, max_seconds, engine)
         self.use(None)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -113,7 +118,7 @@ class BatchRunner:
 
     def use(self, tasks: TaskManager | None) -> None:
         """Run circuits through `tasks` from now on, or in this process."""
-        self.executor = Executor(tasks, self._backend, self._error_tolerance)
+        self.executor = Executor(tasks, self._backend, self._error_tolerance, self._engine)
 
     # -- how long it will take -----------------------------------------------------------
 
@@ -410,7 +415,9 @@ class BatchRunner:
         takes_more = self.exact and keep  # than the values, which the forecast is of
         if self.forecast is not None and not takes_more:
             about |= self.forecast(contraction.plan, len(slots), shots)
-        return self.run(contraction.plan, execute, contract, about)
+        if self.exact:
+            about["engine"] = way_of(contraction, self._engine)
+        return self.run(contraction.named_plan, execute, contract, about)
 
     def _contracting(
         self, contraction: Contraction | TermSample, matrices: Sequence[np.ndarray], rows: int

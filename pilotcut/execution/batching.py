@@ -15,9 +15,11 @@ from math import ceil, prod
 
 import numpy as np
 
+from pilotcut import backends
 from pilotcut.backends.base import Shots
 from pilotcut.cutting.fragment import Fragment, Site
 from pilotcut.execution.work_units import CircuitUnit, ExactUnit, Request, size_of
+from pilotcut.options import AUTO
 
 #: Work of one unit in predicted seconds. Small enough to keep many workers busy, large enough that
 #: dispatching it (about 1 ms) does not matter. 80 ms and not 50, for packing needs company: a
@@ -80,6 +82,7 @@ def exact_units(
     requests: Sequence[Request],
     cotangents: Sequence[np.ndarray] | None = None,
     outcomes: bool = False,
+    engine: str = AUTO,
 ) -> list[ExactUnit]:
     """Return the units of all requests for values, for pulling back cotangents, or for states."""
     units = [
@@ -88,12 +91,13 @@ def exact_units(
             number=number,
             rows=rows,
             angles=request.angles[rows],
-            cost_s=(rows.stop - rows.start) * exact_row_s(request.fragment),
+            cost_s=(rows.stop - rows.start) * exact_row_s(request.fragment, engine),
             cotangent=None if cotangents is None else cotangents[index][rows],
             outcomes=outcomes,
+            engine=engine,
         )
         for index, request in enumerate(requests)
-        for number, rows in enumerate(exact_rows(request.fragment, len(request.angles)))
+        for number, rows in enumerate(exact_rows(request.fragment, len(request.angles), engine))
     ]
     return sorted(units, key=lambda unit: unit.rows.start)
 
@@ -121,9 +125,9 @@ def parts_of(
             yield some, part, shots[some, part] if isinstance(shots, np.ndarray) else shots
 
 
-def exact_rows(fragment: Fragment, rows: int) -> list[slice]:
+def exact_rows(fragment: Fragment, rows: int, engine: str = AUTO) -> list[slice]:
     """Return the rows of each unit of the exact engine."""
-    return even_rows(rows, exact_row_s(fragment))
+    return even_rows(rows, exact_row_s(fragment, engine))
 
 
 def even_rows(rows: int, row_s: float, most: int | None = None) -> list[slice]:
@@ -138,8 +142,10 @@ def _even(size: int, most: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(edges)]
 
 
-def exact_row_s(fragment: Fragment) -> float:
+def exact_row_s(fragment: Fragment, engine: str = AUTO) -> float:
     """Return the rough cost of one parameter set in the exact engine, in seconds."""
+    if (network := backends.exact_engine(engine).network(fragment)) is not None:
+        return network.seconds(1)
     branches = prod(site.rank for site in fragment.sites)
     # Of a state of all wires, or of a density matrix of those alive.
     amplitudes = branches * 2.0 ** min(fragment.num_wires, 2 * fragment.width, 60)

@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from pilotcut import backends
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.outcomes import outcome_wires
 from pilotcut.backends.statevector_plan import StatevectorPlan
@@ -21,6 +22,7 @@ from pilotcut.circuits.observables import independent_rows
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.batching import exact_rows, parts_of, predicted_s
 from pilotcut.execution.work_units import Request
+from pilotcut.options import AUTO, STATEVECTOR
 
 #: What is quicker than this, by an upper estimate, is not counted any closer.
 QUICK_S = 0.1
@@ -41,7 +43,12 @@ _BACKWARD = 3.0
 
 
 def seconds_of(
-    requests: Sequence[Request], mode: str, *, pulled: int = 0, outcomes: bool = False
+    requests: Sequence[Request],
+    mode: str,
+    *,
+    pulled: int = 0,
+    outcomes: bool = False,
+    engine: str = AUTO,
 ) -> float:
     """Return about how many seconds requests take on one worker.
 
@@ -55,14 +62,18 @@ def seconds_of(
         In exact mode, how many outputs are differentiated by the angles.
     outcomes
         Whether all final bits are asked for, as by a distribution, and not observables.
+    engine
+        Of the exact mode.
     """
-    return sum(_seconds_of(request, mode, pulled, outcomes) for request in requests)
+    return sum(_seconds_of(request, mode, pulled, outcomes, engine) for request in requests)
 
 
-def _seconds_of(request: Request, mode: str, pulled: int, outcomes: bool) -> float:
+def _seconds_of(request: Request, mode: str, pulled: int, outcomes: bool, engine: str) -> float:
     fragment, rows = request.fragment, len(request.angles)
     if mode == "exact":
-        calls = len(exact_rows(fragment, rows))
+        if not outcomes and (network := backends.exact_engine(engine).network(fragment)):
+            return max(1, pulled) * network.seconds(rows)
+        calls = len(exact_rows(fragment, rows, STATEVECTOR))
         return _exact_s(fragment, rows, calls, _letters(fragment)) * (1 + _BACKWARD * pulled)
     if not request.subexperiments:
         return 0.0

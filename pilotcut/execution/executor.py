@@ -32,12 +32,12 @@ from pilotcut.execution.streaming import (
     unfinished,
 )
 from pilotcut.execution.work_units import CircuitUnit, OutcomeUnit, Request, WorkUnit
-from pilotcut.options import ERROR_TOLERANCE
+from pilotcut.options import AUTO, ERROR_TOLERANCE
 from pilotcut.reconstruction.block_store import BlockStore, TornBlockError
 from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
 
 if TYPE_CHECKING:
-    from pilotcut.backends.statevector import Linearised
+    from pilotcut.backends.exact import Linearised
 
 #: How often a unit is run again because its block in a store was torn.
 MOST_TORN = 3
@@ -61,6 +61,8 @@ class Executor:
         Name of the backend that workers use, where pilots have no devices of their own.
     error_tolerance
         See `pilotcut.execution.device_assignment.assign`.
+    engine
+        Of the exact mode, one of `pilotcut.options.ENGINES`.
     """
 
     def __init__(
@@ -68,8 +70,9 @@ class Executor:
         tasks: TaskManager | None,
         backend: str,
         error_tolerance: float = ERROR_TOLERANCE,
+        engine: str = AUTO,
     ) -> None:
-        self.tasks = tasks
+        self.tasks, self.engine = tasks, engine
         self._backend = backends.check_backend(backend)
         self._tolerance = error_tolerance
         self._shared: dict[str, Shared] = {}
@@ -139,7 +142,7 @@ class Executor:
         keep: Keep | None = None,
     ) -> tuple[list[FragmentTensor], BatchTimes]:
         """Return the exact tensors of all requests in the coherent basis; see `evaluate`."""
-        units = exact_units(requests)
+        units = exact_units(requests, engine=self.engine)
         return self._exact(requests, units, ready, None if keep is None else keep(units))
 
     def pull_back(
@@ -149,12 +152,14 @@ class Executor:
 
         `cotangents` are (rows, outputs, observables, variants) for each request.
         """
-        tensors, times = self._exact(requests, exact_units(requests, cotangents))
+        tensors, times = self._exact(
+            requests, exact_units(requests, cotangents, engine=self.engine)
+        )
         return [tensor.values for tensor in tensors], times
 
     def linearised(self, requests: Sequence[Request]) -> tuple[list[Linearised], BatchTimes] | None:
         """Return exact tensors with what their derivatives need, if this process can keep that."""
-        engine = backends.statevector_engine()
+        engine = backends.exact_engine(self.engine)
         if self.tasks is not None or any(
             len(r.angles) > engine.rows_at_once(r.fragment) for r in requests
         ):

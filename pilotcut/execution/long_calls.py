@@ -19,10 +19,7 @@ from pilotcut.errors import CutError, LongCallWarning, UserError
 from pilotcut.execution.duration import seconds_of, state_bytes
 from pilotcut.execution.work_units import Request
 from pilotcut.io.large_numbers import short_number
-from pilotcut.options import (
-    MODES,
-    counted,
-)
+from pilotcut.options import AUTO, MODES, counted
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.contraction_cost import cost_of_batch
 
@@ -48,10 +45,12 @@ class LongCalls:
         "counts", "sampled" or "exact".
     max_seconds
         What is predicted to take longer is refused; infinite for no limit.
+    engine
+        Of the exact mode, one of `pilotcut.options.ENGINES`.
     """
 
-    def __init__(self, mode: str, max_seconds: float) -> None:
-        self._mode, self._max_seconds = mode, max_seconds
+    def __init__(self, mode: str, max_seconds: float, engine: str = AUTO) -> None:
+        self._mode, self._max_seconds, self._engine = mode, max_seconds, engine
         self._known: dict[tuple[object, ...], tuple[float, str]] = {}
 
     def expect(
@@ -91,7 +90,7 @@ class LongCalls:
         shots = requests[0].shots if isinstance(requests[0].shots, int) else 0
         key = (plan.fingerprint, what, len(requests), rows, shots, workers, pulled)
         if (known := self._known.get(key)) is None:
-            call = _Call(plan, requests, workers, pulled, outcomes)
+            call = _Call(plan, requests, workers, pulled, outcomes, self._engine)
             seconds = call.seconds(self._mode)
             if contraction is not None:
                 size = 16 if self._mode == "exact" else 8
@@ -121,15 +120,19 @@ class _Call:
         workers: int,
         pulled: int,
         outcomes: bool,
+        engine: str,
     ) -> None:
         self._plan, self._requests, self._workers = plan, requests, workers
-        self._pulled, self._outcomes = pulled, outcomes
+        self._pulled, self._outcomes, self._engine = pulled, outcomes, engine
 
     def seconds(self, mode: str, requests: Sequence[Request] | None = None) -> float:
         """Return predicted seconds of a mode, of these requests or others in their place."""
         some = self._requests if requests is None else requests
         pulled = self._pulled if mode == "exact" else 0
-        return seconds_of(some, mode, pulled=pulled, outcomes=self._outcomes) / self._workers
+        seconds = seconds_of(
+            some, mode, pulled=pulled, outcomes=self._outcomes, engine=self._engine
+        )
+        return seconds / self._workers
 
     def text(self, mode: str, what: str, seconds: float) -> str:
         """Return the line about a call that takes long: how long, why, and what is quicker."""

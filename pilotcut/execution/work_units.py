@@ -23,6 +23,7 @@ from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.devices import DevicePilot
+from pilotcut.options import AUTO
 from pilotcut.reconstruction.block_store import BlockStore
 
 #: A unit of a batch: the number of its request, and its own among the request's.
@@ -225,14 +226,17 @@ class ExactUnit(WorkUnit):
         (rows, outputs, observables, variants) to pull back; None for the values.
     outcomes
         Whether the final states of all branches are wanted, of one row; no store keeps them.
+    engine
+        One of `pilotcut.options.ENGINES`.
     """
 
     cotangent: np.ndarray | None = None
     outcomes: bool = False
+    engine: str = AUTO
 
     def run(self, fragment: Fragment) -> np.ndarray | list[StateOutcomes]:
         """Return values, derivatives by the angles (rows, outputs, angles), or states."""
-        engine = backends.statevector_engine()
+        engine = backends.exact_engine(self.engine)
         if self.outcomes:
             return engine.outcomes(fragment, self.angles, outcome_wires(fragment))
         if self.cotangent is None:

@@ -17,6 +17,7 @@ from pilotcut.backends.sampled import extended
 from pilotcut.backends.statevector_plan import StatevectorPlan, TensorOperation
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.batching import exact_rows
+from pilotcut.options import STATEVECTOR
 from pilotcut.perfmodel.load import EXACT, FragmentWork, Load, loads_of
 
 #: Bytes of a state, all rows together, above which it is counted as out of the caches.
@@ -29,7 +30,7 @@ FAR_COPY = 3.5
 def statevector_work(fragment: Fragment, rows: int) -> FragmentWork:
     """Return the work of a fragment's statevectors, one of each branch of its cuts."""
     counter = StatevectorCounter(fragment)
-    sizes = Counter(piece.stop - piece.start for piece in exact_rows(fragment, rows))
+    sizes = Counter(piece.stop - piece.start for piece in exact_rows(fragment, rows, STATEVECTOR))
     loads = tuple(Load(counter.amounts(size), number) for size, number in sizes.items())
     return FragmentWork(loads, len(fragment.steps), 16.0 * counter.plan.amplitudes)
 

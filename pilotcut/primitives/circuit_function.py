@@ -112,9 +112,12 @@ class CircuitFunction:
             zero.
         """
         own = wanted[self._order]
-        jacobian = self._binding.jacobian(values[:, self._order], own)
+        jacobian = self._binding.constant_jacobian
+        if jacobian is None:
+            jacobian = self._binding.jacobian(values[:, self._order], own)
         # Each slot costs circuits: those that no wanted parameter moves are left out.
-        used = np.flatnonzero(jacobian[:, :, own].any(axis=(0, 2)))
+        moved = jacobian[..., own].any(axis=-1)
+        used = np.flatnonzero(moved.any(axis=0) if moved.ndim == 2 else moved)
         weights = cotangents @ self._coefficients
         derivative = SlotDerivative(self.runner)
         by_slot = derivative.of(evaluation, slots, weights, set(used.tolist()))

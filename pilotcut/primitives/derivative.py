@@ -25,6 +25,7 @@ from pilotcut.execution.results import Evaluation, RowEvaluations
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.work_units import Request
 from pilotcut.primitives.shift_rules import rules_of
+from pilotcut.reconstruction.contraction import Contraction
 
 Measured = TypeVar("Measured")
 
@@ -137,13 +138,19 @@ class SlotDerivative:
 
         def add(slopes: list[np.ndarray]) -> None:
             for fragment, slope in zip(owners, slopes, strict=True):
-                for column, angle in enumerate(fragment.angles):
-                    result[:, :, angle.slot] += angle.scale * slope[:, :, column]
+                places, scales, _ = fragment.angle_arrays
+                if len(np.unique(places)) == len(places):
+                    result[:, :, places] += slope * scales
+                else:  # of several angles of a slot += would keep the last
+                    for column, place in enumerate(places):
+                        result[:, :, place] += slope[:, :, column] * scales[column]
 
         if owners:
             pulled = part.weights.shape[-2]
             self._runner.expect(part.plan, requests, SLOPES, pulled=pulled)
-            self._run(part.plan, execute, add, 0)
+            contraction = part.evaluation.contraction
+            assert isinstance(contraction, Contraction)
+            self._run(contraction.named_plan, execute, add, 0)
 
     # Shifts of whole circuits took three to four times as many circuits in a training.
     def _add_shifts(self, result: np.ndarray, parts: Sequence[_Part], wanted: set[int]) -> None:

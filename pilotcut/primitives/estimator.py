@@ -33,22 +33,25 @@ from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.observables import Observables, pauli_terms
 from pilotcut.circuits.program import Program, read_circuit
 from pilotcut.cutting.placement import Placement
-from pilotcut.cutting.plan import CutPlan, build_plan, check_overhead, check_size
+from pilotcut.cutting.plan import CutPlan, build_plan
 from pilotcut.cutting.search import best_placement
 from pilotcut.errors import CutError, UserError
 from pilotcut.execution.batch_log import BatchLog
 from pilotcut.execution.batch_runner import BatchRunner
+from pilotcut.execution.contractions import contraction_of
 from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.pubs import Batch, batches_of, coerce_pubs
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import (
     ALLOCATIONS,
     AUTO,
+    ENGINES,
     ERROR_TOLERANCE,
     MAX_SECONDS,
     MODES,
     RECONSTRUCTIONS,
     SEPARATE,
+    STATEVECTOR,
     WIRES,
     check,
     check_beside_samples,
@@ -99,7 +102,12 @@ class CutEstimator(BaseEstimatorV2):
     mode
         "counts": every physical subexperiment runs as a circuit with shots. "sampled": the
         same outcomes drawn from their exact distribution. "exact": no shots, but statevectors of
-        the fragments' branches; `stds` are 0.
+        the fragments' branches, or of the tensor network; `stds` are 0.
+    engine
+        How the exact mode computes: "statevector" by states of all branches, "network" by the
+        circuit's tensor network as if it were not cut, and "auto" what is predicted to be
+        quickest, which may be the state of the whole circuit; with ``cuts="auto"`` it is
+        "statevector", as what is predicted. Records say what was taken.
     shots
         Shots of each subexperiment. A PUB's or call's `precision` wins over it. Without
         meaning in exact mode.
@@ -177,6 +185,7 @@ class CutEstimator(BaseEstimatorV2):
         joint_cuts: bool = False,
         wires: str = AUTO,
         mode: str = "counts",
+        engine: str = AUTO,
         shots: int = 1024,
         seed: int | None = None,
         backend: str = "aer",
@@ -200,20 +209,15 @@ class CutEstimator(BaseEstimatorV2):
             ),
             choice_fault("wires", wires, WIRES),
             choice_fault("mode", mode, MODES),
+            choice_fault("engine", engine, ENGINES),
             choice_fault("shot_allocation", shot_allocation, ALLOCATIONS),
             choice_fault("reconstruction", reconstruction, RECONSTRUCTIONS),
         )
-        if not isinstance(trace, JsonLines):
-            trace = JsonLines(trace)
         automatic = checked_auto(cuts, auto)
-        limit = None if automatic else max_width
-        if sum(option is not None for option in (cuts, labels, limit, plan)) > 1:
-            raise CutError(
-                "cuts, labels, max_width and plan are given together, expected at most one"
-            )
+        _check_one_cut(cuts, labels, None if automatic else max_width, plan)
         self.mode = mode
         self.shots = 0 if self.exact else checked_shots(shots)
-        log = BatchLog(trace, seed)
+        log = BatchLog(trace if isinstance(trace, JsonLines) else JsonLines(trace), seed)
         self._cuts, self._labels, self._max_width, self._plan = cuts, labels, max_width, plan
         self._joint_cuts = not self.exact and (joint_cuts if plan is None else plan.joint_cuts)
         one_by_one = self.exact or num_samples is not None
@@ -221,6 +225,8 @@ class CutEstimator(BaseEstimatorV2):
         optimal = shot_allocation == "optimal"
         self._num_samples = checked_samples(num_samples, exact=self.exact, optimal=optimal)
         check_beside_samples(num_samples, store, automatic=automatic, wires=AUTO if plan else wires)
+        # What is recommended is predicted for states alone.
+        self._engine = STATEVECTOR if automatic and engine == AUTO else engine
         self.runner = BatchRunner(
             log,
             mode=mode,
@@ -232,6 +238,7 @@ class CutEstimator(BaseEstimatorV2):
             reconstruction=reconstruction,
             store=None if store is None else Path(store),
             max_seconds=checked_seconds(max_seconds),
+            engine=self._engine,
         )
         self.use(tasks)
         self._compiled: dict[tuple[object, ...], Contraction] = {}
@@ -376,7 +383,7 @@ class CutEstimator(BaseEstimatorV2):
         outputs = (coefficients, constant)
         evaluation = self.runner.estimate(contraction, batch.slots, outputs, shots)
         values = evaluation.values @ coefficients.T + constant
-        about = {"shots": shots, "plan": contraction.plan.fingerprint}
+        about = {"shots": shots, "plan": contraction.named_plan.fingerprint}
         return values, evaluation.errors(coefficients), about
 
     # -- compile once, evaluate many -----------------------------------------------
@@ -401,14 +408,8 @@ class CutEstimator(BaseEstimatorV2):
         else:
             labels = self._labels_for(program)
             plan = build_plan(program, binding, paulis, labels, self._joint_cuts, self._wires)
-        if self._num_samples is None:
-            check_size(plan, coherent=self.exact)
-        else:
-            check_overhead(plan)
-        # It draws from statevectors of the branches: these count beside the variants.
-        if self.mode == "sampled":
-            check_size(plan, coherent=True)
-        contraction = Contraction.of(plan, coherent=self.exact)
+        drawn = self._num_samples is not None
+        contraction = contraction_of(plan, self.mode, engine=self._engine, term_samples=drawn)
         self.stages.compiled(plan, perf_counter() - started)
         return contraction
 
@@ -433,3 +434,8 @@ class CutEstimator(BaseEstimatorV2):
         terms = pauli_terms(observables, circuit.num_qubits).to_labels()
         measured = sorted(t for t in terms if t.strip("I"))
         return self.compile(program, binding, measured or ["I" * circuit.num_qubits])
+
+
+def _check_one_cut(*ways: object) -> None:
+    if sum(way is not None for way in ways) > 1:
+        raise CutError("cuts, labels, max_width and plan are given together, expected at most one")

@@ -66,8 +66,9 @@ def higher_derivative(
         Beyond second derivatives where an angle is not linear in the parameters.
     """
     plan, order = contraction.plan, len(directions) + by_parameters
-    outputs = ExactOutputs(contraction, coefficients)
-    row_s = sum(exact_row_s(f) for f in plan.fragments) * GROWTH**order
+    engine = runner.executor.engine
+    outputs = ExactOutputs(contraction, coefficients, engine)
+    row_s = sum(exact_row_s(f, engine) for f in plan.fragments) * GROWTH**order
     some = [
         DirectionalDerivative(
             _expansion(binding, values[rows], order),
@@ -88,7 +89,7 @@ def higher_derivative(
         return by_values, by_weights
 
     about = {"source": "curvature", "queries": 0, "subexperiments": 0, "shots": 0}
-    return runner.run(plan, execute, join, about)
+    return runner.run(contraction.named_plan, execute, join, about)
 
 
 def _expansion(binding: Binding, values: np.ndarray, order: int) -> SlotExpansion:

@@ -63,7 +63,7 @@ def cut_qnn(
         (weights,) in radians; default uniform in [-pi, pi] by `seed`.
     options
         All other options of `pilotcut.CutEstimator`: `cuts`, `labels`, `max_width`, `plan`,
-        `auto`, `joint_cuts`, `wires`, `backend`, `error_tolerance`, `shot_allocation`,
+        `auto`, `joint_cuts`, `wires`, `engine`, `backend`, `error_tolerance`, `shot_allocation`,
         `num_samples`, `reconstruction`, `max_seconds`, `store`, `trace`.
 
     Returns
@@ -141,7 +141,7 @@ class CutQNN(torch.nn.Module):
     @property
     def plan(self) -> CutPlan:
         """The compiled plan."""
-        return self._function.contraction.plan
+        return self._function.contraction.named_plan
 
     @property
     def num_inputs(self) -> int:

@@ -46,6 +46,8 @@ class Contraction:
         How many values each site index takes.
     of_plan
         The plan, if it is of one and not only of a network.
+    asked
+        The plan that this one stands for, if it is another: one with cuts.
     """
 
     indices: tuple[tuple[str, ...], ...]
@@ -53,6 +55,7 @@ class Contraction:
     term_index: np.ndarray
     sizes: Mapping[str, int]
     of_plan: CutPlan | None = field(default=None, repr=False)
+    asked: CutPlan | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, plan: CutPlan, *, coherent: bool = False) -> Contraction:
@@ -78,9 +81,14 @@ class Contraction:
         assert self.of_plan is not None, "ranks and networks have no plan"
         return self.of_plan
 
+    @property
+    def named_plan(self) -> CutPlan:
+        """The plan that was asked for, by which users know it."""
+        return self.plan if self.asked is None else self.asked
+
     def without_plan(self) -> Contraction:
         """Return it for ranks, which contract what they are given: a plan need not travel."""
-        return replace(self, of_plan=None)
+        return replace(self, of_plan=None, asked=None)
 
     @property
     def steps(self) -> Iterator[tuple[int, int, tuple[str, ...]]]:

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 
 from pilotcut import backends
-from pilotcut.backends.statevector import StatevectorEngine, threads_for
+from pilotcut.backends.exact import ExactEngine
+from pilotcut.backends.statevector import threads_for
 from pilotcut.circuits.program import Angle
 from pilotcut.cutting.bond import Bond
 from pilotcut.errors import CutError
+from pilotcut.options import AUTO
 from pilotcut.reconstruction.contraction import Contraction
 
 #: A graph of order n keeps about so many times what the values' own graph keeps, to the n-th
@@ -65,14 +67,17 @@ class ExactOutputs:
         Of the plan, in the coherent basis.
     coefficients
         (outputs, terms).
+    engine
+        One of `pilotcut.options.ENGINES`.
     """
 
     contraction: Contraction
     coefficients: np.ndarray
+    engine: str = AUTO
 
     def __call__(self, slots: torch.Tensor) -> torch.Tensor:
         """Return outputs (rows, outputs) for slots (rows, slots)."""
-        plan, engine = self.contraction.plan, backends.statevector_engine()
+        plan, engine = self.contraction.plan, backends.exact_engine(self.engine)
         tensors = [
             engine.tensor(f, _angles(f.angles, slots)).to(slots.device) for f in plan.fragments
         ]
@@ -93,7 +98,7 @@ class ExactOutputs:
         CutError
             If that of one row does not.
         """
-        engine = backends.statevector_engine()
+        engine = backends.exact_engine(self.engine)
         row_bytes = (
             sum(engine.row_bytes(f) for f in self.contraction.plan.fragments) * GROWTH**order
         )
@@ -133,7 +138,7 @@ class DirectionalDerivative:
         The latter are ``D^m f_o[u_1, ..., u_m]`` themselves, (rows, outputs), since the weights
         enter once.
         """
-        engine = backends.statevector_engine()
+        engine = backends.exact_engine(outputs.engine)
         with torch.enable_grad(), threads_for(_widest(outputs, engine) * len(self.weights)):
             step = torch.zeros(self.slots.jacobian.shape[::2], dtype=torch.float64)
             step.requires_grad_()
@@ -161,7 +166,7 @@ def _gradients(
     )
 
 
-def _widest(outputs: ExactOutputs, engine: StatevectorEngine) -> int:
+def _widest(outputs: ExactOutputs, engine: ExactEngine) -> int:
     return max(engine.widest(fragment) for fragment in outputs.contraction.plan.fragments)
 
 

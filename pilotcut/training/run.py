@@ -92,7 +92,9 @@ class TrainingRun:
             store=self.run.path / FOLDER if config.store else None,
         )
         # Compiled before anything is written, so that a plan that cannot be made leaves no run.
-        self.plan = self.estimator.compile_for(self.model.circuit, self.model.observables).plan
+        self.plan = self.estimator.compile_for(
+            self.model.circuit, self.model.observables
+        ).named_plan
 
     def _wanted(self) -> dict[str, Any]:
         """Return what a recommendation has to know: where, how much, in what batches."""

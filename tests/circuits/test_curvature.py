@@ -276,7 +276,7 @@ def test_rows_are_differentiated_in_chunks_that_fit_the_memory_limit(monkeypatch
         return f(x.detach(), w).pow(2).sum()
 
     whole = hessian(loss, w)
-    engine, sizes, run = backends.statevector_engine(), [], DirectionalDerivative.run
+    engine, sizes, run = backends.exact_engine(), [], DirectionalDerivative.run
     monkeypatch.setattr(
         DirectionalDerivative,
         "run",

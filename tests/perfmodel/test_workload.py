@@ -147,7 +147,7 @@ def test_calls_are_as_many_as_the_estimator_makes(plan, mode, rows):
     shots = 0 if mode == "exact" else 1024
     requests = [Request(f, np.zeros((rows, len(f.angles))), shots) for f in plan.fragments]
     if mode == "exact":
-        calls = exact_units(requests)
+        calls = exact_units(requests, engine="statevector")
     else:
         calls = circuit_units(requests, np.random.SeedSequence(1), "aer")
     assert work_of(plan, mode, rows).calls == pytest.approx(len(calls))
@@ -157,7 +157,7 @@ def test_calls_are_as_many_as_the_estimator_makes(plan, mode, rows):
 def test_what_is_counted_is_what_the_trace_records(mode):
     """Shots and bundles of a batch."""
     circuit = network(4)
-    estimator = CutEstimator(cuts=1, mode=mode, shots=32, seed=1)
+    estimator = CutEstimator(cuts=1, mode=mode, engine="statevector", shots=32, seed=1)
     values = np.ones((3, circuit.num_parameters))
     estimator.run([(circuit, "ZZZZ", values)]).result()
     (record,) = [r for r in estimator.trace.records if r["kind"] == "query_batch"]

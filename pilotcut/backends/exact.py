@@ -1,0 +1,172 @@
+"""Exact engine: each fragment the cheaper exact way, by the states of its branches or its network.
+
+Owns the choice, by predicted time and memory. Refuses to know how either way works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, inf
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from pilotcut.backends.cache import Cache
+from pilotcut.backends.network import CACHED_NETWORKS, Network, NetworkEngine
+from pilotcut.backends.outcomes import StateOutcomes
+from pilotcut.backends.statevector import StatevectorEngine
+from pilotcut.cutting.fragment import Fragment
+from pilotcut.errors import CutError
+from pilotcut.io.large_numbers import digits
+from pilotcut.options import AUTO, NETWORK, STATEVECTOR
+
+
+class Linearised(Protocol):
+    """A fragment's tensor at some angles, with what its derivatives need."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """The tensor (rows, observables, *R^2 of each site)."""
+
+    def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
+        """Return d outputs / d angles, (rows, outputs, angles).
+
+        `cotangents` are (rows, outputs, observables, variants).
+        """
+
+
+class ExactEngine:
+    """Exact tensors of fragments, differentiable by their angles.
+
+    Parameters
+    ----------
+    device
+        A torch device.
+    way
+        One of `pilotcut.options.ENGINES`: "auto" takes for each fragment what is predicted to be
+        faster, "network" its network wherever it has one.
+
+    Attributes
+    ----------
+    typical_rows
+        For which the ways are compared: a batch of a training.
+    """
+
+    typical_rows = 16
+
+    def __init__(self, device: str = "cpu", way: str = AUTO) -> None:
+        self.states = StatevectorEngine(device)
+        self._networks = NetworkEngine(self.states.device, self.states.memory_bytes)
+        self._way = way
+        self._chosen: Cache[str, Network | None] = Cache(CACHED_NETWORKS)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a batch may take."""
+        return self.states.memory_bytes
+
+    def network(self, fragment: Fragment) -> Network | None:
+        """Return the network by which a fragment is computed, None if by its states."""
+        return self._chosen.get(fragment.fingerprint, lambda: self._network(fragment))
+
+    def _network(self, fragment: Fragment) -> Network | None:
+        if self._way == STATEVECTOR:
+            return None
+        found = self._networks.network(fragment)
+        if found is None or found.row_bytes > self.memory_bytes or self._way == NETWORK:
+            return found
+        faster = found.seconds(self.typical_rows) < self._state_seconds(fragment, self.typical_rows)
+        return found if faster else None
+
+    def seconds(self, fragment: Fragment, rows: int) -> float:
+        """Return about how long values and derivatives take; infinite where memory lacks."""
+        network = self.network(fragment)
+        if network is None:
+            return self._state_seconds(fragment, rows)
+        return network.seconds(rows) if network.row_bytes <= self.memory_bytes else inf
+
+    def _state_seconds(self, fragment: Fragment, rows: int) -> float:
+        fits = self.states.row_bytes(fragment) <= self.memory_bytes
+        return self.states.seconds(fragment, rows) if fits else inf
+
+    def tensor(self, fragment: Fragment, angles: torch.Tensor) -> torch.Tensor:
+        """Return the fragment's tensor (rows, observables, *R^2 of each site) in torch.
+
+        Parameters
+        ----------
+        fragment
+            The fragment.
+        angles
+            (rows, angles) in radians, real; may require gradients.
+
+        Raises
+        ------
+        CutError
+            If one row does not fit the memory limit.
+        """
+        network = self.network(fragment)
+        if network is None:
+            return self.states.tensor(fragment, angles)
+        self.rows_at_once(fragment)
+        return network.tensor(angles)
+
+    def values(self, fragment: Fragment, angles: np.ndarray) -> np.ndarray:
+        """Return `tensor` as an array, without keeping what derivatives need."""
+        network = self.network(fragment)
+        if network is None:
+            return self.states.values(fragment, angles)
+        return np.concatenate([network.at(a).values for a in self._chunks(fragment, angles)])
+
+    def outcomes(
+        self, fragment: Fragment, angles: np.ndarray, wires: Sequence[int]
+    ) -> list[StateOutcomes]:
+        """Return the final states of all branches; see `StatevectorEngine.outcomes`."""
+        return self.states.outcomes(fragment, angles, wires)
+
+    def pull_back(
+        self, fragment: Fragment, angles: np.ndarray, cotangents: np.ndarray
+    ) -> np.ndarray:
+        """Return d outputs / d angles; see `Linearised.pull_back`."""
+        network = self.network(fragment)
+        if network is None:
+            return self.states.pull_back(fragment, angles, cotangents)
+        both = zip(self._chunks(fragment, angles), self._chunks(fragment, cotangents), strict=True)
+        return np.concatenate([network.at(some).pull_back(c) for some, c in both])
+
+    def linearised(self, fragment: Fragment, angles: np.ndarray) -> Linearised:
+        """Return the tensor at some angles with what its derivatives need."""
+        network = self.network(fragment)
+        return self.states.linearised(fragment, angles) if network is None else network.at(angles)
+
+    def rows_at_once(self, fragment: Fragment) -> int:
+        """Return how many rows fit the memory limit.
+
+        Raises
+        ------
+        CutError
+            If not one does.
+        """
+        network = self.network(fragment)
+        if network is None:
+            return self.states.rows_at_once(fragment)
+        if network.row_bytes > self.memory_bytes:
+            raise CutError(
+                f"fragment {fragment.label} ({fragment.width} qubits) needs "
+                f"{digits(network.row_bytes // 2**30)} GiB for one parameter set by its network, "
+                f"expected at most {self.memory_bytes / 2**30:.3g} GiB; leave engine='network' out"
+            )
+        return max(1, self.memory_bytes // max(1, network.row_bytes))
+
+    def row_bytes(self, fragment: Fragment) -> int:
+        """Return what one row takes, with what its derivatives need."""
+        network = self.network(fragment)
+        return self.states.row_bytes(fragment) if network is None else network.row_bytes
+
+    def widest(self, fragment: Fragment) -> int:
+        """Return the amplitudes of the largest state of one row, 1 where there is none."""
+        return 1 if self.network(fragment) is not None else self.states.widest(fragment)
+
+    def _chunks(self, fragment: Fragment, rows: np.ndarray) -> list[np.ndarray]:
+        pieces = ceil(len(rows) / self.rows_at_once(fragment))
+        return np.array_split(rows, max(1, pieces))

@@ -1,0 +1,335 @@
+"""Network plan: everything that a fragment's networks multiply, as a few large products.
+
+The terms' networks are read as one graph of values. Equal values are one, whichever term they are
+of; values of the same kind and shapes that do not wait for each other are computed in one call, as
+an array of them. The plan knows all sizes before anything is allocated. Refuses to know arrays of
+which library are multiplied.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from math import prod
+from typing import TypeAlias
+
+import numpy as np
+
+from pilotcut.backends.native_gates import MatrixGate, NativeFragment
+from pilotcut.backends.network_order import contraction_order, multiplications
+from pilotcut.backends.pauli_network import Core, cores_of
+
+#: Multiplications of a term, and entries of a value, at most: more is another engine's.
+MOST_MULTIPLICATIONS, MOST_ENTRIES = 2**32, 2**25
+
+#: Shape of a value for one parameter set.
+Shape: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """How two values are multiplied: as matrices, once their axes are in order.
+
+    Parameters
+    ----------
+    first, second
+        The axes of each, those that are summed over last and first.
+    rows, inner, columns
+        Sizes of the matrices.
+    """
+
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    rows: int
+    inner: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of the graph.
+
+    Parameters
+    ----------
+    kind
+        "constant", "harmonics" of an angle, their "outer" product, a "core" that is linear in
+        such, or a "pair".
+    sources
+        Numbers of the values that it is made of.
+    shape
+        For one parameter set.
+    constant
+        The array of a constant, or the matrix (harmonics, entries) of a core.
+    angle
+        The native angle.
+    pairing
+        Of a pair.
+    """
+
+    kind: str
+    sources: tuple[int, ...]
+    shape: Shape
+    constant: np.ndarray | None = field(default=None, compare=False)
+    angle: int = -1
+    pairing: Pairing | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Some values of one group, as operands of another.
+
+    Parameters
+    ----------
+    group
+        Which group they are in.
+    where
+        Their places in it, as a slice wherever that is possible.
+    to
+        Their places among the operands.
+    repeated
+        Whether a value stands there more than once.
+    """
+
+    group: int
+    where: slice | np.ndarray
+    to: slice
+    repeated: bool
+
+    def is_whole(self, count: int) -> bool:
+        """Return whether it is a group of so many values as it stands."""
+        return isinstance(self.where, slice) and self.where == slice(0, count, 1)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Values that are computed in one call.
+
+    Parameters
+    ----------
+    kind, shape, pairing
+        See `Value`.
+    count
+        How many they are.
+    operands
+        For each operand where its values come from.
+    constant
+        The array (values, 1, *shape) of constants, or the matrix (harmonics, entries) of cores,
+        (values, harmonics, entries) where they differ.
+    angles
+        Their native angles.
+    """
+
+    kind: str
+    shape: Shape
+    count: int
+    operands: tuple[tuple[Source, ...], ...] = ()
+    constant: np.ndarray | None = None
+    angles: tuple[int, ...] = ()
+    pairing: Pairing | None = None
+
+    @property
+    def size(self) -> int:
+        """Entries of all its values, for one parameter set."""
+        return self.count * prod(self.shape)
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications for one parameter set."""
+        if self.kind == "core":
+            assert self.constant is not None
+            return self.count * prod(self.constant.shape[-2:])
+        if self.pairing is not None:
+            return self.count * self.pairing.rows * self.pairing.inner * self.pairing.columns
+        return self.size
+
+
+class NetworkTooLargeError(Exception):
+    """A network that is not worth contracting."""
+
+
+class NetworkPlan:
+    """The networks of all terms of a fragment without sites.
+
+    Parameters
+    ----------
+    native
+        The fragment over native gates.
+    letters
+        Boolean (terms, 2, wires): x and z of each term.
+
+    Attributes
+    ----------
+    groups
+        In the order in which they are computed.
+    outputs
+        For each term the group and the place in it of its value.
+
+    Raises
+    ------
+    NetworkTooLargeError
+        If a term takes more than is worth it; nothing large has been computed then.
+    """
+
+    def __init__(self, native: NativeFragment, letters: np.ndarray) -> None:
+        self._values: list[Value] = []
+        self._known: dict[Hashable, int] = {}
+        gates = [step for step in native.steps if isinstance(step, MatrixGate)]
+        assert len(gates) == len(native.steps), "a network has no sites"
+        terms = [self._term(cores_of(gates, one)) for one in letters]
+        place = self._grouped(set(terms))
+        self.outputs = [place[term] for term in terms]
+
+    # -- the graph ------------------------------------------------------------------------
+
+    def _term(self, cores: Sequence[Core]) -> int:
+        """Add a network and return the number of its value."""
+        if not cores:  # the identity
+            return self._constant(np.ones(()))
+        sizes = {leg: core.size_of(leg) for core in cores for leg in core.legs}
+        numbers = [self._core(core) for core in cores]
+        legs = [core.legs for core in cores]
+        pairs = contraction_order(legs, sizes)
+        largest = max((prod(sizes[leg] for leg in pair.legs) for pair in pairs), default=1)
+        if largest > MOST_ENTRIES or multiplications(legs, pairs, sizes) > MOST_MULTIPLICATIONS:
+            raise NetworkTooLargeError
+        for pair in pairs:
+            a, b = pair.a, pair.b
+            numbers.append(self._pair(numbers[a], legs[a], numbers[b], legs[b]))
+            legs.append(pair.legs)
+        return numbers[-1]
+
+    def _add(self, value: Value, *key: Hashable) -> int:
+        """Return the number of a value, which is added if it is new."""
+        known = (value, *key)
+        if known not in self._known:
+            self._known[known] = len(self._values)
+            self._values.append(value)
+        return self._known[known]
+
+    def _constant(self, array: np.ndarray) -> int:
+        array = np.array(array, order="C")  # and of no axis, where `ascontiguousarray` makes one
+        return self._add(Value("constant", (), array.shape, array), array.tobytes())
+
+    def _core(self, core: Core) -> int:
+        if not core.angles:
+            return self._constant(core.values)
+        sizes = core.values.shape[: len(core.angles)]
+        parts = [
+            self._add(Value("harmonics", (), (size,), angle=angle))
+            for angle, size in zip(core.angles, sizes, strict=True)
+        ]
+        # By halves, the first ones first, as the axes of the core are in order.
+        while len(parts) > 1:
+            left = parts[-1:] if len(parts) % 2 else []
+            parts = [
+                self._outer(a, b) for a, b in zip(parts[::2], parts[1::2], strict=False)
+            ] + left
+        matrix = np.ascontiguousarray(core.values.reshape(core.harmonics, -1))
+        shape = core.values.shape[len(core.angles) :]
+        return self._add(Value("core", (parts[0],), shape, matrix), matrix.tobytes())
+
+    def _outer(self, a: int, b: int) -> int:
+        size = self._values[a].shape[0] * self._values[b].shape[0]
+        return self._add(Value("outer", (a, b), (size,)))
+
+    def _pair(self, a: int, on_a: Sequence[int], b: int, on_b: Sequence[int]) -> int:
+        shared = [leg for leg in on_a if leg in on_b]
+        left = [leg for leg in on_a if leg not in on_b]
+        right = [leg for leg in on_b if leg not in on_a]
+        size = dict(zip(on_a, self._values[a].shape, strict=True))
+        size |= zip(on_b, self._values[b].shape, strict=True)
+        pairing = Pairing(
+            tuple(on_a.index(leg) for leg in (*left, *shared)),
+            tuple(on_b.index(leg) for leg in (*shared, *right)),
+            *(prod(size[leg] for leg in some) for some in (left, shared, right)),
+        )
+        shape = tuple(size[leg] for leg in (*left, *right))
+        both = [self._values[k].constant for k in (a, b) if self._values[k].kind == "constant"]
+        if len(both) == 2:
+            return self._constant(_product(both[0], both[1], pairing, shape))
+        return self._add(Value("pair", (a, b), shape, pairing=pairing))
+
+    # -- its groups -----------------------------------------------------------------------
+
+    def _grouped(self, wanted: set[int]) -> dict[int, tuple[int, int]]:
+        """Make the groups; return each value's group and place."""
+        level = [0] * len(self._values)
+        alike: defaultdict[Hashable, list[int]] = defaultdict(list)
+        for number in sorted(self._needed(wanted)):
+            value = self._values[number]
+            level[number] = 1 + max((level[k] for k in value.sources), default=-1)
+            shapes = tuple(
+                (self._values[k].shape, self._values[k].kind == "constant") for k in value.sources
+            )
+            key = (level[number], value.kind, value.shape, shapes, value.pairing)
+            alike[key].append(number)
+        self.groups: list[Group] = []
+        place: dict[int, tuple[int, int]] = {}
+        for numbers in sorted(alike.values(), key=lambda some: level[some[0]]):
+            # In the order of the operands, so that these are slices.
+            numbers.sort(key=lambda k: [place[source] for source in self._values[k].sources])
+            place |= {number: (len(self.groups), k) for k, number in enumerate(numbers)}
+            self.groups.append(self._group([self._values[k] for k in numbers], place))
+        return place
+
+    def _needed(self, wanted: set[int]) -> set[int]:
+        needed, stack = set(wanted), list(wanted)
+        while stack:
+            more = set(self._values[stack.pop()].sources) - needed
+            needed |= more
+            stack += more
+        return needed
+
+    def _group(self, values: list[Value], place: dict[int, tuple[int, int]]) -> Group:
+        first = values[0]
+        operands = zip(*([place[k] for k in value.sources] for value in values), strict=True)
+        constant = None
+        if first.constant is not None:
+            arrays = [value.constant for value in values if value.constant is not None]
+            if first.kind == "constant":
+                constant = np.array(arrays)[:, None]
+            elif all(np.array_equal(array, arrays[0]) for array in arrays):
+                constant = arrays[0]
+            else:
+                constant = np.array(arrays)
+        return Group(
+            first.kind,
+            first.shape,
+            len(values),
+            tuple(tuple(_sources(places)) for places in operands),
+            constant,
+            tuple(value.angle for value in values if value.angle >= 0),
+            first.pairing,
+        )
+
+
+def _product(
+    a: np.ndarray | None, b: np.ndarray | None, pairing: Pairing, shape: Shape
+) -> np.ndarray:
+    """Return the product of two constants."""
+    assert a is not None
+    assert b is not None
+    left = a.transpose(pairing.first).reshape(pairing.rows, pairing.inner)
+    right = b.transpose(pairing.second).reshape(pairing.inner, pairing.columns)
+    return (left @ right).reshape(shape)
+
+
+def _sources(places: Sequence[tuple[int, int]]) -> Iterator[Source]:
+    """Yield runs of places in the same group."""
+    start = 0
+    for group, run in groupby(places, key=lambda place: place[0]):
+        numbers = [number for _, number in run]
+        to = slice(start, start + len(numbers))
+        start = to.stop
+        repeated = len(set(numbers)) < len(numbers)
+        yield Source(group, _as_slice(numbers), to, repeated)
+
+
+def _as_slice(numbers: list[int]) -> slice | np.ndarray:
+    steps = set(np.diff(numbers).tolist()) or {1}
+    step = steps.pop()
+    if steps or step < 1:
+        return np.array(numbers)
+    return slice(numbers[0], numbers[-1] + 1, step)

@@ -1,0 +1,122 @@
+"""Contractions of plans: in which basis, whether they are small enough, and what is contracted.
+
+In exact mode a cut is no necessity but a way to compute. What its branches cost may be more than
+what the whole circuit costs, as a state or as a tensor network; then the plan is run *joined*, as
+one that has no cuts. Owns that choice and the checks of sizes. Refuses to know how fragments are
+computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+
+from pilotcut import backends
+from pilotcut.cutting.plan import CutPlan, build_plan, check_overhead, check_size
+from pilotcut.errors import CutError
+from pilotcut.options import AUTO, NETWORK, STATEVECTOR
+from pilotcut.reconstruction.contraction import Contraction
+from pilotcut.reconstruction.contraction_cost import cost_of_batch
+
+
+def contraction_of(
+    plan: CutPlan, mode: str, *, engine: str = AUTO, term_samples: bool = False
+) -> Contraction:
+    """Return the contraction of a plan in a mode; in exact mode joined, where that is quicker.
+
+    Parameters
+    ----------
+    plan
+        As it was asked for.
+    mode
+        "counts", "sampled" or "exact".
+    engine
+        Of the exact mode, one of `pilotcut.options.ENGINES`.
+    term_samples
+        Whether terms of the cuts are drawn, in place of all variants.
+
+    Raises
+    ------
+    CutError
+        If the plan is too large, or has no network where one is asked for.
+    """
+    if mode == "exact":
+        return _exact(plan, engine)
+    if term_samples:
+        check_overhead(plan)
+    else:
+        check_size(plan, coherent=False)
+    # It draws from statevectors of the branches: these count beside the variants.
+    if mode == "sampled":
+        check_size(plan, coherent=True)
+    return Contraction.of(plan)
+
+
+def _exact(plan: CutPlan, engine: str) -> Contraction:
+    """Return the contraction in the coherent basis, of a plan or of it joined."""
+    if engine != STATEVECTOR and plan.bonds:
+        joined = _joined(plan)
+        if engine == NETWORK:
+            _check_networks(joined)
+        if engine == NETWORK or _is_quicker(joined, plan):
+            return replace(Contraction.of(joined, coherent=True), asked=plan)
+    if engine == NETWORK:
+        _check_networks(plan)
+    check_size(plan, coherent=True)
+    return Contraction.of(plan, coherent=True)
+
+
+def way_of(contraction: Contraction, engine: str) -> str:
+    """Return in words how a contraction's fragments are computed, for records."""
+    exact = backends.exact_engine(engine)
+    networks = {exact.network(f) is not None for f in contraction.plan.fragments}
+    ways = " and ".join(
+        name
+        for is_network, name in ((False, STATEVECTOR), (True, NETWORK))
+        if is_network in networks
+    )
+    return ways if contraction.asked is None else f"joined {ways}"
+
+
+def _joined(plan: CutPlan) -> CutPlan:
+    """Return the plan of the same circuit without cuts."""
+    steps = tuple(step for step in plan.program.steps if step.name != "cut_wire")
+    program = replace(plan.program, steps=steps)
+    return build_plan(program, plan.binding, plan.terms, None)
+
+
+def _is_quicker(joined: CutPlan, plan: CutPlan) -> bool:
+    """Return whether a batch with its derivatives is predicted to be quicker without the cuts."""
+    whole = _seconds(joined)
+    return whole < inf and whole < _seconds(plan)
+
+
+def _seconds(plan: CutPlan) -> float:
+    """Return about how long a batch takes with its derivatives; infinite where memory lacks."""
+    exact = backends.exact_engine()
+    rows = exact.typical_rows
+    try:
+        check_size(plan, coherent=True)
+    except CutError:
+        return inf
+    states = sum(exact.seconds(fragment, rows) for fragment in plan.fragments)
+    if states == inf or not plan.bonds:
+        return states
+    contraction = Contraction.of(plan, coherent=True)
+    return states + cost_of_batch(contraction, rows, True, 16).seconds
+
+
+def _check_networks(plan: CutPlan) -> None:
+    """Raise CutError unless every fragment is a network's."""
+    # Here, as it loads torch, which other modes do without.
+    from pilotcut.backends.network import MOST_GATES, MOST_SEEN, MOST_WIRES
+
+    exact = backends.exact_engine(NETWORK)
+    for fragment in plan.fragments:
+        if exact.network(fragment) is None:
+            raise CutError(
+                f"engine is 'network', but the circuit has {len(fragment.steps):,} gates for "
+                f"{len(fragment.observables):,} terms, expected at most {MOST_GATES:,} gates, "
+                f"{MOST_SEEN:,} times terms, of at most {MOST_WIRES} wires, and not too entangled; "
+                f"use engine='statevector'"
+            )
