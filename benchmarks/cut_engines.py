@@ -120,14 +120,16 @@ def answered(answer: Answer, plan: Plan, budget_s: float) -> bool:
 
 
 def measure(answer: Answer, sample: Sample, budget_s: float, error: float = ERROR) -> None:
-    """Fill in the shots for an error: a first guess, then the spread at about that many shots.
+    """Fill in the shots for an error: guesses, then the spread at about that many shots.
 
     N = spread^2 * shots / error^2, measured where the spread is near the error: estimators are
     products of measured means, whose spread falls faster than 1 / sqrt(shots) where these are
     few.
     """
     shots = 1000
-    for least, most, limit_s in ((PILOT, CHUNK, budget_s / 3), (LEAST, MOST, budget_s)):
+    # Guessed twice: from many shots a circuit it is too low for few, of which less can be dealt.
+    guess = (PILOT, CHUNK, budget_s / 6)
+    for least, most, limit_s in (guess, guess, (LEAST, MOST, budget_s)):
         values, started = np.empty(0), time.perf_counter()
         while len(values) < least or (
             len(values) < most and time.perf_counter() - started < limit_s
