@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -97,6 +98,36 @@ class TensorOperation:
     mixed: bool = False
 
 
+@dataclass(frozen=True)
+class GramSize:
+    """What the Gram matrices of a group are made of, for one parameter set.
+
+    Parameters
+    ----------
+    letters
+        Distinct Paulis on its wires that are not known beforehand.
+    flips
+        Distinct sets of bits that these flip; letters of equal flips share products.
+    branches, amplitudes
+        Of its state.
+    """
+
+    letters: int
+    flips: int
+    branches: int
+    amplitudes: float
+
+    @property
+    def pairs(self) -> float:
+        """Products of amplitudes of two branches."""
+        return self.flips * self.branches**2 * self.amplitudes
+
+    @property
+    def sums(self) -> float:
+        """Products that are summed, once for each letter."""
+        return self.letters * self.branches**2 * self.amplitudes
+
+
 class StatevectorPlan:
     """Walks a fragment and writes down the operations, keeping track of axes.
 
@@ -140,6 +171,20 @@ class StatevectorPlan:
         """Return the plan with fewer amplitudes, of those with and without density matrices."""
         pure, mixing = cls(fragment), cls(fragment, mixing=True)
         return mixing if mixing.amplitudes < pure.amplitudes else pure
+
+    @cached_property
+    def grams(self) -> list[GramSize]:
+        """The Gram matrices of each group of entangled wires."""
+        found = []
+        for axes in self.axes.values():
+            wires = [k for kind, k in axes if kind == "wire"]
+            branches = prod(self.fragment.sites[k].rank for kind, k in axes if kind == "site")
+            letters = np.unique(np.hstack([self.x[:, wires], self.z[:, wires]]), axis=0)
+            if branches == 1:  # the identity's is the norm
+                letters = letters[letters.any(axis=1)]
+            flips = len(np.unique(letters[:, : len(wires)], axis=0))
+            found.append(GramSize(len(letters), flips, branches, 2.0 ** len(wires)))
+        return found
 
     def _walk(self) -> None:
         steps = self.native.steps

@@ -27,8 +27,11 @@ from pilotcut.cutting.fragment import Fragment
 # Brings a constant to an engine's device and dtype.
 _Put = Callable[[np.ndarray], torch.Tensor]
 
-# Sums amplitudes of kets, some wires flipped, times phases, with those of bras.
-_Overlap = Callable[[list[int], torch.Tensor], torch.Tensor]
+#: Amplitudes of states whose flips are looked up, not made wire by wire: a call takes as long.
+MOST_INDEXED = 2**12
+
+#: Numbers of the products that are summed at once: they should stay in the caches.
+MOST_AT_ONCE = 2**16
 
 
 class Schedule:
@@ -232,70 +235,145 @@ def _value(
 
 
 class _Gram:
-    """Gram matrices of one group's branches, for the letters that stand on its wires."""
+    """Gram matrices of one group's branches, for the letters that stand on its wires.
+
+    A Pauli flips some bits, and then signs amplitudes: ``i^y (-1)^(z.s) phi(s ^ x)``. Letters of
+    equal flips x share the products ``phi_a(s ^ x) conj phi_b(s)``, whose sums with the signs of
+    all their z are one product of matrices.
+    """
 
     def __init__(self, plan: StatevectorPlan, group: int, put: _Put) -> None:
         fragment, axes = plan.fragment, plan.axes[group]
         self.sites = [k for kind, k in axes if kind == "site"]
         wires = [k for kind, k in axes if kind == "wire"]
         self._mixed = group in plan.mixed
-        self._order = [1 + axes.index(("site", s)) for s in self.sites]
-        self._order += [1 + axes.index(("wire", w)) for w in wires]
+        self._sites = [1 + axes.index(("site", s)) for s in self.sites]
+        self._wires = [1 + axes.index(("wire", w)) for w in wires]
         self._branches = prod(fragment.sites[s].rank for s in self.sites)
         both = np.hstack([plan.x[:, wires], plan.z[:, wires]])
         # Observables that agree on these wires share one Gram matrix.
-        letters, self._index = np.unique(both, axis=0, return_inverse=True)
-        self._index = self._index.reshape(-1)
-        width = len(wires)
-        self._flips = [[int(k) + 2 for k in np.flatnonzero(row[:width])] for row in letters]
-        self._phases = [put(_phases(row[:width], row[width:])) for row in letters]
-        self._trivial = [not row.any() and not self.sites for row in letters]
-        self._shape = (2,) * width
+        letters, index = np.unique(both, axis=0, return_inverse=True)
+        x, z = letters[:, : len(wires)], letters[:, len(wires) :]
+        trivial = np.full(len(letters), not self.sites) & ~letters.any(axis=1)
+        place = np.zeros(len(letters), dtype=int)
+        self._parts = []
+        count = 0
+        for some in _alike(x, np.flatnonzero(~trivial)):
+            self._parts.append(_Letters(x[some[:, 0]], z[some], put, self._branches, self._mixed))
+            place[some] = np.arange(count, count + some.size).reshape(some.shape)
+            count += some.size
+        place[trivial] = count  # gates keep the norm
+        self._one = bool(trivial.any())
+        self._place = torch.as_tensor(place[index.reshape(-1)], device=put(np.zeros(0)).device)
+        turned = (-1j) ** (x & z).sum(axis=1)[index.reshape(-1)]
+        self._turned = put(turned[:, None, None, None])
 
     def __call__(self, state: torch.Tensor) -> torch.Tensor:
         """Return (rows, observables, ket branches, bra branches)."""
-        overlap = self._of_mixed(state) if self._mixed else self._of_pure(state)
-        one = torch.ones_like(state.reshape(len(state), -1)[:, :1, None])
-        grams = [
-            one if trivial else overlap(flips, phases)  # gates keep the norm
-            for flips, phases, trivial in zip(self._flips, self._phases, self._trivial, strict=True)
-        ]
-        return torch.stack(grams, dim=1)[:, self._index]
-
-    # A Pauli flips some bits and multiplies every amplitude with a phase: no matrix is built.
-
-    def _of_pure(self, state: torch.Tensor) -> _Overlap:
+        # The sites' axes last: what belongs to an amplitude stays together when bits are flipped.
         rows = len(state)
-        ket = state.permute(0, *self._order).reshape(rows, self._branches, *self._shape)
-        bra = ket.reshape(rows, self._branches, -1).mH
-
-        def overlap(flips: list[int], phases: torch.Tensor) -> torch.Tensor:
-            changed = ket.flip(flips) if flips else ket
-            return (changed.reshape(rows, self._branches, -1) * phases) @ bra
-
-        return overlap
-
-    def _of_mixed(self, rho: torch.Tensor) -> _Overlap:
-        rows, half = len(rho), len(self._order)
-        order = (0, *self._order, *(half + k for k in self._order))
-        size = (self._branches, prod(self._shape))
-        sides = rho.permute(order).reshape(rows, self._branches, *self._shape, *size)
-
-        def overlap(flips: list[int], phases: torch.Tensor) -> torch.Tensor:
-            changed = sides.flip(flips) if flips else sides
-            square = changed.reshape(rows, *size, *size)
-            return (square.diagonal(dim1=2, dim2=4) * phases).sum(-1)
-
-        return overlap
+        half = len(self._wires) + len(self._sites)
+        sides = (0, half) if self._mixed else (0,)
+        order = [axis + side for side in sides for axis in self._wires]
+        order += [0, *(axis + side for side in sides for axis in self._sites)]
+        shape = [2 ** len(self._wires)] * len(sides) + [rows] + [self._branches] * len(sides)
+        kets = state.permute(order).reshape(shape)
+        found = [sums for part in self._parts for sums in part(kets)]
+        if self._one:
+            found.append(torch.ones_like(kets.reshape(-1)[:rows]).reshape(1, rows, 1, 1))
+        grams = torch.cat(found)[self._place] * self._turned
+        return grams.transpose(0, 1)
 
 
-def _phases(x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Return what a Pauli multiplies each amplitude with, after its flips, (2^wires,)."""
-    phases = np.ones(1, dtype=complex)
-    for flip, sign in zip(x, z, strict=True):
-        one = [1, 1] if not sign else [-1j, 1j] if flip else [1, -1]
-        phases = np.kron(phases, one)
-    return phases
+def _alike(x: np.ndarray, letters: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield letters by their flips, (flips, letters of each), where about as many share them.
+
+    Where fewer do, the last one is repeated. Letters without a flip come by themselves.
+    """
+    by_flips: dict[bytes, list[int]] = {}
+    for letter in letters.tolist():
+        by_flips.setdefault(x[letter].tobytes(), []).append(letter)
+    by_size: dict[int, list[list[int]]] = {}
+    for some in by_flips.values():
+        size = (len(some) - 1).bit_length() if x[some[0]].any() else -1
+        by_size.setdefault(size, []).append(some)
+    for alike in by_size.values():
+        most = max(map(len, alike))
+        yield np.array([some + some[-1:] * (most - len(some)) for some in alike])
+
+
+class _Letters:
+    """Letters of some flips, equally many of each.
+
+    Parameters
+    ----------
+    x, z
+        Boolean (flips, wires) and (flips, letters, wires).
+    put
+        Brings a constant to the device.
+    branches, mixed
+        Of the state.
+    """
+
+    def __init__(self, x: np.ndarray, z: np.ndarray, put: _Put, branches: int, mixed: bool) -> None:
+        self._wires = x.shape[1]
+        self._flips = [[int(k) for k in np.flatnonzero(one)] for one in x]
+        number = np.arange(2**self._wires)
+        bits = 1 << np.arange(self._wires)[::-1]  # the first wire is the highest bit
+        odd = np.bitwise_count((z @ bits)[..., None] & number) & 1
+        real = put(np.ones(1)).real
+        self._signs = 1.0 - 2.0 * torch.as_tensor(odd, dtype=real.dtype, device=real.device)
+        self._index = None
+        if x.any() and (mixed or len(number) <= MOST_INDEXED):
+            self._index = torch.as_tensor((x @ bits)[:, None] ^ number, device=real.device)
+        self._mixed = mixed
+        # Products of all pairs of branches, or a sign to each branch for each letter.
+        self._paired = mixed or 2 * z.shape[1] > branches
+
+    def __call__(self, kets: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield (letters, rows, branches, branches), for kets (2^wires, rows, branches).
+
+        Of a density matrix (2^wires, 2^wires, rows, branches, branches).
+        """
+        flips = len(self._flips)
+        size = kets.numel() * (1 if self._mixed or not self._paired else kets.shape[-1])
+        step = max(1, MOST_AT_ONCE // max(1, size))
+        for some in (slice(k, k + step) for k in range(0, flips, step)):
+            signs = self._signs[some]
+            flipped = self._flipped(kets, some)
+            yield (self._by_pairs if self._paired else self._by_kets)(kets, flipped, signs)
+
+    def _flipped(self, kets: torch.Tensor, some: slice) -> torch.Tensor:
+        """Return (flips, 2^wires, rows, branches), or the diagonals of density matrices."""
+        if self._mixed:
+            places = torch.arange(len(kets), device=kets.device)
+            return kets[places if self._index is None else self._index[some], places].reshape(
+                -1, *kets.shape[1:]
+            )
+        if self._index is not None:
+            return kets[self._index[some]]
+        bits = kets.reshape([2] * self._wires + [-1])
+        whole = [bits.flip(flips) if flips else bits for flips in self._flips[some]]
+        return torch.stack(whole).reshape(len(whole), *kets.shape)
+
+    def _by_pairs(
+        self, kets: torch.Tensor, flipped: torch.Tensor, signs: torch.Tensor
+    ) -> torch.Tensor:
+        pairs = flipped
+        if not self._mixed:
+            pairs = flipped[..., None] * kets.conj()[:, :, None, :]
+        parts = torch.view_as_real(pairs.contiguous())
+        sums = signs @ parts.reshape(len(signs), signs.shape[-1], -1)
+        return torch.view_as_complex(sums.reshape(-1, *parts.shape[2:]))
+
+    def _by_kets(
+        self, kets: torch.Tensor, flipped: torch.Tensor, signs: torch.Tensor
+    ) -> torch.Tensor:
+        size, rows, branches = kets.shape
+        changed = flipped[:, None] * signs[..., None, None]
+        flat = changed.permute(3, 0, 1, 4, 2).reshape(rows, -1, size)
+        sums = flat @ kets.conj().transpose(0, 1)
+        return sums.reshape(rows, -1, branches, branches).transpose(0, 1)
 
 
 class _Outer:

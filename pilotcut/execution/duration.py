@@ -30,8 +30,9 @@ QUICK_S = 0.1
 # Seconds, with torch 2.13 and Aer 0.18 on one core of a two-core machine.
 _OPERATION_S = 3e-4  # of an operation of the exact engine, whatever its size
 _AMPLITUDE_S = 6e-8  # of an amplitude that a gate makes
-_GRAM_S = 6e-10  # of an amplitude of a pair of branches, for an observable
-_LETTER_S = 2e-4  # of an observable, whatever the size of the states
+_PAIR_S = 8e-9  # of an amplitude of a pair of branches, for what bits observables flip
+_SUM_S = 6e-10  # of such an amplitude, for an observable
+_LETTER_S = 1e-5  # of an observable, whatever the size of the states
 _BRANCH_PAIR_S = 2.5e-9  # of a branch pair, for a variant that is drawn and an observable
 _DRAW_S = 4e-6  # of a variant that is drawn
 _SIGN_S = 1e-9  # of a product in the transform of a variant's signs
@@ -97,12 +98,13 @@ def _exact_s(fragment: Fragment, rows: int, calls: float, letters: float) -> flo
     steps = len(fragment.steps) + letters
     each = rows * branches * size
     most = calls * steps * _OPERATION_S + each * (
-        len(fragment.steps) * _AMPLITUDE_S + letters * branches * _GRAM_S
+        len(fragment.steps) * _AMPLITUDE_S + letters * branches * _PAIR_S
     )
     if most < QUICK_S:
         return most
     states = _states_of(fragment)
-    work = rows * (states.made * _AMPLITUDE_S + letters * states.grams * _GRAM_S)
+    grams = states.pairs * _PAIR_S + states.sums * _SUM_S
+    work = rows * (states.made * _AMPLITUDE_S + letters / _letters(fragment) * grams)
     return calls * (states.operations * _OPERATION_S + letters * _LETTER_S) + work
 
 
@@ -121,14 +123,15 @@ class _States:
         How many there are.
     made, kept
         Amplitudes that gates make, and those of all states.
-    grams
-        Amplitudes of the pairs of branches, for one observable.
+    pairs, sums
+        See `pilotcut.backends.statevector_plan.GramSize`.
     """
 
     operations: int
     made: float
     kept: float
-    grams: float
+    pairs: float
+    sums: float
 
 
 # By fingerprint: a training asks the same at every step.
@@ -147,11 +150,8 @@ def _counted(fragment: Fragment) -> _States:
         for op in plan.operations
         if op.kind == "apply"
     ]
-    grams = 0.0
-    for axes in plan.axes.values():
-        branches = prod(plan.fragment.sites[k].rank for kind, k in axes if kind == "site")
-        grams += float(branches) ** 2 * 2.0 ** sum(kind == "wire" for kind, _ in axes)
-    return _States(len(plan.operations), sum(made), float(plan.amplitudes), grams)
+    pairs, sums = (sum(some) for some in zip(*((g.pairs, g.sums) for g in plan.grams), strict=True))
+    return _States(len(plan.operations), sum(made), float(plan.amplitudes), pairs, sums)
 
 
 # -- draws -------------------------------------------------------------------------------

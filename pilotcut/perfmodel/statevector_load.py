@@ -7,14 +7,14 @@ nothing is run. "sampled" is the same engine, whose distributions are then drawn
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 
 from pilotcut.backends.sampled import extended
 from pilotcut.backends.statevector_plan import StatevectorPlan, TensorOperation
+from pilotcut.backends.statevector_schedule import MOST_AT_ONCE
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.batching import exact_rows
 from pilotcut.options import STATEVECTOR
@@ -25,6 +25,9 @@ CACHE_BYTES = 2**23
 
 #: How much longer a copy takes where a state exceeds the caches (see `copy_weight`).
 FAR_COPY = 3.5
+
+#: Terms of sums over products of branches that take as long as making one such product.
+SUMS_OF_A_PRODUCT = 16
 
 
 def statevector_work(fragment: Fragment, rows: int) -> FragmentWork:
@@ -75,7 +78,6 @@ class StatevectorCounter:
         self._free, self._fixed = sum(free), sum(map(len, alike)) - sum(free)
         self._factors = sum(len(matrix.factors) for matrix in matrices)
         self._sizes = sum(bool(some) for some in self.plan.angles.values())
-        self._grams = list(self._gram_sizes(fragment))
 
     def _joined_sizes(self) -> list[float]:
         """Return the amplitudes of each state that two others were joined to."""
@@ -95,16 +97,6 @@ class StatevectorCounter:
                 sizes[op.group] = 2.0 if op.kind == "start" else 4.0
         return joined
 
-    def _gram_sizes(self, fragment: Fragment) -> Iterator[tuple[int, int, float]]:
-        """Yield letters, branches and amplitudes of each group of wires."""
-        x, z = self.plan.x, self.plan.z
-        for axes in self.plan.axes.values():
-            wires = [k for kind, k in axes if kind == "wire"]
-            branches = prod(fragment.sites[k].rank for kind, k in axes if kind == "site")
-            letters = np.unique(np.hstack([x[:, wires], z[:, wires]]), axis=0)
-            some = int(letters.any(axis=1).sum()) if branches == 1 else len(letters)
-            yield some, branches, 2.0 ** len(wires)
-
     def amounts(self, rows: int) -> np.ndarray:
         """Return the amounts of one call for `rows` parameter sets."""
         total = dict.fromkeys(EXACT, 0.0)
@@ -120,11 +112,12 @@ class StatevectorCounter:
         for size in self._joins:
             where = "far" if rows * size * 16 > CACHE_BYTES else "near"
             total[f"{where}_products"] += 4 * rows * size
-        for letters, branches, size in self._grams:
-            where = "far" if rows * branches * size * 16 > CACHE_BYTES else "near"
-            total["grams"] += letters
-            total[f"{where}_gram_amplitudes"] += rows * letters * branches * size
-            total["gram_products"] += rows * letters * branches**2 * size
+        for gram in self.plan.grams:
+            made = rows * gram.flips * gram.branches * gram.amplitudes
+            where = "far" if rows * gram.branches * gram.amplitudes * 16 > CACHE_BYTES else "near"
+            total["grams"] += ceil(rows * gram.pairs / MOST_AT_ONCE)
+            total[f"{where}_gram_amplitudes"] += made
+            total["gram_products"] += rows * (gram.pairs + gram.sums / SUMS_OF_A_PRODUCT)
         return np.array(list(total.values()))
 
 
