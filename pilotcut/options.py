@@ -234,14 +234,14 @@ def checked_shots(shots: int) -> int:
     return int(shots)
 
 
-def checked_samples(number: int | None, *, exact: bool, optimal: bool) -> int | None:
+def checked_samples(number: int | None, *, exact: bool, allocation: str) -> int | None:
     """Return `num_samples` if it is None or a number of terms that can be drawn."""
     if number is None:
         return None
     advice = "None runs all variants, 1000 is a usual choice"
     check(whole_fault("num_samples", number, 2, MOST_SAMPLES, advice))
-    if exact or optimal:
-        option = "mode='exact'" if exact else "shot_allocation='optimal'"
+    if exact or allocation != "uniform":
+        option = "mode='exact'" if exact else f"shot_allocation='{allocation}'"
         raise UserError(
             f"num_samples is {number} with {option}, expected None: terms are drawn in the "
             f"modes with shots, the same for each subexperiment; leave one of the two out"

@@ -21,7 +21,7 @@ from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import search
 from pilotcut.errors import CutError
-from pilotcut.options import COMMUNICATION, RANDOMISED, SEPARATE
+from pilotcut.options import COMMUNICATION, RANDOMISED, SEPARATE, check, kind_fault, whole_fault
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,10 @@ def explain(plan: CutPlan, max_width: int | None = None) -> PlanExplanation:
     >>> explained.cuts[0].form, round(explained.cuts[0].gamma)
     ('gate as an RZZ between local gates', 3)
     """
+    check(
+        kind_fault("plan", plan, CutPlan, "a plan", "pilotcut.compile_plan makes one"),
+        "" if max_width is None else whole_fault("max_width", max_width, 1, advice="leave it out"),
+    )
     looked = Looked(plan, max_width or max(plan.widths))
     cuts = tuple(_explained(bond, looked) for bond in plan.bonds)
     return PlanExplanation(cuts, _whole(looked))

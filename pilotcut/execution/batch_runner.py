@@ -34,7 +34,7 @@ from pilotcut.execution.stages import Stages
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.wire_shots import LEAST_DEALT, WireShots, stages_of
 from pilotcut.execution.work_units import Request, requests_of
-from pilotcut.options import MOST_SHOTS
+from pilotcut.options import MOST_SHOTS, counted
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.term_sampling import TermSample
 from pilotcut.tasks import TaskManager
@@ -233,10 +233,10 @@ class BatchRunner:
         times = PILOT_MARGIN * error / precision
         shots = PILOT_SHOTS * times * times  # infinite where a power would overflow
         if not shots <= MOST_SHOTS:
+            cuts = counted(contraction.plan.num_cuts, "cut")
             raise UserError(
-                f"precision {precision} needs {shots:.3g} shots a subexperiment with "
-                f"{contraction.plan.num_cuts} cuts, expected at most {MOST_SHOTS}; ask for less "
-                f"precision or fewer cuts"
+                f"precision {precision} needs {shots:.3g} shots a subexperiment with {cuts}, "
+                f"expected at most {MOST_SHOTS:,}; ask for less precision or fewer cuts"
             )
         return max(1, ceil(shots))
 

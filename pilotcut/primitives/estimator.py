@@ -131,7 +131,7 @@ class CutEstimator(BaseEstimatorV2):
         their weights, instead of running all variants: for plans with too many of them.
         Terms of a share above 1 / `num_samples` are always there. `stds` hold what the draw
         adds; it falls with the square root of `num_samples` and grows with
-        `CutPlan.sampling_overhead`.
+        `CutPlan.sampling_overhead`. Shots are then "uniform".
     reconstruction
         "local": fragment tensors are contracted in this process, rows of a batch while others
         still run. "mpi": by the ranks of an MPI pilot. "auto": by the ranks if there are such
@@ -222,8 +222,9 @@ class CutEstimator(BaseEstimatorV2):
         self._joint_cuts = not self.exact and (joint_cuts if plan is None else plan.joint_cuts)
         one_by_one = self.exact or num_samples is not None
         self._wires = SEPARATE if one_by_one else wires if plan is None else plan.wires
-        optimal = shot_allocation == "optimal"
-        self._num_samples = checked_samples(num_samples, exact=self.exact, optimal=optimal)
+        self._num_samples = checked_samples(
+            num_samples, exact=self.exact, allocation=shot_allocation
+        )
         check_beside_samples(num_samples, store, automatic=automatic, wires=AUTO if plan else wires)
         # What is recommended is predicted for states alone.
         self._engine = STATEVECTOR if automatic and engine == AUTO else engine

@@ -31,6 +31,7 @@ from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.opening import opened
 from pilotcut.cutting.placement import Placement, WireCut
 from pilotcut.cutting.search import search
+from pilotcut.errors import CutError
 
 T = Parameter("t")
 
@@ -244,8 +245,9 @@ def bridged():
 
 @pytest.mark.parametrize(
     ("most", "overhead"),
-    # Of three the widest has room for an ancilla with qubit 0 by itself, at the cut of a CX more.
-    [(5, 1), (4, 9), (3, 81)],
+    # Of three the widest has room for an ancilla too: the two CX before the CCZ are none, so qubit 0
+    # begins behind it.
+    [(5, 1), (4, 9), (3, 9)],
 )
 def test_the_search_knows_what_a_gate_costs_with_its_ancillas(most, overhead):
     plan = assert_cut_equals_uncut(bridged(), ["ZZZZZ", "XIIIY"], max_width=most)
@@ -268,6 +270,25 @@ def test_candidates_have_the_figures_of_their_plans():
         plan = compile_plan(circuit, placement=candidate.placement)
         assert plan.sampling_overhead <= 1.001 * candidate.overhead
         assert max(plan.widths) <= candidate.max_width <= 4
+
+
+def test_an_ancilla_takes_a_qubit_that_begins_behind_its_gate():
+    """The last qubit of a side begins when the ancilla has gone, so three have room for both."""
+    circuit = QuantumCircuit(4)
+    circuit.ccz(0, 2, 1)
+    circuit.ccz(2, 3, 0)
+    plan = assert_cut_equals_uncut(rotated(circuit, 3), ["ZZZZ", "XIYZ"], max_width=3)
+    assert (plan.sampling_overhead, max(plan.widths)) == (pytest.approx(9), 3)
+
+
+def test_as_many_cuts_as_all_parts_of_a_gate_take_can_be_asked_for():
+    circuit = QuantumCircuit(3)
+    circuit.ccx(0, 1, 2)
+    assert compile_plan(circuit, cuts=3).num_cuts == 3
+    with pytest.raises(CutError, match="exactly 2 cuts, expected one of 1, 3; choose"):
+        compile_plan(circuit, cuts=2)
+    with pytest.raises(CutError, match="takes 3, expected at most 3"):
+        compile_plan(circuit, cuts=4)
 
 
 def test_a_gate_of_many_controls_takes_one_cut():

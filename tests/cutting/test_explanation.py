@@ -9,6 +9,7 @@ from qiskit_addon_cutting.instructions import CutWire
 from pilotcut import compile_plan
 from pilotcut.cutting.explanation import explain
 from pilotcut.cutting.placement import Placement, WireCut
+from pilotcut.errors import UserError
 
 
 def of(cut, form):
@@ -232,3 +233,15 @@ def test_a_form_for_which_a_fragment_has_no_room_is_told_with_the_width_it_takes
     assert "A has 3 and B has 3 qubits, expected at most 2" in said
     cut, *_ = explain(compile_plan(circuit, labels="AABB")).cuts
     assert "too wide" not in of(cut, "forms of the gate").finding
+
+
+@pytest.mark.parametrize(
+    ("plan", "width", "line"),
+    [
+        ("AABB", None, "plan is 'AABB' .str., expected a plan; pilotcut.compile_plan makes one"),
+        (compile_plan(QuantumCircuit(1)), 0, "max_width is 0, expected a whole number from 1 up"),
+    ],
+)
+def test_what_cannot_be_explained_is_one_line(plan, width, line):
+    with pytest.raises(UserError, match=line):
+        explain(plan, width)

@@ -257,6 +257,8 @@ RING = entangled([(0, 1), (1, 2), (2, 3), (3, 0)], 4)
         (RING, "ZZZZ", {"cuts": 1}, CutError, "cuts is 1, .*expected one of 2, 3, 4"),
         (RING, "ZZZZ", {"cuts": -1}, CutError, "cuts is -1, expected a whole number from 0"),
         (RING, "ZZZZ", {"cuts": 1.5}, CutError, "cuts is 1.5, expected a whole number"),
+        (RING, "ZZZZ", {"cuts": True}, CutError, "cuts is True, expected a whole number"),
+        (RING, "ZZZZ", {"max_width": True}, CutError, "max_width is True, expected a whole"),
         (RING, "ZZZZ", {"max_width": 0}, CutError, "max_width is 0, expected .* from 1"),
         (RING, "ZZZZ", {"cuts": 2, "labels": "AABB"}, CutError, "given together, .*at most one"),
         (with_marker(), "ZZ", {"cuts": 1}, CutError, "markers .*leave both out"),

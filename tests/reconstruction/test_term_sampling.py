@@ -264,6 +264,10 @@ def test_heavy_terms_are_exact_and_light_ones_drawn_in_proportion():
         ({"num_samples": float("nan")}, "num_samples is nan, expected a whole number from 2"),
         ({"num_samples": True}, "num_samples is True, expected a whole number from 2"),
         ({"num_samples": -5}, "num_samples is -5, expected a whole number from 2"),
+        (
+            {"num_samples": 100, "shot_allocation": "weighted"},
+            "num_samples is 100 with shot_allocation='weighted'",
+        ),
         ({"num_samples": 100, "mode": "exact"}, "num_samples is 100 with mode='exact'"),
         (
             {"num_samples": 100, "shot_allocation": "optimal"},

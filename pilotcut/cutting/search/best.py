@@ -13,18 +13,22 @@ from math import log
 from qiskit.quantum_info import PauliList
 
 from pilotcut.circuits.program import Program
+from pilotcut.cutting.fragmenter import Fragmenter
 from pilotcut.cutting.placement import Placement
 from pilotcut.cutting.prices import UNCUTTABLE
-from pilotcut.cutting.search.candidates import Candidate, Cost, FragmentShape
+from pilotcut.cutting.search.candidates import Candidate, Cost, Evaluator, FragmentShape
 from pilotcut.cutting.search.goal import Goal
 from pilotcut.cutting.search.interaction_graph import Interactions, interactions_of
-from pilotcut.cutting.search.portfolio import fitting, together
+from pilotcut.cutting.search.portfolio import fitting, together, with_another_ancilla
 from pilotcut.cutting.walks import walked
 from pilotcut.errors import CutError
-from pilotcut.options import AUTO, SEPARATE, WIRES, check, choice_fault, counted
+from pilotcut.options import AUTO, SEPARATE, WIRES, check, choice_fault, counted, whole_fault
 
 #: Plans that are walked to see what they cost.
 MOST_WALKED = 8
+
+#: The same of plans with an ancilla more than is counted room for.
+MOST_ROOMY = 32
 
 #: Cuts beyond which blocks of an order will do, where some have that many: nobody runs such plans
 #: for their overhead, and all engines take seconds for what are the same widths in the end.
@@ -52,10 +56,12 @@ def best_placement(
         If the circuit has no plan with that many cuts, or none so narrow.
     """
     # Checked before the cache, where 2.0 is as good as 2.
-    if cuts is not None and (not isinstance(cuts, int) or cuts < 0):
-        raise CutError(f"cuts is {cuts!r}, expected a whole number from 0; 0 means uncut")
-    if cuts is None and (not isinstance(max_width, int) or max_width < 1):
-        raise CutError(f"max_width is {max_width!r}, expected a whole number from 1")
+    if cuts is not None:
+        fault = whole_fault("cuts", cuts, 0, advice="0 means uncut")
+    else:
+        fault = whole_fault("max_width", max_width, 1, advice="leave it out to cut nothing")
+    if fault:
+        raise CutError(fault)
     check(choice_fault("wires", wires, WIRES))
     return _best(_Structure(program), cuts, max_width, wires)
 
@@ -93,8 +99,8 @@ def _with_width(structure: _Structure, graph: Interactions, max_width: int) -> P
         # cheaper without one.
         other = _best(structure, None, max_width, SEPARATE)
         if other.wire_cuts and walks.log_overhead(other) < walks.log_overhead(best) - 1e-6:
-            return other
-    return best
+            best = other
+    return walks.least_fitting(with_another_ancilla(graph, max_width), best, max_width)
 
 
 class _Walks:
@@ -106,8 +112,10 @@ class _Walks:
 
     def log_overhead(self, placement: Placement) -> float:
         """Return log gamma^2 of a plan."""
-        walk = walked(self._program, self._terms, placement, False, self._wires)
-        return sum(log(bond.overhead) for bond in walk.bonds())
+        return _log_overhead(self._walk(placement))
+
+    def _walk(self, placement: Placement) -> Fragmenter:
+        return walked(self._program, self._terms, placement, False, self._wires)
 
     def least(self, found: Sequence[Candidate]) -> Placement:
         """Return the plan of least sampling overhead.
@@ -132,12 +140,39 @@ class _Walks:
         assert best is not None, "something fits"
         return best[1].placement
 
+    def least_fitting(
+        self, found: Sequence[Candidate], best: Placement, max_width: int
+    ) -> Placement:
+        """Return the cheapest of plans that turn out to fit, or `best` if none is cheaper.
+
+        Their estimates are from below, as for `least`.
+        """
+        if not found:
+            return best
+        least = self.log_overhead(best)
+        ranked = sorted(found, key=lambda one: (one.log_overhead, one.variants, one.spelled))
+        for one in ranked[:MOST_ROOMY]:
+            if one.log_overhead >= least - 1e-6:
+                break
+            walk = self._walk(one.placement)
+            logs = _log_overhead(walk)
+            if logs < least - 1e-6 and _width(walk) <= max_width:
+                best, least = one.placement, logs
+        return best
+
+
+def _log_overhead(walk: Fragmenter) -> float:
+    return sum(log(bond.overhead) for bond in walk.bonds())
+
+
+def _width(walk: Fragmenter) -> int:
+    return max(fragment.width for fragment in walk.fragments()[0])
+
 
 def _with_cuts(graph: Interactions, cuts: int) -> Placement:
     if cuts == 0:
         return _whole(graph)
-    # All gates are enough to have every qubit by itself.
-    total = int(graph.cuts[graph.log_overheads < UNCUTTABLE].sum())
+    total = _all_gates(graph)
     if cuts > total:
         raise CutError(
             f"cuts is {cuts}, but to cut all gates of the circuit takes {total}, expected at most "
@@ -152,6 +187,15 @@ def _with_cuts(graph: Interactions, cuts: int) -> Placement:
         raise CutError(_no_such_cuts(graph, cuts, total))
     best = min(found, key=lambda c: (_widths(c), c.log_overhead, c.variants, c.spelled))
     return best.placement
+
+
+def _all_gates(graph: Interactions) -> int:
+    """Return how many cuts it takes to cut all gates: enough to have every qubit by itself."""
+    if graph.chains:  # between many parts a multi-controlled gate takes more cuts than it has links
+        apart = Evaluator(graph, _narrow(graph)).look(graph.qubit)
+        if apart is not None:
+            return apart[0].cuts
+    return int(graph.cuts[graph.log_overheads < UNCUTTABLE].sum())
 
 
 def _widths(candidate: Candidate) -> list[int]:
@@ -179,6 +223,7 @@ def _no_such_cuts(graph: Interactions, cuts: int, total: int) -> str:
     # Blocks of an order are enough to name some, and so are all gates.
     some = Goal(min(total, 2 * cuts + 8), None, _narrow(graph))
     possible = {c.cuts for c in fitting(graph, some, "contiguous")} - {0} | {total}
+    possible.discard(cuts)
     near = sorted(possible, key=lambda k: (abs(k - cuts), k))[:4]
     return (
         f"cuts is {cuts}, but no plan has exactly {counted(cuts, 'cut')}, expected one of "

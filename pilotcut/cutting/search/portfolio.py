@@ -32,7 +32,16 @@ from pilotcut.cutting.search.refinement import refined
 from pilotcut.cutting.wire_ways import cheapest_way, log_overhead_of_wires
 from pilotcut.cutting.wires import MOST_WIRES
 from pilotcut.errors import CutError
-from pilotcut.options import AUTO, SEPARATE, WIRES, check, check_seed, choice_fault, counted
+from pilotcut.options import (
+    AUTO,
+    SEPARATE,
+    WIRES,
+    check,
+    check_seed,
+    choice_fault,
+    counted,
+    whole_fault,
+)
 
 #: Engines by name, each on its own.
 ENGINES: dict[str, Engine] = {"exact": exact, "contiguous": contiguous, "hypergraph": hypergraph}
@@ -134,6 +143,22 @@ def together(graph: Interactions, goal: Goal) -> list[Candidate]:
     return found
 
 
+def with_another_ancilla(graph: Interactions, max_width: int) -> list[Candidate]:
+    """Return candidates that have an ancilla more than `max_width` has room for.
+
+    A candidate counts all qubits and ancillas of a part, a plan those that are alive together: an
+    ancilla leaves its qubit to what begins behind its gate. Who walks them sees which fit.
+    """
+    if not graph.chains:
+        return []
+    goal = Goal(None, max_width)
+    evaluator = Evaluator(graph, goal.cost, max_width)
+    _ask_all(evaluator, goal)
+    roomy = Evaluator(graph, goal.cost, max_width + 1)
+    roomy.add(parts for _, parts in evaluator.partitions())
+    return [one for one, _ in roomy.partitions() if one.max_width > max_width]
+
+
 def fitting(graph: Interactions, goal: Goal, engine: str | Engine = "auto") -> list[Candidate]:
     """Return all candidates that were looked at and are within the limits of a goal.
 
@@ -163,8 +188,8 @@ def _goal(
     seed: int,
 ) -> Goal:
     for name, value, least in (("max_cuts", max_cuts, 0), ("max_width", max_width, 1)):
-        if value is not None and (not isinstance(value, int) or value < least):
-            raise CutError(f"{name} is {value!r}, expected a whole number from {least}")
+        if value is not None and (fault := whole_fault(name, value, least)):
+            raise CutError(fault)
     if max_cuts is None and max_width is None:
         raise CutError("max_cuts and max_width are both None, expected one of them; give a limit")
     check_seed(seed)
