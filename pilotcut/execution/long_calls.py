@@ -103,9 +103,11 @@ class LongCalls:
                 warnings.warn(text, LongCallWarning, stacklevel=2)
         seconds, text = known
         if seconds > self._max_seconds:
+            found = float(f"{seconds:.2g}")
             raise UserError(
-                f"{text}; expected at most {readable(self._max_seconds)} (max_seconds); or raise "
-                f"max_seconds, inf is no limit"
+                # In numbers too: in words what is found and what is allowed may be the same.
+                f"{text}; that is {found:,g} s, expected at most {self._max_seconds:,g} s "
+                f"(max_seconds); or raise max_seconds, inf is no limit"
             )
         return seconds
 

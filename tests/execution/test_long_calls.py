@@ -105,6 +105,14 @@ def test_beyond_the_limit_a_call_is_refused_before_anything_runs():
     assert estimator.stages.queries == 0
 
 
+def test_a_refusal_says_in_numbers_what_is_alike_in_words():
+    estimator = CutEstimator(labels="AAAABBBB", mode="sampled", max_seconds=1e-9)
+    circuit = crossed(1)
+    with pytest.raises(UserError, match=r"that is 0\.0\d+ s, expected at most 1e-09 s") as told:
+        estimator.run([(circuit, "Z" * 8, np.zeros(circuit.num_parameters))])
+    assert "\n" not in str(told.value)
+
+
 def test_derivatives_are_refused_where_their_shifts_take_too_long(monkeypatch):
     circuit = crossed(1)
     estimator = CutEstimator(labels="AAAABBBB", shots=64, max_seconds=math.inf, seed=1)
