@@ -41,6 +41,7 @@ from typing import Any
 
 from cut_circuits import Case, cases
 from cut_engines import ERROR, marked
+from environments import HOME, python_with
 from qiskit import QuantumCircuit, qpy
 from qiskit.circuit.library import IGate
 from qiskit.quantum_info import Pauli
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--before", default=BEFORE, metavar="REV")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--read", type=Path)
-    parser.add_argument("--environment", type=Path, default=Path.home() / ".cache/pilotcut-qcut")
+    parser.add_argument("--environment", type=Path, default=HOME / "pilotcut-qcut")
     options = parser.parse_args()
     if options.read:
         record = json.loads(options.read.read_text())
@@ -128,7 +129,7 @@ def written(some: Sequence[Case], directory: Path, engine: str) -> None:
 def interpreter(engine: str, options: argparse.Namespace, scratch: Path) -> tuple[str, str]:
     """Return the Python that an engine runs with, and its PYTHONPATH."""
     if engine == "qcut":
-        return qcut_python(options.environment), ""
+        return python_with(options.environment, QCUT), ""
     if engine == "before":
         return sys.executable, str(tree_of(options.before, scratch / "tree"))
     return sys.executable, str(HERE.parent)
@@ -141,18 +142,6 @@ def tree_of(revision: str, directory: Path) -> Path:
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(directory, filter="data")
     return directory
-
-
-def qcut_python(environment: Path) -> str:
-    """Return the Python of QCut's environment, which is made if there is none."""
-    python = environment / "bin" / "python"
-    done = environment / "installed"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-        install = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", *QCUT]
-        subprocess.run([str(python), *install], check=True)
-        done.write_text("\n".join(QCUT))
-    return str(python)
 
 
 def value_of(case: Case) -> float:

@@ -1,16 +1,20 @@
 """One training step, forward, loss, backward and Adam, in one run with all competitors.
 
 ZFeatureMap + RealAmplitudes(reps=1), <Z...Z>, batch 16 (or 1 where it says so), medians of
-5 with min-max. Every column trains the same model from the same weights and must agree on
+15 with min-max. Every column trains the same model from the same weights and must agree on
 the loss to 1e-5, or its line says so. "Uncut" columns simulate the whole circuit: they are
 there so that nobody is misled about when cutting wins.
 
-    python benchmarks/training_step.py [--repeats 5] [--only 4 12 20 36 60] [--networks]
+    python benchmarks/training_step.py [--repeats 15] [--only 4 12 20 36 60] [--networks]
+        [--statevectors] [--jax]
 
-What is done once for a circuit is outside the clock in every column: compiling and cutting,
-quimb's search for a contraction path, torch's tracing, the first step (for quimb the first
-four: torch optimises a traced function while it runs). quimb runs the fastest of
-the four ways in `tensor_network.py`; `--networks` measures the other three beside it.
+What is done once for a circuit is outside the clock of a step in every column: compiling and
+cutting, quimb's search for a contraction path, torch's tracing, the first step (for quimb the
+first four: torch optimises a traced function while it runs). It stands beside it, as "first", and
+"1000" is the first step with 999 others. quimb runs the fastest of the four ways in
+`tensor_network.py`; `--networks` measures the other three beside it, `--statevectors` ours by the
+states of all branches, and `--jax` tensorcircuit-ng, compiled by JAX, in an environment of its own
+that is made with pinned versions (`tensorcircuit_step.py`; minutes at 60 qubits).
 
 PennyLane's backprop keeps every state of the batch, 22 GB at 20 qubits, so it stops at 12.
 The addon's step is not run but computed from one measured query, and marked "est.": its
@@ -24,15 +28,20 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import json
 import resource
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pennylane as qml
 import torch
 from addon_baseline import addon_query
+from environments import HOME, python_with
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import EstimatorQNN
@@ -43,6 +52,12 @@ from pilotcut.training.model import Model, classifier
 
 Step = Callable[[], float]
 
+HERE = Path(__file__).resolve().parent
+
+#: What tensorcircuit-ng runs with, and XLA's flags for one thread.
+JAX = ("tensorcircuit-ng==1.10.0", "jax==0.10.2", "jaxlib==0.10.2", "optax==0.2.8", "numpy==2.4.6")
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
 #: Steps after which torch has optimised a traced function.
 WARM_UP = 3
 
@@ -50,11 +65,14 @@ WARM_UP = 3
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--only", type=int, nargs="*", default=[4, 12, 20, 36, 60])
     parser.add_argument("--networks", action="store_true", help="quimb in all four ways")
+    parser.add_argument("--statevectors", action="store_true", help="ours by branch states, too")
+    parser.add_argument("--jax", action="store_true", help="tensorcircuit-ng with JAX, too")
     options = parser.parse_args()
-    print(f"{'qubits':>6} {'cuts':>4} {'batch':>5}  {'column':34} {'ms':>12} {'min-max':>21}  loss")
+    head = f"{'qubits':>6} {'cuts':>4} {'batch':>5}  {'column':34} {'ms':>10} {'min-max':>19}"
+    print(f"{head} {'first':>7} {'1000':>7}  loss")
     for qubits, cuts, batch in ((4, 3, 16), (12, 1, 16), (20, 1, 16), (36, 2, 1), (60, 4, 16)):
         if qubits in options.only:
             compare(qubits, cuts, batch, options)
@@ -71,11 +89,13 @@ def compare(qubits: int, cuts: int, batch: int, options: argparse.Namespace) -> 
     y = torch.tensor(rng.choice([-1.0, 1.0], (batch, 1)))
     head = f"{qubits:6} {cuts:4} {batch:5}  "
     ours = None
-    for name, (make, limit) in columns(cuts, options.networks).items():
+    for name, (make, limit) in columns(cuts, options).items():
         if qubits > limit:
             continue
-        step, runs = make(model, weights, x, y), options.repeats
-        loss = step()  # builds, compiles, allocates
+        started, runs = time.perf_counter(), options.repeats
+        step = make(model, weights, x, y)  # builds, compiles, allocates
+        loss = step()
+        first_s = time.perf_counter() - started
         if qubits >= 20 and "uncut" in name and "quimb" not in name:
             runs = min(runs, 3)
         seconds = [timed(step) for _ in range(runs)]
@@ -83,15 +103,37 @@ def compare(qubits: int, cuts: int, batch: int, options: argparse.Namespace) -> 
         agrees = (
             "" if abs(loss - ours) < 1e-5 or "shots" in name else f"  disagrees with {ours:.6f}"
         )
-        print(head + line(name, seconds) + f"  {loss:.6f}{agrees}", flush=True)
+        print(head + line(name, first_s, seconds) + f"  {loss:.6f}{agrees}", flush=True)
+    if options.jax:
+        found = tensorcircuit(x, y, weights, options.repeats)
+        text = line("tensorcircuit-ng, JAX jit, uncut", found["first_s"], found["seconds"])
+        print(f"{head}{text}  {found['loss']:.6f}", flush=True)
     if qubits <= 4:
         addon_estimate(head, model, weights, x.numpy(), cuts)
 
 
-def line(name: str, seconds: list[float]) -> str:
+def line(name: str, first_s: float, seconds: list[float]) -> str:
     """Format one column's times."""
     ms = [1e3 * s for s in seconds]
-    return f"{name:34} {statistics.median(ms):12.2f} {f'{min(ms):.2f}-{max(ms):.2f}':>21}"
+    thousand = first_s + 999 * statistics.median(seconds)
+    spread = f"{min(ms):.2f}-{max(ms):.2f}"
+    return f"{name:34} {statistics.median(ms):10.2f} {spread:>19} {first_s:7.2f} {thousand:7.1f}"
+
+
+def tensorcircuit(
+    x: torch.Tensor, y: torch.Tensor, weights: np.ndarray, repeats: int
+) -> dict[str, Any]:
+    """Return the times of tensorcircuit-ng's step, by the Python of its own environment."""
+    case = {"inputs": x.tolist(), "targets": y[:, 0].tolist(), "weights": weights.tolist()}
+    done = subprocess.run(
+        [python_with(HOME / "pilotcut-jax", JAX), str(HERE / "tensorcircuit_step.py")],
+        input=json.dumps(case | {"repeats": repeats}),
+        env={**os.environ, "XLA_FLAGS": ONE_THREAD},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 def timed(step: Step) -> float:
@@ -101,11 +143,13 @@ def timed(step: Step) -> float:
     return time.perf_counter() - started
 
 
-def columns(cuts: int, networks: bool) -> dict[str, tuple[Callable[..., Step], int]]:
+def columns(cuts: int, options: argparse.Namespace) -> dict[str, tuple[Callable[..., Step], int]]:
     """Return what is compared: name -> (maker of a step, most qubits it is run with)."""
-    others = [way for way in WAYS if networks and way != BEST]
+    others = [way for way in WAYS if options.networks and way != BEST]
+    states = {f"pilotcut exact, {cuts} cuts, states": (cut_step(cuts, "exact", "statevector"), 60)}
     return {
         f"pilotcut exact, {cuts} cuts": (cut_step(cuts, "exact"), 60),
+        **(states if options.statevectors else {}),
         f"pilotcut sampled 1024 shots, {cuts} cuts": (cut_step(cuts, "sampled"), 4),
         f"pilotcut counts 1024 shots, {cuts} cuts": (cut_step(cuts, "counts"), 4),
         "pilotcut exact, uncut": (cut_step(0, "exact"), 20),
@@ -131,7 +175,7 @@ def train_step(forward: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> St
     return step
 
 
-def cut_step(cuts: int, mode: str) -> Callable[..., Step]:
+def cut_step(cuts: int, mode: str, engine: str = "auto") -> Callable[..., Step]:
     """Return a maker of our step."""
 
     def make(model: Model, weights: np.ndarray, x: torch.Tensor, y: torch.Tensor) -> Step:
@@ -142,6 +186,7 @@ def cut_step(cuts: int, mode: str) -> Callable[..., Step]:
             weight_params=model.weights,
             cuts=cuts,
             mode=mode,
+            engine=engine,
             seed=1,
             initial_weights=weights,
         ).double()

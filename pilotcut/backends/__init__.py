@@ -71,12 +71,16 @@ def device_backend(pilot: str, qpu: QpuDescription) -> Backend:
     )
 
 
-@lru_cache(maxsize=3)
 def exact_engine(way: str = AUTO) -> ExactEngine:
     """Return this process's exact engine that goes one of the ways of `pilotcut.options.ENGINES`.
 
     A pilot says on which device its workers simulate, through PILOTCUT_DEVICE.
     """
+    return _exact_engine(way)  # cached by what is asked, whether it is said or not
+
+
+@lru_cache(maxsize=3)
+def _exact_engine(way: str) -> ExactEngine:
     from pilotcut.backends.exact import ExactEngine
 
     gpu = os.environ.get("PILOTCUT_DEVICE", "CPU") == "GPU"

@@ -57,7 +57,7 @@ class ExactEngine:
 
     def __init__(self, device: str = "cpu", way: str = AUTO) -> None:
         self.states = StatevectorEngine(device)
-        self._networks = NetworkEngine(self.states.device, self.states.memory_bytes)
+        self._networks = NetworkEngine(self.states.device)
         self._way = way
         self._chosen: Cache[str, Network | None] = Cache(CACHED_NETWORKS)
 
@@ -65,6 +65,10 @@ class ExactEngine:
     def memory_bytes(self) -> int:
         """What a batch may take."""
         return self.states.memory_bytes
+
+    @memory_bytes.setter
+    def memory_bytes(self, limit: int) -> None:
+        self.states.memory_bytes = limit
 
     def network(self, fragment: Fragment) -> Network | None:
         """Return the network by which a fragment is computed, None if by its states."""

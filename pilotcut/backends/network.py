@@ -3,7 +3,7 @@
 Where gates are few for the number of qubits, or a term sees few of them, the network of Pauli
 transfer matrices is far cheaper to contract than the state. What is multiplied is written down in
 `pilotcut.backends.network_plan`, and done in `pilotcut.backends.network_schedule`; this module owns
-memory, the choice of the library, and what is kept from call to call.
+the choice of the library, and what is kept from call to call.
 """
 
 from __future__ import annotations
@@ -41,12 +41,9 @@ class NetworkEngine:
     ----------
     device
         A torch device; on "cpu" numpy is used, whose calls are cheaper.
-    memory_bytes
-        What the values of a batch may take.
     """
 
-    def __init__(self, device: torch.device, memory_bytes: int) -> None:
-        self.memory_bytes = memory_bytes
+    def __init__(self, device: torch.device) -> None:
         self._torch = TorchArrays(device, torch.float64)
         self._arrays = NumpyArrays() if device.type == "cpu" else self._torch
         self._networks: Cache[str, Network | None] = Cache(CACHED_NETWORKS)

@@ -64,6 +64,13 @@ def train(
     wires: Annotated[
         str | None, typer.Option(help=WIRES_HELP, show_default=_default("wires"))
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="In exact mode: auto, statevector (of all branches) or network (of tensors).",
+            show_default=_default("engine"),
+        ),
+    ] = None,
     qubits: Annotated[
         int | None,
         typer.Option(
@@ -183,6 +190,7 @@ def train(
         "labels": labels,
         "joint_cuts": joint_cuts or None,
         "wires": wires,
+        "engine": engine,
         "mode": mode,
         "shots": shots,
         "epochs": epochs,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pilotcut.io.jsonl import read_jsonl
+from pilotcut.options import STATEVECTOR
 from pilotcut.study import published
 from pilotcut.study.cells import Cell, save_result
 from pilotcut.study.findings import (
@@ -70,7 +71,7 @@ def _extensions(profile: Profile) -> list[Cell]:
             common_settings(profile, changes["dataset"])
             | budget
             | changes
-            | {"mode": "exact", "cuts": cuts, "seed": seed},
+            | {"mode": "exact", "engine": STATEVECTOR, "cuts": cuts, "seed": seed},
         )
         for seed in profile.extended_seeds
         for changes in _changes(profile)

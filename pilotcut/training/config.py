@@ -13,6 +13,7 @@ from typing import Any
 from pilotcut.errors import UserError
 from pilotcut.options import (
     AUTO,
+    ENGINES,
     ERROR_TOLERANCE,
     MAX_SECONDS,
     MODES,
@@ -54,6 +55,8 @@ class TrainingConfig:
         Of the ansatz.
     joint_cuts, wires
         How gates and wires are cut where there are shots, see `pilotcut.CutEstimator`.
+    engine
+        How the exact mode computes, see `pilotcut.CutEstimator`.
     samples
         Upper limit of samples before they are split; None is that of `load_dataset`.
     validation
@@ -78,6 +81,7 @@ class TrainingConfig:
     labels: str | None = None
     joint_cuts: bool = False
     wires: str = AUTO
+    engine: str = AUTO
     mode: str = "counts"
     shots: int = 1024
     epochs: int = 10
@@ -174,6 +178,7 @@ _CHECKS: dict[str, checks.Check] = {
     "seed": checks.Whole(0, checks.MOST_SEED, "0 is the default"),
     "mode": checks.Choice(MODES),
     "wires": checks.Choice(WIRES),
+    "engine": checks.Choice(ENGINES),
     "reconstruction": checks.Choice(RECONSTRUCTIONS),
     "loss": checks.Choice(("auto", *LOSSES)),
     "schedule": checks.Choice(SCHEDULES),

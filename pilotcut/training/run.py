@@ -83,6 +83,7 @@ class TrainingRun:
             auto=self._wanted() if automatic else None,
             joint_cuts=config.joint_cuts,
             wires=config.wires,
+            engine=config.engine,
             mode=config.mode,
             shots=config.shots,
             seed=config.seed,

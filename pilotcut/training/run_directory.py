@@ -33,7 +33,7 @@ from pilotcut.execution.query_store import FOLDER, is_store
 from pilotcut.io.atomic import write_atomically
 from pilotcut.io.jsonl import mend
 from pilotcut.io.yaml_reader import load_yaml
-from pilotcut.options import SEPARATE
+from pilotcut.options import SEPARATE, STATEVECTOR
 from pilotcut.training.config import TrainingConfig, settled
 from pilotcut.training.trainer_directory import TrainerDirectory, fault_of_start, unusable
 
@@ -177,7 +177,8 @@ class RunDirectory(TrainerDirectory):
         if not isinstance(found, dict):
             raise self.damaged_settings(f"it holds {found!r:.40}")
         # Runs from before there was a choice go on as they began.
-        return asdict(TrainingConfig(dataset="")) | {"wires": SEPARATE} | found
+        before = {"wires": SEPARATE, "engine": STATEVECTOR}
+        return asdict(TrainingConfig(dataset="")) | before | found
 
     def training_config(self, **given: Any) -> TrainingConfig:
         """Return the checked settings of the run that is here, with what is given over them.

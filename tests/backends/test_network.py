@@ -11,7 +11,7 @@ from pilotcut import CutEstimator, compile_plan, cut_qnn
 from pilotcut.backends.exact import ExactEngine
 from pilotcut.backends.network import NetworkEngine
 from pilotcut.backends.network_order import contraction_order, multiplications
-from pilotcut.backends.statevector import MEMORY_BYTES, StatevectorEngine
+from pilotcut.backends.statevector import StatevectorEngine
 from pilotcut.errors import CutError, UserError
 from pilotcut.training.model import classifier
 
@@ -22,7 +22,7 @@ def _network(circuit, observables):
     """Return the one fragment of an uncut circuit, with its network and the plan."""
     plan = compile_plan(circuit, observables)
     (fragment,) = plan.fragments
-    return fragment, NetworkEngine(CPU, MEMORY_BYTES).network(fragment), plan
+    return fragment, NetworkEngine(CPU).network(fragment), plan
 
 
 def _paulis(rng, qubits, count):
@@ -30,13 +30,10 @@ def _paulis(rng, qubits, count):
     return sorted(found - {"I" * qubits}) or ["Z" * qubits]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [k for k in range(40) if k != 28])  # Qiskit refuses 28
 def test_any_circuit_has_its_values(seed):
-    try:
-        circuit, values = circuit_of(seed)
-        state = state_of(circuit, values)
-    except Exception:  # what Qiskit itself refuses
-        pytest.skip("no circuit of Qiskit's")
+    circuit, values = circuit_of(seed)
+    state = state_of(circuit, values)
     paulis = _paulis(np.random.default_rng(seed), circuit.num_qubits, 3)
     estimator = CutEstimator(mode="exact", engine="network")
     try:

@@ -81,8 +81,10 @@ def test_how_gates_and_wires_are_cut_is_kept(call, tmp_path):
     assert (settings["wires"], settings["joint_cuts"]) == ("separate", True)
     # Those of a run from before there was a choice.
     text = (run_dir / "config.yaml").read_text()
-    (run_dir / "config.yaml").write_text(text.replace("wires: separate\n", ""))
-    assert RunDirectory(run_dir).settings()["wires"] == "separate"
+    text = text.replace("wires: separate\n", "").replace("engine: auto\n", "")
+    (run_dir / "config.yaml").write_text(text)
+    settings = RunDirectory(run_dir).settings()
+    assert (settings["wires"], settings["engine"]) == ("separate", "statevector")
 
 
 def test_without_a_run_dir_a_new_one_is_made_under_runs(call, tmp_path, monkeypatch):

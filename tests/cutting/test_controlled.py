@@ -245,8 +245,8 @@ def bridged():
 
 @pytest.mark.parametrize(
     ("most", "overhead"),
-    # Of three the widest has room for an ancilla too: the two CX before the CCZ are none, so qubit 0
-    # begins behind it.
+    # Of three the widest has room for an ancilla too: the two CX before the CCZ are none, so qubit
+    # 0 begins behind it.
     [(5, 1), (4, 9), (3, 9)],
 )
 def test_the_search_knows_what_a_gate_costs_with_its_ancillas(most, overhead):

@@ -149,7 +149,7 @@ def test_bundles_say_what_they_cost_and_to_which_fragment_they_belong():
         TaskManager(pilots, policy=eager_and_watching) as tasks,
     ):
         for mode in ("counts", "exact"):
-            estimator = CutEstimator(tasks, labels="AABB", mode=mode, seed=1)
+            estimator = CutEstimator(tasks, labels="AABB", mode=mode, engine="statevector", seed=1)
             seen.clear()
             estimator.run([(circuit, SparsePauliOp("ZZZZ"))]).result()
             assert {task.group for task in seen.values()} == {"A", "B"}
