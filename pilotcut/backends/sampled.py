@@ -1,45 +1,50 @@
 """Draws from the exact distribution of every physical variant: noiseless counts without circuits.
 
-The statevector engine gives the fragment's tensor in the coherent basis. Every physical operation
-at a site is a fixed combination of branch pairs (`pilotcut.backends.physical_operations`), so the
-expectation of any variant is a small contraction away, also of products of sub-observables that
-are measured together. From these the joint distribution of their signs follows by a
-Walsh-Hadamard transform, and from that binomial (one ±1 product) or multinomial (a commuting
-group) draws: the same distribution as noiseless counts.
+The statevector engine gives the final states of all branches, and these the joint distribution of
+the signs that are measured together, over branch pairs (`pilotcut.backends.sign_tensors`). Every
+physical operation at a site is a fixed combination of branch pairs
+(`pilotcut.backends.physical_operations`), so the distribution of any variant is a small contraction
+away. From it come binomial (one ±1 product) or multinomial (a commuting group) draws: the same
+distribution as noiseless counts.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
+from itertools import groupby
 from math import prod
 from time import perf_counter
 
 import numpy as np
-from qiskit.quantum_info import PauliList
+from qiskit.quantum_info import Pauli, PauliList
 
 from pilotcut.backends.base import Measurement, Shots, shots_of, templates_in
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.counts import covariances, products_of_outcomes
 from pilotcut.backends.outcomes import StateOutcomes, Tally, outcome_wires
 from pilotcut.backends.physical_operations import as_branch_pairs
+from pilotcut.backends.sign_tensors import (
+    BranchStates,
+    MeasuredGroup,
+    sign_tensor,
+    walsh_hadamard,
+)
 from pilotcut.backends.statevector import StatevectorEngine
-from pilotcut.circuits.observables import independent_rows
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.errors import ObservableError, UserError
 from pilotcut.options import counted
 
-#: Independent signs of one group; their distribution has 2^this outcomes.
-MOST_SIGNS = 14
-
 #: Numbers that are worked on at once.
-MOST_NUMBERS = 2**22
+MOST_NUMBERS = 2**21
 
-#: Numbers of one fragment's outcome distribution over branch pairs.
+#: Numbers of one fragment's distribution over branch pairs, of signs or of outcomes.
 MOST_PROBABILITIES = 2**26
+
+#: Up to so many bins, or as many as there are shots, binomial draws bin by bin are the quicker way.
+FEW_BINS = 128
 
 #: Fragments whose distributions are kept prepared.
 CACHED_FRAGMENTS = 64
@@ -51,7 +56,7 @@ class SampledBackend:
     Parameters
     ----------
     engine
-        Computes the distributions.
+        Computes the states.
     """
 
     name = "sampled"
@@ -66,19 +71,23 @@ class SampledBackend:
         """Draw a part of the fragment's subexperiments; see `Backend.run`."""
         started = perf_counter()
         distribution = self._distribution(fragment)
-        coherent = self._engine.values(distribution.extended, angles)
         rng = np.random.default_rng(seed)
         templates = [
             (template, shots_of(shots, len(angles), place))
             for template, place in templates_in(fragment, part)
         ]
-        drawn = [distribution.draw(template, coherent, some, rng) for template, some in templates]
-        ran = perf_counter()
-        blocks = tuple(
-            distribution.block(template, counts, some)
-            for (template, some), counts in zip(templates, drawn, strict=True)
-        )
-        return Measurement(blocks, ran - started, perf_counter() - ran)
+        rows = distribution.rows_at_once(self._engine.rows_at_once(distribution.observed))
+        found = [
+            distribution.blocks(
+                self._engine.branch_states(distribution.observed, angles[some]),
+                [(template, each[some]) for template, each in templates],
+                rng,
+            )
+            for some in _chunks(len(angles), rows)
+        ]
+        blocks = tuple(map(_joined, zip(*(some for some, _ in found), strict=True)))
+        reduce_s = sum(seconds for _, seconds in found)
+        return Measurement(blocks, perf_counter() - started - reduce_s, reduce_s)
 
     def tally(
         self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
@@ -87,8 +96,8 @@ class SampledBackend:
         distribution = self._distribution(fragment)
         wires = outcome_wires(fragment)
         _check_size(fragment, len(wires))
-        groups = self._engine.outcomes(distribution.extended, angles, wires)
-        coherent = _whole_tensor(groups, wires, len(distribution.extended.sites))
+        groups = self._engine.outcomes(distribution.observed, angles, wires)
+        coherent = _whole_tensor(groups, wires, len(distribution.observed.sites))
         rng = np.random.default_rng(seed)
         found = [
             distribution.tally(
@@ -104,56 +113,29 @@ class SampledBackend:
         return known.of(fragment)
 
 
-@dataclass(frozen=True)
-class _Signs:
-    """The signs of one group in one kind of template, over independent ones.
-
-    Parameters
-    ----------
-    members
-        Integer array (g,): each member's sign as a subset of the independent signs, bit k
-        for the k-th.
-    observable
-        Integer array (2^r,): the extended observable that is the product of each subset.
-    signed
-        Boolean (2^r,): whether that product takes the measurements' signs.
-    """
-
-    members: np.ndarray
-    observable: np.ndarray
-    signed: np.ndarray
-
-    @cached_property
-    def hadamard(self) -> np.ndarray:
-        """(-1)^(u.s) for subsets u and outcomes s, (2^r, 2^r)."""
-        size = np.arange(len(self.observable))
-        return 1.0 - 2.0 * (np.bitwise_count(size[:, None] & size[None, :]) & 1)
+def observed(fragment: Fragment) -> Fragment:
+    """Return the fragment as its states are asked for: with Z on all wires that are observed."""
+    # Every variant is a combination of branch pairs, so one tensor serves whichever are listed.
+    whole = fragment.listing(None).separated()
+    seen = (fragment.observables.x | fragment.observables.z).any(axis=0)
+    letters = PauliList(Pauli((seen, np.zeros_like(seen))))
+    return replace(whole, observables=letters, groups=())
 
 
-def extended(fragment: Fragment) -> Fragment:
-    """Return the fragment with all products of sub-observables that a draw needs."""
-    return _Distribution(fragment).extended
+def measured_groups(fragment: Fragment) -> list[MeasuredGroup]:
+    """Return each group of a fragment's sub-observables as parities of what is measured."""
+    return [MeasuredGroup.of(fragment.observables[list(some)]) for some in fragment.groups]
 
 
 class _Distribution:
-    """Distribution of a fragment's signs: products of sub-observables, operations as branches."""
+    """Distribution of a fragment's signs: parities of bits, operations as branches."""
 
     def __init__(self, fragment: Fragment) -> None:
         self.fragment = fragment
         self._variants, self._choices = np.zeros((0, 1), dtype=int), np.zeros((0, 0), dtype=int)
-        self._products: dict[bytes, int] = {}
-        self._signs = {
-            (group, any_measured): self._independent(members, any_measured)
-            for group, members in enumerate(fragment.groups)
-            for any_measured in ((False, True) if fragment.sites else (False,))
-        }
-        width = fragment.num_wires
-        both = np.array([np.frombuffer(key, dtype=bool) for key in self._products])
-        observables = PauliList.from_symplectic(both[:, width:], both[:, :width])
-        # Every variant is a combination of branch pairs, so one tensor serves whichever are listed.
-        whole = fragment.listing(None).separated()
-        self.extended = replace(whole, observables=observables, groups=())
-        self._signed = [not site.states for site in fragment.sites]
+        self._groups = measured_groups(fragment)
+        self._check_signs()
+        self.observed = observed(fragment)
         self._to_operations = {
             signed: [as_branch_pairs(site, signed) for site in fragment.sites]
             for signed in (False, True)
@@ -165,57 +147,110 @@ class _Distribution:
         one._variants, one._choices = fragment.outcome_variants, fragment.choices
         return one
 
-    def _independent(self, group: Sequence[int], measured: bool) -> _Signs:
-        """Find independent signs that make up the members' signs, over GF(2)."""
-        members = self.fragment.observables[list(group)]
-        letters = np.hstack([members.x, members.z])
-        vectors = np.hstack([letters, np.full((len(letters), 1), measured)])
-        basis, subsets = independent_rows(vectors)
-        if len(basis) > MOST_SIGNS:
+    @property
+    def _pairs(self) -> int:
+        return prod(site.rank**2 for site in self.fragment.sites)
+
+    def _check_signs(self) -> None:
+        """Raise `ObservableError` where signs are too many numbers over branch pairs."""
+        most = max((len(group.parities) for group in self._groups), default=0)
+        if self._pairs << most > MOST_PROBABILITIES:
             raise ObservableError(
-                f"{len(basis)} independent Paulis are measured together on fragment "
-                f"{self.fragment.label}, expected at most {MOST_SIGNS} in sampled mode; use "
-                f"mode='counts'"
+                f"{most} independent Paulis are measured together on fragment "
+                f"{self.fragment.label} with {counted(len(self.fragment.sites), 'site')}: a "
+                f"distribution of {float(self._pairs << most):.3g} numbers, expected at most "
+                f"{MOST_PROBABILITIES:.3g} in sampled mode; use mode='counts'"
             )
-        combined = [np.zeros(vectors.shape[1], dtype=bool)]
-        for vector in vectors[basis]:  # subset u = low bits already listed, plus this vector
-            combined += [other ^ vector for other in combined]
-        return _Signs(
-            members=np.array(subsets),
-            observable=np.array([self._product(v[:-1]) for v in combined]),
-            signed=np.array([v[-1] for v in combined]),
-        )
 
-    def _product(self, letters: np.ndarray) -> int:
-        return self._products.setdefault(letters.tobytes(), len(self._products))
+    def rows_at_once(self, states: int) -> int:
+        """Return how many parameter sets are drawn together, of so many whose states fit."""
+        most = max((group.bins for group in self._groups), default=1)
+        return max(1, min(states, MOST_NUMBERS // (self._pairs * most)))
 
-    def draw(
-        self, template: Template, coherent: np.ndarray, shots: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Return how often each outcome came, (rows, settings, outcomes, 2^r).
+    def blocks(
+        self,
+        states: Sequence[BranchStates],
+        templates: Sequence[tuple[Template, np.ndarray]],
+        rng: np.random.Generator,
+    ) -> tuple[list[Block], float]:
+        """Draw templates' variants with shots (rows, variants) each, and reduce what was found.
 
-        The last axis is over the independent signs, that before it over what is found at the ends
-        of wires that are cut together.
+        Returns the blocks, and the seconds that reducing took.
         """
-        signs = self._signs_of(template)
-        choices = self._all_choices(template.variants)
-        expectation = np.empty((len(coherent), len(choices), len(signs.observable)))
-        for signed in (False, True):
-            columns = np.flatnonzero(signs.signed == signed)
-            if len(columns):
-                one = self._expectations(choices, coherent, signed)
-                expectation[..., columns] = one[..., signs.observable[columns]]
-        # E_u = sum_s p(s) (-1)^(u.s) over outcomes s, for every subset u of the signs: inverted,
-        # p(s) = 2^-r sum_u (-1)^(u.s) E_u. Rounding leaves numbers just below 0.
-        probabilities = np.clip(expectation @ signs.hadamard / len(signs.observable), 0.0, None)
-        flat = probabilities.reshape(len(coherent), len(template.variants), -1)
-        # numpy refuses probabilities that add up to more than 1, if only by rounding.
-        counts = rng.multinomial(shots, flat / flat.sum(axis=-1, keepdims=True))
-        return counts.reshape(*flat.shape[:2], -1, len(signs.observable))
+        found: list[Block] = []
+        reduce_s = 0.0
+        for group, some in groupby(templates, lambda both: both[0].group):
+            # All of a group at once: beginnings of variants are shared by templates.
+            own = list(some)
+            variants = np.concatenate([template.variants for template, _ in own])
+            shots = np.concatenate([each for _, each in own], axis=1)
+            coherent = sign_tensor(states, self._groups[group])
+            numbers = 2 * self.fragment.outcomes * coherent.shape[0] * coherent.shape[1]
+            parts = []
+            for few in _chunks(len(variants), MOST_NUMBERS // numbers):
+                counts = self._drawn(variants[few], coherent, shots[:, few], rng)
+                started = perf_counter()
+                parts.append(self._reduced(group, counts, shots[:, few]))
+                reduce_s += perf_counter() - started
+            means, spreads = (np.concatenate(one, axis=1) for one in zip(*parts, strict=True))
+            edges = np.cumsum([len(template.variants) for template, _ in own])[:-1]
+            found += [
+                Block(group, template.variants, *both)
+                for (template, _), *both in zip(
+                    own,
+                    np.split(means, edges, axis=1),
+                    np.split(spreads, edges, axis=1),
+                    strict=True,
+                )
+            ]
+        return found, reduce_s
 
-    def _signs_of(self, template: Template) -> _Signs:
-        measured = any(m for m, one in zip(template.measured, self._signed, strict=True) if one)
-        return self._signs[template.group, measured]
+    def _drawn(
+        self,
+        settings: np.ndarray,
+        coherent: np.ndarray,
+        shots: np.ndarray,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """Return how often each outcome of some settings came.
+
+        (rows, settings, outcomes, signs, bins): what is found at the ends of wires that are cut
+        together, the sign of measurements if there can be any, and the parities of the group.
+        """
+        probabilities = self._probabilities(self._all_choices(settings), coherent)
+        # Outcomes of wires that are cut together are found by the same shots.
+        shape = (*shots.shape, self.fragment.outcomes, *probabilities.shape[2:])
+        return drawn(probabilities.reshape(*shots.shape, -1), shots, rng).reshape(shape)
+
+    def _reduced(
+        self, group: int, counts: np.ndarray, shots: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return means (rows, settings, g) and covariances of g each, of counts as drawn."""
+        frequency = counts / np.maximum(shots, 1)[..., None, None, None]
+        members = self._groups[group].members
+        signed = frequency[..., 0, :]
+        if frequency.shape[-2] > 1:
+            signed = signed - frequency[..., 1, :]
+        means = np.moveaxis(walsh_hadamard(signed)[..., members], 2, -1)
+        # The product of two members' signs is that of the symmetric difference of their subsets;
+        # the sign of the measurements appears twice in it.
+        pairs = members[:, None] ^ members[None, :]
+        products = np.moveaxis(walsh_hadamard(frequency.sum(axis=-2))[..., pairs], 2, -1)
+        flat = means.reshape(*shots.shape, -1)
+        return flat, covariances(flat, products_of_outcomes(products), shots)
+
+    def _probabilities(self, choices: np.ndarray, coherent: np.ndarray) -> np.ndarray:
+        """Return probabilities (rows, variants, signs, bins); rounding leaves none below 0.
+
+        The sign of the measurements is +1 first; without any site there is none.
+        """
+        # p(s, sign) = (u(s) ± v(s)) / 2, u without the measurements' signs and v with them, which
+        # are the same where nothing is measured.
+        total = self._expectations(choices, coherent, signed=False)
+        if not choices.shape[1]:
+            return total[:, :, None].clip(0.0)
+        signed = self._expectations(choices, coherent, signed=True)
+        return np.stack([total + signed, total - signed], axis=2).clip(0.0) / 2
 
     def _all_choices(self, settings: np.ndarray) -> np.ndarray:
         """Return the operations of all variants of some settings, (settings x outcomes, sites)."""
@@ -242,15 +277,10 @@ class _Distribution:
         rng
             Where the draws come from.
         """
-        # p(x, sign) = (u(x) ± s(x)) / 2, u without the measurements' signs and s with them.
         settings = template.variants[chosen]
-        choices = self._all_choices(settings)
-        total = self._expectations(choices, coherent, signed=False)[0]
-        signed = self._expectations(choices, coherent, signed=True)[0]
-        probabilities = np.clip(np.concatenate([total + signed, total - signed], axis=1), 0.0, None)
-        flat = probabilities.reshape(len(settings), -1)
-        counts = rng.multinomial(shots, flat / flat.sum(axis=1, keepdims=True))
-        counts = counts.reshape(probabilities.shape)
+        probabilities = self._probabilities(self._all_choices(settings), coherent)[0]
+        flat = probabilities.reshape(1, len(settings), -1)
+        counts = drawn(flat, shots[None], rng).reshape(len(probabilities), -1)
         variant, outcome = np.nonzero(counts)
         half = coherent.shape[1]
         wires = half.bit_length() - 1
@@ -260,35 +290,53 @@ class _Distribution:
         return Tally(self._variants[settings].reshape(-1)[variant], bits, signs * share, share)
 
     def _expectations(self, choices: np.ndarray, coherent: np.ndarray, signed: bool) -> np.ndarray:
-        """Return exact expectations (rows, variants, extended observables)."""
-        rows, observables = coherent.shape[:2]
-        flat = coherent.reshape(rows, observables, 1, -1)
-        size = max(1, MOST_NUMBERS // flat.size)
-        parts = []
-        for first in range(0, len(choices), size):
-            some = choices[first : first + size]
-            value = flat
-            for axis, matrices in enumerate(self._to_operations[signed]):
-                pairs = matrices[some[:, axis]]  # (variants, R^2)
-                split = value.reshape(*value.shape[:3], pairs.shape[1], -1)
-                value = np.einsum("rovpk,vp->rovk", split, pairs)
-            value = np.broadcast_to(value, (rows, observables, len(some), 1))
-            parts.append(value[..., 0].real.transpose(0, 2, 1))
-        return np.concatenate(parts, axis=1)
+        """Return (rows, variants, bins) of (rows, bins, *R^2), the operations in place of pairs.
 
-    def block(self, template: Template, counts: np.ndarray, shots: np.ndarray) -> Block:
-        """Reduce outcome counts, as `draw` returns them, to means and covariances."""
-        signs = self._signs_of(template)
-        frequency = counts / np.maximum(shots, 1)[..., None, None]
-        means = frequency @ signs.hadamard[:, signs.members]
-        pairs = signs.members[:, None] ^ signs.members[None, :]
-        # The product of two members' signs is that of the symmetric difference of their subsets.
-        products = frequency @ signs.hadamard[:, pairs.reshape(-1)]
-        products = np.moveaxis(products, 2, -1)
-        products = products.reshape(*means.shape[:2], *pairs.shape, means.shape[2])
-        flat = np.moveaxis(means, 2, -1).reshape(*means.shape[:2], -1)
-        spread = covariances(flat, products_of_outcomes(products), shots)
-        return Block(template.group, template.variants, flat, spread)
+        Parameters
+        ----------
+        choices
+            (variants, sites): the operations.
+        signed
+            Whether outcomes of the sites' measurements count with their signs.
+        """
+        rows, bins = coherent.shape[:2]
+        # Site by site, for each beginning of a variant once: (rows, beginnings, pairs, rest).
+        value = np.moveaxis(coherent, 1, -1).reshape(rows, 1, -1)
+        begun = np.zeros(len(choices), dtype=int)
+        for column, matrices in zip(choices.T, self._to_operations[signed], strict=True):
+            used, place = np.unique(column, return_inverse=True)
+            split = value.reshape(rows, value.shape[1], matrices.shape[1], -1)
+            value = (matrices[used] @ split).reshape(rows, -1, split.shape[-1])
+            kept, begun = np.unique(begun * len(used) + place.reshape(-1), return_inverse=True)
+            if len(kept) < value.shape[1]:
+                value = value[:, kept]
+        return value[:, begun].real.reshape(rows, len(choices), bins)
+
+
+def drawn(probabilities: np.ndarray, shots: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return how often each bin came, (rows, variants, bins), for shots (rows, variants)."""
+    # numpy refuses probabilities that add up to more than 1, if only by rounding.
+    shares = probabilities / probabilities.sum(axis=-1, keepdims=True)
+    if shares.shape[-1] <= max(FEW_BINS, shots.max(initial=0)):
+        return rng.multinomial(shots, shares)
+    # Where shots are few, each is looked up among the bins.
+    edges = shares.cumsum(axis=-1)
+    counts = np.empty(shares.shape, dtype=np.int64)
+    last = shares.shape[-1] - 1
+    for place, number in np.ndenumerate(shots):
+        found = np.searchsorted(edges[place], rng.random(number), side="right")
+        counts[place] = np.bincount(np.minimum(found, last), minlength=last + 1)
+    return counts
+
+
+def _joined(blocks: Sequence[Block]) -> Block:
+    """Return blocks of a template's variants as one, for the rows of all."""
+    first = blocks[0]
+    if len(blocks) == 1:
+        return first
+    means = np.concatenate([block.means for block in blocks])
+    spreads = np.concatenate([block.covariances for block in blocks])
+    return Block(first.group, first.variants, means, spreads)
 
 
 def _check_size(fragment: Fragment, wires: int) -> None:

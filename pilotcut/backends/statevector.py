@@ -27,6 +27,7 @@ import torch
 
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.outcomes import StateOutcomes
+from pilotcut.backends.sign_tensors import BranchStates
 from pilotcut.backends.statevector_plan import Axis, StatevectorPlan
 from pilotcut.backends.statevector_schedule import Schedule
 from pilotcut.cutting.fragment import Fragment
@@ -50,8 +51,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # amplitude that it makes.
 _OPERATION_S, _AMPLITUDE_S = 6e-5, 2e-8
 
-# The same of a product of two branches' amplitudes, and of a term of a sum of such.
-_PAIR_S, _SUM_S = 2.5e-8, 1.5e-9
+# The same of a product of amplitudes for expectations, and of a term of a sum of such.
+_PRODUCT_S, _SUM_S = 2.5e-8, 3e-9
 
 #: Plans and schedules kept by one engine.
 CACHED_FRAGMENTS = 64
@@ -142,6 +143,27 @@ class StatevectorEngine:
             for group, axes in schedule.plan.axes.items()
         ]
 
+    def branch_states(self, fragment: Fragment, angles: np.ndarray) -> list[BranchStates]:
+        """Return the final states of all branches for angles (rows, angles), group by group.
+
+        All at once: rows are the caller's to divide, see `rows_at_once`.
+        """
+        self.rows_at_once(fragment)
+        schedule = self._schedule(fragment)
+        with torch.no_grad(), threads_for(schedule.plan.widest * len(angles)):
+            states = schedule.states(torch.as_tensor(angles).to(self.device))
+        return [
+            BranchStates(
+                np.broadcast_to(
+                    state := states[group].resolve_conj().cpu().numpy(),
+                    (len(angles), *state.shape[1:]),
+                ),
+                tuple(axes),
+                group in schedule.plan.mixed,
+            )
+            for group, axes in schedule.plan.axes.items()
+        ]
+
     def pull_back(
         self, fragment: Fragment, angles: np.ndarray, cotangents: np.ndarray
     ) -> np.ndarray:
@@ -189,7 +211,7 @@ class StatevectorEngine:
         """Return about how long values and derivatives of a batch take."""
         plan = self._plan(fragment)
         made = plan.amplitudes * _AMPLITUDE_S
-        made += sum(gram.pairs * _PAIR_S + gram.sums * _SUM_S for gram in plan.grams)
+        made += sum(gram.products * _PRODUCT_S + gram.sums * _SUM_S for gram in plan.grams)
         return len(plan.operations) * _OPERATION_S + rows * made
 
     @property

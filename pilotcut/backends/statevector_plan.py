@@ -118,13 +118,16 @@ class GramSize:
     amplitudes: float
 
     @property
-    def pairs(self) -> float:
-        """Products of amplitudes of two branches."""
-        return self.flips * self.branches**2 * self.amplitudes
+    def products(self) -> float:
+        """Products of amplitudes, one by one."""
+        # As in the schedule: of two branches' for each flip, or of one's and each letter's sign.
+        paired = 2 * self.letters > self.branches * self.flips
+        count = self.flips * self.branches if paired else self.letters
+        return count * self.branches * self.amplitudes
 
     @property
     def sums(self) -> float:
-        """Products that are summed, once for each letter."""
+        """Terms of the sums over pairs of branches, which are products of matrices."""
         return self.letters * self.branches**2 * self.amplitudes
 
 

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from pilotcut import backends
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.outcomes import outcome_wires
@@ -28,14 +26,15 @@ from pilotcut.options import AUTO, STATEVECTOR
 QUICK_S = 0.1
 
 # Seconds, with torch 2.13 and Aer 0.18 on one core of a two-core machine.
-_OPERATION_S = 3e-4  # of an operation of the exact engine, whatever its size
-_AMPLITUDE_S = 6e-8  # of an amplitude that a gate makes
-_PAIR_S = 8e-9  # of an amplitude of a pair of branches, for what bits observables flip
-_SUM_S = 6e-10  # of such an amplitude, for an observable
+_OPERATION_S = 8e-5  # of an operation of the exact engine, whatever its size
+_AMPLITUDE_S = 1.2e-8  # of an amplitude that a gate makes
+_PRODUCT_S = 8e-9  # of a product of amplitudes for observables
+_SUM_S = 1e-9  # of a pair of branches' amplitudes, summed for an observable
 _LETTER_S = 1e-5  # of an observable, whatever the size of the states
-_BRANCH_PAIR_S = 2.5e-9  # of a branch pair, for a variant that is drawn and an observable
+_BRANCH_PAIR_S = 1.2e-7  # of a branch pair, for an outcome of the signs
+_BIN_S = 5e-8  # of an outcome of a variant's signs, contracted, drawn and transformed
 _DRAW_S = 4e-6  # of a variant that is drawn
-_SIGN_S = 1e-9  # of a product in the transform of a variant's signs
+_SIGNS_S = 1e-8  # of a product of two signs, for a variant
 _CALL_S = 3e-3  # of a call that draws
 _CIRCUIT_S = 2e-4  # of a circuit with shots, beside what Aer takes for it
 
@@ -75,7 +74,7 @@ def _seconds_of(request: Request, mode: str, pulled: int, outcomes: bool, engine
         if not outcomes and (network := backends.exact_engine(engine).network(fragment)):
             return max(1, pulled) * network.seconds(rows)
         calls = len(exact_rows(fragment, rows, STATEVECTOR))
-        return _exact_s(fragment, rows, calls, _letters(fragment)) * (1 + _BACKWARD * pulled)
+        return _exact_s(fragment, rows, calls) * (1 + _BACKWARD * pulled)
     if not request.subexperiments:
         return 0.0
     if mode == "sampled":
@@ -87,24 +86,23 @@ def _seconds_of(request: Request, mode: str, pulled: int, outcomes: bool, engine
 # -- the exact engine --------------------------------------------------------------------
 
 
-def _letters(fragment: Fragment) -> float:
-    return float(max(1, len(fragment.observables)))
-
-
-def _exact_s(fragment: Fragment, rows: int, calls: float, letters: float) -> float:
-    """Return seconds of tensors for `rows` rows, with so many observables each."""
+def _exact_s(fragment: Fragment, rows: int, calls: float, groups: int | None = None) -> float:
+    """Return seconds of tensors for `rows` rows, of the observables or of so many groups."""
+    letters = max(1, len(fragment.observables)) if groups is None else groups
     branches = float(prod(site.rank for site in fragment.sites))
     size = 2.0 ** min(fragment.num_wires, 2 * fragment.width, 200)
     steps = len(fragment.steps) + letters
     each = rows * branches * size
     most = calls * steps * _OPERATION_S + each * (
-        len(fragment.steps) * _AMPLITUDE_S + letters * branches * _PAIR_S
+        len(fragment.steps) * _AMPLITUDE_S + letters * (_PRODUCT_S + branches * _SUM_S)
     )
     if most < QUICK_S:
         return most
     states = _states_of(fragment)
-    grams = states.pairs * _PAIR_S + states.sums * _SUM_S
-    work = rows * (states.made * _AMPLITUDE_S + letters / _letters(fragment) * grams)
+    grams = states.products * _PRODUCT_S + states.sums * _SUM_S
+    if groups is not None:
+        grams = groups * states.squares * _SUM_S
+    work = rows * (states.made * _AMPLITUDE_S + grams)
     return calls * (states.operations * _OPERATION_S + letters * _LETTER_S) + work
 
 
@@ -123,15 +121,18 @@ class _States:
         How many there are.
     made, kept
         Amplitudes that gates make, and those of all states.
-    pairs, sums
+    products, sums
         See `pilotcut.backends.statevector_plan.GramSize`.
+    squares
+        Amplitudes of all pairs of branches.
     """
 
     operations: int
     made: float
     kept: float
-    pairs: float
+    products: float
     sums: float
+    squares: float
 
 
 # By fingerprint: a training asks the same at every step.
@@ -150,8 +151,9 @@ def _counted(fragment: Fragment) -> _States:
         for op in plan.operations
         if op.kind == "apply"
     ]
-    pairs, sums = (sum(some) for some in zip(*((g.pairs, g.sums) for g in plan.grams), strict=True))
-    return _States(len(plan.operations), sum(made), float(plan.amplitudes), pairs, sums)
+    products, sums = sum(g.products for g in plan.grams), sum(g.sums for g in plan.grams)
+    squares = sum(g.branches**2 * g.amplitudes for g in plan.grams)
+    return _States(len(plan.operations), sum(made), float(plan.amplitudes), products, sums, squares)
 
 
 # -- draws -------------------------------------------------------------------------------
@@ -160,35 +162,29 @@ def _counted(fragment: Fragment) -> _States:
 def _sampled_s(request: Request, outcomes: bool) -> float:
     """Return seconds of draws: distributions of each call's rows, and each variant's part of them.
 
-    Every call computes the tensors of its rows anew, for all products of observables that are
-    measured together. Then each variant is a contraction of them over the branch pairs of all
-    sites, which is what takes hours beyond seven cuts a fragment.
+    Every call computes the states of its rows anew, and for each group of observables how its signs
+    are distributed over the branch pairs of all sites. The variants' distributions follow site by
+    site, those of a beginning together.
     """
     fragment, rows = request.fragment, len(request.angles)
-    signs = [_independent(fragment, group) for group in fragment.groups]
-    products = sum(2.0**k for k in signs)
-    letters = products
-    if outcomes:  # a tensor over all bits of the wires that are left, in place of observables
-        signs, letters = [0] * len(signs), 1.0
-        products = 2.0 ** len(outcome_wires(fragment))
-    # As the estimator will divide it: calls for the same rows repeat their tensors.
+    bins = [2.0 ** _independent(fragment, group) for group in fragment.groups]
+    members = [len(group) for group in fragment.groups]
+    if outcomes:  # all bits of the wires that are left, in place of observables
+        bins, members = [2.0 ** len(outcome_wires(fragment))], []
+    # As the estimator will divide it: calls for the same rows repeat their states.
     parts = [some for some, _, _ in parts_of(request)]
     repeated = sum(some.stop - some.start for some in parts)
-    exact = _exact_s(fragment, repeated, len(parts), letters) + len(parts) * _CALL_S
+    exact = _exact_s(fragment, repeated, len(parts), len(bins)) + len(parts) * _CALL_S
     pairs = float(prod(site.rank**2 for site in fragment.sites))
-    variants = rows * float(fragment.num_variants)
-    # Of the first site's axis all pairs, of the next a quarter, ...: 4/3 in all, once without and
-    # once with the signs of measurements.
-    contracted = variants * products * pairs * (8 / 3 if fragment.sites else 1.0)
-    transformed = variants * sum(
-        4.0**k + 2.0**k * len(group) ** 2 for k, group in zip(signs, fragment.groups, strict=True)
-    )
-    drawn = variants * len(signs) * _DRAW_S
-    return exact + contracted * _BRANCH_PAIR_S + transformed * _SIGN_S + drawn
+    begun = repeated * pairs * sum(bins) * _BRANCH_PAIR_S
+    signs = 2.0 if fragment.sites else 1.0  # with those of measurements
+    variant = len(bins) * _DRAW_S + signs * sum(bins) * _BIN_S
+    variant += sum(float(g) ** 2 for g in members) * _SIGNS_S
+    return exact + begun + rows * float(fragment.num_variants) * variant
 
 
 def _independent(fragment: Fragment, group: Sequence[int]) -> int:
-    """Return how many of a group's signs are independent, those of measurements included."""
+    """Return how many of a group's signs are independent."""
     members = fragment.observables[list(group)]
-    independent, _ = independent_rows(np.hstack([members.x, members.z]))
-    return len(independent) + bool(fragment.sites)
+    independent, _ = independent_rows(members.x | members.z)
+    return len(independent)

@@ -12,7 +12,7 @@ from math import ceil, prod
 
 import numpy as np
 
-from pilotcut.backends.sampled import extended
+from pilotcut.backends.sampled import measured_groups, observed
 from pilotcut.backends.statevector_plan import StatevectorPlan, TensorOperation
 from pilotcut.backends.statevector_schedule import MOST_AT_ONCE
 from pilotcut.cutting.fragment import Fragment
@@ -26,8 +26,8 @@ CACHE_BYTES = 2**23
 #: How much longer a copy takes where a state exceeds the caches (see `copy_weight`).
 FAR_COPY = 3.5
 
-#: Terms of sums over products of branches that take as long as making one such product.
-SUMS_OF_A_PRODUCT = 16
+#: Terms of sums over pairs of branches that take as long as one product of amplitudes.
+SUMS_OF_A_PRODUCT = 8
 
 
 def statevector_work(fragment: Fragment, rows: int) -> FragmentWork:
@@ -49,13 +49,19 @@ class DrawCounter:
     """Counter of draws: each call computes the distributions of its rows, and draws."""
 
     def __init__(self, fragment: Fragment) -> None:
-        self.states = StatevectorCounter(extended(fragment))
-        self._products = max(1, len(self.states.plan.fragment.observables))
+        self.states = StatevectorCounter(observed(fragment))
+        groups = measured_groups(fragment)
+        # Of each group's Gram matrices there are as many amplitudes as of one observable's.
+        self._grams = np.array([("gram" in name) * max(0, len(groups) - 1) + 1.0 for name in EXACT])
+        signs = 2 if fragment.sites else 1  # with those of measurements
+        bins = [signs * group.bins for group in groups]
+        self._bins = sum(bins) / len(bins) if bins else 1.0
 
     def amounts(self, rows: int, part: slice) -> np.ndarray:
         """Return the amounts of one call; `part` is its subexperiments."""
         drawn = rows * float(part.stop - part.start)
-        return np.append(self.states.amounts(rows), [drawn, drawn * self._products])
+        exact = self.states.amounts(rows) * self._grams
+        return np.append(exact, [drawn, drawn * self._bins])
 
 
 class StatevectorCounter:
@@ -115,9 +121,9 @@ class StatevectorCounter:
         for gram in self.plan.grams:
             made = rows * gram.flips * gram.branches * gram.amplitudes
             where = "far" if rows * gram.branches * gram.amplitudes * 16 > CACHE_BYTES else "near"
-            total["grams"] += ceil(rows * gram.pairs / MOST_AT_ONCE)
+            total["grams"] += ceil(rows * gram.products / MOST_AT_ONCE)
             total[f"{where}_gram_amplitudes"] += made
-            total["gram_products"] += rows * (gram.pairs + gram.sums / SUMS_OF_A_PRODUCT)
+            total["gram_products"] += rows * (gram.products + gram.sums / SUMS_OF_A_PRODUCT)
         return np.array(list(total.values()))
 
 

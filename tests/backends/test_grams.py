@@ -70,7 +70,8 @@ def test_letters_of_equal_flips_share_their_products():
     fragment = compile_plan(circuit, terms, labels="AAAABBBB").fragments[1]
     (gram,) = StatevectorPlan.cheapest(fragment).grams
     assert (gram.letters, gram.flips, gram.branches, gram.amplitudes) == (256, 16, 2, 16)
-    assert gram.pairs == 16 * 4 * 16
+    assert gram.products == 16 * 4 * 16
+    assert gram.sums == 256 * 4 * 16
     many, one = (
         StatevectorEngine().seconds(some, 1)
         for some in (fragment, compile_plan(circuit, terms[-1:], labels="AAAABBBB").fragments[1])
