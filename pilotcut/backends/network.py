@@ -23,8 +23,9 @@ from pilotcut.cutting.fragment import Fragment, Site
 #: Networks kept by one engine.
 CACHED_NETWORKS = 64
 
-#: Gates, and gates times terms, above which a network is not looked for: it would take seconds.
-MOST_GATES, MOST_SEEN = 1000, 20_000
+#: Gates, and gates that terms see, added up, above which a network is not looked for: each of the
+#: latter takes about 60 us.
+MOST_GATES, MOST_SEEN = 1000, 12_000
 
 #: Wires of a gate, at most: its transfer matrix has 16 times as many entries for each.
 MOST_WIRES = 3
@@ -53,10 +54,8 @@ class NetworkEngine:
         return self._networks.get(fragment.fingerprint, lambda: self._network(fragment))
 
     def _network(self, fragment: Fragment) -> Network | None:
-        steps, terms = fragment.steps, len(fragment.observables)
-        if len(steps) > MOST_GATES or len(steps) * terms > MOST_SEEN:
-            return None
-        if any(isinstance(step, Site) for step in steps):
+        steps = fragment.steps
+        if len(steps) > MOST_GATES or any(isinstance(step, Site) for step in steps):
             return None
         native = over_native_gates(fragment)
         if any(len(step.wires) > MOST_WIRES for step in native.steps):
@@ -64,11 +63,28 @@ class NetworkEngine:
         # The wires of measured values are not observed.
         more = ((0, 0), (0, native.num_wires - fragment.num_wires))
         x, z = (np.pad(a, more) for a in (fragment.observables.x, fragment.observables.z))
+        if _are_many(native, x | z):
+            return None
         try:
             plan = NetworkPlan(native, np.stack([x, z], axis=1))
         except NetworkTooLargeError:
             return None
         return Network(plan, native, self._arrays, self._torch)
+
+
+def _are_many(native: NativeFragment, letters: np.ndarray) -> bool:
+    """Return whether terms with letters on (terms, wires) see more gates than is worth it."""
+    gates = [sum(1 << wire for wire in step.wires) for step in reversed(native.steps)]
+    seen = 0
+    for row in letters:
+        cone = sum(1 << int(wire) for wire in np.flatnonzero(row))
+        for gate in gates:
+            if gate & cone:
+                cone |= gate
+                seen += 1
+        if seen > MOST_SEEN:
+            return True
+    return False
 
 
 class Network:

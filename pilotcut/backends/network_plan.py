@@ -19,7 +19,7 @@ import numpy as np
 
 from pilotcut.backends.native_gates import MatrixGate, NativeFragment
 from pilotcut.backends.network_order import contraction_order, multiplications
-from pilotcut.backends.pauli_network import Core, cores_of
+from pilotcut.backends.pauli_network import Core, GateTensors, cores_of
 
 #: Multiplications of a term, and entries of a value, at most: more is another engine's.
 MOST_MULTIPLICATIONS, MOST_ENTRIES = 2**32, 2**25
@@ -177,7 +177,8 @@ class NetworkPlan:
         self._known: dict[Hashable, int] = {}
         gates = [step for step in native.steps if isinstance(step, MatrixGate)]
         assert len(gates) == len(native.steps), "a network has no sites"
-        terms = [self._term(cores_of(gates, one)) for one in letters]
+        tensors = [GateTensors.of(gate) for gate in gates]
+        terms = [self._term(cores_of(tensors, one)) for one in letters]
         place = self._grouped(set(terms))
         self.outputs = [place[term] for term in terms]
 

@@ -99,7 +99,60 @@ class Core:
         return Core(self.angles + other.angles, left, values)
 
 
-def cores_of(steps: Sequence[MatrixGate], letters: np.ndarray) -> list[Core]:
+@dataclass(frozen=True)
+class GateTensors:
+    """A gate as a real tensor, or as two with a leg between them, the same for all terms.
+
+    Parameters
+    ----------
+    wires
+        Its wires.
+    angles
+        Its native angle, none where it is constant.
+    own
+        (*harmonics, *out, *in), or of two wires the first's (out, in, bond).
+    other
+        Of two wires the second's (*harmonics, out, in, bond), else None.
+    """
+
+    wires: tuple[int, ...]
+    angles: tuple[int, ...]
+    own: np.ndarray
+    other: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, step: MatrixGate) -> GateTensors:
+        """Return the tensors of a gate."""
+        angles = () if step.angle is None else (step.angle,)
+        matrix = _transfer_matrix(step)
+        legs = len(step.wires)
+        values = matrix.reshape(*matrix.shape[: len(angles)], *([PAULIS] * 2 * legs))
+        if legs != 2:
+            return cls(step.wires, angles, values)
+        # (own out, own in) x (harmonics, other out, other in): of a CX and an RZZ 4 of 16 singular
+        # values are not zero.
+        first = len(angles)
+        order = (first, first + 2, *range(first), first + 1, first + 3)
+        moved = values.transpose(order)
+        u, s, v = np.linalg.svd(moved.reshape(PAULIS**2, -1), full_matrices=False)
+        rank = int(np.sum(s > _RANK * s[0]))
+        root = np.sqrt(s[:rank])
+        own = (u[:, :rank] * root).reshape(PAULIS, PAULIS, rank)
+        other = (root[:, None] * v[:rank]).T.reshape(*moved.shape[2:], rank)
+        return cls(step.wires, angles, own, other)
+
+    def cores(self, before: list[int], behind: list[int], names: count[int]) -> list[Core]:
+        """Return them with the names of its wires' legs."""
+        if self.other is None:
+            return [Core(self.angles, (*behind, *before), self.own)]
+        bond = next(names)
+        return [
+            Core((), (behind[0], before[0], bond), self.own),
+            Core(self.angles, (behind[1], before[1], bond), self.other),
+        ]
+
+
+def cores_of(steps: Sequence[GateTensors], letters: np.ndarray) -> list[Core]:
     """Return the network of one term, none where it sees no gate and no wire.
 
     Parameters
@@ -121,39 +174,12 @@ def cores_of(steps: Sequence[MatrixGate], letters: np.ndarray) -> list[Core]:
     for step in reversed(cone):
         before = [end[wire] for wire in step.wires]
         behind = [next(names) for _ in step.wires]
-        cores += _gate_cores(step, before, behind, names)
+        cores += step.cores(before, behind, names)
         end.update(zip(step.wires, behind, strict=True))
     for wire in sorted(seen):
         picked = _LETTER[bool(letters[0, wire]), bool(letters[1, wire])]
         cores.append(Core((), (end[wire],), np.eye(PAULIS)[picked]))
     return _merged(cores)
-
-
-def _gate_cores(
-    step: MatrixGate, before: list[int], behind: list[int], names: count[int]
-) -> list[Core]:
-    """Return a gate as one core, or as two with a leg between them."""
-    angles = () if step.angle is None else (step.angle,)
-    matrix = _transfer_matrix(step)
-    legs = len(before)
-    values = matrix.reshape(*matrix.shape[: len(angles)], *([PAULIS] * 2 * legs))
-    if legs != 2:
-        return [Core(angles, (*behind, *before), values)]
-    # (own out, own in) x (harmonics, other out, other in): of a CX and an RZZ 4 of 16 singular
-    # values are not zero.
-    first = len(angles)
-    order = (first, first + 2, *range(first), first + 1, first + 3)
-    moved = values.transpose(order)
-    u, s, v = np.linalg.svd(moved.reshape(PAULIS**2, -1), full_matrices=False)
-    rank = int(np.sum(s > _RANK * s[0]))
-    root = np.sqrt(s[:rank])
-    own = (u[:, :rank] * root).reshape(PAULIS, PAULIS, rank)
-    other = (root[:, None] * v[:rank]).T.reshape(*moved.shape[2:], rank)
-    bond = next(names)
-    return [
-        Core((), (behind[0], before[0], bond), own),
-        Core(angles, (behind[1], before[1], bond), other),
-    ]
 
 
 def _transfer_matrix(step: MatrixGate) -> np.ndarray:

@@ -117,6 +117,6 @@ def _check_networks(plan: CutPlan) -> None:
             raise CutError(
                 f"engine is 'network', but the circuit has {len(fragment.steps):,} gates for "
                 f"{len(fragment.observables):,} terms, expected at most {MOST_GATES:,} gates, "
-                f"{MOST_SEEN:,} times terms, of at most {MOST_WIRES} wires, and not too entangled; "
-                f"use engine='statevector'"
+                f"{MOST_SEEN:,} in the terms' light cones, of at most {MOST_WIRES} wires, and not "
+                f"too entangled; use engine='statevector'"
             )

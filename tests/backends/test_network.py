@@ -8,6 +8,7 @@ from qiskit.quantum_info import Pauli
 from support.any_circuits import circuit_of, state_of
 
 from pilotcut import CutEstimator, compile_plan, cut_qnn
+from pilotcut.backends import network, pauli_network
 from pilotcut.backends.exact import ExactEngine
 from pilotcut.backends.network import NetworkEngine
 from pilotcut.backends.network_order import contraction_order, multiplications
@@ -178,3 +179,34 @@ def test_cuts_that_cost_more_than_the_circuit_are_left_out():
     assert found.data.evs == pytest.approx(whole.data.evs, abs=1e-10)
     with pytest.raises(CutError, match="branch pairs"):
         CutEstimator(labels=labels, mode="exact", engine="statevector").run([(circuit, "Z" * 10)])
+
+
+def _pairs():
+    """Return twenty qubits that are entangled two by two."""
+    circuit = QuantumCircuit(20)
+    for k in range(20):
+        circuit.ry(0.3, k)
+    for k in range(0, 19, 2):
+        circuit.cx(k, k + 1)
+    return circuit
+
+
+def test_a_network_is_looked_for_by_the_gates_that_terms_see(monkeypatch):
+    """19 neighbours see at most 6 of the 30 gates each, and not all of them."""
+    near = ["I" * k + "ZZ" + "I" * (18 - k) for k in range(19)]
+    monkeypatch.setattr(network, "MOST_SEEN", 6 * len(near))
+    assert _network(_pairs(), near)[1] is not None
+    monkeypatch.setattr(network, "MOST_SEEN", 2 * len(near))
+    assert _network(_pairs(), near)[1] is None
+
+
+def test_gates_are_decomposed_once_for_all_terms(monkeypatch):
+    """Of the 12 s that 500 terms took to compile, the transfer matrices of their gates were 11."""
+    made = []
+    original = pauli_network._transfer_matrix
+    monkeypatch.setattr(
+        pauli_network, "_transfer_matrix", lambda step: made.append(step) or original(step)
+    )
+    fragment, found, _ = _network(_pairs(), _paulis(np.random.default_rng(1), 20, 30))
+    assert found is not None
+    assert len(made) <= len(fragment.steps)
