@@ -162,10 +162,18 @@ class ExactEngine:
             )
         return max(1, self.memory_bytes // max(1, network.row_bytes))
 
-    def row_bytes(self, fragment: Fragment) -> int:
-        """Return what one row takes, with what its derivatives need."""
+    def row_bytes(self, fragment: Fragment, *, recorded: bool = False) -> int:
+        """Return what one row takes, with what its derivatives need.
+
+        Parameters
+        ----------
+        recorded
+            Whether autograd records it, for higher derivatives than the first.
+        """
         network = self.network(fragment)
-        return self.states.row_bytes(fragment) if network is None else network.row_bytes
+        if network is None:
+            return self.states.row_bytes(fragment, recorded=recorded)
+        return network.row_bytes
 
     def widest(self, fragment: Fragment) -> int:
         """Return the amplitudes of the largest state of one row, 1 where there is none."""

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from math import prod
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ import torch
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.outcomes import StateOutcomes
 from pilotcut.backends.sign_tensors import BranchStates
+from pilotcut.backends.statevector_adjoint import Sweep, SweepPoint
 from pilotcut.backends.statevector_plan import Axis, StatevectorPlan
 from pilotcut.backends.statevector_schedule import Schedule
 from pilotcut.cutting.fragment import Fragment
@@ -35,7 +37,7 @@ from pilotcut.errors import CutError, UserError
 from pilotcut.io.large_numbers import digits
 from pilotcut.options import counted
 
-#: Bytes that a batch's states may take, with all that autograd keeps of them.
+#: Bytes that a batch's states may take, with what their derivatives need.
 MEMORY_BYTES = 2 * 2**30
 
 #: States smaller than this, all rows together, are worked on by one thread.
@@ -48,8 +50,8 @@ KEPT_BYTES = 2**29
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 # Measured with torch 2.13 on one core of two, forwards and backwards: an operation, and an
-# amplitude that it makes.
-_OPERATION_S, _AMPLITUDE_S = 6e-5, 2e-8
+# amplitude that it makes; half of that where states are real, and by autograd.
+_OPERATION_S, _AMPLITUDE_S, _RECORDED_S = 9e-5, 1e-8, 2e-8
 
 # The same of a product of amplitudes for expectations, and of a term of a sum of such.
 _PRODUCT_S, _SUM_S = 2.5e-8, 3e-9
@@ -88,6 +90,7 @@ class StatevectorEngine:
         _keep_freed_memory()
         self._plans: Cache[str, StatevectorPlan] = Cache(CACHED_FRAGMENTS)
         self._schedules: Cache[str, Schedule] = Cache(CACHED_FRAGMENTS)
+        self._sweeps: Cache[str, Sweep] = Cache(CACHED_FRAGMENTS)
 
     def tensor(self, fragment: Fragment, angles: torch.Tensor) -> torch.Tensor:
         """Return the fragment's tensor (rows, observables, *R^2 of each site), complex.
@@ -104,10 +107,16 @@ class StatevectorEngine:
         CutError
             If the states of one row do not fit the memory limit.
         """
-        size = self.rows_at_once(fragment)  # first: a schedule's constants are of a state's size
-        schedule = self._schedule(fragment)
-        with threads_for(schedule.plan.widest * min(size, len(angles))):
-            parts = [schedule.run(chunk) for chunk in angles.to(self.device).split(size)]
+        recorded = angles.requires_grad and torch.is_grad_enabled()
+        # First: constants are of a state's size.
+        size = self.rows_at_once(fragment, recorded=recorded)
+        plan = self._plan(fragment)
+        if recorded or plan.mixed:
+            run = self._schedule(fragment).run
+        else:
+            run = self._sweep(fragment).tensor
+        with threads_for(plan.widest * min(size, len(angles))):
+            parts = [run(chunk) for chunk in angles.to(self.device).split(size)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def values(self, fragment: Fragment, angles: np.ndarray) -> np.ndarray:
@@ -181,14 +190,23 @@ class StatevectorEngine:
 
     def linearised(self, fragment: Fragment, angles: np.ndarray) -> LinearisedStates:
         """Return the tensor at some angles with what its derivatives need."""
-        free = torch.as_tensor(angles).requires_grad_()
-        with torch.enable_grad():  # this may run inside a backward pass, where it is off
-            tensor = self.tensor(fragment, free)
-        return LinearisedStates(free, tensor, self._plan(fragment).widest * len(angles))
+        plan, given = self._plan(fragment), torch.as_tensor(angles)
+        amplitudes = plan.widest * len(angles)
+        if plan.mixed:
+            free = given.requires_grad_()
+            with torch.enable_grad():  # this may run inside a backward pass, where it is off
+                tensor = self.tensor(fragment, free)
+            return RecordedStates(free, tensor, amplitudes)
+        size, sweep = self.rows_at_once(fragment), self._sweep(fragment)
+        with threads_for(amplitudes):
+            points = [sweep.at(chunk) for chunk in given.to(self.device).split(size)]
+        rows = min(size, len(given))
+        outputs = self.memory_bytes // (rows * self._itemsize(plan)) - plan.kept
+        return SweptStates(points, amplitudes, max(1, outputs // plan.per_output - 1))
 
-    def rows_at_once(self, fragment: Fragment) -> int:
-        """Return how many rows fit the memory limit."""
-        row_bytes = self.row_bytes(fragment)
+    def rows_at_once(self, fragment: Fragment, *, recorded: bool = False) -> int:
+        """Return how many rows fit the memory limit; see `row_bytes`."""
+        row_bytes = self.row_bytes(fragment, recorded=recorded)
         if row_bytes > self.memory_bytes:
             raise CutError(
                 f"fragment {fragment.label} ({counted(fragment.width, 'qubit')}, "
@@ -199,9 +217,21 @@ class StatevectorEngine:
             )
         return int(max(1, self.memory_bytes // row_bytes))
 
-    def row_bytes(self, fragment: Fragment) -> int:
-        """Return what all states of one row take, with what autograd keeps of them."""
-        return self._plan(fragment).amplitudes * self.dtype.itemsize
+    def row_bytes(self, fragment: Fragment, *, recorded: bool = False) -> int:
+        """Return what the states of one row take at the same time, with those of its derivatives.
+
+        Parameters
+        ----------
+        recorded
+            Whether autograd records them, for higher derivatives: it keeps every state.
+        """
+        plan = self._plan(fragment)
+        if recorded:
+            return plan.amplitudes * self.dtype.itemsize
+        return plan.row_bytes * self.dtype.itemsize // 16
+
+    def _itemsize(self, plan: StatevectorPlan) -> int:
+        return self.dtype.itemsize // (2 if plan.real else 1)
 
     def widest(self, fragment: Fragment) -> int:
         """Return the amplitudes of the largest state of one row."""
@@ -210,7 +240,8 @@ class StatevectorEngine:
     def seconds(self, fragment: Fragment, rows: int) -> float:
         """Return about how long values and derivatives of a batch take."""
         plan = self._plan(fragment)
-        made = plan.amplitudes * _AMPLITUDE_S
+        made_s = _RECORDED_S if plan.mixed else _AMPLITUDE_S / (2 if plan.real else 1)
+        made = plan.amplitudes * made_s
         made += sum(gram.products * _PRODUCT_S + gram.sums * _SUM_S for gram in plan.grams)
         return len(plan.operations) * _OPERATION_S + rows * made
 
@@ -227,6 +258,10 @@ class StatevectorEngine:
         return self._schedules.get(
             fragment.fingerprint, lambda: Schedule(plan, self.device, self.dtype)
         )
+
+    def _sweep(self, fragment: Fragment) -> Sweep:
+        plan = self._plan(fragment)
+        return self._sweeps.get(fragment.fingerprint, lambda: Sweep(plan, self.device, self.dtype))
 
 
 @cache
@@ -245,9 +280,55 @@ def _keep_freed_memory() -> None:
         return
 
 
+class LinearisedStates(Protocol):
+    """A fragment's tensor as a function of its angles, at a point."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """The tensor (rows, observables, *R^2) as an array."""
+
+    def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
+        """Return d outputs / d angles; see `StatevectorEngine.pull_back`."""
+
+
 @dataclass(frozen=True)
-class LinearisedStates:
-    """A fragment's tensor (rows, observables, *R^2) as a function of its angles, at a point."""
+class SweptStates:
+    """`LinearisedStates` by adjoint sweeps, without the states that were passed through.
+
+    Parameters
+    ----------
+    points
+        Chunks of rows.
+    amplitudes
+        Of the widest state of all rows.
+    outputs
+        How many are differentiated at once.
+    """
+
+    points: list[SweepPoint]
+    amplitudes: int
+    outputs: int
+
+    @property
+    def values(self) -> np.ndarray:
+        """The tensor (rows, observables, *R^2) as an array."""
+        return np.concatenate([point.tensor.cpu().numpy() for point in self.points])
+
+    def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
+        """Return d outputs / d angles; see `StatevectorEngine.pull_back`."""
+        found, first = [], 0
+        with threads_for(self.amplitudes):
+            for point in self.points:
+                rows = slice(first, first := first + len(point.tensor))
+                some = _weights(cotangents[rows], point.tensor)
+                parts = [point.pull_back(part) for part in some.split(self.outputs, dim=1)]
+                found.append(torch.cat(parts, dim=1))
+        return torch.cat(found).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class RecordedStates:
+    """`LinearisedStates` by autograd: ``tensor`` (rows, observables, *R^2) of ``angles``."""
 
     angles: torch.Tensor
     tensor: torch.Tensor
@@ -262,19 +343,20 @@ class LinearisedStates:
         """Return d outputs / d angles; see `StatevectorEngine.pull_back`."""
         if not self.tensor.requires_grad:  # nothing is observed here: the angles do not matter
             return np.zeros((len(self.angles), cotangents.shape[1], self.angles.shape[1]))
-        # Re(c T) has the slopes Re(c) and -Im(c) by the parts of T: to torch that is conj(c).
-        weights = torch.as_tensor(cotangents).to(self.tensor.device, self.tensor.dtype).conj()
+        weights = _weights(cotangents, self.tensor)
         with threads_for(self.amplitudes):
             gradients = [
-                torch.autograd.grad(
-                    self.tensor,
-                    self.angles,
-                    weights[:, k].reshape(self.tensor.shape),
-                    retain_graph=True,
-                )[0]
+                torch.autograd.grad(self.tensor, self.angles, weights[:, k], retain_graph=True)[0]
                 for k in range(weights.shape[1])
             ]
         return torch.stack(gradients, dim=1).cpu().numpy()
+
+
+def _weights(cotangents: np.ndarray, tensor: torch.Tensor) -> torch.Tensor:
+    """Return torch's (rows, outputs, *tensor) for cotangents (rows, outputs, .., variants)."""
+    # Re(c T) has the slopes Re(c) and -Im(c) by the parts of T: to torch that is conj(c).
+    weights = torch.as_tensor(cotangents).to(tensor.device, tensor.dtype).conj()
+    return weights.reshape(*weights.shape[:2], *tensor.shape[1:])
 
 
 @contextmanager

@@ -20,6 +20,10 @@ from pilotcut.backends.native_gates import MatrixGate, over_native_gates
 from pilotcut.cutting.fragment import Fragment, Site
 from pilotcut.cutting.liveness import lifetimes
 
+#: How much more an amplitude costs where there are density matrices: autograd records every state,
+#: real or not, and nothing is fused.
+MIXING_COST = 4
+
 # An axis of a state: ("wire", w) or ("site", s).
 Axis = tuple[str, int]
 
@@ -150,6 +154,7 @@ class StatevectorPlan:
         self.axes: dict[int, list[Axis]] = {}
         self.mixed: set[int] = set()  # groups that are density matrices
         self.amplitudes = 0  # of all states that are made, for one row
+        self.joined = 0  # of all states that others were joined from
         self.widest = 0  # of the largest one
         self._mixing = mixing
         self._dead: set[int] = set()  # wires that ended and are not observed
@@ -171,9 +176,44 @@ class StatevectorPlan:
 
     @classmethod
     def cheapest(cls, fragment: Fragment) -> StatevectorPlan:
-        """Return the plan with fewer amplitudes, of those with and without density matrices."""
+        """Return the cheaper plan, of those with and without density matrices."""
         pure, mixing = cls(fragment), cls(fragment, mixing=True)
-        return mixing if mixing.amplitudes < pure.amplitudes else pure
+        return mixing if mixing.amplitudes * MIXING_COST < pure.amplitudes else pure
+
+    @cached_property
+    def final(self) -> int:
+        """Amplitudes of all groups' final states."""
+        return sum(prod(self.sizes(axes)) for axes in self.axes.values())
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that states of one row take at a time in double precision, derivatives included."""
+        if self.mixed:
+            return 16 * self.amplitudes  # recorded by autograd
+        return (self.kept + 2 * self.per_output) * (8 if self.real else 16)
+
+    @property
+    def kept(self) -> int:
+        """Amplitudes of a row that an adjoint sweep keeps to the end."""
+        return self.final + self.joined
+
+    @property
+    def per_output(self) -> int:
+        """Amplitudes of a row that it holds for each cotangent state, and for the state itself."""
+        return self.final + self.widest  # the widest once more while a matrix is applied to it
+
+    @cached_property
+    def real(self) -> bool:
+        """Whether all matrices are real, and so all states."""
+        matrices = [m for some in self.harmonics.values() for m in some]
+        matrices += [
+            factor.constant
+            for operation in self.operations
+            if operation.matrix is not None
+            for factor in operation.matrix.factors
+            if factor.constant is not None
+        ]
+        return not any(matrix.imag.any() for matrix in matrices)
 
     @cached_property
     def grams(self) -> list[GramSize]:
@@ -190,7 +230,7 @@ class StatevectorPlan:
         return found
 
     def _walk(self) -> None:
-        steps = self.native.steps
+        steps = _seen(self.native.steps, (self.x | self.z).any(axis=0))
         last = lifetimes([step.wires for step in steps], (self.x | self.z).any(axis=0)).last
         for place, step in enumerate(steps):
             self._step(step)
@@ -237,12 +277,13 @@ class StatevectorPlan:
     def _place(self, group: int, axes: list[Axis]) -> None:
         self.axes[group] = axes
         self._group_of.update({number: group for kind, number in axes if kind == "wire"})
-        size = prod(self._sizes(axes)) ** (2 if group in self.mixed else 1)
+        size = prod(self.sizes(axes)) ** (2 if group in self.mixed else 1)
         # The sum and not the most, since autograd keeps the result of every operation.
         self.amplitudes += size
         self.widest = max(self.widest, size)
 
-    def _sizes(self, axes: list[Axis]) -> tuple[int, ...]:
+    def sizes(self, axes: Sequence[Axis]) -> tuple[int, ...]:
+        """Return the sizes of axes: 2 of a wire, the rank of a site."""
         return tuple(2 if kind == "wire" else self.fragment.sites[k].rank for kind, k in axes)
 
     def _site(self, site: Site) -> None:
@@ -283,6 +324,7 @@ class StatevectorPlan:
         self.mixed -= {a, b}
         if mixed:
             self.mixed.add(self._count)
+        self.joined += sum(prod(self.sizes(self.axes[group])) for group in (a, b))
         group = self._new_group([*self.axes.pop(a), *self.axes.pop(b)])
         self.operations.append(TensorOperation("join", group, sources=(a, b), mixed=mixed))
 
@@ -297,7 +339,7 @@ class StatevectorPlan:
             self._leave(group, ended)
             self.operations.append(TensorOperation("trace", group, order=order))
         # The density matrix of what is left, squared in size, against a state with all of it.
-        elif prod(self._sizes(axes)) >= prod(self._sizes(_without(axes, ended))) ** 2:
+        elif prod(self.sizes(axes)) >= prod(self.sizes(_without(axes, ended))) ** 2:
             self._mix(group, ended)
 
     def _mix(self, group: int, ended: Sequence[Axis] = ()) -> None:
@@ -305,7 +347,7 @@ class StatevectorPlan:
         order = tuple(axes.index(axis) for axis in [*_without(axes, ended), *ended])
         self.mixed.add(group)
         self._leave(group, ended)
-        shape = self._sizes(self.axes[group])
+        shape = self.sizes(self.axes[group])
         self.operations.append(TensorOperation("mix", group, order=order, shape=shape))
 
     def _leave(self, group: int, ended: Sequence[Axis]) -> None:
@@ -331,9 +373,26 @@ class StatevectorPlan:
         if mixed:  # once for the kets, once for the bras
             self._place(group, axes)
         self.operations.append(
-            TensorOperation("apply", group, (-1, -1), order, self._sizes(axes), matrix, mixed)
+            TensorOperation("apply", group, (-1, -1), order, self.sizes(axes), matrix, mixed)
         )
 
 
 def _without(axes: Sequence[Axis], some: Sequence[Axis]) -> list[Axis]:
     return [axis for axis in axes if axis not in some]
+
+
+def _seen(
+    steps: Sequence[MatrixGate | Site], observed: np.ndarray
+) -> tuple[MatrixGate | Site, ...]:
+    """Return the steps without gates that cancel between ket and bra.
+
+    Those are the gates on whose wires nothing is observed afterwards and no site stands: they are
+    outside the light cone of all observables and sites. A site has branches that do not cancel.
+    """
+    inside = set(np.flatnonzero(observed).tolist())
+    kept = []
+    for step in reversed(steps):
+        if isinstance(step, Site) or not inside.isdisjoint(step.wires):
+            inside.update(step.wires)
+            kept.append(step)
+    return tuple(reversed(kept))

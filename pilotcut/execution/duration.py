@@ -107,8 +107,8 @@ def _exact_s(fragment: Fragment, rows: int, calls: float, groups: int | None = N
 
 
 def state_bytes(fragment: Fragment) -> float:
-    """Return the bytes of all states of one parameter set in the exact engine."""
-    return 16.0 * _states_of(fragment).kept
+    """Return the bytes that states of one parameter set take in the exact engine at a time."""
+    return float(_states_of(fragment).row_bytes)
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,10 @@ class _States:
     ----------
     operations
         How many there are.
-    made, kept
-        Amplitudes that gates make, and those of all states.
+    made
+        Amplitudes that gates make.
+    row_bytes
+        Of states at a time.
     products, sums
         See `pilotcut.backends.statevector_plan.GramSize`.
     squares
@@ -129,7 +131,7 @@ class _States:
 
     operations: int
     made: float
-    kept: float
+    row_bytes: int
     products: float
     sums: float
     squares: float
@@ -153,7 +155,7 @@ def _counted(fragment: Fragment) -> _States:
     ]
     products, sums = sum(g.products for g in plan.grams), sum(g.sums for g in plan.grams)
     squares = sum(g.branches**2 * g.amplitudes for g in plan.grams)
-    return _States(len(plan.operations), sum(made), float(plan.amplitudes), products, sums, squares)
+    return _States(len(plan.operations), sum(made), plan.row_bytes, products, sums, squares)
 
 
 # -- draws -------------------------------------------------------------------------------

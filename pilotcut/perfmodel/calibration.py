@@ -22,7 +22,7 @@ from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker.versions import installed
 
 #: Raised when amounts change their meaning: older calibrations are then stale.
-MODEL = 1
+MODEL = 2
 
 #: Predictions of unseen circuits are never said to be better than this.
 LEAST_SPREAD = 0.06

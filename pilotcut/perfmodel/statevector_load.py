@@ -13,8 +13,9 @@ from math import ceil, prod
 import numpy as np
 
 from pilotcut.backends.sampled import measured_groups, observed
+from pilotcut.backends.statevector_blocks import BlockPlan, StateBlock
+from pilotcut.backends.statevector_gram import MOST_AT_ONCE
 from pilotcut.backends.statevector_plan import StatevectorPlan, TensorOperation
-from pilotcut.backends.statevector_schedule import MOST_AT_ONCE
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.batching import exact_rows
 from pilotcut.options import STATEVECTOR
@@ -35,14 +36,14 @@ def statevector_work(fragment: Fragment, rows: int) -> FragmentWork:
     counter = StatevectorCounter(fragment)
     sizes = Counter(piece.stop - piece.start for piece in exact_rows(fragment, rows, STATEVECTOR))
     loads = tuple(Load(counter.amounts(size), number) for size, number in sizes.items())
-    return FragmentWork(loads, len(fragment.steps), 16.0 * counter.plan.amplitudes)
+    return FragmentWork(loads, len(fragment.steps), float(counter.plan.row_bytes))
 
 
 def draw_work(fragment: Fragment, rows: int, shots: int) -> FragmentWork:
     """Return the work of shots drawn from a fragment's exact distributions."""
     counter = DrawCounter(fragment)
     loads = loads_of(fragment, rows, shots, counter.amounts)
-    return FragmentWork(loads, len(fragment.steps), 16.0 * counter.states.plan.amplitudes)
+    return FragmentWork(loads, len(fragment.steps), float(counter.states.plan.row_bytes))
 
 
 class DrawCounter:
@@ -76,7 +77,14 @@ class StatevectorCounter:
     def __init__(self, fragment: Fragment) -> None:
         self.plan = StatevectorPlan.cheapest(fragment)
         applied = [op for op in self.plan.operations if op.matrix is not None]
-        self._steps = [_Application.of(op) for op in applied]
+        self._blocks = [] if self.plan.mixed else BlockPlan(self.plan).blocks
+        self._operations = len(self._blocks or self.plan.operations)
+        self._steps = [_Application.of_block(b) for b in self._blocks if b.kind == "apply"]
+        self._fusing = sum(map(_fusing_products, self._blocks))
+        if self.plan.mixed:
+            self._steps = [_Application.of(op) for op in applied]
+        # Measured: an amplitude of a real state takes half as long as one of a complex state.
+        self._weight = 0.5 if self.plan.real and not self.plan.mixed else 1.0
         self._joins = self._joined_sizes()
         matrices = [op.matrix for op in applied if op.matrix is not None]
         alike = list({matrix.pattern: matrix.factors for matrix in matrices}.values())
@@ -105,26 +113,32 @@ class StatevectorCounter:
 
     def amounts(self, rows: int) -> np.ndarray:
         """Return the amounts of one call for `rows` parameter sets."""
+        weight = self._weight
         total = dict.fromkeys(EXACT, 0.0)
-        total |= {"calls": 1.0, "operations": len(self.plan.operations)}
+        total |= {"calls": 1.0, "operations": self._operations}
         total |= {"free_factors": self._free, "fixed_factors": self._fixed}
         total |= {"row_factors": rows * self._factors, "row_operations": rows * len(self._steps)}
         total["free_sizes"] = self._sizes
         for step in self._steps:
             # By what is read or written, whichever is larger: a site's branches make states grow.
-            where = "far" if rows * max(step.read, step.written) * 16 > CACHE_BYTES else "near"
-            total[f"{where}_products"] += rows * step.products
-            total["copies"] += rows * step.copies * (FAR_COPY if where == "far" else 1.0)
+            where = self._where(rows * max(step.read, step.written))
+            total[f"{where}_products"] += weight * rows * step.products
+            copies = rows * step.copies * (FAR_COPY if where == "far" else 1.0)
+            total["copies"] += weight * copies
         for size in self._joins:
-            where = "far" if rows * size * 16 > CACHE_BYTES else "near"
-            total[f"{where}_products"] += 4 * rows * size
+            total[f"{self._where(rows * size)}_products"] += weight * 4 * rows * size
         for gram in self.plan.grams:
             made = rows * gram.flips * gram.branches * gram.amplitudes
-            where = "far" if rows * gram.branches * gram.amplitudes * 16 > CACHE_BYTES else "near"
+            where = self._where(rows * gram.branches * gram.amplitudes)
             total["grams"] += ceil(rows * gram.products / MOST_AT_ONCE)
-            total[f"{where}_gram_amplitudes"] += made
-            total["gram_products"] += rows * (gram.products + gram.sums / SUMS_OF_A_PRODUCT)
+            total[f"{where}_gram_amplitudes"] += weight * made
+            products = gram.products + gram.sums / SUMS_OF_A_PRODUCT
+            total["gram_products"] += weight * rows * products
+        total["near_products"] += weight * rows * self._fusing
         return np.array(list(total.values()))
+
+    def _where(self, amplitudes: float) -> str:
+        return "far" if self._weight * amplitudes * 16 > CACHE_BYTES else "near"
 
 
 @dataclass(frozen=True)
@@ -145,6 +159,21 @@ class _Application:
     written: float
     products: float
     copies: float
+
+    @classmethod
+    def of_block(cls, block: StateBlock) -> _Application:
+        """Return a block's, whose wires are brought to the front."""
+        above, below = block.size
+        read = float(prod(block.shape))
+        written = read / below * above
+        moved = block.order != tuple(range(len(block.order)))
+        # Its wires last: a product takes that as it is.
+        copied = read if moved and len(block.order) > 2 else 0.0
+        if copied:
+            *_, before, last = (block.shape[k] for k in block.order)
+            stays = block.order[-1] == len(block.order) - 1
+            copied *= copy_weight(last, before) if stays else copy_weight(1, last)
+        return cls(read, written, written * below, copied)
 
     @classmethod
     def of(cls, operation: TensorOperation) -> _Application:
@@ -168,6 +197,13 @@ class _Application:
         # A density matrix has a row of bras for each ket, and is multiplied from both sides.
         times = 2 * written if operation.mixed else 1.0
         return cls(times * read, times * written, times * written * 2**wires, times * copied)
+
+
+def _fusing_products(block: StateBlock) -> float:
+    """Return the multiplications of a block's matrices with each other."""
+    if len(block.numbers) < 2:
+        return 0.0
+    return float(sum(block.size[1] ** 2 * 2 ** len(wires) for wires in block.places))
 
 
 def copy_weight(run: float, runs: float) -> float:

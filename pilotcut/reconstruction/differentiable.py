@@ -99,9 +99,8 @@ class ExactOutputs:
             If that of one row does not.
         """
         engine = backends.exact_engine(self.engine)
-        row_bytes = (
-            sum(engine.row_bytes(f) for f in self.contraction.plan.fragments) * GROWTH**order
-        )
+        fragments = self.contraction.plan.fragments
+        row_bytes = sum(engine.row_bytes(f, recorded=True) for f in fragments) * GROWTH**order
         if row_bytes > engine.memory_bytes:
             raise CutError(
                 f"derivatives of order {order} need {row_bytes / 2**30:.3g} GiB for one parameter "

@@ -7,7 +7,7 @@ from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import Pauli, SparsePauliOp, Statevector, pauli_basis, random_pauli_list
 
 from pilotcut import CutEstimator, backends, compile_plan, cut_qnn
-from pilotcut.backends import statevector_schedule
+from pilotcut.backends import statevector_gram
 from pilotcut.backends.exact import ExactEngine
 from pilotcut.backends.statevector import StatevectorEngine
 from pilotcut.backends.statevector_plan import StatevectorPlan
@@ -36,7 +36,7 @@ def uncut(terms):
 def test_every_letter_is_exact(labels, rows, limits, monkeypatch):
     """With none, some and many branches; looked up or flipped, in one piece or in many."""
     for name, value in limits.items():
-        monkeypatch.setattr(statevector_schedule, name, value)
+        monkeypatch.setattr(statevector_gram, name, value)
     # Engines keep schedules by fingerprint, which the limits are no part of.
     engine = ExactEngine(way="statevector")
     monkeypatch.setattr(backends, "exact_engine", lambda way="auto": engine)

@@ -269,24 +269,24 @@ def test_modes_with_shots_refuse_second_derivatives_and_keep_first_ones(options)
 
 def test_rows_are_differentiated_in_chunks_that_fit_the_memory_limit(monkeypatch):
     """A batch in chunks of two rows has the same Hessian; a row that does not fit is one line."""
-    qnn = network(labels="ABC")
+    qnn = network(labels="ABC", engine="statevector")
     f, (x, w) = function(qnn), point(5)
 
     def loss(w):
         return f(x.detach(), w).pow(2).sum()
 
     whole = hessian(loss, w)
-    engine, sizes, run = backends.exact_engine(), [], DirectionalDerivative.run
+    engine, sizes, run = backends.exact_engine("statevector"), [], DirectionalDerivative.run
     monkeypatch.setattr(
         DirectionalDerivative,
         "run",
         lambda self, o: (sizes.append(len(self.weights)), run(self, o))[1],
     )
-    row = sum(engine.row_bytes(fragment) for fragment in qnn.plan.fragments)
-    monkeypatch.setattr(engine, "memory_bytes", 2 * 9 * row)
+    row = sum(engine.row_bytes(fragment, recorded=True) for fragment in qnn.plan.fragments)
+    monkeypatch.setattr(engine.states, "memory_bytes", 2 * 9 * row)
     torch.testing.assert_close(hessian(loss, w), whole)
     assert set(sizes) == {1, 2}
-    monkeypatch.setattr(engine, "memory_bytes", 8 * row)
+    monkeypatch.setattr(engine.states, "memory_bytes", 8 * row)
     with pytest.raises(CutError, match="derivatives of order 2 need"):
         hessian(loss, w)
     grad(loss)(w)  # first ones still fit

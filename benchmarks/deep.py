@@ -1,0 +1,167 @@
+"""Values and all derivatives of deep cut circuits in exact mode: time and memory of two trees.
+
+Every tree runs the same cases in processes of its own, one thread each, in turns; a case is a QNN's
+forward and backward pass. Values and derivatives must agree to 1e-8, or the line says so.
+
+    python benchmarks/deep.py [--before CHECKOUT] [--only brick-32] [--repeats 5] [--turns 3]
+
+`--before` is another checkout of this package, such as `git worktree add ../before 37be6ec`;
+without it this tree is measured alone. "first" is the first call, which plans; peak is the
+process's, of which importing torch and Qiskit takes 0.35 GB.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parents[1]
+
+#: name -> (qubits, depth, rotations of each qubit in a layer, rows)
+CASES = {
+    "brick-24": (24, 20, ("ry",), 1),
+    "brick-32": (32, 24, ("ry",), 1),
+    "brick-24, complex": (24, 20, ("rx", "rz"), 1),
+    "brick-16, 16 rows": (16, 12, ("ry",), 16),
+    "chain-20, 16 rows": (20, 0, (), 16),
+    "chain-36": (36, 0, (), 1),
+}
+
+#: Layers whose brick lies across both halves; those of others are left out.
+ACROSS = (3, 9)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--before", type=Path, help="another checkout")
+    parser.add_argument("--only", nargs="*", default=list(CASES), metavar="CASE")
+    parser.add_argument("--repeats", type=int, default=5, help="calls of a process")
+    parser.add_argument("--turns", type=int, default=3, help="processes of a tree")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(measured(options.child, options.repeats)))
+        return
+    trees = {"before": options.before, "now": HERE} if options.before else {"now": HERE}
+    print(f"{'case':20} {'tree':8} {'ms':>9} {'min-max':>17} {'first':>7} {'peak GB':>8}")
+    for case in options.only:
+        found: dict[str, list[dict[str, object]]] = {name: [] for name in trees}
+        for _ in range(options.turns):
+            for name, tree in trees.items():
+                found[name].append(in_process(case, tree, options.repeats))
+        for name, runs in found.items():
+            print(line(case, name, runs, found["now"][0]), flush=True)
+
+
+def in_process(case: str, tree: Path, repeats: int) -> dict[str, object]:
+    """Measure a case in a process that imports a tree."""
+    command = [sys.executable, __file__, "--child", case, "--repeats", str(repeats)]
+    environment = os.environ | {"PYTHONPATH": str(tree.resolve())}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def line(case: str, name: str, runs: list[dict], now: dict) -> str:
+    """Format one tree's runs of a case."""
+    ms = [1e3 * s for run in runs for s in run["seconds"]]
+    first = statistics.median(run["first"] for run in runs)
+    peak = max(run["peak"] for run in runs)
+    spread = f"{min(ms):.1f}-{max(ms):.1f}"
+    agrees = np.allclose(runs[0]["found"], now["found"], rtol=0, atol=1e-8)
+    text = f"{case:20} {name:8} {statistics.median(ms):9.1f} {spread:>17} {first:6.2f}s {peak:8.2f}"
+    return text if agrees else text + "  disagrees"
+
+
+def measured(case: str, repeats: int) -> dict[str, object]:
+    """Return seconds of calls, the peak memory in GB, and values with derivatives."""
+    call = chain(case) if case.startswith("chain") else brick(case)
+    started = time.perf_counter()
+    found = call()
+    first, seconds = time.perf_counter() - started, []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        found = call()
+        seconds.append(time.perf_counter() - started)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"seconds": seconds, "first": first, "peak": peak, "found": found}
+
+
+def brick(case: str):
+    """Return a call for rotations on every qubit and bricks of CZ, with Z on three qubits."""
+    from qiskit import QuantumCircuit
+    from qiskit.circuit import ParameterVector
+    from qiskit.quantum_info import SparsePauliOp
+
+    qubits, depth, rotations, rows = CASES[case]
+    x, w = ParameterVector("x", qubits), ParameterVector("w", qubits * depth * len(rotations))
+    circuit, free = QuantumCircuit(qubits), iter(w)
+    for qubit in range(qubits):
+        circuit.ry(x[qubit], qubit)
+    for layer in range(depth):
+        for qubit in range(qubits):
+            for rotation in rotations:
+                getattr(circuit, rotation)(next(free), qubit)
+        for qubit in range(layer % 2, qubits - 1, 2):
+            if qubit != qubits // 2 - 1 or layer in ACROSS:
+                circuit.cz(qubit, qubit + 1)
+    terms = [("Z", [qubit], 1.0) for qubit in (1, qubits // 2, qubits - 2)]
+    observable = SparsePauliOp.from_sparse_list(terms, qubits)
+    labels = "A" * (qubits // 2) + "B" * (qubits // 2)
+    return call_of(circuit, observable, x, w, rows, labels=labels)
+
+
+def chain(case: str):
+    """Return a call for the training step's model, whose states are wide at its last gates only."""
+    from pilotcut.training.model import classifier
+
+    qubits, _, _, rows = CASES[case]
+    model = classifier(qubits)
+    cuts = qubits // 18
+    return call_of(model.circuit, model.observable, model.inputs, model.weights, rows, cuts=cuts)
+
+
+def call_of(circuit, observable, x, w, rows, **options):
+    """Return a call that gives a value and all derivatives."""
+    import torch
+
+    from pilotcut import cut_qnn
+
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    start = rng.uniform(-3, 3, len(w))
+    inputs = torch.tensor(rng.uniform(0, 1.5, (rows, len(x))), requires_grad=True)
+    qnn = cut_qnn(
+        circuit,
+        observable,
+        input_params=x,
+        weight_params=w,
+        mode="exact",
+        initial_weights=start,
+        **options,
+    ).double()
+
+    def call() -> list[float]:
+        inputs.grad = qnn.weights.grad = None
+        value = qnn(inputs).sum()
+        value.backward()
+        slopes = torch.cat([inputs.grad.flatten(), qnn.weights.grad.flatten()])
+        return [float(value.detach()), *slopes.tolist()]
+
+    return call
+
+
+if __name__ == "__main__":
+    main()
