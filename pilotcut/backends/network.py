@@ -8,7 +8,6 @@ the choice of the library, and what is kept from call to call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,13 @@ import torch
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.native_gates import NativeFragment, over_native_gates
 from pilotcut.backends.network_plan import NetworkPlan, NetworkTooLargeError
-from pilotcut.backends.network_schedule import Array, NetworkSchedule, NumpyArrays, TorchArrays
+from pilotcut.backends.network_schedule import (
+    Array,
+    NetworkSchedule,
+    NumpyArrays,
+    Pass,
+    TorchArrays,
+)
 from pilotcut.cutting.fragment import Fragment, Site
 
 #: Networks kept by one engine.
@@ -129,22 +134,23 @@ class Network:
         """Return (rows, terms) for angles (rows, angles); torch differentiates through it."""
         linear, offset = self._put_torch
         native = linear.T @ angles.to(linear).T + offset
-        terms: torch.Tensor = self._of_torch.run(native)[0]
+        terms: torch.Tensor = self._of_torch.terms(self._of_torch.run(native))
         return terms
 
     def at(self, angles: np.ndarray) -> NetworkPoint:
         """Return its terms at angles (rows, angles), with what their derivatives need."""
         linear, offset = self._put
         native = linear.T @ self._arrays.put(angles).T + offset
-        return NetworkPoint(self, native, *self._schedule.run(native))
+        found = self._schedule.run(native)
+        return NetworkPoint(self, self.numpy(self._schedule.terms(found)), found)
 
     def numpy(self, array: Array) -> np.ndarray:
         """Return an array of its library as one of numpy."""
         return self._arrays.numpy(array)
 
-    def slopes(self, native: Array, found: Sequence[Array], cotangents: np.ndarray) -> np.ndarray:
+    def slopes(self, found: Pass, cotangents: np.ndarray) -> np.ndarray:
         """Return d sum_t c_t term_t / d angles, (rows, angles), for c (rows, terms)."""
-        pulled = self._schedule.pull_back(native, found, self._arrays.put(cotangents))
+        pulled = self._schedule.pull_back(found, self._arrays.put(cotangents))
         return self._arrays.numpy(self._put[0] @ pulled).T
 
 
@@ -156,21 +162,15 @@ class NetworkPoint:
     ----------
     network
         Of which.
-    native, found
-        The native angles and all values there, as its schedule takes and returns them.
-    terms
-        (rows, terms).
+    values
+        The terms (rows, terms).
+    found
+        What the way back needs.
     """
 
     network: Network
-    native: Array
-    terms: Array
-    found: Sequence[Array]
-
-    @property
-    def values(self) -> np.ndarray:
-        """The terms as an array (rows, terms)."""
-        return self.network.numpy(self.terms)
+    values: np.ndarray
+    found: Pass
 
     def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
         """Return d outputs / d angles, (rows, outputs, angles).
@@ -178,8 +178,5 @@ class NetworkPoint:
         `cotangents` are (rows, outputs, terms, 1), of which the real parts count.
         """
         weights = np.ascontiguousarray(cotangents.real)[..., 0]
-        slopes = [
-            self.network.slopes(self.native, self.found, weights[:, k])
-            for k in range(weights.shape[1])
-        ]
+        slopes = [self.network.slopes(self.found, weights[:, k]) for k in range(weights.shape[1])]
         return np.stack(slopes, axis=1)

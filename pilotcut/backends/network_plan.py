@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from math import prod
 from typing import TypeAlias
@@ -26,6 +27,9 @@ MOST_MULTIPLICATIONS, MOST_ENTRIES = 2**32, 2**25
 
 #: Shape of a value for one parameter set.
 Shape: TypeAlias = tuple[int, ...]
+
+#: An order of axes, None for that in which they are.
+Axes: TypeAlias = tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,17 @@ class Pairing:
     rows: int
     inner: int
     columns: int
+
+    # Asked for at every call, of what never changes.
+    @cached_property
+    def orders(self) -> tuple[Axes, Axes]:
+        """How values (values, rows, *shape) are transposed to matrices, None where they are not."""
+        return _order(self.first), _order(self.second)
+
+    @cached_property
+    def undone(self) -> tuple[Axes, Axes]:
+        """How derivatives by the matrices are transposed back."""
+        return _order(np.argsort(self.first)), _order(np.argsort(self.second))
 
 
 @dataclass(frozen=True)
@@ -182,6 +197,10 @@ class NetworkPlan:
         place = self._grouped(set(terms))
         self.outputs = [place[term] for term in terms]
 
+    def is_constant(self, sources: Sequence[Source]) -> bool:
+        """Return whether an operand depends on no angle."""
+        return all(self.groups[source.group].kind == "constant" for source in sources)
+
     # -- the graph ------------------------------------------------------------------------
 
     def _term(self, cores: Sequence[Core]) -> int:
@@ -315,6 +334,12 @@ def _product(
     left = a.transpose(pairing.first).reshape(pairing.rows, pairing.inner)
     right = b.transpose(pairing.second).reshape(pairing.inner, pairing.columns)
     return (left @ right).reshape(shape)
+
+
+def _order(axes: Sequence[int] | np.ndarray) -> Axes:
+    """Return the order of all axes of an array of values."""
+    order = tuple(int(axis) + 2 for axis in axes)
+    return None if order == tuple(range(2, len(order) + 2)) else (0, 1, *order)
 
 
 def _sources(places: Sequence[tuple[int, int]]) -> Iterator[Source]:

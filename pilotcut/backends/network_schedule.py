@@ -9,12 +9,13 @@ engine's (`pilotcut.backends.network`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from pilotcut.backends.network_plan import Group, NetworkPlan, Pairing, Source
+from pilotcut.backends.network_plan import Axes, Group, NetworkPlan, Pairing, Source
 from pilotcut.backends.pauli_network import HALVES
 
 #: An array of numpy or a tensor of torch.
@@ -82,6 +83,28 @@ class TorchArrays:
         array.index_add_(0, torch.as_tensor(places, device=array.device), more)
 
 
+@dataclass(frozen=True)
+class Pass:
+    """What is known after a pass forwards, and needed backwards.
+
+    Parameters
+    ----------
+    angles
+        Native angles (natives, rows).
+    waves
+        Their cosines and sines, of half of them behind where these are used.
+    values
+        Of each group (values, rows or 1, *shape).
+    operands
+        Of each group, as they were multiplied.
+    """
+
+    angles: Array
+    waves: tuple[Array, ...]
+    values: list[Array] = field(default_factory=list)
+    operands: list[tuple[Array, ...]] = field(default_factory=list)
+
+
 class NetworkSchedule:
     """A network plan with its constants as arrays of one library.
 
@@ -99,42 +122,36 @@ class NetworkSchedule:
             None if group.constant is None else arrays.put(group.constant) for group in plan.groups
         ]
 
-    def run(self, angles: Array) -> tuple[Array, list[Array]]:
-        """Return the terms (rows, terms), and all values, for native angles (natives, rows)."""
-        waves = self._waves(angles)
-        found: list[Array] = []
+    def run(self, angles: Array) -> Pass:
+        """Return a pass forwards, for native angles (natives, rows)."""
+        found = Pass(angles, self._waves(angles))
         for group, constant in zip(self.plan.groups, self._constants, strict=True):
-            found.append(self._group(group, constant, waves, found))
-        rows = angles.shape[1]
+            found.values.append(self._group(group, constant, found))
+        return found
+
+    def terms(self, found: Pass) -> Array:
+        """Return the terms (rows, terms) that a pass found."""
+        rows = found.angles.shape[1]
         terms = [
-            self._lib.broadcast_to(found[group][place].reshape(-1), (rows,))
+            self._lib.broadcast_to(found.values[group][place].reshape(-1), (rows,))
             for group, place in self.plan.outputs
         ]
-        return self._lib.stack(terms, 1), found
+        return self._lib.stack(terms, 1)
 
-    def pull_back(self, angles: Array, found: Sequence[Array], cotangents: Array) -> Array:
-        """Return d sum_t c_t value_t / d native angles, (natives, rows).
-
-        Parameters
-        ----------
-        angles, found
-            Those of `run`, and what it found.
-        cotangents
-            c, (rows, terms).
-        """
-        sweep = _Sweep(self, found, angles.shape[1])
+    def pull_back(self, found: Pass, cotangents: Array) -> Array:
+        """Return d sum_t c_t value_t / d native angles, (natives, rows), for c (rows, terms)."""
+        sweep = _Sweep(self, found)
         for (number, place), c in zip(self.plan.outputs, cotangents.T, strict=True):
             sweep.whole(number)[place] += c
-        waves = self._waves(angles)
-        slopes = self._lib.zeros_like(angles)
-        for number in range(len(found) - 1, -1, -1):
+        slopes = self._lib.zeros_like(found.angles)
+        for number in range(len(found.values) - 1, -1, -1):
             group, top = self.plan.groups[number], sweep.top(number)
             if top is None or group.kind == "constant":
                 continue
             if group.kind == "harmonics":
-                slopes[list(group.angles)] = _slopes(group, top, waves)
+                slopes[list(group.angles)] = _slopes(group, top, found.waves)
             else:
-                self._push(group, self._constants[number], top, sweep)
+                self._push(number, top, found, sweep)
         return slopes
 
     # -- forwards ---------------------------------------------------------------------------
@@ -146,29 +163,27 @@ class NetworkSchedule:
             return whole
         return (*whole, self._lib.cos(angles / 2), self._lib.sin(angles / 2))
 
-    def _group(
-        self, group: Group, constant: Array, waves: Sequence[Array], found: Sequence[Array]
-    ) -> Array:
+    def _group(self, group: Group, constant: Array, found: Pass) -> Array:
         """Return a group's values (values, rows, *shape); constants have one row."""
+        operands: tuple[Array, ...] = ()
+        if group.operands:
+            operands = tuple(self._operand(sources, found.values) for sources in group.operands)
+            if group.pairing is not None:
+                operands = self._matrices(operands, group.pairing)
+        found.operands.append(operands)
         if group.kind == "constant":
             return constant
         if group.kind == "harmonics":
             some = list(group.angles)
-            parts = [wave[some] for wave in waves[: group.shape[0] - 1]]
+            parts = [wave[some] for wave in found.waves[: group.shape[0] - 1]]
             return self._lib.stack([self._lib.ones_like(parts[0]), *parts], -1)
-        operands = [self.operand(sources, found) for sources in group.operands]
         if group.kind == "outer":
             a, b = operands
             return (a[..., :, None] * b[..., None, :]).reshape(*a.shape[:2], -1)
-        if group.kind == "core":
-            product = operands[0] @ constant
-        else:
-            assert group.pairing is not None
-            a, b = self._matrices(operands, group.pairing)
-            product = a @ b
+        product = operands[0] @ (constant if group.kind == "core" else operands[1])
         return product.reshape(*product.shape[:2], *group.shape)
 
-    def operand(self, sources: Sequence[Source], found: Sequence[Array]) -> Array:
+    def _operand(self, sources: Sequence[Source], found: Sequence[Array]) -> Array:
         """Return values of other groups as one operand (values, rows or 1, *shape)."""
         parts = [found[source.group][source.where] for source in sources]
         if len(parts) == 1:
@@ -179,54 +194,53 @@ class NetworkSchedule:
         return self._lib.concatenate(tall)
 
     def _matrices(self, operands: Sequence[Array], pairing: Pairing) -> tuple[Array, Array]:
-        a, b = operands
+        a, b = map(self._transposed, operands, pairing.orders)
         return (
-            self._moved(a, pairing.first).reshape(*a.shape[:2], pairing.rows, pairing.inner),
-            self._moved(b, pairing.second).reshape(*b.shape[:2], pairing.inner, pairing.columns),
+            a.reshape(*a.shape[:2], pairing.rows, pairing.inner),
+            b.reshape(*b.shape[:2], pairing.inner, pairing.columns),
         )
 
-    def _moved(self, array: Array, axes: Sequence[int]) -> Array:
-        """Return values (values, rows, *shape) with the axes of their shape in another order."""
-        if tuple(axes) == tuple(range(len(axes))):
-            return array
-        return self.arrays.transposed(array, (0, 1, *(2 + axis for axis in axes)))
+    def _transposed(self, array: Array, order: Axes) -> Array:
+        return array if order is None else self.arrays.transposed(array, order)
 
     # -- backwards --------------------------------------------------------------------------
 
-    def _push(self, group: Group, constant: Array, top: Array, sweep: _Sweep) -> None:
+    def _push(self, number: int, top: Array, found: Pass, sweep: _Sweep) -> None:
         """Hand a group's derivatives (values, rows, *shape) on to its operands."""
+        group, operands = self.plan.groups[number], found.operands[number]
         count, rows = top.shape[:2]
         if group.kind == "core":
+            constant: Array = self._constants[number]
             slope = top.reshape(count, rows, -1) @ constant.swapaxes(-1, -2)
             sweep.add(group.operands[0], slope)
             return
-        a, b = (self.operand(sources, sweep.found) for sources in group.operands)
+        left, right = operands
         if group.kind == "outer":
-            square = top.reshape(count, rows, a.shape[2], b.shape[2])
-            sweep.add(group.operands[0], (square @ b[..., None])[..., 0])
-            sweep.add(group.operands[1], (a[..., None, :] @ square)[..., 0, :])
+            square = top.reshape(count, rows, left.shape[2], right.shape[2])
+            sweep.add(group.operands[0], (square @ right[..., None])[..., 0])
+            sweep.add(group.operands[1], (left[..., None, :] @ square)[..., 0, :])
             return
         pairing = group.pairing
         assert pairing is not None
-        left, right = self._matrices((a, b), pairing)
         square = top.reshape(count, rows, pairing.rows, pairing.columns)
-        for which, (operand, axes) in enumerate(((a, pairing.first), (b, pairing.second))):
+        for which, axes in enumerate((pairing.first, pairing.second)):
             sources = group.operands[which]
-            if all(self.plan.groups[s.group].kind == "constant" for s in sources):
+            if self.plan.is_constant(sources):
                 continue
-            swapped = (left, right)[1 - which].swapaxes(-1, -2)
+            swapped = operands[1 - which].swapaxes(-1, -2)
             slope = swapped @ square if which else square @ swapped
-            slope = slope.reshape(count, rows, *(operand.shape[2 + axis] for axis in axes))
-            sweep.add(sources, self._moved(slope, np.argsort(axes).tolist()))
+            shape = found.values[sources[0].group].shape
+            slope = slope.reshape(count, rows, *(shape[2 + axis] for axis in axes))
+            sweep.add(sources, self._transposed(slope, pairing.undone[which]))
 
 
 class _Sweep:
     """What is known of the derivatives by each group's values, on the way back."""
 
-    def __init__(self, schedule: NetworkSchedule, found: Sequence[Array], rows: int) -> None:
-        self.found = found
-        self._arrays, self._rows = schedule.arrays, rows
-        self._tops: list[Array | None] = [None] * len(found)
+    def __init__(self, schedule: NetworkSchedule, found: Pass) -> None:
+        self._values, self._rows = found.values, found.angles.shape[1]
+        self._arrays = schedule.arrays
+        self._tops: list[Array | None] = [None] * len(found.values)
 
     def top(self, group: int) -> Array | None:
         """Return a group's derivatives once all were added; their memory is free afterwards."""
@@ -237,14 +251,14 @@ class _Sweep:
         """Return a group's derivatives, to be added to."""
         top = self._tops[group]
         if top is None:
-            of = self.found[group]
+            of = self._values[group]
             top = self._tops[group] = self._arrays.zeros((len(of), self._rows, *of.shape[2:]))
         return top
 
     def add(self, sources: Sequence[Source], slope: Array) -> None:
         """Add derivatives by an operand (values, rows, *shape)."""
         for source in sources:
-            count = len(self.found[source.group])
+            count = len(self._values[source.group])
             if self._tops[source.group] is None and source.is_whole(count):
                 self._tops[source.group] = slope[source.to]  # all of them, and the first
                 continue

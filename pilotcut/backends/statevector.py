@@ -5,10 +5,10 @@ has one statevector ``phi_a`` for each choice ``a`` of branches, and its tensor 
 matrix ``<phi_b|O|phi_a>``, whose pairs (ket a, bra b) are the bond indices. Nothing is
 measured and nothing is sampled, so it is exact, and torch differentiates through it.
 
-Gates are fused: what stands on one wire waits as a 2x2 matrix until a two-qubit gate or a site takes
-it along. And wires are joined lazily: a wire that no gate has entangled yet is a vector of its own,
-so a chain grows to its full width only at its last gate. What is done to a fragment is written down
-in `pilotcut.backends.statevector_plan`. Values and first derivatives are computed in
+Gates are fused: what stands on one wire waits as a 2x2 matrix until a two-qubit gate or a site
+takes it along. And wires are joined lazily: a wire that no gate has entangled yet is a vector of
+its own, so a chain grows to its full width only at its last gate. What is done to a fragment is
+written down in `pilotcut.backends.statevector_plan`. Values and first derivatives are computed in
 `pilotcut.backends.statevector_adjoint`, which keeps few states; higher derivatives and density
 matrices in `pilotcut.backends.statevector_schedule`, which lets autograd record all of them. This
 module owns memory, threads, and what is kept from call to call.
