@@ -43,6 +43,9 @@ MOST_NUMBERS = 2**21
 #: Numbers of one fragment's distribution over branch pairs, of signs or of outcomes.
 MOST_PROBABILITIES = 2**26
 
+#: Probabilities are multiples of 1 / this: what is less are rounding errors.
+GRID = 2.0**42
+
 #: Up to so many bins, or as many as there are shots, binomial draws bin by bin are the quicker way.
 FEW_BINS = 128
 
@@ -240,7 +243,7 @@ class _Distribution:
         return flat, covariances(flat, products_of_outcomes(products), shots)
 
     def _probabilities(self, choices: np.ndarray, coherent: np.ndarray) -> np.ndarray:
-        """Return probabilities (rows, variants, signs, bins); rounding leaves none below 0.
+        """Return probabilities (rows, variants, signs, bins), up to rounding.
 
         The sign of the measurements is +1 first; without any site there is none.
         """
@@ -248,9 +251,9 @@ class _Distribution:
         # are the same where nothing is measured.
         total = self._expectations(choices, coherent, signed=False)
         if not choices.shape[1]:
-            return total[:, :, None].clip(0.0)
+            return total[:, :, None]
         signed = self._expectations(choices, coherent, signed=True)
-        return np.stack([total + signed, total - signed], axis=2).clip(0.0) / 2
+        return np.stack([total + signed, total - signed], axis=2) / 2
 
     def _all_choices(self, settings: np.ndarray) -> np.ndarray:
         """Return the operations of all variants of some settings, (settings x outcomes, sites)."""
@@ -315,8 +318,11 @@ class _Distribution:
 
 def drawn(probabilities: np.ndarray, shots: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return how often each bin came, (rows, variants, bins), for shots (rows, variants)."""
+    # Of 0 numpy draws no random number, and up to 1/2 in another way than above: without a grid all
+    # later draws would depend on how the states were rounded.
+    grid = np.rint(probabilities * GRID)
     # numpy refuses probabilities that add up to more than 1, if only by rounding.
-    shares = probabilities / probabilities.sum(axis=-1, keepdims=True)
+    shares = grid / grid.sum(axis=-1, keepdims=True)
     if shares.shape[-1] <= max(FEW_BINS, shots.max(initial=0)):
         return rng.multinomial(shots, shares)
     # Where shots are few, each is looked up among the bins.

@@ -201,6 +201,17 @@ def test_estimates_have_the_covariances_that_are_said(name):
     assert 0.85 < z.std(axis=1).min() <= z.std(axis=1).max() < 1.15
 
 
+def test_rounding_errors_change_no_draw():
+    """Zero and next to zero, a half and next to a half take the same random numbers."""
+    shares = np.array([0.5, 0.0, 0.3, 0.2])
+    shots = np.full((1, 50), 100)
+    exactly, nearly = (
+        drawn(np.broadcast_to(some, (1, 50, 4)), shots, np.random.default_rng(1))
+        for some in (shares, shares + np.array([2e-16, 1e-16, -3e-16, -1e-16]))
+    )
+    np.testing.assert_array_equal(exactly, nearly)
+
+
 def test_chunks_of_variants_and_rows_have_the_same_distribution(monkeypatch):
     """Every chunk of the work draws for its own variants, with their own shots."""
     monkeypatch.setattr(sampled, "MOST_NUMBERS", 300)

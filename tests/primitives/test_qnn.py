@@ -316,7 +316,9 @@ def test_all_options_are_the_estimators(tmp_path):
     qnn = small(mode="sampled", shots=512, shot_allocation="optimal", seed=4, trace=trace).double()
     circuit, _, _ = weighted()
     own = CutEstimator(labels="AB", mode="sampled", shots=512, shot_allocation="optimal", seed=4)
-    values = np.hstack([ROWS, np.tile([0.4, -0.9], (6, 1))])[:, [2, 3, 0, 1]]
+    # The weights were made in single precision, and equal draws are of equal angles.
+    weights = qnn.weights.detach().numpy()
+    values = np.hstack([ROWS, np.tile(weights, (6, 1))])[:, [2, 3, 0, 1]]
     pub = (circuit, [["ZZ"], ["IX"]], values)
     expected_values = own.run([pub]).result()[0].data.evs.T
     found = qnn(torch.tensor(ROWS))
