@@ -77,15 +77,12 @@ def test_random_circuits_with_random_cuts(seed, qubits, fusing):
     assert assert_as_recorded(plan, seed) == len(plan.fragments)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", [k for k in range(30) if k != 28])  # Qiskit refuses 28
 def test_any_circuit(seed, fusing):
     """Resets and gates of every kind among them."""
-    try:
-        circuit, _ = circuit_of(seed)
-        letters = np.random.default_rng(seed).choice(list("IXYZ"), (3, circuit.num_qubits))
-        plan = compile_plan(circuit, ["".join(row) for row in letters if (row != "I").any()])
-    except Exception:
-        pytest.skip("no circuit of ours")
+    circuit, _ = circuit_of(seed)
+    letters = np.random.default_rng(seed).choice(list("IXYZ"), (3, circuit.num_qubits))
+    plan = compile_plan(circuit, ["".join(row) for row in letters if (row != "I").any()])
     assert_as_recorded(plan, seed)
 
 

@@ -76,7 +76,7 @@ def estimates(name: str, first_seed: int, **options) -> tuple[np.ndarray, np.nda
 
 
 def sampled(name: str) -> tuple[np.ndarray, np.ndarray]:
-    return estimates(name, 0, mode="sampled", shots=128)
+    return estimates(name, 2 * SEEDS, mode="sampled", shots=128)
 
 
 def counts(name: str) -> tuple[np.ndarray, np.ndarray]:
