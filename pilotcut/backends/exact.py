@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, inf
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,25 +14,11 @@ import torch
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.network import CACHED_NETWORKS, Network, NetworkEngine
 from pilotcut.backends.outcomes import StateOutcomes
-from pilotcut.backends.statevector import StatevectorEngine
+from pilotcut.backends.statevector import Linearised, StatevectorEngine
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import CutError
 from pilotcut.io.large_numbers import digits
 from pilotcut.options import AUTO, NETWORK, STATEVECTOR
-
-
-class Linearised(Protocol):
-    """A fragment's tensor at some angles, with what its derivatives need."""
-
-    @property
-    def values(self) -> np.ndarray:
-        """The tensor (rows, observables, *R^2 of each site)."""
-
-    def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
-        """Return d outputs / d angles, (rows, outputs, angles).
-
-        `cotangents` are (rows, outputs, observables, variants).
-        """
 
 
 class ExactEngine:
@@ -95,20 +80,7 @@ class ExactEngine:
         return self.states.seconds(fragment, rows) if fits else inf
 
     def tensor(self, fragment: Fragment, angles: torch.Tensor) -> torch.Tensor:
-        """Return the fragment's tensor (rows, observables, *R^2 of each site) in torch.
-
-        Parameters
-        ----------
-        fragment
-            The fragment.
-        angles
-            (rows, angles) in radians, real; may require gradients.
-
-        Raises
-        ------
-        CutError
-            If one row does not fit the memory limit.
-        """
+        """Return the fragment's tensor in torch; see `StatevectorEngine.tensor`."""
         network = self.network(fragment)
         if network is None:
             return self.states.tensor(fragment, angles)

@@ -116,7 +116,6 @@ class Network:
         self._arrays = arrays
         self._schedule = NetworkSchedule(plan, arrays)
         self._of_torch = NetworkSchedule(plan, of_torch)
-        self._linear = native.linear
         self._put = arrays.put(native.linear), arrays.put(native.offset[:, None])
         self._put_torch = of_torch.put(native.linear), of_torch.put(native.offset[:, None])
 

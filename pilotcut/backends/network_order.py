@@ -50,7 +50,7 @@ def contraction_order(legs: Sequence[Sequence[int]], sizes: Mapping[int, int]) -
     path = cotengra.array_contract_path(
         names, output=(), size_dict={str(k): v for k, v in sizes.items()}, optimize=search
     )
-    other = _numbered(legs, path)
+    other = _with_legs(legs, numbered(path, len(legs)))
     return min(found, other, key=lambda pairs: multiplications(legs, pairs, sizes))
 
 
@@ -111,18 +111,28 @@ def _neighbours(
     ]
 
 
-def _numbered(legs: Sequence[Sequence[int]], path: Sequence[Sequence[int]]) -> list[Pair]:
-    """Turn a path over a list that shrinks into pairs."""
-    alive = list(range(len(legs)))
-    known = {number: tuple(one) for number, one in enumerate(legs)}
-    pairs: list[Pair] = []
+def numbered(path: Sequence[Sequence[int]], operands: int) -> tuple[tuple[int, int], ...]:
+    """Turn a path over a shrinking list into pairs over a growing one, two at a time."""
+    alive = list(range(operands))
+    pairs = []
+    count = operands
     for step in path:
-        taken = [alive.pop(k) for k in sorted(step, reverse=True)]
+        taken = [alive[k] for k in step]
+        for k in sorted(step, reverse=True):
+            del alive[k]
         while len(taken) > 1:
-            a, b = taken.pop(), taken.pop()
-            number = len(known)
-            known[number] = _joined(known[a], known[b])
-            pairs.append(Pair(a, b, number, known[number]))
-            taken.append(number)
-        alive += taken
-    return pairs
+            pairs.append((taken[0], taken[1]))
+            taken = [count, *taken[2:]]
+            count += 1
+        alive.append(taken[0])
+    return tuple(pairs)
+
+
+def _with_legs(legs: Sequence[Sequence[int]], pairs: Sequence[tuple[int, int]]) -> list[Pair]:
+    """Return pairs with the legs of their products."""
+    known = [tuple(one) for one in legs]
+    found = []
+    for a, b in pairs:
+        found.append(Pair(a, b, len(known), _joined(known[a], known[b])))
+        known.append(found[-1].legs)
+    return found

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import prod
@@ -27,8 +27,8 @@ from pilotcut.backends.native_gates import MatrixGate
 #: Expectations of one qubit: those of I, X, Y and Z.
 PAULIS = 4
 
-#: Sizes of harmonics: (1, cos t, sin t), and with (cos t/2, sin t/2) behind.
-WHOLE, HALVES = 3, 5
+#: Size of harmonics with (cos t/2, sin t/2) behind (1, cos t, sin t).
+HALVES = 5
 
 #: Entries of a constant tensor, at most.
 MOST_ENTRIES = 2**14
@@ -184,10 +184,9 @@ def cores_of(steps: Sequence[GateTensors], letters: np.ndarray) -> list[Core]:
 
 def _transfer_matrix(step: MatrixGate) -> np.ndarray:
     """Return a gate's Pauli transfer matrix (D, D), of a free angle (harmonics, D, D)."""
-    size = len(step.wires)
     if step.angle is None:
-        return _between(step.matrix, step.matrix, size).real
-    parts = [[_between(a, b, size) for b in step.matrix] for a in step.matrix]
+        return between(step.matrix, step.matrix).real
+    parts = [[between(a, b) for b in step.matrix] for a in step.matrix]
     # Of K0 + K1 cos t/2 + K2 sin t/2 between ket and bra: squares are cosines of t, products sines.
     whole = [
         parts[0][0] + (parts[1][1] + parts[2][2]) / 2,
@@ -200,11 +199,17 @@ def _transfer_matrix(step: MatrixGate) -> np.ndarray:
     return np.array(whole + half).real
 
 
-def _between(ket: np.ndarray, bra: np.ndarray, wires: int) -> np.ndarray:
-    """Return tr(P ket Q bra†) / d for all Paulis P and Q of some wires."""
-    paulis = reduce(_products, [_MATRICES] * wires)
-    turned = np.einsum("ij,qjk,lk->qil", ket, paulis, bra.conj(), optimize=True)
-    return np.einsum("pli,qil->pq", paulis, turned, optimize=True) / 2**wires
+def between(ket: np.ndarray, bra: np.ndarray) -> np.ndarray:
+    """Return tr(P ket Q bra†) / d for all Paulis P and Q, which are ordered as the wires are."""
+    paulis = _paulis(len(ket).bit_length() - 1)
+    turned = ket @ paulis @ bra.conj().T
+    return np.einsum("iab,jba->ij", paulis, turned) / len(ket)
+
+
+@lru_cache(maxsize=4)
+def _paulis(wires: int) -> np.ndarray:
+    """Return all Paulis (4^wires, d, d) of some wires."""
+    return reduce(_products, [_MATRICES] * wires)
 
 
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:

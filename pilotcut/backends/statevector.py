@@ -189,7 +189,7 @@ class StatevectorEngine:
         """
         return self.linearised(fragment, angles).pull_back(cotangents)
 
-    def linearised(self, fragment: Fragment, angles: np.ndarray) -> LinearisedStates:
+    def linearised(self, fragment: Fragment, angles: np.ndarray) -> Linearised:
         """Return the tensor at some angles with what its derivatives need."""
         plan, given = self._plan(fragment), torch.as_tensor(angles)
         amplitudes = plan.widest * len(angles)
@@ -281,12 +281,12 @@ def _keep_freed_memory() -> None:
         return
 
 
-class LinearisedStates(Protocol):
-    """A fragment's tensor as a function of its angles, at a point."""
+class Linearised(Protocol):
+    """A fragment's tensor at some angles, with what its derivatives need."""
 
     @property
     def values(self) -> np.ndarray:
-        """The tensor (rows, observables, *R^2) as an array."""
+        """The tensor (rows, observables, *R^2 of each site)."""
 
     def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
         """Return d outputs / d angles; see `StatevectorEngine.pull_back`."""
@@ -294,7 +294,7 @@ class LinearisedStates(Protocol):
 
 @dataclass(frozen=True)
 class SweptStates:
-    """`LinearisedStates` by adjoint sweeps, without the states that were passed through.
+    """`Linearised` by adjoint sweeps, without the states that were passed through.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ class SweptStates:
 
 @dataclass(frozen=True)
 class RecordedStates:
-    """`LinearisedStates` by autograd: ``tensor`` (rows, observables, *R^2) of ``angles``."""
+    """`Linearised` by autograd: ``tensor`` (rows, observables, *R^2) of ``angles``."""
 
     angles: torch.Tensor
     tensor: torch.Tensor

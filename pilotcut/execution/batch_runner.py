@@ -40,7 +40,7 @@ from pilotcut.reconstruction.term_sampling import TermSample
 from pilotcut.tasks import TaskManager
 
 if TYPE_CHECKING:
-    from pilotcut.backends.exact import Linearised
+    from pilotcut.backends.statevector import Linearised
 
 Measured = TypeVar("Measured")
 Result = TypeVar("Result")

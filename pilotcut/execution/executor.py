@@ -37,7 +37,7 @@ from pilotcut.reconstruction.block_store import BlockStore, TornBlockError
 from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
 
 if TYPE_CHECKING:
-    from pilotcut.backends.exact import Linearised
+    from pilotcut.backends.statevector import Linearised
 
 #: How often a unit is run again because its block in a store was torn.
 MOST_TORN = 3

@@ -13,7 +13,7 @@ from pilotcut.reconstruction.contraction import Contraction, sensitivities, stan
 from pilotcut.reconstruction.term_sampling import TermSample
 
 if TYPE_CHECKING:
-    from pilotcut.backends.exact import Linearised
+    from pilotcut.backends.statevector import Linearised
 
 
 @dataclass(frozen=True)

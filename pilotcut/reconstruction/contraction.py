@@ -19,6 +19,7 @@ import cotengra
 import numpy as np
 import opt_einsum
 
+from pilotcut.backends.network_order import numbered
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
 
@@ -209,24 +210,7 @@ def _path(
         path = cotengra.array_contract_path(
             inner, output=(), size_dict=dict(sizes), optimize=search
         )
-    return _numbered(path, len(inner))
-
-
-def _numbered(path: Sequence[Sequence[int]], operands: int) -> tuple[tuple[int, int], ...]:
-    """Turn a path over a shrinking list into pairs over a growing one, two at a time."""
-    alive = list(range(operands))
-    pairs = []
-    count = operands
-    for step in path:
-        taken = [alive[k] for k in step]
-        for k in sorted(step, reverse=True):
-            del alive[k]
-        while len(taken) > 1:
-            pairs.append((taken[0], taken[1]))
-            taken = [count, *taken[2:]]
-            count += 1
-        alive.append(taken[0])
-    return tuple(pairs)
+    return numbered(path, len(inner))
 
 
 def sensitivities(
