@@ -351,10 +351,9 @@ def _check_size(fragment: Fragment, wires: int) -> None:
     if entries > MOST_PROBABILITIES:
         raise UserError(
             f"fragment {fragment.label} has an outcome distribution of {entries:.3g} numbers for "
-            f"{counted(wires, 'qubit')} and {counted(len(fragment.sites), 'site')}, expected at "
-            "most "
-            f"{MOST_PROBABILITIES:.3g} in sampled mode; use mode='counts' or 'exact', or cut into "
-            f"smaller fragments"
+            f"{counted(wires, 'qubit')} and {counted(len(fragment.sites), 'site')}, expected "
+            f"at most {MOST_PROBABILITIES:.3g} in sampled mode; use mode='counts' or 'exact', or "
+            f"cut into smaller fragments"
         )
 
 

@@ -74,8 +74,7 @@ def combined(function: Callable[..., bool], parts: Sequence[BitCondition]) -> Bi
     if len(values) > MOST_VALUES:
         raise CutError(
             f"a classical condition depends on {counted(len(values), 'measurement')}, expected at "
-            "most "
-            f"{MOST_VALUES}; divide it into conditions on fewer bits"
+            f"most {MOST_VALUES}; divide it into conditions on fewer bits"
         )
     table = []
     for row in range(1 << len(values)):

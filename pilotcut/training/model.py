@@ -52,8 +52,7 @@ def classifier(qubits: int, *, reps: int = 1, classes: int = 2) -> Model:
     if classes > 2 and qubits < classes:
         raise UserError(
             f"classes is {classes} on {counted(qubits, 'qubit')}, expected a qubit for each class; "
-            "give at "
-            f"least {counted(classes, 'qubit')}"
+            f"give at least {counted(classes, 'qubit')}"
         )
     features = z_feature_map(qubits, parameter_prefix="x")
     ansatz = real_amplitudes(qubits, reps=reps, parameter_prefix="w")

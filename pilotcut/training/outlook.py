@@ -84,8 +84,7 @@ def outlook(
     each = readable(seconds / steps.epochs / steps.number)
     return (
         f"the training is predicted to take {readable(seconds)}: {counted(steps.epochs, 'epoch')} "
-        "of "
-        f"{counted(steps.number, 'step')}, {each} a step in mode '{mode}'; {advice}"
+        f"of {counted(steps.number, 'step')}, {each} a step in mode '{mode}'; {advice}"
     )
 
 

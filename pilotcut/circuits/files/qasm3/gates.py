@@ -179,8 +179,7 @@ class Gates(Declarations):
             raise_from_node(
                 node,
                 f"{controls} controls on the {counted(steps, 'gate')} of '{name}' are too many, "
-                "expected at "
-                f"most {_MOST_CONTROLLED} in all",
+                f"expected at most {_MOST_CONTROLLED} in all",
             )
         for modifier in node.modifiers:
             if modifier.modifier is ast.GateModifierName.pow:
@@ -200,8 +199,7 @@ class Gates(Declarations):
             raise_from_node(
                 node,
                 f"a power of a gate on {counted(len(node.qubits), 'qubit')} needs its matrix, "
-                "expected at "
-                f"most {MOST_QUBITS} qubits; repeat the gate",
+                f"expected at most {MOST_QUBITS} qubits; repeat the gate",
             )
 
 
