@@ -80,11 +80,12 @@ class Binding:
         self._check(values)
         with np.errstate(over="ignore", invalid="ignore"):  # said below, with the place
             slots = values @ self._matrix + self._offset
-            of, one, two = self._bends
-            bent = values[:, one] * values[:, two] * self._curvature / 2
-            # A slot may have several bends, of which += would keep the last. (i, j) and (j, i) are
-            # both there, hence the half.
-            np.add.at(slots.T, of, bent.T)
+            if len(self._curvature):
+                of, one, two = self._bends
+                bent = values[:, one] * values[:, two] * self._curvature / 2
+                # A slot may have several bends, of which += would keep the last. (i, j) and (j, i)
+                # are both there, hence the half.
+                np.add.at(slots.T, of, bent.T)
         for formula, group in self._by_formula():
             slots[:, group] = formula.of(values)[:, None]
         self._check_slots(values, slots)
@@ -157,18 +158,18 @@ class Binding:
                 f"the circuit has {counted(len(self.names), 'parameter')} ({_listed(self.names)}); "
                 f"give every one a value"
             )
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
-            row, column = bad[0]
+        finite = np.isfinite(values)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
             raise ParameterValueError(
                 f"parameter '{self.names[column]}' is {values[row, column]} in row {row}, expected "
                 f"a finite number; check the data set and the learning rate"
             )
 
     def _check_slots(self, values: np.ndarray, slots: np.ndarray) -> None:
-        bad = np.argwhere(~np.isfinite(slots))
-        if len(bad):
-            row, slot = bad[0]
+        finite = np.isfinite(slots)
+        if not finite.all():
+            row, slot = np.argwhere(~finite)[0]
             raise ParameterValueError(
                 f"the angle '{_short(self._expressions[slot])}' is no finite real number at "
                 f"{self._at(slot, values[row])} in row {row}; keep the values where it is one, or "

@@ -357,6 +357,11 @@ class Fragment:
         rest = np.array([(angle.scale, angle.offset) for angle in self.angles]).reshape(-1, 2)
         return places, rest[:, 0], rest[:, 1]
 
+    @cached_property
+    def has_own_slots(self) -> bool:
+        """Whether each angle is of another slot."""
+        return len({angle.slot for angle in self.angles}) == len(self.angles)
+
     def __repr__(self) -> str:
         return (
             f"Fragment({self.label}: {counted(self.width, 'qubit')}, "

@@ -65,11 +65,15 @@ class BatchLog:
             trace.write(record)
         self.trace = trace
 
-    def next_stream(self) -> np.random.SeedSequence:
-        """Return a stream of random numbers that nothing else draws from."""
+    def next_batch(self) -> int:
+        """Return the number of a batch, which no other has."""
         with self._lock:
             batch = self._batches
             self._batches += 1
+        return batch
+
+    def stream(self, batch: int) -> np.random.SeedSequence:
+        """Return a batch's stream of random numbers, that no other draws from."""
         return np.random.SeedSequence(self._seed, spawn_key=(batch,))
 
     def compiled(self, plan: CutPlan, seconds: float) -> None:
@@ -110,7 +114,7 @@ class BatchLog:
         plan
             What was run.
         batch
-            Its number, the spawn key of its stream.
+            Its number.
         about
             Queries, subexperiments, and what else is to be recorded.
         times

@@ -250,7 +250,7 @@ class BatchRunner:
         """Run a fresh sample of terms for every row, drawn by `bonds` (rows or 1, d0, d1)."""
         assert self._num_samples is not None
         # Terms draw from a stream of their own; the shots draw from that which `run` takes.
-        rng = np.random.default_rng(self.log.next_stream())
+        rng = np.random.default_rng(self.log.stream(self.log.next_batch()))
         samples = [
             TermSample.draw(plan, [b[row % len(b)] for b in bonds], self._num_samples, rng)
             for row in range(len(slots))
@@ -263,8 +263,8 @@ class BatchRunner:
         each = len(plan.fragments)
         self.expect(plan, requests, VALUES if source == "forward" else SLOPES)
 
-        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
-            return self.executor.evaluate(requests, seed)
+        def execute(batch: int) -> tuple[list[FragmentTensor], BatchTimes]:
+            return self.executor.evaluate(requests, self.log.stream(batch))
 
         def contract(tensors: list[FragmentTensor]) -> RowEvaluations:
             rows = []
@@ -282,7 +282,7 @@ class BatchRunner:
     def run(
         self,
         plan: CutPlan,
-        execute: Callable[[np.random.SeedSequence], tuple[Measured, BatchTimes]],
+        execute: Callable[[int], tuple[Measured, BatchTimes]],
         reconstruct: Callable[[Measured], Result],
         about: dict[str, Any],
     ) -> Result:
@@ -293,15 +293,15 @@ class BatchRunner:
         plan
             Named in the record.
         execute
-            Runs the batch with a stream of random numbers that is the batch's own.
+            Runs the batch of a number, by which the log has a stream of random numbers for it.
         reconstruct
             Turns what was measured into the result.
         about
             Queries, subexperiments, and what else is to be recorded.
         """
         started = perf_counter()
-        stream = self.log.next_stream()
-        measured, times = execute(stream)
+        batch = self.log.next_batch()
+        measured, times = execute(batch)
         executed = perf_counter()
         result = reconstruct(measured)
         ended = perf_counter()
@@ -310,7 +310,6 @@ class BatchRunner:
             "workers": self.executor.workers,
             "policy": self.executor.policy,
         }
-        (batch,) = stream.spawn_key
         seconds = {"contract_s": ended - executed, "wall_s": ended - started}
         self.log.record(plan, batch, about | how, times, **seconds)
         return result
@@ -365,8 +364,8 @@ class BatchRunner:
             about.update(self._about(stages.requests, source), reconstruction=found.reason)
             return found
 
-        def execute(seed: np.random.SeedSequence) -> tuple[Evaluation, BatchTimes]:
-            return stages.evaluate(seed, contracting, self._store, outputs)
+        def execute(batch: int) -> tuple[Evaluation, BatchTimes]:
+            return stages.evaluate(self.log.stream(batch), contracting, self._store, outputs)
 
         return self.run(plan, execute, lambda found: found, about)
 
@@ -390,7 +389,7 @@ class BatchRunner:
         matrices = self._matrices(contraction.plan, slots)
         contracting = self._contracting(contraction, matrices, len(slots))
 
-        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
+        def execute(batch: int) -> tuple[list[FragmentTensor], BatchTimes]:
             # A store holds values; the graphs that derivatives go back through are in no block.
             may_keep = self.exact and keep and self._store is None
             if may_keep and (found := self.executor.linearised(requests)):
@@ -402,14 +401,14 @@ class BatchRunner:
             if self._store is not None:
                 asked = outputs or (None, None)
                 query = Query(contraction, requests, (), matrices, self.exact, *asked)
-                store = writer(self._store, query, seed)
+                store = writer(self._store, query, batch)
             if self.exact:
                 return self.executor.exact(requests, contracting.add, store)
-            return self.executor.evaluate(requests, seed, contracting.add, store)
+            return self.executor.evaluate(requests, self.log.stream(batch), contracting.add, store)
 
         def contract(tensors: list[FragmentTensor]) -> Evaluation:
             found = contracting.evaluation(tensors)
-            return replace(found, shots=shots, dealt=dealt, kept=kept)
+            return replace(found, shots=shots, dealt=dealt, requests=requests, kept=kept)
 
         about = self._about(requests, source) | {"reconstruction": contracting.reason}
         takes_more = self.exact and keep  # than the values, which the forecast is of

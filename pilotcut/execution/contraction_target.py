@@ -92,8 +92,7 @@ class RankContracting(Contracting):
             environments = [np.load(directory / f"environment-{k}.npy") for k in range(count)]
         finally:
             shutil.rmtree(directory, ignore_errors=True)
-        operands = contraction.operands(tensors, self.matrices)
-        return Evaluation(contraction, values.real, tensors, operands, environments)
+        return Evaluation(contraction, values.real, tensors, environments)
 
     def _directory(self) -> Path:
         """Return a new directory that the ranks can read."""

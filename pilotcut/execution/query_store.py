@@ -119,13 +119,12 @@ def write_query(root: Path, batch: int, query: Query) -> BlockStore:
 
 
 def writer(
-    root: Path, query: Query, seed: np.random.SeedSequence, all_units: Sequence[WorkUnit] = ()
+    root: Path, query: Query, batch: int, all_units: Sequence[WorkUnit] = ()
 ) -> Callable[[Sequence[WorkUnit]], BlockStore]:
     """Return what writes a query down with its units, and says where their blocks go.
 
     `all_units` are those of all stages, where a query runs in several.
     """
-    (batch,) = seed.spawn_key
     return lambda units: write_query(root, batch, replace(query, units=all_units or units))
 
 
@@ -264,7 +263,7 @@ class StoredQuery(TensorStore):
             else FragmentTensor(np.empty(0), ())
             for f, request in enumerate(self.query.requests)
         ]
-        return Evaluation(contraction, values.real, noise, operands, environments)
+        return Evaluation(contraction, values.real, noise, environments)
 
     # -- as operands of a contraction ----------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pilotcut.cutting.fragment_tensor import FragmentTensor
+from pilotcut.execution.work_units import Request
 from pilotcut.reconstruction.contraction import Contraction, sensitivities, standard_errors
 from pilotcut.reconstruction.term_sampling import TermSample
 
@@ -28,25 +29,25 @@ class Evaluation:
         (rows, terms).
     tensors
         One for each fragment.
-    operands, environments
+    environments
         For each fragment (rows, terms, *variants), then for each bond (rows, terms, d0, d1);
         a sample of terms has none for bonds.
     shots
         Of every subexperiment, where they are one number.
     dealt
         For each fragment (rows, subexperiments) where they are not, and derivatives take them too.
-    kept
-        In exact mode, where asked for and possible, the fragments' tensors with what their
-        derivatives need.
+    requests, kept
+        In exact mode what was asked of each fragment, and, where asked for and possible, their
+        tensors with what their derivatives need.
     """
 
     contraction: Contraction | TermSample
     values: np.ndarray
     tensors: Sequence[FragmentTensor]
-    operands: Sequence[np.ndarray]
     environments: Sequence[np.ndarray]
     shots: int = 0
     dealt: Sequence[np.ndarray] = field(default=())
+    requests: Sequence[Request] = field(default=())
     kept: Sequence[Linearised] = field(default=())
 
     @property
@@ -74,7 +75,8 @@ class Evaluation:
         contraction = self.contraction
         if isinstance(contraction, TermSample):
             # The shots and the draw of terms are independent, so their variances add.
-            errors = np.hypot(errors, np.sqrt(contraction.variances(self.operands, coefficients)))
+            operands = contraction.operands(self.tensors)
+            errors = np.hypot(errors, np.sqrt(contraction.variances(operands, coefficients)))
         return errors
 
 
@@ -127,11 +129,14 @@ class Contracting:
 
     def evaluation(self, tensors: Sequence[FragmentTensor]) -> Evaluation:
         """Return what is known once all rows were added."""
-        operands = self.contraction.operands(tensors, self.matrices)
         parts = [self._parts[first] for first in sorted(self._parts)]
-        values = np.concatenate([values for values, _ in parts])
-        environments = [np.concatenate(some) for some in zip(*(e for _, e in parts), strict=True)]
-        return Evaluation(self.contraction, values.real, tensors, operands, environments)
+        values, environments = parts[0]
+        if len(parts) > 1:
+            values = np.concatenate([values for values, _ in parts])
+            environments = [
+                np.concatenate(some) for some in zip(*(e for _, e in parts), strict=True)
+            ]
+        return Evaluation(self.contraction, values.real, tensors, environments)
 
 
 def contracted(

@@ -84,7 +84,7 @@ class Stages:
         if root is not None:
             assert isinstance(ending.contraction, Contraction), "sampled terms are in no store"
             asked = (ending.contraction, self.requests, (), ending.matrices, False)
-            keep = writer(root, Query(*asked, *(outputs or (None, None))), seed, self.units)
+            keep = writer(root, Query(*asked, *(outputs or (None, None))), batch, self.units)
 
         def ready(rows: slice, some: Sequence[FragmentTensor]) -> None:
             ending.add(rows, self._whole(some, last))

@@ -55,6 +55,8 @@ class CircuitFunction:
         terms = contraction.plan.terms.to_labels()
         self._coefficients, self._constant = _as_terms(observables, terms)
         self._order = _order(binding.names, inputs, weights)
+        self._places = np.argsort(self._order)
+        self._moved: tuple[bytes | None, frozenset[int]] = (None, frozenset())
 
     @property
     def binding(self) -> Binding:
@@ -62,7 +64,7 @@ class CircuitFunction:
         return self._binding
 
     @property
-    def order(self) -> list[int]:
+    def order(self) -> np.ndarray:
         """For each of the circuit's parameters its place among inputs and weights."""
         return self._order
 
@@ -112,18 +114,24 @@ class CircuitFunction:
             zero.
         """
         own = wanted[self._order]
+        weights = cotangents @ self._coefficients
+        derivative = SlotDerivative(self.runner)
         jacobian = self._binding.constant_jacobian
         if jacobian is None:
             jacobian = self._binding.jacobian(values[:, self._order], own)
-        # Each slot costs circuits: those that no wanted parameter moves are left out.
-        moved = jacobian[..., own].any(axis=-1)
-        used = np.flatnonzero(moved.any(axis=0) if moved.ndim == 2 else moved)
-        weights = cotangents @ self._coefficients
-        derivative = SlotDerivative(self.runner)
-        by_slot = derivative.of(evaluation, slots, weights, set(used.tolist()))
-        result = np.zeros((*cotangents.shape[:2], len(wanted)))
-        result[:, :, self._order] = by_slot @ jacobian
-        return np.where(wanted, result, 0.0)
+            by_slot = derivative.of(evaluation, slots, weights, _moved_by(jacobian, own))
+            found = by_slot @ jacobian
+        else:
+            asked, moved = self._moved
+            if asked != own.tobytes():  # a training asks for the same ones at each step
+                moved = _moved_by(jacobian, own)
+                self._moved = (own.tobytes(), moved)
+            by_slot = derivative.of(evaluation, slots, weights, moved)
+            # In one product: of a stack of matrices each has a call of its own.
+            rows, k, size = by_slot.shape
+            flat = by_slot.reshape(rows * k, size) @ jacobian
+            found = flat.reshape(rows, k, len(wanted))
+        return np.where(wanted, found[:, :, self._places], 0.0)
 
     def differentiate(
         self,
@@ -241,6 +249,12 @@ def _same(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> bool:
     )
 
 
+def _moved_by(jacobian: np.ndarray, wanted: np.ndarray) -> frozenset[int]:
+    """Return the slots that a wanted parameter moves: each costs circuits."""
+    moved = jacobian[..., wanted].any(axis=-1)
+    return frozenset(np.flatnonzero(moved.any(axis=0) if moved.ndim == 2 else moved).tolist())
+
+
 def _as_terms(
     observables: Sequence[SparsePauliOp], terms: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -258,7 +272,7 @@ def _as_terms(
     return matrix, constant
 
 
-def _order(names: Sequence[str], inputs: Sequence[str], weights: Sequence[str]) -> list[int]:
+def _order(names: Sequence[str], inputs: Sequence[str], weights: Sequence[str]) -> np.ndarray:
     """Return for each of the circuit's parameters its place among inputs and weights."""
     given = [*inputs, *weights]
     missing = sorted(set(names) - set(given))
@@ -270,4 +284,4 @@ def _order(names: Sequence[str], inputs: Sequence[str], weights: Sequence[str]) 
             f"circuit's {len(names)} once; missing: {', '.join(missing) or 'none'}, unknown: "
             f"{', '.join(unknown) or 'none'}"
         )
-    return [given.index(name) for name in names]
+    return np.array([given.index(name) for name in names], dtype=int)

@@ -9,7 +9,7 @@ by autograd. An angle of a cut gate enters the bond matrix and costs no circuit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
@@ -47,7 +47,7 @@ class SlotDerivative:
         evaluation: Evaluation | RowEvaluations,
         slots: np.ndarray,
         weights: np.ndarray,
-        wanted: set[int],
+        wanted: Set[int],
     ) -> np.ndarray:
         """Return d outputs / d slots, (rows, outputs, slots); zero where not wanted.
 
@@ -60,7 +60,9 @@ class SlotDerivative:
         wanted
             The slots whose derivatives are needed.
         """
-        tall = np.broadcast_to(weights, (len(slots), *weights.shape[-2:]))
+        tall = weights
+        if weights.ndim == 2:
+            tall = np.broadcast_to(weights, (len(slots), *weights.shape))
         parts = [
             _Part(
                 rows,
@@ -104,7 +106,7 @@ class SlotDerivative:
         plan: CutPlan,
         slots: np.ndarray,
         weights: np.ndarray,
-        wanted: set[int],
+        wanted: Set[int],
     ) -> None:
         """Add the same for samples of terms: each wanted angle draws terms by its slope.
 
@@ -121,14 +123,13 @@ class SlotDerivative:
                     for slot, scale in angle.terms:
                         result[:, :, slot] += scale * slope
 
-    def _add_exact(self, result: np.ndarray, part: _Part, wanted: set[int]) -> None:
+    def _add_exact(self, result: np.ndarray, part: _Part, wanted: Set[int]) -> None:
         """Add the pull-back of every fragment that holds a wanted angle."""
         kept, sensitivity = part.evaluation.kept, part.sensitivity
         owners = [f for f in part.plan.fragments if any(a.slot in wanted for a in f.angles)]
+        requests = [part.evaluation.requests[f.index] for f in owners]
 
-        requests = [Request(f, f.angle_values(part.slots)) for f in owners]
-
-        def execute(_: np.random.SeedSequence) -> tuple[list[np.ndarray], BatchTimes]:
+        def execute(_: int) -> tuple[list[np.ndarray], BatchTimes]:
             if kept:
                 started = perf_counter()
                 slopes = [kept[f.index].pull_back(sensitivity[f.index]) for f in owners]
@@ -139,7 +140,7 @@ class SlotDerivative:
         def add(slopes: list[np.ndarray]) -> None:
             for fragment, slope in zip(owners, slopes, strict=True):
                 places, scales, _ = fragment.angle_arrays
-                if len(np.unique(places)) == len(places):
+                if fragment.has_own_slots:
                     result[:, :, places] += slope * scales
                 else:  # of several angles of a slot += would keep the last
                     for column, place in enumerate(places):
@@ -153,7 +154,7 @@ class SlotDerivative:
             self._run(contraction.named_plan, execute, add, 0)
 
     # Shifts of whole circuits took three to four times as many circuits in a training.
-    def _add_shifts(self, result: np.ndarray, parts: Sequence[_Part], wanted: set[int]) -> None:
+    def _add_shifts(self, result: np.ndarray, parts: Sequence[_Part], wanted: Set[int]) -> None:
         """Add the parameter shifts of every fragment that holds a wanted angle."""
         shifted = [
             (part, one)
@@ -163,8 +164,8 @@ class SlotDerivative:
         ]
         requests = [one.request(part.slots, one.shots(part.evaluation)) for part, one in shifted]
 
-        def execute(seed: np.random.SeedSequence) -> tuple[list[FragmentTensor], BatchTimes]:
-            return self._runner.executor.evaluate(requests, seed)
+        def execute(batch: int) -> tuple[list[FragmentTensor], BatchTimes]:
+            return self._runner.executor.evaluate(requests, self._runner.log.stream(batch))
 
         def add(tensors: list[FragmentTensor]) -> None:
             for (part, one), tensor in zip(shifted, tensors, strict=True):
@@ -179,7 +180,7 @@ class SlotDerivative:
     def _run(
         self,
         plan: CutPlan,
-        execute: Callable[[np.random.SeedSequence], tuple[list[Measured], BatchTimes]],
+        execute: Callable[[int], tuple[list[Measured], BatchTimes]],
         add: Callable[[list[Measured]], None],
         circuits: int,
     ) -> None:
@@ -189,7 +190,7 @@ class SlotDerivative:
 
 
 def requests_of_shifts(
-    plan: CutPlan, slots: np.ndarray, shots: int, wanted: set[int]
+    plan: CutPlan, slots: np.ndarray, shots: int, wanted: Set[int]
 ) -> list[Request]:
     """Return what derivatives by some slots run with shots, for slot values (rows, slots)."""
     shifted = (_Shifted.of(fragment, wanted) for fragment in plan.fragments)
@@ -232,7 +233,7 @@ class _Shifted:
     weights: np.ndarray
 
     @classmethod
-    def of(cls, fragment: Fragment, slots: set[int]) -> _Shifted:
+    def of(cls, fragment: Fragment, slots: Set[int]) -> _Shifted:
         """Collect the shifts for the fragment's angles that depend on `slots`."""
         terms = [
             (column, angle.slot, shift, weight * angle.scale)

@@ -79,7 +79,7 @@ def higher_derivative(
         for rows in even_rows(len(values), row_s, outputs.rows_at_once(order))
     ]
 
-    def execute(_: np.random.SeedSequence) -> tuple[list[tuple[np.ndarray, ...]], BatchTimes]:
+    def execute(_: int) -> tuple[list[tuple[np.ndarray, ...]], BatchTimes]:
         parts = (plan.fingerprint.encode(), coefficients.tobytes())
         key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
         return runner.executor.each(_directional, outputs, key, some)

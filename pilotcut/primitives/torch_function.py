@@ -9,10 +9,12 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from pilotcut.errors import UserError
 from pilotcut.primitives.circuit_function import FunctionCall
@@ -174,8 +176,19 @@ class _Along(torch.autograd.Function):
         return _stacked(_Along, info, in_dims, args)
 
 
-for _function in (_Values, _Gradient, _Along):  # torch asks at every call, and asking takes 0.1 ms
-    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[union-attr]
+class _AllGiven(inspect.Signature):
+    """Signature of a function that is called with all of its arguments, by position.
+
+    torch binds them at every call of a function, for its defaults, which took as long as all else
+    that it does.
+    """
+
+    def bind(self, *args: Any, **_: Any) -> Any:
+        return SimpleNamespace(args=args, kwargs={}, apply_defaults=lambda: None)
+
+
+for _function in (_Values, _Gradient, _Along):
+    _function.forward.__signature__ = _AllGiven()  # type: ignore[union-attr]
 
 
 def _gradient(
@@ -186,11 +199,25 @@ def _gradient(
     *directions: torch.Tensor,
 ) -> torch.Tensor:
     every = [True] * values.shape[1] if wanted is None else wanted
+    if not directions and _is_last():
+        return _tensor(call.gradient(_array(values), _array(weights), every))
     return _Gradient.apply(values, weights, call, every, *directions)  # type: ignore[no-untyped-call]
 
 
 def _along(values: torch.Tensor, call: FunctionCall, *directions: torch.Tensor) -> torch.Tensor:
     return _Along.apply(values, call, *directions)  # type: ignore[no-untyped-call]
+
+
+def _is_last() -> bool:
+    """Return whether no derivative of what is computed now can be asked for.
+
+    Then it need be no function of torch's, of which a call takes 40 us.
+    """
+    return not (
+        torch.is_grad_enabled()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0  # type: ignore[attr-defined]
+    )
 
 
 def _is_pulled_by_values(ctx: Any) -> bool:

@@ -231,6 +231,18 @@ def test_forward_mode_gives_directional_derivatives():
     torch.testing.assert_close(twice, expected)
 
 
+def test_forward_mode_goes_through_a_backward_pass():
+    """Of a backward pass that records nothing, too: dual numbers need no graph."""
+    f = function(network())
+    x, w = point(2)
+    step = torch.ones_like(x)
+    _, expected = torch.autograd.functional.hvp(lambda x: f(x, w).sum(), x.detach(), step)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, step)
+        (slope,) = torch.autograd.grad(f(dual, w).sum(), dual)
+        torch.testing.assert_close(forward_ad.unpack_dual(slope).tangent, expected)
+
+
 def test_ways_that_would_see_no_numbers_are_refused():
     """torch's first vmap, and traces, which would keep numbers as constants."""
     qnn = network()
