@@ -23,24 +23,22 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from step_cases import Case, brickwork, chain
 
 HERE = Path(__file__).resolve().parents[1]
 
-#: name -> (qubits, depth, rotations of each qubit in a layer, rows)
 CASES = {
-    "brick-24": (24, 20, ("ry",), 1),
-    "brick-32": (32, 24, ("ry",), 1),
-    "brick-24, complex": (24, 20, ("rx", "rz"), 1),
-    "brick-16, 16 rows": (16, 12, ("ry",), 16),
-    "chain-20, 16 rows": (20, 0, (), 16),
-    "chain-36": (36, 0, (), 1),
+    "brick-24": partial(brickwork, 24, 20),
+    "brick-32": partial(brickwork, 32, 24),
+    "brick-24, complex": partial(brickwork, 24, 20, ("rx", "rz")),
+    "brick-16, 16 rows": partial(brickwork, 16, 12, batch=16),
+    "chain-20, 16 rows": partial(chain, 20, 1, 16),
+    "chain-36": partial(chain, 36, 2, 1),
 }
-
-#: Layers whose brick lies across both halves; those of others are left out.
-ACROSS = (3, 9)
 
 
 def main() -> None:
@@ -87,7 +85,7 @@ def line(case: str, name: str, runs: list[dict], now: dict) -> str:
 
 def measured(case: str, repeats: int) -> dict[str, object]:
     """Return seconds of calls, the peak memory in GB, and values with derivatives."""
-    call = chain(case) if case.startswith("chain") else brick(case)
+    call = call_of(CASES[case]())
     started = time.perf_counter()
     found = call()
     first, seconds = time.perf_counter() - started, []
@@ -99,41 +97,7 @@ def measured(case: str, repeats: int) -> dict[str, object]:
     return {"seconds": seconds, "first": first, "peak": peak, "found": found}
 
 
-def brick(case: str):
-    """Return a call for rotations on every qubit and bricks of CZ, with Z on three qubits."""
-    from qiskit import QuantumCircuit
-    from qiskit.circuit import ParameterVector
-    from qiskit.quantum_info import SparsePauliOp
-
-    qubits, depth, rotations, rows = CASES[case]
-    x, w = ParameterVector("x", qubits), ParameterVector("w", qubits * depth * len(rotations))
-    circuit, free = QuantumCircuit(qubits), iter(w)
-    for qubit in range(qubits):
-        circuit.ry(x[qubit], qubit)
-    for layer in range(depth):
-        for qubit in range(qubits):
-            for rotation in rotations:
-                getattr(circuit, rotation)(next(free), qubit)
-        for qubit in range(layer % 2, qubits - 1, 2):
-            if qubit != qubits // 2 - 1 or layer in ACROSS:
-                circuit.cz(qubit, qubit + 1)
-    terms = [("Z", [qubit], 1.0) for qubit in (1, qubits // 2, qubits - 2)]
-    observable = SparsePauliOp.from_sparse_list(terms, qubits)
-    labels = "A" * (qubits // 2) + "B" * (qubits // 2)
-    return call_of(circuit, observable, x, w, rows, labels=labels)
-
-
-def chain(case: str):
-    """Return a call for the training step's model, whose states are wide at its last gates only."""
-    from pilotcut.training.model import classifier
-
-    qubits, _, _, rows = CASES[case]
-    model = classifier(qubits)
-    cuts = qubits // 18
-    return call_of(model.circuit, model.observable, model.inputs, model.weights, rows, cuts=cuts)
-
-
-def call_of(circuit, observable, x, w, rows, **options):
+def call_of(case: Case):
     """Return a call that gives a value and all derivatives."""
     import torch
 
@@ -141,16 +105,17 @@ def call_of(circuit, observable, x, w, rows, **options):
 
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
-    start = rng.uniform(-3, 3, len(w))
-    inputs = torch.tensor(rng.uniform(0, 1.5, (rows, len(x))), requires_grad=True)
+    start = rng.uniform(-3, 3, len(case.weights))
+    shape = (case.batch, len(case.inputs))
+    inputs = torch.tensor(rng.uniform(0, 1.5, shape), requires_grad=True)
     qnn = cut_qnn(
-        circuit,
-        observable,
-        input_params=x,
-        weight_params=w,
+        case.circuit,
+        case.observable,
+        input_params=case.inputs,
+        weight_params=case.weights,
         mode="exact",
         initial_weights=start,
-        **options,
+        **case.cut,
     ).double()
 
     def call() -> list[float]:

@@ -1,24 +1,35 @@
 """One training step, forward, loss, backward and Adam, in one run with all competitors.
 
-ZFeatureMap + RealAmplitudes(reps=1), <Z...Z>, batch 16 (or 1 where it says so), medians of
-15 with min-max. Every column trains the same model from the same weights and must agree on
-the loss to 1e-5, or its line says so. "Uncut" columns simulate the whole circuit: they are
-there so that nobody is misled about when cutting wins.
+Medians of 15 with min-max. Every column trains the same circuit from the same weights and must
+agree on the loss, and on the norm of its gradient, to six digits, or its line says so. "Uncut"
+columns simulate the whole circuit: they are there so that nobody is misled about when cutting wins.
 
-    python benchmarks/training_step.py [--repeats 15] [--only 4 12 20 36 60] [--networks]
-        [--statevectors] [--jax]
+    python benchmarks/training_step.py [--repeats 15] [--cases chain dense brick many] [--networks]
+        [--statevectors] [--jax] [--limit-s 200] [--limit-gb 12]
+
+The cases are those of `step_cases.py`, by name or by a name's beginning, such as dense-cz:
+
+- "chain": ZFeatureMap + RealAmplitudes(reps=1), <Z...Z>, of 4 to 60 qubits;
+- "dense": two clusters of 8 qubits, all pairs entangled four times, one CZ between them is cut;
+- "brick": deep brickwork of 24 and 32 qubits, two cuts;
+- "many": more cuts than a small state is worth, where exact mode is to cost what no cut costs.
 
 What is done once for a circuit is outside the clock of a step in every column: compiling and
 cutting, quimb's search for a contraction path, torch's tracing, the first step (for quimb the
 first four: torch optimises a traced function while it runs). It stands beside it, as "first", and
-"1000" is the first step with 999 others. quimb runs the fastest of the four ways in
-`tensor_network.py`; `--networks` measures the other three beside it, `--statevectors` ours by the
-states of all branches, and `--jax` tensorcircuit-ng, compiled by JAX, in an environment of its own
-that is made with pinned versions (`tensorcircuit_step.py`; minutes at 60 qubits).
+"1000" is the first step with 999 others. For the chain quimb runs the fastest of the four ways in
+`tensor_network.py` (`--networks` measures the other three beside it), for other cases the network
+of all gates (`circuit_network.py`). `--statevectors` measures ours by the states of all branches,
+and `--jax` tensorcircuit-ng, compiled by JAX, in an environment of its own that is made with pinned
+versions (`tensorcircuit_step.py`; minutes for deep circuits).
 
-PennyLane's backprop keeps every state of the batch, 22 GB at 20 qubits, so it stops at 12.
-The addon's step is not run but computed from one measured query, and marked "est.": its
-parameter shift needs 1 + 2p queries a sample (p weights).
+Every column runs in a process of its own, with `--limit-s` seconds and `--limit-gb` of address
+space; ours run in one, a step of each in turns, so that they can be compared to a few percent. A
+column whose state alone is larger is not run. Columns "value alone" compute the loss without its
+gradient, which for Aer would be a shift of every weight. Not run are PennyLane's backprop above 12
+qubits, which keeps every state of the batch, 22 GB at 20, and above 4 what takes minutes there.
+The addon's step is computed from one measured query, and marked "est.": its parameter shift needs
+1 + 2p queries a sample (p weights).
 """
 
 from __future__ import annotations
@@ -32,25 +43,14 @@ import json
 import resource
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from math import isclose
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pennylane as qml
-import torch
-from addon_baseline import addon_query
 from environments import HOME, python_with
-from qiskit_aer.primitives import EstimatorV2 as AerEstimator
-from qiskit_machine_learning.connectors import TorchConnector
-from qiskit_machine_learning.neural_networks import EstimatorQNN
-from tensor_network import BEST, WAYS
-
-from pilotcut import cut_qnn
-from pilotcut.training.model import Model, classifier
-
-Step = Callable[[], float]
+from step_cases import CASES, Case, chain
 
 HERE = Path(__file__).resolve().parent
 
@@ -58,227 +58,208 @@ HERE = Path(__file__).resolve().parent
 JAX = ("tensorcircuit-ng==1.10.0", "jax==0.10.2", "jaxlib==0.10.2", "optax==0.2.8", "numpy==2.4.6")
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
-#: Steps after which torch has optimised a traced function.
-WARM_UP = 3
+#: tensorcircuit-ng's columns, and whether it contracts the state first.
+TENSORCIRCUIT = {
+    "tensorcircuit-ng, JAX jit, uncut": False,
+    "tensorcircuit-ng state, JAX jit, uncut": True,
+}
+
+#: Beginnings of the names of columns that hold the whole circuit's state.
+WHOLE_STATES = ("PennyLane", "Aer", "Qiskit", "tensorcircuit-ng state")
+
+#: Seconds after which a column's steps are not repeated, and of a step that is run only once.
+BUDGET_S, ONCE_S = 60.0, 20.0
+
+#: A column's result: loss, slope (the gradient's norm) and seconds, the first step's first.
+Found = dict[str, Any]
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--only", type=int, nargs="*", default=[4, 12, 20, 36, 60])
+    parser.add_argument("--cases", nargs="*", default=["chain"], help="beginnings of their names")
     parser.add_argument("--networks", action="store_true", help="quimb in all four ways")
     parser.add_argument("--statevectors", action="store_true", help="ours by branch states, too")
     parser.add_argument("--jax", action="store_true", help="tensorcircuit-ng with JAX, too")
+    parser.add_argument("--limit-s", type=float, default=200.0, help="seconds of a column")
+    parser.add_argument("--limit-gb", type=float, default=12.0, help="address space of a column")
+    parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    head = f"{'qubits':>6} {'cuts':>4} {'batch':>5}  {'column':34} {'ms':>10} {'min-max':>19}"
+    if options.child:
+        print(json.dumps(measured(options.cases[0], options.child, options.repeats)))
+        return
+    head = f"{'case':17} {'cuts':>4} {'batch':>5}  {'column':36} {'ms':>10} {'min-max':>19}"
     print(f"{head} {'first':>7} {'1000':>7}  loss")
-    # torch imports its compiler with the first optimizer: a second that is no column's.
-    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-    for qubits, cuts, batch in ((4, 3, 16), (12, 1, 16), (20, 1, 16), (36, 2, 1), (60, 4, 16)):
-        if qubits in options.only:
-            compare(qubits, cuts, batch, options)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak resident memory of this process: {peak:.2f} GiB")
+    for name in CASES:
+        if any(f"{name}-".startswith(f"{asked}-") for asked in options.cases):
+            compare(name, options)
 
 
-def compare(qubits: int, cuts: int, batch: int, options: argparse.Namespace) -> None:
-    """Measure every column at one size."""
-    model = classifier(qubits)
-    rng = np.random.default_rng(0)
-    weights = rng.uniform(-1, 1, len(model.weights))
-    x = torch.tensor(rng.uniform(0, 1.5, (batch, qubits)))
-    y = torch.tensor(rng.choice([-1.0, 1.0], (batch, 1)))
-    head = f"{qubits:6} {cuts:4} {batch:5}  "
-    ours = None
-    for name, (make, limit) in columns(cuts, options).items():
-        if qubits > limit:
+def compare(name: str, options: argparse.Namespace) -> None:
+    """Measure every column of one case."""
+    case = CASES[name]()
+    head = f"{name:17} {case.cuts:4} {case.batch:5}  "
+    reference: Found = {}
+    for group in groups(name, case, options):
+        if group[0].startswith(WHOLE_STATES):
+            size = 16 * 2**case.circuit.num_qubits / 2**30
+            if size > options.limit_gb:
+                print(f"{head}{group[0]:36} does not fit: a state takes {size:.0f} GiB", flush=True)
+                continue
+        try:
+            found = in_process(name, case, group, options)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            print(f"{head}{group[0]:36} {failure(error, options)}", flush=True)
             continue
-        started, runs = time.perf_counter(), options.repeats
-        step = make(model, weights, x, y)  # builds, compiles, allocates
-        loss = step()
-        first_s = time.perf_counter() - started
-        if qubits >= 20 and "uncut" in name and "quimb" not in name:
-            runs = min(runs, 3)
-        seconds = [timed(step) for _ in range(runs)]
-        ours = loss if ours is None else ours
-        agrees = (
-            "" if abs(loss - ours) < 1e-5 or "shots" in name else f"  disagrees with {ours:.6f}"
-        )
-        print(head + line(name, first_s, seconds) + f"  {loss:.6f}{agrees}", flush=True)
-    if options.jax:
-        found = tensorcircuit(x, y, weights, options.repeats)
-        text = line("tensorcircuit-ng, JAX jit, uncut", found["first_s"], found["seconds"])
-        print(f"{head}{text}  {found['loss']:.6f}", flush=True)
+        reference = reference or found[0]
+        for column, one in zip(group, found, strict=True):
+            print(head + line(column, one, reference), flush=True)
+    if name == "chain-4":
+        addon_estimate(head, case)
+
+
+def groups(name: str, case: Case, options: argparse.Namespace) -> list[list[str]]:
+    """Return the columns of a case, those together that take turns in one process."""
+    qubits, kind = case.circuit.num_qubits, name.split("-")[0]
+    if kind == "many":
+        return [["pilotcut exact, cut", "pilotcut exact, uncut, states"]]
+    ours = ["pilotcut exact, cut"]
+    ours += ["pilotcut exact, cut, states"] if options.statevectors else []
+    ours += ["pilotcut exact, uncut"] if qubits <= 20 else []
+    jax = [[one] for one in TENSORCIRCUIT] if options.jax else []
+    if kind != "chain":
+        alone = ["Aer EstimatorV2, uncut, value alone", "PennyLane lightning.qubit, uncut"]
+        return [ours, *([one] for one in alone), ["quimb traced, uncut"], *jax]
+    from step_columns import QUIMB_CHAIN, WAYS
+
+    found = [ours]
     if qubits <= 4:
-        addon_estimate(head, model, weights, x.numpy(), cuts)
+        found += [[f"pilotcut {mode} 1024 shots, cut"] for mode in ("sampled", "counts")]
+        found += [["Qiskit ML + Aer EstimatorV2, uncut"]]
+    found += [["PennyLane default.qubit, uncut"]] if qubits <= 12 else []
+    found += [["PennyLane lightning.qubit, uncut"]] if qubits <= 20 else []
+    found += [[QUIMB_CHAIN]]
+    if options.networks:
+        found += [[f"quimb {way}, uncut"] for way in WAYS if f"quimb {way}, uncut" != QUIMB_CHAIN]
+    return found + jax[:1]
 
 
-def line(name: str, first_s: float, seconds: list[float]) -> str:
-    """Format one column's times."""
-    ms = [1e3 * s for s in seconds]
-    thousand = first_s + 999 * statistics.median(seconds)
-    spread = f"{min(ms):.2f}-{max(ms):.2f}"
-    return f"{name:34} {statistics.median(ms):10.2f} {spread:>19} {first_s:7.2f} {thousand:7.1f}"
+# -- measuring ---------------------------------------------------------------------------
 
 
-def tensorcircuit(
-    x: torch.Tensor, y: torch.Tensor, weights: np.ndarray, repeats: int
-) -> dict[str, Any]:
-    """Return the times of tensorcircuit-ng's step, by the Python of its own environment."""
-    case = {"inputs": x.tolist(), "targets": y[:, 0].tolist(), "weights": weights.tolist()}
+def in_process(name: str, case: Case, group: list[str], options: argparse.Namespace) -> list[Found]:
+    """Measure columns in a process with limits of time and address space."""
+    repeats = str(options.repeats)
+    command = [sys.executable, __file__, "--cases", name, "--repeats", repeats, "--child", *group]
+    given, environment = "", dict(os.environ)
+    if group[0] in TENSORCIRCUIT:
+        python = python_with(HOME / "pilotcut-jax", JAX)
+        command = [python, str(HERE / "tensorcircuit_step.py")]
+        given = json.dumps(tensorcircuit_case(case, group[0], options))
+        environment["XLA_FLAGS"] = ONE_THREAD
+    size = int(options.limit_gb * 2**30)
     done = subprocess.run(
-        [python_with(HOME / "pilotcut-jax", JAX), str(HERE / "tensorcircuit_step.py")],
-        input=json.dumps(case | {"repeats": repeats}),
-        env={**os.environ, "XLA_FLAGS": ONE_THREAD},
-        stdout=subprocess.PIPE,
+        command,
+        input=given,
+        env=environment,
+        capture_output=True,
         text=True,
         check=True,
+        timeout=options.limit_s,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size)),
     )
-    return json.loads(done.stdout)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found if isinstance(found, list) else [found]
 
 
-def timed(step: Step) -> float:
-    """Return the seconds of one step."""
-    started = time.perf_counter()
-    step()
-    return time.perf_counter() - started
-
-
-def columns(cuts: int, options: argparse.Namespace) -> dict[str, tuple[Callable[..., Step], int]]:
-    """Return what is compared: name -> (maker of a step, most qubits it is run with)."""
-    others = [way for way in WAYS if options.networks and way != BEST]
-    states = {f"pilotcut exact, {cuts} cuts, states": (cut_step(cuts, "exact", "statevector"), 60)}
+def tensorcircuit_case(case: Case, column: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what tensorcircuit-ng's process is given."""
+    inputs, targets, weights = case.data()
     return {
-        f"pilotcut exact, {cuts} cuts": (cut_step(cuts, "exact"), 60),
-        **(states if options.statevectors else {}),
-        f"pilotcut sampled 1024 shots, {cuts} cuts": (cut_step(cuts, "sampled"), 4),
-        f"pilotcut counts 1024 shots, {cuts} cuts": (cut_step(cuts, "counts"), 4),
-        "pilotcut exact, uncut": (cut_step(0, "exact"), 20),
-        "PennyLane default.qubit, uncut": (pennylane_step("default.qubit", "backprop"), 12),
-        "PennyLane lightning.qubit, uncut": (pennylane_step("lightning.qubit", "adjoint"), 20),
-        "Qiskit ML + Aer EstimatorV2, uncut": (qiskit_step, 4),
-        "quimb tensor network, uncut": (quimb_step(BEST), 60),
-        **{f"quimb {way}, uncut": (quimb_step(way), 60) for way in others},
+        "qubits": case.circuit.num_qubits,
+        "gates": case.gates,
+        "terms": case.terms,
+        "inputs": inputs.tolist(),
+        "targets": targets[:, 0].tolist(),
+        "weights": weights.tolist(),
+        "state": TENSORCIRCUIT[column],
+        "repeats": options.repeats,
+        "budget_s": BUDGET_S,
     }
 
 
-def train_step(forward: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Step:
-    """Return a step that always starts from the same weights."""
-    optimizer = torch.optim.Adam(forward.parameters(), lr=1e-12)
+def measured(name: str, group: list[str], repeats: int) -> list[Found]:
+    """Return the columns' results, a step of each in turns."""
+    import torch
+    from step_columns import columns
 
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.mse_loss(forward(x).reshape(y.shape), y)
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach())
-
-    return step
-
-
-def cut_step(cuts: int, mode: str, engine: str = "auto") -> Callable[..., Step]:
-    """Return a maker of our step."""
-
-    def make(model: Model, weights: np.ndarray, x: torch.Tensor, y: torch.Tensor) -> Step:
-        network = cut_qnn(
-            model.circuit,
-            model.observable,
-            input_params=model.inputs,
-            weight_params=model.weights,
-            cuts=cuts,
-            mode=mode,
-            engine=engine,
-            seed=1,
-            initial_weights=weights,
-        ).double()
-        return train_step(network, x, y)
-
-    return make
+    torch.set_num_threads(1)
+    case, known = CASES[name](), columns()
+    steps, found = [], []
+    for column in group:
+        known[column](chain(3, 1, 2)).run()  # loads what a process loads once
+        started = time.perf_counter()
+        step = known[column](case)  # builds, compiles, allocates
+        ran = time.perf_counter()
+        loss = step.run()
+        ended = time.perf_counter()
+        seconds = [ended - started]
+        seconds += [ended - ran] if ended - ran > ONCE_S else []
+        steps.append(step)
+        found.append({"loss": loss, "slope": step.slope(), "seconds": seconds})
+    for _ in range(repeats):
+        for step, one in zip(steps, found, strict=True):
+            if len(one["seconds"]) == 1 or sum(one["seconds"]) < BUDGET_S:
+                started = time.perf_counter()
+                step.run()
+                one["seconds"].append(time.perf_counter() - started)
+    return found
 
 
-def pennylane_step(device: str, method: str) -> Callable[..., Step]:
-    """Return a maker of PennyLane's step on the whole circuit, broadcast over the batch."""
-
-    def make(model: Model, weights: np.ndarray, x: torch.Tensor, y: torch.Tensor) -> Step:
-        n = len(model.inputs)
-
-        @qml.qnode(qml.device(device, wires=n), interface="torch", diff_method=method)
-        def circuit(inputs: torch.Tensor, w: torch.Tensor) -> object:
-            for _ in range(2):
-                for q in range(n):
-                    qml.Hadamard(q)
-                    qml.PhaseShift(2 * inputs[:, q], q)
-            for q in range(n):
-                qml.RY(w[q], q)
-            for q in reversed(range(n - 1)):
-                qml.CNOT([q, q + 1])
-            for q in range(n):
-                qml.RY(w[n + q], q)
-            return qml.expval(qml.prod(*(qml.PauliZ(q) for q in range(n))))
-
-        class Network(torch.nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.weights = torch.nn.Parameter(torch.tensor(weights))
-
-            def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-                return circuit(inputs, self.weights)
-
-        return train_step(Network(), x, y)
-
-    return make
+# -- printing ----------------------------------------------------------------------------
 
 
-def qiskit_step(model: Model, weights: np.ndarray, x: torch.Tensor, y: torch.Tensor) -> Step:
-    """Return Qiskit ML's step with its parameter shift over Aer's exact EstimatorV2."""
-    options = {"backend_options": {"max_parallel_threads": 1}, "run_options": {}}
-    qnn = EstimatorQNN(
-        circuit=model.circuit,
-        estimator=AerEstimator(options=options),
-        observables=model.observable,
-        input_params=model.inputs,
-        weight_params=model.weights,
-        default_precision=0.0,
-    )
-    return train_step(TorchConnector(qnn, initial_weights=weights).double(), x, y)
+def line(column: str, found: Found, reference: Found) -> str:
+    """Format one column's times and its loss."""
+    first_s, *seconds = found["seconds"]
+    ms = [1e3 * s for s in seconds]
+    median = statistics.median(ms)
+    thousand = first_s + 0.999 * median
+    spread = f"{min(ms):.2f}-{max(ms):.2f}"
+    text = f"{column:36} {median:10.2f} {spread:>19} {first_s:7.2f} {thousand:7.1f}"
+    text += f"  {found['loss']:.6f}"
+    for what in () if "shots" in column else ("loss", "slope"):
+        if found[what] is not None and not isclose(found[what], reference[what], rel_tol=1e-6):
+            text += f"  {what} is {found[what]:.8g}, of the first column {reference[what]:.8g}"
+    return text
 
 
-def quimb_step(way: str) -> Callable[..., Step]:
-    """Return a maker of quimb's step on the tensor network of the whole circuit."""
-
-    def make(model: Model, weights: np.ndarray, x: torch.Tensor, y: torch.Tensor) -> Step:
-        start = torch.tensor(weights)
-        values = WAYS[way](x, start)
-
-        class Network(torch.nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.weights = torch.nn.Parameter(start)
-
-            def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-                return values(inputs, self.weights)
-
-        step = train_step(Network(), x, y)
-        for _ in range(WARM_UP):
-            step()
-        return step
-
-    return make
+def failure(error: Exception, options: argparse.Namespace) -> str:
+    """Return in words why a column has no times."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"more than {options.limit_s:.0f} s"
+    told = str(getattr(error, "stderr", "")).strip().splitlines() or [str(error)]
+    words = ("MemoryError", "allocate", "out of memory", "RESOURCE_EXHAUSTED", "bad_alloc")
+    if any(word in text for text in told for word in words):
+        return f"more than {options.limit_gb:.0f} GiB"
+    return f"fails: {told[-1][:100]}"
 
 
-def addon_estimate(head: str, model: Model, weights: np.ndarray, x: np.ndarray, cuts: int) -> None:
+def addon_estimate(head: str, case: Case) -> None:
     """Print the addon's step with Qiskit ML's parameter shift, from one measured query."""
-    labels = "ABCD"[: cuts + 1]
-    labels += labels[-1] * (len(model.inputs) - len(labels))
+    import numpy as np
+    from addon_baseline import addon_query
+
+    inputs, _, weights = case.data()
     started = time.perf_counter()
     # The circuit's parameters are sorted by name: weights w before inputs x.
-    addon_query(model.circuit, np.hstack([weights, x[0]]), ["ZZZZ"], labels, 1024, 1)
+    addon_query(case.circuit, np.hstack([weights, inputs[0]]), ["ZZZZ"], "ABCD", 1024, 1)
     query = time.perf_counter() - started
-    step = len(x) * (1 + 2 * len(weights)) * query
+    step = len(inputs) * (1 + 2 * len(weights)) * query
     print(
-        f"{head}{'addon, parameter shift (est.)':34} {1e3 * step:12.0f} "
-        f"{f'one query {query:.2f} s':>21}",
+        f"{head}{'addon, parameter shift (est.)':36} {1e3 * step:10.0f} "
+        f"{f'one query {query:.2f} s':>19}",
         flush=True,
     )
 
