@@ -15,9 +15,9 @@ import torch
 
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.native_gates import NativeFragment, over_native_gates
+from pilotcut.backends.network_calls import Array
 from pilotcut.backends.network_plan import NetworkPlan, NetworkTooLargeError
 from pilotcut.backends.network_schedule import (
-    Array,
     NetworkSchedule,
     NumpyArrays,
     Pass,

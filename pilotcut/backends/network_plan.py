@@ -179,7 +179,7 @@ class NetworkPlan:
     groups
         In the order in which they are computed.
     outputs
-        For each term the group and the place in it of its value.
+        Where the terms' values are.
 
     Raises
     ------
@@ -195,11 +195,7 @@ class NetworkPlan:
         tensors = [GateTensors.of(gate) for gate in gates]
         terms = [self._term(cores_of(tensors, one)) for one in letters]
         place = self._grouped(set(terms))
-        self.outputs = [place[term] for term in terms]
-
-    def is_constant(self, sources: Sequence[Source]) -> bool:
-        """Return whether an operand depends on no angle."""
-        return all(self.groups[source.group].kind == "constant" for source in sources)
+        self.outputs = tuple(_sources([place[term] for term in terms]))
 
     # -- the graph ------------------------------------------------------------------------
 
