@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -32,6 +33,10 @@ _, COMMUNICATION, RANDOMISED, SEPARATE = WIRES
 ENGINES = (AUTO, "statevector", "network")
 _, STATEVECTOR, NETWORK = ENGINES
 
+#: Types of the exact mode's amplitudes: double precision, and single at half the bytes.
+DTYPES = ("complex128", "complex64")
+DOUBLE, SINGLE = DTYPES
+
 #: Options of a recommendation that follow from the estimator's.
 OWN_OPTIONS = ("mode", "shots", "max_width", "joint_cuts", "wires")
 
@@ -46,6 +51,26 @@ MAX_SECONDS = 3600.0
 
 #: Terms that may be drawn for a parameter set.
 MOST_SAMPLES = 10**6
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the exact mode computes; each process has one engine for each.
+
+    Parameters
+    ----------
+    way
+        One of `ENGINES`.
+    dtype
+        One of `DTYPES`.
+    """
+
+    way: str = AUTO
+    dtype: str = DOUBLE
+
+
+#: What is computed as nobody asked otherwise.
+USUAL_ENGINE = EngineOptions()
 
 
 def counted(number: int | str, noun: str) -> str:
@@ -199,6 +224,22 @@ def checked_auto(cuts: int | str | None, auto: Mapping[str, Any] | None) -> bool
             f"auto has {own[0]!r}, expected it beside auto: CutEstimator has a {own[0]} of its own"
         )
     return cuts == "auto"
+
+
+def dtype_fault(dtype: object, mode: str) -> str:
+    """Return the line about a `dtype` that is none, or that a mode has no use for; '' if it fits.
+
+    Examples
+    --------
+    >>> dtype_fault("complex64", "exact"), dtype_fault("float16", "exact")[:40]
+    ('', "dtype is 'float16', expected one of comp")
+    """
+    if (fault := choice_fault("dtype", dtype, DTYPES)) or dtype == DOUBLE or mode == "exact":
+        return fault
+    return (
+        f"dtype is '{dtype}' with mode='{mode}', expected '{DOUBLE}': only the exact mode computes "
+        f"in single precision; leave dtype out, or use mode='exact'"
+    )
 
 
 def checked_mode(mode: str) -> str:

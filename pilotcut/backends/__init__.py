@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pilotcut.backends.base import Backend
-from pilotcut.options import AUTO, check, choice_fault
+from pilotcut.options import USUAL_ENGINE, EngineOptions, check, choice_fault
 from pilotcut.pilots.description.qpu import QpuDescription
 
 # Qiskit Aer and torch are imported with the first backend that needs them: a worker that runs none
@@ -71,17 +71,17 @@ def device_backend(pilot: str, qpu: QpuDescription) -> Backend:
     )
 
 
-def exact_engine(way: str = AUTO) -> ExactEngine:
-    """Return this process's exact engine that goes one of the ways of `pilotcut.options.ENGINES`.
+def exact_engine(options: EngineOptions = USUAL_ENGINE) -> ExactEngine:
+    """Return this process's exact engine that computes as the options say.
 
     A pilot says on which device its workers simulate, through PILOTCUT_DEVICE.
     """
-    return _exact_engine(way)  # cached by what is asked, whether it is said or not
+    return _exact_engine(options)  # cached by what is asked, whether it is said or not
 
 
-@lru_cache(maxsize=3)
-def _exact_engine(way: str) -> ExactEngine:
+@lru_cache(maxsize=6)
+def _exact_engine(options: EngineOptions) -> ExactEngine:
     from pilotcut.backends.exact import ExactEngine
 
     gpu = os.environ.get("PILOTCUT_DEVICE", "CPU") == "GPU"
-    return ExactEngine("cuda" if gpu else "cpu", way)
+    return ExactEngine("cuda" if gpu else "cpu", options)

@@ -18,7 +18,7 @@ from pilotcut.backends.statevector import Linearised, StatevectorEngine
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import CutError
 from pilotcut.io.large_numbers import digits
-from pilotcut.options import AUTO, NETWORK, STATEVECTOR
+from pilotcut.options import NETWORK, STATEVECTOR, USUAL_ENGINE, EngineOptions
 
 
 class ExactEngine:
@@ -28,9 +28,10 @@ class ExactEngine:
     ----------
     device
         A torch device.
-    way
-        One of `pilotcut.options.ENGINES`: "auto" takes for each fragment what is predicted to be
-        faster, "network" its network wherever it has one.
+    options
+        The way: "auto" takes for each fragment what is predicted to be faster, "network" its
+        network wherever it has one. And the dtype, in which it computes; angles and results are in
+        double precision.
 
     Attributes
     ----------
@@ -40,10 +41,10 @@ class ExactEngine:
 
     typical_rows = 16
 
-    def __init__(self, device: str = "cpu", way: str = AUTO) -> None:
-        self.states = StatevectorEngine(device)
-        self._networks = NetworkEngine(self.states.device)
-        self._way = way
+    def __init__(self, device: str = "cpu", options: EngineOptions = USUAL_ENGINE) -> None:
+        self.states = StatevectorEngine(device, getattr(torch, options.dtype))
+        self._networks = NetworkEngine(self.states.device, self.states.dtype.to_real())
+        self._way = options.way
         self._chosen: Cache[str, Network | None] = Cache(CACHED_NETWORKS)
 
     @property

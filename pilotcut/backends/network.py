@@ -15,7 +15,6 @@ import torch
 
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.native_gates import NativeFragment, over_native_gates
-from pilotcut.backends.network_calls import Array
 from pilotcut.backends.network_plan import NetworkPlan, NetworkTooLargeError
 from pilotcut.backends.network_schedule import (
     NetworkSchedule,
@@ -47,11 +46,14 @@ class NetworkEngine:
     ----------
     device
         A torch device; on "cpu" numpy is used, whose calls are cheaper.
+    dtype
+        A real one of torch, in which networks are contracted.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._torch = TorchArrays(device, torch.float64)
-        self._arrays = NumpyArrays() if device.type == "cpu" else self._torch
+    def __init__(self, device: torch.device, dtype: torch.dtype = torch.float64) -> None:
+        self._torch = TorchArrays(device, dtype)
+        name = str(dtype).removeprefix("torch.")
+        self._arrays = NumpyArrays(name) if device.type == "cpu" else self._torch
         self._networks: Cache[str, Network | None] = Cache(CACHED_NETWORKS)
 
     def network(self, fragment: Fragment) -> Network | None:
@@ -116,41 +118,40 @@ class Network:
         self._arrays = arrays
         self._schedule = NetworkSchedule(plan, arrays)
         self._of_torch = NetworkSchedule(plan, of_torch)
-        self._put = arrays.put(native.linear), arrays.put(native.offset[:, None])
-        self._put_torch = of_torch.put(native.linear), of_torch.put(native.offset[:, None])
+        # Angles in double precision: in single a large one would lose as many digits as it has.
+        self._put = arrays.wide(native.linear), arrays.wide(native.offset[:, None])
+        self._put_torch = of_torch.wide(native.linear), of_torch.wide(native.offset[:, None])
 
     @property
     def row_bytes(self) -> int:
         """What all values of one row take, and their derivatives."""
-        return 2 * 8 * sum(group.size for group in self.plan.groups)
+        return 2 * self._arrays.dtype.itemsize * sum(group.size for group in self.plan.groups)
 
     def seconds(self, rows: int) -> float:
         """Return about how long values and derivatives take, with numpy."""
         products = sum(group.multiplications for group in self.plan.groups)
-        return len(self.plan.groups) * _CALL_S + 3 * rows * products * _MULTIPLICATION_S
+        each_s = _MULTIPLICATION_S * self._arrays.dtype.itemsize / 8
+        return len(self.plan.groups) * _CALL_S + 3 * rows * products * each_s
 
     def tensor(self, angles: torch.Tensor) -> torch.Tensor:
         """Return (rows, terms) for angles (rows, angles); torch differentiates through it."""
         linear, offset = self._put_torch
         native = linear.T @ angles.to(linear).T + offset
         terms: torch.Tensor = self._of_torch.terms(self._of_torch.run(native))
-        return terms
+        return terms.to(native.dtype)
 
     def at(self, angles: np.ndarray) -> NetworkPoint:
         """Return its terms at angles (rows, angles), with what their derivatives need."""
         linear, offset = self._put
-        native = linear.T @ self._arrays.put(angles).T + offset
+        native = linear.T @ self._arrays.wide(angles).T + offset
         found = self._schedule.run(native)
-        return NetworkPoint(self, self.numpy(self._schedule.terms(found)), found)
-
-    def numpy(self, array: Array) -> np.ndarray:
-        """Return an array of its library as one of numpy."""
-        return self._arrays.numpy(array)
+        terms = self._arrays.numpy(self._arrays.wide(self._schedule.terms(found)))
+        return NetworkPoint(self, terms, found)
 
     def slopes(self, found: Pass, cotangents: np.ndarray) -> np.ndarray:
         """Return d sum_t c_t term_t / d angles, (rows, angles), for c (rows, terms)."""
         pulled = self._schedule.pull_back(found, self._arrays.put(cotangents))
-        return self._arrays.numpy(self._put[0] @ pulled).T
+        return self._arrays.numpy(self._put[0] @ self._arrays.wide(pulled)).T
 
 
 @dataclass(frozen=True)

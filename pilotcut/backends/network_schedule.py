@@ -32,13 +32,26 @@ from pilotcut.backends.pauli_network import HALVES
 
 
 class NumpyArrays:
-    """What is called differently in numpy and in torch, in numpy."""
+    """What is called differently in numpy and in torch, in numpy.
+
+    Parameters
+    ----------
+    dtype
+        Of all arrays but angles; real.
+    """
 
     module: Any = np
 
+    def __init__(self, dtype: str) -> None:
+        self.dtype = np.dtype(dtype)
+
     def put(self, array: np.ndarray) -> Array:
         """Return an array of numpy as one of this library."""
-        return array
+        return array.astype(self.dtype, copy=False)
+
+    def wide(self, array: Array) -> Array:
+        """Return an array of either library in double precision."""
+        return np.asarray(array, dtype=np.float64)
 
     def numpy(self, array: Array) -> np.ndarray:
         """Return an array of this library as one of numpy."""
@@ -46,7 +59,7 @@ class NumpyArrays:
 
     def zeros(self, shape: Sequence[int]) -> Array:
         """Return zeros."""
-        return np.zeros(shape)
+        return np.zeros(shape, self.dtype)
 
     def transposed(self, array: Array, order: Sequence[int]) -> Array:
         """Return an array with its axes in another order."""
@@ -54,7 +67,7 @@ class NumpyArrays:
 
     def waves(self, angles: Array, halves: bool) -> Array:
         """Return 1, cosines and sines (natives, rows, harmonics), those of half the angles too."""
-        found = np.ones((*angles.shape, HALVES if halves else 3))
+        found = np.ones((*angles.shape, HALVES if halves else 3), self.dtype)
         for k, of in enumerate((angles, angles / 2)[: 1 + halves]):
             np.cos(of, out=found[..., 1 + 2 * k])
             np.sin(of, out=found[..., 2 + 2 * k])
@@ -71,17 +84,21 @@ class TorchArrays:
     Parameters
     ----------
     device, dtype
-        Of all tensors; real.
+        Of all tensors but angles; real.
     """
 
     module: Any = torch
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self._device, self._dtype = device, dtype
+        self._device, self.dtype = device, dtype
 
     def put(self, array: np.ndarray) -> Array:
         """Return an array of numpy as a tensor."""
-        return torch.as_tensor(array, dtype=self._dtype, device=self._device)
+        return torch.as_tensor(array, dtype=self.dtype, device=self._device)
+
+    def wide(self, array: Array) -> Array:
+        """Return an array of either library in double precision."""
+        return torch.as_tensor(array, dtype=torch.float64, device=self._device)
 
     def numpy(self, array: Array) -> np.ndarray:
         """Return a tensor as an array of numpy."""
@@ -89,7 +106,7 @@ class TorchArrays:
 
     def zeros(self, shape: Sequence[int]) -> Array:
         """Return zeros."""
-        return torch.zeros(tuple(shape), dtype=self._dtype, device=self._device)
+        return torch.zeros(tuple(shape), dtype=self.dtype, device=self._device)
 
     def transposed(self, array: Array, order: Sequence[int]) -> Array:
         """Return a tensor with its axes in another order."""
@@ -100,7 +117,7 @@ class TorchArrays:
         parts = [torch.ones_like(angles)]
         for of in (angles, angles / 2)[: 1 + halves]:
             parts += [torch.cos(of), torch.sin(of)]
-        return torch.stack(parts, -1)
+        return torch.stack(parts, -1).to(self.dtype)
 
     def add_at(self, array: Array, places: Array, more: Array) -> None:
         """Add to some places, each as often as it is named."""

@@ -69,7 +69,8 @@ class StatevectorEngine:
     device
         A torch device.
     dtype
-        `torch.complex128` or `torch.complex64`.
+        Of the states, `torch.complex128` or `torch.complex64`; tensors and derivatives are in
+        double precision.
     memory_bytes
         Batches are run in chunks of rows whose states fit this.
     """
@@ -242,6 +243,7 @@ class StatevectorEngine:
         """Return about how long values and derivatives of a batch take."""
         plan = self._plan(fragment)
         made_s = _RECORDED_S if plan.mixed else _AMPLITUDE_S / (2 if plan.real else 1)
+        made_s *= self.dtype.itemsize / 16
         made = plan.amplitudes * made_s
         made += sum(gram.products * _PRODUCT_S + gram.sums * _SUM_S for gram in plan.grams)
         return len(plan.operations) * _OPERATION_S + rows * made

@@ -39,8 +39,8 @@ class Sweep:
     """
 
     def __init__(self, plan: StatevectorPlan, device: torch.device, dtype: torch.dtype) -> None:
+        fused = BlockPlan(plan, single=dtype == torch.complex64)
         dtype = dtype.to_real() if plan.real else dtype
-        fused = BlockPlan(plan)
         self.blocks = fused.blocks
         self._matrices = OperationMatrices(plan, device, dtype)
         self._fusions = _fusions(self.blocks)

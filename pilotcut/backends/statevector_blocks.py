@@ -28,8 +28,8 @@ COSTS = {1: 0.9, 2: 1.0, 3: 1.3, 4: 1.8}
 MOST_WIRES = max(COSTS)
 
 #: Largest condition number of a site's branches, stacked, for which its input is computed from its
-#: output on the way back.
-MOST_CONDITION = 1e3
+#: output on the way back; in single precision it would lose more digits than there are to spare.
+MOST_CONDITION, MOST_CONDITION_SINGLE = 1e3, 10.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ class BlockPlan:
     ----------
     plan
         Whose operations are fused.
+    single
+        Whether states are in single precision.
 
     Attributes
     ----------
@@ -89,8 +91,9 @@ class BlockPlan:
         Of each group's final state, in the order in which they stand.
     """
 
-    def __init__(self, plan: StatevectorPlan) -> None:
+    def __init__(self, plan: StatevectorPlan, single: bool = False) -> None:
         self._plan = plan
+        self._most_condition = MOST_CONDITION_SINGLE if single else MOST_CONDITION
         self._sizes: list[int] = []  # of each axis, by its number
         self._nodes: list[_Node] = []
         self._layout: dict[int, list[int]] = {}  # numbers of axes as they stand, by group
@@ -119,7 +122,8 @@ class BlockPlan:
             else:
                 axes[group] = made = self._new_axes((2, 2) if operation.kind == "open" else (2,))
                 used = made
-            self._nodes.append(_Node.of(operation, tuple(used), tuple(made)))
+            node = _Node.of(operation, tuple(used), tuple(made), self._most_condition)
+            self._nodes.append(node)
         named = self._plan.axes
         return {n: name for g in named for n, name in zip(axes[g], named[g], strict=True)}
 
@@ -216,13 +220,19 @@ class _Node:
     free: bool
 
     @classmethod
-    def of(cls, operation: TensorOperation, used: tuple[int, ...], made: tuple[int, ...]) -> _Node:
+    def of(
+        cls,
+        operation: TensorOperation,
+        used: tuple[int, ...],
+        made: tuple[int, ...],
+        most_condition: float,
+    ) -> _Node:
         if operation.matrix is None:
             return cls(used, made, fusable=False, scale=1.0, invertible=True, free=False)
         factors = operation.matrix.factors
         scale = _scale(factors)
         invertible = all(
-            factor.constant is None or np.linalg.cond(factor.constant) < MOST_CONDITION
+            factor.constant is None or np.linalg.cond(factor.constant) < most_condition
             for factor in factors
         )
         free = any(factor.constant is None for factor in factors)

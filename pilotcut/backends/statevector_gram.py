@@ -11,12 +11,15 @@ from math import prod
 import numpy as np
 import torch
 
-from pilotcut.backends.statevector_matrices import Put, put_on
+from pilotcut.backends.statevector_matrices import put_on
 from pilotcut.backends.statevector_plan import Axis, StatevectorPlan
 from pilotcut.cutting.fragment import Fragment
 
 #: Amplitudes of states whose flips are looked up, not made wire by wire: a call takes as long.
 MOST_INDEXED = 2**12
+
+#: Products of single precision that are summed as such.
+MOST_SINGLE = 2**8
 
 #: Numbers of the products that are summed at once: they should stay in the caches.
 MOST_AT_ONCE = 2**16
@@ -36,7 +39,7 @@ class GramMatrices:
     axes
         Of the group's state, in the order in which it is given.
     device, dtype
-        Of the state; where that is real, Gram matrices are complex all the same.
+        Of the state. Gram matrices are complex all the same, and in double precision.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class GramMatrices:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        fragment, put = plan.fragment, put_on(device, dtype.to_complex())
+        fragment, put = plan.fragment, put_on(device, torch.complex128)
         self.sites = [k for kind, k in axes if kind == "site"]
         wires = [k for kind, k in axes if kind == "wire"]
         self._mixed = group in plan.mixed
@@ -63,7 +66,9 @@ class GramMatrices:
         self._parts = []
         count = 0
         for some in _alike(x, np.flatnonzero(~trivial)):
-            self._parts.append(_Letters(x[some[:, 0]], z[some], put, self._branches, self._mixed))
+            self._parts.append(
+                _Letters(x[some[:, 0]], z[some], device, dtype, self._branches, self._mixed)
+            )
             place[some] = np.arange(count, count + some.size).reshape(some.shape)
             count += some.size
         place[trivial] = count  # gates keep the norm
@@ -78,7 +83,7 @@ class GramMatrices:
         kets = self._kets(state)
         found = [sums for part in self._parts for sums in part(kets)]
         if self._one:
-            found.append(kets.new_ones(1, len(state), 1, 1))
+            found.append(kets.new_ones(1, len(state), 1, 1, dtype=torch.float64))
         grams = torch.cat(found)[self._place] * self._turned
         return grams.transpose(0, 1)
 
@@ -112,7 +117,8 @@ class GramMatrices:
         found, first = torch.zeros_like(kets), 0
         for part in self._parts:
             some = weights[first : (first := first + part.count)]
-            part.add_cotangent(found, kets, some if kets.is_complex() else some.real)
+            some = some if kets.is_complex() else some.real
+            part.add_cotangent(found, kets, some.to(kets.dtype))
         order = [*self._wires, 0, *self._sites]
         return found.reshape([state.shape[k] for k in order]).permute(*np.argsort(order).tolist())
 
@@ -141,24 +147,29 @@ class _Letters:
     ----------
     x, z
         Boolean (flips, wires) and (flips, letters, wires).
-    put
-        Brings a constant to the device.
-    branches, mixed
+    device, dtype, branches, mixed
         Of the state.
     """
 
-    def __init__(self, x: np.ndarray, z: np.ndarray, put: Put, branches: int, mixed: bool) -> None:
+    def __init__(
+        self,
+        x: np.ndarray,
+        z: np.ndarray,
+        device: torch.device,
+        dtype: torch.dtype,
+        branches: int,
+        mixed: bool,
+    ) -> None:
         self._wires = x.shape[1]
         self.count = z.shape[0] * z.shape[1]
         self._flips = [[int(k) for k in np.flatnonzero(one)] for one in x]
         number = np.arange(2**self._wires)
         bits = 1 << np.arange(self._wires)[::-1]  # the first wire is the highest bit
         odd = np.bitwise_count((z @ bits)[..., None] & number) & 1
-        real = put(np.ones(1)).real
-        self._signs = 1.0 - 2.0 * torch.as_tensor(odd, dtype=real.dtype, device=real.device)
+        self._signs = 1.0 - 2.0 * torch.as_tensor(odd, dtype=dtype.to_real(), device=device)
         self._index = None
         if x.any() and (mixed or len(number) <= MOST_INDEXED):
-            self._index = torch.as_tensor((x @ bits)[:, None] ^ number, device=real.device)
+            self._index = torch.as_tensor((x @ bits)[:, None] ^ number, device=device)
         self._mixed = mixed
         # Products of all pairs of branches, or a sign to each branch for each letter.
         self._paired = mixed or 2 * z.shape[1] > branches
@@ -196,10 +207,10 @@ class _Letters:
         if not self._mixed:
             pairs = flipped[..., None] * kets.conj()[:, :, None, :]
         if not pairs.is_complex():
-            sums = signs @ pairs.reshape(len(signs), signs.shape[-1], -1)
+            sums = summed(signs, pairs.reshape(len(signs), signs.shape[-1], -1))
             return sums.reshape(-1, *pairs.shape[2:])
         parts = torch.view_as_real(pairs.contiguous())
-        sums = signs @ parts.reshape(len(signs), signs.shape[-1], -1)
+        sums = summed(signs, parts.reshape(len(signs), signs.shape[-1], -1))
         return torch.view_as_complex(sums.reshape(-1, *parts.shape[2:]))
 
     def _by_kets(
@@ -208,7 +219,7 @@ class _Letters:
         size, rows, branches = kets.shape
         changed = flipped[:, None] * signs[..., None, None]
         flat = changed.permute(3, 0, 1, 4, 2).reshape(rows, -1, size)
-        sums = flat @ kets.conj().transpose(0, 1)
+        sums = summed(flat, kets.conj().transpose(0, 1))
         return sums.reshape(rows, -1, branches, branches).transpose(0, 1)
 
     def add_cotangent(self, found: torch.Tensor, kets: torch.Tensor, weights: torch.Tensor) -> None:
@@ -241,6 +252,21 @@ class _Letters:
                 if branches > 1
                 else (mixing[..., 0] * flipped)
             )
+
+
+def summed(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return products of matrices (.., m, n) and (.., n, k) in double precision.
+
+    Single precision is summed in pieces: 2^16 squares of amplitudes lost two more digits as one.
+    """
+    if torch.finfo(a.dtype).bits == 64:
+        return a @ b
+    pieces = max(1, a.shape[-1] // MOST_SINGLE)
+    a = a.unflatten(-1, (pieces, -1)).movedim(-2, -3)
+    b = b.unflatten(-2, (pieces, -1))
+    products = a @ b
+    wide = torch.complex128 if products.is_complex() else torch.float64
+    return products.sum(-3, dtype=wide)
 
 
 class GramProduct:

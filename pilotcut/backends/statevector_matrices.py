@@ -39,12 +39,15 @@ class OperationMatrices:
     """
 
     def __init__(self, plan: StatevectorPlan, device: torch.device, dtype: torch.dtype) -> None:
-        self._dtype, put = dtype, put_on(device, dtype)
-        self._angle_dtype = torch.zeros((), dtype=dtype).real.dtype
+        self._dtype = dtype
+        # Multiplied in double precision, whatever the states are in: they are small, and in single
+        # a large angle would lose as many digits as it has.
+        wide = torch.complex128 if dtype.is_complex else torch.float64
+        put = put_on(device, wide)
         self._columns = plan.angles
         native = plan.native
-        self._linear = torch.as_tensor(native.linear, dtype=self._angle_dtype, device=device)
-        self._offset = torch.as_tensor(native.offset, dtype=self._angle_dtype, device=device)
+        self._linear = torch.as_tensor(native.linear, dtype=torch.float64, device=device)
+        self._offset = torch.as_tensor(native.offset, dtype=torch.float64, device=device)
         self._harmonics = {n: put(np.array(h)) for n, h in plan.harmonics.items()}
         alike: dict[tuple[object, ...], list[int]] = {}
         for number, operation in enumerate(plan.operations):
@@ -57,8 +60,8 @@ class OperationMatrices:
 
     def __call__(self, angles: torch.Tensor) -> dict[int, torch.Tensor]:
         """Return operation -> (rows, or 1 if constant, D, d) for angles (rows, angles)."""
-        free = self._free(angles.to(self._angle_dtype))
-        return {n: m for product in self._products for n, m in product(free)}
+        free = self._free(angles.to(torch.float64))
+        return {n: m for product in self._products for n, m in product(free, self._dtype)}
 
     def _free(self, angles: torch.Tensor) -> dict[int, torch.Tensor]:
         """Return all free gates' matrices, size -> (gates, rows, d, d)."""
@@ -69,7 +72,9 @@ class OperationMatrices:
                 x = half[:, columns].T
                 harmonics = torch.stack([torch.ones_like(x), torch.cos(x), torch.sin(x)], dim=-1)
                 free[size] = torch.einsum(
-                    "nrk,nkij->nrij", harmonics.to(self._dtype), self._harmonics[size]
+                    "nrk,nkij->nrij",
+                    harmonics.to(self._harmonics[size].dtype),
+                    self._harmonics[size],
                 )
         return free
 
@@ -96,7 +101,9 @@ class _Product:
         constants = [f.constant for f in factors if f.constant is not None]
         return put(np.array(constants)[:, None]) if constants else [f.index for f in factors]
 
-    def __call__(self, free: dict[int, torch.Tensor]) -> Iterator[tuple[int, torch.Tensor]]:
+    def __call__(
+        self, free: dict[int, torch.Tensor], dtype: torch.dtype
+    ) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield (operation, matrix (rows or 1, D, d)) for free gates (gates, rows, d, d)."""
         result = self._both([self._multiplied(c, free) for c in self._before])
         if self._own is not None:
@@ -109,7 +116,7 @@ class _Product:
             height = after.shape[-1]
             tall = result.reshape(*result.shape[:2], -1, height, result.shape[-1])
             result = (after[:, :, None] @ tall).flatten(2, 3)
-        return zip(self._numbers, result, strict=True)
+        return zip(self._numbers, result.to(dtype), strict=True)
 
     def _multiplied(
         self, chain: list[torch.Tensor | list[int]], free: dict[int, torch.Tensor]

@@ -71,6 +71,13 @@ def train(
             show_default=_default("engine"),
         ),
     ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="In exact mode: complex128, or complex64 at half the memory.",
+            show_default=_default("dtype"),
+        ),
+    ] = None,
     qubits: Annotated[
         int | None,
         typer.Option(
@@ -191,6 +198,7 @@ def train(
         "joint_cuts": joint_cuts or None,
         "wires": wires,
         "engine": engine,
+        "dtype": dtype,
         "mode": mode,
         "shots": shots,
         "epochs": epochs,

@@ -34,7 +34,7 @@ from pilotcut.execution.stages import Stages
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.wire_shots import LEAST_DEALT, WireShots, stages_of
 from pilotcut.execution.work_units import Request, requests_of
-from pilotcut.options import MOST_SHOTS, counted
+from pilotcut.options import MOST_SHOTS, EngineOptions, counted
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.term_sampling import TermSample
 from pilotcut.tasks import TaskManager
@@ -73,7 +73,7 @@ class BatchRunner:
     max_seconds
         See `pilotcut.execution.long_calls.LongCalls`.
     engine
-        Of the exact mode, one of `pilotcut.options.ENGINES`.
+        How the exact mode computes.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class BatchRunner:
         reconstruction: str,
         store: Path | None,
         max_seconds: float,
-        engine: str,
+        engine: EngineOptions,
     ) -> None:
         self.log = log
         self.mode = mode
@@ -415,7 +415,8 @@ class BatchRunner:
         if self.forecast is not None and not takes_more:
             about |= self.forecast(contraction.plan, len(slots), shots)
         if self.exact:
-            about["engine"] = way_of(contraction, self._engine)
+            way = way_of(contraction, self._engine)
+            about |= {"engine": way, "dtype": self._engine.dtype}
         return self.run(contraction.named_plan, execute, contract, about)
 
     def _contracting(

@@ -19,7 +19,7 @@ from pilotcut import backends
 from pilotcut.backends.base import Shots
 from pilotcut.cutting.fragment import Fragment, Site
 from pilotcut.execution.work_units import CircuitUnit, ExactUnit, Request, size_of
-from pilotcut.options import AUTO
+from pilotcut.options import USUAL_ENGINE, EngineOptions
 
 #: Work of one unit in predicted seconds. Small enough to keep many workers busy, large enough that
 #: dispatching it (about 1 ms) does not matter. 80 ms and not 50, for packing needs company: a
@@ -82,7 +82,7 @@ def exact_units(
     requests: Sequence[Request],
     cotangents: Sequence[np.ndarray] | None = None,
     outcomes: bool = False,
-    engine: str = AUTO,
+    engine: EngineOptions = USUAL_ENGINE,
 ) -> list[ExactUnit]:
     """Return the units of all requests for values, for pulling back cotangents, or for states."""
     units = [
@@ -125,7 +125,7 @@ def parts_of(
             yield some, part, shots[some, part] if isinstance(shots, np.ndarray) else shots
 
 
-def exact_rows(fragment: Fragment, rows: int, engine: str = AUTO) -> list[slice]:
+def exact_rows(fragment: Fragment, rows: int, engine: EngineOptions = USUAL_ENGINE) -> list[slice]:
     """Return the rows of each unit of the exact engine."""
     return even_rows(rows, exact_row_s(fragment, engine))
 
@@ -142,7 +142,7 @@ def _even(size: int, most: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(edges)]
 
 
-def exact_row_s(fragment: Fragment, engine: str = AUTO) -> float:
+def exact_row_s(fragment: Fragment, engine: EngineOptions = USUAL_ENGINE) -> float:
     """Return the rough cost of one parameter set in the exact engine, in seconds."""
     if (network := backends.exact_engine(engine).network(fragment)) is not None:
         return network.seconds(1)

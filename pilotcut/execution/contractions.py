@@ -14,13 +14,17 @@ from math import inf
 from pilotcut import backends
 from pilotcut.cutting.plan import CutPlan, build_plan, check_overhead, check_size
 from pilotcut.errors import CutError
-from pilotcut.options import AUTO, NETWORK, STATEVECTOR
+from pilotcut.options import NETWORK, STATEVECTOR, USUAL_ENGINE, EngineOptions
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.contraction_cost import cost_of_batch
 
 
 def contraction_of(
-    plan: CutPlan, mode: str, *, engine: str = AUTO, term_samples: bool = False
+    plan: CutPlan,
+    mode: str,
+    *,
+    engine: EngineOptions = USUAL_ENGINE,
+    term_samples: bool = False,
 ) -> Contraction:
     """Return the contraction of a plan in a mode; in exact mode joined, where that is quicker.
 
@@ -31,7 +35,7 @@ def contraction_of(
     mode
         "counts", "sampled" or "exact".
     engine
-        Of the exact mode, one of `pilotcut.options.ENGINES`.
+        How the exact mode computes.
     term_samples
         Whether terms of the cuts are drawn, in place of all variants.
 
@@ -52,21 +56,21 @@ def contraction_of(
     return Contraction.of(plan)
 
 
-def _exact(plan: CutPlan, engine: str) -> Contraction:
+def _exact(plan: CutPlan, engine: EngineOptions) -> Contraction:
     """Return the contraction in the coherent basis, of a plan or of it joined."""
-    if engine != STATEVECTOR and plan.bonds:
+    if engine.way != STATEVECTOR and plan.bonds:
         joined = _joined(plan)
-        if engine == NETWORK:
+        if engine.way == NETWORK:
             _check_networks(joined)
-        if engine == NETWORK or _is_quicker(joined, plan):
+        if engine.way == NETWORK or _is_quicker(joined, plan, engine.dtype):
             return replace(Contraction.of(joined, coherent=True), asked=plan)
-    if engine == NETWORK:
+    if engine.way == NETWORK:
         _check_networks(plan)
     check_size(plan, coherent=True)
     return Contraction.of(plan, coherent=True)
 
 
-def way_of(contraction: Contraction, engine: str) -> str:
+def way_of(contraction: Contraction, engine: EngineOptions) -> str:
     """Return in words how a contraction's fragments are computed, for records."""
     exact = backends.exact_engine(engine)
     networks = {exact.network(f) is not None for f in contraction.plan.fragments}
@@ -85,15 +89,15 @@ def _joined(plan: CutPlan) -> CutPlan:
     return build_plan(program, plan.binding, plan.terms, None)
 
 
-def _is_quicker(joined: CutPlan, plan: CutPlan) -> bool:
+def _is_quicker(joined: CutPlan, plan: CutPlan, dtype: str) -> bool:
     """Return whether a batch with its derivatives is predicted to be quicker without the cuts."""
-    whole = _seconds(joined)
-    return whole < inf and whole < _seconds(plan)
+    whole = _seconds(joined, dtype)
+    return whole < inf and whole < _seconds(plan, dtype)
 
 
-def _seconds(plan: CutPlan) -> float:
+def _seconds(plan: CutPlan, dtype: str) -> float:
     """Return about how long a batch takes with its derivatives; infinite where memory lacks."""
-    exact = backends.exact_engine()
+    exact = backends.exact_engine(EngineOptions(dtype=dtype))
     rows = exact.typical_rows
     try:
         check_size(plan, coherent=True)
@@ -111,7 +115,7 @@ def _check_networks(plan: CutPlan) -> None:
     # Here, as it loads torch, which other modes do without.
     from pilotcut.backends.network import MOST_GATES, MOST_SEEN, MOST_WIRES
 
-    exact = backends.exact_engine(NETWORK)
+    exact = backends.exact_engine(EngineOptions(NETWORK))
     for fragment in plan.fragments:
         if exact.network(fragment) is None:
             raise CutError(

@@ -20,7 +20,7 @@ from pilotcut.circuits.observables import independent_rows
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.batching import exact_rows, parts_of, predicted_s
 from pilotcut.execution.work_units import Request
-from pilotcut.options import AUTO, STATEVECTOR
+from pilotcut.options import STATEVECTOR, USUAL_ENGINE, EngineOptions
 
 #: What is quicker than this, by an upper estimate, is not counted any closer.
 QUICK_S = 0.1
@@ -48,7 +48,7 @@ def seconds_of(
     *,
     pulled: int = 0,
     outcomes: bool = False,
-    engine: str = AUTO,
+    engine: EngineOptions = USUAL_ENGINE,
 ) -> float:
     """Return about how many seconds requests take on one worker.
 
@@ -68,12 +68,14 @@ def seconds_of(
     return sum(_seconds_of(request, mode, pulled, outcomes, engine) for request in requests)
 
 
-def _seconds_of(request: Request, mode: str, pulled: int, outcomes: bool, engine: str) -> float:
+def _seconds_of(
+    request: Request, mode: str, pulled: int, outcomes: bool, engine: EngineOptions
+) -> float:
     fragment, rows = request.fragment, len(request.angles)
     if mode == "exact":
         if not outcomes and (network := backends.exact_engine(engine).network(fragment)):
             return max(1, pulled) * network.seconds(rows)
-        calls = len(exact_rows(fragment, rows, STATEVECTOR))
+        calls = len(exact_rows(fragment, rows, EngineOptions(STATEVECTOR)))
         return _exact_s(fragment, rows, calls) * (1 + _BACKWARD * pulled)
     if not request.subexperiments:
         return 0.0

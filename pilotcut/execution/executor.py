@@ -32,7 +32,7 @@ from pilotcut.execution.streaming import (
     unfinished,
 )
 from pilotcut.execution.work_units import CircuitUnit, OutcomeUnit, Request, WorkUnit
-from pilotcut.options import AUTO, ERROR_TOLERANCE
+from pilotcut.options import ERROR_TOLERANCE, USUAL_ENGINE, EngineOptions
 from pilotcut.reconstruction.block_store import BlockStore, TornBlockError
 from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
 
@@ -62,7 +62,7 @@ class Executor:
     error_tolerance
         See `pilotcut.execution.device_assignment.assign`.
     engine
-        Of the exact mode, one of `pilotcut.options.ENGINES`.
+        How the exact mode computes.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Executor:
         tasks: TaskManager | None,
         backend: str,
         error_tolerance: float = ERROR_TOLERANCE,
-        engine: str = AUTO,
+        engine: EngineOptions = USUAL_ENGINE,
     ) -> None:
         self.tasks, self.engine = tasks, engine
         self._backend = backends.check_backend(backend)

@@ -19,7 +19,7 @@ from pilotcut.errors import CutError, LongCallWarning, UserError
 from pilotcut.execution.duration import seconds_of, state_bytes
 from pilotcut.execution.work_units import Request
 from pilotcut.io.large_numbers import short_number
-from pilotcut.options import AUTO, MODES, counted
+from pilotcut.options import MODES, USUAL_ENGINE, EngineOptions, counted
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.contraction_cost import cost_of_batch
 
@@ -46,10 +46,10 @@ class LongCalls:
     max_seconds
         What is predicted to take longer is refused; infinite for no limit.
     engine
-        Of the exact mode, one of `pilotcut.options.ENGINES`.
+        How the exact mode computes.
     """
 
-    def __init__(self, mode: str, max_seconds: float, engine: str = AUTO) -> None:
+    def __init__(self, mode: str, max_seconds: float, engine: EngineOptions = USUAL_ENGINE) -> None:
         self._mode, self._max_seconds, self._engine = mode, max_seconds, engine
         self._known: dict[tuple[object, ...], tuple[float, str]] = {}
 
@@ -122,7 +122,7 @@ class _Call:
         workers: int,
         pulled: int,
         outcomes: bool,
-        engine: str,
+        engine: EngineOptions,
     ) -> None:
         self._plan, self._requests, self._workers = plan, requests, workers
         self._pulled, self._outcomes, self._engine = pulled, outcomes, engine

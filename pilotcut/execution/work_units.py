@@ -23,7 +23,7 @@ from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.devices import DevicePilot
-from pilotcut.options import AUTO
+from pilotcut.options import DOUBLE, USUAL_ENGINE, EngineOptions
 from pilotcut.reconstruction.block_store import BlockStore
 
 #: A unit of a batch: the number of its request, and its own among the request's.
@@ -227,12 +227,12 @@ class ExactUnit(WorkUnit):
     outcomes
         Whether the final states of all branches are wanted, of one row; no store keeps them.
     engine
-        One of `pilotcut.options.ENGINES`.
+        How the engine computes.
     """
 
     cotangent: np.ndarray | None = None
     outcomes: bool = False
-    engine: str = AUTO
+    engine: EngineOptions = USUAL_ENGINE
 
     def run(self, fragment: Fragment) -> np.ndarray | list[StateOutcomes]:
         """Return values, derivatives by the angles (rows, outputs, angles), or states."""
@@ -253,4 +253,6 @@ class ExactUnit(WorkUnit):
         return found
 
     def _depends_on(self) -> tuple[object, ...]:
-        return (None if self.cotangent is None else self.cotangent.tobytes(),)
+        found = (None if self.cotangent is None else self.cotangent.tobytes(),)
+        # All ways agree to the last digits, dtypes do not.
+        return found if self.engine.dtype == DOUBLE else (*found, self.engine.dtype)

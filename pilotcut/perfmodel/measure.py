@@ -25,7 +25,7 @@ from pilotcut.execution.executor import Executor
 from pilotcut.execution.pubs import batches_of, coerce_pubs
 from pilotcut.execution.results import Contracting
 from pilotcut.execution.work_units import Request, WorkUnit
-from pilotcut.options import SEPARATE, STATEVECTOR
+from pilotcut.options import SEPARATE, STATEVECTOR, EngineOptions
 from pilotcut.perfmodel import resources
 from pilotcut.perfmodel.calibration import (
     BatchObservation,
@@ -45,6 +45,9 @@ from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.tasks import TaskManager
+
+#: What the exact mode is measured with: the way that its amounts are counted of.
+STATES = EngineOptions(STATEVECTOR)
 
 #: Modes that are measured unless others are asked for.
 MODES = ("counts", "exact", "sampled")
@@ -224,7 +227,7 @@ def observed_calls(
 def _call_of(mode: str, request: Request) -> tuple[WorkUnit, np.ndarray]:
     """Return a call of the request from its middle, and its amounts."""
     if mode == "exact":
-        exact = exact_units([request], engine=STATEVECTOR)
+        exact = exact_units([request], engine=STATES)
         middle = exact[len(exact) // 2]
         return middle, StatevectorCounter(request.fragment).amounts(len(middle.angles))
     backend = "aer" if mode == "counts" else "sampled"
@@ -284,7 +287,7 @@ def _observed_batches(
 def guessed_s(mode: str, plan: CutPlan, rows: int) -> float:
     """Return the rough seconds of a batch, by the guesses that bundles are made with."""
     if mode == "exact":
-        return rows * sum(exact_row_s(f, STATEVECTOR) for f in plan.fragments)
+        return rows * sum(exact_row_s(f, STATES) for f in plan.fragments)
     return rows * sum(f.num_subexperiments * predicted_s(f, SHOTS) for f in plan.fragments)
 
 
@@ -293,7 +296,7 @@ def batch_seconds(
 ) -> list[float]:
     """Return the seconds of the same batch, time after time, as the estimator runs it."""
     backend = "sampled" if mode == "sampled" else "aer"
-    executor = Executor(tasks, backend, engine=STATEVECTOR)
+    executor = Executor(tasks, backend, engine=STATES)
     contraction = Contraction.of(sample.plan, coherent=mode == "exact")
     pub = (sample.circuit, "Z" * sample.circuit.num_qubits, sample.values(rows))
     times = []

@@ -18,7 +18,7 @@ from pilotcut.backends.statevector_gram import MOST_AT_ONCE
 from pilotcut.backends.statevector_plan import StatevectorPlan, TensorOperation
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.batching import exact_rows
-from pilotcut.options import STATEVECTOR
+from pilotcut.options import STATEVECTOR, EngineOptions
 from pilotcut.perfmodel.load import EXACT, FragmentWork, Load, loads_of
 
 #: Bytes of a state, all rows together, above which it is counted as out of the caches.
@@ -34,7 +34,8 @@ SUMS_OF_A_PRODUCT = 8
 def statevector_work(fragment: Fragment, rows: int) -> FragmentWork:
     """Return the work of a fragment's statevectors, one of each branch of its cuts."""
     counter = StatevectorCounter(fragment)
-    sizes = Counter(piece.stop - piece.start for piece in exact_rows(fragment, rows, STATEVECTOR))
+    pieces = exact_rows(fragment, rows, EngineOptions(STATEVECTOR))
+    sizes = Counter(piece.stop - piece.start for piece in pieces)
     loads = tuple(Load(counter.amounts(size), number) for size, number in sizes.items())
     return FragmentWork(loads, len(fragment.steps), float(counter.plan.row_bytes))
 

@@ -45,6 +45,7 @@ from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import (
     ALLOCATIONS,
     AUTO,
+    DOUBLE,
     ENGINES,
     ERROR_TOLERANCE,
     MAX_SECONDS,
@@ -53,6 +54,7 @@ from pilotcut.options import (
     SEPARATE,
     STATEVECTOR,
     WIRES,
+    EngineOptions,
     check,
     check_beside_samples,
     check_kind,
@@ -62,6 +64,7 @@ from pilotcut.options import (
     checked_shots,
     checked_tolerance,
     choice_fault,
+    dtype_fault,
     kind_fault,
 )
 from pilotcut.reconstruction.contraction import Contraction
@@ -108,6 +111,8 @@ class CutEstimator(BaseEstimatorV2):
         circuit's tensor network as if it were not cut, and "auto" what is predicted to be
         quickest, which may be the state of the whole circuit; with ``cuts="auto"`` it is
         "statevector", as what is predicted. Records say what was taken.
+    dtype
+        Of the exact mode's states: "complex128", or "complex64" at half the memory, to about 1e-5.
     shots
         Shots of each subexperiment. A PUB's or call's `precision` wins over it. Without
         meaning in exact mode.
@@ -186,6 +191,7 @@ class CutEstimator(BaseEstimatorV2):
         wires: str = AUTO,
         mode: str = "counts",
         engine: str = AUTO,
+        dtype: str = DOUBLE,
         shots: int = 1024,
         seed: int | None = None,
         backend: str = "aer",
@@ -210,6 +216,7 @@ class CutEstimator(BaseEstimatorV2):
             choice_fault("wires", wires, WIRES),
             choice_fault("mode", mode, MODES),
             choice_fault("engine", engine, ENGINES),
+            dtype_fault(dtype, mode),
             choice_fault("shot_allocation", shot_allocation, ALLOCATIONS),
             choice_fault("reconstruction", reconstruction, RECONSTRUCTIONS),
         )
@@ -227,7 +234,7 @@ class CutEstimator(BaseEstimatorV2):
         )
         check_beside_samples(num_samples, store, automatic=automatic, wires=AUTO if plan else wires)
         # What is recommended is predicted for states alone.
-        self._engine = STATEVECTOR if automatic and engine == AUTO else engine
+        self._engine = EngineOptions(STATEVECTOR if automatic and engine == AUTO else engine, dtype)
         self.runner = BatchRunner(
             log,
             mode=mode,

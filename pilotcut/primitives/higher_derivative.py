@@ -80,7 +80,7 @@ def higher_derivative(
     ]
 
     def execute(_: int) -> tuple[list[tuple[np.ndarray, ...]], BatchTimes]:
-        parts = (plan.fingerprint.encode(), coefficients.tobytes())
+        parts = (plan.fingerprint.encode(), coefficients.tobytes(), repr(engine).encode())
         key = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
         return runner.executor.each(_directional, outputs, key, some)
 

@@ -63,8 +63,8 @@ def cut_qnn(
         (weights,) in radians; default uniform in [-pi, pi] by `seed`.
     options
         All other options of `pilotcut.CutEstimator`: `cuts`, `labels`, `max_width`, `plan`,
-        `auto`, `joint_cuts`, `wires`, `engine`, `backend`, `error_tolerance`, `shot_allocation`,
-        `num_samples`, `reconstruction`, `max_seconds`, `store`, `trace`.
+        `auto`, `joint_cuts`, `wires`, `engine`, `dtype`, `backend`, `error_tolerance`,
+        `shot_allocation`, `num_samples`, `reconstruction`, `max_seconds`, `store`, `trace`.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def cut_qnn(
 class CutQNN(torch.nn.Module):
     """Expectation values of a cut circuit as a differentiable function; see `cut_qnn`.
 
-    Everything is computed in float64 and comes back as the inputs' dtype, and on their device;
+    Angles and outputs are float64, come back as the inputs' dtype, and on their device;
     of inputs that are whole numbers as the weights'. In exact mode derivatives of any order can
     be taken, by `torch.autograd` and by `torch.func`; of angles that are not linear in the
     parameters up to the second. Modes with shots have first derivatives.

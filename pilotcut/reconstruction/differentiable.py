@@ -20,7 +20,7 @@ from pilotcut.backends.statevector import threads_for
 from pilotcut.circuits.program import Angle
 from pilotcut.cutting.bond import Bond
 from pilotcut.errors import CutError
-from pilotcut.options import AUTO
+from pilotcut.options import USUAL_ENGINE, EngineOptions
 from pilotcut.reconstruction.contraction import Contraction
 
 #: A graph of order n keeps about so many times what the values' own graph keeps, to the n-th
@@ -68,12 +68,12 @@ class ExactOutputs:
     coefficients
         (outputs, terms).
     engine
-        One of `pilotcut.options.ENGINES`.
+        How it computes.
     """
 
     contraction: Contraction
     coefficients: np.ndarray
-    engine: str = AUTO
+    engine: EngineOptions = USUAL_ENGINE
 
     def __call__(self, slots: torch.Tensor) -> torch.Tensor:
         """Return outputs (rows, outputs) for slots (rows, slots)."""

@@ -13,6 +13,8 @@ from typing import Any
 from pilotcut.errors import UserError
 from pilotcut.options import (
     AUTO,
+    DOUBLE,
+    DTYPES,
     ENGINES,
     ERROR_TOLERANCE,
     MAX_SECONDS,
@@ -21,6 +23,7 @@ from pilotcut.options import (
     RECONSTRUCTIONS,
     WIRES,
     counted,
+    dtype_fault,
 )
 from pilotcut.training import checks
 
@@ -55,7 +58,7 @@ class TrainingConfig:
         Of the ansatz.
     joint_cuts, wires
         How gates and wires are cut where there are shots, see `pilotcut.CutEstimator`.
-    engine
+    engine, dtype
         How the exact mode computes, see `pilotcut.CutEstimator`.
     samples
         Upper limit of samples before they are split; None is that of `load_dataset`.
@@ -82,6 +85,7 @@ class TrainingConfig:
     joint_cuts: bool = False
     wires: str = AUTO
     engine: str = AUTO
+    dtype: str = DOUBLE
     mode: str = "counts"
     shots: int = 1024
     epochs: int = 10
@@ -144,6 +148,8 @@ class TrainingConfig:
                 f"loss is '{self.loss}' for {self.classes} classes, expected {fitting}; leave it "
                 f"out for the usual one"
             )
+        if self.dtype in DTYPES and (fault := dtype_fault(self.dtype, self.mode)):
+            faults.append(fault)
         if self.patience is not None and self.validation == 0:
             faults.append(
                 f"patience is {self.patience} and validation is 0, expected samples to watch; "
@@ -179,6 +185,7 @@ _CHECKS: dict[str, checks.Check] = {
     "mode": checks.Choice(MODES),
     "wires": checks.Choice(WIRES),
     "engine": checks.Choice(ENGINES),
+    "dtype": checks.Choice(DTYPES),
     "reconstruction": checks.Choice(RECONSTRUCTIONS),
     "loss": checks.Choice(("auto", *LOSSES)),
     "schedule": checks.Choice(SCHEDULES),

@@ -84,6 +84,7 @@ class TrainingRun:
             joint_cuts=config.joint_cuts,
             wires=config.wires,
             engine=config.engine,
+            dtype=config.dtype,
             mode=config.mode,
             shots=config.shots,
             seed=config.seed,

@@ -11,6 +11,7 @@ from pilotcut.backends import statevector_gram
 from pilotcut.backends.exact import ExactEngine
 from pilotcut.backends.statevector import StatevectorEngine
 from pilotcut.backends.statevector_plan import StatevectorPlan
+from pilotcut.options import EngineOptions
 
 QUBITS = 6
 CIRCUIT = real_amplitudes(QUBITS, reps=2, entanglement="linear")
@@ -38,8 +39,8 @@ def test_every_letter_is_exact(labels, rows, limits, monkeypatch):
     for name, value in limits.items():
         monkeypatch.setattr(statevector_gram, name, value)
     # Engines keep schedules by fingerprint, which the limits are no part of.
-    engine = ExactEngine(way="statevector")
-    monkeypatch.setattr(backends, "exact_engine", lambda way="auto": engine)
+    engine = ExactEngine(options=EngineOptions("statevector"))
+    monkeypatch.setattr(backends, "exact_engine", lambda options=None: engine)
     estimator = CutEstimator(labels=labels, mode="exact", engine="statevector")
     pub = (CIRCUIT, [[term] for term in TERMS], np.stack([VALUES] * rows))
     found = estimator.run([pub]).result()[0].data.evs

@@ -15,6 +15,7 @@ from torch.func import functional_call, grad, jacfwd, jacrev, jvp, linearize, vm
 
 from pilotcut import UserError, backends, cut_qnn
 from pilotcut.errors import CutError
+from pilotcut.options import EngineOptions
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import embedded
 from pilotcut.reconstruction.differentiable import DirectionalDerivative
@@ -288,7 +289,8 @@ def test_rows_are_differentiated_in_chunks_that_fit_the_memory_limit(monkeypatch
         return f(x.detach(), w).pow(2).sum()
 
     whole = hessian(loss, w)
-    engine, sizes, run = backends.exact_engine("statevector"), [], DirectionalDerivative.run
+    engine = backends.exact_engine(EngineOptions("statevector"))
+    sizes, run = [], DirectionalDerivative.run
     monkeypatch.setattr(
         DirectionalDerivative,
         "run",

@@ -16,6 +16,7 @@ from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import search
 from pilotcut.execution.batching import circuit_units, exact_units
 from pilotcut.execution.work_units import Request
+from pilotcut.options import STATEVECTOR, EngineOptions
 from pilotcut.perfmodel.circuit_load import CircuitCounter, packs
 from pilotcut.perfmodel.costmodel import BATCH, batch_amounts
 from pilotcut.perfmodel.load import COUNTS, KINDS, MOST_COUNTED
@@ -147,7 +148,7 @@ def test_calls_are_as_many_as_the_estimator_makes(plan, mode, rows):
     shots = 0 if mode == "exact" else 1024
     requests = [Request(f, np.zeros((rows, len(f.angles))), shots) for f in plan.fragments]
     if mode == "exact":
-        calls = exact_units(requests, engine="statevector")
+        calls = exact_units(requests, engine=EngineOptions(STATEVECTOR))
     else:
         calls = circuit_units(requests, np.random.SeedSequence(1), "aer")
     assert work_of(plan, mode, rows).calls == pytest.approx(len(calls))

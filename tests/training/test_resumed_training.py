@@ -17,7 +17,7 @@ from support.training_runs import (
 
 from pilotcut.errors import RunDirectoryError
 from pilotcut.io.jsonl import read_jsonl
-from pilotcut.options import MODES
+from pilotcut.options import MODES, SINGLE
 from pilotcut.training.run_directory import RunDirectory
 
 # -- resuming --------------------------------------------------------------------------
@@ -38,15 +38,19 @@ def test_a_run_broken_in_the_middle_of_an_epoch_resumes_bit_for_bit(tmp_path, fi
     assert [r["epoch"] for r in records if r["kind"] == "resume"] == [2]
 
 
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "counts"])
-def test_every_mode_resumes_bit_for_bit(tmp_path, mode):
-    config = replace(SMALL, mode=mode)
+@pytest.mark.parametrize(
+    "asked",
+    [*({"mode": mode} for mode in MODES if mode != "counts"), {"mode": "exact", "dtype": SINGLE}],
+    ids=lambda asked: "-".join(asked.values()),
+)
+def test_every_mode_resumes_bit_for_bit(tmp_path, asked):
+    config = replace(SMALL, **asked)
     whole = train(tmp_path / "whole", config)
     with pytest.raises(StopError):
         train(tmp_path / "run", config, progress=stop_at(2, 1))
     assert results(train(tmp_path / "run", config, resume=True)) == results(whole)
     assert_same_run(tmp_path / "run", RunDirectory(tmp_path / "whole"))
-    assert whole["shots"] == (0 if mode == "exact" else config.shots)
+    assert whole["shots"] == (0 if config.mode == "exact" else config.shots)
 
 
 def test_metrics_that_no_checkpoint_knows_are_trained_again(tmp_path, finished):
