@@ -9,6 +9,7 @@ the choice of the library, and what is kept from call to call.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -122,7 +123,7 @@ class Network:
         self._put = arrays.wide(native.linear), arrays.wide(native.offset[:, None])
         self._put_torch = of_torch.wide(native.linear), of_torch.wide(native.offset[:, None])
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """What all values of one row take, and their derivatives."""
         return 2 * self._arrays.dtype.itemsize * sum(group.size for group in self.plan.groups)

@@ -189,8 +189,11 @@ class NetworkSchedule:
 
     def terms(self, found: Pass) -> Array:
         """Return the terms (rows, terms) that a pass found."""
-        terms = self._outputs.of(found.values)
-        return self._lib.broadcast_to(terms, (len(terms), found.waves.shape[1])).T
+        terms, rows = self._outputs.of(found.values), found.waves.shape[1]
+        # Where all are constants they have one row.
+        if terms.shape[1] != rows:
+            terms = self._lib.broadcast_to(terms, (len(terms), rows))
+        return terms.T
 
     def pull_back(self, found: Pass, cotangents: Array) -> Array:
         """Return d sum_t c_t value_t / d native angles, (natives, rows), for c (rows, terms)."""

@@ -40,7 +40,7 @@ class _Values(torch.autograd.Function):
 
     @staticmethod
     def forward(inputs: torch.Tensor, weights: torch.Tensor, call: FunctionCall) -> torch.Tensor:
-        return _tensor(call.value(_array(torch.cat([inputs, weights], dim=1))))
+        return _tensor(call.value(_array(inputs, weights)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -53,9 +53,14 @@ class _Values(torch.autograd.Function):
         size = (inputs.shape[1], weights.shape[1])
         needed = ctx.needs_input_grad[:2]
         wanted = [need for need, n in zip(needed, size, strict=True) for _ in range(n)]
-        values = torch.cat([inputs, weights], dim=1)
-        slopes = _gradient(values, cotangent, ctx.call, wanted).split(size, dim=1)
-        return (*(s if need else None for s, need in zip(slopes, needed, strict=True)), None)
+        if _is_last():
+            at, along = _array(inputs, weights), _array(cotangent)
+            slopes = _tensor(ctx.call.gradient(at, along, wanted))
+        else:
+            values = torch.cat([inputs, weights], dim=1)
+            slopes = _gradient(values, cotangent, ctx.call, wanted)
+        parts = slopes.split(size, dim=1)
+        return (*(s if need else None for s, need in zip(parts, needed, strict=True)), None)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:  # type: ignore[override]
@@ -199,8 +204,6 @@ def _gradient(
     *directions: torch.Tensor,
 ) -> torch.Tensor:
     every = [True] * values.shape[1] if wanted is None else wanted
-    if not directions and _is_last():
-        return _tensor(call.gradient(_array(values), _array(weights), every))
     return _Gradient.apply(values, weights, call, every, *directions)  # type: ignore[no-untyped-call]
 
 
@@ -286,7 +289,8 @@ def _is_traced() -> bool:
     return tracer is not None and tracer.get_proxy_mode() is not None
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
+def _array(*parts: torch.Tensor) -> np.ndarray:
+    """Return tensors (rows, ...) side by side, as an array of its own."""
     if _is_traced():
         raise UserError(
             "the network is traced, expected to be called: a trace would keep this call's numbers "
@@ -294,7 +298,7 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
             "state_dict"
         )
     try:
-        return tensor.detach().cpu().numpy().astype(float)
+        return np.concatenate([part.detach().cpu().numpy() for part in parts], axis=1, dtype=float)
     except RuntimeError as error:  # of torch's first vmap, which knows no functions but its own
         raise UserError(
             f"derivatives are asked for in a way that shows no numbers ({error}), expected "
@@ -304,4 +308,4 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.as_tensor(np.ascontiguousarray(array), dtype=torch.float64)
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=float))
