@@ -24,15 +24,15 @@ SAMPLE = "sample"
 
 #: Gates without an angle, as tensors over (out, in), or over (control, out, in), or diagonal.
 FIXED = {
-    "h": torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / 2**0.5,
-    "cx": torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]]),
-    "cz": torch.tensor([[1.0, 1.0], [1.0, -1.0]]),
+    "h": torch.tensor([[1, 1], [1, -1]], dtype=torch.float64) / 2**0.5,
+    "cx": torch.tensor([[[1, 0], [0, 1]], [[0, 1], [1, 0]]]),
+    "cz": torch.tensor([[1, 1], [1, -1]]),
 }
 DIAGONAL = ("p", "rz", "cz", "rzz")
 REAL = {"h", "ry", "cx", "cz"}
 
 #: Trees that cotengra tries for a term; the best one is improved piece by piece.
-REPEATS = 64
+REPEATS = 16
 
 #: One network: which gate's tensor, of ket or bra, with which indices.
 Place = tuple[int, bool, tuple[str, ...]]
