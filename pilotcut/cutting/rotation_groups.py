@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from math import log
 
 import numpy as np
-from scipy.spatial.transform import Rotation as SpatialRotation
 
 from pilotcut.cutting.product_basis import MOST_FREE, Turn, pauli, product_basis
 from pilotcut.cutting.turn_algebra import AxisRotation, log_overhead_of, weyl
@@ -164,12 +163,16 @@ def frame_of(axes: Sequence[np.ndarray]) -> np.ndarray:
 
 def spin(rotation: np.ndarray) -> np.ndarray:
     """Return the matrix W (2, 2) with ``W (v . sigma) W^-1 = (rotation v) . sigma``."""
+    # Here, as it is a tenth of what the package takes to be imported, and few plans need it.
+    from scipy.spatial.transform import Rotation as SpatialRotation
+
     x, y, z, w = SpatialRotation.from_matrix(rotation).as_quat()
     matrix: np.ndarray = w * np.eye(2) - 1j * pauli((x, y, z))
     return matrix
 
 
-_CYCLE = spin(np.roll(np.eye(3), -1, axis=1))
+# `spin` of the turn by a third about the diagonal, which takes each axis to another.
+_CYCLE = (np.eye(2) - 1j * pauli((1.0, 1.0, 1.0))) / 2
 
 
 def _within(axis: np.ndarray | None, frame: np.ndarray) -> tuple[float, float, float]:
