@@ -7,9 +7,15 @@ brickwork); the other six are held out. Beside it stands the published model (ar
 its two constants fitted to what was measured of the same three families on the same workers.
 
     python benchmarks/recommendation.py [--out FILE] [--modes counts,exact] [--workers 1,2]
+        [--gradients]
     python benchmarks/recommendation.py --read FILE      the tables of an earlier run
     python benchmarks/recommendation.py --wide           36 qubits: what is recommended is run
     python benchmarks/recommendation.py --answers        how long an answer takes
+
+In exact mode the candidates are every number of cuts by statevectors of the branches, and the
+tensor network of the whole circuit where there is one; the pick is what an estimator does with the
+recommended plan, which is one of them. With `--gradients` a batch is `CutGradient`'s: its values,
+and derivatives by all parameters.
 
 In exact mode the break-even lies at batches of milliseconds, where dispatch to another process
 would decide more than the cuts do; there the workers are threads of this process (an in-process
@@ -28,6 +34,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import exp
 from pathlib import Path
@@ -37,18 +44,23 @@ from typing import Any
 import numpy as np
 from families import FAMILIES
 from published_model import PublishedModel
+from qiskit.circuit import QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
 from scaleout import local
 
-from pilotcut import CutEstimator, PilotManager, TaskManager
+from pilotcut import CutEstimator, CutGradient, PilotManager, TaskManager
 from pilotcut.circuits.observables import pauli_terms
 from pilotcut.circuits.program import read_circuit
+from pilotcut.cutting.placement import Placement
 from pilotcut.errors import CutError
+from pilotcut.options import AUTO, NETWORK, STATEVECTOR
 from pilotcut.perfmodel import resources, sample_circuits
 from pilotcut.perfmodel.costmodel import WIDTH
 from pilotcut.perfmodel.forecast import CalibratedPilot
 from pilotcut.perfmodel.measure import measure_through
 from pilotcut.perfmodel.options import Options
 from pilotcut.perfmodel.recommend import WORTH, recommend_for
+from pilotcut.perfmodel.recommendation import Recommendation
 from pilotcut.pilots.description import embedded
 
 SIZES = {"exact": (10, 13, 16), "counts": (14, 17, 20)}
@@ -74,6 +86,7 @@ class Measured:
     high_s: float
     seconds: float
     chosen: bool
+    engine: str = ""
 
     @property
     def case(self) -> tuple[str, int, str, int]:
@@ -90,6 +103,7 @@ def main() -> None:
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--gradients", action="store_true", help="with all derivatives")
     parser.add_argument("--wide", action="store_true")
     parser.add_argument("--answers", action="store_true")
     options = parser.parse_args()
@@ -126,57 +140,109 @@ def measure(workers: int, mode: str, options: argparse.Namespace) -> list[Measur
         view = CalibratedPilot(description, resources.described(description), calibration)
         for family in options.families.split(","):
             for qubits in SIZES[mode]:
-                found += case(tasks, view, mode, family, qubits, options.rounds)
+                found += case(tasks, view, mode, family, qubits, options)
     return found
 
 
 def case(
-    tasks: TaskManager, view: CalibratedPilot, mode: str, family: str, qubits: int, rounds: int
+    tasks: TaskManager,
+    view: CalibratedPilot,
+    mode: str,
+    family: str,
+    qubits: int,
+    options: argparse.Namespace,
 ) -> list[Measured]:
     """Return the candidates of one circuit."""
     circuit = FAMILIES[family](qubits)
-    program, binding = read_circuit(circuit)
     observable = "Z" * circuit.num_qubits
     rows = ROWS[mode]
-    asked = Options(max_cuts=MAX_CUTS, mode=mode, queries=rows, batch=rows)
-    terms = pauli_terms(observable, circuit.num_qubits)
-    advice = recommend_for(program, binding, terms, [view], asked)
-    lines = [line for line in advice.lines if line.feasible]
-    forecast = [advice.forecaster.batch_s(line.work) for line in lines]
+    found, pick = candidates(circuit, observable, view, mode, options.gradients)
+    forecast = [one.predicted_s for one in found]
     values = np.random.default_rng(3).uniform(-np.pi, np.pi, (rows, circuit.num_parameters))
     pub = (circuit, observable, values)
+    run = Step if options.gradients else Run
     runs = [
-        Run(CutEstimator(tasks, labels=line.placement, mode=mode, seed=5), pub) for line in lines
+        run(CutEstimator(tasks, labels=one.placement, mode=mode, seed=5, engine=one.engine), pub)
+        for one in found
     ]
-    seconds = timed(runs, forecast, rounds)
-    chosen = fastest(forecast)
+    seconds = timed(runs, forecast, options.rounds)
     factor = exp(WIDTH * view.calibration.costs(mode).spread)
-    found = [
+    measured = [
         Measured(
             mode=mode,
             workers=view.resources.slots,
             family=family,
             qubits=circuit.num_qubits,
-            cuts=line.cuts,
-            widest=max(line.widths),
-            predicted_s=guess,
-            low_s=guess / factor,
-            high_s=guess * factor,
+            cuts=one.cuts,
+            widest=one.widest,
+            predicted_s=one.predicted_s,
+            low_s=one.predicted_s / factor,
+            high_s=one.predicted_s * factor,
             seconds=took,
-            chosen=k == chosen,
+            chosen=one is pick,
+            engine=one.engine if mode == "exact" else "",
         )
-        for k, (line, guess, took) in enumerate(zip(lines, forecast, seconds, strict=True))
+        for one, took in zip(found, seconds, strict=True)
         if took == took
     ]
     print(
         f"# {mode} {view.resources.slots} {family} {circuit.num_qubits}: "
         + ", ".join(
-            f"{m.cuts}{'*' if m.chosen else ''} {m.predicted_s * 1e3:.1f}/{m.seconds * 1e3:.1f}"
-            for m in found
+            f"{m.engine[:1]}{m.cuts}{'*' if m.chosen else ''} "
+            f"{m.predicted_s * 1e3:.1f}/{m.seconds * 1e3:.1f}"
+            for m in measured
         ),
         flush=True,
     )
-    return found
+    return measured
+
+
+@dataclass(frozen=True)
+class Way:
+    """A candidate: a number of cuts, and in exact mode how it is computed."""
+
+    cuts: int
+    widest: int
+    placement: Placement
+    engine: str
+    predicted_s: float
+
+
+def candidates(
+    circuit: QuantumCircuit, observable: str, view: CalibratedPilot, mode: str, gradients: bool
+) -> tuple[list[Way], Way]:
+    """Return all candidates of a circuit, and the one that the recommended plan comes to."""
+    program, binding = read_circuit(circuit)
+    terms = pauli_terms(observable, circuit.num_qubits)
+    asked = {"mode": mode, "queries": ROWS[mode], "batch": ROWS[mode], "gradients": gradients}
+
+    def advice(engine: str, max_cuts: int = MAX_CUTS) -> Recommendation:
+        options = Options(max_cuts=max_cuts, engine=engine, **asked)
+        return recommend_for(program, binding, terms, [view], options)
+
+    def ways(found: Recommendation, engine: str) -> list[Way]:
+        return [
+            Way(
+                line.cuts,
+                max(line.widths),
+                line.placement,
+                engine,
+                found.forecaster.batch_s(line.work),
+            )
+            for line in found.lines
+            if line.feasible
+        ]
+
+    if mode == "counts":
+        every = ways(advice(AUTO), AUTO)
+        return every, every[fastest([way.predicted_s for way in every])]
+    every = ways(advice(STATEVECTOR), STATEVECTOR)
+    with suppress(CutError):  # not every circuit is a network
+        every += ways(advice(NETWORK, max_cuts=0), NETWORK)
+    chosen = advice(AUTO).chosen
+    engine = NETWORK if NETWORK in chosen.way else STATEVECTOR
+    cuts = 0 if "joined" in chosen.way else chosen.cuts
+    return every, next(way for way in every if (way.engine, way.cuts) == (engine, cuts))
 
 
 @dataclass(frozen=True)
@@ -190,6 +256,20 @@ class Run:
         """Return the seconds of one run."""
         started = perf_counter()
         self.estimator.run([self.pub]).result()
+        return perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Step(Run):
+    """A batch with its derivatives by all parameters, as `CutGradient` has them."""
+
+    def __call__(self) -> float:
+        """Return the seconds of values and derivatives."""
+        circuit, observable, values = self.pub
+        gradient = CutGradient(self.estimator)
+        started = perf_counter()
+        operators = [SparsePauliOp(observable)] * len(values)
+        gradient.run([circuit] * len(values), operators, values).result()
         return perf_counter() - started
 
 
@@ -336,14 +416,17 @@ def fit_published(cases: Sequence[Sequence[Measured]]) -> PublishedModel:
         (one.qubits, one.widest, one.cuts, one.workers, some[0].seconds / one.seconds)
         for some in cases
         for one in some
-        if one.cuts and some[0].cuts == 0
+        if one.cuts and some[0].cuts == 0 and one.engine != NETWORK
     ]
     return PublishedModel.fit(pairs)
 
 
 def published_pick(model: PublishedModel, candidates: Sequence[Measured]) -> int:
-    """Return what the published model picks."""
-    speed = [model.speed_up(m.qubits, m.widest, m.cuts, m.workers) for m in candidates]
+    """Return what the published model picks, which knows of states alone."""
+    speed = [
+        0.0 if m.engine == NETWORK else model.speed_up(m.qubits, m.widest, m.cuts, m.workers)
+        for m in candidates
+    ]
     return int(np.argmax(speed))
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from pilotcut.backends.native_gates import MatrixGate, over_native_gates
 from pilotcut.cutting.fragment import Fragment, Site
 from pilotcut.cutting.liveness import lifetimes
+from pilotcut.io.large_numbers import bounded
 
 #: How much more an amplitude costs where there are density matrices: autograd records every state,
 #: real or not, and nothing is fused.
@@ -226,7 +227,7 @@ class StatevectorPlan:
             if branches == 1:  # the identity's is the norm
                 letters = letters[letters.any(axis=1)]
             flips = len(np.unique(letters[:, : len(wires)], axis=0))
-            found.append(GramSize(len(letters), flips, branches, 2.0 ** len(wires)))
+            found.append(GramSize(len(letters), flips, branches, bounded(2 ** len(wires))))
         return found
 
     def _walk(self) -> None:
@@ -363,7 +364,8 @@ class StatevectorPlan:
         front = [("wire", w) for w in wires]
         rest = _without(old, front)
         axes = [*(new or []), *front, *rest]
-        order = tuple(old.index(axis) for axis in [*front, *rest])
+        place = {axis: k for k, axis in enumerate(old)}  # of hundreds, each looked for
+        order = tuple(place[axis] for axis in [*front, *rest])
         matrix = Matrix(tuple(self._waiting[w] for w in wires), own, tuple([] for _ in wires))
         for wire, after in zip(wires, matrix.after, strict=True):
             self._waiting[wire] = []
@@ -378,7 +380,8 @@ class StatevectorPlan:
 
 
 def _without(axes: Sequence[Axis], some: Sequence[Axis]) -> list[Axis]:
-    return [axis for axis in axes if axis not in some]
+    others = set(some)
+    return [axis for axis in axes if axis not in others]
 
 
 def _seen(

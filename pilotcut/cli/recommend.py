@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -49,6 +49,12 @@ def recommend(
     wires: Wires = AUTO,
     queries: Annotated[int, typer.Option(help="Parameter sets in all.")] = 1000,
     batch: Annotated[int, typer.Option(help="Parameter sets of a batch.")] = 16,
+    gradients: Annotated[
+        bool, typer.Option("--gradients", help="Count derivatives by all parameters as well.")
+    ] = False,
+    engine: Annotated[
+        str, typer.Option(help="How exact mode computes: auto, statevector or network.")
+    ] = AUTO,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
     calibrate_now: Annotated[
         bool, typer.Option("--calibrate", help="Measure pilots that have no calibration first.")
@@ -77,7 +83,7 @@ def recommend(
             f"shots is {shots} and target_error is {target_error}, expected one of the two; leave "
             f"out shots to have them follow from the error"
         )
-    given = {} if shots is None else {"shots": shots}
+    given: dict[str, Any] = {} if shots is None else {"shots": shots}
     options = Options(
         max_cuts=max_cuts,
         max_width=max_width,
@@ -88,6 +94,8 @@ def recommend(
         queries=queries,
         batch=batch,
         seed=seed,
+        engine=engine,
+        gradients=gradients,
         objective=objective,
         **given,
     )
@@ -140,14 +148,14 @@ def _print_recommendation(found: Recommendation) -> None:
     shots = found.options.mode != "exact"
     table = Table(title=_title(found), title_justify="left")
     names = ["cuts", "widths", "variants", "gamma^2"]
-    names += ["shots", "error"] if shots else []
+    names += ["shots", "error"] if shots else ["by"]
     noisy = found.on_devices
     names += ["noise", "total", "seconds"] if noisy else ["memory", "seconds", "between"]
     for name in (*names, ""):
         table.add_column(name, justify="left" if name in ("widths", "") else "right")
     for line in found.lines:
         row = [str(line.cuts), _widths(line), whole(line.variants), f"{line.overhead:.4g}"]
-        row += [f"{line.shots}", f"{line.error:.2g}"] if shots else []
+        row += [f"{line.shots}", f"{line.error:.2g}"] if shots else [line.way or "-"]
         row += _on_devices(line) if noisy else [readable_bytes(line.memory_bytes), *_times(line)]
         row.append("recommended" if line is found.chosen else "" if line.feasible else "cannot run")
         table.add_row(*row, style="bold" if line is found.chosen else None)
@@ -163,14 +171,15 @@ def _print_recommendation(found: Recommendation) -> None:
 def _title(found: Recommendation) -> str:
     options = found.options
     slots = found.forecaster.slots
+    asked = "parameter sets" + (" with derivatives" if options.gradients else "")
     if found.on_devices:
         return (
-            f"{options.queries} parameter sets in batches of {options.batch} on "
+            f"{options.queries} {asked} in batches of {options.batch} on "
             f"{slots} device{'' if slots == 1 else 's'}: noise predicted from infidelities, "
             f"time modelled, of the devices alone"
         )
     return (
-        f"{options.queries} parameter sets in batches of {options.batch}, mode {options.mode}, on "
+        f"{options.queries} {asked} in batches of {options.batch}, mode {options.mode}, on "
         f"{', '.join(found.pilots)} ({slots} slot{'' if slots == 1 else 's'})"
     )
 

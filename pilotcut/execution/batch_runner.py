@@ -413,7 +413,7 @@ class BatchRunner:
         about = self._about(requests, source) | {"reconstruction": contracting.reason}
         takes_more = self.exact and keep  # than the values, which the forecast is of
         if self.forecast is not None and not takes_more:
-            about |= self.forecast(contraction.plan, len(slots), shots)
+            about |= self.forecast(contraction.named_plan, len(slots), shots)
         if self.exact:
             way = way_of(contraction, self._engine)
             about |= {"engine": way, "dtype": self._engine.dtype}

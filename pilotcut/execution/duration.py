@@ -20,6 +20,7 @@ from pilotcut.circuits.observables import independent_rows
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.batching import exact_rows, parts_of, predicted_s
 from pilotcut.execution.work_units import Request
+from pilotcut.io.large_numbers import bounded
 from pilotcut.options import STATEVECTOR, USUAL_ENGINE, EngineOptions
 
 #: What is quicker than this, by an upper estimate, is not counted any closer.
@@ -91,7 +92,7 @@ def _seconds_of(
 def _exact_s(fragment: Fragment, rows: int, calls: float, groups: int | None = None) -> float:
     """Return seconds of tensors for `rows` rows, of the observables or of so many groups."""
     letters = max(1, len(fragment.observables)) if groups is None else groups
-    branches = float(prod(site.rank for site in fragment.sites))
+    branches = bounded(prod(site.rank for site in fragment.sites))
     size = 2.0 ** min(fragment.num_wires, 2 * fragment.width, 200)
     steps = len(fragment.steps) + letters
     each = rows * branches * size
@@ -110,7 +111,7 @@ def _exact_s(fragment: Fragment, rows: int, calls: float, groups: int | None = N
 
 def state_bytes(fragment: Fragment) -> float:
     """Return the bytes that states of one parameter set take in the exact engine at a time."""
-    return float(_states_of(fragment).row_bytes)
+    return bounded(_states_of(fragment).row_bytes)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _counted(fragment: Fragment) -> _States:
     # The engine knows sites of one wire.
     plan = StatevectorPlan.cheapest(fragment.listing(None).separated())
     made = [
-        float(prod(op.shape)) ** (2 if op.mixed else 1)
+        bounded(prod(op.shape) ** (2 if op.mixed else 1))
         for op in plan.operations
         if op.kind == "apply"
     ]
@@ -171,15 +172,15 @@ def _sampled_s(request: Request, outcomes: bool) -> float:
     site, those of a beginning together.
     """
     fragment, rows = request.fragment, len(request.angles)
-    bins = [2.0 ** _independent(fragment, group) for group in fragment.groups]
+    bins = [bounded(2 ** _independent(fragment, group)) for group in fragment.groups]
     members = [len(group) for group in fragment.groups]
     if outcomes:  # all bits of the wires that are left, in place of observables
-        bins, members = [2.0 ** len(outcome_wires(fragment))], []
+        bins, members = [bounded(2 ** len(outcome_wires(fragment)))], []
     # As the estimator will divide it: calls for the same rows repeat their states.
     parts = [some for some, _, _ in parts_of(request)]
     repeated = sum(some.stop - some.start for some in parts)
     exact = _exact_s(fragment, repeated, len(parts), len(bins)) + len(parts) * _CALL_S
-    pairs = float(prod(site.rank**2 for site in fragment.sites))
+    pairs = bounded(prod(site.rank**2 for site in fragment.sites))
     begun = repeated * pairs * sum(bins) * _BRANCH_PAIR_S
     signs = 2.0 if fragment.sites else 1.0  # with those of measurements
     variant = len(bins) * _DRAW_S + signs * sum(bins) * _BIN_S

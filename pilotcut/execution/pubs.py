@@ -20,7 +20,8 @@ from qiskit.quantum_info import PauliList, SparseObservable
 
 from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.observables import check_real, of_sparse, pauli_sum
-from pilotcut.circuits.program import Program, read_circuit
+from pilotcut.circuits.program import Program
+from pilotcut.circuits.remembered import read_again
 from pilotcut.errors import ObservableError, ParameterValueError, UserError
 
 #: A sum of Pauli strings as ((label, coefficient), ...), sorted.
@@ -143,7 +144,7 @@ def batches_of(pubs: list[EstimatorPub]) -> list[Batch]:
     sizes = [int(np.prod(pub.shape, dtype=int)) for pub in pubs]
     for first, pub in zip(np.cumsum([0, *sizes]).tolist(), pubs, strict=False):
         if id(pub.circuit) not in programs:
-            programs[id(pub.circuit)] = read_circuit(pub.circuit)
+            programs[id(pub.circuit)] = read_again(pub.circuit)
         program, binding = programs[id(pub.circuit)]
         for batch in _batches_of_one(first, pub, program, binding, sums):
             key = (program.key, pub.precision, batch.slots.tobytes())

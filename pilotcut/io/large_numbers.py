@@ -8,6 +8,9 @@ from decimal import Decimal
 #: Smaller whole numbers are written with all their digits.
 _LARGE = 10**7
 
+#: Nothing that is counted comes near it.
+_MOST = 10**100
+
 
 def digits(number: float) -> str:
     """Return a number to three digits, however large.
@@ -39,3 +42,11 @@ def in_json(number: float) -> float | None:
         return number if math.isfinite(number) else None
     except OverflowError:
         return None
+
+
+def bounded(number: int) -> float:
+    """Return a whole number as a float; above 1e100, which nothing comes near, 1e100.
+
+    Products of a few such are still finite, where `float` raises from 1.8e308 on.
+    """
+    return float(min(number, _MOST))

@@ -22,7 +22,7 @@ from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker.versions import installed
 
 #: Raised when amounts change their meaning: older calibrations are then stale.
-MODEL = 2
+MODEL = 3
 
 #: Predictions of unseen circuits are never said to be better than this.
 LEAST_SPREAD = 0.06
@@ -84,13 +84,14 @@ def observation(family: str, work: Work, seconds: float) -> BatchObservation:
 class ModeObservations:
     """Measurements of one mode.
 
-    `compile_step_s` and `compile_gate_s` are as in `Costs`.
+    `compile_step_s` and `compile_gate_s` are as in `Costs`; `slopes` are pull-backs in exact mode.
     """
 
     calls: tuple[CallObservation, ...]
     batches: tuple[BatchObservation, ...]
     compile_step_s: float
     compile_gate_s: float
+    slopes: tuple[CallObservation, ...] = ()
 
     def costs(self, slots: int) -> Costs:
         """Return the costs that fit best, with the spread of families left out in turn."""
@@ -101,14 +102,12 @@ class ModeObservations:
             compile_step_s=self.compile_step_s,
             compile_gate_s=self.compile_gate_s,
             spread=self._spread(slots),
+            slope=tuple(_fitted(self.slopes).tolist()) if self.slopes else (),
         )
 
     def _fitted(self, slots: int) -> tuple[np.ndarray, np.ndarray]:
         # Calls first: the makespan of a batch is computed from what they cost.
-        call = fit(
-            np.array([one.amounts for one in self.calls]),
-            np.array([one.seconds for one in self.calls]),
-        )
+        call = _fitted(self.calls)
         amounts = np.array([_with_makespan(one, call, slots) for one in self.batches])
         return call, fit(amounts, np.array([one.seconds for one in self.batches]))
 
@@ -133,6 +132,11 @@ class ModeObservations:
             return 0.5
         # The 90th percentile of the errors is where a 90 % interval should end.
         return max(LEAST_SPREAD, float(np.quantile(np.abs(errors), 0.9)) / 1.645)
+
+
+def _fitted(calls: Sequence[CallObservation]) -> np.ndarray:
+    """Return the costs of calls."""
+    return fit(np.array([one.amounts for one in calls]), np.array([one.seconds for one in calls]))
 
 
 def _with_makespan(one: BatchObservation, call: np.ndarray, slots: int) -> np.ndarray:

@@ -151,23 +151,29 @@ def _check_same_pilot(calibration: Calibration, run: Path, record: Mapping[str, 
 
 
 def _mode_of(name: str, data: Mapping[str, Any]) -> ModeObservations:
-    calls = tuple(
-        CallObservation(one["family"], tuple(one["amounts"]), one["seconds"])
-        for one in data["calls"]
+    calls, slopes = (
+        tuple(
+            CallObservation(one["family"], tuple(one["amounts"]), one["seconds"])
+            for one in data[kind]
+        )
+        for kind in ("calls", "slopes")
     )
     batches = tuple(_batch_of(one) for one in data["batches"])
     _check(bool(calls and batches), f"mode {name} has no observations")
     size = len(KINDS[name])
-    amounts = [one.amounts for one in calls] + [some for b in batches for some, _ in b.calls]
+    _check(bool(slopes) == (name == "exact"), f"mode {name} has {len(slopes)} slopes")
+    amounts = [one.amounts for one in (*calls, *slopes)] + [
+        some for b in batches for some, _ in b.calls
+    ]
     _check(all(len(some) == size for some in amounts), f"calls of mode {name} have other amounts")
     _check(
         all(len(one.amounts) == len(BATCH) for one in batches),
         f"batches of mode {name} have other amounts",
     )
-    seconds = [*(one.seconds for one in calls), *(one.seconds for one in batches)]
+    seconds = [*(one.seconds for one in (*calls, *slopes)), *(one.seconds for one in batches)]
     _check(all(0 < s < float("inf") for s in seconds), f"seconds of mode {name} are not above 0")
     compiling = (float(data["compile_step_s"]), float(data["compile_gate_s"]))
-    return ModeObservations(calls, batches, *compiling)
+    return ModeObservations(calls, batches, *compiling, slopes)
 
 
 def _batch_of(data: Mapping[str, Any]) -> BatchObservation:

@@ -53,6 +53,8 @@ class Costs:
         Seconds to plan a step of a circuit, and for a worker to compile a gate of a template.
     spread
         Standard deviation of log(measured / predicted), of circuits that were not fitted.
+    slope
+        As `call`, of a pull-back in exact mode; () where derivatives are calls like all others.
     """
 
     call: tuple[float, ...]
@@ -60,6 +62,7 @@ class Costs:
     compile_step_s: float
     compile_gate_s: float
     spread: float
+    slope: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,25 @@ def batch_amounts(work: Work, costs: Sequence[float], slots: int) -> np.ndarray:
     return np.array([1.0, work.steps, span, work.calls, work.entries, work.contraction_s])
 
 
+def slope_amounts(work: Work, costs: Sequence[float], slots: int) -> np.ndarray:
+    """Return the amounts of what follows for derivatives, in the order of `BATCH`.
+
+    Nothing where none are wanted. `costs` are those of their calls.
+    """
+    if not work.slopes:
+        return np.zeros(len(BATCH))
+    weights = np.asarray(costs)
+    durations = [(float(load.amounts @ weights), load.number) for load in work.slopes]
+    span = makespan(durations, slots)
+    return np.array([1.0, work.steps, span, work.slope_calls, work.slope_entries, 0.0])
+
+
+def amounts_of(work: Work, costs: Costs, slots: int) -> np.ndarray:
+    """Return the amounts of one batch, with those of its derivatives."""
+    slopes = slope_amounts(work, costs.slope or costs.call, slots)
+    return batch_amounts(work, costs.call, slots) + slopes
+
+
 def predict(work: Work, costs: Costs, slots: int, batches: float = 1.0) -> Prediction:
     """Return what `batches` batches take on so many slots, compilation included.
 
@@ -136,7 +158,7 @@ def predict(work: Work, costs: Costs, slots: int, batches: float = 1.0) -> Predi
     # Call by call, and not by one formula of the speed-up, as the published model of Q-Dreamer is:
     # fitted to the same data, that one picks right in 70.8 % of 72 cases it has not seen, this one
     # in 94.4 % (benchmarks/README.md).
-    amounts = batch_amounts(work, costs.call, slots)
+    amounts = amounts_of(work, costs, slots)
     stages = dict.fromkeys(STAGES, 0.0)
     for name, seconds in zip(BATCH, amounts * np.asarray(costs.batch), strict=True):
         stages[STAGE_OF[name]] += batches * float(seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from pilotcut.backends.statevector import MEMORY_BYTES
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import FragmentShape
 from pilotcut.execution.device_assignment import Share
+from pilotcut.options import USUAL_ENGINE, EngineOptions
 from pilotcut.perfmodel.calibration import Calibration, observation
 from pilotcut.perfmodel.circuit_load import FUSED_QUBITS, packs
-from pilotcut.perfmodel.costmodel import Costs, Prediction, batch_amounts, predict
-from pilotcut.perfmodel.load import COUNTS, EXACT
+from pilotcut.perfmodel.costmodel import Costs, Prediction, amounts_of, predict
+from pilotcut.perfmodel.load import COUNTS, STATES
 from pilotcut.perfmodel.resources import Resources, readable_bytes
 from pilotcut.perfmodel.statevector_load import FAR_COPY
 from pilotcut.perfmodel.workload import Work, work_of
@@ -50,7 +51,7 @@ class CalibratedPilot:
         size = readable_bytes(work.memory_bytes)
         if work.mode != "counts" and work.memory_bytes > MEMORY_BYTES:
             return (
-                f"needs {size} for the states of one parameter set, the exact engine takes "
+                f"needs {size} for one parameter set, the exact engine takes "
                 f"{readable_bytes(MEMORY_BYTES)}"
             )
         limit = self.resources.slot_bytes
@@ -90,13 +91,14 @@ class Forecaster:
     ----------
     pilots
         At least one.
-    mode, shots
+    mode, shots, engine
         As in `CutEstimator`.
     """
 
     pilots: Sequence[CalibratedPilot]
     mode: str
     shots: int
+    engine: EngineOptions = USUAL_ENGINE
     _records: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -112,26 +114,33 @@ class Forecaster:
         if len({view.calibration.key for view in self.pilots}) == 1:
             return costs
         slots = [view.resources.slots for view in self.pilots]
-        calls = [view.calibration.costs(self.mode).call for view in self.pilots]
-        spread = max(view.calibration.costs(self.mode).spread for view in self.pilots)
-        mean = tuple(np.average(calls, axis=0, weights=slots).tolist())
-        return Costs(mean, costs.batch, costs.compile_step_s, costs.compile_gate_s, spread)
+        every = [view.calibration.costs(self.mode) for view in self.pilots]
+        call, slope = (
+            tuple(np.average(some, axis=0, weights=slots).tolist())
+            for some in ([one.call for one in every], [one.slope for one in every])
+        )
+        return replace(costs, call=call, slope=slope, spread=max(one.spread for one in every))
 
     def outlook(self, plan: CutPlan, work: Work, batches: float) -> Outlook:
         """Return what so many batches of a plan take."""
         lacks = tuple(lack for view in self.pilots if (lack := view.lack(work)))
-        return Outlook(predict(work, self.costs, self.slots, batches), lacks)
+        return Outlook(predict(self._done(work), self.costs, self.slots, batches), lacks)
 
     def batch_s(self, work: Work) -> float:
         """Return what one batch takes, compilation apart."""
-        amounts = batch_amounts(work, self.costs.call, self.slots)
+        amounts = amounts_of(self._done(work), self.costs, self.slots)
         return float(amounts @ np.asarray(self.costs.batch))
+
+    def _done(self, work: Work) -> Work:
+        """Return what is done of some work: in this process, what a pull-back needs is kept."""
+        here = all(view.description is None for view in self.pilots)
+        return replace(work, loads=()) if here and work.slopes and work.mode == "exact" else work
 
     def record(self, plan: CutPlan, rows: int) -> dict[str, Any]:
         """Return what is predicted of a batch, and its work, from which calibrations learn."""
         key = (plan.fingerprint, rows)
         if key not in self._records:
-            work = work_of(plan, self.mode, rows, self.shots)
+            work = work_of(plan, self.mode, rows, self.shots, engine=self.engine)
             seen = observation("", work, 0.0)
             kinds = {view.calibration.key for view in self.pilots}
             kept = {"calls": seen.calls, "amounts": seen.amounts, "key": "+".join(sorted(kinds))}
@@ -144,8 +153,8 @@ class Forecaster:
     def shape_s(self, shape: FragmentShape, rows: int) -> float:
         """Return roughly what one fragment of a batch takes, from its shape alone."""
         amounts = _of_shape(shape, self.mode, rows, self.shots)
-        names = COUNTS if self.mode == "counts" else EXACT
-        costs = dict(zip(names, self.costs.call, strict=False))  # sampled: the engine's part
+        names = COUNTS if self.mode == "counts" else STATES
+        costs = dict(zip(names, self.costs.call, strict=False))  # of exact engines: states
         return 1e-6 + sum(costs[name] * amount for name, amount in amounts.items()) / self.slots
 
 

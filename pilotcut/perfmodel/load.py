@@ -1,7 +1,7 @@
 """Load of calls: the amounts that one call is counted in, by mode.
 
-The names and the order of the amounts stand here and nowhere else: `circuit_load` and
-`statevector_load` count them, a calibration fits a cost to each.
+The names and the order of the amounts stand here and nowhere else: `circuit_load`,
+`statevector_load` and `exact_load` count them, a calibration fits a cost to each.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ COUNTS = (
     "values",  # numbers bound to parameters
 )
 
-#: What a call of the exact engine is made of. "near" states fit the caches, "far" ones do not.
-EXACT = (
+#: What a call of statevectors is made of. "near" states fit the caches, "far" ones do not.
+STATES = (
     "calls",
     "operations",
     "free_sizes",  # 1 or 2 where gates of one or two qubits have free angles
@@ -50,8 +50,19 @@ EXACT = (
     "gram_products",
 )
 
-#: What a call that draws from exact distributions is made of: the engine's work, and the draws.
-SAMPLED = (*EXACT, "distributions", "draws")
+#: What a call of a fragment's tensor networks is made of, beside itself.
+NETWORKS = (
+    "network_groups",  # of values that are computed in one call
+    "network_rows",  # groups, once for each parameter set
+    "network_products",  # multiplications
+    "network_entries",  # numbers that are written
+)
+
+#: What a call of the exact engine is made of, which goes one of two ways.
+EXACT = (*STATES, *NETWORKS)
+
+#: What a call that draws from exact distributions is made of: states, and the draws.
+SAMPLED = (*STATES, "distributions", "draws")
 
 #: The amounts that calls of a mode are counted in.
 KINDS = {"counts": COUNTS, "sampled": SAMPLED, "exact": EXACT}

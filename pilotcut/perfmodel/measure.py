@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any
@@ -16,16 +17,18 @@ from typing import Any
 import numpy as np
 from qiskit.circuit import QuantumCircuit
 
+from pilotcut.backends import exact_engine
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.plan import CutPlan, check_size, compile_plan
 from pilotcut.errors import CutError, UserError
 from pilotcut.execution.batching import circuit_units, exact_row_s, exact_units, predicted_s
+from pilotcut.execution.contractions import contraction_of
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.pubs import batches_of, coerce_pubs
 from pilotcut.execution.results import Contracting
 from pilotcut.execution.work_units import Request, WorkUnit
-from pilotcut.options import SEPARATE, STATEVECTOR, EngineOptions
+from pilotcut.options import NETWORK, SEPARATE, STATEVECTOR, USUAL_ENGINE, EngineOptions
 from pilotcut.perfmodel import resources
 from pilotcut.perfmodel.calibration import (
     BatchObservation,
@@ -38,8 +41,9 @@ from pilotcut.perfmodel.calibration import (
     versions,
 )
 from pilotcut.perfmodel.circuit_load import CircuitCounter
+from pilotcut.perfmodel.exact_load import ExactCounter
 from pilotcut.perfmodel.sample_circuits import FAMILIES
-from pilotcut.perfmodel.statevector_load import DrawCounter, StatevectorCounter
+from pilotcut.perfmodel.statevector_load import DrawCounter
 from pilotcut.perfmodel.workload import work_of
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import PilotDescription
@@ -47,13 +51,13 @@ from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.tasks import TaskManager
 
 #: What the exact mode is measured with: the way that its amounts are counted of.
-STATES = EngineOptions(STATEVECTOR)
+STATES, NETWORKS = EngineOptions(STATEVECTOR), EngineOptions(NETWORK)
 
 #: Modes that are measured unless others are asked for.
 MODES = ("counts", "exact", "sampled")
 
 #: Seconds for each mode, calls and batches together; what is left of a minute starts the pilot.
-BUDGET_S = {"counts": 30.0, "exact": 14.0, "sampled": 10.0}
+BUDGET_S = {"counts": 28.0, "exact": 18.0, "sampled": 8.0}
 
 #: The calls' share of the time; batches have the rest.
 CALLS = 0.5
@@ -152,13 +156,14 @@ def observe(tasks: TaskManager | None, mode: str, budget_s: float) -> ModeObserv
     """Return the observations of one mode."""
     plans = list(_plans(mode))
     compiled = [one for one in plans if one.compile_s]
-    calls = tuple(_observed_calls(tasks, mode, plans, _Clock(CALLS * budget_s)))
+    calls, slopes = _observed_calls(tasks, mode, plans, _Clock(CALLS * budget_s))
     batches, first_s = _observed_batches(tasks, mode, plans, _Clock((1 - CALLS) * budget_s))
     return ModeObservations(
-        calls=calls,
+        calls=tuple(calls),
         batches=tuple(batches),
         compile_step_s=median(one.compile_s / len(one.plan.program.steps) for one in compiled),
         compile_gate_s=first_s,
+        slopes=tuple(slopes),
     )
 
 
@@ -173,11 +178,22 @@ class Sample:
 
     @classmethod
     def of(cls, family: str, circuit: QuantumCircuit, cuts: int) -> Sample:
-        """Return the sample of a circuit with a number of cuts."""
-        started = perf_counter()
-        # What is fitted is one call after the other, so no fragment waits for another here.
-        plan = compile_plan(circuit, "Z" * circuit.num_qubits, cuts=cuts, wires=SEPARATE)
-        return cls(family, circuit, plan, perf_counter() - started)
+        """Return the sample of a circuit with a number of cuts.
+
+        Raises
+        ------
+        CutError
+            If its neighbours cannot be parted by so many.
+        """
+        started, qubits = perf_counter(), circuit.num_qubits
+        # Neighbours together, as the families have their gates: a search would take longer than
+        # the measurement. What is fitted is one call after the other, so no fragment waits here.
+        for pieces in range(1, cuts + 2):
+            labels = [q * pieces // qubits for q in range(qubits)]
+            plan = compile_plan(circuit, "Z" * qubits, labels=labels, wires=SEPARATE)
+            if plan.num_cuts == cuts:
+                return cls(family, circuit, plan, perf_counter() - started)
+        raise CutError(f"{family} of {qubits} qubits has no pieces with {cuts} cuts")
 
     def values(self, rows: int) -> np.ndarray:
         """Return parameter values (rows, parameters), the same each time."""
@@ -201,41 +217,76 @@ def _plans(mode: str) -> Iterator[Sample]:
 
 def _observed_calls(
     tasks: TaskManager | None, mode: str, samples: Sequence[Sample], clock: _Clock
-) -> Iterator[CallObservation]:
+) -> tuple[list[CallObservation], list[CallObservation]]:
+    """Return calls for values, and in exact mode those for derivatives."""
+    calls: list[CallObservation] = []
+    slopes: list[CallObservation] = []
     for number, sample in enumerate(samples):
         if number and clock.is_over:
-            return
-        yield from observed_calls(tasks, mode, sample, ROWS[mode][number % 3])
+            break
+        rows = ROWS[mode][number % 3]
+        calls += observed_calls(tasks, mode, sample, rows)
+        if mode == "exact":
+            slopes += observed_calls(tasks, mode, sample, rows, slopes=True)
+    return calls, slopes
 
 
 def observed_calls(
-    tasks: TaskManager | None, mode: str, sample: Sample, rows: int
+    tasks: TaskManager | None, mode: str, sample: Sample, rows: int, *, slopes: bool = False
 ) -> Iterator[CallObservation]:
-    """Yield what one call of each different fragment takes, by itself on one slot."""
+    """Yield what one call of each different fragment takes, by itself on one slot.
+
+    In exact mode by each way that the fragment has; with `slopes`, of pull-backs.
+    """
     _, binding = read_circuit(sample.circuit)
     slots = binding.slots(sample.values(rows))
-    for fragment in {f.fingerprint: f for f in sample.plan.fragments}.values():
+    fragments = {f.fingerprint: f for f in (*sample.plan.fragments, *_joined(sample, mode))}
+    for fragment in fragments.values():
         request = Request(fragment, fragment.angle_values(slots), 0 if mode == "exact" else SHOTS)
-        call, amounts = _call_of(mode, request)
-        if tasks is None:
-            seconds = time_call(fragment, call)
-        else:
-            seconds = tasks.submit_task(time_call, fragment, call).result()
-        yield CallObservation(sample.family, tuple(amounts.tolist()), seconds)
+        found = _exact_calls(request, slopes) if mode == "exact" else _drawn_calls(mode, request)
+        for call, amounts in found:
+            if tasks is None:
+                seconds = time_call(fragment, call)
+            else:
+                seconds = tasks.submit_task(time_call, fragment, call).result()
+            yield CallObservation(sample.family, tuple(amounts.tolist()), seconds)
 
 
-def _call_of(mode: str, request: Request) -> tuple[WorkUnit, np.ndarray]:
-    """Return a call of the request from its middle, and its amounts."""
-    if mode == "exact":
-        exact = exact_units([request], engine=STATES)
-        middle = exact[len(exact) // 2]
-        return middle, StatevectorCounter(request.fragment).amounts(len(middle.angles))
+def _joined(sample: Sample, mode: str) -> Sequence[Fragment]:
+    """Return the whole circuit as a fragment where it is a network of the exact engine."""
+    if mode != "exact":
+        return ()
+    try:
+        return contraction_of(sample.plan, mode, engine=NETWORKS).plan.fragments
+    except CutError:
+        return ()
+
+
+def _exact_calls(request: Request, slopes: bool) -> Iterator[tuple[WorkUnit, np.ndarray]]:
+    """Yield a call of the request by each way, from its middle, and its amounts."""
+    fragment, rows = request.fragment, len(request.angles)
+    has_network = exact_engine(NETWORKS).network(fragment) is not None
+    cotangents = None
+    if slopes:
+        shape = (rows, 1, len(fragment.observables))
+        size = prod(site.rank**2 for site in fragment.sites)
+        cotangents = [np.random.default_rng(7).normal(size=(*shape, size)) + 0j]
+    for engine in (STATES, NETWORKS) if has_network else (STATES,):
+        if exact_engine(engine).seconds(fragment, rows) > LONGEST_S:
+            continue
+        units = exact_units([request], cotangents, engine=engine)
+        unit = units[len(units) // 2]
+        yield unit, ExactCounter(fragment, engine).amounts(len(unit.angles))
+
+
+def _drawn_calls(mode: str, request: Request) -> Iterator[tuple[WorkUnit, np.ndarray]]:
+    """Yield a call of the request with shots, from its middle, and its amounts."""
     backend = "aer" if mode == "counts" else "sampled"
     units = circuit_units([request], np.random.SeedSequence(7), backend)
     unit = units[len(units) // 2]
     fragment = request.fragment
     counter = CircuitCounter(fragment, SHOTS) if mode == "counts" else DrawCounter(fragment)
-    return unit, counter.amounts(len(unit.angles), unit.part)
+    yield unit, counter.amounts(len(unit.angles), unit.part)
 
 
 def time_call(fragment: Fragment, call: WorkUnit, least_s: float = 0.04, most: int = 5) -> float:
@@ -272,32 +323,40 @@ def _observed_batches(
     for number, sample in enumerate(samples):
         if found and clock.is_over:
             break
+        # As they are run, and cut, which most are not: both are seen.
+        engine = (USUAL_ENGINE, STATES)[number // 3 % 2]
+        contraction = contraction_of(sample.plan, mode, engine=engine)
         rows = ROWS[mode][-1 - number % 3]
-        while rows > 1 and guessed_s(mode, sample.plan, rows) > LONGEST_S:
+        while rows > 1 and guessed_s(mode, contraction.plan, rows, engine) > LONGEST_S:
             rows //= 4
-        if guessed_s(mode, sample.plan, rows) > LONGEST_S:
+        if guessed_s(mode, contraction.plan, rows, engine) > LONGEST_S:
             continue
-        work = work_of(sample.plan, mode, rows, SHOTS)
-        times = batch_seconds(tasks, mode, sample, rows)
+        work = work_of(sample.plan, mode, rows, SHOTS, contraction, engine=engine)
+        times = batch_seconds(tasks, mode, sample, rows, contraction, engine)
         found.append(observation(sample.family, work, min(times[1:])))
         compile_s.append(max(0.0, times[0] - min(times[1:])) / work.template_gates)
     return found, median(compile_s)
 
 
-def guessed_s(mode: str, plan: CutPlan, rows: int) -> float:
+def guessed_s(mode: str, plan: CutPlan, rows: int, engine: EngineOptions = USUAL_ENGINE) -> float:
     """Return the rough seconds of a batch, by the guesses that bundles are made with."""
     if mode == "exact":
-        return rows * sum(exact_row_s(f, STATES) for f in plan.fragments)
+        return rows * sum(exact_row_s(f, engine) for f in plan.fragments)
     return rows * sum(f.num_subexperiments * predicted_s(f, SHOTS) for f in plan.fragments)
 
 
 def batch_seconds(
-    tasks: TaskManager | None, mode: str, sample: Sample, rows: int, repeats: int = 2
+    tasks: TaskManager | None,
+    mode: str,
+    sample: Sample,
+    rows: int,
+    contraction: Contraction,
+    engine: EngineOptions = USUAL_ENGINE,
+    repeats: int = 2,
 ) -> list[float]:
     """Return the seconds of the same batch, time after time, as the estimator runs it."""
     backend = "sampled" if mode == "sampled" else "aer"
-    executor = Executor(tasks, backend, engine=STATES)
-    contraction = Contraction.of(sample.plan, coherent=mode == "exact")
+    executor = Executor(tasks, backend, engine=engine)
     pub = (sample.circuit, "Z" * sample.circuit.num_qubits, sample.values(rows))
     times = []
     for turn in range(1 + repeats):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pilotcut.errors import UserError
 from pilotcut.options import (
     AUTO,
+    DOUBLE,
+    DTYPES,
+    ENGINES,
     WIRES,
+    EngineOptions,
     check,
     choice_fault,
     number_fault,
@@ -55,6 +59,11 @@ class Options:
         Parameter sets in all, and of one batch.
     seed
         Of the search.
+    engine, dtype
+        How exact mode computes, as in `pilotcut.CutEstimator`; without meaning in others.
+    gradients
+        Whether derivatives by the circuit's parameters are wanted with each value, or names of
+        those by which.
     objective
         "time": the fastest is recommended; "error": the one whose values are predicted to be
         least wrong, by the noise of the pilots' devices and the standard error together.
@@ -75,6 +84,9 @@ class Options:
     queries: int = QUERIES
     batch: int = BATCH
     seed: int = 0
+    engine: str = AUTO
+    dtype: str = DOUBLE
+    gradients: bool | Sequence[str] = False
     objective: str = "time"
 
     @classmethod
@@ -92,6 +104,11 @@ class Options:
             raise UserError(f"auto has '{unknown[0]}', expected some of {names}")
         return cls(**asked)
 
+    @property
+    def of_engine(self) -> EngineOptions:
+        """Engine and dtype together."""
+        return EngineOptions(self.engine, self.dtype)
+
     def __post_init__(self) -> None:
         check(
             *(
@@ -102,9 +119,21 @@ class Options:
             seed_fault(self.seed),
             choice_fault("mode", self.mode, KINDS),
             choice_fault("wires", self.wires, WIRES),
+            choice_fault("engine", self.engine, ENGINES),
+            choice_fault("dtype", self.dtype, DTYPES),
             choice_fault("objective", self.objective, OBJECTIVES),
+            *self._gradients_faults(),
             *self._error_faults(),
         )
+
+    def _gradients_faults(self) -> Iterator[str]:
+        asked = self.gradients
+        listed = isinstance(asked, list | tuple) and all(isinstance(name, str) for name in asked)
+        if not listed and not isinstance(asked, bool):
+            yield (
+                f"gradients is {asked!r}, expected True, False or a list of parameters' names; "
+                f"give True for all of them"
+            )
 
     def _error_faults(self) -> Iterator[str]:
         """Yield what is wrong with the options about errors, of which exact mode has none."""

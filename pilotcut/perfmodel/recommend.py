@@ -24,11 +24,13 @@ from pilotcut.circuits.program import Program, read_circuit
 from pilotcut.cutting.plan import CutPlan, build_plan
 from pilotcut.cutting.search import Candidate, FragmentShape, search
 from pilotcut.cutting.walks import MOST_VARIANTS
-from pilotcut.errors import CutError
+from pilotcut.errors import CutError, UserError
+from pilotcut.execution.contractions import contraction_of
 from pilotcut.io.large_numbers import digits
 from pilotcut.options import (
     MOST_SHOTS,
     SEPARATE,
+    STATEVECTOR,
     counted,
 )
 from pilotcut.perfmodel.device_forecast import DeviceForecaster, DeviceView
@@ -92,7 +94,8 @@ def recommend(
     wanted = "Z" * circuit.num_qubits if observables is None else observables
     sums = pauli_sums(wanted, circuit.num_qubits)
     views = views_of(pilots, asked.mode)
-    found = recommend_for(program, binding, terms_of(sums), views, asked, _norm(sums))
+    terms = terms_of(sums)
+    found = recommend_for(program, binding, terms, views, asked, _norm(sums), len(sums))
     return replace(found, plan=replace(found.plan, measured=measured_qubits(circuit)))
 
 
@@ -103,13 +106,14 @@ def recommend_for(
     pilots: Views,
     options: Options,
     norm: float = 1.0,
+    outputs: int = 1,
 ) -> Recommendation:
     """Return the recommendation for a circuit that is already read; see `recommend`.
 
     `norm` is the largest sum of the coefficients' magnitudes of an observable, by which the
-    error of its terms grows at most.
+    error of its terms grows at most; `outputs` is how many observables there are.
     """
-    return _Recommender(program, binding, terms, pilots, options, norm).recommend()
+    return _Recommender(program, binding, terms, pilots, options, norm, outputs).recommend()
 
 
 def _norm(observables: Sequence[SparsePauliOp]) -> float:
@@ -130,9 +134,11 @@ class _Recommender:
         pilots: Views,
         options: Options,
         norm: float,
+        outputs: int,
     ) -> None:
         self._program, self._binding, self._terms = program, binding, terms
         self._pilots, self._options, self._norm = pilots, options, norm
+        self._outputs, self._slots = outputs, _wanted_slots(binding, options.gradients)
         self._forecaster = _forecaster(pilots, options)
 
     def recommend(self) -> Recommendation:
@@ -199,11 +205,15 @@ class _Recommender:
     def _line(self, candidate: Candidate) -> RecommendationLine:
         if lack := self._too_large(candidate):
             return self._unbuilt(candidate, lack)
-        exact = self._options.mode == "exact"
+        mode, engine = self._options.mode, self._options.of_engine
+        exact = mode == "exact"
         joint = self._options.joint_cuts and not exact
         parts = (self._program, self._binding, self._terms, candidate.placement)
         plan = build_plan(*parts, joint, self._wires)
-        contraction = Contraction.of(plan, coherent=exact)
+        try:
+            contraction = contraction_of(plan, mode, engine=engine)
+        except CutError as error:
+            return self._unbuilt(candidate, f"cannot be run: {error}")
         itemsize = 16 if exact else 8
         needed = cost_of_batch(contraction, 1, environments=True, itemsize=itemsize).bytes
         if needed > MOST_CONTRACTED:
@@ -214,8 +224,11 @@ class _Recommender:
 
     def _too_large(self, candidate: Candidate) -> str | None:
         """Return why a candidate is not even built, None if it is."""
+        options = self._options
+        if options.mode == "exact" and options.engine != STATEVECTOR:
+            return None  # what its branches are too many for may be a network
         entries = sum(
-            s.branches**2 if self._options.mode == "exact" else s.variants for s in candidate.shapes
+            s.branches**2 if options.mode == "exact" else s.variants for s in candidate.shapes
         )
         if entries > MOST_VARIANTS:
             return f"has {digits(entries)} variants, more than {MOST_VARIANTS:.0e} are not run"
@@ -228,7 +241,16 @@ class _Recommender:
         self, candidate: Candidate, plan: CutPlan, contraction: Contraction
     ) -> RecommendationLine:
         shots, error = self._shots(plan, contraction)
-        work = work_of(plan, self._options.mode, self._rows, shots, contraction)
+        work = work_of(
+            plan,
+            self._options.mode,
+            self._rows,
+            shots,
+            contraction,
+            engine=self._options.of_engine,
+            slots=self._slots,
+            outputs=self._outputs,
+        )
         outlook = self._forecaster.outlook(plan, work, self._options.queries / self._rows)
         lacks = outlook.lacks
         if shots > MOST_SHOTS:
@@ -340,6 +362,30 @@ class _Recommender:
         return min(limit, int(log2(max(room, 32.0) / 16.0)))
 
 
+def _wanted_slots(binding: Binding, gradients: bool | Sequence[str]) -> frozenset[int]:
+    """Return the slots that move with the parameters by which derivatives are wanted.
+
+    Raises
+    ------
+    UserError
+        For a name that is no parameter's.
+    """
+    if isinstance(gradients, bool):
+        names = binding.names if gradients else []
+    elif unknown := sorted(set(gradients) - set(binding.names)):
+        raise UserError(
+            f"gradients has '{unknown[0]}', expected some of the circuit's parameters, "
+            f"{', '.join(sorted(binding.names)[:5])} ...; give True for all of them"
+        )
+    else:
+        names = list(gradients)
+    wanted = np.isin(binding.names, names)
+    # Where a derivative depends on the parameters, it vanishes at few values.
+    values = np.random.default_rng(0).uniform(0.1, 1.0, (1, len(binding.names)))
+    moved = binding.jacobian(values, wanted)[0][:, wanted].any(axis=1)
+    return frozenset(np.flatnonzero(moved).tolist())
+
+
 def _widths(candidate: Candidate) -> tuple[int, ...]:
     return tuple(shape.width for shape in candidate.shapes)
 
@@ -349,7 +395,7 @@ def _forecaster(pilots: Views, options: Options) -> Forecaster | DeviceForecaste
     if devices:
         return DeviceForecaster(devices, options.mode, options.shots)
     measured = [view for view in pilots if isinstance(view, CalibratedPilot)]
-    return Forecaster(measured, options.mode, options.shots)
+    return Forecaster(measured, options.mode, options.shots, options.of_engine)
 
 
 def _choose(lines: Sequence[RecommendationLine], objective: str) -> RecommendationLine:

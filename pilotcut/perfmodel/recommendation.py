@@ -75,6 +75,11 @@ class RecommendationLine:
     shares: tuple[Share, ...] = ()
 
     @property
+    def way(self) -> str:
+        """How exact mode computes it, in words; "" in other modes, and where it is not built."""
+        return self.work.way if self.work else ""
+
+    @property
     def value_error(self) -> float:
         """Predicted error of a value, ``sqrt(noise^2 + error^2)``; infinite if not feasible."""
         return hypot(self.noise, self.error) if self.feasible else float("inf")
@@ -107,6 +112,7 @@ class RecommendationLine:
             "noise": self.noise,
             "value_error": self.value_error if self.feasible else None,
             "devices": [asdict(share) for share in self.shares],
+            "engine": self.way or None,
             "memory_bytes": self.memory_bytes,
             "seconds": prediction.seconds if prediction else None,
             "low_s": prediction.low_s if prediction else None,
@@ -160,6 +166,7 @@ class Recommendation:
             "time": "modelled device time" if self.on_devices else "predicted wall time",
             "queries": self.options.queries,
             "batch": self.options.batch,
+            "gradients": bool(self.options.gradients),
             "pilots": [
                 {"name": view.name, **view.resources.to_dict()} for view in self.forecaster.pilots
             ],

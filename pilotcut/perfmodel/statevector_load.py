@@ -1,4 +1,4 @@
-"""Load of the exact engine: gates times amplitudes of a fragment's statevectors, and draws.
+"""Load of statevectors: gates times amplitudes of a fragment's branches, and draws.
 
 What `pilotcut.backends.statevector` will do is read from its plan, operation by operation;
 nothing is run. "sampled" is the same engine, whose distributions are then drawn from.
@@ -6,7 +6,6 @@ nothing is run. "sampled" is the same engine, whose distributions are then drawn
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from math import ceil, prod
 
@@ -17,9 +16,8 @@ from pilotcut.backends.statevector_blocks import BlockPlan, StateBlock
 from pilotcut.backends.statevector_gram import MOST_AT_ONCE
 from pilotcut.backends.statevector_plan import StatevectorPlan, TensorOperation
 from pilotcut.cutting.fragment import Fragment
-from pilotcut.execution.batching import exact_rows
-from pilotcut.options import STATEVECTOR, EngineOptions
-from pilotcut.perfmodel.load import EXACT, FragmentWork, Load, loads_of
+from pilotcut.io.large_numbers import bounded
+from pilotcut.perfmodel.load import STATES, FragmentWork, loads_of
 
 #: Bytes of a state, all rows together, above which it is counted as out of the caches.
 CACHE_BYTES = 2**23
@@ -31,20 +29,11 @@ FAR_COPY = 3.5
 SUMS_OF_A_PRODUCT = 8
 
 
-def statevector_work(fragment: Fragment, rows: int) -> FragmentWork:
-    """Return the work of a fragment's statevectors, one of each branch of its cuts."""
-    counter = StatevectorCounter(fragment)
-    pieces = exact_rows(fragment, rows, EngineOptions(STATEVECTOR))
-    sizes = Counter(piece.stop - piece.start for piece in pieces)
-    loads = tuple(Load(counter.amounts(size), number) for size, number in sizes.items())
-    return FragmentWork(loads, len(fragment.steps), float(counter.plan.row_bytes))
-
-
 def draw_work(fragment: Fragment, rows: int, shots: int) -> FragmentWork:
     """Return the work of shots drawn from a fragment's exact distributions."""
     counter = DrawCounter(fragment)
     loads = loads_of(fragment, rows, shots, counter.amounts)
-    return FragmentWork(loads, len(fragment.steps), float(counter.states.plan.row_bytes))
+    return FragmentWork(loads, len(fragment.steps), bounded(counter.states.plan.row_bytes))
 
 
 class DrawCounter:
@@ -54,7 +43,9 @@ class DrawCounter:
         self.states = StatevectorCounter(observed(fragment))
         groups = measured_groups(fragment)
         # Of each group's Gram matrices there are as many amplitudes as of one observable's.
-        self._grams = np.array([("gram" in name) * max(0, len(groups) - 1) + 1.0 for name in EXACT])
+        self._grams = np.array(
+            [("gram" in name) * max(0, len(groups) - 1) + 1.0 for name in STATES]
+        )
         signs = 2 if fragment.sites else 1  # with those of measurements
         bins = [signs * group.bins for group in groups]
         self._bins = sum(bins) / len(bins) if bins else 1.0
@@ -105,7 +96,7 @@ class StatevectorCounter:
                 joined.append(sizes[op.group])
             elif op.kind in ("apply", "mix"):
                 both = op.mixed or op.kind == "mix"
-                sizes[op.group] = float(prod(op.shape)) ** (2 if both else 1)
+                sizes[op.group] = bounded(prod(op.shape) ** (2 if both else 1))
             elif op.kind == "trace":
                 sizes[op.group] /= 4.0 ** len(op.order)
             else:
@@ -115,7 +106,7 @@ class StatevectorCounter:
     def amounts(self, rows: int) -> np.ndarray:
         """Return the amounts of one call for `rows` parameter sets."""
         weight = self._weight
-        total = dict.fromkeys(EXACT, 0.0)
+        total = dict.fromkeys(STATES, 0.0)
         total |= {"calls": 1.0, "operations": self._operations}
         total |= {"free_factors": self._free, "fixed_factors": self._fixed}
         total |= {"row_factors": rows * self._factors, "row_operations": rows * len(self._steps)}
@@ -165,7 +156,7 @@ class _Application:
     def of_block(cls, block: StateBlock) -> _Application:
         """Return a block's, whose wires are brought to the front."""
         above, below = block.size
-        read = float(prod(block.shape))
+        read = bounded(prod(block.shape))
         written = read / below * above
         moved = block.order != tuple(range(len(block.order)))
         # Its wires last: a product takes that as it is.
@@ -180,7 +171,7 @@ class _Application:
     def of(cls, operation: TensorOperation) -> _Application:
         assert operation.matrix is not None
         wires = len(operation.matrix.before)
-        written = float(prod(operation.shape))
+        written = bounded(prod(operation.shape))
         new = len(operation.shape) - len(operation.order)
         rest = operation.shape[new + wires :]
         read = 2.0**wires * prod(rest)

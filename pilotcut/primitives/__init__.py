@@ -3,7 +3,7 @@
 estimator, auto_cuts
                 `CutEstimator`, Qiskit's BaseEstimatorV2; plans for ``cuts="auto"``
 gradient        `CutGradient`, for EstimatorQNN of Qiskit Machine Learning
-derivative, shift_rules, higher_derivative
+derivative, higher_derivative
                 derivatives through the contraction
 qnn, circuit_function, torch_function
                 `CutQNN`, a torch module; its numbers without torch, torch's rules without circuits

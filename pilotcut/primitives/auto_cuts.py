@@ -15,6 +15,7 @@ from qiskit.quantum_info import PauliList
 from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.program import Program
 from pilotcut.cutting.plan import CutPlan
+from pilotcut.options import EngineOptions
 from pilotcut.perfmodel.calibrate import calibrated_pilots
 from pilotcut.perfmodel.device_forecast import DeviceForecaster
 from pilotcut.perfmodel.forecast import Forecaster
@@ -32,7 +33,7 @@ class AutoCuts:
     ----------
     auto
         Options of the recommendation by name, and "pilots"; see `pilotcut.CutEstimator`.
-    mode, shots, max_width, joint_cuts, wires
+    mode, shots, max_width, joint_cuts, wires, engine
         Of the estimator; `shots` are 0 in exact mode.
 
     Raises
@@ -50,8 +51,10 @@ class AutoCuts:
         max_width: int | None,
         joint_cuts: bool,
         wires: str,
+        engine: EngineOptions,
     ) -> None:
         asked = dict(auto) | {"mode": mode, "max_width": max_width}
+        asked |= {"engine": engine.way, "dtype": engine.dtype}
         self._pilots = asked.pop("pilots", None)
         if mode != "exact":
             asked |= {"shots": shots, "joint_cuts": joint_cuts, "wires": wires}

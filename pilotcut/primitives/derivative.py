@@ -20,11 +20,11 @@ from pilotcut.backends.base import Shots
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan
+from pilotcut.cutting.shift_rules import rules_of
 from pilotcut.execution.batch_runner import SLOPES, BatchRunner
 from pilotcut.execution.results import Evaluation, RowEvaluations
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.work_units import Request
-from pilotcut.primitives.shift_rules import rules_of
 from pilotcut.reconstruction.contraction import Contraction
 
 Measured = TypeVar("Measured")

@@ -52,7 +52,6 @@ from pilotcut.options import (
     MODES,
     RECONSTRUCTIONS,
     SEPARATE,
-    STATEVECTOR,
     WIRES,
     EngineOptions,
     check,
@@ -109,8 +108,7 @@ class CutEstimator(BaseEstimatorV2):
     engine
         How the exact mode computes: "statevector" by states of all branches, "network" by the
         circuit's tensor network as if it were not cut, and "auto" what is predicted to be
-        quickest, which may be the state of the whole circuit; with ``cuts="auto"`` it is
-        "statevector", as what is predicted. Records say what was taken.
+        quickest, which may be the state of the whole circuit. Records say what was taken.
     dtype
         Of the exact mode's states: "complex128", or "complex64" at half the memory, to about 1e-5.
     shots
@@ -233,8 +231,7 @@ class CutEstimator(BaseEstimatorV2):
             num_samples, exact=self.exact, allocation=shot_allocation
         )
         check_beside_samples(num_samples, store, automatic=automatic, wires=AUTO if plan else wires)
-        # What is recommended is predicted for states alone.
-        self._engine = EngineOptions(STATEVECTOR if automatic and engine == AUTO else engine, dtype)
+        self._engine = EngineOptions(engine, dtype)
         self.runner = BatchRunner(
             log,
             mode=mode,
@@ -265,6 +262,7 @@ class CutEstimator(BaseEstimatorV2):
             max_width=self._max_width,
             joint_cuts=self._joint_cuts,
             wires=self._wires,
+            engine=self._engine,
         )
         self.runner.forecast = found.forecast
         return found

@@ -11,7 +11,7 @@ from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit_machine_learning.gradients import BaseEstimatorGradient, EstimatorGradientResult
 
 from pilotcut.circuits.binding import Binding
-from pilotcut.circuits.program import read_circuit
+from pilotcut.circuits.remembered import read_again
 from pilotcut.execution.pubs import Batch, batches_of, coerce_pubs
 from pilotcut.primitives.derivative import SlotDerivative
 from pilotcut.primitives.estimator import CutEstimator
@@ -94,5 +94,5 @@ def _bindings(circuits: Sequence[QuantumCircuit]) -> list[Binding]:
     seen: dict[int, Binding] = {}
     for circuit in circuits:
         if id(circuit) not in seen:
-            seen[id(circuit)] = read_circuit(circuit)[1]
+            seen[id(circuit)] = read_again(circuit)[1]
     return [seen[id(circuit)] for circuit in circuits]

@@ -103,7 +103,10 @@ class TrainingRun:
         config, data = self.config, self.data
         samples = len(data.x_train) + len(data.x_val) + len(data.x_test)
         queries = config.epochs * samples
-        return {"pilots": config.pilots, "batch": config.batch_size, "queries": queries}
+        asked = {"pilots": config.pilots, "batch": config.batch_size, "queries": queries}
+        if config.optimizer in GRADIENT_FREE:
+            return asked
+        return asked | {"gradients": [weight.name for weight in self.model.weights]}
 
     def use(self, tasks: TaskManager | None) -> None:
         """Run circuits through `tasks` from now on."""

@@ -105,6 +105,15 @@ def test_beyond_the_limit_a_call_is_refused_before_anything_runs():
     assert estimator.stages.queries == 0
 
 
+def test_states_that_are_beyond_floats_are_refused_in_a_line():
+    circuit = QuantumCircuit(1100)
+    circuit.h(0)
+    for qubit in range(1099):
+        circuit.cx(qubit, qubit + 1)
+    with pytest.raises(UserError, match="predicted to take years: fragment A has 1 branches"):
+        CutEstimator(mode="exact").run([(circuit, "Z" * 1100)])
+
+
 def test_a_refusal_says_in_numbers_what_is_alike_in_words():
     estimator = CutEstimator(labels="AAAABBBB", mode="sampled", max_seconds=1e-9)
     circuit = crossed(1)

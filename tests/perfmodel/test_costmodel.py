@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilotcut import compile_plan
+from pilotcut.options import STATEVECTOR, EngineOptions
 from pilotcut.perfmodel.costmodel import (
     BATCH,
     MOST_DEALT,
@@ -71,6 +72,9 @@ def test_very_many_calls_take_their_mean_and_the_last_one():
 # -- predictions -----------------------------------------------------------------------
 
 
+STATES = EngineOptions(STATEVECTOR)
+
+
 def costs(**given: object) -> Costs:
     call = tuple(1.0 if name == "calls" else 0.0 for name in EXACT)
     of = {"call": call, "batch": (0.0,) * len(BATCH), "spread": 0.2}
@@ -79,7 +83,9 @@ def costs(**given: object) -> Costs:
 
 def test_a_prediction_is_the_sum_of_its_stages_by_hand():
     """One call of a second in each of two fragments, 3 batches, and compilation once."""
-    work = work_of(compile_plan(network(4), "ZZZZ", cuts=1), "exact", rows=1)
+    work = work_of(
+        compile_plan(network(4), "ZZZZ", cuts=1), "exact", rows=1, engine=EngineOptions(STATEVECTOR)
+    )
     assert work.calls == 2
     batch = dict.fromkeys(BATCH, 0.0) | {"batches": 0.5, "makespan_s": 2.0, "calls": 0.25}
     some = costs(batch=tuple(batch.values()), compile_step_s=0.01, compile_gate_s=0.1)
@@ -120,7 +126,9 @@ def test_more_slots_are_never_slower(mode):
 
 def test_amounts_of_a_batch_are_in_their_order():
     """Batches, steps, makespan, calls, entries, contraction."""
-    work = work_of(compile_plan(network(4), "ZZZZ", cuts=1), "exact", rows=1)
+    work = work_of(
+        compile_plan(network(4), "ZZZZ", cuts=1), "exact", rows=1, engine=EngineOptions(STATEVECTOR)
+    )
     amounts = dict(zip(BATCH, batch_amounts(work, costs().call, 1), strict=True))
     assert amounts["batches"] == 1
     assert amounts["steps"] == work.steps

@@ -47,8 +47,8 @@ def test_small_circuits_are_not_cut(build, mode):
 
 @pytest.mark.parametrize("mode", ["counts", "exact"])
 def test_wide_circuits_are_cut(mode):
-    """28 qubits run fastest in pieces, and the reason says by how much."""
-    found = recommend(network(28), mode=mode, max_cuts=3)
+    """28 qubits run fastest in pieces, as states, and the reason says by how much."""
+    found = recommend(network(28), mode=mode, engine="statevector", max_cuts=3)
     assert found.chosen.cuts > 0
     uncut = found.lines[0]
     assert uncut.cuts == 0
@@ -56,6 +56,49 @@ def test_wide_circuits_are_cut(mode):
         ratio = uncut.seconds / found.chosen.seconds
         assert f"{ratio:.3g} times as fast as no cut" in found.reason
     assert max(found.plan.widths) < 28
+
+
+def test_exact_mode_is_predicted_as_it_runs():
+    """By the way that an estimator goes: of a chain the network, which no cut makes faster."""
+    found = recommend(network(28), mode="exact", max_cuts=2)
+    assert [line.way for line in found.lines] == ["network", *["joined network"] * 2]
+    assert found.chosen.cuts == 0
+    assert found.to_dict()["chosen"]["engine"] == "network"
+    estimator = CutEstimator(mode="exact", cuts="auto", auto={"max_cuts": 2})
+    values = np.zeros(network(28).num_parameters)
+    estimator.run([(network(28), "Z" * 28, values)]).result()
+    (record,) = (r for r in estimator.trace.records if r["kind"] == "query_batch")
+    assert record["engine"] == "network"
+    assert record["predicted_s"] > 0
+
+
+def test_what_no_state_holds_is_not_cut_where_it_is_a_network():
+    found = recommend(chain(80), mode="exact", max_cuts=1)
+    assert (found.chosen.way, found.chosen.cuts) == ("network", 0)
+    assert found.chosen.memory_bytes < 2**20
+
+
+@pytest.mark.parametrize("mode", ["counts", "exact"])
+def test_gradients_are_predicted_with_values(mode):
+    """By all parameters, or by some: with shots each takes circuits, in exact mode one pass."""
+
+    def seconds(gradients):
+        asked = {"mode": mode, "max_cuts": 2, "max_width": 3, "engine": "statevector"}
+        return recommend(network(6), gradients=gradients, **asked).chosen.seconds
+
+    names = [parameter.name for parameter in network(6).parameters]
+    values, some, every = seconds(False), seconds(names[:2]), seconds(True)
+    assert values < some <= every
+    if mode == "counts":
+        assert every > 5 * some > 5 * values
+    assert seconds(names) == every
+
+
+def test_gradients_by_what_is_no_parameter_are_one_line():
+    with pytest.raises(UserError, match="gradients has 'nobody', expected some of the circuit's"):
+        recommend(network(3), gradients=["nobody"])
+    with pytest.raises(UserError, match="gradients is 'theta', expected True, False or a list"):
+        recommend(network(3), gradients="theta")
 
 
 def test_the_chosen_line_is_the_fastest_and_its_plan_has_its_figures():
@@ -80,11 +123,14 @@ def test_a_recommended_plan_keeps_the_bits_of_a_file():
 
 
 def test_more_queries_take_longer_and_more_slots_less():
-    few, many = (recommend(network(6), queries=n).chosen.seconds for n in (1000, 10_000))
+    few, many = (
+        recommend(network(12), max_width=6, queries=n).chosen.seconds for n in (1000, 10_000)
+    )
     assert few < many
     (pilot,) = embedded(workers=4)
     install(pilot)
-    assert recommend(network(6), pilots=[pilot], queries=1000).chosen.seconds < few
+    shared = recommend(network(12), pilots=[pilot], max_width=6, queries=1000)
+    assert shared.chosen.seconds < 0.9 * few
 
 
 def test_a_star_is_cut_through_its_hub():
@@ -147,10 +193,11 @@ def test_no_allowed_number_of_cuts_names_the_nearest_that_works():
 
 @pytest.mark.parametrize(("mode", "qubits"), [("counts", 90), ("exact", 70)])
 def test_the_nearest_number_of_cuts_works_for_longer_chains(mode, qubits):
+    asked = {"pilots": [SMALL], "mode": mode, "engine": "statevector"}
     with pytest.raises(CutError) as error:
-        recommend(chain(qubits), pilots=[SMALL], max_cuts=1, mode=mode)
+        recommend(chain(qubits), max_cuts=1, **asked)
     (near,) = re.findall(r"give --max-cuts (\d+)", fault(error))
-    found = recommend(chain(qubits), pilots=[SMALL], max_cuts=int(near), mode=mode)
+    found = recommend(chain(qubits), max_cuts=int(near), **asked)
     assert 1 < found.chosen.cuts <= int(near)
 
 

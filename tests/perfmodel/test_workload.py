@@ -15,13 +15,17 @@ from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import search
 from pilotcut.execution.batching import circuit_units, exact_units
+from pilotcut.execution.contractions import contraction_of
 from pilotcut.execution.work_units import Request
-from pilotcut.options import STATEVECTOR, EngineOptions
+from pilotcut.options import STATEVECTOR, USUAL_ENGINE, EngineOptions
 from pilotcut.perfmodel.circuit_load import CircuitCounter, packs
 from pilotcut.perfmodel.costmodel import BATCH, batch_amounts
 from pilotcut.perfmodel.load import COUNTS, KINDS, MOST_COUNTED
 from pilotcut.perfmodel.sample_circuits import brickwork, network, qaoa_ring
 from pilotcut.perfmodel.workload import work_of
+from pilotcut.primitives.derivative import requests_of_shifts
+
+STATES = EngineOptions(STATEVECTOR)
 
 
 def crossing() -> QuantumCircuit:
@@ -139,26 +143,37 @@ def test_a_receiver_waits_for_its_sender():
     assert batch_amounts(work, costs, 64)[span] == pytest.approx(own[0][span] + own[1][span])
 
 
-@pytest.mark.parametrize("mode", KINDS)
+@pytest.mark.parametrize(
+    ("mode", "engine"), [*((mode, USUAL_ENGINE) for mode in KINDS), ("exact", STATES)]
+)
 @pytest.mark.parametrize("rows", [1, 16, 200])
-def test_calls_are_as_many_as_the_estimator_makes(plan, mode, rows):
-    """In each mode, for few and many parameter sets."""
+def test_calls_are_as_many_as_the_estimator_makes(plan, mode, engine, rows):
+    """In each mode, for few and many parameter sets, and for derivatives."""
     if mode == "exact" and plan.joint_cuts:
         return
-    shots = 0 if mode == "exact" else 1024
-    requests = [Request(f, np.zeros((rows, len(f.angles))), shots) for f in plan.fragments]
+    slots = range(plan.program.num_slots)
+    work = work_of(plan, mode, rows, engine=engine, slots=slots)
+    values = np.zeros((rows, plan.program.num_slots))
     if mode == "exact":
-        calls = exact_units(requests, engine=EngineOptions(STATEVECTOR))
+        run = contraction_of(plan, mode, engine=engine).plan
+        requests = [Request(f, f.angle_values(values)) for f in run.fragments]
+        free = [request for request in requests if request.fragment.angles]
+        calls = exact_units(requests, engine=engine)
+        slopes = exact_units(free, engine=engine)
     else:
-        calls = circuit_units(requests, np.random.SeedSequence(1), "aer")
-    assert work_of(plan, mode, rows).calls == pytest.approx(len(calls))
+        requests = [Request(f, f.angle_values(values), 1024) for f in plan.fragments]
+        shifted = requests_of_shifts(plan, values, 1024, set(slots))
+        seed = np.random.SeedSequence(1)
+        calls, slopes = (circuit_units(some, seed, "aer") for some in (requests, shifted))
+    assert work.calls == pytest.approx(len(calls))
+    assert work.slope_calls == pytest.approx(len(slopes), rel=1e-9)
 
 
 @pytest.mark.parametrize("mode", KINDS)
 def test_what_is_counted_is_what_the_trace_records(mode):
     """Shots and bundles of a batch."""
     circuit = network(4)
-    estimator = CutEstimator(cuts=1, mode=mode, engine="statevector", shots=32, seed=1)
+    estimator = CutEstimator(cuts=1, mode=mode, shots=32, seed=1)
     values = np.ones((3, circuit.num_parameters))
     estimator.run([(circuit, "ZZZZ", values)]).result()
     (record,) = [r for r in estimator.trace.records if r["kind"] == "query_batch"]
@@ -211,7 +226,7 @@ def test_more_rows_are_more_work(plan, mode):
         return
 
     def total(rows):
-        work = work_of(plan, mode, rows)
+        work = work_of(plan, mode, rows, engine=STATES)
         return sum(load.amounts * load.number for load in work.loads)
 
     few, many = total(2), total(32)

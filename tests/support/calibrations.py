@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
 from pilotcut.cutting.plan import CutPlan, compile_plan
+from pilotcut.options import AUTO, STATEVECTOR, EngineOptions
 from pilotcut.perfmodel import resources
 from pilotcut.perfmodel.calibration import (
     BatchObservation,
@@ -42,7 +44,13 @@ CALL_S = {
     "grams": 5e-5,
     "gram_products": 1e-9,
     "draws": 1e-7,
+    "network_groups": 2e-5,
+    "network_products": 1e-10,
+    "network_entries": 2e-9,
 }
+
+#: How much longer a pull-back takes than the values.
+SLOPE = 3.0
 
 #: Seconds for each amount of a batch; the calls' makespan counts as it is.
 BATCH_S = {"batches": 2e-3, "makespan_s": 1.0, "calls": 1e-4, "contraction_s": 1.0}
@@ -55,7 +63,8 @@ def known_costs(mode: str) -> Costs:
     """Return the costs that a mode's calibration is made from."""
     call = tuple(CALL_S.get(name, 0.0) for name in KINDS[mode])
     batch = tuple(BATCH_S.get(name, 0.0) for name in BATCH)
-    return Costs(call, batch, compile_step_s=1e-4, compile_gate_s=1e-5, spread=0.1)
+    slope = tuple(SLOPE * cost for cost in call) if mode == "exact" else ()
+    return Costs(call, batch, 1e-4, 1e-5, spread=0.1, slope=slope)
 
 
 @cache
@@ -75,15 +84,17 @@ def observations(mode: str, slots: int = 1, factor: float = 1.0) -> ModeObservat
     calls: list[CallObservation] = []
     batches: list[BatchObservation] = []
     for number, (family, plan) in enumerate(plans()):
-        work = work_of(plan, mode, rows=(1, 4, 16)[number % 3])
+        # Exact mode by states and by networks, as it is measured.
+        engine = EngineOptions((STATEVECTOR, AUTO)[number // 2 % 2])
+        work = work_of(plan, mode, rows=(1, 4, 16)[number % 3], engine=engine)
         for load in work.loads:
             seconds = factor * float(load.amounts @ np.array(costs.call))
             calls.append(CallObservation(family, tuple(load.amounts.tolist()), seconds))
         amounts = batch_amounts(work, costs.call, slots)
         batches.append(observation(family, work, factor * float(amounts @ np.array(costs.batch))))
-    return ModeObservations(
-        tuple(calls), tuple(batches), costs.compile_step_s, costs.compile_gate_s
-    )
+    slopes = [replace(one, seconds=SLOPE * one.seconds) for one in calls if mode == "exact"]
+    compiling = (costs.compile_step_s, costs.compile_gate_s)
+    return ModeObservations(tuple(calls), tuple(batches), *compiling, tuple(slopes))
 
 
 def made_up(
