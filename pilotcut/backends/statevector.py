@@ -37,6 +37,7 @@ from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import CutError, UserError
 from pilotcut.io.large_numbers import digits
 from pilotcut.options import counted
+from pilotcut.pilots.worker.payload import worker_threads
 
 #: Bytes that a batch's states may take, with what their derivatives need.
 MEMORY_BYTES = 2 * 2**30
@@ -370,10 +371,12 @@ def threads_for(amplitudes: int) -> Iterator[None]:
     fragments 15 ms with one thread, 380 to 630 ms with two.
     """
     before = torch.get_num_threads()
-    if amplitudes >= THREADED_AMPLITUDES or before == 1:
+    # Workers that are threads of one process would each take all that the process has.
+    threads = 1 if amplitudes < THREADED_AMPLITUDES else worker_threads() or before
+    if threads == before:
         yield
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     try:
         yield
     finally:

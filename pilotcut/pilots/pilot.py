@@ -140,7 +140,8 @@ class InProcessPilot(Pilot):
 
     def _run(self, calls: Sequence[Call], report: Callable[[Report], None]) -> None:
         worker = threading.current_thread().name.replace("_", "-")
-        report([run_call(call, worker) for call in calls])
+        threads = self.description.threads_per_worker
+        report([run_call(call, worker, threads) for call in calls])
 
     def close(self) -> None:
         """Wait for the running calls: a thread cannot be stopped from outside."""

@@ -12,8 +12,11 @@ from support.exact import exact
 from support.random_cuts import SharedAngles, random_case
 
 from pilotcut import CutEstimator, CutGradient, compile_plan
-from pilotcut.backends.statevector import StatevectorEngine
+from pilotcut.backends.statevector import THREADED_AMPLITUDES, StatevectorEngine, threads_for
 from pilotcut.errors import CutError
+from pilotcut.pilots import PilotManager
+from pilotcut.pilots.description import embedded
+from pilotcut.tasks import TaskManager
 from pilotcut.training.model import classifier
 
 
@@ -145,6 +148,23 @@ def test_chunks_of_rows_change_nothing():
     torch.testing.assert_close(*results, rtol=0, atol=1e-14)
     slopes = [torch.autograd.grad(r.real.sum() + r.imag.sum(), angles)[0] for r in results]
     torch.testing.assert_close(*slopes, rtol=0, atol=1e-12)
+
+
+def threads_of_states():
+    """Return how many threads work on small and on large states here."""
+    found = []
+    for amplitudes in (1, THREADED_AMPLITUDES):
+        with threads_for(amplitudes):
+            found.append(torch.get_num_threads())
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_large_states_take_the_threads_of_their_worker(threads):
+    """Workers that are threads of a process do not take all that the process has."""
+    (pilot,) = embedded(2, threads)
+    with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
+        assert tasks.submit_task(threads_of_states).result() == [1, threads]
 
 
 def test_single_precision_is_near_double():

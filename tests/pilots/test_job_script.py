@@ -229,7 +229,9 @@ def test_a_failing_line_of_setup_ends_the_job(tmp_path, stub):
 def test_threads_are_limited_before_python_starts(tmp_path, stub):
     python = stub(tmp_path / "python")
     run(script(tmp_path, python=python, cores_per_node=4, threads_per_worker=2), tmp_path)
-    assert environment_of(tmp_path)["OMP_NUM_THREADS"] == "2"
+    found = environment_of(tmp_path)
+    assert found["OMP_NUM_THREADS"] == "2"
+    assert found["OMP_WAIT_POLICY"] == "PASSIVE"  # several that spin would keep others waiting
 
 
 def test_several_nodes_go_through_srun_with_their_cores(tmp_path, stub):

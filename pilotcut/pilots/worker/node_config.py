@@ -70,7 +70,12 @@ def thread_environment(threads: int) -> dict[str, str]:
     """Return the variables that give numerical libraries a number of threads."""
     # Two processes that each take all cores slow each other down tenfold.
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return dict.fromkeys(names, str(threads))
+    found = dict.fromkeys(names, str(threads))
+    if threads > 1:
+        # Threads that wait for the others spin otherwise, on cores that these need: with other
+        # processes on the machine two threads took 4 to 30 times as long as one, sleeping as long.
+        found["OMP_WAIT_POLICY"] = "PASSIVE"
+    return found
 
 
 def gpu_environment(config: dict[str, Any], index: int) -> dict[str, str]:

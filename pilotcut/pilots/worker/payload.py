@@ -87,10 +87,19 @@ def launch_number() -> int:
     return number
 
 
-def run_call(call: Call, worker: str) -> Outcome:
-    """Run `call` here and return how it ended; never raises."""
+def worker_threads() -> int | None:
+    """Return how many threads the worker on this thread has to itself, None where all are its own.
+
+    A worker that is a process has its number in the environment, as numerical libraries read it.
+    """
+    threads: int | None = getattr(_running, "threads", None)
+    return threads
+
+
+def run_call(call: Call, worker: str, threads: int | None = None) -> Outcome:
+    """Run `call` here and return how it ended; never raises. `threads` are `worker_threads`."""
     started = time.time()
-    _running.launch = call.launch
+    _running.launch, _running.threads = call.launch, threads
     try:
         value = call.fn(*call.args, **call.kwargs)
     except BaseException as error:  # SystemExit of a task must not end its worker
