@@ -15,7 +15,7 @@ from rich.table import Table
 from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable, Wires
 from pilotcut.cli.console import note, out, say
 from pilotcut.io.large_numbers import in_json, short_number
-from pilotcut.options import AUTO, counted
+from pilotcut.options import AUTO, SEPARATE, counted
 
 if TYPE_CHECKING:
     from pilotcut.cutting.bond import Bond
@@ -78,11 +78,28 @@ def plan(
     explanation = explained(compiled, max_width) if explain else None
     if as_json:
         more = {} if explanation is None else {"explanation": _in_json(explanation)}
+        if explanation is not None:
+            more["explanation"]["exact"] = _exact_way(compiled)
         print(json.dumps(summary | more))
         return
     _print(summary)
     if explanation is not None:
         _print_explanation(explanation)
+        say(f"in exact mode: {_exact_way(compiled)}")
+
+
+def _exact_way(compiled: CutPlan) -> str:
+    """Return in words how exact mode would compute a plan, or why it cannot."""
+    from pilotcut.cutting.plan import build_plan
+    from pilotcut.errors import CutError
+    from pilotcut.execution.contractions import contraction_of, way_of
+
+    # It has no use for joint cuts and for communication, which save shots.
+    parts = (compiled.program, compiled.binding, compiled.terms, compiled.requested)
+    try:
+        return f"by {way_of(contraction_of(build_plan(*parts, False, SEPARATE), 'exact'))}"
+    except CutError as error:
+        return f"not at all: {error}"
 
 
 def summary_of(compiled: CutPlan) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _exact(plan: CutPlan, engine: EngineOptions) -> Contraction:
     return Contraction.of(plan, coherent=True)
 
 
-def way_of(contraction: Contraction, engine: EngineOptions) -> str:
+def way_of(contraction: Contraction, engine: EngineOptions = USUAL_ENGINE) -> str:
     """Return in words how a contraction's fragments are computed, for records."""
     exact = backends.exact_engine(engine)
     networks = {exact.network(f) is not None for f in contraction.plan.fragments}

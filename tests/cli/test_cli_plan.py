@@ -159,6 +159,7 @@ def test_explain_says_what_each_cut_is_and_what_else_was_looked_at(call, file):
     assert "  joint cut: " in out
     assert "  wire cut: " in out
     assert "search at max_width=2: " in out
+    assert "in exact mode: by joined " in out
 
 
 def test_explain_in_json_has_the_same_numbers(call, file):
@@ -172,6 +173,7 @@ def test_explain_in_json_has_the_same_numbers(call, file):
     assert cuts[1]["gamma"] == pytest.approx(3)
     assert cuts[1]["operations"] == [5, 5]
     assert plan["explanation"]["whole"]["form"] == "search at max_width=2"
+    assert plan["explanation"]["exact"].startswith("by joined ")
 
 
 def test_wires_are_cut_as_asked(call, tmp_path):
