@@ -147,15 +147,16 @@ def _print_recommendation(found: Recommendation) -> None:
 
     shots = found.options.mode != "exact"
     table = Table(title=_title(found), title_justify="left")
-    names = ["cuts", "widths", "variants", "gamma^2"]
-    names += ["shots", "error"] if shots else ["by"]
+    # Exact mode draws nothing: what its cuts cost is time and memory.
+    names = ["cuts", "widths"]
+    names += ["variants", "gamma^2", "shots", "error"] if shots else ["by"]
     noisy = found.on_devices
     names += ["noise", "total", "seconds"] if noisy else ["memory", "seconds", "between"]
     for name in (*names, ""):
         table.add_column(name, justify="left" if name in ("widths", "") else "right")
     for line in found.lines:
-        row = [str(line.cuts), _widths(line), whole(line.variants), f"{line.overhead:.4g}"]
-        row += [f"{line.shots}", f"{line.error:.2g}"] if shots else [line.way or "-"]
+        row = [str(line.cuts), _widths(line)]
+        row += _of_shots(line) if shots else [line.way or "-"]
         row += _on_devices(line) if noisy else [readable_bytes(line.memory_bytes), *_times(line)]
         row.append("recommended" if line is found.chosen else "" if line.feasible else "cannot run")
         table.add_row(*row, style="bold" if line is found.chosen else None)
@@ -189,6 +190,11 @@ def _widths(line: RecommendationLine) -> str:
         return "do not cut"
     text = "+".join(map(str, line.widths))
     return text if len(text) <= MOST_WIDTHS else f"{text[:MOST_WIDTHS]}... ({max(line.widths)})"
+
+
+def _of_shots(line: RecommendationLine) -> list[str]:
+    """Return what cuts cost with shots."""
+    return [whole(line.variants), f"{line.overhead:.4g}", f"{line.shots}", f"{line.error:.2g}"]
 
 
 def _times(line: RecommendationLine) -> list[str]:

@@ -212,6 +212,9 @@ def _reason_of_time(chosen: RecommendationLine, lines: Sequence[RecommendationLi
         if not others:
             return "do not cut: no other candidate is feasible"
         best = min(others, key=lambda line: line.seconds)
+        if all("joined" in line.way for line in others):
+            way = best.way.removeprefix("joined ")
+            return f"do not cut: every other candidate would be run without its cuts, by {way}"
         return (
             f"do not cut: the best with cuts ({best.cuts}) is predicted to take "
             f"{best.seconds / chosen.seconds:.3g} times as long"

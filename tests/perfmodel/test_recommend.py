@@ -64,6 +64,7 @@ def test_exact_mode_is_predicted_as_it_runs():
     assert [line.way for line in found.lines] == ["network", *["joined network"] * 2]
     assert found.chosen.cuts == 0
     assert found.to_dict()["chosen"]["engine"] == "network"
+    assert "every other candidate would be run without its cuts, by network" in found.reason
     estimator = CutEstimator(mode="exact", cuts="auto", auto={"max_cuts": 2})
     values = np.zeros(network(28).num_parameters)
     estimator.run([(network(28), "Z" * 28, values)]).result()
