@@ -38,6 +38,10 @@ class DrawingError(UserError):
     """Drawing that cannot be written where it is wanted."""
 
 
+class DeviceError(UserError):
+    """Device whose results cannot be what was asked for."""
+
+
 class CutError(UserError):
     """Circuit that cannot be cut as asked."""
 

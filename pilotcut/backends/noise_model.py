@@ -14,10 +14,12 @@ from functools import lru_cache
 import numpy as np
 from qiskit.circuit import Gate, QuantumCircuit
 from qiskit.circuit.library import RXGate, RZZGate, get_standard_gate_name_mapping
-from qiskit.providers import BackendV2, QubitProperties
+from qiskit.providers import QubitProperties
 from qiskit.transpiler import InstructionProperties, Target
 from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError, coherent_unitary_error
 from qiskit_aer.noise.device import basic_device_gate_errors
+
+from pilotcut.backends.device_runs import DeviceRuns
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class Device:
     offline
         Epochs, from the first up to and without the second, in which it is away.
     direct
-        The backend that runs circuits itself; None where Aer plays it.
+        What runs circuits on the device itself; None where Aer plays it.
     coherent
         For one- and for two-qubit gates how much of the infidelity is a turn too far, from -1 to
         1; see `QpuDescription`.
@@ -45,7 +47,7 @@ class Device:
     target: Target
     reset_s: float = 0.0
     offline: tuple[tuple[int, int], ...] = ()
-    direct: BackendV2 | None = field(default=None, repr=False)
+    direct: DeviceRuns | None = field(default=None, repr=False)
     coherent: tuple[float, float] = (0.0, 0.0)
 
     @property

@@ -16,7 +16,6 @@ from functools import cached_property
 
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.primitives import BackendSamplerV2
 from qiskit.result import Result
 from qiskit.transpiler import PassManager, generate_preset_pass_manager
 from qiskit.transpiler.exceptions import TranspilerError
@@ -26,6 +25,7 @@ from pilotcut.backends.aer import CACHED_TEMPLATES, AerBackend
 from pilotcut.backends.aer_parameters import aer_binds_all
 from pilotcut.backends.base import DeviceFit
 from pilotcut.backends.cache import Cache
+from pilotcut.backends.device_runs import CircuitRuns
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.packing import Pack
 from pilotcut.backends.seating import Seating
@@ -222,7 +222,7 @@ class QpuBackend(AerBackend):
 
     def _counts(self, packs: Sequence[Pack], shots: int, seed: int) -> list[list[dict[str, int]]]:
         if self._device.direct is not None:
-            return self._counts_of_device([_bound(pack) for pack in packs], shots, seed)
+            return self._counts_of_device(packs, shots, seed)
         bindable = [pack if aer_binds_all(pack.circuits[0]) else _bound(pack) for pack in packs]
         return super()._counts(bindable, shots, seed)
 
@@ -260,18 +260,13 @@ class QpuBackend(AerBackend):
     ) -> list[list[dict[str, int]]]:
         """Run circuits on the device itself; only a simulator knows what to do with the seed."""
         assert self._device.direct is not None
-        sampler = BackendSamplerV2(
-            backend=self._device.direct, options={"seed_simulator": seed % 2**31}
-        )
-        circuits = [circuit for pack in packs for circuit in pack.circuits]
-        found = sampler.run(circuits, shots=shots).result() if circuits else ()
-        counts = iter([_hexadecimal(one.join_data().get_int_counts()) for one in found])
-        return [[next(counts) for _ in pack.circuits] for pack in packs]
-
-
-def _hexadecimal(counts: dict[int, int]) -> dict[str, int]:
-    # As Aer's own counts have it, so that one reader serves both.
-    return {hex(outcome): number for outcome, number in counts.items()}
+        runs = [
+            CircuitRuns.of(circuit, bind)
+            for pack in packs
+            for circuit, bind in zip(pack.circuits, pack.binds, strict=True)
+        ]
+        found = iter(self._device.direct.counts(runs, shots, seed))
+        return [[one for _ in pack.circuits for one in next(found)] for pack in packs]
 
 
 def _bound(pack: Pack) -> Pack:

@@ -5,17 +5,24 @@ Knows descriptions and Qiskit; the noise that follows is `pilotcut.backends.nois
 
 from __future__ import annotations
 
-import importlib
-from functools import lru_cache
+from functools import partial
+from typing import Any
 
 from qiskit.circuit import IfElseOp, Measure, Reset
 from qiskit.circuit.library import get_standard_gate_name_mapping
+from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import BackendV2, QubitProperties
 from qiskit.transpiler import CouplingMap, InstructionProperties, Target
 
+from pilotcut.backends.device_runs import DeviceRuns
+from pilotcut.backends.known_backends import known_backend
 from pilotcut.backends.noise_model import Device
-from pilotcut.errors import DescriptionError
-from pilotcut.options import did_you_mean
+from pilotcut.backends.samplers import (
+    runtime_backend,
+    sampler_for,
+    sampler_of,
+    target_behind,
+)
 from pilotcut.pilots.description.qpu import TWO_QUBITS, VIRTUAL, QpuDescription
 
 
@@ -28,12 +35,35 @@ def device_of(name: str, description: QpuDescription) -> Device:
         If it is said to be like a backend that there is none of.
     """
     reset_s, offline = description.reset_us * 1e-6, description.offline
+    if description.runtime is not None or description.sampler is not None:
+        target = _target_beside(name, description)
+        opener: Any = partial(sampler_of, name, description)
+        opened = None
+        if target is None and description.runtime is not None:
+            target = runtime_backend(name, description.runtime).target
+        elif target is None:
+            opened = opener()
+            target = target_behind(name, description, opened)
+        return Device(name, target, reset_s, offline, DeviceRuns(name, target, opener, opened))
     if description.like is None:
         coherent = (description.coherent_1q, description.coherent_2q)
         return Device(name, target_of(description), reset_s, offline, coherent=coherent)
-    backend = _known_backend(name, description.like)
-    direct = None if description.simulate else backend
-    return Device(name, backend.target, reset_s, offline, direct)
+    target = known_backend(name, description.like).target
+    if description.simulate:
+        return Device(name, target, reset_s, offline)
+    opener = partial(_opened, name, description.like)
+    return Device(name, target, reset_s, offline, DeviceRuns(name, target, opener))
+
+
+def _opened(name: str, like: str) -> BaseSamplerV2 | BackendV2:
+    return sampler_for(name, known_backend(name, like))
+
+
+def _target_beside(name: str, description: QpuDescription) -> Target | None:
+    """Return the target that is described beside a sampler, None if none is."""
+    if description.like is not None:
+        return known_backend(name, description.like).target
+    return None if description.qubits is None else target_of(description)
 
 
 def target_of(description: QpuDescription) -> Target:
@@ -95,52 +125,3 @@ def _grid(qubits: int) -> list[tuple[int, int]]:
     beside = [(q, q + 1) for q in range(qubits - 1) if (q + 1) % columns]
     below = [(q, q + columns) for q in range(qubits - columns)]
     return beside + below
-
-
-@lru_cache(maxsize=64)
-def _backend_called(like: str) -> BackendV2:
-    """Return the backend of that name; LookupError says why there is none."""
-    module, _, attribute = like.rpartition(":")
-    if not module:
-        return _fake_backend(like)
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise LookupError(f"a module and what is in it ({error})") from error
-    backend = found if isinstance(found, BackendV2) else _made(found)
-    if not isinstance(backend, BackendV2):
-        raise LookupError(f"a BackendV2 or what makes one; it is a {type(backend).__name__}")
-    return backend
-
-
-def _made(maker: object) -> object:
-    if not callable(maker):
-        return maker
-    try:
-        return maker()
-    except Exception as error:  # it is the user's function
-        raise LookupError(f"a BackendV2 or what makes one; it raised {error!r}") from error
-
-
-def _fake_backend(like: str) -> BackendV2:
-    try:
-        provider = importlib.import_module("qiskit_ibm_runtime.fake_provider")
-    except ImportError:
-        raise LookupError(
-            "qiskit-ibm-runtime, which has the fake backends; install it, or name module:attribute"
-        ) from None
-    names = [name for name in dir(provider) if name.startswith("Fake")]
-    if like not in names:
-        raise LookupError(
-            f"a backend of qiskit_ibm_runtime.fake_provider{did_you_mean(like, names)}"
-        )
-    return getattr(provider, like)()
-
-
-def _known_backend(name: str, like: str) -> BackendV2:
-    try:
-        return _backend_called(like)
-    except LookupError as error:
-        raise DescriptionError(
-            [f"pilot '{name}': backend.qpu.like is '{like}', expected {error}"]
-        ) from None

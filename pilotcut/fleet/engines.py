@@ -7,13 +7,12 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 from qiskit.circuit import ClassicalRegister, Parameter, QuantumCircuit, QuantumRegister
-from qiskit.primitives import BackendSamplerV2
-from qiskit.providers import BackendV2
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 
 from pilotcut.backends.aer_parameters import aer_binds_all
 from pilotcut.backends.counts import parities
+from pilotcut.backends.device_runs import CircuitRuns, DeviceRuns
 from pilotcut.backends.noise_model import Device
 from pilotcut.errors import UserError
 from pilotcut.fleet.models import observed_qubits
@@ -88,7 +87,7 @@ class CountedCircuits:
         circuit = _measured(compilation.circuit, place, read)
         order = (*model.inputs, *model.weights)
         if device.direct:
-            self._expectations: _Expectations = _OnBackend(circuit, order, device.direct)
+            self._expectations: _Expectations = _OnDevice(circuit, order, device.direct)
         else:
             self._expectations = _OnAer(circuit, order, device.noise_on(qubits))
 
@@ -164,17 +163,17 @@ class _OnAer:
         return [self._circuit.assign_parameters(one) for one in each], [{}] * len(each)
 
 
-class _OnBackend:
+class _OnDevice:
     def __init__(
-        self, circuit: QuantumCircuit, order: Sequence[Parameter], backend: BackendV2
+        self, circuit: QuantumCircuit, order: Sequence[Parameter], device: DeviceRuns
     ) -> None:
-        self._circuit, self._backend = circuit, backend
-        self._names = tuple(parameter.name for parameter in order)
+        self._circuit, self._order, self._device = circuit, order, device
 
     def __call__(self, rows: np.ndarray, shots: int, seed: int) -> np.ndarray:
-        sampler = BackendSamplerV2(backend=self._backend, options={"seed_simulator": seed % 2**31})
-        result = sampler.run([(self._circuit, {self._names: rows})], shots=shots).result()[0]
-        return 1.0 - 2.0 * _odd(result.data.read.array).mean(axis=-1)
+        columns = dict(zip(self._order, rows.T, strict=True))
+        runs = CircuitRuns.of(self._circuit, columns)
+        (counts,) = self._device.counts([runs], shots, seed)
+        return parities(counts, [(1 << self._circuit.num_clbits) - 1], shots)[:, 0]
 
 
 def _measured(circuit: QuantumCircuit, place: dict[int, int], read: list[int]) -> QuantumCircuit:
@@ -185,11 +184,3 @@ def _measured(circuit: QuantumCircuit, place: dict[int, int], read: list[int]) -
         own.append(instruction.operation, qubits)
     own.measure(read, range(len(read)))
     return own
-
-
-def _odd(packed: np.ndarray) -> np.ndarray:
-    """Return the parity of each shot, from bits packed into bytes (..., shots, bytes)."""
-    folded = np.bitwise_xor.reduce(packed, axis=-1)
-    for shift in (4, 2, 1):
-        folded = folded ^ (folded >> shift)
-    return folded & 1

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pilotcut.errors import UserError
 from pilotcut.fleet import device_jobs
 from pilotcut.fleet.config import FleetConfig
 from pilotcut.fleet.device_jobs import Job, mean_loss
@@ -82,6 +83,11 @@ def described(fleet: Sequence[PilotDescription], coherent: float) -> dict[str, A
     described = {}
     for k, pilot in enumerate(fleet):
         assert pilot.backend.qpu is not None
+        if pilot.backend.qpu.sampler or pilot.backend.qpu.runtime:
+            raise UserError(
+                f"pilot '{pilot.name}' has a sampler of its own, expected devices that are "
+                "simulated in a study of fleets; describe it by like: or numbers"
+            )
         qpu = pilot.backend.qpu.model_dump(mode="json", exclude_unset=True)
         if coherent and pilot.backend.qpu.like is None:
             signs = np.random.default_rng(k).choice([-1.0, 1.0], 2)

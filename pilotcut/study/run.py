@@ -57,6 +57,10 @@ FINDINGS = {
 }
 
 
+#: What of a pilot no record has: the values of a sampler's options.
+_HIDDEN: Any = {"backend": {"qpu": {"options": True, "runtime": {"options"}}}}
+
+
 @dataclass(frozen=True)
 class StudyRequest:
     """Questions that a study is to answer, and on what.
@@ -87,7 +91,7 @@ class StudyRequest:
         settings = {
             "profile": self.profile.name,
             "settings of the profile": asdict(self.profile),
-            "pilots": [one.model_dump(mode="json") for one in self.descriptions],
+            "pilots": [one.model_dump(mode="json", exclude=_HIDDEN) for one in self.descriptions],
         }
         return dict(json.loads(json.dumps(settings)))
 

@@ -339,9 +339,9 @@ def test_a_qpu_may_be_any_backend_or_what_makes_one(attribute, qubits):
     simulated = device_of("g", QpuDescription(like=f"{__name__}:{attribute}"))
     direct = device_of("g", QpuDescription(like=f"{__name__}:{attribute}", simulate=False))
     assert simulated.direct is None
-    assert isinstance(direct.direct, GenericBackendV2)
+    assert isinstance(direct.direct.opened, GenericBackendV2)
     assert simulated.qubits == direct.qubits == qubits
-    assert direct.target is direct.direct.target
+    assert direct.target is direct.direct.opened.target
 
 
 @pytest.mark.parametrize(

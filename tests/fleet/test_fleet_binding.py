@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import DensityMatrix, Operator, SuperOp
 from support.circuits import entangled
 from support.exact import exact_tensor
 from support.fleets import qpu
+from support.qpus import measured, middle, scores
 
 from pilotcut import compile_plan
 from pilotcut.backends.base import DeviceFit
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.qpu import DeviceCompiler, QpuBackend, deferred
 from pilotcut.backends.qpu_target import device_of
-from pilotcut.cutting.fragment import Fragment
-from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import CutError
 from pilotcut.execution.device_assignment import assign
 from pilotcut.execution.work_units import CircuitUnit
@@ -29,29 +28,6 @@ SHOTS = 2000
 
 def device(*args, name: str = "q", **more) -> Device:
     return device_of(name, qpu(*args, **more))
-
-
-def middle() -> Fragment:
-    """A fragment of two wires, with a site that is followed by gates and one that is observed."""
-    circuit = entangled([(0, 1), (1, 2), (2, 3), (1, 2)], 4)
-    circuit.rx(Parameter("a"), 1)
-    circuit.rzz(Parameter("b"), 1, 2)
-    return compile_plan(circuit, ["ZZXZ", "ZIZZ", "XYYX"], labels="ABBC").fragments[1]
-
-
-def measured(backend: QpuBackend, fragment: Fragment, angles, shots: int, seed: int):
-    tensor = FragmentTensor.empty(fragment, len(angles))
-    whole = slice(0, fragment.num_subexperiments)
-    for block in backend.run(fragment, angles, whole, shots, seed).blocks:
-        tensor.fill(fragment, slice(0, len(angles)), block)
-    return tensor.values
-
-
-def scores(values: np.ndarray, expected: np.ndarray, shots: int) -> np.ndarray:
-    spread = np.sqrt(np.maximum(1 - expected**2, 0) / shots)
-    certain = spread < 1e-6
-    assert np.abs(values - expected)[certain].max(initial=0) < 1e-9
-    return (values - expected)[~certain] / spread[~certain]
 
 
 @lru_cache

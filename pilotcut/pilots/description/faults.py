@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from pilotcut.options import did_you_mean
 from pilotcut.pilots.description import slurm
+from pilotcut.pilots.description.credentials import hidden
 
 #: What each field wants, in the words of the messages.
 EXPECTED = {
@@ -46,6 +47,14 @@ EXPECTED = {
     "backend.qpu": "a mapping such as {like: FakeManilaV2}",
     "backend.qpu.like": "a name such as FakeManilaV2, or module:attribute",
     "backend.qpu.simulate": "true or false",
+    "backend.qpu.sampler": "module:factory of a Qiskit BaseSamplerV2",
+    "backend.qpu.options": "a mapping such as {shots_per_job: 1000}",
+    "backend.qpu.runtime": "a mapping such as {backend: ibm_fez, mode: job}",
+    "backend.qpu.runtime.backend": "a backend's name such as ibm_fez",
+    "backend.qpu.runtime.instance": "a text",
+    "backend.qpu.runtime.mode": "job, session or batch",
+    "backend.qpu.runtime.sampler": "auto, Sampler or SamplerV2",
+    "backend.qpu.runtime.options": "a mapping such as {max_execution_time: 300}",
     "backend.qpu.qubits": "a whole number from 1 to 64",
     "backend.qpu.topology": "line, ring, star, grid or full",
     "backend.qpu.basis_gates": "a list such as [rz, sx, x, cz]",
@@ -68,15 +77,28 @@ _CHOICES = {
     "backend.kind": ("aer",),
     "backend.device": ("CPU", "GPU"),
     "backend.qpu.topology": ("line", "ring", "star", "grid", "full"),
+    "backend.qpu.runtime.mode": ("job", "session", "batch"),
+    "backend.qpu.runtime.sampler": ("auto", "Sampler", "SamplerV2"),
 }
 _LISTS = ("directives", "setup")
 #: The type of the faults whose message says what was expected.
 EXPECTATION = "expected"
+#: The type of the faults whose value must not be shown.
+_CREDENTIAL = "credential"
 
 
 def misfit(expected: str) -> PydanticCustomError:
     """Return the fault of a value that is not what was expected, to be raised in a validator."""
     return PydanticCustomError(EXPECTATION, "{expected}", {"expected": expected})
+
+
+def credential(name: str, where: str) -> PydanticCustomError:
+    """Return the fault of an option that looks like a credential; its value is not shown."""
+    return PydanticCustomError(
+        _CREDENTIAL,
+        "{name} looks like a credential, expected none in a description; keep it in {where}",
+        {"name": name, "where": where},
+    )
 
 
 def fault_line(
@@ -109,6 +131,8 @@ def fault_line(
         )
     if fault["type"] == "missing":
         return f"{field} is missing, expected {EXPECTED.get(field, 'a text')}"
+    if fault["type"] == _CREDENTIAL:
+        return f"{field}.{fault['msg']}"
     value: Any = entry
     for step in location[: depth + 1]:
         value = value.get(step)
@@ -138,6 +162,7 @@ def show(value: Any) -> str:
     """Return a value as the user wrote it, shortened to stay on one line."""
     if value is None:
         return "empty"
+    value = hidden(value)
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 

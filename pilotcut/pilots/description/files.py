@@ -29,6 +29,7 @@ from pilotcut.pilots.description.faults import fault_line, show
 from pilotcut.pilots.description.pilot import MOST_PILOTS, BackendDescription, PilotDescription
 from pilotcut.pilots.description.pilot_quantum import translate
 from pilotcut.pilots.description.qpu import QpuDescription
+from pilotcut.pilots.description.runtime import RuntimeDescription
 
 #: Most bytes of a file.
 MOST_BYTES = 2**19
@@ -42,6 +43,7 @@ _KNOWN = {
     "": tuple(PilotDescription.model_fields),
     "backend": tuple(BackendDescription.model_fields),
     "backend.qpu": tuple(QpuDescription.model_fields),
+    "backend.qpu.runtime": tuple(RuntimeDescription.model_fields),
 }
 
 

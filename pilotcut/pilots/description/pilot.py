@@ -94,7 +94,8 @@ _Count = Annotated[int, Field(ge=1), _at_most(MOST_PILOTS)]
 
 class _Frozen(BaseModel):
     # strict: "2" is not 2 and true is not 1; YAML already has types.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # Inputs are shown by `faults`, which hides credentials; pydantic's own text would show them.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 class BackendDescription(_Frozen):

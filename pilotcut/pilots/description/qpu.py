@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from pilotcut.pilots.description.faults import misfit
+from pilotcut.pilots.description.runtime import RuntimeDescription, check_options
 
 Topology = Literal["line", "ring", "star", "grid", "full"]
 
@@ -55,6 +56,12 @@ class QpuDescription(BaseModel):
     simulate
         Whether Aer plays the backend of that name, from its target; otherwise it runs itself,
         with the errors that it has: Qiskit's fake backends know more than their target says.
+    sampler, options
+        ``module:factory`` of a Qiskit `BaseSamplerV2` that runs the circuits; the factory gets
+        the options as keywords. Beside it ``like`` or numbers for the target, or nothing: then
+        that of the sampler's own backend.
+    runtime
+        The same for qiskit-ibm-runtime, see `RuntimeDescription`.
     qubits, topology
         How many, and how they are coupled.
     basis_gates
@@ -82,10 +89,15 @@ class QpuDescription(BaseModel):
     """
 
     # strict: "2" is not 2 and true is not 1; YAML already has types.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     like: str | None = None
     simulate: bool = True
+    sampler: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    runtime: RuntimeDescription | None = None
     qubits: int | None = Field(default=None, ge=1, le=64)
     topology: Topology = "line"
     basis_gates: tuple[str, ...] = ("rz", "sx", "x", "cz")
@@ -109,17 +121,36 @@ class QpuDescription(BaseModel):
     def _lists_are_tuples(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        return {key: _frozen(value) for key, value in data.items()}
+        return {key: _frozen(v) if key != "options" else v for key, v in data.items()}
 
     def __str__(self) -> str:
         """Return what a table shows of it."""
-        return self.like or f"{self.qubits} qubits, {self.topology}"
+        if self.runtime is not None:
+            return self.runtime.backend
+        return self.sampler or self.like or f"{self.qubits} qubits, {self.topology}"
+
+    def __hash__(self) -> int:
+        """Return the same for equal descriptions; options are a dict, which has none."""
+        return hash(self.model_dump_json())
 
     @field_validator("like")
     @classmethod
     def _check_like(cls, value: str | None) -> str | None:
         if value is not None and not _LIKE.fullmatch(value):
             raise misfit("a name such as FakeManilaV2, or module:attribute")
+        return value
+
+    @field_validator("sampler")
+    @classmethod
+    def _check_sampler(cls, value: str | None) -> str | None:
+        if value is not None and (":" not in value or not _LIKE.fullmatch(value)):
+            raise misfit("module:factory of a Qiskit BaseSamplerV2")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        check_options(value, info.data.get("sampler") or "")
         return value
 
     @field_validator("basis_gates")
@@ -152,17 +183,31 @@ class QpuDescription(BaseModel):
 
     @model_validator(mode="after")
     def _check_whole(self) -> QpuDescription:
-        given = self.model_fields_set
+        given = {name for name in self.model_fields_set if getattr(self, name) is not None}
+        if self.runtime is not None:
+            _nothing_beside("runtime", given - {"reset_us", "offline"})
+            return self
+        if self.sampler is not None:
+            if "simulate" in given:
+                raise misfit("no simulate beside sampler, which runs circuits itself")
+            given -= {"sampler", "options", "reset_us", "offline"}
+            if not given:
+                return self
+        elif "options" in given:
+            raise misfit("sampler: module:factory beside options, which are the factory's")
         if self.like is not None:
-            beside = sorted(given - {"like", "simulate", "reset_us", "offline"})
-            if beside:
-                raise misfit(f"no {', '.join(beside)} beside like, which brings its own")
+            _nothing_beside("like", given - {"simulate", "reset_us", "offline"})
             return self
         if not self.simulate:
             raise misfit("like: NAME of a backend beside simulate: false, which runs that itself")
         if missing := [field for field in _NEEDED if getattr(self, field) is None]:
             raise misfit(f"{', '.join(missing)} too, or like: NAME of a backend")
         return self
+
+
+def _nothing_beside(name: str, given: set[str]) -> None:
+    if beside := sorted(given - {name}):
+        raise misfit(f"no {', '.join(beside)} beside {name}, which brings its own")
 
 
 def _frozen(value: Any) -> Any:

@@ -1,0 +1,67 @@
+"""Backends by name: Qiskit's fake ones, and any that a module has or makes."""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+
+from qiskit.providers import BackendV2
+
+from pilotcut.errors import DescriptionError
+from pilotcut.options import did_you_mean
+
+
+def known_backend(name: str, like: str, field: str = "like") -> BackendV2:
+    """Return the backend that a field of a pilot's ``backend.qpu`` names.
+
+    Raises
+    ------
+    DescriptionError
+        If there is none.
+    """
+    try:
+        return _backend_called(like)
+    except LookupError as error:
+        raise DescriptionError(
+            [f"pilot '{name}': backend.qpu.{field} is '{like}', expected {error}"]
+        ) from None
+
+
+@lru_cache(maxsize=64)
+def _backend_called(like: str) -> BackendV2:
+    """Return the backend of that name; LookupError says why there is none."""
+    module, _, attribute = like.rpartition(":")
+    if not module:
+        return _fake_backend(like)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise LookupError(f"a module and what is in it ({error})") from error
+    backend = found if isinstance(found, BackendV2) else _made(found)
+    if not isinstance(backend, BackendV2):
+        raise LookupError(f"a BackendV2 or what makes one; it is a {type(backend).__name__}")
+    return backend
+
+
+def _made(maker: object) -> object:
+    if not callable(maker):
+        return maker
+    try:
+        return maker()
+    except Exception as error:  # it is the user's function
+        raise LookupError(f"a BackendV2 or what makes one; it raised {error!r}") from error
+
+
+def _fake_backend(like: str) -> BackendV2:
+    try:
+        provider = importlib.import_module("qiskit_ibm_runtime.fake_provider")
+    except ImportError:
+        raise LookupError(
+            "qiskit-ibm-runtime, which has the fake backends; install it, or name module:attribute"
+        ) from None
+    names = [name for name in dir(provider) if name.startswith("Fake")]
+    if like not in names:
+        raise LookupError(
+            f"a backend of qiskit_ibm_runtime.fake_provider{did_you_mean(like, names)}"
+        )
+    return getattr(provider, like)()

@@ -1,0 +1,165 @@
+"""Samplers: opened from a description, with the target of the device behind them.
+
+Credentials are never among what is passed: each vendor's client takes them from where it keeps
+them. Knows qiskit-ibm-runtime, and of all others that a factory returns a Qiskit `BaseSamplerV2`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import weakref
+from typing import Any
+
+from qiskit.primitives import BaseSamplerV2
+from qiskit.providers import BackendV2
+from qiskit.transpiler import Target
+
+from pilotcut.backends.known_backends import known_backend
+from pilotcut.errors import DescriptionError
+from pilotcut.pilots.description.credentials import kept_where
+from pilotcut.pilots.description.qpu import QpuDescription
+from pilotcut.pilots.description.runtime import RuntimeDescription
+
+_CLIENT = "qiskit_ibm_runtime"
+
+#: What to install for the packages that vendors' factories are in.
+_PACKAGES = {
+    "qiskit_ibm_runtime": "pip install 'pilotcut[ibm]'",
+    "iqm": "pip install 'iqm-client[qiskit]', in an environment with the Qiskit that it wants",
+    "qiskit_aqt_provider": "pip install qiskit-aqt-provider",
+    "qiskit_braket_provider": "pip install qiskit-braket-provider",
+    "qrmi": "pip install qrmi",
+}
+
+
+def sampler_of(name: str, qpu: QpuDescription) -> BaseSamplerV2:
+    """Return a new sampler of a pilot's device.
+
+    Raises
+    ------
+    DescriptionError
+        If the description names none.
+    """
+    if qpu.runtime is not None:
+        return _runtime_sampler(name, qpu.runtime, runtime_backend(name, qpu.runtime))
+    assert qpu.sampler is not None
+    module, _, attribute = qpu.sampler.partition(":")
+    place = f"pilot '{name}': backend.qpu.sampler is '{qpu.sampler}', expected"
+    factory = getattr(_imported(module, place), attribute, None)
+    if not callable(factory):
+        raise DescriptionError(f"{place} a function in that module; there is no such one")
+    try:
+        sampler = factory(**qpu.options)
+    except Exception as error:  # it is the user's function
+        # Its text may have the options' values in it.
+        raise DescriptionError(
+            f"{place} a factory that takes {_names(qpu.options)}; it raised "
+            f"{type(error).__name__}. Credentials belong in {kept_where(module)}"
+        ) from error
+    if not isinstance(sampler, BaseSamplerV2):
+        raise DescriptionError(
+            f"{place} a factory of a Qiskit BaseSamplerV2; it returned a {type(sampler).__name__}"
+        )
+    return sampler
+
+
+def target_behind(name: str, qpu: QpuDescription, sampler: BaseSamplerV2) -> Target:
+    """Return the target of the backend that a sampler has.
+
+    Raises
+    ------
+    DescriptionError
+        If it has none that says what it is.
+    """
+    for attribute in ("backend", "_backend", "mode", "_mode"):
+        found = getattr(sampler, attribute, None)
+        if callable(found) and not hasattr(found, "target"):
+            found = found()
+        for one in (found, getattr(found, "_backend", None)):
+            target = getattr(one, "target", None)
+            if isinstance(target, Target):
+                return target
+    raise DescriptionError(
+        f"pilot '{name}': backend.qpu.sampler is '{qpu.sampler}', expected a sampler whose backend "
+        "has a target; say like: NAME of a backend beside it, or the device's numbers"
+    )
+
+
+def runtime_backend(name: str, runtime: RuntimeDescription) -> BackendV2:
+    """Return a backend of IBM's by its name, or a fake one.
+
+    Raises
+    ------
+    DescriptionError
+        If there is none, or no account.
+    """
+    if runtime.backend.startswith("Fake"):
+        return known_backend(name, runtime.backend, "runtime.backend")
+    place = f"pilot '{name}': backend.qpu.runtime.backend is '{runtime.backend}', expected"
+    client = _imported(_CLIENT, place)
+    try:
+        service = client.QiskitRuntimeService(instance=runtime.instance)
+        return service.backend(runtime.backend)
+    except Exception as error:  # many, and their text is the service's
+        raise DescriptionError(
+            f"{place} a backend of the account that qiskit-ibm-runtime has here "
+            f"({type(error).__name__}); keep that in {kept_where(_CLIENT)}"
+        ) from error
+
+
+def sampler_for(name: str, backend: BackendV2) -> BaseSamplerV2 | BackendV2:
+    """Return what runs circuits on a backend: itself, or IBM's sampler where it no longer does."""
+    if type(backend).__module__.startswith(f"{_CLIENT}.ibm_backend"):
+        return _runtime_sampler(name, RuntimeDescription(backend=backend.name), backend)
+    return backend
+
+
+def _runtime_sampler(name: str, runtime: RuntimeDescription, backend: BackendV2) -> BaseSamplerV2:
+    place = f"pilot '{name}': backend.qpu.runtime"
+    client = _imported(_CLIENT, f"{place} needs")
+    kind = _kind_of_sampler(client, runtime.sampler, place)
+    # Passed as it is: `with Session(...)` is not seen by other threads.
+    mode: Any = backend
+    if runtime.mode != "job":
+        mode = {"session": client.Session, "batch": client.Batch}[runtime.mode](backend=backend)
+    try:
+        sampler: BaseSamplerV2 = kind(mode=mode, options=runtime.options or None)
+    except Exception as error:
+        if mode is not backend:
+            mode.close()
+        raise DescriptionError(
+            f"{place}.options are {_names(runtime.options)}, expected what {kind.__name__} of "
+            f"qiskit-ibm-runtime takes ({type(error).__name__})"
+        ) from error
+    if mode is not backend:
+        # Also at the end of the process. One that is killed leaves it to the session's own limit.
+        weakref.finalize(sampler, mode.close)
+    return sampler
+
+
+def _kind_of_sampler(client: Any, wanted: str, place: str) -> Any:
+    """Return the class: the successor of SamplerV2 came with 0.50, and is told by its module."""
+    if wanted != "SamplerV2":
+        try:
+            return importlib.import_module(f"{_CLIENT}.executor_sampler").Sampler
+        except ImportError:
+            if wanted == "Sampler":
+                raise DescriptionError(
+                    f"{place}.sampler is Sampler, expected SamplerV2 with qiskit-ibm-runtime "
+                    f"{client.__version__}; Sampler came with 0.50"
+                ) from None
+    return client.SamplerV2
+
+
+def _imported(module: str, place: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        advice = _PACKAGES.get(module.split(".")[0], "install it, or put it on PYTHONPATH")
+        raise DescriptionError(
+            f"{place} a module that can be imported ({error}); {advice}"
+        ) from error
+
+
+def _names(options: dict[str, Any]) -> str:
+    return f"the options {', '.join(options)}" if options else "no options"

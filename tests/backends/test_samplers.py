@@ -1,0 +1,402 @@
+"""Devices that run circuits themselves: samplers and backends, and results that are looked at."""
+
+import gc
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import qiskit_ibm_runtime
+import yaml
+from pydantic import ValidationError
+from qiskit import QuantumCircuit
+from qiskit.circuit import ClassicalRegister
+from qiskit.primitives import BackendSamplerV2, BaseSamplerV2, BitArray, DataBin, StatevectorSampler
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit_aer import AerSimulator
+from qiskit_ibm_runtime import SamplerV2, Session
+from qiskit_ibm_runtime.executor_sampler import Sampler
+from support.circuits import entangled
+from support.exact import exact_tensor
+from support.qpus import NATIVE, CountsOnly, measured, middle, scores, small
+
+from pilotcut import CutEstimator, PilotManager, TaskManager
+from pilotcut.backends.device_runs import CircuitRuns
+from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.qpu_target import device_of
+from pilotcut.backends.samplers import sampler_for, sampler_of
+from pilotcut.errors import DescriptionError, DeviceError
+from pilotcut.pilots.description import load_descriptions
+from pilotcut.pilots.description.credentials import credentials_in
+from pilotcut.pilots.description.qpu import QpuDescription
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*has no QubitProperties", "ignore:The SamplerV2 class is deprecated"
+)
+
+SHOTS = 400
+ANGLES = np.array([[0.7, -1.9]])
+
+
+def ideal():
+    return AerSimulator.from_backend(
+        GenericBackendV2(4, basis_gates=NATIVE, noise_info=False, seed=1)
+    )
+
+
+# What a description may name.
+
+
+class Recorded(BackendSamplerV2):
+    """A sampler that keeps what it was given."""
+
+    def __init__(self, refuses=False):
+        super().__init__(backend=ideal(), options={"seed_simulator": 7})
+        self.jobs, self.refuses = [], refuses
+
+    def run(self, pubs, *, shots=None):
+        self.jobs.append(pubs)
+        if self.refuses and any(circuit.parameters for circuit, *_ in pubs):
+            raise ValueError("no parameters here")
+        return super().run(pubs, shots=shots)
+
+
+def recorded(refuses=False):
+    return Recorded(refuses)
+
+
+def statevector():
+    return StatevectorSampler(seed=3)
+
+
+def needs_a_word(word):
+    raise ValueError(f"{word} is wrong")
+
+
+def not_a_sampler():
+    return 3
+
+
+def running(**fields) -> QpuBackend:
+    return QpuBackend(DeviceCompiler(device_of("q", QpuDescription(**fields))))
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_any_sampler_runs_fragments_with_parameters_or_with_bound_circuits(refuses):
+    backend = running(sampler=f"{__name__}:recorded", options={"refuses": refuses})
+    fragment, angles = small(), ANGLES[:, :1]
+    values = measured(backend, fragment, angles, SHOTS, 3)
+    assert np.abs(scores(values[0], exact_tensor(fragment, angles[0]), SHOTS)).max() < 5
+    first, *others = backend._device.direct.opened.jobs
+    assert {shots for _, _, shots in first} == {200}
+    assert {shots for job in others for _, _, shots in job} == {SHOTS}
+    bound = [not any(circuit.parameters for circuit, *_ in job) for job in others]
+    assert bound == ([False, True] if refuses else [False])
+    measured(backend, fragment, angles, SHOTS, 4)  # and it is not tried again
+    assert len(backend._device.direct.opened.jobs) == (4 if refuses else 3)
+
+
+def test_a_sampler_without_a_backend_takes_its_target_from_what_stands_beside_it():
+    numbers = {"qubits": 4, "infidelity_1q": 0.0, "infidelity_2q": 0.0, "t1_us": 1.0, "t2_us": 1.0}
+    name = f"{__name__}:statevector"
+    for beside in (numbers, {"like": "FakeManilaV2"}):
+        device = device_of("q", QpuDescription(sampler=name, **beside))
+        assert isinstance(device.direct.opened, StatevectorSampler)
+        assert device.qubits == (4 if beside is numbers else 5)
+    with pytest.raises(DescriptionError) as caught:
+        device_of("q", QpuDescription(sampler=name))
+    assert "expected a sampler whose backend has a target; say like:" in str(caught.value)
+
+
+def test_registers_are_joined_in_their_order():
+    device = device_of("q", QpuDescription(sampler=f"{__name__}:recorded"))
+    circuit = QuantumCircuit(4)
+    for size, name in ((1, "b"), (2, "a")):
+        circuit.add_register(ClassicalRegister(size, name))
+    circuit.x(1)
+    circuit.measure([0, 1, 2], [0, 1, 2])
+    assert device.direct.counts([CircuitRuns.of(circuit, {})], 50, 1) == [[{"0x2": 50}]]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [
+        ("no_such_package.x:make", "No module named 'no_such_package'); install it, or put it on"),
+        ("iqm.qiskit_iqm:make", "pip install 'iqm-client[qiskit]', in an environment with"),
+        ("qrmi.primitives:make", "pip install qrmi"),
+        (f"{__name__}:absent", "expected a function in that module; there is no such one"),
+        (f"{__name__}:not_a_sampler", "a factory of a Qiskit BaseSamplerV2; it returned a int"),
+        (f"{__name__}:needs_a_word", "a factory that takes the options word; it raised ValueError"),
+    ],
+)
+def test_a_sampler_that_cannot_be_opened_is_one_line_without_its_options_values(sampler, expected):
+    options = {"word": "xyzzy"} if "word" in sampler else {}
+    with pytest.raises(DescriptionError) as caught:
+        sampler_of("q", QpuDescription(sampler=sampler, options=options))
+    (line,) = caught.value.faults
+    assert line.startswith(f"pilot 'q': backend.qpu.sampler is '{sampler}', expected ")
+    assert expected in line
+    assert "\n" not in line
+    assert "xyzzy" not in line
+
+
+# qiskit-ibm-runtime, in its local mode.
+
+
+@pytest.mark.parametrize("sampler", ["Sampler", "SamplerV2"])
+@pytest.mark.parametrize("mode", ["job", "session", "batch"])
+def test_both_samplers_of_qiskit_ibm_runtime_run_fragments_in_every_mode(sampler, mode):
+    backend = running(runtime={"backend": "FakeManilaV2", "mode": mode, "sampler": sampler})
+    fragment, angles = small(), ANGLES[:, :1]
+    values = measured(backend, fragment, angles, SHOTS, 3)
+    error = backend._compiler.fit(fragment).error
+    far = np.abs(values[0] - exact_tensor(fragment, angles[0]))
+    assert far.max() < 2 * error + 5 / np.sqrt(SHOTS)
+    opened = backend._device.direct.opened
+    assert isinstance(opened, SamplerV2 if sampler == "SamplerV2" else Sampler)
+    assert (opened.mode is None) == (mode == "job")
+
+
+def test_the_successor_is_taken_where_the_client_has_it():
+    device = device_of("q", QpuDescription(runtime={"backend": "FakeManilaV2"}))
+    assert isinstance(device.direct.opened, Sampler)
+    assert device.qubits == 5
+
+
+def test_a_session_ends_with_its_sampler(monkeypatch):
+    closed = []
+    monkeypatch.setattr(Session, "close", lambda session: closed.append(session))
+    qpu = QpuDescription(runtime={"backend": "FakeManilaV2", "mode": "session"})
+    sampler = sampler_of("q", qpu)
+    assert closed == []
+    del sampler
+    gc.collect()
+    assert len(closed) == 1
+
+
+def test_what_the_client_refuses_is_one_line():
+    qpu = QpuDescription(runtime={"backend": "FakeManilaV2", "options": {"no_such": "xyzzy"}})
+    with pytest.raises(DescriptionError) as caught:
+        sampler_of("q", qpu)
+    assert "runtime.options are the options no_such, expected what Sampler" in str(caught.value)
+    assert "xyzzy" not in str(caught.value)
+    with pytest.raises(DescriptionError) as caught:
+        device_of("q", QpuDescription(runtime={"backend": "FakeManilla"}))
+    assert "backend.qpu.runtime.backend is 'FakeManilla', expected a backend of" in str(
+        caught.value
+    )
+
+
+def test_without_an_account_the_line_says_where_one_is_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("QISKIT_IBM_TOKEN", raising=False)
+
+    def none(**_):
+        raise ValueError("secret words")
+
+    monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", none)
+    with pytest.raises(DescriptionError) as caught:
+        device_of("q", QpuDescription(runtime={"backend": "ibm_x", "instance": "i"}))
+    assert str(caught.value) == (
+        "pilot 'q': backend.qpu.runtime.backend is 'ibm_x', expected a backend of the account that "
+        "qiskit-ibm-runtime has here (ValueError); keep that in "
+        "QiskitRuntimeService.save_account(...), or QISKIT_IBM_TOKEN"
+    )
+
+
+def test_a_backend_of_ibm_s_which_no_longer_runs_circuits_gets_their_sampler():
+    class Remote(GenericBackendV2):
+        __module__ = "qiskit_ibm_runtime.ibm_backend"
+
+    remote, local = Remote(2), GenericBackendV2(2)
+    assert isinstance(sampler_for("q", remote), Sampler)
+    assert sampler_for("q", local) is local
+
+
+def test_a_cut_circuit_runs_on_a_pilot_that_a_file_describes(tmp_path):
+    file = tmp_path / "pilots.yaml"
+    file.write_text(
+        "pilots: [{name: ibm, resource: inprocess, backend: {qpu: {runtime: "
+        "{backend: FakeManilaV2, mode: session, options: {default_shots: 77}}}}}]"
+    )
+    circuit = entangled([(0, 1)], 2)
+    with PilotManager.from_yaml(file) as pilots, TaskManager(pilots) as tasks:
+        assert "default_shots" not in repr(pilots.pilots[0].description)
+        estimator = CutEstimator(tasks, cuts=1, mode="counts", shots=500, seed=1)
+        result = estimator.run([(circuit, "ZZ")]).result()[0]
+        exact = CutEstimator(cuts=0, mode="exact").run([(circuit, "ZZ")]).result()[0]
+    assert abs(result.data.evs - exact.data.evs) < 0.15 + 5 * result.data.stds
+
+
+# Results that are not believed.
+
+
+def test_counts_without_memory_are_read():
+    fragment = middle()
+    backend = running(like=f"{__name__}:counts_only", simulate=False)
+    values = measured(backend, fragment, ANGLES, SHOTS, 3)
+    assert np.abs(scores(values[0], exact_tensor(fragment, ANGLES[0]), SHOTS)).max() < 5
+
+
+def counts_only():
+    return CountsOnly(ideal())
+
+
+def zeros():
+    """Qiskit's sampler over a backend with counts alone: zeros of everything."""
+    return BackendSamplerV2(backend=counts_only())
+
+
+class Changed(BackendSamplerV2):
+    """A sampler with results that something is wrong with."""
+
+    def __init__(self, how):
+        super().__init__(backend=ideal())
+        self.how = how
+
+    def run(self, pubs, *, shots=None):
+        result = super().run(pubs, shots=shots).result()
+        return SimpleNamespace(result=lambda: self.changed(result, pubs[0][0].cregs[0].name))
+
+    def changed(self, result, name):
+        if self.how == "failed":
+            return {"status": "failed"}
+        if self.how == "few":
+            return [*result][:-1]
+        found = []
+        for one in result:
+            bits = getattr(one.data, name)
+            if self.how == "shots":
+                bits = bits.slice_shots(range(bits.num_shots // 2))
+            elif self.how == "wide":
+                bits = BitArray.concatenate_bits([bits, bits])
+            elif self.how == "reversed":
+                bits = bits.slice_bits(range(bits.num_bits)[::-1])
+            register = "meas" if self.how == "register" else name
+            data = DataBin(**{register: bits}, shape=bits.shape)
+            found.append(SimpleNamespace(data=data))
+        return found
+
+
+def changed(how):
+    return Changed(how)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("failed", "is a dict, expected a PrimitiveResult"),
+        ("few", "is 2 results, expected 3, one a circuit"),
+        ("shots", "in 100 shots, shape (), expected 4 bits in 200 shots"),
+        ("wide", "is 8 bits of 'first' in 200 shots"),
+        ("register", "is registers meas, expected bits of 'first' among them"),
+        ("reversed", "with X before it is measured reads 0 in 100% of the shots, expected about 0"),
+    ],
+)
+def test_results_that_cannot_be_right_are_one_line_that_names_the_device(how, expected):
+    backend = running(sampler=f"{__name__}:changed", options={"how": how})
+    assert isinstance(backend._device.direct.opened, BaseSamplerV2)
+    circuit = QuantumCircuit(4, 4)
+    circuit.measure(range(4), range(4))
+    with pytest.raises(DeviceError) as caught:
+        run(backend, circuit)
+    (line,) = caught.value.faults
+    assert line.startswith("pilot 'q': ")
+    assert expected in line
+    assert "\n" not in line
+
+
+def run(backend, circuit):
+    return backend._device.direct.counts([CircuitRuns.of(circuit, {})], 100, 1)
+
+
+def test_a_sampler_that_makes_zeros_of_everything_is_refused_with_the_first_job():
+    backend = running(sampler=f"{__name__}:zeros")
+    for _ in range(2):
+        with pytest.raises(DeviceError) as caught:
+            measured(backend, middle(), ANGLES, SHOTS, 3)
+        assert str(caught.value).startswith(
+            "pilot 'q': its first job is not believed: qubit 0 with X before it is measured reads "
+            "0 in 100% of the shots, expected about 0%; check its sampler"
+        )
+
+
+# Credentials.
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"token": SECRET},
+        {"apiKey": SECRET},
+        {"api_key": SECRET},
+        {"client_secret": SECRET},
+        {"Authorization": SECRET},
+        {"channel": {"iam_token": SECRET}},
+        {"servers": [{"name": "a"}, {"password": SECRET}]},
+        {"url": f"https://me:{SECRET}@example.org"},
+        {"aws_secret_access_key": SECRET},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+@pytest.mark.parametrize("runtime", [False, True])
+def test_credentials_are_refused_and_never_shown(tmp_path, options, runtime):
+    fields = {"sampler": "iqm.qiskit_iqm:make", "options": options}
+    if runtime:
+        fields = {"runtime": {"backend": "ibm_x", "options": options}}
+    file = tmp_path / "pilots.yaml"
+    pilot = {"name": "q", "resource": "inprocess", "backend": {"qpu": fields}}
+    file.write_text(yaml.safe_dump({"pilots": [pilot]}))
+    with pytest.raises(DescriptionError) as caught:
+        load_descriptions(file)
+    (line,) = caught.value.faults
+    assert "looks like a credential, expected none in a description; keep it in " in line
+    assert ("save_account" if runtime else "IQM_TOKEN") in line
+    with pytest.raises(ValidationError) as invalid:
+        QpuDescription(**fields)
+    assert SECRET not in str(caught.value) + str(invalid.value)
+
+
+def test_ordinary_options_are_no_credentials():
+    names = ("shots", "monkey", "keyboard", "default_shots", "author", "key", "registry_key")
+    assert list(credentials_in(dict.fromkeys(names, "x"))) == []
+
+
+@pytest.mark.parametrize(
+    ("qpu", "expected"),
+    [
+        ("{sampler: 'm', like: FakeManilaV2}", "sampler is 'm', expected module:factory of a Q"),
+        ("{sampler: 'm:f', simulate: false}", "expected no simulate beside sampler"),
+        ("{sampler: 'm:f', qubits: 3}", "expected infidelity_1q, infidelity_2q, t1_us, t2_us too"),
+        ("{like: FakeManilaV2, options: {a: 1}}", "expected sampler: module:factory beside opti"),
+        ("{runtime: {backend: ibm_x}, like: FakeManilaV2}", "expected no like beside runtime"),
+        ("{runtime: {mode: job}}", "runtime.backend is missing, expected a backend's name"),
+        ("{runtime: {backend: ibm_x, mode: jobs}}", "did you mean 'job'?"),
+        ("{runtime: {backend: ibm_x, tokn: 3}}", "runtime.tokn is an unknown key"),
+        ("{runtime: {backend: ibm_x, options: 3}}", "runtime.options is 3, expected a mapping"),
+        (
+            "{runtime: {backend: ibm_x, options: {simulator: {seed_simulator: 3}}}}",
+            "expected no simulator.seed_simulator: each circuit would draw the same shots",
+        ),
+        ("{runtime: ibm_x}", "runtime is 'ibm_x', expected a mapping such as {backend: ibm_fez"),
+        ("{runtime: {token: hunter2}, options: 3}", "options is 3, expected a mapping"),
+    ],
+)
+def test_faults_of_a_sampler_s_description_are_lines(tmp_path, qpu, expected):
+    file = tmp_path / "pilots.yaml"
+    file.write_text(f"pilots: [{{name: q, resource: inprocess, backend: {{qpu: {qpu}}}}}]")
+    with pytest.raises(DescriptionError) as caught:
+        load_descriptions(file)
+    assert any(expected in fault for fault in caught.value.faults), caught.value.faults
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_description_with_options_travels_is_a_key_and_shows_none_of_them():
+    qpu = QpuDescription(sampler="m:f", options={"word": ["xyzzy", {"a": 1}]})
+    again = QpuDescription.model_validate_json(qpu.model_dump_json(exclude_unset=True))
+    assert {qpu: 1}[again] == 1
+    assert pickle.loads(pickle.dumps(qpu)) == qpu
+    assert qpu != QpuDescription(sampler="m:f", options={"word": "y"})
+    assert "xyzzy" not in repr(qpu) + str(qpu)
