@@ -1,8 +1,12 @@
-"""The branch engine on CPU and on a CUDA GPU: the same numbers, and how long they take.
+"""The exact engine on CPU and on a CUDA GPU, each way: the same numbers, and how long they take.
 
-Says plainly when there is no GPU; nothing else depends on one.
+Value and gradient of all fragments of a case (`step_cases.py`): by statevectors of the branches, as
+they are cut, and by the network of the whole circuit where there is one; in double and single
+precision. Beside it Aer's uncut value alone, on the CPU and, where qiskit-aer-gpu is installed, on
+the GPU. Says plainly when there is no GPU; nothing else depends on one.
 
-    python benchmarks/gpu.py [--qubits 24 28 36] [--batch 16] [--repeats 5]
+    python benchmarks/gpu.py [--cases chain-20 chain-36 dense-cz-16 brick-24 brick-32]
+        [--repeats 5] [--cpu-alone]
 """
 
 from __future__ import annotations
@@ -10,63 +14,132 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
 
 import numpy as np
 import torch
+from qiskit_aer import AerSimulator
+from qiskit_aer.primitives import EstimatorV2 as AerEstimator
+from step_cases import CASES, Case
 
 from pilotcut import compile_plan
-from pilotcut.backends.statevector import StatevectorEngine
-from pilotcut.training.model import classifier
+from pilotcut.backends.exact import ExactEngine
+from pilotcut.cutting.fragment import Fragment
+from pilotcut.cutting.plan import CutPlan
+from pilotcut.errors import CutError
+from pilotcut.options import DOUBLE, NETWORK, SINGLE, STATEVECTOR, EngineOptions
+
+USUAL = ("chain-20", "chain-36", "dense-cz-16", "brick-24", "brick-32")
+
+#: Aer's value is not asked for where its state takes more than this.
+MOST_AER_QUBITS = 28
+
+#: What engines may take on either device.
+MEMORY_BYTES = 16 * 2**30
 
 
 def main() -> None:
     """Print the table, or that there is no GPU."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--qubits", type=int, nargs="+", default=[24, 28, 36])
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--cases", nargs="+", default=USUAL, choices=list(CASES))
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--cpu-alone", action="store_true", help="without a GPU")
     options = parser.parse_args()
-    if not torch.cuda.is_available():
+    if not torch.cuda.is_available() and not options.cpu_alone:
         print("no GPU: torch sees no CUDA device here, so nothing was measured")
         return
-    print(f"device: {torch.cuda.get_device_name()}, batch {options.batch}, value and gradient")
-    print("qubits  dtype       cpu ms   gpu ms  ratio  largest difference")
-    for qubits in options.qubits:
-        for dtype in (torch.complex64, torch.complex128):
-            print(compare(qubits, dtype, options.batch, options.repeats), flush=True)
+    devices = ["cpu"] if options.cpu_alone else ["cpu", "cuda"]
+    if not options.cpu_alone:
+        print(f"device: {torch.cuda.get_device_name()}; {torch.get_num_threads()} CPU threads")
+    print(f"{'case':14} {'way':24}" + "".join(f"{d + ' ms':>11}" for d in devices) + "  apart")
+    for name in options.cases:
+        for way, calls in ways(CASES[name](), devices):
+            print(f"{name:14} {way:24}{compared(calls, options.repeats)}", flush=True)
 
 
-def compare(qubits: int, dtype: torch.dtype, batch: int, repeats: int) -> str:
-    """Measure one fragment of half the qubits on both devices and format the line."""
-    model = classifier(qubits)
-    fragment = compile_plan(model.circuit, model.observable, cuts=1).fragments[0]
-    angles = np.random.default_rng(0).uniform(0, 1.5, (batch, len(fragment.angles)))
-    results, seconds = {}, {}
-    for device in ("cpu", "cuda"):
-        engine = StatevectorEngine(device=device, dtype=dtype, memory_bytes=16 * 2**30)
-        value_and_gradient(engine, fragment, angles)  # warm up
-        taken = []
-        for _ in range(repeats):
-            started = time.perf_counter()
-            results[device] = value_and_gradient(engine, fragment, angles)
-            taken.append(time.perf_counter() - started)
-        seconds[device] = 1e3 * statistics.median(taken)
-    difference = max(
-        float(np.abs(a - b).max()) for a, b in zip(results["cpu"], results["cuda"], strict=True)
+Call = Callable[[], Sequence[np.ndarray]]
+
+
+def ways(case: Case, devices: Sequence[str]) -> Iterator[tuple[str, list[Call | None]]]:
+    """Yield the ways of a case, with a call for each device, None where it cannot run."""
+    cut = compile_plan(case.circuit, case.observable, **case.cut)
+    whole = compile_plan(case.circuit, case.observable)
+    for plan, way, dtype in (
+        (cut, STATEVECTOR, DOUBLE),
+        (cut, STATEVECTOR, SINGLE),
+        (whole, NETWORK, DOUBLE),
+    ):
+        engines = [engine(device, EngineOptions(way, dtype)) for device in devices]
+        if way == NETWORK and not all(engines[0].network(f) for f in plan.fragments):
+            continue
+        yield f"{way}, {dtype}", [of_engine(one, plan, case) for one in engines]
+    if case.circuit.num_qubits <= MOST_AER_QUBITS:
+        yield "Aer, uncut, value alone", [of_aer(device, case) for device in devices]
+
+
+def engine(device: str, options: EngineOptions) -> ExactEngine:
+    """Return an engine with room."""
+    made = ExactEngine(device, options)
+    made.memory_bytes = MEMORY_BYTES
+    return made
+
+
+def of_engine(exact: ExactEngine, plan: CutPlan, case: Case) -> Call | None:
+    """Return a call for all fragments' tensors and the derivatives of a sum of their entries."""
+    slots = np.random.default_rng(0).uniform(0, 1.5, (case.batch, plan.program.num_slots))
+    angles = [fragment.angle_values(slots) for fragment in plan.fragments]
+    try:
+        for fragment in plan.fragments:
+            exact.rows_at_once(fragment)
+    except CutError:
+        return None
+
+    def call() -> list[np.ndarray]:
+        found = []
+        for fragment, some in zip(plan.fragments, angles, strict=True):
+            values = exact.values(fragment, some)
+            found += [values, exact.pull_back(fragment, some, cotangents(fragment, len(some)))]
+        return found
+
+    return call
+
+
+def cotangents(fragment: Fragment, rows: int) -> np.ndarray:
+    """Return derivatives of one output by the tensor, all 1."""
+    pairs = prod(site.rank**2 for site in fragment.sites)
+    return np.ones((rows, 1, len(fragment.observables), pairs), complex)
+
+
+def of_aer(device: str, case: Case) -> Call | None:
+    """Return a call for Aer's exact values, None where it has no such device."""
+    name = "GPU" if device == "cuda" else "CPU"
+    if name not in AerSimulator().available_devices():
+        return None
+    settings = {"device": name, "method": "statevector"}
+    estimator = AerEstimator(options={"backend_options": settings})
+    pub = (case.circuit, case.observable, case.rows())
+    return lambda: [estimator.run([pub], precision=0.0).result()[0].data.evs]
+
+
+def compared(calls: Sequence[Call | None], repeats: int) -> str:
+    """Return each device's median of calls in turns, and how far results are apart at most."""
+    results = [None if call is None else call() for call in calls]  # they warm up, too
+    taken: list[list[float]] = [[] for _ in calls]
+    for _ in range(repeats):
+        for call, times in zip(calls, taken, strict=True):
+            if call is not None:
+                started = time.perf_counter()
+                call()
+                times.append(time.perf_counter() - started)
+    cells = (
+        f"{1e3 * statistics.median(times):11.2f}" if times else f"{'-':>11}" for times in taken
     )
-    return (
-        f"{qubits:6}  {str(dtype).removeprefix('torch.'):10} {seconds['cpu']:8.2f} "
-        f"{seconds['cuda']:8.2f} {seconds['cpu'] / seconds['cuda']:6.1f}  {difference:.1e}"
+    found = [result for result in results if result is not None]
+    apart = max(
+        (float(np.abs(a - b).max()) for a, b in zip(found[0], found[-1], strict=True)), default=0.0
     )
-
-
-def value_and_gradient(engine, fragment, angles):
-    """Return the tensor, and the derivative of its first entry, as arrays."""
-    kept = engine.linearised(fragment, angles)
-    values = kept.values
-    cotangent = np.zeros((len(values), 1, values[0].size))
-    cotangent[..., 0] = 1
-    return values, kept.pull_back(cotangent)
+    return "".join(cells) + f"  {apart:.1e}"
 
 
 if __name__ == "__main__":

@@ -69,6 +69,13 @@ class Case:
         inputs = rng.uniform(0, 1.5, (self.batch, len(self.inputs)))
         return inputs, rng.choice([-1.0, 1.0], (self.batch, 1)), weights
 
+    def rows(self) -> np.ndarray:
+        """Return values (batch, parameters) in the order of the circuit's parameters."""
+        inputs, _, weights = self.data()
+        whole = np.hstack([inputs, np.broadcast_to(weights, (len(inputs), len(weights)))])
+        order = [*self.inputs, *self.weights]
+        return whole[:, [order.index(p) for p in self.circuit.parameters]]
+
 
 def linear(angle: Any, place: dict[Parameter, int]) -> float | tuple[int, float]:
     """Return an angle as a number, or as (index of a parameter, factor)."""

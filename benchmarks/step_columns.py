@@ -163,11 +163,8 @@ def qiskit_ml(case: Case) -> Step:
 
 def aer_values(case: Case) -> Step:
     """Return the loss by Aer's exact EstimatorV2, without a gradient."""
-    inputs, targets, weights = case.data()
-    order = [*case.inputs, *case.weights]
-    columns = [*inputs.T, *(np.full(len(inputs), w) for w in weights)]
-    place = [order.index(p) for p in case.circuit.parameters]
-    values = np.stack([columns[k] for k in place], axis=-1)
+    _, targets, _ = case.data()
+    values = case.rows()
     estimator = aer()
 
     def run() -> float:
