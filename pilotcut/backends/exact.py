@@ -102,14 +102,18 @@ class ExactEngine:
         return self.states.outcomes(fragment, angles, wires)
 
     def pull_back(
-        self, fragment: Fragment, angles: np.ndarray, cotangents: np.ndarray
+        self,
+        fragment: Fragment,
+        angles: np.ndarray,
+        cotangents: np.ndarray,
+        wanted: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return d outputs / d angles; see `Linearised.pull_back`."""
         network = self.network(fragment)
         if network is None:
-            return self.states.pull_back(fragment, angles, cotangents)
+            return self.states.pull_back(fragment, angles, cotangents, wanted)
         both = zip(self._chunks(fragment, angles), self._chunks(fragment, cotangents), strict=True)
-        return np.concatenate([network.at(some).pull_back(c) for some, c in both])
+        return np.concatenate([network.at(some).pull_back(c, wanted) for some, c in both])
 
     def linearised(self, fragment: Fragment, angles: np.ndarray) -> Linearised:
         """Return the tensor at some angles with what its derivatives need."""

@@ -8,6 +8,7 @@ the choice of the library, and what is kept from call to call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +17,7 @@ import torch
 
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.native_gates import NativeFragment, over_native_gates
+from pilotcut.backends.network_calls import Array
 from pilotcut.backends.network_plan import NetworkPlan, NetworkTooLargeError
 from pilotcut.backends.network_schedule import (
     NetworkSchedule,
@@ -34,6 +36,9 @@ MOST_GATES, MOST_SEEN = 1000, 12_000
 
 #: Wires of a gate, at most: its transfer matrix has 16 times as many entries for each.
 MOST_WIRES = 3
+
+#: Schedules of a network, beside one for angles that all differ.
+MOST_SCHEDULES = 8
 
 # Measured with numpy 2.4 on one core of two: a call of a group, forwards and backwards, and a
 # multiplication of small matrices.
@@ -117,22 +122,39 @@ class Network:
     ) -> None:
         self.plan = plan
         self._arrays = arrays
-        self._schedule = NetworkSchedule(plan, arrays)
         self._of_torch = NetworkSchedule(plan, of_torch)
-        # Angles in double precision: in single a large one would lose as many digits as it has.
-        self._put = arrays.wide(native.linear), arrays.wide(native.offset[:, None])
+        self._angles = NativeAngles(native, arrays)
         self._put_torch = of_torch.wide(native.linear), of_torch.wide(native.offset[:, None])
+        self._depends = native.linear != 0  # of native angles on the fragment's
+        self._all = np.ones(len(native.linear), dtype=bool)
+        self._wanted: Cache[bytes, np.ndarray] = Cache(4)
+        self._schedules = SharedSchedules(self._schedule)
 
     @cached_property
     def row_bytes(self) -> int:
         """What all values of one row take, and their derivatives."""
-        return 2 * self._arrays.dtype.itemsize * sum(group.size for group in self.plan.groups)
+        return 2 * self._arrays.dtype.itemsize * _entries(self.plan, 1)
 
     def seconds(self, rows: int) -> float:
         """Return about how long values and derivatives take, with numpy."""
-        products = sum(group.multiplications for group in self.plan.groups)
+        return self._seconds(self.plan, rows)
+
+    def _seconds(self, plan: NetworkPlan, rows: int) -> float:
+        products = sum(g.multiplications * (1 if g.shared else rows) for g in plan.groups)
         each_s = _MULTIPLICATION_S * self._arrays.dtype.itemsize / 8
-        return len(self.plan.groups) * _CALL_S + 3 * rows * products * each_s
+        return len(plan.groups) * _CALL_S + 3 * products * each_s
+
+    def _schedule(self, shared: np.ndarray, rows: int) -> NetworkSchedule:
+        """Return a schedule for shared angles, boolean (angles,), where that pays for such rows."""
+        plan = self.plan
+        if shared.any():
+            natives = ~self._depends[~shared].any(axis=0)
+            other = plan.sharing(np.flatnonzero(natives).tolist())
+            is_quicker = self._seconds(other, rows) < self._seconds(plan, rows)
+            # What rows share has to fit in what they take each: that is what is known before.
+            if is_quicker and _entries(other, rows) <= rows * _entries(plan, 1):
+                plan = other
+        return NetworkSchedule(plan, self._arrays)
 
     def tensor(self, angles: torch.Tensor) -> torch.Tensor:
         """Return (rows, terms) for angles (rows, angles); torch differentiates through it."""
@@ -143,16 +165,113 @@ class Network:
 
     def at(self, angles: np.ndarray) -> NetworkPoint:
         """Return its terms at angles (rows, angles), with what their derivatives need."""
-        linear, offset = self._put
-        native = linear.T @ self._arrays.wide(angles).T + offset
-        found = self._schedule.run(native)
-        terms = self._arrays.numpy(self._arrays.wide(self._schedule.terms(found)))
-        return NetworkPoint(self, terms, found)
+        schedule = self._schedules.of(angles)
+        found = schedule.run(self._angles.of(angles))
+        terms = self._arrays.numpy(self._arrays.wide(schedule.terms(found)))
+        return NetworkPoint(self, terms, schedule, found)
 
-    def slopes(self, found: Pass, cotangents: np.ndarray) -> np.ndarray:
-        """Return d sum_t c_t term_t / d angles, (rows, angles), for c (rows, terms)."""
-        pulled = self._schedule.pull_back(found, self._arrays.put(cotangents))
-        return self._arrays.numpy(self._put[0] @ self._arrays.wide(pulled)).T
+    def slopes(
+        self,
+        point: NetworkPoint,
+        cotangents: np.ndarray,
+        wanted: np.ndarray | None = None,
+        summed: bool = False,
+    ) -> np.ndarray:
+        """Return d sum_t c_t term_t / d angles, (rows or 1, angles), for c (rows, terms).
+
+        See `pilotcut.backends.statevector.Linearised` for `wanted` and `summed`.
+        """
+        some = self._all if wanted is None else wanted
+        # A training wants the same ones at each step.
+        natives = self._wanted.get(some.tobytes(), lambda: self._depends[some].any(axis=0))
+        put = self._arrays.put(cotangents)
+        pulled = point.schedule.pull_back(point.found, put, natives, summed)
+        return self._arrays.numpy(self._angles.pulled_back(pulled)).T
+
+
+def _entries(plan: NetworkPlan, rows: int) -> int:
+    return sum(group.size * (1 if group.shared else rows) for group in plan.groups)
+
+
+class NativeAngles:
+    """Native angles as a function of a fragment's, linear, and derivatives on the way back.
+
+    In double precision: in single a large angle would lose as many digits as it has.
+
+    Parameters
+    ----------
+    native
+        The fragment over native gates.
+    arrays
+        The library.
+    """
+
+    def __init__(self, native: NativeFragment, arrays: NumpyArrays | TorchArrays) -> None:
+        self._arrays, linear = arrays, native.linear
+        self._linear, self._offset = arrays.wide(linear), arrays.wide(native.offset[:, None])
+        # Where each is one of the others they are picked, which is no product of large matrices.
+        self._which, columns = np.nonzero(linear)
+        order = np.argsort(columns, kind="stable")
+        self._which = self._which[order]
+        each = np.array_equal(columns[order], np.arange(linear.shape[1]))
+        self._picks = each and len(set(self._which.tolist())) == len(columns)
+        if self._picks:
+            self._scale = arrays.wide(linear[self._which, columns[order]][:, None])
+
+    def of(self, angles: np.ndarray) -> Array:
+        """Return native angles (natives, rows) for angles (rows, angles)."""
+        given = self._arrays.wide(angles).T
+        if self._picks:
+            return given[self._which] * self._scale + self._offset
+        return self._linear.T @ given + self._offset
+
+    def pulled_back(self, slopes: Array) -> Array:
+        """Return derivatives by angles (angles, rows) for those by native ones (natives, rows)."""
+        given = self._arrays.wide(slopes)
+        if not self._picks:
+            return self._linear @ given
+        found = self._arrays.wide(np.zeros((len(self._linear), given.shape[1])))
+        found[self._which] = given * self._scale
+        return found
+
+
+class SharedSchedules:
+    """The schedules of a network, by which angles are equal in all rows.
+
+    In a training it is the weights that are. Columns of a batch may be equal by chance, so a
+    schedule serves wherever the angles that it takes to be equal are, unless they are few of those
+    that are, and no more than a few are made.
+
+    Parameters
+    ----------
+    make
+        A schedule for a boolean (angles,), which are equal, and about so many rows.
+    """
+
+    def __init__(self, make: Callable[[np.ndarray, int], NetworkSchedule]) -> None:
+        self._make = make
+        self._made: list[tuple[np.ndarray, NetworkSchedule]] = []
+        self._of: Cache[bytes, NetworkSchedule] = Cache(2 * MOST_SCHEDULES)
+
+    def of(self, angles: np.ndarray) -> NetworkSchedule:
+        """Return the schedule for angles (rows, angles)."""
+        # Of one row none are: it has nothing in common with others.
+        equal = (angles == angles[:1]).all(axis=0) & (len(angles) > 1)
+        return self._of.get(equal.tobytes(), lambda: self._best(equal, len(angles)))
+
+    def _best(self, equal: np.ndarray, rows: int) -> NetworkSchedule:
+        usable = [made for made in self._made if not (made[0] & ~equal).any()]
+        best = max(usable, key=lambda made: int(made[0].sum()), default=None)
+        if best and (2 * best[0].sum() >= equal.sum() or len(self._made) > MOST_SCHEDULES):
+            return best[1]
+        # The more were made, the less of what is equal by chance is in the last one.
+        shared = equal & self._made[-1][0] if self._made else equal
+        if 2 * shared.sum() < equal.sum():
+            shared = equal
+        if len(self._made) >= MOST_SCHEDULES:
+            shared = np.zeros_like(equal)  # which always serves
+        self._made.append((shared, self._make(shared, rows)))
+        return self._made[-1][1]
 
 
 @dataclass(frozen=True)
@@ -165,19 +284,25 @@ class NetworkPoint:
         Of which.
     values
         The terms (rows, terms).
-    found
+    schedule, found
         What the way back needs.
     """
 
     network: Network
     values: np.ndarray
+    schedule: NetworkSchedule
     found: Pass
 
-    def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
-        """Return d outputs / d angles, (rows, outputs, angles).
+    def pull_back(
+        self, cotangents: np.ndarray, wanted: np.ndarray | None = None, summed: bool = False
+    ) -> np.ndarray:
+        """Return d outputs / d angles, (rows or 1, outputs, angles).
 
         `cotangents` are (rows, outputs, terms, 1), of which the real parts count.
         """
         weights = np.ascontiguousarray(cotangents.real)[..., 0]
-        slopes = [self.network.slopes(self.found, weights[:, k]) for k in range(weights.shape[1])]
+        slopes = [
+            self.network.slopes(self, weights[:, k], wanted, summed)
+            for k in range(weights.shape[1])
+        ]
         return np.stack(slopes, axis=1)

@@ -30,20 +30,32 @@ class Tops:
         The library.
     groups
         The plan's groups.
+    live
+        Which of them have derivatives: those that depend on a wanted angle.
     rows
         Number of parameter sets.
+    summed
+        Whether derivatives by what all rows share are sums over the rows, of one row.
     """
 
-    def __init__(self, arrays: Any, groups: Sequence[Group], rows: int) -> None:
+    def __init__(
+        self, arrays: Any, groups: Sequence[Group], live: Sequence[bool], rows: int, summed: bool
+    ) -> None:
         self._arrays, self._groups, self._rows = arrays, groups, rows
+        self.live, self.summed = live, summed
         self.known: list[Array | None] = [None] * len(groups)
+
+    def rows_of(self, number: int) -> int:
+        """Return the rows of a group's derivatives."""
+        return 1 if self.summed and self._groups[number].shared else self._rows
 
     def whole(self, number: int) -> Array:
         """Return a group's derivatives (values, rows, *shape), to be added to."""
         top = self.known[number]
         if top is None:
             group = self._groups[number]
-            top = self.known[number] = self._arrays.zeros((group.count, self._rows, *group.shape))
+            shape = (group.count, self.rows_of(number), *group.shape)
+            top = self.known[number] = self._arrays.zeros(shape)
         return top
 
     def take(self, number: int) -> Array:
@@ -99,12 +111,17 @@ class Operand:
             self._whole: int | None = self._single.group
         else:
             self._whole = None
-        self.is_constant = all(groups[source.group].kind == "constant" for source in sources)
+        self._groups = sorted({source.group for source in sources})
+        self.shared = all(groups[number].shared for number in self._groups)
         self._back = [
             (source.group, source.where, None if self._single else source.to, touched.way(source))
             for source in sources
             if groups[source.group].kind != "constant"
         ]
+
+    def is_live(self, tops: Tops) -> bool:
+        """Return whether derivatives by it are needed."""
+        return any(tops.live[number] for number in self._groups)
 
     def of(self, values: Sequence[Array]) -> Array:
         """Return the operand (values, rows or 1, *shape) from the values of all groups."""
@@ -121,7 +138,11 @@ class Operand:
     def add(self, slope: Array, tops: Tops) -> None:
         """Add derivatives by the operand (values, rows, *shape)."""
         for group, where, to, way in self._back:
+            if not tops.live[group]:
+                continue
             part = slope if to is None else slope[to]
+            if part.shape[1] != tops.rows_of(group):
+                part = part.sum(axis=1, keepdims=True)
             if way == _ALL:
                 tops.known[group] = part
             elif way == _FIRST:
@@ -135,10 +156,10 @@ class Operand:
 class GroupCall(Protocol):
     """A group as one call."""
 
-    def values(self, known: Sequence[Array], waves: Array) -> tuple[Array, tuple[Array, ...]]:
+    def values(self, known: Sequence[Array], angles: Array) -> tuple[Array, tuple[Array, ...]]:
         """Return its values (values, rows, *shape), and its operands as they were multiplied.
 
-        From the values of all groups before, and the harmonics (natives, rows, harmonics).
+        From the values of all groups before, and the native angles (natives, rows).
         """
 
     def push(self, top: Array, operands: tuple[Array, ...], tops: Tops) -> None:
@@ -151,7 +172,7 @@ class Constants:
     def __init__(self, constant: Array) -> None:
         self._constant = constant
 
-    def values(self, known: Sequence[Array], waves: Array) -> tuple[Array, tuple[Array, ...]]:
+    def values(self, known: Sequence[Array], angles: Array) -> tuple[Array, tuple[Array, ...]]:
         """Return them."""
         return self._constant, ()
 
@@ -162,19 +183,20 @@ class Constants:
 class Harmonics:
     """Harmonics of some angles."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, arrays: Any, group: Group) -> None:
+        self._arrays = arrays
         self.angles, self._size = _as_slice(group.angles), group.shape[0]
+        self._rows = slice(1) if group.shared else slice(None)
 
-    def values(self, known: Sequence[Array], waves: Array) -> tuple[Array, tuple[Array, ...]]:
-        """Return them, out of those of all angles."""
-        return waves[self.angles][..., : self._size], ()
+    def values(self, known: Sequence[Array], angles: Array) -> tuple[Array, tuple[Array, ...]]:
+        """Return 1, cosines and sines, those of half the angles behind them where they are used."""
+        return self._arrays.waves(angles[self.angles][:, self._rows], self._size > 3), ()
 
     def push(self, top: Array, operands: tuple[Array, ...], tops: Tops) -> None:
         """Do nothing: see `slopes`."""
 
-    def slopes(self, top: Array, waves: Array) -> Array:
+    def slopes(self, top: Array, own: Array) -> Array:
         """Return the derivatives by the angles (values, rows) from those by the harmonics."""
-        own = waves[self.angles]
         slope = top[..., 2] * own[..., 1] - top[..., 1] * own[..., 2]
         if self._size > 3:
             slope = slope + (top[..., 4] * own[..., 3] - top[..., 3] * own[..., 4]) / 2
@@ -188,7 +210,7 @@ class Outer:
         self._left, self._right = operands
         self._shape = (group.count, -1, *group.shape)
 
-    def values(self, known: Sequence[Array], waves: Array) -> tuple[Array, tuple[Array, ...]]:
+    def values(self, known: Sequence[Array], angles: Array) -> tuple[Array, tuple[Array, ...]]:
         """Return them, the left harmonics first."""
         left, right = self._left.of(known), self._right.of(known)
         return (left[..., :, None] * right[..., None, :]).reshape(self._shape), (left, right)
@@ -197,8 +219,10 @@ class Outer:
         """Hand on the derivatives by both sides."""
         left, right = operands
         square = top.reshape(*top.shape[:2], left.shape[2], right.shape[2])
-        self._left.add((square @ right[..., None])[..., 0], tops)
-        self._right.add((left[..., None, :] @ square)[..., 0, :], tops)
+        if self._left.is_live(tops):
+            self._left.add((square @ right[..., None])[..., 0], tops)
+        if self._right.is_live(tops):
+            self._right.add((left[..., None, :] @ square)[..., 0, :], tops)
 
 
 class Cores:
@@ -210,7 +234,7 @@ class Cores:
         self._shape = (group.count, -1, *group.shape)
         self._flat = (group.count, -1, constant.shape[-1])
 
-    def values(self, known: Sequence[Array], waves: Array) -> tuple[Array, tuple[Array, ...]]:
+    def values(self, known: Sequence[Array], angles: Array) -> tuple[Array, tuple[Array, ...]]:
         """Return them."""
         return (self._harmonics.of(known) @ self._constant).reshape(self._shape), ()
 
@@ -230,18 +254,23 @@ class Pairs:
         self._arrays = arrays
         self._left, self._right = operands
         self._orders, self._undone = pairing.orders, pairing.undone
-        self._left_shape = (count, -1, pairing.rows, pairing.inner)
-        self._right_shape = (count, -1, pairing.inner, pairing.columns)
-        self._square, self._shape = (
-            (count, -1, pairing.rows, pairing.columns),
-            (count, -1, *group.shape),
+        # One product for all rows, where they are multiplied by the same.
+        self._folds = self._right.shared and not self._left.shared
+        self._left_shape, self._square = (
+            (count, 1, -1, size) if self._folds else (count, -1, pairing.rows, size)
+            for size in (pairing.inner, pairing.columns)
         )
+        self._right_shape = (count, -1, pairing.inner, pairing.columns)
+        self._row_shapes = [
+            (count, -1, pairing.rows, size) for size in (pairing.inner, pairing.columns)
+        ]
+        self._shape = (count, -1, *group.shape)
         self._moved = [
             (count, -1, *(groups[sources[0].group].shape[axis] for axis in axes))
             for sources, axes in zip(group.operands, (pairing.first, pairing.second), strict=True)
         ]
 
-    def values(self, known: Sequence[Array], waves: Array) -> tuple[Array, tuple[Array, ...]]:
+    def values(self, known: Sequence[Array], angles: Array) -> tuple[Array, tuple[Array, ...]]:
         """Return them."""
         order, other = self._orders
         left = self._transposed(self._left.of(known), order).reshape(self._left_shape)
@@ -249,13 +278,18 @@ class Pairs:
         return (left @ right).reshape(self._shape), (left, right)
 
     def push(self, top: Array, operands: tuple[Array, ...], tops: Tops) -> None:
-        """Hand on the derivatives by both, but for constants."""
+        """Hand on the derivatives by both, where they are needed."""
         left, right = operands
         square = top.reshape(self._square)
-        if not self._left.is_constant:
+        if self._left.is_live(tops):
             slope = (square @ right.swapaxes(-1, -2)).reshape(self._moved[0])
             self._left.add(self._transposed(slope, self._undone[0]), tops)
-        if not self._right.is_constant:
+        if self._right.is_live(tops):
+            if self._folds and not tops.summed:
+                left, square = (
+                    array.reshape(shape)
+                    for array, shape in zip((left, square), self._row_shapes, strict=True)
+                )
             slope = (left.swapaxes(-1, -2) @ square).reshape(self._moved[1])
             self._right.add(self._transposed(slope, self._undone[1]), tops)
 

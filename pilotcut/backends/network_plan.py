@@ -9,8 +9,9 @@ which library are multiplied.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from math import prod
@@ -19,7 +20,7 @@ from typing import TypeAlias
 import numpy as np
 
 from pilotcut.backends.native_gates import MatrixGate, NativeFragment
-from pilotcut.backends.network_order import contraction_order, multiplications
+from pilotcut.backends.network_order import Pair, contraction_order, multiplications
 from pilotcut.backends.pauli_network import Core, GateTensors, cores_of
 
 #: Multiplications of a term, and entries of a value, at most: more is another engine's.
@@ -134,6 +135,8 @@ class Group:
         (values, harmonics, entries) where they differ.
     angles
         Their native angles.
+    shared
+        Whether they depend on shared angles alone, or on none: they have one row.
     """
 
     kind: str
@@ -143,6 +146,7 @@ class Group:
     constant: np.ndarray | None = None
     angles: tuple[int, ...] = ()
     pairing: Pairing | None = None
+    shared: bool = False
 
     @property
     def size(self) -> int:
@@ -193,23 +197,48 @@ class NetworkPlan:
         gates = [step for step in native.steps if isinstance(step, MatrixGate)]
         assert len(gates) == len(native.steps), "a network has no sites"
         tensors = [GateTensors.of(gate) for gate in gates]
-        terms = [self._term(cores_of(tensors, one)) for one in letters]
-        place = self._grouped(set(terms))
-        self.outputs = tuple(_sources([place[term] for term in terms]))
+        self._networks: list[tuple[list[Core], list[Pair]]] = []
+        self._shared: frozenset[int] = frozenset()
+        self._make(self._ordered(cores_of(tensors, one)) for one in letters)
+
+    def sharing(self, angles: Iterable[int]) -> NetworkPlan:
+        """Return the plan of the same values where some native angles are equal in all rows.
+
+        What depends on these alone has one row, and is multiplied apart from all else.
+        """
+        other = copy(self)
+        other._values, other._known = [], {}
+        other._networks, other._shared = [], frozenset(angles)
+        other._make(self._networks)
+        return other
 
     # -- the graph ------------------------------------------------------------------------
 
-    def _term(self, cores: Sequence[Core]) -> int:
-        """Add a network and return the number of its value."""
-        if not cores:  # the identity
-            return self._constant(np.ones(()))
+    def _make(self, networks: Iterable[tuple[list[Core], list[Pair]]]) -> None:
+        terms = []
+        for cores, pairs in networks:
+            self._networks.append((cores, pairs))
+            terms.append(self._term(cores, pairs))
+        place = self._grouped(set(terms))
+        self.outputs = tuple(_sources([place[term] for term in terms]))
+
+    @staticmethod
+    def _ordered(cores: list[Core]) -> tuple[list[Core], list[Pair]]:
+        """Return a network with the order in which it is contracted."""
         sizes = {leg: core.size_of(leg) for core in cores for leg in core.legs}
-        numbers = [self._core(core) for core in cores]
         legs = [core.legs for core in cores]
-        pairs = contraction_order(legs, sizes)
+        pairs = contraction_order(legs, sizes) if cores else []
         largest = max((prod(sizes[leg] for leg in pair.legs) for pair in pairs), default=1)
         if largest > MOST_ENTRIES or multiplications(legs, pairs, sizes) > MOST_MULTIPLICATIONS:
             raise NetworkTooLargeError
+        return cores, pairs
+
+    def _term(self, cores: Sequence[Core], pairs: Sequence[Pair]) -> int:
+        """Add a network and return the number of its value."""
+        if not cores:  # the identity
+            return self._constant(np.ones(()))
+        numbers = [self._core(core) for core in cores]
+        legs = [core.legs for core in cores]
         for pair in pairs:
             a, b = pair.a, pair.b
             numbers.append(self._pair(numbers[a], legs[a], numbers[b], legs[b]))
@@ -231,10 +260,25 @@ class NetworkPlan:
     def _core(self, core: Core) -> int:
         if not core.angles:
             return self._constant(core.values)
-        sizes = core.values.shape[: len(core.angles)]
+        own = [k for k, angle in enumerate(core.angles) if angle not in self._shared]
+        shared = [k for k, angle in enumerate(core.angles) if angle in self._shared]
+        shape, sizes = core.values.shape[len(core.angles) :], core.values.shape
+        if not (own and shared):
+            return self._linear(self._products(core, own or shared), shape, core.values)
+        # Linear in the shared ones' products, as matrices that are applied to those of the others.
+        order = (*shared, *own, *range(len(core.angles), core.values.ndim))
+        rows, columns = prod(sizes[k] for k in own), prod(shape)
+        moved = core.values.transpose(order).reshape(-1, rows, columns)
+        matrix = self._linear(self._products(core, shared), (rows, columns), moved)
+        pairing = Pairing((0,), (0, 1), 1, rows, columns)
+        sources = (self._products(core, own), matrix)
+        return self._add(Value("pair", sources, shape, pairing=pairing))
+
+    def _products(self, core: Core, axes: Sequence[int]) -> int:
+        """Return the products of a core's harmonics on some of its axes."""
         parts = [
-            self._add(Value("harmonics", (), (size,), angle=angle))
-            for angle, size in zip(core.angles, sizes, strict=True)
+            self._add(Value("harmonics", (), core.values.shape[k : k + 1], angle=core.angles[k]))
+            for k in axes
         ]
         # By halves, the first ones first, as the axes of the core are in order.
         while len(parts) > 1:
@@ -242,9 +286,11 @@ class NetworkPlan:
             parts = [
                 self._outer(a, b) for a, b in zip(parts[::2], parts[1::2], strict=False)
             ] + left
-        matrix = np.ascontiguousarray(core.values.reshape(core.harmonics, -1))
-        shape = core.values.shape[len(core.angles) :]
-        return self._add(Value("core", (parts[0],), shape, matrix), matrix.tobytes())
+        return parts[0]
+
+    def _linear(self, harmonics: int, shape: Shape, values: np.ndarray) -> int:
+        matrix = np.ascontiguousarray(values.reshape(-1, prod(shape)))
+        return self._add(Value("core", (harmonics,), shape, matrix), matrix.tobytes())
 
     def _outer(self, a: int, b: int) -> int:
         size = self._values[a].shape[0] * self._values[b].shape[0]
@@ -271,15 +317,21 @@ class NetworkPlan:
 
     def _grouped(self, wanted: set[int]) -> dict[int, tuple[int, int]]:
         """Make the groups; return each value's group and place."""
-        level = [0] * len(self._values)
+        level, shared = [0] * len(self._values), [False] * len(self._values)
         alike: defaultdict[Hashable, list[int]] = defaultdict(list)
         for number in sorted(self._needed(wanted)):
             value = self._values[number]
             level[number] = 1 + max((level[k] for k in value.sources), default=-1)
-            shapes = tuple(
-                (self._values[k].shape, self._values[k].kind == "constant") for k in value.sources
+            shared[number] = (
+                value.angle in self._shared
+                if value.kind == "harmonics"
+                else all(shared[k] for k in value.sources)
             )
-            key = (level[number], value.kind, value.shape, shapes, value.pairing)
+            about = tuple(
+                (self._values[k].shape, self._values[k].kind == "constant", shared[k])
+                for k in value.sources
+            )
+            key = (level[number], value.kind, value.shape, about, value.pairing, shared[number])
             alike[key].append(number)
         self.groups: list[Group] = []
         place: dict[int, tuple[int, int]] = {}
@@ -287,7 +339,8 @@ class NetworkPlan:
             # In the order of the operands, so that these are slices.
             numbers.sort(key=lambda k: [place[source] for source in self._values[k].sources])
             place |= {number: (len(self.groups), k) for k, number in enumerate(numbers)}
-            self.groups.append(self._group([self._values[k] for k in numbers], place))
+            group = self._group([self._values[k] for k in numbers], place)
+            self.groups.append(replace(group, shared=shared[numbers[0]]))
         return place
 
     def _needed(self, wanted: set[int]) -> set[int]:

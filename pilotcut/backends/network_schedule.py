@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pilotcut.backends.cache import Cache
 from pilotcut.backends.network_calls import (
     Array,
     Constants,
@@ -66,7 +67,7 @@ class NumpyArrays:
         return array.transpose(order)
 
     def waves(self, angles: Array, halves: bool) -> Array:
-        """Return 1, cosines and sines (natives, rows, harmonics), those of half the angles too."""
+        """Return 1, cosines and sines (.., harmonics) of angles, those of half of them too."""
         found = np.ones((*angles.shape, HALVES if halves else 3), self.dtype)
         for k, of in enumerate((angles, angles / 2)[: 1 + halves]):
             np.cos(of, out=found[..., 1 + 2 * k])
@@ -113,7 +114,7 @@ class TorchArrays:
         return array.permute(tuple(order))
 
     def waves(self, angles: Array, halves: bool) -> Array:
-        """Return 1, cosines and sines (natives, rows, harmonics), those of half the angles too."""
+        """Return 1, cosines and sines (.., harmonics) of angles, those of half of them too."""
         parts = [torch.ones_like(angles)]
         for of in (angles, angles / 2)[: 1 + halves]:
             parts += [torch.cos(of), torch.sin(of)]
@@ -130,16 +131,15 @@ class Pass:
 
     Parameters
     ----------
-    waves
-        Of all native angles 1, cosine and sine, and those of half of them where these are used,
-        (natives, rows, 3 or 5).
+    angles
+        The native angles (natives, rows).
     values
         Of each group (values, rows or 1, *shape).
     operands
         Of each group, as they were multiplied.
     """
 
-    waves: Array
+    angles: Array
     values: list[Array] = field(default_factory=list)
     operands: list[tuple[Array, ...]] = field(default_factory=list)
 
@@ -157,13 +157,14 @@ class NetworkSchedule:
 
     def __init__(self, plan: NetworkPlan, arrays: NumpyArrays | TorchArrays) -> None:
         self._groups, self._arrays, self._lib = plan.groups, arrays, arrays.module
-        self._halves = any(group.shape == (HALVES,) for group in plan.groups if group.angles)
         # In the order of the way back, for what comes there first.
         touched = Touched(plan.groups)
         self._outputs = Operand(arrays, plan.outputs, touched)
         self._calls: list[GroupCall] = [self._call(group, touched) for group in plan.groups[::-1]][
             ::-1
         ]
+        # A training asks for the same ones at each step.
+        self._live: Cache[bytes, list[bool]] = Cache(4)
 
     def _call(self, group: Group, touched: Touched) -> GroupCall:
         operands = [Operand(self._arrays, sources, touched) for sources in group.operands]
@@ -171,7 +172,7 @@ class NetworkSchedule:
         if group.kind == "constant":
             return Constants(constant)
         if group.kind == "harmonics":
-            return Harmonics(group)
+            return Harmonics(self._arrays, group)
         if group.kind == "outer":
             return Outer(group, operands)
         if group.kind == "core":
@@ -180,31 +181,59 @@ class NetworkSchedule:
 
     def run(self, angles: Array) -> Pass:
         """Return a pass forwards, for native angles (natives, rows)."""
-        found = Pass(self._arrays.waves(angles, self._halves))
+        found = Pass(angles)
         for call in self._calls:
-            values, operands = call.values(found.values, found.waves)
+            values, operands = call.values(found.values, angles)
             found.values.append(values)
             found.operands.append(operands)
         return found
 
     def terms(self, found: Pass) -> Array:
         """Return the terms (rows, terms) that a pass found."""
-        terms, rows = self._outputs.of(found.values), found.waves.shape[1]
-        # Where all are constants they have one row.
+        terms, rows = self._outputs.of(found.values), found.angles.shape[1]
+        # Where none differs between rows they have one row.
         if terms.shape[1] != rows:
             terms = self._lib.broadcast_to(terms, (len(terms), rows))
         return terms.T
 
-    def pull_back(self, found: Pass, cotangents: Array) -> Array:
-        """Return d sum_t c_t value_t / d native angles, (natives, rows), for c (rows, terms)."""
-        tops = Tops(self._arrays, self._groups, found.waves.shape[1])
+    def pull_back(
+        self, found: Pass, cotangents: Array, wanted: np.ndarray, summed: bool = False
+    ) -> Array:
+        """Return d sum_t c_t value_t / d native angles, (natives, rows), for c (rows, terms).
+
+        Parameters
+        ----------
+        found
+            Of the pass forwards.
+        cotangents
+            c.
+        wanted
+            Boolean (natives,): others may be zero.
+        summed
+            Whether the sum over rows is enough: it is returned, (natives, 1).
+        """
+        natives, rows = found.angles.shape
+        live = self._live.get(wanted.tobytes(), lambda: self._depend_on(wanted))
+        tops = Tops(self._arrays, self._groups, live, rows, summed)
         # A copy, as it is added to.
         self._outputs.add(cotangents.T * 1, tops)
-        slopes = self._arrays.zeros(found.waves.shape[:2])
+        slopes = self._arrays.zeros((natives, 1 if summed else rows))
         for number in range(len(self._calls) - 1, -1, -1):
+            if not live[number]:
+                continue
             call, top = self._calls[number], tops.take(number)
             if isinstance(call, Harmonics):
-                slopes[call.angles] = call.slopes(top, found.waves)
+                slope = call.slopes(top, found.values[number])
+                slopes[call.angles] = slope.sum(axis=1, keepdims=True) if summed else slope
             else:
                 call.push(top, found.operands[number], tops)
         return slopes
+
+    def _depend_on(self, wanted: np.ndarray) -> list[bool]:
+        """Return which groups depend on a wanted native angle, (natives,)."""
+        live: list[bool] = []
+        for group in self._groups:
+            sources = {source.group for operand in group.operands for source in operand}
+            own = any(wanted[angle] for angle in group.angles)
+            live.append(own or any(live[number] for number in sources))
+        return live

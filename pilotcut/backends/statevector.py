@@ -177,7 +177,11 @@ class StatevectorEngine:
         ]
 
     def pull_back(
-        self, fragment: Fragment, angles: np.ndarray, cotangents: np.ndarray
+        self,
+        fragment: Fragment,
+        angles: np.ndarray,
+        cotangents: np.ndarray,
+        wanted: np.ndarray | None = None,
     ) -> np.ndarray:
         """Return ``Re sum_i cotangent_i dT_i/d angle``, (rows, outputs, angles).
 
@@ -188,8 +192,10 @@ class StatevectorEngine:
         cotangents
             (rows, outputs, observables, variants) complex: for each output its derivative by
             the tensor, branch pairs flattened.
+        wanted
+            Boolean (angles,), by which angles; by others it may be anything. None for all.
         """
-        return self.linearised(fragment, angles).pull_back(cotangents)
+        return self.linearised(fragment, angles).pull_back(cotangents, wanted)
 
     def linearised(self, fragment: Fragment, angles: np.ndarray) -> Linearised:
         """Return the tensor at some angles with what its derivatives need."""
@@ -291,8 +297,13 @@ class Linearised(Protocol):
     def values(self) -> np.ndarray:
         """The tensor (rows, observables, *R^2 of each site)."""
 
-    def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
-        """Return d outputs / d angles; see `StatevectorEngine.pull_back`."""
+    def pull_back(
+        self, cotangents: np.ndarray, wanted: np.ndarray | None = None, summed: bool = False
+    ) -> np.ndarray:
+        """Return d outputs / d angles; see `StatevectorEngine.pull_back`.
+
+        With `summed` their sum over rows, (1, outputs, angles).
+        """
 
 
 @dataclass(frozen=True)
@@ -318,16 +329,19 @@ class SweptStates:
         """The tensor (rows, observables, *R^2) as an array."""
         return np.concatenate([point.tensor.cpu().numpy() for point in self.points])
 
-    def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
-        """Return d outputs / d angles; see `StatevectorEngine.pull_back`."""
+    def pull_back(
+        self, cotangents: np.ndarray, wanted: np.ndarray | None = None, summed: bool = False
+    ) -> np.ndarray:
+        """Return d outputs / d angles; see `Linearised.pull_back`."""
         found, first = [], 0
         with threads_for(self.amplitudes):
             for point in self.points:
                 rows = slice(first, first := first + len(point.tensor))
                 some = _weights(cotangents[rows], point.tensor)
-                parts = [point.pull_back(part) for part in some.split(self.outputs, dim=1)]
+                parts = [point.pull_back(part, wanted) for part in some.split(self.outputs, dim=1)]
                 found.append(torch.cat(parts, dim=1))
-        return torch.cat(found).cpu().numpy()
+        slopes: np.ndarray = torch.cat(found).cpu().numpy()
+        return slopes.sum(axis=0, keepdims=True) if summed else slopes
 
 
 @dataclass(frozen=True)
@@ -343,17 +357,21 @@ class RecordedStates:
         """The tensor as an array."""
         return self.tensor.detach().cpu().numpy()
 
-    def pull_back(self, cotangents: np.ndarray) -> np.ndarray:
-        """Return d outputs / d angles; see `StatevectorEngine.pull_back`."""
+    def pull_back(
+        self, cotangents: np.ndarray, wanted: np.ndarray | None = None, summed: bool = False
+    ) -> np.ndarray:
+        """Return d outputs / d angles, all of them; see `Linearised.pull_back`."""
         if not self.tensor.requires_grad:  # nothing is observed here: the angles do not matter
-            return np.zeros((len(self.angles), cotangents.shape[1], self.angles.shape[1]))
+            rows = 1 if summed else len(self.angles)
+            return np.zeros((rows, cotangents.shape[1], self.angles.shape[1]))
         weights = _weights(cotangents, self.tensor)
         with threads_for(self.amplitudes):
             gradients = [
                 torch.autograd.grad(self.tensor, self.angles, weights[:, k], retain_graph=True)[0]
                 for k in range(weights.shape[1])
             ]
-        return torch.stack(gradients, dim=1).cpu().numpy()
+        slopes: np.ndarray = torch.stack(gradients, dim=1).cpu().numpy()
+        return slopes.sum(axis=0, keepdims=True) if summed else slopes
 
 
 def _weights(cotangents: np.ndarray, tensor: torch.Tensor) -> torch.Tensor:

@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
+from pilotcut.backends.cache import Cache
 from pilotcut.backends.statevector_blocks import BlockPlan, StateBlock
 from pilotcut.backends.statevector_gram import GramMatrices, GramProduct
 from pilotcut.backends.statevector_matrices import OperationMatrices
-from pilotcut.backends.statevector_plan import StatevectorPlan
+from pilotcut.backends.statevector_plan import StatevectorPlan, TensorOperation
 
 
 class Sweep:
@@ -49,6 +51,9 @@ class Sweep:
             for number, block in enumerate(self.blocks)
             if block.kind == "apply"
         }
+        self._depends = plan.native.linear != 0  # of native angles on the fragment's
+        self._natives = [_natives(plan, operation) for operation in plan.operations]
+        self._ways: Cache[bytes, _Reached] = Cache(4)
         self._eye = torch.eye(2, dtype=dtype, device=device)
         self._shapes = {group: plan.sizes(axes) for group, axes in fused.axes.items()}
         self._grams = {
@@ -115,17 +120,21 @@ class Sweep:
                 states[block.group] = fresh.expand(rows, -1)
         return states
 
-    def pull_back(self, point: SweepPoint, weights: torch.Tensor) -> torch.Tensor:
+    def pull_back(
+        self, point: SweepPoint, weights: torch.Tensor, wanted: np.ndarray | None = None
+    ) -> torch.Tensor:
         """Return d outputs / d angles, (rows, outputs, angles).
 
         Parameters
         ----------
         weights
             (rows, outputs, *tensor), the conjugate of the outputs' derivatives by the tensor.
+        wanted
+            Boolean (angles,), by which angles; by others it may be anything. None for all.
         """
         with torch.no_grad():
             stacks = self._stacks(point, weights)
-            slopes = self._backwards(point, stacks)
+            slopes = self._backwards(point, stacks, self._reached(wanted))
         some = [k for k, fusion in enumerate(point.fused) if fusion.requires_grad]
         if not some:
             return weights.real.new_zeros(*weights.shape[:2], point.angles.shape[1])
@@ -160,22 +169,31 @@ class Sweep:
                 stacks[group].append(gram.cotangent(state, one).flatten(1))
         return {group: torch.stack(stacks.pop(group), dim=1) for group in self._grams}
 
+    def _reached(self, wanted: np.ndarray | None) -> _Reached:
+        """Return which blocks the way back passes to the wanted angles."""
+        some = np.ones(len(self._depends), dtype=bool) if wanted is None else wanted
+        # A training wants the same ones at each step.
+        return self._ways.get(some.tobytes(), lambda: _Reached.of(self.blocks, self._varied(some)))
+
+    def _varied(self, wanted: np.ndarray) -> set[int]:
+        """Return the blocks whose matrices depend on a wanted angle."""
+        natives = self._depends[wanted].any(axis=0)
+        return {
+            number
+            for number, block in enumerate(self.blocks)
+            if any(natives[k] for operation in block.numbers for k in self._natives[operation])
+        }
+
     def _backwards(
-        self, point: SweepPoint, stacks: dict[int, torch.Tensor]
+        self, point: SweepPoint, stacks: dict[int, torch.Tensor], reached: _Reached
     ) -> dict[int, torch.Tensor]:
         """Return the cotangents of the blocks' matrices, block -> (rows, outputs, D, d)."""
         matrices = self._by_block(point.fused)
-        varied = {
-            number
-            for fusion, matrix in zip(self._fusions, point.fused, strict=True)
-            if matrix.requires_grad
-            for number in fusion.blocks
-        }
         slopes: dict[int, torch.Tensor] = {}
         for number in range(len(self.blocks) - 1, -1, -1):
             block = self.blocks[number]
-            if not block.free:
-                stacks.pop(block.group, None)  # no angle is before it
+            if number not in reached.passed:
+                stacks.pop(block.group, None)  # no wanted angle is before it
                 continue
             if block.kind == "join":
                 stacks |= _parted(block, stacks.pop(block.group), *point.kept[number])
@@ -183,7 +201,7 @@ class Sweep:
             step, matrix = self._applications[number], matrices[number]
             stack = step.ended(stacks.pop(block.group))
             (kept,) = point.kept.get(number, (None,))
-            if number in varied:
+            if number in reached.varied:
                 slopes[number] = step.slope(matrix, stack, kept)
             # By one name, so that what is behind the block is let go before axes are moved.
             stack = step.undone(matrix, stack, kept)
@@ -218,9 +236,41 @@ class SweepPoint:
     kept: dict[int, tuple[torch.Tensor, ...]]
     tensor: torch.Tensor
 
-    def pull_back(self, weights: torch.Tensor) -> torch.Tensor:
+    def pull_back(self, weights: torch.Tensor, wanted: np.ndarray | None = None) -> torch.Tensor:
         """Return d outputs / d angles; see `Sweep.pull_back`."""
-        return self.sweep.pull_back(self, weights)
+        return self.sweep.pull_back(self, weights, wanted)
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """What a way back to some angles passes.
+
+    Parameters
+    ----------
+    varied
+        Blocks whose matrices depend on one of them.
+    passed
+        These, and all blocks behind them in the same state.
+    """
+
+    varied: set[int]
+    passed: set[int]
+
+    @classmethod
+    def of(cls, blocks: Sequence[StateBlock], varied: set[int]) -> _Reached:
+        passed: set[int] = set()
+        groups: set[int] = set()
+        for number, block in enumerate(blocks):
+            behind = {block.group, *block.sources} & groups
+            if block.kind == "apply":
+                behind |= varied & {number}
+            elif block.kind != "join":
+                behind = set()  # a new wire, whose group may have a number that was in use
+            groups -= {block.group, *block.sources}
+            if behind:
+                groups.add(block.group)
+                passed.add(number)
+        return cls(varied, passed)
 
 
 def _gradients(
@@ -323,6 +373,18 @@ def _parted(
         first: torch.cat([a[:, None], of_a[..., 0]], dim=1),
         second: torch.cat([b[:, None], of_b[..., 0, :]], dim=1),
     }
+
+
+def _natives(plan: StatevectorPlan, operation: TensorOperation) -> set[int]:
+    """Return the native angles of an operation's matrix."""
+    matrix = operation.matrix
+    if matrix is None:
+        return set()
+    single = [factor for chain in (*matrix.before, *matrix.after) for factor in chain]
+    found = {plan.angles[1][factor.index] for factor in single if factor.constant is None}
+    if matrix.own is not None and matrix.own.constant is None:
+        found.add(plan.angles[len(matrix.before)][matrix.own.index])
+    return found
 
 
 def _fusions(blocks: Sequence[StateBlock]) -> list[_Fusion]:

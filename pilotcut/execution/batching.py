@@ -81,6 +81,7 @@ def circuit_units(
 def exact_units(
     requests: Sequence[Request],
     cotangents: Sequence[np.ndarray] | None = None,
+    wanted: Sequence[np.ndarray] | None = None,
     outcomes: bool = False,
     engine: EngineOptions = USUAL_ENGINE,
 ) -> list[ExactUnit]:
@@ -93,6 +94,7 @@ def exact_units(
             angles=request.angles[rows],
             cost_s=(rows.stop - rows.start) * exact_row_s(request.fragment, engine),
             cotangent=None if cotangents is None else cotangents[index][rows],
+            wanted=None if wanted is None else wanted[index],
             outcomes=outcomes,
             engine=engine,
         )

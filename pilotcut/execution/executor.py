@@ -146,15 +146,18 @@ class Executor:
         return self._exact(requests, units, ready, None if keep is None else keep(units))
 
     def pull_back(
-        self, requests: Sequence[Request], cotangents: Sequence[np.ndarray]
+        self,
+        requests: Sequence[Request],
+        cotangents: Sequence[np.ndarray],
+        wanted: Sequence[np.ndarray] | None = None,
     ) -> tuple[list[np.ndarray], BatchTimes]:
         """Return d outputs / d angles of each request, (rows, outputs, angles).
 
-        `cotangents` are (rows, outputs, observables, variants) for each request.
+        `cotangents` are (rows, outputs, observables, variants) for each request, and `wanted` its
+        angles whose derivatives are needed, boolean (angles,).
         """
-        tensors, times = self._exact(
-            requests, exact_units(requests, cotangents, engine=self.engine)
-        )
+        units = exact_units(requests, cotangents, wanted, engine=self.engine)
+        tensors, times = self._exact(requests, units)
         return [tensor.values for tensor in tensors], times
 
     def linearised(self, requests: Sequence[Request]) -> tuple[list[Linearised], BatchTimes] | None:

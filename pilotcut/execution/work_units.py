@@ -224,6 +224,8 @@ class ExactUnit(WorkUnit):
     ----------
     cotangent
         (rows, outputs, observables, variants) to pull back; None for the values.
+    wanted
+        Boolean (angles,), by which angles; None for all.
     outcomes
         Whether the final states of all branches are wanted, of one row; no store keeps them.
     engine
@@ -231,6 +233,7 @@ class ExactUnit(WorkUnit):
     """
 
     cotangent: np.ndarray | None = None
+    wanted: np.ndarray | None = None
     outcomes: bool = False
     engine: EngineOptions = USUAL_ENGINE
 
@@ -241,7 +244,7 @@ class ExactUnit(WorkUnit):
             return engine.outcomes(fragment, self.angles, outcome_wires(fragment))
         if self.cotangent is None:
             return engine.values(fragment, self.angles)
-        return engine.pull_back(fragment, self.angles, self.cotangent)
+        return engine.pull_back(fragment, self.angles, self.cotangent, self.wanted)
 
     def write(self, store: BlockStore, fragment: Fragment, found: np.ndarray) -> None:
         """Put the values into a store."""
@@ -253,6 +256,7 @@ class ExactUnit(WorkUnit):
         return found
 
     def _depends_on(self) -> tuple[object, ...]:
-        found = (None if self.cotangent is None else self.cotangent.tobytes(),)
+        asked = (self.cotangent, self.wanted)
+        found = tuple(None if array is None else array.tobytes() for array in asked)
         # All ways agree to the last digits, dtypes do not.
         return found if self.engine.dtype == DOUBLE else (*found, self.engine.dtype)

@@ -100,6 +100,7 @@ class CircuitFunction:
         slots: np.ndarray,
         cotangents: np.ndarray,
         wanted: np.ndarray,
+        summed: bool = False,
     ) -> np.ndarray:
         """Return vector-Jacobian products (rows, k, inputs + weights).
 
@@ -112,6 +113,9 @@ class CircuitFunction:
         wanted
             Boolean (inputs + weights,): by which parameters derivatives are wanted; others are
             zero.
+        summed
+            Whether their sum over rows is enough: where that is cheaper it is what is returned,
+            (1, k, inputs + weights).
         """
         own = wanted[self._order]
         weights = cotangents @ self._coefficients
@@ -126,7 +130,8 @@ class CircuitFunction:
             if asked != own.tobytes():  # a training asks for the same ones at each step
                 moved = _moved_by(jacobian, own)
                 self._moved = (own.tobytes(), moved)
-            by_slot = derivative.of(evaluation, slots, weights, moved)
+            summed = summed and self.runner.exact
+            by_slot = derivative.of(evaluation, slots, weights, moved, summed)
             # In one product: of a stack of matrices each has a call of its own.
             rows, k, size = by_slot.shape
             flat = by_slot.reshape(rows * k, size) @ jacobian
@@ -176,14 +181,25 @@ class FunctionCall:
         return found
 
     def gradient(
-        self, values: np.ndarray, weights: np.ndarray, wanted: Sequence[bool]
+        self,
+        values: np.ndarray,
+        weights: np.ndarray,
+        wanted: Sequence[bool],
+        summed: bool = False,
     ) -> np.ndarray:
-        """Return d sum_o c_o f_o for weights (rows, outputs), (rows, parameters)."""
+        """Return d sum_o c_o f_o for weights (rows, outputs), (rows, parameters).
+
+        With `summed` only their sum over rows has to be right, such as where all is in one row.
+        """
         if not len(values):
             return np.zeros_like(values)
         copies = self._copies(values)
         stacked = weights.reshape(copies, -1, self._function.num_outputs).transpose(1, 0, 2)
-        found = self._pull_back(stacked, wanted)
+        found = self._pull_back(stacked, wanted, summed and copies == 1)
+        if len(found) < len(stacked):
+            result = np.zeros_like(values)
+            result[0] = found[0, 0]
+            return result
         return found.transpose(1, 0, 2).reshape(values.shape)
 
     def along(self, values: np.ndarray, directions: Sequence[np.ndarray]) -> np.ndarray:
@@ -217,10 +233,12 @@ class FunctionCall:
         self._moved = (values, *directions, moved)  # asked for next, and known already
         return found
 
-    def _pull_back(self, weights: np.ndarray, wanted: Sequence[bool]) -> np.ndarray:
+    def _pull_back(
+        self, weights: np.ndarray, wanted: Sequence[bool], summed: bool = False
+    ) -> np.ndarray:
         assert self._evaluation is not None
         known = (self._evaluation, self._values, self._slots)
-        return self._function.pull_back(*known, weights, np.asarray(wanted))
+        return self._function.pull_back(*known, weights, np.asarray(wanted), summed)
 
     def _copies(self, values: np.ndarray) -> int:
         """Return how often the known rows stand in `values`, which are evaluated if they do not."""

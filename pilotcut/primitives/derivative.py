@@ -48,6 +48,7 @@ class SlotDerivative:
         slots: np.ndarray,
         weights: np.ndarray,
         wanted: Set[int],
+        summed: bool = False,
     ) -> np.ndarray:
         """Return d outputs / d slots, (rows, outputs, slots); zero where not wanted.
 
@@ -59,6 +60,8 @@ class SlotDerivative:
             Outputs as sums of terms, (outputs, terms), or (rows, outputs, terms).
         wanted
             The slots whose derivatives are needed.
+        summed
+            In exact mode, whether to return their sum over rows, (1, outputs, slots).
         """
         tall = weights
         if weights.ndim == 2:
@@ -74,7 +77,8 @@ class SlotDerivative:
             for rows, one in evaluation.parts
         ]
         plan = parts[0].evaluation.contraction.plan
-        result = np.zeros((len(slots), weights.shape[-2], plan.program.num_slots))
+        rows = 1 if summed else len(slots)
+        result = np.zeros((rows, weights.shape[-2], plan.program.num_slots))
         if isinstance(evaluation, RowEvaluations):
             self._add_redrawn_bonds(result, plan, slots, tall, wanted)
         else:
@@ -97,6 +101,8 @@ class SlotDerivative:
                 slope_of = bond.coherent_slope if exact else bond.slope
                 terms = np.einsum("btij,bij->bt", environment, slope_of(part.slots, k)).real
                 slope = np.einsum("bt,bot->bo", terms, part.weights)
+                if len(result) < len(slope):
+                    slope = slope.sum(axis=0)
                 for slot, scale in angle.terms:
                     result[:, :, slot] += scale * slope
 
@@ -125,21 +131,32 @@ class SlotDerivative:
 
     def _add_exact(self, result: np.ndarray, part: _Part, wanted: Set[int]) -> None:
         """Add the pull-back of every fragment that holds a wanted angle."""
-        kept, sensitivity = part.evaluation.kept, part.sensitivity
-        owners = [f for f in part.plan.fragments if any(a.slot in wanted for a in f.angles)]
+        kept = part.evaluation.kept
+        asked = np.zeros(part.plan.program.num_slots, dtype=bool)
+        asked[[*wanted]] = True
+        known = [(f, asked[f.angle_arrays[0]]) for f in part.plan.fragments]
+        owners, own = [f for f, some in known if some.any()], [s for _, s in known if s.any()]
         requests = [part.evaluation.requests[f.index] for f in owners]
+        cotangents = [part.sensitivity[f.index] for f in owners]
+        summed = len(result) < len(part.slots)
 
         def execute(_: int) -> tuple[list[np.ndarray], BatchTimes]:
             if kept:
                 started = perf_counter()
-                slopes = [kept[f.index].pull_back(sensitivity[f.index]) for f in owners]
+                slopes = [
+                    kept[f.index].pull_back(cotangent, some, summed)
+                    for f, cotangent, some in zip(owners, cotangents, own, strict=True)
+                ]
                 seconds = perf_counter() - started
                 return slopes, BatchTimes(execute_s=seconds, run_s=seconds, units=len(owners))
-            return self._runner.executor.pull_back(requests, [sensitivity[f.index] for f in owners])
+            return self._runner.executor.pull_back(requests, cotangents, own)
 
         def add(slopes: list[np.ndarray]) -> None:
-            for fragment, slope in zip(owners, slopes, strict=True):
+            for fragment, slope, some in zip(owners, slopes, own, strict=True):
                 places, scales, _ = fragment.angle_arrays
+                scales = scales * some
+                if len(result) < len(slope):
+                    slope = slope.sum(axis=0, keepdims=True)
                 if fragment.has_own_slots:
                     result[:, :, places] += slope * scales
                 else:  # of several angles of a slot += would keep the last

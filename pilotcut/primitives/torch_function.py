@@ -55,7 +55,9 @@ class _Values(torch.autograd.Function):
         wanted = [need for need, n in zip(needed, size, strict=True) for _ in range(n)]
         if _is_last():
             at, along = _array(inputs, weights), _array(cotangent)
-            slopes = _tensor(ctx.call.gradient(at, along, wanted))
+            # Of weights that are one row, expanded, torch takes the sum over rows.
+            summed = weights.stride(0) == 0 and not needed[0]
+            slopes = _tensor(ctx.call.gradient(at, along, wanted, summed))
         else:
             values = torch.cat([inputs, weights], dim=1)
             slopes = _gradient(values, cotangent, ctx.call, wanted)

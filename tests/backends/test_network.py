@@ -57,6 +57,117 @@ def test_derivatives_are_those_of_the_states():
     np.testing.assert_allclose(found.pull_back(cotangents), expected, atol=1e-12)
 
 
+def _angles_of(rng, rows, number, shared):
+    """Return angles (rows, number), some columns without spread."""
+    angles = rng.uniform(-3, 3, (rows, number))
+    equal = rng.random(number) < shared
+    angles[:, equal] = angles[0, equal]
+    return angles
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize("shared", [0.0, 0.3, 0.7, 1.0])
+def test_what_rows_share_is_computed_once_and_wanted_angles_have_their_derivatives(
+    rows, shared, monkeypatch
+):
+    """Whether or not it pays, whatever rows came before, and in sums over rows as in each."""
+    monkeypatch.setattr(network, "_CALL_S", 0.0)
+    for circuit, paulis in (
+        (classifier(6).circuit, ["ZZZZZZ", "XIYIZI", "IIIIIZ"]),
+        (_halves(), ["ZZZ", "XYI", "IIZ"]),
+    ):
+        fragment, found, _ = _network(circuit, paulis)
+        rng = np.random.default_rng(rows)
+        for _ in range(4):
+            angles = _angles_of(rng, rows, len(fragment.angles), shared)
+            here, states = found.at(angles), StatevectorEngine().linearised(fragment, angles)
+            np.testing.assert_allclose(here.values, states.values, atol=1e-12)
+            cotangents = rng.normal(size=(rows, 2, 3, 1))
+            expected = states.pull_back(cotangents[..., 0].astype(complex))
+            for part in (0.0, 0.2, 0.6, 1.0):
+                wanted = rng.random(len(fragment.angles)) < part
+                each = here.pull_back(cotangents, wanted)[..., wanted]
+                np.testing.assert_allclose(each, expected[..., wanted], atol=1e-12)
+                whole = here.pull_back(cotangents, wanted, summed=True)[..., wanted]
+                of_all = expected.sum(axis=0, keepdims=True)
+                np.testing.assert_allclose(whole, of_all[..., wanted], atol=1e-12)
+
+
+def _halves():
+    """Return gates with harmonics of half their angles, and an angle in two gates."""
+    circuit, a = QuantumCircuit(3), ParameterVector("a", 6)
+    for qubit in range(3):
+        circuit.ry(a[qubit], qubit)
+    circuit.crx(a[3], 0, 1)
+    circuit.cp(a[4], 1, 2)
+    circuit.ry(a[0], 1)
+    circuit.rzz(a[5], 0, 2)
+    circuit.h(range(3))
+    return circuit
+
+
+def test_a_batch_with_equal_weights_multiplies_less():
+    fragment, found, plan = _network(classifier(12).circuit, ["Z" * 12])
+    rng = np.random.default_rng(0)
+    slots = rng.uniform(-3, 3, (16, plan.program.num_slots))
+    slots[:, -12:] = slots[0, -12:]  # the last layer
+    few = found.at(fragment.angle_values(slots)).found.values
+    slots[0] += 1
+    many = found.at(fragment.angle_values(slots)).found.values
+    assert sum(array.size for array in few) < 0.7 * sum(array.size for array in many)
+
+
+def test_angles_equal_by_chance_make_few_schedules(monkeypatch):
+    """As black pixels do, which are others in each batch."""
+    monkeypatch.setattr(network, "_CALL_S", 0.0)
+    fragment, found, _ = _network(classifier(6).circuit, ["Z" * 6])
+    rng = np.random.default_rng(0)
+    schedules = {
+        id(found.at(_angles_of(rng, 3, len(fragment.angles), rng.random())).schedule)
+        for _ in range(200)
+    }
+    assert len(schedules) <= network.MOST_SCHEDULES + 1
+
+
+def test_a_training_asks_for_the_weights_alone_and_for_their_sum(monkeypatch):
+    """The loss's gradient is that of rows one by one, with and without inputs' derivatives."""
+    asked = []
+    original = network.Network.slopes
+
+    def slopes(self, point, cotangents, wanted=None, summed=False):
+        asked.append((int(wanted.sum()), summed))
+        return original(self, point, cotangents, wanted, summed)
+
+    monkeypatch.setattr(network.Network, "slopes", slopes)
+    model = classifier(5)
+    weights = np.linspace(-1, 1, len(model.weights))
+    qnn = cut_qnn(
+        model.circuit,
+        model.observable,
+        input_params=model.inputs,
+        weight_params=model.weights,
+        mode="exact",
+        engine="network",
+        initial_weights=weights,
+    ).double()
+    x = torch.linspace(0, 1, 15).reshape(3, 5).double()
+    scale = torch.tensor([[1.0], [-2.0], [0.5]])
+
+    def gradient(rows):
+        qnn.weights.grad = None
+        (qnn(x[rows]) * scale[rows]).sum().backward()
+        return qnn.weights.grad.clone()
+
+    whole = gradient(slice(None))
+    number = len(model.weights)
+    assert asked == [(number, True)]
+    apart = sum(gradient(slice(k, k + 1)) for k in range(3))
+    torch.testing.assert_close(whole, apart, atol=1e-12, rtol=0)
+    x.requires_grad_()
+    torch.testing.assert_close(gradient(slice(None)), whole, atol=1e-12, rtol=0)
+    assert not asked[-1][1]
+
+
 def test_torch_differentiates_twice():
     circuit = QuantumCircuit(2)
     angles = ParameterVector("a", 3)

@@ -48,6 +48,12 @@ def _fragment_as_recorded(fragment, angles, rng, outputs):
     np.testing.assert_allclose(slopes, expected.pull_back(cotangents), atol=1e-8)
     # The point is as it was: a second way back gives the same bits.
     np.testing.assert_array_equal(found.pull_back(cotangents), slopes)
+    for part in (0.2, 0.6):
+        wanted = rng.random(angles.shape[1]) < part
+        some = found.pull_back(cotangents, wanted)[..., wanted]
+        np.testing.assert_allclose(some, slopes[..., wanted], atol=1e-10)
+    whole = found.pull_back(cotangents, wanted, summed=True)[..., wanted]
+    np.testing.assert_allclose(whole[0], slopes[..., wanted].sum(axis=0), atol=1e-10)
     return isinstance(found, SweptStates)
 
 
@@ -67,6 +73,18 @@ def brickwork(qubits, depth, cut_layers=()):
 def on(qubits, *where):
     """The Pauli string with Z on some qubits."""
     return "".join("Z" if q in where else "I" for q in reversed(range(qubits)))
+
+
+def test_a_sweep_ends_at_the_first_wanted_angle():
+    plan = compile_plan(brickwork(6, 5, (2,)), [on(6, 1, 4)])
+    (fragment,) = plan.fragments
+    sweep = StatevectorEngine()._sweep(fragment)
+    last = np.arange(len(fragment.angles)) >= len(fragment.angles) - 3
+    few, all_of_them = sweep._reached(last), sweep._reached(None)
+    assert few.varied < all_of_them.varied
+    assert len(few.passed) < len(all_of_them.passed) / 2
+    assert all_of_them.passed == {k for k, block in enumerate(sweep.blocks) if block.free}
+    assert not sweep._reached(np.zeros_like(last)).passed
 
 
 @pytest.mark.parametrize("qubits", [3, 5, 7])
