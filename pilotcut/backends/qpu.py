@@ -17,7 +17,6 @@ from functools import cached_property
 import numpy as np
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.result import Result
-from qiskit.transpiler import PassManager, generate_preset_pass_manager
 from qiskit.transpiler.exceptions import TranspilerError
 from qiskit_aer.noise import NoiseModel
 
@@ -26,6 +25,7 @@ from pilotcut.backends.aer_parameters import aer_binds_all
 from pilotcut.backends.base import DeviceFit
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.device_runs import CircuitRuns
+from pilotcut.backends.layouts import Layouts, predicted_error
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.packing import Pack
 from pilotcut.backends.seating import Seating
@@ -33,9 +33,6 @@ from pilotcut.backends.template_circuits import TemplateCircuit, build
 from pilotcut.circuits.program import Step
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.errors import CutError
-
-#: Where transpilation starts its searches: one device always gets the same circuits.
-TRANSPILER_SEED = 1
 
 #: Up to so many qubits, ancillas included, noise is simulated in density matrices; above, shot
 #: by shot. Measured with 1,024 shots on one core: 5 ms and 0.6 s for 5 qubits and 80 gates, 2.7
@@ -61,10 +58,8 @@ class DeviceCompiler:
         self._fits: Cache[str, DeviceFit] = Cache(CACHED_TEMPLATES)
 
     @cached_property
-    def _passes(self) -> PassManager:
-        return generate_preset_pass_manager(
-            1, target=self.device.target, seed_transpiler=TRANSPILER_SEED
-        )
+    def _layouts(self) -> Layouts:
+        return Layouts(self.device.target)
 
     def template(self, fragment: Fragment, template: Template) -> TemplateCircuit:
         """Return a template on the device's qubits.
@@ -81,7 +76,7 @@ class DeviceCompiler:
         if lack := self._too_wide(fragment):
             raise CutError(
                 f"fragment {fragment.label} {lack} of '{self.device.name}'; cut it narrower: more "
-                f"cuts, or max_width={self.device.qubits}"
+                f"cuts, or max_width={self._layouts.room}"
             )
         if lack := self._uncontrolled(fragment):
             raise CutError(
@@ -90,7 +85,7 @@ class DeviceCompiler:
             )
         draft = build(fragment, template, self._seating(fragment, template))
         try:
-            circuit = self._passes.run(draft.circuit)
+            circuit = self._layouts.best(draft.circuit, self._near(fragment, template))
         except TranspilerError as error:
             raise CutError(
                 f"fragment {fragment.label} {self._in_vain} of '{self.device.name}'; expected "
@@ -105,10 +100,17 @@ class DeviceCompiler:
             choices={p: choice for p, choice in draft.choices.items() if p in used},
         )
 
+    def _near(self, fragment: Fragment, template: Template) -> tuple[int, ...]:
+        """Return the qubits of the fragment's usual circuit: the others are like it."""
+        usual = representative(fragment)
+        if (usual.group, usual.measured) == (template.group, template.measured):
+            return ()
+        return tuple(sorted(_used_qubits(self.template(fragment, usual).circuit)))
+
     def _seating(self, fragment: Fragment, template: Template) -> Seating:
         if not self._resets:
             return Seating.apart(fragment, template, mid_circuit=True)
-        room = self.device.qubits - _parities(fragment)
+        room = self._layouts.room - _parities(fragment)
         return Seating.shot_by_shot(fragment, template, most=room)
 
     @property
@@ -125,12 +127,13 @@ class DeviceCompiler:
     def _too_wide(self, fragment: Fragment) -> str:
         """Return that a fragment has too many qubits, '' if it has not."""
         wires = fragment.width if self._resets else fragment.num_wires
-        parities, room = _parities(fragment), self.device.qubits
+        parities, room = _parities(fragment), self._layouts.room
         if wires + parities <= room:
             return ""
         beside = f" ({parities} of them for the parities of joint cuts)" if parities else ""
         other = "" if wires == fragment.width else ", as it cannot reset them"
-        return f"needs {wires + parities} qubits{beside}{other}, more than the {room}"
+        some = "" if room == self.device.qubits else " that work and are connected"
+        return f"needs {wires + parities} qubits{beside}{other}, more than the {room}{some}"
 
     def _uncontrolled(self, fragment: Fragment) -> str:
         """Return that a fragment needs classical control, which the device lacks, '' if not."""
@@ -143,9 +146,9 @@ class DeviceCompiler:
     def fit(self, fragment: Fragment) -> DeviceFit:
         """Return how well a fragment does on the device, by one of its circuits.
 
-        Gates err independently, each with the infidelity of the target:
-        ``error = 1 - prod(1 - error of each gate and measurement)``. The circuit is the one
-        with most variants. Those that measure at other sites differ by a few gates.
+        Gates err independently, each with the infidelity of the target, see `predicted_error`.
+        The circuit is the one with most variants. Those that measure at other sites differ by a
+        few gates.
         """
         return self._fits.get(fragment.fingerprint, lambda: self._fit(fragment))
 
@@ -156,16 +159,7 @@ class DeviceCompiler:
             circuit = self.template(fragment, representative(fragment)).circuit
         except CutError:
             return DeviceFit(1.0, 0.0, self._in_vain)
-        return DeviceFit(self._error(circuit), self.device.shot_s(circuit))
-
-    def _error(self, circuit: QuantumCircuit) -> float:
-        kept = 1.0
-        for instruction in circuit.data:
-            name = instruction.operation.name
-            qubits = tuple(circuit.find_bit(q).index for q in instruction.qubits)
-            known = self.device.target[name].get(qubits) if name in self.device.target else None
-            kept *= 1.0 - min(1.0, (known and known.error) or 0.0)
-        return 1.0 - kept
+        return DeviceFit(predicted_error(circuit, self.device.target), self.device.shot_s(circuit))
 
 
 def _parities(fragment: Fragment) -> int:

@@ -23,6 +23,8 @@ from pilotcut.backends.samplers import (
     sampler_of,
     target_behind,
 )
+from pilotcut.backends.usable import working
+from pilotcut.errors import DescriptionError
 from pilotcut.pilots.description.qpu import TWO_QUBITS, VIRTUAL, QpuDescription
 
 
@@ -32,27 +34,37 @@ def device_of(name: str, description: QpuDescription) -> Device:
     Raises
     ------
     DescriptionError
-        If it is said to be like a backend that there is none of.
+        If it is said to be like a backend that there is none of, or no gate of its works.
     """
     reset_s, offline = description.reset_us * 1e-6, description.offline
     if description.runtime is not None or description.sampler is not None:
         target = _target_beside(name, description)
         opener: Any = partial(sampler_of, name, description)
-        opened = None
+        opened: Any = None
         if target is None and description.runtime is not None:
             target = runtime_backend(name, description.runtime).target
         elif target is None:
             opened = opener()
             target = target_behind(name, description, opened)
+        target = _working(name, description, target)
         return Device(name, target, reset_s, offline, DeviceRuns(name, target, opener, opened))
     if description.like is None:
         coherent = (description.coherent_1q, description.coherent_2q)
         return Device(name, target_of(description), reset_s, offline, coherent=coherent)
-    target = known_backend(name, description.like).target
+    target = _working(name, description, known_backend(name, description.like).target)
     if description.simulate:
         return Device(name, target, reset_s, offline)
     opener = partial(_opened, name, description.like)
     return Device(name, target, reset_s, offline, DeviceRuns(name, target, opener))
+
+
+def _working(name: str, description: QpuDescription, target: Target) -> Target:
+    try:
+        return working(target)
+    except LookupError as error:
+        raise DescriptionError(
+            f"pilot '{name}': backend.qpu is {description}, expected {error}"
+        ) from None
 
 
 def _opened(name: str, like: str) -> BaseSamplerV2 | BackendV2:

@@ -94,10 +94,14 @@ def show(
             f"{escape(like)} ({one['similarity'][like]:.2g})" if like else "-",
         )
     out.print(table)
+    for one in shown:
+        if one["noise_free"]:
+            note(f"device '{one['device']}' is noise-free: its target gives no errors")
 
 
 def _shown(config: FleetConfig, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """Return what there is to show of each device."""
+    from pilotcut.backends.usable import is_noise_free
     from pilotcut.fleet.device_features import device_features
     from pilotcut.fleet.fleet import facts_of
     from pilotcut.fleet.similarity import groups
@@ -114,6 +118,7 @@ def _shown(config: FleetConfig, jobs: Sequence[Job]) -> list[dict[str, Any]]:
                     device_features(prepared.compilation, prepared.device.target).swaps.sum()
                 ),
                 "success": prepared.success,
+                "noise_free": is_noise_free(prepared.device.target),
                 "shot_s": prepared.shot_s,
                 "group": next(n for n, group in enumerate(shared, start=1) if k in group),
                 "most_like": max(alike, key=lambda device: alike[device], default=None),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from qiskit.circuit import Gate, Parameter
 from qiskit.transpiler import Target
 
+from pilotcut.backends.usable import has_angle_bounds
 from pilotcut.errors import UserError
 from pilotcut.fleet.gate_translation import STANDARD_GATES, Basis
 from pilotcut.options import counted
@@ -87,11 +88,6 @@ def _usable_gates(target: Target) -> Iterator[tuple[str, int]]:
             and gate.num_qubits in (1, 2)
             and all(isinstance(p, Parameter) for p in gate.params)
             # What takes some angles only cannot serve for all that a training comes to.
-            and not _has_angle_bounds(target, name)
+            and not has_angle_bounds(target, name)
         ):
             yield name, gate.num_qubits
-
-
-def _has_angle_bounds(target: Target, name: str) -> bool:
-    asked = getattr(target, "gate_has_angle_bounds", None)  # from Qiskit 2.2
-    return asked is not None and asked(name)

@@ -175,13 +175,14 @@ def aer_of_four():
 def test_the_predicted_error_is_one_minus_what_every_gate_leaves():
     """Gates, of the target's infidelities, and readouts multiply; rz is free; a shot adds up."""
     circuit = QuantumCircuit(2)
-    circuit.x(0)
+    circuit.sx([0, 1])
     circuit.rz(0.3, 0)
     circuit.cz(0, 1)
+    circuit.sx(0)  # or the cz would only change phases of what is measured
     fragment = compile_plan(circuit, ["ZZ"]).fragments[0]
     found = DeviceCompiler(device(2, 0.01, 0.05, 0.02)).fit(fragment)
-    assert found.error == pytest.approx(1 - 0.99 * 0.95 * 0.98**2)
-    assert found.shot_s == pytest.approx(30e-9 + 60e-9 + 1e-6 + 50e-6)
+    assert found.error == pytest.approx(1 - 0.99**3 * 0.95 * 0.98**2)
+    assert found.shot_s == pytest.approx(2 * 30e-9 + 60e-9 + 1e-6 + 50e-6)
 
 
 # -- binding rules, pure ------------------------------------------------------------------
