@@ -39,7 +39,7 @@ class DrawingError(UserError):
 
 
 class DeviceError(UserError):
-    """Device whose results cannot be what was asked for."""
+    """Device that returns nothing, or what cannot be the results of its circuits."""
 
 
 class CutError(UserError):

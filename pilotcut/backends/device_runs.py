@@ -8,7 +8,8 @@ device's first job whether qubits that nothing is done to read 0, and those that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -21,6 +22,7 @@ from qiskit.transpiler import Target
 
 from pilotcut.backends.first_job import Probe, probes
 from pilotcut.errors import DeviceError
+from pilotcut.pilots.description.credentials import hidden
 
 #: Outcomes as hexadecimal numbers, as Aer's own counts have them.
 Counts = dict[str, int]
@@ -107,8 +109,8 @@ class DeviceRuns:
         Raises
         ------
         DeviceError
-            If what comes back cannot be counts of these circuits, or if the device's first job
-            does not read what it should.
+            If nothing comes back, or what cannot be counts of these circuits, or if the device's
+            first job does not read what it should.
         """
         if not runs:
             return []
@@ -159,8 +161,8 @@ class DeviceRuns:
             (one.circuit, one.values if one.circuit.parameters else None, shots) for one in runs
         ]
         try:
-            results = self._submit(sampler, pubs)
-        except Exception:
+            raw = self._ran(sampler, pubs)
+        except DeviceError:
             # Some take no parameters, and each says so in its own way. Once they were taken it is
             # something else, and bound circuits would be paid a second time.
             if self._binds:
@@ -169,28 +171,47 @@ class DeviceRuns:
             self._binds = False
             return found
         self._binds = True
+        results = self._results(raw, len(pubs))
         return [self._read(one, each, shots) for one, each in zip(runs, results, strict=True)]
 
     def _bound_by_sampler(
         self, sampler: BaseSamplerV2, runs: Sequence[CircuitRuns], shots: int
     ) -> list[list[Counts]]:
         flat = [CircuitRuns.of(circuit, {}) for one in runs for circuit in one.bound]
-        results = self._submit(sampler, [(one.circuit, None, shots) for one in flat])
+        raw = self._ran(sampler, [(one.circuit, None, shots) for one in flat])
+        results = self._results(raw, len(flat))
         found = iter(
             [self._read(one, each, shots)[0] for one, each in zip(flat, results, strict=True)]
         )
         return [[next(found) for _ in one.values] for one in runs]
 
-    def _submit(self, sampler: BaseSamplerV2, pubs: Sequence[Any]) -> list[Any]:
-        """Return the results of a job's PUBs, one for each."""
-        # The job is held until its result is there: some end with their object.
-        job = sampler.run(pubs)
-        result = job.result()
-        if isinstance(result, (dict, str)) or not isinstance(result, Iterable):
-            raise self._wrong(f"a {type(result).__name__}", "a PrimitiveResult")
-        results = list(result)
-        if len(results) != len(pubs):
-            raise self._wrong(f"{len(results)} results", f"{len(pubs)}, one a circuit")
+    def _ran(self, sampler: BaseSamplerV2, pubs: Sequence[Any]) -> Any:
+        """Return what comes back for a job's PUBs."""
+        with self._in_one_line():
+            # The job is held until its result is there: some end with their object.
+            job = sampler.run(pubs)
+            return job.result()
+
+    @contextmanager
+    def _in_one_line(self) -> Iterator[None]:
+        """Raise what a vendor's client raises as one line with the device's name."""
+        try:
+            yield
+        except Exception as error:  # each client has its own
+            said = hidden(next(iter(str(error).splitlines()), "")[:300])
+            raise DeviceError(
+                f"pilot '{self._name}': its device raised {type(error).__name__} ({said}), "
+                "expected a result; if its limits or its account are not the reason, leave the "
+                "pilot out"
+            ) from error
+
+    def _results(self, raw: Any, number: int) -> list[Any]:
+        """Return the results of so many PUBs."""
+        if isinstance(raw, (dict, str)) or not isinstance(raw, Iterable):
+            raise self._wrong(f"a {type(raw).__name__}", "a PrimitiveResult")
+        results = list(raw)
+        if len(results) != number:
+            raise self._wrong(f"{len(results)} results", f"{number}, one a circuit")
         return results
 
     def _read(self, runs: CircuitRuns, result: Any, shots: int) -> list[Counts]:
@@ -227,7 +248,9 @@ class DeviceRuns:
         found: list[Counts] = []
         for first in range(0, len(circuits), most):
             some = circuits[first : first + most]
-            found += self._counted(backend.run(some, **options).result(), some)
+            with self._in_one_line():
+                result = backend.run(some, **options).result()
+            found += self._counted(result, some)
         counts = iter(found)
         return [[next(counts) for _ in one.values] for one in runs]
 

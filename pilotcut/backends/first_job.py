@@ -72,20 +72,21 @@ def probes(circuit: QuantumCircuit, target: Target) -> list[Probe]:
     patterns = [(False,) * len(qubits), (True,) * len(qubits)]
     if len(qubits) > 1:  # the order of the bits
         patterns.append((True,) + (False,) * (len(qubits) - 1))
-    return [_probe(qubits, flipped, target) for flipped in patterns]
-
-
-def _probe(qubits: tuple[int, ...], flipped: tuple[bool, ...], target: Target) -> Probe:
-    bits = len(qubits)
-    draft = QuantumCircuit(QuantumRegister(bits, "q"), ClassicalRegister(bits, "first"))
-    for k, one in enumerate(flipped):
-        if one:
-            draft.x(k)
-    draft.measure(range(bits), range(bits))
     passes = generate_preset_pass_manager(
         0, target=target, initial_layout=list(qubits), seed_transpiler=1
     )
-    return Probe(passes.run(draft), qubits, flipped, tuple(_errors(qubits, target)))
+    errors = tuple(_errors(qubits, target))
+    return [Probe(passes.run(_flipping(one)), qubits, one, errors) for one in patterns]
+
+
+def _flipping(flipped: tuple[bool, ...]) -> QuantumCircuit:
+    bits = len(flipped)
+    circuit = QuantumCircuit(QuantumRegister(bits, "q"), ClassicalRegister(bits, "first"))
+    for k, one in enumerate(flipped):
+        if one:
+            circuit.x(k)
+    circuit.measure(range(bits), range(bits))
+    return circuit
 
 
 def _errors(qubits: Sequence[int], target: Target) -> list[float]:

@@ -228,6 +228,24 @@ def test_a_cut_circuit_runs_on_a_pilot_that_a_file_describes(tmp_path):
     assert abs(result.data.evs - exact.data.evs) < 0.15 + 5 * result.data.stds
 
 
+def aer_with(word):
+    return BackendSamplerV2(backend=ideal())
+
+
+def test_values_of_options_are_in_no_record_of_a_run(tmp_path):
+    file, runs = tmp_path / "pilots.yaml", tmp_path / "run"
+    qpu = {"sampler": f"{__name__}:aer_with", "options": {"word": "xyzzy-word"}}
+    pilot = {"name": "lab", "resource": "inprocess", "backend": {"qpu": qpu}}
+    file.write_text(yaml.safe_dump({"pilots": [pilot]}))
+    log = tmp_path / "queries.jsonl"
+    with PilotManager.from_yaml(file, run_dir=runs) as pilots, TaskManager(pilots) as tasks:
+        estimator = CutEstimator(tasks, cuts=1, mode="counts", shots=100, seed=1, trace=log)
+        estimator.run([(entangled([(0, 1)], 2), "ZZ")]).result()
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path != file]
+    assert log in written
+    assert {p.name for p in written if b"xyzzy-word" in p.read_bytes()} <= {"pilots.json"}
+
+
 # Results that are not believed.
 
 
@@ -319,6 +337,38 @@ def test_a_sampler_that_makes_zeros_of_everything_is_refused_with_the_first_job(
             "pilot 'q': its first job is not believed: qubit 0 with X before it is measured reads "
             "0 in 100% of the shots, expected about 0%; check its sampler"
         )
+
+
+class Closed(BackendSamplerV2):
+    """A sampler whose service refuses all."""
+
+    def run(self, pubs, *, shots=None):
+        raise RuntimeError("queue is closed at https://me:hunter2@example.org\nand more")
+
+
+def closed(word):
+    return Closed(backend=ideal())
+
+
+def test_what_a_vendor_s_client_raises_is_one_line_without_credentials():
+    backend = running(sampler=f"{__name__}:closed", options={"word": "w"})
+    with pytest.raises(DeviceError) as caught:
+        measured(backend, small(), ANGLES[:, :1], SHOTS, 3)
+    assert str(caught.value) == (
+        "pilot 'q': its device raised RuntimeError (queue is closed at https://...@example.org), "
+        "expected a result; if its limits or its account are not the reason, leave the pilot out"
+    )
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_garbage_for_circuits_with_parameters_is_not_paid_a_second_time():
+    backend = running(sampler=f"{__name__}:recorded")
+    device = backend._device.direct
+    measured(backend, small(), ANGLES[:, :1], SHOTS, 3)
+    device._binds, jobs = None, len(device.opened.jobs)
+    device.opened.run = lambda pubs, shots=None: SimpleNamespace(result=lambda: jobs)
+    with pytest.raises(DeviceError, match="is a int, expected a PrimitiveResult"):
+        measured(backend, small(), ANGLES[:, :1], SHOTS, 4)
 
 
 # Credentials.

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from qiskit.providers.fake_provider import GenericBackendV2
 from support.fleets import QPUS
 
 from pilotcut.io.directory_lock import locked
@@ -65,6 +66,28 @@ def test_show_of_one_device_has_nobody_to_compare_it_with(call, tmp_path):
     one = described(tmp_path / "one.yaml", {"alpha": QPUS["alpha"]})
     code, out, _ = call("fleet", "show", "iris", "--fleet", one)
     assert (code, "-" in out) == (0, True)
+
+
+def noiseless():
+    return GenericBackendV2(4, noise_info=False)
+
+
+def test_show_says_which_device_is_noise_free_for_want_of_errors(call, tmp_path):
+    two = {"alpha": {"like": f"{__name__}:noiseless"}, "beta": QPUS["beta"] | {"qubits": 4}}
+    fleet = described(tmp_path / "two.yaml", two)
+    code, out, err = call("fleet", "show", "iris", "--fleet", fleet)
+    assert code == 0
+    assert "device 'alpha' is noise-free: its target gives no errors" in " ".join(
+        (out + err).split()
+    )
+    assert "'beta' is noise-free" not in out + err
+
+
+def test_a_device_of_which_nothing_works_is_one_line_with_its_name(call, tmp_path):
+    fleet = described(tmp_path / "one.yaml", {"alpha": {"like": "FakeKyoto"}})
+    for command, more in (("show", ()), ("train", ("--run-dir", tmp_path / "run"))):
+        line = fault(call("fleet", command, "iris", "--fleet", fleet, *more))
+        assert "pilot 'alpha': backend.qpu is FakeKyoto, expected one with a gate on two" in line
 
 
 def test_train_prints_a_summary_and_leaves_a_run(train, tmp_path):

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pilotcut.errors import UserError
 from pilotcut.fleet.fleet import load_fleet
+from pilotcut.pilots.description import BackendDescription, PilotDescription
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.study import fleet, fleet_findings
 from pilotcut.study.cells import StudyDirectory
@@ -38,6 +40,13 @@ def test_cells_hold_all_that_decides_them_and_can_be_written(pilots):
     for cell in cells:
         assert json.loads(json.dumps(dict(cell.settings))) == cell.settings
         assert list(cell.settings["fleet"]) == [pilot.name for pilot in pilots]
+
+
+def test_devices_that_run_circuits_by_a_sampler_are_in_no_study_of_fleets():
+    qpu = QpuDescription(runtime={"backend": "FakeManilaV2"})
+    pilot = PilotDescription(name="p", resource="inprocess", backend=BackendDescription(qpu=qpu))
+    with pytest.raises(UserError, match="pilot 'p' has a sampler of its own, expected devices"):
+        fleet.described([pilot], 0.0)
 
 
 def test_only_coherent_errors_turn_gates_and_each_device_has_signs_of_its_own(pilots):
