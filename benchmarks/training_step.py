@@ -24,10 +24,11 @@ and `--jax` tensorcircuit-ng, compiled by JAX, in an environment of its own that
 versions (`tensorcircuit_step.py`; minutes for deep circuits).
 
 Every column runs in a process of its own, with `--limit-s` seconds and `--limit-gb` of address
-space; ours run in one, a step of each in turns, so that they can be compared to a few percent. A
-column whose state alone is larger is not run. Columns "value alone" compute the loss without its
-gradient, which for Aer would be a shift of every weight. Not run are PennyLane's backprop above 12
-qubits, which keeps every state of the batch, 22 GB at 20, and above 4 what takes minutes there.
+space, but for ours and what is nearest to it (quimb's for the chain, elsewhere ours uncut), which
+take turns in one, a step of each, so that they can be compared to a few percent. A column whose
+state alone is larger is not run. Columns "value alone" compute the loss without its gradient, which
+for Aer would be a shift of every weight. Not run are PennyLane's backprop above 12 qubits, which
+keeps every state of the batch, 22 GB at 20, and above 4 what takes minutes there.
 The addon's step is computed from one measured query, and marked "est.": its parameter shift needs
 1 + 2p queries a sample (p weights).
 """
@@ -124,22 +125,21 @@ def groups(name: str, case: Case, options: argparse.Namespace) -> list[list[str]
     qubits, kind = case.circuit.num_qubits, name.split("-")[0]
     if kind == "many":
         return [["pilotcut exact, cut", "pilotcut exact, uncut, states"]]
-    ours = ["pilotcut exact, cut"]
-    ours += ["pilotcut exact, cut, states"] if options.statevectors else []
-    ours += ["pilotcut exact, uncut"] if qubits <= 20 else []
+    ours = ["pilotcut exact, cut", *(["pilotcut exact, uncut"] if qubits <= 20 else [])]
+    states = [["pilotcut exact, cut, states"]] if options.statevectors else []
     jax = [[one] for one in TENSORCIRCUIT] if options.jax else []
     if kind != "chain":
         alone = ["Aer EstimatorV2, uncut, value alone", "PennyLane lightning.qubit, uncut"]
-        return [ours, *([one] for one in alone), ["quimb traced, uncut"], *jax]
+        return [ours, *states, *([one] for one in alone), ["quimb traced, uncut"], *jax]
     from step_columns import QUIMB_CHAIN, WAYS
 
-    found = [ours]
+    # What differs least takes turns, and a step of milliseconds is slowed by a long one before it.
+    found = [[ours[0], QUIMB_CHAIN], *([one] for one in ours[1:]), *states]
     if qubits <= 4:
         found += [[f"pilotcut {mode} 1024 shots, cut"] for mode in ("sampled", "counts")]
         found += [["Qiskit ML + Aer EstimatorV2, uncut"]]
     found += [["PennyLane default.qubit, uncut"]] if qubits <= 12 else []
     found += [["PennyLane lightning.qubit, uncut"]] if qubits <= 20 else []
-    found += [[QUIMB_CHAIN]]
     if options.networks:
         found += [[f"quimb {way}, uncut"] for way in WAYS if f"quimb {way}, uncut" != QUIMB_CHAIN]
     return found + jax[:1]
