@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from pilotcut.errors import UserError
-from pilotcut.perfmodel.costmodel import BATCH, Costs, fit, makespan
+from pilotcut.perfmodel.costmodel import BATCH, Costs, amounts_around, fit, makespan
 from pilotcut.perfmodel.workload import Work
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker.versions import installed
 
 #: Raised when amounts change their meaning: older calibrations are then stale.
-MODEL = 3
+MODEL = 4
 
 #: Predictions of unseen circuits are never said to be better than this.
 LEAST_SPREAD = 0.06
@@ -76,8 +76,8 @@ class BatchObservation:
 def observation(family: str, work: Work, seconds: float) -> BatchObservation:
     """Return what is kept of a batch that took so long."""
     calls = tuple((tuple(load.amounts.tolist()), load.number) for load in work.loads)
-    amounts = (1.0, float(work.steps), 0.0, work.calls, work.entries, work.contraction_s)
-    return BatchObservation(family, calls, amounts, seconds)
+    amounts = amounts_around(work, makespan_s=0.0)
+    return BatchObservation(family, calls, tuple(amounts.tolist()), seconds)
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,15 @@ from scipy.optimize import lsq_linear
 
 from pilotcut.perfmodel.workload import Work
 
-#: What a batch is made of, beside its calls. "makespan_s" is that of the calls.
-BATCH = ("batches", "steps", "makespan_s", "calls", "entries", "contraction_s")
+#: What a batch is made of, beside its calls. "makespan_s" is that of the calls, and "rows" are
+#: parameter sets: what reads and hands back each of them.
+BATCH = ("batches", "steps", "rows", "makespan_s", "calls", "entries", "contraction_s")
 
 #: The stages of a query that they belong to.
 STAGE_OF = {
     "batches": "generate",
     "steps": "generate",
+    "rows": "generate",
     "makespan_s": "execute",
     "calls": "dispatch",
     "entries": "transfer",
@@ -112,6 +114,12 @@ def makespan(durations: Iterable[tuple[float, float]], slots: int) -> float:
     return max(ends)
 
 
+def amounts_around(work: Work, makespan_s: float) -> np.ndarray:
+    """Return the amounts of one batch, in the order of `BATCH`, given the calls' makespan."""
+    around = (work.steps, work.rows, makespan_s, work.calls, work.entries, work.contraction_s)
+    return np.array([1.0, *around])
+
+
 def batch_amounts(work: Work, costs: Sequence[float], slots: int) -> np.ndarray:
     """Return the amounts of one batch, in the order of `BATCH`, for the costs of calls."""
     weights = np.asarray(costs)
@@ -119,7 +127,7 @@ def batch_amounts(work: Work, costs: Sequence[float], slots: int) -> np.ndarray:
     for load in work.loads:
         stages.setdefault(load.stage, []).append((float(load.amounts @ weights), load.number))
     span = sum(makespan(durations, slots) for durations in stages.values())
-    return np.array([1.0, work.steps, span, work.calls, work.entries, work.contraction_s])
+    return amounts_around(work, span)
 
 
 def slope_amounts(work: Work, costs: Sequence[float], slots: int) -> np.ndarray:
@@ -132,7 +140,8 @@ def slope_amounts(work: Work, costs: Sequence[float], slots: int) -> np.ndarray:
     weights = np.asarray(costs)
     durations = [(float(load.amounts @ weights), load.number) for load in work.slopes]
     span = makespan(durations, slots)
-    return np.array([1.0, work.steps, span, work.slope_calls, work.slope_entries, 0.0])
+    around = [1.0, work.steps, work.rows, span, work.slope_calls, work.slope_entries, 0.0]
+    return np.array(around)
 
 
 def amounts_of(work: Work, costs: Costs, slots: int) -> np.ndarray:

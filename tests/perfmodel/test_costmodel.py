@@ -118,7 +118,7 @@ def test_more_slots_are_never_slower(mode):
     """And more batches take proportionally longer."""
     work = work_of(compile_plan(network(6), "Z" * 6, cuts=2), mode, rows=64)
     call = tuple(1e-3 for _ in KINDS[mode])
-    some = costs(call=call, batch=(0.0, 0.0, 1.0, 0.0, 0.0, 0.0))
+    some = costs(call=call, batch=tuple(float(name == "makespan_s") for name in BATCH))
     times = [predict(work, some, slots).seconds for slots in (1, 2, 4, 8)]
     assert times == sorted(times, reverse=True)
     assert predict(work, some, 2, batches=10).seconds == pytest.approx(10 * times[1])
