@@ -61,7 +61,7 @@ class ExactEngine:
         return self._chosen.get(fragment.fingerprint, lambda: self._network(fragment))
 
     def _network(self, fragment: Fragment) -> Network | None:
-        if self._way == STATEVECTOR:
+        if self._way == STATEVECTOR or (fragment.sites and self._way != NETWORK):
             return None
         found = self._networks.network(fragment)
         if found is None or found.row_bytes > self.memory_bytes or self._way == NETWORK:

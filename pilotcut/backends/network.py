@@ -1,4 +1,4 @@
-"""Network engine: exact values of a fragment without sites, by contracting its tensor network.
+"""Network engine: exact tensors of a fragment, by contracting its tensor network.
 
 Where gates are few for the number of qubits, or a term sees few of them, the network of Pauli
 transfer matrices is far cheaper to contract than the state. What is multiplied is written down in
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from pilotcut.backends.network_schedule import (
     Pass,
     TorchArrays,
 )
+from pilotcut.backends.pauli_network import pairs_of
 from pilotcut.cutting.fragment import Fragment, Site
 
 #: Networks kept by one engine.
@@ -68,7 +70,7 @@ class NetworkEngine:
 
     def _network(self, fragment: Fragment) -> Network | None:
         steps = fragment.steps
-        if len(steps) > MOST_GATES or any(isinstance(step, Site) for step in steps):
+        if len(steps) > MOST_GATES or any(len(site.wires) > 1 for site in fragment.sites):
             return None
         native = over_native_gates(fragment)
         if any(len(step.wires) > MOST_WIRES for step in native.steps):
@@ -82,7 +84,7 @@ class NetworkEngine:
             plan = NetworkPlan(native, np.stack([x, z], axis=1))
         except NetworkTooLargeError:
             return None
-        return Network(plan, native, self._arrays, self._torch)
+        return Network(plan, native, len(x), self._arrays, self._torch)
 
 
 def _are_many(native: NativeFragment, letters: np.ndarray) -> bool:
@@ -109,6 +111,8 @@ class Network:
         What is computed.
     native
         How the fragment's angles become native ones.
+    terms
+        How many there are.
     arrays, of_torch
         The library for values and first derivatives, and torch for all others.
     """
@@ -117,6 +121,7 @@ class Network:
         self,
         plan: NetworkPlan,
         native: NativeFragment,
+        terms: int,
         arrays: NumpyArrays | TorchArrays,
         of_torch: TorchArrays,
     ) -> None:
@@ -129,11 +134,17 @@ class Network:
         self._all = np.ones(len(native.linear), dtype=bool)
         self._wanted: Cache[bytes, np.ndarray] = Cache(4)
         self._schedules = SharedSchedules(self._schedule)
+        sites = sorted((s for s in native.steps if isinstance(s, Site)), key=lambda s: s.axis)
+        self._pairs = [pairs_of(site.rank) for site in sites]
+        self._terms = terms
 
     @cached_property
     def row_bytes(self) -> int:
         """What all values of one row take, and their derivatives."""
-        return 2 * self._arrays.dtype.itemsize * _entries(self.plan, 1)
+        own = 2 * self._arrays.dtype.itemsize * _entries(self.plan, 1)
+        # Pairs of branches, their cotangents, and either once more while a site is worked on.
+        pairs = self._terms * prod(len(matrix) for matrix in self._pairs)
+        return own + (4 * np.dtype(complex).itemsize * pairs if self._pairs else 0)
 
     def seconds(self, rows: int) -> float:
         """Return about how long values and derivatives take, with numpy."""
@@ -157,17 +168,28 @@ class Network:
         return NetworkSchedule(plan, self._arrays)
 
     def tensor(self, angles: torch.Tensor) -> torch.Tensor:
-        """Return (rows, terms) for angles (rows, angles); torch differentiates through it."""
+        """Return (rows, terms, *R^2) for angles (rows, angles); torch differentiates through it.
+
+        Complex where there are sites, otherwise real.
+        """
         linear, offset = self._put_torch
         native = linear.T @ angles.to(linear).T + offset
         terms: torch.Tensor = self._of_torch.terms(self._of_torch.run(native))
-        return terms.to(native.dtype)
+        if not self._pairs:
+            return terms.to(native.dtype)
+        terms = terms.to(torch.complex128)
+        for matrix in self._pairs:
+            # The first site's axis goes and comes back as the last: all of them are in order again.
+            terms = torch.tensordot(terms, torch.as_tensor(matrix).to(terms), ([2], [1]))
+        return terms
 
     def at(self, angles: np.ndarray) -> NetworkPoint:
         """Return its terms at angles (rows, angles), with what their derivatives need."""
         schedule = self._schedules.of(angles)
         found = schedule.run(self._angles.of(angles))
         terms = self._arrays.numpy(self._arrays.wide(schedule.terms(found)))
+        for matrix in self._pairs:  # see `tensor`
+            terms = np.tensordot(terms, matrix, ([2], [1]))
         return NetworkPoint(self, terms, schedule, found)
 
     def slopes(
@@ -177,10 +199,14 @@ class Network:
         wanted: np.ndarray | None = None,
         summed: bool = False,
     ) -> np.ndarray:
-        """Return d sum_t c_t term_t / d angles, (rows or 1, angles), for c (rows, terms).
+        """Return d Re sum c term / d angles, (rows or 1, angles), for c (rows, terms, variants).
 
         See `pilotcut.backends.statevector.Linearised` for `wanted` and `summed`.
         """
+        cotangents = cotangents.reshape(point.values.shape)
+        for matrix in self._pairs:
+            cotangents = np.tensordot(cotangents, matrix, ([2], [0]))
+        cotangents = np.ascontiguousarray(cotangents.real)
         some = self._all if wanted is None else wanted
         # A training wants the same ones at each step.
         natives = self._wanted.get(some.tobytes(), lambda: self._depends[some].any(axis=0))
@@ -283,7 +309,7 @@ class NetworkPoint:
     network
         Of which.
     values
-        The terms (rows, terms).
+        The terms (rows, terms, *R^2 of each site).
     schedule, found
         What the way back needs.
     """
@@ -298,11 +324,10 @@ class NetworkPoint:
     ) -> np.ndarray:
         """Return d outputs / d angles, (rows or 1, outputs, angles).
 
-        `cotangents` are (rows, outputs, terms, 1), of which the real parts count.
+        `cotangents` are (rows, outputs, terms, variants).
         """
-        weights = np.ascontiguousarray(cotangents.real)[..., 0]
         slopes = [
-            self.network.slopes(self, weights[:, k], wanted, summed)
-            for k in range(weights.shape[1])
+            self.network.slopes(self, cotangents[:, k], wanted, summed)
+            for k in range(cotangents.shape[1])
         ]
         return np.stack(slopes, axis=1)

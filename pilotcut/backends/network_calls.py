@@ -225,6 +225,24 @@ class Outer:
             self._right.add((left[..., None, :] @ square)[..., 0, :], tops)
 
 
+class Moved:
+    """Values with their axes in another order."""
+
+    def __init__(self, arrays: Any, group: Group, operands: Sequence[Operand]) -> None:
+        self._arrays = arrays
+        (self._operand,) = operands
+        self._order = (0, 1, *(2 + axis for axis in group.moved))
+        self._undone = tuple(np.argsort(self._order).tolist())
+
+    def values(self, known: Sequence[Array], angles: Array) -> tuple[Array, tuple[Array, ...]]:
+        """Return them."""
+        return self._arrays.transposed(self._operand.of(known), self._order), ()
+
+    def push(self, top: Array, operands: tuple[Array, ...], tops: Tops) -> None:
+        """Hand on their derivatives."""
+        self._operand.add(self._arrays.transposed(top, self._undone), tops)
+
+
 class Cores:
     """Values linear in harmonics, by matrices (harmonics, entries), alike or one for each."""
 

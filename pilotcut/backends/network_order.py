@@ -8,8 +8,8 @@ few multiplications is better. Refuses to know what the tensors are.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -32,12 +32,12 @@ class Pair:
 
 
 def contraction_order(legs: Sequence[Sequence[int]], sizes: Mapping[int, int]) -> list[Pair]:
-    """Return the pairs of a network without open legs; products are numbered behind the tensors.
+    """Return the pairs of a network; products are numbered behind the tensors.
 
     Parameters
     ----------
     legs
-        The names of each tensor's axes; a name stands on two tensors.
+        The names of each tensor's axes; a name stands on two tensors, or on one if it is open.
     sizes
         Of each name.
     """
@@ -48,10 +48,18 @@ def contraction_order(legs: Sequence[Sequence[int]], sizes: Mapping[int, int]) -
     search = cotengra.RandomGreedyOptimizer(max_repeats=_SEARCHES, seed=0, parallel=False)
     names = [[str(leg) for leg in one] for one in legs]
     path = cotengra.array_contract_path(
-        names, output=(), size_dict={str(k): v for k, v in sizes.items()}, optimize=search
+        names,
+        output=_once(name for one in names for name in one),
+        size_dict={str(k): v for k, v in sizes.items()},
+        optimize=search,
     )
     other = _with_legs(legs, numbered(path, len(legs)))
     return min(found, other, key=lambda pairs: multiplications(legs, pairs, sizes))
+
+
+def _once(names: Iterable[str]) -> list[str]:
+    """Return what is named only once."""
+    return [name for name, times in Counter(names).items() if times == 1]
 
 
 def multiplications(
@@ -101,7 +109,7 @@ def _neighbours(
         for leg in one:
             owners[leg].append(number)
     pairs = {(both[0], both[1]) for both in owners.values() if len(both) == 2}
-    if not pairs:  # parts that nothing joins are numbers by now
+    if not pairs:  # parts that nothing joins are numbers by now, or have open legs alone
         numbers = sorted(known)
         pairs = set(zip(numbers[::2], numbers[1::2], strict=False))
     size = {number: prod(sizes[leg] for leg in one) for number, one in known.items()}

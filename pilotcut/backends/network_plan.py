@@ -19,9 +19,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from pilotcut.backends.native_gates import MatrixGate, NativeFragment
+from pilotcut.backends.native_gates import NativeFragment
 from pilotcut.backends.network_order import Pair, contraction_order, multiplications
-from pilotcut.backends.pauli_network import Core, GateTensors, cores_of
+from pilotcut.backends.pauli_network import Core, GateTensors, SiteTensors, cores_of
+from pilotcut.cutting.fragment import Site
 
 #: Multiplications of a term, and entries of a value, at most: more is another engine's.
 MOST_MULTIPLICATIONS, MOST_ENTRIES = 2**32, 2**25
@@ -71,7 +72,7 @@ class Value:
     ----------
     kind
         "constant", "harmonics" of an angle, their "outer" product, a "core" that is linear in
-        such, or a "pair".
+        such, a "pair", or another one's axes "moved".
     sources
         Numbers of the values that it is made of.
     shape
@@ -82,6 +83,8 @@ class Value:
         The native angle.
     pairing
         Of a pair.
+    moved
+        The order of the other one's axes.
     """
 
     kind: str
@@ -90,6 +93,7 @@ class Value:
     constant: np.ndarray | None = field(default=None, compare=False)
     angle: int = -1
     pairing: Pairing | None = None
+    moved: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class Group:
 
     Parameters
     ----------
-    kind, shape, pairing
+    kind, shape, pairing, moved
         See `Value`.
     count
         How many they are.
@@ -146,6 +150,7 @@ class Group:
     constant: np.ndarray | None = None
     angles: tuple[int, ...] = ()
     pairing: Pairing | None = None
+    moved: tuple[int, ...] = ()
     shared: bool = False
 
     @property
@@ -169,7 +174,9 @@ class NetworkTooLargeError(Exception):
 
 
 class NetworkPlan:
-    """The networks of all terms of a fragment without sites.
+    """The networks of all terms of a fragment.
+
+    A term's value has an axis for each site, in order, of Hermitian combinations (`SiteTensors`).
 
     Parameters
     ----------
@@ -194,9 +201,10 @@ class NetworkPlan:
     def __init__(self, native: NativeFragment, letters: np.ndarray) -> None:
         self._values: list[Value] = []
         self._known: dict[Hashable, int] = {}
-        gates = [step for step in native.steps if isinstance(step, MatrixGate)]
-        assert len(gates) == len(native.steps), "a network has no sites"
-        tensors = [GateTensors.of(gate) for gate in gates]
+        tensors = [
+            SiteTensors.of(step) if isinstance(step, Site) else GateTensors.of(step)
+            for step in native.steps
+        ]
         self._networks: list[tuple[list[Core], list[Pair]]] = []
         self._shared: frozenset[int] = frozenset()
         self._make(self._ordered(cores_of(tensors, one)) for one in letters)
@@ -243,7 +251,18 @@ class NetworkPlan:
             a, b = pair.a, pair.b
             numbers.append(self._pair(numbers[a], legs[a], numbers[b], legs[b]))
             legs.append(pair.legs)
-        return numbers[-1]
+        return self._moved(numbers[-1], legs[-1])
+
+    def _moved(self, number: int, legs: Sequence[int]) -> int:
+        """Return a value whose legs are open with its sites in order."""
+        axes = tuple(sorted(range(len(legs)), key=lambda k: -legs[k]))
+        if list(axes) == list(range(len(legs))):
+            return number
+        value = self._values[number]
+        if value.constant is not None and value.kind == "constant":
+            return self._constant(value.constant.transpose(axes))
+        shape = tuple(value.shape[axis] for axis in axes)
+        return self._add(Value("moved", (number,), shape, moved=axes))
 
     def _add(self, value: Value, *key: Hashable) -> int:
         """Return the number of a value, which is added if it is new."""
@@ -331,8 +350,8 @@ class NetworkPlan:
                 (self._values[k].shape, self._values[k].kind == "constant", shared[k])
                 for k in value.sources
             )
-            key = (level[number], value.kind, value.shape, about, value.pairing, shared[number])
-            alike[key].append(number)
+            kind = (value.kind, value.shape, value.pairing, value.moved)
+            alike[level[number], *kind, about, shared[number]].append(number)
         self.groups: list[Group] = []
         place: dict[int, tuple[int, int]] = {}
         for numbers in sorted(alike.values(), key=lambda some: level[some[0]]):
@@ -371,6 +390,7 @@ class NetworkPlan:
             constant,
             tuple(value.angle for value in values if value.angle >= 0),
             first.pairing,
+            first.moved,
         )
 
 

@@ -22,6 +22,7 @@ from pilotcut.backends.network_calls import (
     Cores,
     GroupCall,
     Harmonics,
+    Moved,
     Operand,
     Outer,
     Pairs,
@@ -177,6 +178,8 @@ class NetworkSchedule:
             return Outer(group, operands)
         if group.kind == "core":
             return Cores(group, constant, operands)
+        if group.kind == "moved":
+            return Moved(self._arrays, group, operands)
         return Pairs(self._arrays, group, touched.groups, operands)
 
     def run(self, angles: Array) -> Pass:
@@ -189,17 +192,17 @@ class NetworkSchedule:
         return found
 
     def terms(self, found: Pass) -> Array:
-        """Return the terms (rows, terms) that a pass found."""
+        """Return the terms (rows, terms, *sites) that a pass found."""
         terms, rows = self._outputs.of(found.values), found.angles.shape[1]
         # Where none differs between rows they have one row.
         if terms.shape[1] != rows:
-            terms = self._lib.broadcast_to(terms, (len(terms), rows))
-        return terms.T
+            terms = self._lib.broadcast_to(terms, (len(terms), rows, *terms.shape[2:]))
+        return terms.swapaxes(0, 1)
 
     def pull_back(
         self, found: Pass, cotangents: Array, wanted: np.ndarray, summed: bool = False
     ) -> Array:
-        """Return d sum_t c_t value_t / d native angles, (natives, rows), for c (rows, terms).
+        """Return d sum c value / d native angles, (natives, rows), for c (rows, terms, *sites).
 
         Parameters
         ----------
@@ -216,7 +219,7 @@ class NetworkSchedule:
         live = self._live.get(wanted.tobytes(), lambda: self._depend_on(wanted))
         tops = Tops(self._arrays, self._groups, live, rows, summed)
         # A copy, as it is added to.
-        self._outputs.add(cotangents.T * 1, tops)
+        self._outputs.add(cotangents.swapaxes(0, 1) * 1, tops)
         slopes = self._arrays.zeros((natives, 1 if summed else rows))
         for number in range(len(self._calls) - 1, -1, -1):
             if not live[number]:

@@ -6,8 +6,9 @@ linear in ``(1, cos t, sin t)``, for controlled rotations also in cosine and sin
 *harmonics* are all that a call brings along. Everything else is constant, and is contracted here as
 far as that makes a call cheaper.
 
-Only what the term can see is there: of gates outside its light cone nothing is left. Refuses to
-know in which order the rest is contracted.
+Only what the term can see is there: of gates outside its light cone nothing is left. A site, whose
+branches do not cancel, is always seen; it is a core with an *open* leg, of pairs of its branches,
+which the term's value keeps. Refuses to know in which order the rest is contracted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from math import prod
 import numpy as np
 
 from pilotcut.backends.native_gates import MatrixGate
+from pilotcut.cutting.fragment import Site
 
 #: Expectations of one qubit: those of I, X, Y and Z.
 PAULIS = 4
@@ -42,6 +44,9 @@ _RANK = 1e-13
 
 _MATRICES = np.array([[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 
+# <a| P |b> / 2 (a, b, P), of a wire that ends with the expectations tr(P rho).
+_ENDS = _MATRICES.transpose(1, 2, 0) / 2
+
 # Place of a wire's letter among I, X, Y, Z, by its x and z.
 _LETTER = {(False, False): 0, (True, False): 1, (True, True): 2, (False, True): 3}
 
@@ -55,7 +60,8 @@ class Core:
     angles
         The native angle of each of its harmonics.
     legs
-        Names of its other axes; each name stands on two cores.
+        Names of its other axes; each name stands on two cores, but for those of open legs, which
+        are negative (`open_leg`) and stand on one.
     values
         The entries.
     """
@@ -152,31 +158,94 @@ class GateTensors:
         ]
 
 
-def cores_of(steps: Sequence[GateTensors], letters: np.ndarray) -> list[Core]:
-    """Return the network of one term, none where it sees no gate and no wire.
+@dataclass(frozen=True)
+class SiteTensors:
+    """A site as a real tensor: its branches in pairs, for ket and bra.
+
+    The tensors of pairs (a, b) and (b, a) are each other's conjugates. In their place stand their
+    *Hermitian combinations*, which are real: the real part for a <= b, the imaginary one for the
+    other; `pairs_of` has the way back.
+
+    Parameters
+    ----------
+    wires
+        The wire that it stands on.
+    axis
+        Its place among the fragment's sites.
+    kind
+        See `pilotcut.cutting.fragment.Site`.
+    values
+        (R^2, out, in) of a gate's site, else (R^2, Paulis of the wire that starts or ends).
+    """
+
+    wires: tuple[int, ...]
+    axis: int
+    kind: str
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, site: Site) -> SiteTensors:
+        """Return the tensor of a site."""
+        if site.kind == "gate":
+            pairs = np.array([[between(a, b) for b in site.branches] for a in site.branches])
+        else:  # what starts as |a><b|, and <a| .. |b> of what ends
+            pairs = _MATRICES.transpose(2, 1, 0) if site.kind == "start" else _ENDS
+        rank = len(pairs)
+        lower = np.tri(rank, k=-1, dtype=bool).reshape(rank, rank, *[1] * (pairs.ndim - 2))
+        values = np.where(lower, -pairs.imag, pairs.real)
+        return cls(site.wires, site.axis, site.kind, values.reshape(rank**2, *pairs.shape[2:]))
+
+    def core(self, legs: Sequence[int]) -> Core:
+        """Return it with the names of its wire's legs."""
+        return Core((), (open_leg(self.axis), *legs), self.values)
+
+
+def open_leg(axis: int) -> int:
+    """Return the name of a site's leg: sites in order have names from the highest to the lowest."""
+    return -1 - axis
+
+
+def pairs_of(rank: int) -> np.ndarray:
+    """Return the matrix (R^2, R^2) from Hermitian combinations to pairs of branches."""
+    index = np.arange(rank**2).reshape(rank, rank)
+    matrix = np.eye(rank**2, dtype=complex)
+    for a, b in zip(*np.triu_indices(rank, 1), strict=True):
+        both = [index[a, b], index[b, a]]
+        matrix[np.ix_(both, both)] = [[1, 1j], [1, -1j]]
+    return matrix
+
+
+def cores_of(steps: Sequence[GateTensors | SiteTensors], letters: np.ndarray) -> list[Core]:
+    """Return the network of one term, none where it sees no gate, no site and no wire.
 
     Parameters
     ----------
     steps
-        The gates in order.
+        The gates and sites in order.
     letters
         Boolean (2, wires): x and z of the term.
     """
     seen = set(np.flatnonzero(letters.any(axis=0)).tolist())
     cone = []
     for step in reversed(steps):
-        if seen.intersection(step.wires):  # the others cancel between ket and bra
+        # The others cancel between ket and bra.
+        if isinstance(step, SiteTensors) or seen.intersection(step.wires):
             cone.append(step)
             seen.update(step.wires)
+    opened = {s.wires[0] for s in cone if isinstance(s, SiteTensors) and s.kind == "start"}
     names = count()
-    end = {wire: next(names) for wire in seen}
-    cores = [Core((), (end[wire],), np.array([1.0, 0.0, 0.0, 1.0])) for wire in sorted(seen)]
+    end = {wire: next(names) for wire in seen - opened}
+    cores = [Core((), (end[wire],), np.array([1.0, 0.0, 0.0, 1.0])) for wire in sorted(end)]
     for step in reversed(cone):
-        before = [end[wire] for wire in step.wires]
-        behind = [next(names) for _ in step.wires]
-        cores += step.cores(before, behind, names)
-        end.update(zip(step.wires, behind, strict=True))
-    for wire in sorted(seen):
+        before = [end.pop(wire) for wire in step.wires if wire in end]
+        ends = isinstance(step, SiteTensors) and step.kind == "end"
+        behind = [] if ends else [next(names) for _ in step.wires]
+        if isinstance(step, SiteTensors):
+            cores.append(step.core([*behind, *before]))
+        else:
+            cores += step.cores(before, behind, names)
+        end.update(zip(step.wires, behind, strict=not ends))
+    for wire in sorted(end):
         picked = _LETTER[bool(letters[0, wire]), bool(letters[1, wire])]
         cores.append(Core((), (end[wire],), np.eye(PAULIS)[picked]))
     return _merged(cores)

@@ -60,13 +60,11 @@ def _exact(plan: CutPlan, engine: EngineOptions) -> Contraction:
     """Return the contraction in the coherent basis, of a plan or of it joined."""
     if engine.way != STATEVECTOR and plan.bonds:
         joined = _joined(plan)
-        if engine.way == NETWORK:
-            _check_networks(joined)
-        if engine.way == NETWORK or _is_quicker(joined, plan, engine.dtype):
+        if _is_quicker(joined, plan, engine):
             return replace(Contraction.of(joined, coherent=True), asked=plan)
+    check_size(plan, coherent=True)
     if engine.way == NETWORK:
         _check_networks(plan)
-    check_size(plan, coherent=True)
     return Contraction.of(plan, coherent=True)
 
 
@@ -89,18 +87,20 @@ def _joined(plan: CutPlan) -> CutPlan:
     return build_plan(program, plan.binding, plan.terms, None)
 
 
-def _is_quicker(joined: CutPlan, plan: CutPlan, dtype: str) -> bool:
+def _is_quicker(joined: CutPlan, plan: CutPlan, engine: EngineOptions) -> bool:
     """Return whether a batch with its derivatives is predicted to be quicker without the cuts."""
-    whole = _seconds(joined, dtype)
-    return whole < inf and whole < _seconds(plan, dtype)
+    whole = _seconds(joined, engine)
+    return whole < inf and whole < _seconds(plan, engine)
 
 
-def _seconds(plan: CutPlan, dtype: str) -> float:
+def _seconds(plan: CutPlan, engine: EngineOptions) -> float:
     """Return about how long a batch takes with its derivatives; infinite where memory lacks."""
-    exact = backends.exact_engine(EngineOptions(dtype=dtype))
+    exact = backends.exact_engine(engine)
     rows = exact.typical_rows
     try:
         check_size(plan, coherent=True)
+        if engine.way == NETWORK:
+            _check_networks(plan)
     except CutError:
         return inf
     states = sum(exact.seconds(fragment, rows) for fragment in plan.fragments)
@@ -118,8 +118,9 @@ def _check_networks(plan: CutPlan) -> None:
     exact = backends.exact_engine(EngineOptions(NETWORK))
     for fragment in plan.fragments:
         if exact.network(fragment) is None:
+            which = f"fragment {fragment.label}" if plan.bonds else "the circuit"
             raise CutError(
-                f"engine is 'network', but the circuit has {len(fragment.steps):,} gates for "
+                f"engine is 'network', but {which} has {len(fragment.steps):,} gates for "
                 f"{len(fragment.observables):,} terms, expected at most {MOST_GATES:,} gates, "
                 f"{MOST_SEEN:,} in the terms' light cones, of at most {MOST_WIRES} wires, and not "
                 f"too entangled; use engine='statevector'"

@@ -83,7 +83,9 @@ class ExactOutputs:
         ]
         index = torch.as_tensor(self.contraction.term_index)
         nodes = [tensor[:, index[:, f]] for f, tensor in enumerate(tensors)]
-        nodes += [_bond(bond, slots)[:, None].to(tensors[0].dtype) for bond in plan.bonds]
+        nodes += [_bond(bond, slots)[:, None] for bond in plan.bonds]
+        if plan.bonds:  # of fragments without sites networks are real, and einsum takes one dtype
+            nodes = [node.to(torch.complex128) for node in nodes]
         names = list(self.contraction.indices)
         for a, b, out in self.contraction.steps:
             nodes.append(_product(nodes[a], names[a], nodes[b], names[b], out))
