@@ -128,10 +128,11 @@ def test_max_width_is_kept_by_a_circuit_with_resets():
 # -- exactly ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("engine", ["auto", "network"])
 @pytest.mark.parametrize("name", CASES)
-def test_exact_mode_gives_the_uncut_value(name):
+def test_exact_mode_gives_the_uncut_value(name, engine):
     circuit, observables, _, _ = CASES[name]
-    estimator = CutEstimator(plan=plan_of(name), mode="exact")
+    estimator = CutEstimator(plan=plan_of(name), mode="exact", engine=engine)
     found = estimator.run([(circuit, observables)]).result()[0].data.evs
     np.testing.assert_allclose(found, uncut(circuit, observables), atol=1e-10)
 

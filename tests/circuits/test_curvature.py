@@ -96,6 +96,7 @@ NETWORKS = {
     "three fragments": lambda: network(labels="ABC"),
     "a wire cut": lambda: network(wires()),
     "curved": lambda: network(curved(), labels="AAB"),
+    "tensor networks of fragments": lambda: network(labels="ABC", engine="network"),
 }
 
 
