@@ -42,6 +42,14 @@ class DeviceError(UserError):
     """Device that returns nothing, or what cannot be the results of its circuits."""
 
 
+class QueueWaitError(DeviceError):
+    """Jobs that stood in a device's queue for too long, and have been cancelled, all of them."""
+
+
+class UsageError(UserError):
+    """Seconds of devices that are used up, or would be by the next batch."""
+
+
 class CutError(UserError):
     """Circuit that cannot be cut as asked."""
 

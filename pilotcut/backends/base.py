@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from pilotcut.backends.job_usage import NOTHING, Usage
 from pilotcut.backends.outcomes import Tally
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.fragment_tensor import Block
@@ -31,11 +32,14 @@ class Measurement:
         Seconds spent running circuits.
     reduce_s
         Seconds spent turning counts into expectations.
+    usage
+        What it took of a device that runs circuits itself.
     """
 
     blocks: tuple[Block, ...]
     run_s: float
     reduce_s: float
+    usage: Usage = NOTHING
 
 
 @dataclass(frozen=True)

@@ -8,57 +8,29 @@ device's first job whether qubits that nothing is done to read 0, and those that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from threading import Lock
 from typing import Any
 
-import numpy as np
-from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2, BitArray
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
+from pilotcut.backends.circuit_runs import CircuitRuns, Counts
+from pilotcut.backends.device_client import DeviceClient
+from pilotcut.backends.device_jobs import DeviceJobs, JobRequest, JobRules
 from pilotcut.backends.first_job import Probe, probes
-from pilotcut.errors import DeviceError
+from pilotcut.backends.job_journal import written_down
+from pilotcut.backends.job_packing import PackedJob, content_of, joined, packed
+from pilotcut.backends.job_usage import current_meter, metered
+from pilotcut.errors import DeviceError, QueueWaitError
+from pilotcut.pilots.description.access import JobLimits
 from pilotcut.pilots.description.credentials import hidden
 
-#: Outcomes as hexadecimal numbers, as Aer's own counts have them.
-Counts = dict[str, int]
-
-
-@dataclass(frozen=True)
-class CircuitRuns:
-    """A circuit of the device's gates, and how often it runs.
-
-    Parameters
-    ----------
-    circuit
-        With a bit at least.
-    values
-        (runs, parameters) in the order of `QuantumCircuit.parameters`; without parameters
-        (1, 0).
-    """
-
-    circuit: QuantumCircuit
-    values: np.ndarray
-
-    @classmethod
-    def of(
-        cls, circuit: QuantumCircuit, columns: Mapping[Parameter, Sequence[float]]
-    ) -> CircuitRuns:
-        """Return the runs for columns of values, () for one without parameters."""
-        if not circuit.parameters:
-            return cls(circuit, np.zeros((1, 0)))
-        return cls(circuit, np.stack([columns[p] for p in circuit.parameters], axis=1))
-
-    @property
-    def bound(self) -> list[QuantumCircuit]:
-        """A circuit for every run."""
-        if not self.circuit.parameters:
-            return [self.circuit] * len(self.values)
-        return [self.circuit.assign_parameters(row) for row in self.values]
+USUAL_RULES = JobRules()
 
 
 class DeviceRuns:
@@ -75,6 +47,8 @@ class DeviceRuns:
         processes, what it returns does not.
     opened
         What it has returned already.
+    rules
+        How its jobs are to be run.
     """
 
     def __init__(
@@ -83,16 +57,18 @@ class DeviceRuns:
         target: Target,
         opener: Callable[[], BaseSamplerV2 | BackendV2],
         opened: BaseSamplerV2 | BackendV2 | None = None,
+        rules: JobRules = USUAL_RULES,
     ) -> None:
         self._name, self._target, self._opener = name, target, opener
-        self._opened = opened
+        self._opened, self._rules = opened, rules
+        self._jobs = DeviceJobs(name, rules, self._renewed)
         self._lock = Lock()
         self._believed = False
         self._fault = ""
         self._binds: bool | None = None  # whether the sampler binds values; None until it is tried
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._name, self._target, self._opener)
+        return type(self), (self._name, self._target, self._opener, None, self._rules)
 
     def counts(self, runs: Sequence[CircuitRuns], shots: int, seed: int) -> list[list[Counts]]:
         """Return the counts of every run of every circuit.
@@ -116,7 +92,10 @@ class DeviceRuns:
             return []
         with self._lock:  # so that threads of a pilot open one sampler
             _ = self.opened
-            self._believe(runs[0].circuit, seed)
+            with written_down(None), metered() as first:
+                self._believe(runs[0].circuit, seed)
+            # It is paid, but no job of these circuits.
+            current_meter().add(replace(first.usage, jobs=0, told=0))
         return self._run(runs, shots, seed)
 
     def _believe(self, circuit: QuantumCircuit, seed: int) -> None:
@@ -150,6 +129,27 @@ class DeviceRuns:
                 raise self._wrong(f"{sum(one.values())} shots", f"{shots}")
         return found
 
+    @property
+    def client(self) -> DeviceClient:
+        """What the client can do beside running circuits."""
+        return DeviceClient(self.opened)
+
+    @property
+    def _limits(self) -> JobLimits:
+        """What a job may hold: as described, else as the client says."""
+        circuits, shots = self.client.limits()
+        own = self._rules.limits
+        return JobLimits(
+            circuits=own.circuits or circuits,
+            shots=own.shots or shots,
+            executions=own.executions,
+        )
+
+    def _renewed(self) -> bool:
+        """Return whether the client has been given a new session, its own having ended."""
+        renew = getattr(self._opened, "renew_session", None)
+        return bool(renew()) if callable(renew) else False
+
     # By a sampler.
 
     def _by_sampler(
@@ -157,11 +157,10 @@ class DeviceRuns:
     ) -> list[list[Counts]]:
         if self._binds is False or not any(one.circuit.parameters for one in runs):
             return self._bound_by_sampler(sampler, runs, shots)
-        pubs = [
-            (one.circuit, one.values if one.circuit.parameters else None, shots) for one in runs
-        ]
         try:
-            raw = self._ran(sampler, pubs)
+            found = self._ran(sampler, runs, shots)
+        except QueueWaitError:
+            raise
         except DeviceError:
             # Some take no parameters, and each says so in its own way. Once they were taken it is
             # something else, and bound circuits would be paid a second time.
@@ -170,40 +169,71 @@ class DeviceRuns:
             found = self._bound_by_sampler(sampler, runs, shots)
             self._binds = False
             return found
-        self._binds = True
-        results = self._results(raw, len(pubs))
-        return [self._read(one, each, shots) for one, each in zip(runs, results, strict=True)]
+        return found
 
     def _bound_by_sampler(
         self, sampler: BaseSamplerV2, runs: Sequence[CircuitRuns], shots: int
     ) -> list[list[Counts]]:
         flat = [CircuitRuns.of(circuit, {}) for one in runs for circuit in one.bound]
-        raw = self._ran(sampler, [(one.circuit, None, shots) for one in flat])
-        results = self._results(raw, len(flat))
-        found = iter(
-            [self._read(one, each, shots)[0] for one, each in zip(flat, results, strict=True)]
-        )
+        found = iter([counts for (counts,) in self._ran(sampler, flat, shots)])
         return [[next(found) for _ in one.values] for one in runs]
 
-    def _ran(self, sampler: BaseSamplerV2, pubs: Sequence[Any]) -> Any:
-        """Return what comes back for a job's PUBs."""
-        with self._in_one_line():
-            # The job is held until its result is there: some end with their object.
-            job = sampler.run(pubs)
-            return job.result()
+    def _ran(
+        self, sampler: BaseSamplerV2, runs: Sequence[CircuitRuns], shots: int
+    ) -> list[list[Counts]]:
+        """Return the counts of circuits as they are, in as few jobs as limits allow."""
 
-    @contextmanager
-    def _in_one_line(self) -> Iterator[None]:
-        """Raise what a vendor's client raises as one line with the device's name."""
-        try:
-            yield
-        except Exception as error:  # each client has its own
-            said = hidden(next(iter(str(error).splitlines()), "")[:300])
-            raise DeviceError(
-                f"pilot '{self._name}': its device raised {type(error).__name__} ({said}), "
-                "expected a result; if its limits or its account are not the reason, leave the "
-                "pilot out"
-            ) from error
+        def submit(job: PackedJob) -> Any:
+            # Held until its result is there: some jobs end with their object.
+            runs = [part.runs for part in job.parts]
+            values = [one.values if one.circuit.parameters else None for one in runs]
+            pubs = zip([one.circuit for one in runs], values, [job.shots] * len(runs), strict=True)
+            return sampler.run(list(pubs))
+
+        def read(job: PackedJob, raw: Any) -> list[list[Counts]]:
+            if any(part.runs.circuit.parameters for part in job.parts):
+                self._binds = True
+            results = self._results(raw, len(job.parts))
+            return [
+                self._read(part.runs, each, job.shots)
+                for part, each in zip(job.parts, results, strict=True)
+            ]
+
+        return self._in_jobs(runs, shots, submit, read)
+
+    def _in_jobs(
+        self,
+        runs: Sequence[CircuitRuns],
+        shots: int,
+        submit: Callable[[PackedJob], Any],
+        read: Callable[[PackedJob, Any], list[list[Counts]]],
+    ) -> list[list[Counts]]:
+        jobs = packed(runs, shots, self._limits)
+        requests = [
+            JobRequest(
+                submit=partial(submit, job),
+                content=partial(content_of, job),
+                results=job.circuits if isinstance(self.opened, BackendV2) else len(job.parts),
+                shots=job.circuits * job.shots,
+            )
+            for job in jobs
+        ]
+        # One before the others, as long as it is not known whether the sampler takes parameters.
+        first = 1 if self._binds is None and len(jobs) > 1 else len(jobs)
+        found: list[list[list[Counts]]] = []
+        for some in (slice(0, first), slice(first, len(jobs))):
+            raw = self._jobs.results(requests[some], self.client, self._worded)
+            found += [read(job, one) for job, one in zip(jobs[some], raw, strict=True)]
+        return joined(runs, jobs, found)
+
+    def _worded(self, error: Exception) -> DeviceError:
+        """Return what a vendor's client raises as one line with the device's name."""
+        said = hidden(next(iter(str(error).splitlines()), "")[:300])
+        return DeviceError(
+            f"pilot '{self._name}': its device raised {type(error).__name__} ({said}), "
+            "expected a result; if its limits or its account are not the reason, leave the "
+            "pilot out"
+        )
 
     def _results(self, raw: Any, number: int) -> list[Any]:
         """Return the results of so many PUBs."""
@@ -240,19 +270,21 @@ class DeviceRuns:
     def _by_backend(
         self, backend: BackendV2, runs: Sequence[CircuitRuns], shots: int, seed: int
     ) -> list[list[Counts]]:
-        circuits = [circuit for one in runs for circuit in one.bound]
-        options: dict[str, Any] = {"shots": shots}
+        options: dict[str, Any] = {}
         if hasattr(backend.options, "seed_simulator"):
             options["seed_simulator"] = seed % 2**31
-        most = backend.max_circuits or len(circuits)
-        found: list[Counts] = []
-        for first in range(0, len(circuits), most):
-            some = circuits[first : first + most]
-            with self._in_one_line():
-                result = backend.run(some, **options).result()
-            found += self._counted(result, some)
-        counts = iter(found)
-        return [[next(counts) for _ in one.values] for one in runs]
+
+        def submit(job: PackedJob) -> Any:
+            circuits = [part.runs.circuit for part in job.parts]
+            return backend.run(circuits, shots=job.shots, **options)
+
+        def read(job: PackedJob, raw: Any) -> list[list[Counts]]:
+            counts = self._counted(raw, [part.runs.circuit for part in job.parts])
+            return [[one] for one in counts]
+
+        flat = [CircuitRuns.of(circuit, {}) for one in runs for circuit in one.bound]
+        found = iter([counts for (counts,) in self._in_jobs(flat, shots, submit, read)])
+        return [[next(found) for _ in one.values] for one in runs]
 
     def _counted(self, result: Any, circuits: Sequence[QuantumCircuit]) -> list[Counts]:
         """Return a job's counts. Memory is not asked for: some backends have counts alone."""

@@ -22,9 +22,10 @@ from qiskit_aer.noise import NoiseModel
 
 from pilotcut.backends.aer import CACHED_TEMPLATES, AerBackend
 from pilotcut.backends.aer_parameters import aer_binds_all
-from pilotcut.backends.base import DeviceFit
+from pilotcut.backends.base import DeviceFit, Measurement, Shots
 from pilotcut.backends.cache import Cache
-from pilotcut.backends.device_runs import CircuitRuns
+from pilotcut.backends.circuit_runs import CircuitRuns
+from pilotcut.backends.job_usage import metered
 from pilotcut.backends.layouts import Layouts, predicted_error
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.packing import Pack
@@ -207,6 +208,14 @@ class QpuBackend(AerBackend):
         super().__init__(device, method, threads, pack_qubits=1)
         self._compiler, self._device = compiler, compiler.device
         self._noise: Cache[frozenset[int], NoiseModel] = Cache(KEPT_NOISE)  # by qubits in use
+
+    def run(
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
+    ) -> Measurement:
+        """Run a part of the fragment's subexperiments, and take note of what it takes."""
+        with metered() as meter:
+            found = super().run(fragment, angles, part, shots, seed)
+        return replace(found, usage=meter.usage)
 
     def _compile(self, fragment: Fragment, template: Template) -> TemplateCircuit:
         found = self._compiler.template(fragment, template)

@@ -14,6 +14,7 @@ from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import BackendV2, QubitProperties
 from qiskit.transpiler import CouplingMap, InstructionProperties, Target
 
+from pilotcut.backends.device_jobs import JobRules
 from pilotcut.backends.device_runs import DeviceRuns
 from pilotcut.backends.known_backends import known_backend
 from pilotcut.backends.noise_model import Device
@@ -47,7 +48,8 @@ def device_of(name: str, description: QpuDescription) -> Device:
             opened = opener()
             target = target_behind(name, description, opened)
         target = _working(name, description, target)
-        return Device(name, target, reset_s, offline, DeviceRuns(name, target, opener, opened))
+        direct = DeviceRuns(name, target, opener, opened, rules_of(description))
+        return Device(name, target, reset_s, offline, direct)
     if description.like is None:
         coherent = (description.coherent_1q, description.coherent_2q)
         return Device(name, target_of(description), reset_s, offline, coherent=coherent)
@@ -55,7 +57,14 @@ def device_of(name: str, description: QpuDescription) -> Device:
     if description.simulate:
         return Device(name, target, reset_s, offline)
     opener = partial(_opened, name, description.like)
-    return Device(name, target, reset_s, offline, DeviceRuns(name, target, opener))
+    direct = DeviceRuns(name, target, opener, rules=rules_of(description))
+    return Device(name, target, reset_s, offline, direct)
+
+
+def rules_of(description: QpuDescription) -> JobRules:
+    """Return how jobs of a described device are to be run."""
+    dedicated = description.access == "dedicated"
+    return JobRules(description.limits, description.wait_s, dedicated)
 
 
 def _working(name: str, description: QpuDescription, target: Target) -> Target:

@@ -7,11 +7,13 @@ the same place. Refuses to know how a batch is run.
 from __future__ import annotations
 
 import threading
+from dataclasses import asdict
 from time import time
 from typing import Any
 
 import numpy as np
 
+from pilotcut.backends.job_usage import NOTHING, Usage
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.io.jsonl import STAGES, JsonLines
@@ -35,6 +37,8 @@ class BatchLog:
         Parameter sets and circuits so far.
     seconds
         Wall time so far by stage.
+    usage
+        Of devices that run circuits themselves, so far.
     """
 
     def __init__(self, trace: JsonLines, seed: int | None) -> None:
@@ -42,6 +46,7 @@ class BatchLog:
         self.queries = 0
         self.subexperiments = 0
         self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.usage = NOTHING
         if seed is not None:
             check_seed(seed)
         # Of None too, so that the record of a run without a seed tells how to repeat it.
@@ -142,6 +147,7 @@ class BatchLog:
                 self.seconds[stage] += seconds[stage]
             self.queries += about["queries"]
             self.subexperiments += about["subexperiments"]
+            self.usage += times.usage
         devices = {"devices": times.devices} if times.devices else {}
         moved = {"moved": times.moved} if times.moved else {}
         self.trace.write(
@@ -152,6 +158,7 @@ class BatchLog:
                 **about,
                 **devices,
                 **moved,
+                **usage_in_record(times.usage),
                 "plan": plan.fingerprint,
                 "labels": "".join(plan.labels),
                 "cuts": plan.num_cuts,
@@ -175,6 +182,7 @@ class BatchLog:
             "queries": self.queries,
             "subexperiments": self.subexperiments,
             "seconds": dict(self.seconds),
+            "usage": asdict(self.usage),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -182,9 +190,18 @@ class BatchLog:
         self._seed, self._batches = state["seed"], state["batches"]
         self.queries, self.subexperiments = state["queries"], state["subexperiments"]
         self.seconds.update(state["seconds"])
+        self.usage = Usage(**state.get("usage", {}))  # runs before there was usage have none
 
 
 def _placement(plan: CutPlan) -> dict[str, Any]:
     """Return where a plan was cut, for its record, if its labels do not say it."""
     asked = plan.requested
     return {"placement": asked.to_dict()} if asked is not None and asked.wire_cuts else {}
+
+
+def usage_in_record(usage: Usage) -> dict[str, Any]:
+    """Return what a batch's record says of its usage; nothing without devices of their own."""
+    if not usage.units:
+        return {}
+    kept = ("jobs", "fetched", "shots", "device_s", "predicted_s")
+    return {"usage": {name: getattr(usage, name) for name in kept}}

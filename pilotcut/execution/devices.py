@@ -13,12 +13,15 @@ from pilotcut.backends.base import DeviceFit
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import UserError
 from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.description.access import ACCESS_FIELDS
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.tasks import TaskManager
 
 #: Circuits of one task on a device: Aer takes some 5 ms for each, noise included.
 DEVICE_CIRCUITS = 16
+#: And on devices that run circuits themselves, where each job costs time of its own.
+JOB_CIRCUITS = 100
 
 
 def mode_of(backend: str) -> str:
@@ -38,10 +41,21 @@ class DevicePilot:
         return backends.compiler(self.name, self.qpu).fit(fragment)
 
     @property
+    def runs_itself(self) -> bool:
+        """Whether the device runs circuits, and Aer does not play it."""
+        return self.qpu.runs_itself
+
+    @property
+    def most_circuits(self) -> int:
+        """Most circuits of a work unit there."""
+        usual = JOB_CIRCUITS if self.runs_itself else DEVICE_CIRCUITS
+        return self.qpu.limits.circuits or usual
+
+    @property
     def key(self) -> str:
         """What decides its results."""
-        # When a device is away changes nothing of what it measures.
-        return self.qpu.model_dump_json(exclude={"offline"})
+        # When a device is away, and how it is had, changes nothing of what it measures.
+        return self.qpu.model_dump_json(exclude={"offline", *ACCESS_FIELDS})
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,16 @@ class Fleet:
 
     devices: tuple[DevicePilot, ...] = ()
     ideal: tuple[str, ...] | None = None
+
+    def most_circuits(self, circuits: int) -> int:
+        """Return how many circuits of a batch's a work unit has at most.
+
+        Devices that run circuits themselves get as few jobs as their limits allow, though each of
+        them something to do.
+        """
+        most = min((one.most_circuits for one in self.devices), default=DEVICE_CIRCUITS)
+        each = -(-circuits // max(1, len(self.devices)))
+        return min(most, max(DEVICE_CIRCUITS, each))
 
     def without(self, gone: Collection[str]) -> Fleet:
         """Return the fleet without some of its devices."""

@@ -23,6 +23,7 @@ from pilotcut.execution.batching import circuit_units, exact_units
 from pilotcut.execution.devices import fleet_of, mode_of
 from pilotcut.execution.progress import shown
 from pilotcut.execution.reassignment import DeviceAssigner, device_ended
+from pilotcut.execution.running import run_here, run_shared, run_unit, stored_result
 from pilotcut.execution.streaming import (
     BatchTimes,
     Busy,
@@ -31,9 +32,10 @@ from pilotcut.execution.streaming import (
     idle,
     unfinished,
 )
+from pilotcut.execution.usage import UsageBudget, usage_of
 from pilotcut.execution.work_units import CircuitUnit, OutcomeUnit, Request, WorkUnit
 from pilotcut.options import ERROR_TOLERANCE, USUAL_ENGINE, EngineOptions
-from pilotcut.reconstruction.block_store import BlockStore, TornBlockError
+from pilotcut.reconstruction.block_store import BlockStore
 from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class Executor:
         See `pilotcut.execution.device_assignment.assign`.
     engine
         How the exact mode computes.
+    budget
+        What may be used of devices; None for anything.
     """
 
     def __init__(
@@ -71,7 +75,9 @@ class Executor:
         backend: str,
         error_tolerance: float = ERROR_TOLERANCE,
         engine: EngineOptions = USUAL_ENGINE,
+        budget: UsageBudget | None = None,
     ) -> None:
+        self._budget = budget
         self.tasks, self.engine = tasks, engine
         self._backend = backends.check_backend(backend)
         self._tolerance = error_tolerance
@@ -119,6 +125,8 @@ class Executor:
         tensors = [FragmentTensor.empty(r.fragment, len(r.angles)) for r in requests]
         assigner = self._assigner(requests, mode_of(self._backend))
         units = self._circuit_units(requests, seed, assigner)
+        if self._budget is not None:
+            self._budget.require(units, requests)
         times = BatchTimes(generate_s=perf_counter() - started, units=len(units))
         store = None if keep is None else keep(units)
 
@@ -127,6 +135,7 @@ class Executor:
                 tensors[unit.request].fill(requests[unit.request].fragment, unit.rows, block)
             times.run_s += measured.run_s
             times.reduce_s += measured.reduce_s
+            times.usage += usage_of(unit, requests[unit.request], measured)
 
         results = self._run(units, requests, assigner, store)
         self._fill(tensors, fill, results, units, rows, ready, times)
@@ -308,10 +317,10 @@ class Executor:
         fragments = [request.fragment for request in requests]
         if assigner is None:
             for unit in units:
-                yield unit, _run_here(unit, fragments[unit.request], store), idle
+                yield unit, run_here(unit, fragments[unit.request], store), idle
             return
         # What a run that was killed has left in the store is not run again.
-        stored = {unit: _stored(unit, fragments[unit.request], store) for unit in units}
+        stored = {unit: stored_result(unit, fragments[unit.request], store) for unit in units}
         missing = [unit for unit in units if stored[unit] is None]
         futures = self._submit_all(missing, fragments, store, assigner)
         for unit, found in stored.items():
@@ -328,7 +337,7 @@ class Executor:
                     continue
                 found = future.result()
                 if store is not None:
-                    found = _stored(unit, fragments[unit.request], store, found)
+                    found = stored_result(unit, fragments[unit.request], store, found)
                 if found is None:
                     torn.append(unit)
                 else:
@@ -374,6 +383,8 @@ class Executor:
             name=f"{fragment.label}.{unit.number}",
             cost_s=unit.cost_s,
             pilot=pilot,
+            # What a device runs is paid each time.
+            duplicated=unit.device is None or not unit.device.runs_itself,
         )
 
     def _share(self, fragment: Fragment) -> Shared:
@@ -384,47 +395,6 @@ class Executor:
         if key not in self._shared:
             self._shared[key] = self.tasks.share(fragment.listing(None), key=key)
         return self._shared[key]
-
-
-def run_unit(
-    fragment: Shared, listed: np.ndarray | None, unit: WorkUnit, store: BlockStore | None
-) -> Any:
-    """Run a unit on a worker; what goes into a store does not travel back."""
-    whole: Fragment = fragment.get()
-    some = whole if listed is None else whole.listing(listed)
-    found = unit.run(some)
-    return found if store is None else _write(unit, store, some, found)
-
-
-def run_shared(fn: Callable[[Any, Any], Any], common: Shared, item: Any) -> Any:
-    """Run a function of something shared on a worker."""
-    return fn(common.get(), item)
-
-
-def _run_here(unit: WorkUnit, fragment: Fragment, store: BlockStore | None) -> Any:
-    found = _stored(unit, fragment, store)
-    if found is None:
-        found = unit.run(fragment)
-        if store is not None:
-            _write(unit, store, fragment, found)
-    return found
-
-
-def _write(unit: WorkUnit, store: BlockStore, fragment: Fragment, found: Any) -> Any:
-    try:
-        return unit.write(store, fragment, found)
-    except OSError as error:
-        raise store.unwritten(unit.block, error) from error
-
-
-def _stored(unit: WorkUnit, fragment: Fragment, store: BlockStore | None, rest: Any = None) -> Any:
-    """Return what a store holds of a unit, None if it holds nothing that is whole."""
-    if store is None:
-        return None
-    try:
-        return unit.read(store, fragment, rest)
-    except TornBlockError:
-        return None
 
 
 def _times_since(started: float, units: int) -> BatchTimes:

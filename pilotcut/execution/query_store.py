@@ -23,6 +23,7 @@ import numpy as np
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import SharedFaultError, UserError
 from pilotcut.execution.results import Evaluation
+from pilotcut.execution.running import measure
 from pilotcut.execution.work_units import Request, WorkUnit
 from pilotcut.io.atomic import write_atomically
 from pilotcut.reconstruction.block_store import BlockStore
@@ -239,7 +240,7 @@ class StoredQuery(TensorStore):
         """
         for unit in units:
             fragment = self.query.requests[unit.request].fragment
-            found = unit.run(fragment)
+            found = measure(unit, fragment, self.blocks)
             try:
                 unit.write(self.blocks, fragment, found)
             except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.execution.device_assignment import DeviceAssignment, Share, assign
-from pilotcut.execution.devices import DEVICE_CIRCUITS, DevicePilot, Fleet, fits_of, fleet_of
+from pilotcut.execution.devices import DevicePilot, Fleet, fits_of, fleet_of
 from pilotcut.execution.work_units import CircuitUnit, Request, WorkUnit
 from pilotcut.options import ERROR_TOLERANCE
 from pilotcut.tasks import TaskFuture, TaskManager
@@ -59,7 +59,9 @@ class DeviceAssigner:
     @property
     def most_circuits(self) -> int | None:
         """Circuits of a unit where devices run it, None without devices."""
-        return DEVICE_CIRCUITS if self._fleet.devices else None
+        if not self._fleet.devices:
+            return None
+        return self._fleet.most_circuits(sum(one.subexperiments for one in self.requests))
 
     def bind(self, units: Sequence[CircuitUnit]) -> list[CircuitUnit]:
         """Return units bound to devices, or as they are without devices.

@@ -13,6 +13,7 @@ from itertools import pairwise
 from math import ceil
 from typing import Any
 
+from pilotcut.backends.job_usage import NOTHING, Usage
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 
 #: A batch is contracted in at most so many chunks of rows, each once it is complete.
@@ -46,7 +47,8 @@ class BatchTimes:
     spent here on writing blocks into tensors, and `stream_s` on contracting rows that are
     complete, both between results. `hidden_s` of them passed while units still ran. `devices`
     says which device ran what of which fragment, and with which predicted error, and `moved` what
-    another device ran since the first had gone.
+    another device ran since the first had gone, or made it wait. `usage` is what was taken of
+    devices that run circuits themselves.
     """
 
     generate_s: float = 0.0
@@ -59,6 +61,7 @@ class BatchTimes:
     units: int = 0
     devices: list[dict[str, Any]] = field(default_factory=list)
     moved: list[dict[str, Any]] = field(default_factory=list)
+    usage: Usage = NOTHING
 
     def add(self, other: BatchTimes) -> None:
         """Take note of another part of the batch, which ran before or after."""

@@ -11,8 +11,9 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 
 from pilotcut.backends.aer_parameters import aer_binds_all
+from pilotcut.backends.circuit_runs import CircuitRuns
 from pilotcut.backends.counts import parities
-from pilotcut.backends.device_runs import CircuitRuns, DeviceRuns
+from pilotcut.backends.device_runs import DeviceRuns
 from pilotcut.backends.noise_model import Device
 from pilotcut.errors import UserError
 from pilotcut.fleet.models import observed_qubits

@@ -8,7 +8,9 @@ import secrets
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes | str, *, permissions: int = 0o666) -> None:
+def write_atomically(
+    path: Path, content: bytes | str, *, permissions: int = 0o666, durable: bool = False
+) -> None:
     """Write a file under another name and rename it; what fails leaves nothing behind.
 
     Parameters
@@ -19,6 +21,8 @@ def write_atomically(path: Path, content: bytes | str, *, permissions: int = 0o6
         Bytes, or text that is written as UTF-8.
     permissions
         Mode bits of a new file, before the umask.
+    durable
+        Return once it is on the disk, for what must survive a machine that goes down.
 
     Raises
     ------
@@ -33,10 +37,23 @@ def write_atomically(path: Path, content: bytes | str, *, permissions: int = 0o6
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, permissions)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
+        if durable:
+            _sync(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             partial.unlink()
         if type(error) is OSError and error.filename is None:  # "No space left on device", alone
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -129,6 +129,8 @@ class Launcher:
             since = reservation.running_since
             if since is None or record.copies > 1 or record.view.ranks > 1:
                 continue
+            if not record.may_be_duplicated:
+                continue
             if now - since > self._run_times.straggles_after(record.kind):
                 account = next((r for r in accounts if r.has_idle_slot(record.view)), None)
                 if account is None:
@@ -150,6 +152,7 @@ class Launcher:
             (now - reservation.running_since, reservation.record)
             for reservation in self._table.running.values()
             if reservation.running_since is not None and reservation.record.copies == 1
+            if reservation.record.may_be_duplicated
         ]
         # With a fixed tick of 50 ms each duplicate would start up to that much too late.
         due = [self._run_times.straggles_after(record.kind) - age for age, record in ages]

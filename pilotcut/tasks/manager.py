@@ -98,6 +98,7 @@ class TaskManager(Unpicklable):
         retries: int = 2,
         error_retries: int = 0,
         cost_s: float | Mapping[str, float] | None = None,
+        duplicated: bool = True,
         **kwargs: Any,
     ) -> TaskFuture:
         """Return the future of ``fn(*args, **kwargs)``, to run on a pilot.
@@ -137,6 +138,9 @@ class TaskManager(Unpicklable):
             A guess of the run time in seconds, for policies, or one for each pilot by name.
             A single guess need not be right, only proportional: how fast each pilot works
             guesses off is measured while tasks run.
+        duplicated
+            Whether it may run a second time beside itself where it straggles; not what costs
+            money each time.
 
         Raises
         ------
@@ -167,6 +171,7 @@ class TaskManager(Unpicklable):
         _check(label, placement_faults(view, self._binder.known_accounts()))
         budgets = (retries, error_retries, self._most_preemptions)
         record = TaskRecord(label, view, fn, args, kwargs, kind_of(fn, view), *budgets)
+        record.may_be_duplicated = duplicated
         futures = [*before, *futures_in(args), *futures_in(kwargs)]
         record.dependencies = list(dict.fromkeys(futures))  # each once, in their order
         return self._binder.submit(record)

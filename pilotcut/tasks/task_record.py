@@ -29,6 +29,8 @@ class TaskRecord:
         Launches that have not reported yet: more than one while it is duplicated.
     launches, launch
         How often it was launched, and the number of the launch that it ended with.
+    may_be_duplicated
+        Whether a second run may start beside the first.
     """
 
     name: str
@@ -57,6 +59,7 @@ class TaskRecord:
     copies: int = 0
     launches: int = 0
     launch: int | None = None
+    may_be_duplicated: bool = True
 
     @property
     def attempts(self) -> int:

@@ -19,7 +19,7 @@ from support.exact import exact_tensor
 from support.qpus import NATIVE, CountsOnly, measured, middle, scores, small
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
-from pilotcut.backends.device_runs import CircuitRuns
+from pilotcut.backends.circuit_runs import CircuitRuns
 from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.backends.samplers import sampler_for, sampler_of

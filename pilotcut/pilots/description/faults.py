@@ -70,6 +70,15 @@ EXPECTED = {
     "backend.qpu.reset_us": "microseconds, a number from 0 up",
     "backend.qpu.readout_error": "a probability from 0 to 0.5",
     "backend.qpu.offline": "a list of pairs of epochs such as [[5, 10]]",
+    "backend.qpu.access": "dedicated, session, batch or shared",
+    "backend.qpu.limits": "a mapping such as {circuits: 100, shots: 2000, jobs: 3}",
+    **{
+        f"backend.qpu.limits.{name}": "a whole number from 1 up"
+        for name in ("circuits", "shots", "executions", "jobs")
+    },
+    "backend.qpu.wait_s": "seconds, a number above 0",
+    "backend.qpu.instead": "simulator",
+    "backend.qpu.slurm": "qpu=NAME or gres=qpu:1",
 }
 _COUNTS = {field for field, words in EXPECTED.items() if words.startswith("a whole number")}
 _CHOICES = {
@@ -77,6 +86,7 @@ _CHOICES = {
     "backend.kind": ("aer",),
     "backend.device": ("CPU", "GPU"),
     "backend.qpu.topology": ("line", "ring", "star", "grid", "full"),
+    "backend.qpu.access": ("dedicated", "session", "batch", "shared"),
     "backend.qpu.runtime.mode": ("job", "session", "batch"),
     "backend.qpu.runtime.sampler": ("auto", "Sampler", "SamplerV2"),
 }

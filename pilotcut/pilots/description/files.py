@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from pilotcut.errors import DescriptionError
 from pilotcut.io.yaml_reader import TooMuchError, load_yaml
 from pilotcut.options import closest, did_you_mean
+from pilotcut.pilots.description.access import JobLimits
 from pilotcut.pilots.description.faults import fault_line, show
 from pilotcut.pilots.description.pilot import MOST_PILOTS, BackendDescription, PilotDescription
 from pilotcut.pilots.description.pilot_quantum import translate
@@ -44,6 +45,7 @@ _KNOWN = {
     "backend": tuple(BackendDescription.model_fields),
     "backend.qpu": tuple(QpuDescription.model_fields),
     "backend.qpu.runtime": tuple(RuntimeDescription.model_fields),
+    "backend.qpu.limits": tuple(JobLimits.model_fields),
 }
 
 

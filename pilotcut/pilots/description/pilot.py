@@ -120,6 +120,19 @@ class BackendDescription(_Frozen):
     qpu: QpuDescription | None = None
 
 
+def _check_access(qpu: QpuDescription, given: Mapping[str, Any]) -> None:
+    """Raise a fault of a device whose access does not go with the pilot's workers."""
+    slots = given["nodes"] * given["workers_per_node"]
+    if qpu.slurm is not None and given["resource"] != "slurm":
+        raise misfit(f"no qpu.slurm with resource {given['resource']}, which runs no sbatch")
+    if qpu.access == "dedicated" and slots > 1:
+        raise misfit(f"one worker with access dedicated, and there are {slots}")
+    if qpu.way == "session" and given["nodes"] > 1:
+        raise misfit(f"nodes 1 with access session, and there are {given['nodes']}")
+    if qpu.limits.jobs is not None and qpu.limits.jobs < slots:
+        raise misfit(f"limits.jobs of at least the number of workers, which is {slots}")
+
+
 class PilotDescription(_Frozen):
     """Resources that a pilot asks for, and the layout of its workers.
 
@@ -250,6 +263,8 @@ class PilotDescription(_Frozen):
     def _gpu_exists(cls, value: BackendDescription, info: ValidationInfo) -> BackendDescription:
         if value.device == "GPU" and info.data.get("gpus_per_node") == 0:
             raise misfit("gpus_per_node of at least 1 beside device GPU")
+        if value.qpu is not None and {"resource", "nodes", *_LAYOUT, "ranks"} <= info.data.keys():
+            _check_access(value.qpu, info.data)
         return value
 
     def __eq__(self, other: object) -> bool:

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from pilotcut.pilots.description.access import ACCESS_FIELDS, NO_LIMITS, Access, JobLimits
 from pilotcut.pilots.description.faults import misfit
 from pilotcut.pilots.description.runtime import RuntimeDescription, check_options
 
@@ -41,6 +42,7 @@ _COMPLETE = (
 #: What has to be said of a QPU that is not like a known one.
 _NEEDED = ("qubits", "infidelity_1q", "infidelity_2q", "t1_us", "t2_us")
 
+_SLURM = re.compile(r"(?:qpu|gres)=[A-Za-z0-9_.:,-]+")
 _LIKE = re.compile(r"[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?")
 
 
@@ -81,6 +83,19 @@ class QpuDescription(BaseModel):
         probability that a measured bit is wrong.
     offline
         Pairs of epochs: from the first, up to and without the second, the QPU is away.
+    access
+        How the device is had, see `pilotcut.pilots.description.access`; left out it follows
+        ``runtime.mode``, and is ``shared`` without one.
+    limits
+        What a job may hold, see `JobLimits`.
+    wait_s
+        Seconds that a job may stand in the queue before its task is bound elsewhere; None for
+        as long as it takes.
+    instead
+        ``simulator``: tasks that wait too long, and that no other device takes, are played by
+        Aer with the noise of the device's target.
+    slurm
+        ``qpu=NAME`` or ``gres=qpu:1``: what the job of a Slurm pilot asks for.
 
     Examples
     --------
@@ -115,6 +130,11 @@ class QpuDescription(BaseModel):
     reset_us: float = Field(default=50.0, ge=0.0)
     readout_error: float = Field(default=0.0, ge=0.0, le=0.5)
     offline: tuple[tuple[int, int], ...] = ()
+    access: Access | None = None
+    limits: JobLimits = NO_LIMITS
+    wait_s: float | None = Field(default=None, gt=0.0)
+    instead: Literal["simulator"] | None = None
+    slurm: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -145,6 +165,24 @@ class QpuDescription(BaseModel):
     def _check_sampler(cls, value: str | None) -> str | None:
         if value is not None and (":" not in value or not _LIKE.fullmatch(value)):
             raise misfit("module:factory of a Qiskit BaseSamplerV2")
+        return value
+
+    @property
+    def way(self) -> Access:
+        """How the device is had."""
+        mode = self.runtime.mode if self.runtime is not None else "job"
+        return self.access or ("shared" if mode == "job" else mode)
+
+    @property
+    def runs_itself(self) -> bool:
+        """Whether the device runs circuits, and Aer does not play it."""
+        return self.sampler is not None or self.runtime is not None or not self.simulate
+
+    @field_validator("slurm")
+    @classmethod
+    def _check_slurm(cls, value: str | None) -> str | None:
+        if value is not None and not _SLURM.fullmatch(value):
+            raise misfit("qpu=NAME or gres=qpu:1, an option of sbatch without its dashes")
         return value
 
     @field_validator("options")
@@ -184,6 +222,8 @@ class QpuDescription(BaseModel):
     @model_validator(mode="after")
     def _check_whole(self) -> QpuDescription:
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
+        self._check_access(given & ACCESS_FIELDS)
+        given -= ACCESS_FIELDS
         if self.runtime is not None:
             _nothing_beside("runtime", given - {"reset_us", "offline"})
             return self
@@ -203,6 +243,17 @@ class QpuDescription(BaseModel):
         if missing := [field for field in _NEEDED if getattr(self, field) is None]:
             raise misfit(f"{', '.join(missing)} too, or like: NAME of a backend")
         return self
+
+    def _check_access(self, given: set[str]) -> None:
+        if given and not self.runs_itself:
+            raise misfit(f"no {', '.join(sorted(given))} for a device that Aer plays, at once")
+        mode = self.runtime.mode if self.runtime is not None else None
+        if self.access is not None and self.runtime and "mode" in self.runtime.model_fields_set:
+            fitting = {"job": ("shared", "dedicated")}.get(str(mode), (mode,))
+            if self.access not in fitting:
+                raise misfit(f"no access {self.access} beside runtime.mode {mode}; leave one out")
+        if self.instead is not None and self.wait_s is None:
+            raise misfit("wait_s: SECONDS beside instead, which says when")
 
 
 def _nothing_beside(name: str, given: set[str]) -> None:

@@ -1,0 +1,334 @@
+"""Jobs of a device, from submission to a result: in flight, written down, fetched, awaited.
+
+Owns that no job is paid twice: one that is in the journal is fetched, one that has not come back
+is asked for again, and one is submitted anew only if the service says that it has none of its
+results. Refuses to know what the circuits are, and what a result means.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Semaphore
+from typing import Any, TypeAlias
+
+from pilotcut.backends.device_client import (
+    FAILED,
+    QUEUED,
+    DeviceClient,
+    is_unknown,
+    job_id_of,
+    seconds_of,
+    status_of,
+)
+from pilotcut.backends.job_journal import current_journal, job_in
+from pilotcut.backends.job_usage import Usage, current_meter
+from pilotcut.errors import DeviceError, QueueWaitError
+from pilotcut.io import env_variables
+from pilotcut.pilots.description.access import NO_LIMITS, JobLimits
+
+#: Workers of the pilot, which share its jobs in flight.
+WORKERS_VARIABLE = "PILOTCUT_PILOT_WORKERS"
+
+#: How often a result that does not come is asked for, how often what the service has lost or
+#: failed for nothing is submitted again, and how often a queue is looked at.
+_ASKED, _AGAIN, _LOOK_S = 5, 3, 0.05
+#: Longest pause between two looks or questions, and how long a job may take to be cancelled.
+_MOST_S, _CANCEL_S = 2.0, 20.0
+
+
+@dataclass(frozen=True)
+class JobRules:
+    """How a device's jobs are to be run.
+
+    Parameters
+    ----------
+    limits
+        Of jobs.
+    wait_s
+        Seconds that a job may stand in the queue; None for any.
+    dedicated
+        Whether the device is ours alone: it gets one job after the other.
+    """
+
+    limits: JobLimits = NO_LIMITS
+    wait_s: float | None = None
+    dedicated: bool = False
+
+    @property
+    def in_flight(self) -> int | None:
+        """Most jobs that this process may have in flight, None for any number."""
+        if self.dedicated:
+            return 1
+        if self.limits.jobs is None:
+            return None
+        workers = env_variables.whole_number(WORKERS_VARIABLE, 1, least=1)
+        return max(1, self.limits.jobs // workers)
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A job to be run.
+
+    Parameters
+    ----------
+    submit
+        Submits it and returns it.
+    content
+        Tells it from others, "" where it need not be found again.
+    results
+        How many results it has.
+    shots
+        Of all its circuits.
+    """
+
+    submit: Callable[[], Any]
+    content: Callable[[], str]
+    results: int
+    shots: int
+
+
+#: Turns what a vendor's client raises into one line of ours.
+Worded: TypeAlias = Callable[[Exception], DeviceError]
+
+
+@dataclass
+class _Flying:
+    request: JobRequest
+    job: Any
+    since: float
+    entry: Path | None = None
+    fetched: bool = False
+    again: int = 0
+
+
+class DeviceJobs:
+    """Runs jobs of one device, not more at once than it takes.
+
+    Parameters
+    ----------
+    name
+        Of the pilot, for messages.
+    rules
+        How.
+    renewed
+        Called where a submission fails; returns whether the client has been given a new session,
+        with which it may succeed.
+    """
+
+    def __init__(self, name: str, rules: JobRules, renewed: Callable[[], bool]) -> None:
+        self._name, self._rules, self._renewed = name, rules, renewed
+        most = rules.in_flight
+        self._slots = Semaphore(10**9 if most is None else most)
+        self._said = False
+
+    def results(
+        self, requests: Sequence[JobRequest], client: DeviceClient, worded: Worded
+    ) -> list[Any]:
+        """Return what comes back for each job, whatever that is.
+
+        Raises
+        ------
+        QueueWaitError
+            If none of them has started within `JobRules.wait_s`, and all could be cancelled.
+        DeviceError
+            If the client raises, by `worded`.
+        """
+        found: list[Any] = [None] * len(requests)
+        flying: deque[tuple[int, _Flying]] = deque()
+        coming = deque(enumerate(requests))
+        may_leave = self._rules.wait_s is not None and not current_meter().usage.jobs
+        try:
+            while coming or flying:
+                # Who holds a place never waits for another: two threads that do would for ever.
+                if coming and self._slots.acquire(blocking=not flying):
+                    k, request = coming.popleft()
+                    try:
+                        flying.append((k, self._begun(request, client, worded)))
+                    except BaseException:
+                        self._slots.release()
+                        raise
+                    continue
+                k, one = flying[0]
+                if may_leave:
+                    may_leave = self._left_alone(one, [each for _, each in flying], worded)
+                found[k] = self._result(one, client, worded)
+                may_leave = False
+                flying.popleft()
+                self._slots.release()
+        finally:
+            for _ in flying:
+                self._slots.release()
+        return found
+
+    # -- submission ---------------------------------------------------------------------
+
+    def _begun(self, request: JobRequest, client: DeviceClient, worded: Worded) -> _Flying:
+        journal = current_journal()
+        if journal is None:
+            return _Flying(request, self._submitted(request, worded), time.monotonic())
+        entry = journal.entry(request.content())
+        known = job_in(entry)
+        if known is not None and (job := self._fetched(known, client, worded)) is not None:
+            return _Flying(request, job, time.monotonic(), entry, fetched=True)
+        one = _Flying(request, self._submitted(request, worded), time.monotonic(), entry)
+        self._note(one, client)
+        return one
+
+    def _submitted(self, request: JobRequest, worded: Worded) -> Any:
+        try:
+            return request.submit()
+        except Exception as error:
+            if self._renewed():
+                with suppress(Exception):
+                    return request.submit()
+            raise worded(error) from error
+
+    def _note(self, one: _Flying, client: DeviceClient) -> None:
+        """Write a job's id down, so that another process can fetch its result."""
+        journal = current_journal()
+        if journal is None or one.entry is None:
+            return
+        job = job_id_of(one.job)
+        if client.fetch is not None and job is not None:
+            journal.write(one.entry, job, self._name)
+        elif not self._said:
+            self._said = True
+            warnings.warn(
+                f"pilot '{self._name}': its client has no way to fetch a job by its id, so a run "
+                f"that is killed pays for the jobs in flight again; docs/qpus.md says what a "
+                f"sampler needs for it",
+                stacklevel=2,
+            )
+
+    def _fetched(self, job: str, client: DeviceClient, worded: Worded) -> Any:
+        """Return a job by its id, None if the service says that it has none."""
+        fetch = client.fetch
+        if fetch is None:
+            return None
+        try:
+            found = fetch(job)
+        except Exception as error:
+            if is_unknown(error):
+                return None
+            # Not submitted anew: it may well run, and be paid.
+            raise worded(error) from error
+        if status_of(found) in FAILED:
+            return None
+        return found
+
+    # -- queue --------------------------------------------------------------------------
+
+    def _left_alone(self, one: _Flying, all_jobs: Sequence[_Flying], worded: Worded) -> bool:
+        """Wait until a job has left the queue, not longer than the rules say.
+
+        Returns whether the next jobs may still leave; if all are cancelled it raises.
+        """
+        wait_s = self._rules.wait_s
+        assert wait_s is not None
+        pause = _LOOK_S
+        while status_of(one.job) in QUEUED:
+            waited = time.monotonic() - one.since
+            if waited >= wait_s:
+                self._leave(all_jobs, waited, worded)
+                return False
+            time.sleep(min(pause, wait_s - waited + 1e-3))
+            pause = min(2 * pause, _MOST_S)
+        return False
+
+    def _leave(self, all_jobs: Sequence[_Flying], waited: float, worded: Worded) -> None:
+        """Cancel all jobs and raise; if one has started meanwhile, stay and submit the others."""
+        gone = []
+        for one in reversed(all_jobs):
+            if not self._cancelled(one.job):
+                break
+            gone.append(one)
+            if one.entry is not None:
+                one.entry.unlink(missing_ok=True)
+        if len(gone) == len(all_jobs):
+            raise QueueWaitError(
+                f"pilot '{self._name}': its jobs were in the queue for {waited:.3g} s, expected "
+                f"at most wait_s, which is {self._rules.wait_s:g}; they are cancelled"
+            )
+        for one in reversed(gone):
+            one.job = self._submitted(one.request, worded)
+            one.since = time.monotonic()
+            journal, job = current_journal(), job_id_of(one.job)
+            if journal is not None and one.entry is not None and job is not None:
+                journal.write(one.entry, job, self._name)
+
+    @staticmethod
+    def _cancelled(job: Any) -> bool:
+        """Cancel a job; return whether its status confirms that."""
+        limit, pause = time.monotonic() + _CANCEL_S, _LOOK_S
+        with suppress(Exception):  # it may have started: its status says
+            job.cancel()
+        while (status := status_of(job)) in QUEUED and time.monotonic() < limit:
+            time.sleep(pause)
+            pause = min(2 * pause, _MOST_S)
+        return status in {"CANCELLED", "CANCELED"}
+
+    # -- results ------------------------------------------------------------------------
+
+    def _result(self, one: _Flying, client: DeviceClient, worded: Worded) -> Any:
+        pause = _LOOK_S
+        for left in reversed(range(_ASKED)):
+            try:
+                raw = one.job.result()
+            except Exception as error:
+                if self._resubmitted(one, client, worded):
+                    continue
+                if not left or status_of(one.job) in FAILED or not self._refreshed(one, client):
+                    raise worded(error) from error
+            else:
+                if _size_of(raw) in (None, one.request.results) or not left:
+                    break
+                # Half of it came: asking again costs nothing, running again does.
+                if not self._refreshed(one, client):
+                    break
+            time.sleep(pause)
+            pause = min(2 * pause, _MOST_S)
+        seconds = seconds_of(one.job)
+        current_meter().add(
+            Usage(1, int(one.fetched), one.request.shots, seconds or 0.0, int(seconds is not None))
+        )
+        return raw
+
+    def _resubmitted(self, one: _Flying, client: DeviceClient, worded: Worded) -> bool:
+        """Submit a job anew which the service has lost, or failed without having run it."""
+        fetch, job = client.fetch, job_id_of(one.job)
+        if fetch is None or job is None or one.again == _AGAIN:
+            return False
+        try:
+            lost = status_of(fetch(job)) in FAILED and seconds_of(one.job) == 0.0
+        except Exception as error:
+            lost = is_unknown(error)
+        if lost:
+            one.again += 1
+            one.job = self._submitted(one.request, worded)
+            self._note(one, client)
+        return lost
+
+    @staticmethod
+    def _refreshed(one: _Flying, client: DeviceClient) -> bool:
+        """Fetch a job anew where that can be; return whether asking it again makes sense."""
+        fetch, job = client.fetch, job_id_of(one.job)
+        if fetch is None or job is None:
+            return False
+        with suppress(Exception):
+            one.job = fetch(job)
+        return True
+
+
+def _size_of(raw: Any) -> int | None:
+    """Return how many results there are, None where that cannot be said."""
+    results = getattr(raw, "results", raw)  # of a backend
+    try:
+        return None if isinstance(results, (dict, str)) else len(results)
+    except TypeError:
+        return None

@@ -1,0 +1,45 @@
+"""How a device is had, and what a job of it may hold: fields beside those that say which device.
+
+Owns the three access modes and limits of jobs. Refuses to know who keeps to them: jobs are
+`pilotcut.backends.device_jobs`'s, sessions `pilotcut.pilots.worker.sessions`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: ``dedicated``: the pilot owns the device for its lifetime. ``session``: opened when the pilot
+#: becomes active and closed when it ends. ``batch``: one for the jobs of a worker. ``shared``: a
+#: queue that others use too.
+Access = Literal["dedicated", "session", "batch", "shared"]
+
+#: The fields of a QPU that this is about.
+ACCESS_FIELDS = frozenset({"access", "limits", "wait_s", "instead", "slurm"})
+
+
+class JobLimits(BaseModel):
+    """What one job may hold, and how many may be in flight: no client checks that for us.
+
+    Attributes
+    ----------
+    circuits
+        Most circuits of a job; each row of values of a circuit counts.
+    shots
+        Most shots of a circuit in one job; more are dealt to several jobs.
+    executions
+        Most circuits times shots of a job.
+    jobs
+        Most jobs of the pilot that are submitted and not done.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    circuits: int | None = Field(default=None, ge=1)
+    shots: int | None = Field(default=None, ge=1)
+    executions: int | None = Field(default=None, ge=1)
+    jobs: int | None = Field(default=None, ge=1)
+
+
+NO_LIMITS = JobLimits()
