@@ -16,7 +16,7 @@ DEMO_FLAGS  ?= --epochs 10 --batch-size 16 --seed 7
 TEST_FLAGS  ?=
 BENCH       ?= benchmarks/query.py
 
-.PHONY: help venv demo test fuzz lint bench clean
+.PHONY: help venv demo test fuzz vendors lint bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make demo    train a 4-qubit network on Iris with 2 cuts, on this machine"
 	@echo "make test    run the whole test suite"
 	@echo "make fuzz    every property on ten times as many examples, drawn at random"
+	@echo "make vendors environments of IQM, AQT and Braket, and the tests that need them"
 	@echo "make lint    ruff, mypy, and the rules of the house (docs/architecture.md)"
 	@echo "make bench   ours against qiskit-addon-cutting, side by side"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
@@ -45,6 +46,11 @@ test: $(VENV)/.installed-test
 fuzz: $(VENV)/.installed-test
 	PILOTCUT_FUZZ=$(or $(FUZZ),10) $(BIN)/python -m pytest -n 2 -m "hypothesis" --timeout 3600 \
 	    $(TEST_FLAGS)
+
+# Their clients want other versions of Qiskit than ours: three minutes and 1.7 GB, once.
+vendors: $(VENV)/.installed-test
+	$(BIN)/python tests/support/vendor_stacks
+	$(BIN)/python -m pytest -m vendors $(TEST_FLAGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

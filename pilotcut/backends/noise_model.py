@@ -41,6 +41,8 @@ class Device:
     coherent
         For one- and for two-qubit gates how much of the infidelity is a turn too far, from -1 to
         1; see `QpuDescription`.
+    mid_circuit
+        Whether it measures before a circuit's end.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Device:
     offline: tuple[tuple[int, int], ...] = ()
     direct: DeviceRuns | None = field(default=None, repr=False)
     coherent: tuple[float, float] = (0.0, 0.0)
+    mid_circuit: bool = True
 
     @property
     def qubits(self) -> int:

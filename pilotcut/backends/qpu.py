@@ -10,7 +10,7 @@ a device runs one circuit at a time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -79,11 +79,6 @@ class DeviceCompiler:
                 f"fragment {fragment.label} {lack} of '{self.device.name}'; cut it narrower: more "
                 f"cuts, or max_width={self._layouts.room}"
             )
-        if lack := self._uncontrolled(fragment):
-            raise CutError(
-                f"fragment {fragment.label} {lack} of '{self.device.name}' has no if_else; run it "
-                f"on a simulator, or on a device with dynamic circuits"
-            )
         draft = build(fragment, template, self._seating(fragment, template))
         try:
             circuit = self._layouts.best(draft.circuit, self._near(fragment, template))
@@ -109,10 +104,25 @@ class DeviceCompiler:
         return tuple(sorted(_used_qubits(self.template(fragment, usual).circuit)))
 
     def _seating(self, fragment: Fragment, template: Template) -> Seating:
+        if self._defers(fragment):
+            apart = Seating.apart(fragment, template)
+            if apart.qubits <= self._layouts.room or not self._resets or fragment.num_values:
+                return apart
+            return Seating.mixed_state(fragment, template)
         if not self._resets:
             return Seating.apart(fragment, template, mid_circuit=True)
         room = self._layouts.room - _parities(fragment)
         return Seating.shot_by_shot(fragment, template, most=room)
+
+    def _defers(self, fragment: Fragment) -> bool:
+        """Return whether what is measured before the end is copied to ancillas, read at the end."""
+        return not self.device.mid_circuit or self._lacks_control(fragment)
+
+    def _lacks_control(self, fragment: Fragment) -> bool:
+        """Return whether a fragment needs classical control, and the device has none."""
+        return "if_else" not in self.device.target.operation_names and any(
+            isinstance(step, Step) and step.condition is not None for step in fragment.steps
+        )
 
     @property
     def _resets(self) -> bool:
@@ -127,22 +137,26 @@ class DeviceCompiler:
 
     def _too_wide(self, fragment: Fragment) -> str:
         """Return that a fragment has too many qubits, '' if it has not."""
+        room = self._layouts.room
+        some = "" if room == self.device.qubits else " that work and are connected"
+        if self._defers(fragment):
+            needed = self._deferred_qubits(fragment)
+            lacks = "measures at the end alone"
+            if self.device.mid_circuit:
+                lacks = "has no if_else"
+            why = f", where what is measured before the end takes ancillas, as the device {lacks}"
+            return f"needs {needed} qubits{why}, more than the {room}{some}" * (needed > room)
         wires = fragment.width if self._resets else fragment.num_wires
-        parities, room = _parities(fragment), self._layouts.room
+        parities = _parities(fragment)
         if wires + parities <= room:
             return ""
         beside = f" ({parities} of them for the parities of joint cuts)" if parities else ""
         other = "" if wires == fragment.width else ", as it cannot reset them"
-        some = "" if room == self.device.qubits else " that work and are connected"
         return f"needs {wires + parities} qubits{beside}{other}, more than the {room}{some}"
 
-    def _uncontrolled(self, fragment: Fragment) -> str:
-        """Return that a fragment needs classical control, which the device lacks, '' if not."""
-        if "if_else" in self.device.target.operation_names or not any(
-            isinstance(step, Step) and step.condition is not None for step in fragment.steps
-        ):
-            return ""
-        return "has classically controlled gates, but the target"
+    def _deferred_qubits(self, fragment: Fragment) -> int:
+        """Return the most qubits that a template takes with everything measured at the end."""
+        return max(self._seating(fragment, one).qubits for one in _most_measured(fragment))
 
     def fit(self, fragment: Fragment) -> DeviceFit:
         """Return how well a fragment does on the device, by one of its circuits.
@@ -154,7 +168,7 @@ class DeviceCompiler:
         return self._fits.get(fragment.fingerprint, lambda: self._fit(fragment))
 
     def _fit(self, fragment: Fragment) -> DeviceFit:
-        if lack := self._too_wide(fragment) or self._uncontrolled(fragment):
+        if lack := self._too_wide(fragment):
             return DeviceFit(1.0, 0.0, lack)
         try:
             circuit = self.template(fragment, representative(fragment)).circuit
@@ -166,6 +180,14 @@ class DeviceCompiler:
 def _parities(fragment: Fragment) -> int:
     """Return the ancillas that a fragment takes on a device, one for each parity it measures."""
     return sum(any(op.measured for op in site.joint_operations) for site in fragment.sites)
+
+
+def _most_measured(fragment: Fragment) -> Iterator[Template]:
+    """Yield for each group the template that measures at every site where any does."""
+    measured = tuple(max(op.measured for op in site.operations) for site in fragment.sites)
+    nothing = np.zeros((0, len(fragment.sites)), dtype=int)
+    for group in range(len(fragment.groups)):
+        yield Template(group, measured, nothing, np.zeros(0, dtype=int))
 
 
 def representative(fragment: Fragment) -> Template:

@@ -19,12 +19,15 @@ from pilotcut.backends.device_runs import DeviceRuns
 from pilotcut.backends.known_backends import known_backend
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.samplers import (
+    qrmi_backend,
     runtime_backend,
     sampler_for,
     sampler_of,
     target_behind,
 )
 from pilotcut.backends.usable import working
+from pilotcut.backends.vendor_worker import ENDS_ONLY
+from pilotcut.backends.vendors import vendor_backend
 from pilotcut.errors import DescriptionError
 from pilotcut.pilots.description.qpu import TWO_QUBITS, VIRTUAL, QpuDescription
 
@@ -37,34 +40,60 @@ def device_of(name: str, description: QpuDescription) -> Device:
     DescriptionError
         If it is said to be like a backend that there is none of, or no gate of its works.
     """
-    reset_s, offline = description.reset_us * 1e-6, description.offline
-    if description.runtime is not None or description.sampler is not None:
-        target = _target_beside(name, description)
-        opener: Any = partial(sampler_of, name, description)
-        opened: Any = None
-        if target is None and description.runtime is not None:
-            target = runtime_backend(name, description.runtime).target
-        elif target is None:
-            opened = opener()
-            target = target_behind(name, description, opened)
-        target = _working(name, description, target)
+    opener: Any = None
+    opened: Any = None
+    if description.runtime or description.sampler or description.qrmi:
+        opener = partial(sampler_of, name, description)
+        target, opened = _target_of_sampler(name, description, opener)
+    elif description.vendor is not None or description.python is not None:
+        opener = partial(vendor_backend, name, description)
+        opened = opener()
+        target = opened.target
+    elif description.like is not None:
+        target = known_backend(name, description.like).target
+        if not description.simulate:
+            opener = partial(_opened, name, description.like)
+    else:
+        target = target_of(description)
+    target = _working(name, description, target)
+    direct = None
+    if opener is not None:
         direct = DeviceRuns(name, target, opener, opened, rules_of(description))
-        return Device(name, target, reset_s, offline, direct)
-    if description.like is None:
-        coherent = (description.coherent_1q, description.coherent_2q)
-        return Device(name, target_of(description), reset_s, offline, coherent=coherent)
-    target = _working(name, description, known_backend(name, description.like).target)
-    if description.simulate:
-        return Device(name, target, reset_s, offline)
-    opener = partial(_opened, name, description.like)
-    direct = DeviceRuns(name, target, opener, rules=rules_of(description))
-    return Device(name, target, reset_s, offline, direct)
+    return Device(
+        name,
+        target,
+        description.reset_us * 1e-6,
+        description.offline,
+        direct,
+        (description.coherent_1q, description.coherent_2q),
+        _measures_anywhere(description),
+    )
 
 
 def rules_of(description: QpuDescription) -> JobRules:
     """Return how jobs of a described device are to be run."""
     dedicated = description.access == "dedicated"
     return JobRules(description.limits, description.wait_s, dedicated)
+
+
+def _measures_anywhere(description: QpuDescription) -> bool:
+    """Return whether a device measures before a circuit's end: what is said, or the vendor's."""
+    if description.mid_circuit is not None:
+        return description.mid_circuit
+    return description.vendor is None or description.vendor[0] not in ENDS_ONLY
+
+
+def _target_of_sampler(name: str, description: QpuDescription, opener: Any) -> tuple[Target, Any]:
+    """Return the target of a device that a sampler runs, and the sampler where that is asked."""
+    target = _target_beside(name, description)
+    if target is not None:
+        return target, None
+    if description.runtime is not None:
+        return runtime_backend(name, description.runtime).target, None
+    if description.qrmi is not None:
+        return qrmi_backend(name, description.qrmi).target, None
+    opened = opener()
+    return target_behind(name, description, opened), opened
 
 
 def _working(name: str, description: QpuDescription, target: Target) -> Target:

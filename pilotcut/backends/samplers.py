@@ -1,7 +1,8 @@
 """Samplers: opened from a description, with the target of the device behind them.
 
 Credentials are never among what is passed: each vendor's client takes them from where it keeps
-them. Knows qiskit-ibm-runtime, and of all others that a factory returns a Qiskit `BaseSamplerV2`.
+them. Knows qiskit-ibm-runtime and QRMI, and of all others that a factory returns a Qiskit
+`BaseSamplerV2`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pilotcut.backends.known_backends import known_backend
 from pilotcut.errors import DescriptionError
 from pilotcut.pilots.description.credentials import kept_where
 from pilotcut.pilots.description.qpu import QpuDescription
-from pilotcut.pilots.description.runtime import RuntimeDescription
+from pilotcut.pilots.description.runtime import RuntimeDescription, VendorDescription
 
 _CLIENT = "qiskit_ibm_runtime"
 
@@ -27,8 +28,8 @@ _PACKAGES = {
     "qiskit_ibm_runtime": "pip install 'pilotcut[ibm]'",
     "iqm": "pip install 'iqm-client[qiskit]', in an environment with the Qiskit that it wants",
     "qiskit_aqt_provider": "pip install qiskit-aqt-provider",
-    "qiskit_braket_provider": "pip install qiskit-braket-provider",
-    "qrmi": "pip install qrmi",
+    "qiskit_braket_provider": "pip install 'pilotcut[braket]'",
+    "qrmi": "pip install 'pilotcut[qrmi]'",
 }
 
 
@@ -42,6 +43,8 @@ def sampler_of(name: str, qpu: QpuDescription) -> BaseSamplerV2:
     """
     if qpu.runtime is not None:
         return _runtime_sampler(name, qpu.runtime, runtime_backend(name, qpu.runtime))
+    if qpu.qrmi is not None:
+        return _qrmi_sampler(name, qpu.qrmi)
     assert qpu.sampler is not None
     module, _, attribute = qpu.sampler.partition(":")
     place = f"pilot '{name}': backend.qpu.sampler is '{qpu.sampler}', expected"
@@ -105,6 +108,65 @@ def runtime_backend(name: str, runtime: RuntimeDescription) -> BackendV2:
             f"{place} a backend of the account that qiskit-ibm-runtime has here "
             f"({type(error).__name__}); keep that in {kept_where(_CLIENT)}"
         ) from error
+
+
+def qrmi_backend(name: str, qrmi: VendorDescription) -> BackendV2:
+    """Return the backend of a QPU that Slurm's plugin has given the job.
+
+    Raises
+    ------
+    DescriptionError
+        If the job has none of that name.
+    """
+    resource, place = _qrmi_resource(name, qrmi)
+    try:
+        found: BackendV2 = _imported("qrmi.primitives.ibm", place).get_backend(resource)
+    except Exception as error:  # the client's, and its text is the service's
+        raise DescriptionError(
+            f"{place} a resource that says what it is ({type(error).__name__}); see its "
+            "configuration, or say like: NAME of a backend with a sampler of your own"
+        ) from error
+    return found
+
+
+def _qrmi_sampler(name: str, qrmi: VendorDescription) -> BaseSamplerV2:
+    resource, place = _qrmi_resource(name, qrmi)
+    client = _imported("qrmi.primitives.ibm", place)
+    try:
+        sampler: BaseSamplerV2 = client.SamplerV2(resource, options=qrmi.options or None)
+    except Exception as error:
+        raise DescriptionError(
+            f"pilot '{name}': backend.qpu.qrmi.options are {_names(qrmi.options)}, expected what "
+            f"SamplerV2 of qrmi takes ({type(error).__name__})"
+        ) from error
+    return sampler
+
+
+def _qrmi_resource(name: str, qrmi: VendorDescription) -> tuple[Any, str]:
+    """Return a QPU of the job's, and how a message about it begins.
+
+    QRMI takes names and types from QRMI_JOB_QPU_RESOURCES and _TYPES, or else from what Slurm's
+    plugin leaves in SLURM_JOB_QPU_RESOURCES and _TYPES.
+    """
+    wanted = qrmi.backend
+    place = f"pilot '{name}': backend.qpu.qrmi.backend is {wanted or 'left out'}, expected"
+    client = _imported("qrmi.primitives", place)
+    try:
+        service = client.QRMIService()
+        # A stranger's name, asked for alone, is None.
+        found = service.resource(wanted) if wanted else next(iter(service.resources()), None)
+        has = [one.resource_id() for one in service.resources()] if found is None else []
+    except Exception as error:  # each of its resources has its own
+        raise DescriptionError(
+            f"{place} a QPU that the job has ({type(error).__name__}); ask Slurm for one "
+            "(--qpu=NAME), or set QRMI_JOB_QPU_RESOURCES and QRMI_JOB_QPU_TYPES"
+        ) from error
+    if found is None:
+        raise DescriptionError(
+            f"{place} a QPU that the job has: {', '.join(has) or 'it has none'}; ask Slurm for one "
+            "(--qpu=NAME), or set QRMI_JOB_QPU_RESOURCES and QRMI_JOB_QPU_TYPES"
+        )
+    return found, place
 
 
 def sampler_for(name: str, backend: BackendV2) -> BaseSamplerV2 | BackendV2:

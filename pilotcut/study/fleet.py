@@ -83,16 +83,17 @@ def described(fleet: Sequence[PilotDescription], coherent: float) -> dict[str, A
     described = {}
     for k, pilot in enumerate(fleet):
         assert pilot.backend.qpu is not None
-        if pilot.backend.qpu.sampler or pilot.backend.qpu.runtime:
+        qpu = pilot.backend.qpu
+        if qpu.sampler or qpu.runtime or qpu.vendor or qpu.python:
             raise UserError(
                 f"pilot '{pilot.name}' has a sampler of its own, expected devices that are "
                 "simulated in a study of fleets; describe it by like: or numbers"
             )
-        qpu = pilot.backend.qpu.model_dump(mode="json", exclude_unset=True)
-        if coherent and pilot.backend.qpu.like is None:
+        said = qpu.model_dump(mode="json", exclude_unset=True)
+        if coherent and qpu.like is None:
             signs = np.random.default_rng(k).choice([-1.0, 1.0], 2)
-            qpu |= {"coherent_1q": coherent * signs[0], "coherent_2q": coherent * signs[1]}
-        described[pilot.name] = qpu
+            said |= {"coherent_1q": coherent * signs[0], "coherent_2q": coherent * signs[1]}
+        described[pilot.name] = said
     return described
 
 

@@ -10,10 +10,10 @@ from itertools import chain
 
 import pytest
 
-from support import apt, browser
+from support import apt, browser, vendor_stacks
 
 #: Markers that are counted; what has none of them is `other`.
-KINDS = ("slurm", "mpi", "browser", "gpu", "slow", "hypothesis")
+KINDS = ("slurm", "mpi", "browser", "gpu", "vendors", "slow", "hypothesis")
 
 # Read now: tests on Slurm take all variables of ours away.
 MUST_RUN = os.environ.get("PILOTCUT_MUST_RUN", "") not in ("", "0")
@@ -50,13 +50,15 @@ _LACKING = {
     "browser": _no_browser,
     "gpu": _no_gpu,
     "unprivileged": _is_root,
+    "vendors": vendor_stacks.why_not,
 }
 
 
 def pytest_runtest_setup(item):
-    """Skip what means nothing to root."""
-    if item.get_closest_marker("unprivileged") and (reason := _is_root()):
-        pytest.skip(reason)
+    """Skip what means nothing to root, and what needs environments that are made apart."""
+    for kind in ("unprivileged", "vendors"):
+        if item.get_closest_marker(kind) and (reason := _LACKING[kind]()):
+            pytest.skip(reason)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -120,8 +120,8 @@ def test_what_this_machine_can_run_fails_where_it_skips(suite):
     skipped = re.findall(r"^SKIPPED .*: (.*)$", said, re.MULTILINE)
     assert sorted(skipped) == ["root may do everything", "there is no GPU"]
     assert rows(said) == {
-        "slurm": (0, 1), "mpi": (0, 1), "browser": (0, 0), "gpu": (0, 1), "slow": (0, 1),
-        "hypothesis": (1, 0), "other": (1, 2), "all": (2, 5),
+        "slurm": (0, 1), "mpi": (0, 1), "browser": (0, 0), "gpu": (0, 1), "vendors": (0, 0),
+        "slow": (0, 1), "hypothesis": (1, 0), "other": (1, 2), "all": (2, 5),
     }  # fmt: skip
     last = said.splitlines()[-1]
     assert re.match(r"=+ 1 failed, 1 passed, 2 skipped, 1 xfailed, 2 errors in ", last)

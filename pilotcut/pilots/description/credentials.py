@@ -23,7 +23,7 @@ _IN_ADDRESS = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _KEPT = {
     "qiskit_ibm_runtime": "QiskitRuntimeService.save_account(...), or QISKIT_IBM_TOKEN",
     "iqm": "IQM_TOKEN or IQM_TOKENS_FILE",
-    "qiskit_aqt_provider": "AQT_TOKEN",
+    "qiskit_aqt_provider": "what AQT's log_in() has kept, or AQT_CLIENT_ID and its secret",
     "qiskit_braket_provider": "AWS's own configuration (aws configure, AWS_PROFILE)",
     "braket": "AWS's own configuration (aws configure, AWS_PROFILE)",
     "qrmi": "QRMI's environment variables, which Slurm's plugin sets",

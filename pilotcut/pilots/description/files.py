@@ -29,8 +29,8 @@ from pilotcut.pilots.description.access import JobLimits
 from pilotcut.pilots.description.faults import fault_line, show
 from pilotcut.pilots.description.pilot import MOST_PILOTS, BackendDescription, PilotDescription
 from pilotcut.pilots.description.pilot_quantum import translate
-from pilotcut.pilots.description.qpu import QpuDescription
-from pilotcut.pilots.description.runtime import RuntimeDescription
+from pilotcut.pilots.description.qpu import VENDORS, QpuDescription
+from pilotcut.pilots.description.runtime import RuntimeDescription, VendorDescription
 
 #: Most bytes of a file.
 MOST_BYTES = 2**19
@@ -46,6 +46,7 @@ _KNOWN = {
     "backend.qpu": tuple(QpuDescription.model_fields),
     "backend.qpu.runtime": tuple(RuntimeDescription.model_fields),
     "backend.qpu.limits": tuple(JobLimits.model_fields),
+    **{f"backend.qpu.{name}": tuple(VendorDescription.model_fields) for name in VENDORS},
 }
 
 

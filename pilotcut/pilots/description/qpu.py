@@ -21,7 +21,14 @@ from pydantic import (
 
 from pilotcut.pilots.description.access import ACCESS_FIELDS, NO_LIMITS, Access, JobLimits
 from pilotcut.pilots.description.faults import misfit
-from pilotcut.pilots.description.runtime import RuntimeDescription, check_options
+from pilotcut.pilots.description.runtime import (
+    RuntimeDescription,
+    VendorDescription,
+    check_options,
+)
+
+#: Vendors that have a short form, by the field's name.
+VENDORS = ("qrmi", "iqm", "aqt", "braket")
 
 Topology = Literal["line", "ring", "star", "grid", "full"]
 
@@ -64,6 +71,14 @@ class QpuDescription(BaseModel):
         that of the sampler's own backend.
     runtime
         The same for qiskit-ibm-runtime, see `RuntimeDescription`.
+    qrmi, iqm, aqt, braket
+        The same for devices of these vendors, see `VendorDescription`.
+    python
+        Path of the interpreter, of another environment, that has the vendor's packages; beside
+        ``iqm``, ``aqt``, ``braket``, or ``like`` and ``simulate: false``.
+    mid_circuit
+        Whether the device measures before a circuit's end; None leaves it to the vendor: AQT's
+        and Braket's do not.
     qubits, topology
         How many, and how they are coupled.
     basis_gates
@@ -113,6 +128,12 @@ class QpuDescription(BaseModel):
     sampler: str | None = None
     options: dict[str, Any] = Field(default_factory=dict, repr=False)
     runtime: RuntimeDescription | None = None
+    qrmi: VendorDescription | None = None
+    iqm: VendorDescription | None = None
+    aqt: VendorDescription | None = None
+    braket: VendorDescription | None = None
+    python: str | None = None
+    mid_circuit: bool | None = None
     qubits: int | None = Field(default=None, ge=1, le=64)
     topology: Topology = "line"
     basis_gates: tuple[str, ...] = ("rz", "sx", "x", "cz")
@@ -147,11 +168,34 @@ class QpuDescription(BaseModel):
         """Return what a table shows of it."""
         if self.runtime is not None:
             return self.runtime.backend
+        if self.vendor is not None:
+            name, what = self.vendor
+            return what.backend or name
         return self.sampler or self.like or f"{self.qubits} qubits, {self.topology}"
 
     def __hash__(self) -> int:
         """Return the same for equal descriptions; options are a dict, which has none."""
         return hash(self.model_dump_json())
+
+    @property
+    def vendor(self) -> tuple[str, VendorDescription] | None:
+        """The vendor's name and what is said of its device, None without a short form of one."""
+        given = ((name, getattr(self, name)) for name in VENDORS)
+        return next(((name, what) for name, what in given if what is not None), None)
+
+    @field_validator("python")
+    @classmethod
+    def _check_python(cls, value: str | None) -> str | None:
+        if value is not None and ("\n" in value or not value.strip()):
+            raise misfit("the path of an interpreter")
+        return value
+
+    @field_validator("iqm", "aqt", "braket")
+    @classmethod
+    def _check_named(cls, value: VendorDescription | None) -> VendorDescription | None:
+        if value is not None and value.backend is None:
+            raise misfit("a mapping with backend: NAME")
+        return value
 
     @field_validator("like")
     @classmethod
@@ -176,7 +220,8 @@ class QpuDescription(BaseModel):
     @property
     def runs_itself(self) -> bool:
         """Whether the device runs circuits, and Aer does not play it."""
-        return self.sampler is not None or self.runtime is not None or not self.simulate
+        opens = self.sampler or self.runtime or self.vendor
+        return opens is not None or not self.simulate
 
     @field_validator("slurm")
     @classmethod
@@ -225,18 +270,27 @@ class QpuDescription(BaseModel):
         self._check_access(given & ACCESS_FIELDS)
         given -= ACCESS_FIELDS
         if self.runtime is not None:
-            _nothing_beside("runtime", given - {"reset_us", "offline"})
+            _nothing_beside("runtime", given - {"reset_us", "offline", "mid_circuit"})
             return self
+        if self.vendor is not None:
+            name, _ = self.vendor
+            own = {"python"} if name != "qrmi" else set()
+            _nothing_beside(name, given - {"reset_us", "offline", "mid_circuit"} - own)
+            return self
+        if self.python is not None and (self.like is None or self.simulate):
+            raise misfit("python: beside iqm, aqt, braket, or like: and simulate: false")
         if self.sampler is not None:
             if "simulate" in given:
                 raise misfit("no simulate beside sampler, which runs circuits itself")
-            given -= {"sampler", "options", "reset_us", "offline"}
+            given -= {"sampler", "options", "reset_us", "offline", "mid_circuit"}
             if not given:
                 return self
         elif "options" in given:
             raise misfit("sampler: module:factory beside options, which are the factory's")
         if self.like is not None:
-            _nothing_beside("like", given - {"simulate", "reset_us", "offline"})
+            _nothing_beside(
+                "like", given - {"simulate", "reset_us", "offline", "python", "mid_circuit"}
+            )
             return self
         if not self.simulate:
             raise misfit("like: NAME of a backend beside simulate: false, which runs that itself")

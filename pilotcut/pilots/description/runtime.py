@@ -1,7 +1,8 @@
-"""Description of a QPU that qiskit-ibm-runtime runs circuits on: the short form.
+"""Descriptions of QPUs that a vendor's client runs circuits on: the short forms.
 
-This module owns the fields under ``backend.qpu.runtime``, and the checks of options that any
-sampler is given. What opens a sampler is `pilotcut.backends.samplers`.
+This module owns the fields under ``backend.qpu.runtime``, ``qrmi``, ``iqm``, ``aqt`` and
+``braket``, and the checks of options that any client is given. What opens them is
+`pilotcut.backends.samplers` and `pilotcut.backends.vendors`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pilotcut.pilots.description.credentials import credentials_in, kept_where
 from pilotcut.pilots.description.faults import credential, misfit
 
 _BACKEND = re.compile(r"[A-Za-z][\w.-]*")
+#: Braket's have addresses such as ``arn:aws:braket:::device/...``, and names with spaces.
+_DEVICE = re.compile(r"[A-Za-z][\w.:/ -]*")
 
 
 class RuntimeDescription(BaseModel):
@@ -62,6 +65,43 @@ class RuntimeDescription(BaseModel):
         simulator = value.get("simulator")
         if isinstance(simulator, Mapping) and simulator.get("seed_simulator") is not None:
             raise misfit("no simulator.seed_simulator: each circuit would draw the same shots")
+        return value
+
+    def __hash__(self) -> int:
+        """Return the same for equal descriptions; options are a dict, which has none."""
+        return hash(self.model_dump_json())
+
+
+class VendorDescription(BaseModel):
+    """A QPU of IQM's, AQT's, Braket's, or one that Slurm's plugin QRMI has given the job.
+
+    Attributes
+    ----------
+    backend
+        Its name in the vendor's client; None, for QRMI alone, takes the first of the job's.
+    options
+        What the client takes to find it, such as ``{url: ...}`` of an IQM server or
+        ``{workspace: ...}`` of AQT's; for QRMI the sampler's options.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    backend: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+    @field_validator("backend")
+    @classmethod
+    def _check_backend(cls, value: str | None) -> str | None:
+        if value is not None and not _DEVICE.fullmatch(value):
+            raise misfit("a backend's name such as IQMFakeAdonis")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_options(value, "")
         return value
 
     def __hash__(self) -> int:
