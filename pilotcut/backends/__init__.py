@@ -14,7 +14,7 @@ from pilotcut.pilots.description.qpu import QpuDescription
 # starts without them.
 if TYPE_CHECKING:
     from pilotcut.backends.exact import ExactEngine
-    from pilotcut.backends.qpu import DeviceCompiler
+    from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
 
 NAMES = ("aer", "sampled")
 
@@ -59,15 +59,19 @@ def compiler(pilot: str, qpu: QpuDescription) -> DeviceCompiler:
     return DeviceCompiler(device_of(pilot, qpu))
 
 
-@lru_cache(maxsize=64)
-def device_backend(pilot: str, qpu: QpuDescription) -> Backend:
-    """Return this process's backend that is, or plays, a pilot's device; see `backend`."""
+@lru_cache(maxsize=128)
+def device_backend(pilot: str, qpu: QpuDescription, factor: int = 1) -> QpuBackend:
+    """Return this process's backend that is, or plays, a pilot's device; see `backend`.
+
+    `factor` is how many times its noise, an odd number.
+    """
     from pilotcut.backends.qpu import QpuBackend
 
     return QpuBackend(
         compiler(pilot, qpu),
         device=os.environ.get("PILOTCUT_DEVICE", "CPU"),
         method=os.environ.get("PILOTCUT_METHOD", "automatic"),
+        factor=factor,
     )
 
 

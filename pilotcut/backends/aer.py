@@ -7,8 +7,7 @@ Owns Aer's jobs, and how counts become means and covariances. How a template's c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
@@ -19,19 +18,12 @@ from qiskit_aer import AerSimulator
 
 from pilotcut.backends.base import Measurement, Shots, shots_of, templates_in
 from pilotcut.backends.cache import Cache
-from pilotcut.backends.counts import (
-    bits_of,
-    by_outcome,
-    covariances,
-    parities,
-    products_of_outcomes,
-)
-from pilotcut.backends.outcomes import Tally, numbers
-from pilotcut.backends.packing import Pack, packs_of
+from pilotcut.backends.outcomes import Tally
+from pilotcut.backends.packing import Pack
 from pilotcut.backends.seating import simulated
 from pilotcut.backends.template_circuits import TemplateCircuit, build
+from pilotcut.backends.template_runs import TemplateRun, rounds_of
 from pilotcut.cutting.fragment import Fragment, Template
-from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.errors import CutError, UserError
 from pilotcut.io import env_variables
 from pilotcut.options import (
@@ -108,10 +100,15 @@ class AerBackend:
 
         Aer takes one number of shots a job: unequal ones are run in rounds.
         """
+        return self._measured(self._runs(fragment, part, shots, len(angles)), angles, shots, seed)
+
+    def _measured(
+        self, runs: Sequence[TemplateRun], angles: np.ndarray, shots: Shots, seed: int
+    ) -> Measurement:
+        """Run the circuits of some templates, and reduce what they find."""
         started = perf_counter()
-        runs = self._runs(fragment, part, shots, len(angles))
         reduce_s = 0.0
-        for number, one in enumerate(_rounds(shots)):
+        for number, one in enumerate(rounds_of(shots)):
             packs = [run.packs(angles, one, self._pack_qubits) for run in runs]
             flat = [pack for some in packs for pack in some]
             counts = iter(self._counts(flat, one.shots, _seed(seed, number)))
@@ -129,7 +126,7 @@ class AerBackend:
         """Run a part of the fragment's subexperiments for its final bits; see `Backend.tally`."""
         found = []
         runs = self._runs(fragment, part, shots, len(angles))
-        for number, one in enumerate(_rounds(shots)):
+        for number, one in enumerate(rounds_of(shots)):
             packs = [run.packs(angles, one, self._pack_qubits) for run in runs]
             flat = [pack for some in packs for pack in some]
             counts = iter(self._counts(flat, one.shots, _seed(seed, number)))
@@ -137,9 +134,9 @@ class AerBackend:
                 found.append(run.tally(some, [next(counts) for _ in some], one))
         return Tally.joined([one for one in found if one is not None])
 
-    def _runs(self, fragment: Fragment, part: slice, shots: Shots, rows: int) -> list[_TemplateRun]:
+    def _runs(self, fragment: Fragment, part: slice, shots: Shots, rows: int) -> list[TemplateRun]:
         return [
-            _TemplateRun(
+            TemplateRun(
                 self._compiled(fragment, template),
                 template,
                 fragment.outcome_variants,
@@ -226,30 +223,6 @@ def _way_to_fit(width: int, ancillas: int, most: int) -> str:
     return f"its cuts take {ancillas} of them: cut it less, or max_width={max(1, 4 * most // 5)}"
 
 
-@dataclass(frozen=True)
-class _Round:
-    """The subexperiments that get `shots` shots in one job."""
-
-    shots: int
-    digit: bool  # those whose number has this binary digit, else those whose number it is
-
-    def of(self, shots: np.ndarray) -> np.ndarray:
-        """Return the flat positions among shots (rows, variants)."""
-        flat = shots.reshape(-1)
-        return np.flatnonzero(flat & self.shots if self.digit else flat == self.shots)
-
-
-def _rounds(shots: Shots) -> list[_Round]:
-    """Return one round a number of shots, or a binary digit where these are fewer."""
-    # Aer takes one number of shots a job, and an optimal allocation has many numbers: 13 shots are
-    # then a round of 8, one of 4 and one of 1, whose signs add up.
-    numbers = np.unique(shots)
-    used = int(np.bitwise_or.reduce(numbers))
-    if np.count_nonzero(numbers) <= used.bit_count():
-        return [_Round(int(number), digit=False) for number in numbers if number]
-    return [_Round(1 << k, digit=True) for k in range(used.bit_length()) if used >> k & 1]
-
-
 def _seed(seed: int, number: int) -> int:
     """Return a seed for another job; Aer counts circuits up from it, so it must be far."""
     if number == 0:
@@ -257,100 +230,3 @@ def _seed(seed: int, number: int) -> int:
     # Not seed + number: neighbouring seeds of Aer gave nearly the same trajectories.
     child = np.random.SeedSequence(seed, spawn_key=(number,))
     return int(child.generate_state(1, np.uint64)[0] >> np.uint64(2))
-
-
-class _TemplateRun:
-    """Some variants of one template, for all rows of a work unit.
-
-    Parameters
-    ----------
-    compiled, template
-        The circuit, and the settings to run.
-    variants
-        (all settings, outcomes): the variants of each.
-    shots
-        Of each row and setting, (rows, settings).
-    """
-
-    def __init__(
-        self,
-        compiled: TemplateCircuit,
-        template: Template,
-        variants: np.ndarray,
-        shots: np.ndarray,
-    ) -> None:
-        self._compiled, self._template, self._shots = compiled, template, shots
-        self._variants = variants[template.variants]
-        masks = compiled.masks
-        self._members = len(masks)
-        first = compiled.circuit.num_clbits - compiled.found
-        # The signs of two commuting members multiply to the parity of the bits not shared; outcomes
-        # follow from the signs with each set of their bits.
-        signs = [*masks, *(masks[i] ^ masks[j] for i, j in self._pairs())]
-        if compiled.found:
-            signs.append(0)  # of a member with itself
-        self._wanted = [sign ^ some << first for sign in signs for some in range(self._outcomes)]
-        self._sums = np.zeros((shots.size, len(self._wanted)))
-
-    @property
-    def _outcomes(self) -> int:
-        return 1 << self._compiled.found
-
-    def _pairs(self) -> list[tuple[int, int]]:
-        return list(combinations(range(self._members), 2))
-
-    def packs(self, angles: np.ndarray, one: _Round, qubits: int) -> list[Pack]:
-        """Return the packs that run a round's (row, variant) pairs, the fullest first."""
-        rows, chosen = np.divmod(one.of(self._shots), self._shots.shape[1])
-        values = self._compiled.values(angles[rows], self._template.choices[chosen])
-        return packs_of(self._compiled, values, qubits)
-
-    def add(
-        self, packs: Sequence[Pack], counts: Sequence[list[dict[str, int]]], one: _Round
-    ) -> None:
-        """Add the signs of a round's packs, summed over shots."""
-        if packs:
-            signs = [self._signs(p, c, one.shots) for p, c in zip(packs, counts, strict=True)]
-            self._sums[one.of(self._shots)] += one.shots * np.concatenate(signs)
-
-    def _signs(self, pack: Pack, counts: list[dict[str, int]], shots: int) -> np.ndarray:
-        """Return mean signs (subexperiments, wanted), each copy read from its own bits."""
-        bits = self._compiled.circuit.num_clbits
-        shifted = [mask << (bits * copy) for copy in range(pack.copies) for mask in self._wanted]
-        return parities(counts, shifted, shots).reshape(-1, len(self._wanted))
-
-    def tally(
-        self, packs: Sequence[Pack], counts: Sequence[list[dict[str, int]]], one: _Round
-    ) -> Tally | None:
-        """Return final bits of a round, with the parity of the signs' bits behind as their sign."""
-        if not packs:
-            return None
-        first, found = 0, []
-        settings, shots = one.of(self._shots), self._shots.reshape(-1)
-        bits, outputs = self._compiled.circuit.num_clbits, self._compiled.outputs
-        behind, last = outputs + self._compiled.signs, bits - self._compiled.found
-        for pack, some in zip(packs, counts, strict=True):
-            which, outcomes, number = bits_of(some, pack.copies, bits)
-            signs = 1 - 2 * (outcomes[:, outputs:behind].sum(axis=1, dtype=int) & 1)
-            own = settings[first + which]
-            variants = self._variants[own, numbers(outcomes[:, last:])]
-            share = number / shots[own]
-            found.append(Tally(variants, outcomes[:, :outputs], signs * share, share))
-            first += pack.copies * pack.runs
-        return Tally.joined(found)
-
-    def block(self) -> Block:
-        """Reduce the summed signs to means and covariances."""
-        g = self._members
-        # What has no shots keeps the estimate 0, and is not divided by them.
-        behind = np.maximum(self._shots, 1).reshape(-1, 1)
-        signs = (self._sums / behind).reshape(*self._shots.shape, -1, self._outcomes)
-        found = by_outcome(signs) if self._compiled.found else signs
-        products = np.ones((*self._shots.shape, g, g, self._outcomes))
-        if self._compiled.found:
-            products[..., range(g), range(g), :] = found[..., -1:, :]
-        for k, (i, j) in enumerate(self._pairs()):
-            products[..., i, j, :] = products[..., j, i, :] = found[..., g + k, :]
-        means = found[..., :g, :].reshape(*self._shots.shape, -1)
-        spread = covariances(means, products_of_outcomes(products), self._shots)
-        return Block(self._template.group, self._template.variants, means, spread)

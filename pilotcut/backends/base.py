@@ -55,11 +55,14 @@ class DeviceFit:
         Seconds of a shot.
     lack
         Why the device cannot run them, "" if it can.
+    gate_error
+        The same as `error` without measurements.
     """
 
     error: float
     shot_s: float
     lack: str = ""
+    gate_error: float = 0.0
 
 
 def templates_in(fragment: Fragment, part: slice) -> Iterator[tuple[Template, slice]]:

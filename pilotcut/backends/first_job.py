@@ -72,14 +72,22 @@ def probes(circuit: QuantumCircuit, target: Target) -> list[Probe]:
     patterns = [(False,) * len(qubits), (True,) * len(qubits)]
     if len(qubits) > 1:  # the order of the bits
         patterns.append((True,) + (False,) * (len(qubits) - 1))
+    errors = tuple(_errors(qubits, target))
+    circuits = zip(flipping(patterns, qubits, target), patterns, strict=True)
+    return [Probe(circuit, qubits, one, errors) for circuit, one in circuits]
+
+
+def flipping(
+    patterns: Sequence[Sequence[bool]], qubits: Sequence[int], target: Target
+) -> list[QuantumCircuit]:
+    """Return circuits that flip some of a device's qubits and read all, one for each pattern."""
     passes = generate_preset_pass_manager(
         0, target=target, initial_layout=list(qubits), seed_transpiler=1
     )
-    errors = tuple(_errors(qubits, target))
-    return [Probe(passes.run(_flipping(one)), qubits, one, errors) for one in patterns]
+    return [passes.run(_flipping(one)) for one in patterns]
 
 
-def _flipping(flipped: tuple[bool, ...]) -> QuantumCircuit:
+def _flipping(flipped: Sequence[bool]) -> QuantumCircuit:
     bits = len(flipped)
     circuit = QuantumCircuit(QuantumRegister(bits, "q"), ClassicalRegister(bits, "first"))
     for k, one in enumerate(flipped):

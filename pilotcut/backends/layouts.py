@@ -128,14 +128,17 @@ class Layouts:
         return whole.compose(circuit, qubits=part, clbits=circuit.clbits, copy=False)
 
 
-def predicted_error(circuit: QuantumCircuit, target: Target) -> float:
+def predicted_error(circuit: QuantumCircuit, target: Target, without: str = "") -> float:
     """Return the probability that a gate or a measurement goes wrong, each by itself.
 
-    ``1 - prod(1 - error of each gate and measurement)``, with the infidelities of the target.
+    ``1 - prod(1 - error of each gate and measurement)``, with the infidelities of the target, and
+    without operations of one name.
     """
     kept = 1.0
     for instruction in circuit.data:
         name = instruction.operation.name
+        if name == without:
+            continue
         qubits = tuple(circuit.find_bit(q).index for q in instruction.qubits)
         known = target[name].get(qubits) if name in target else None
         kept *= 1.0 - min(1.0, (known and known.error) or 0.0)

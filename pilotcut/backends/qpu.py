@@ -22,15 +22,19 @@ from qiskit_aer.noise import NoiseModel
 
 from pilotcut.backends.aer import CACHED_TEMPLATES, AerBackend
 from pilotcut.backends.aer_parameters import aer_binds_all
-from pilotcut.backends.base import DeviceFit, Measurement, Shots
+from pilotcut.backends.base import DeviceFit, Measurement, Shots, shots_of, templates_in
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.circuit_runs import CircuitRuns
+from pilotcut.backends.first_job import flipping
+from pilotcut.backends.folding import folded
 from pilotcut.backends.job_usage import metered
 from pilotcut.backends.layouts import Layouts, predicted_error
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.packing import Pack
+from pilotcut.backends.readout import Readout, wrongly_read
 from pilotcut.backends.seating import Seating
 from pilotcut.backends.template_circuits import TemplateCircuit, build
+from pilotcut.backends.template_runs import TemplateRun, WeightedRun
 from pilotcut.circuits.program import Step
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.errors import CutError
@@ -174,7 +178,9 @@ class DeviceCompiler:
             circuit = self.template(fragment, representative(fragment)).circuit
         except CutError:
             return DeviceFit(1.0, 0.0, self._in_vain)
-        return DeviceFit(predicted_error(circuit, self.device.target), self.device.shot_s(circuit))
+        target = self.device.target
+        errors = [predicted_error(circuit, target, without) for without in ("", "measure")]
+        return DeviceFit(errors[0], self.device.shot_s(circuit), gate_error=errors[1])
 
 
 def _parities(fragment: Fragment) -> int:
@@ -216,6 +222,8 @@ class QpuBackend(AerBackend):
         Knows the device, and its circuits.
     device, method, threads
         Of Aer, see `AerBackend`; "automatic" takes density matrices where they are small.
+    factor
+        How many times the noise of gates on two qubits, see `pilotcut.backends.folding`.
     """
 
     name = "qpu"
@@ -226,8 +234,10 @@ class QpuBackend(AerBackend):
         device: str = "CPU",
         method: str = "automatic",
         threads: int | None = None,
+        factor: int = 1,
     ) -> None:
         super().__init__(device, method, threads, pack_qubits=1)
+        self._factor = factor
         self._compiler, self._device = compiler, compiler.device
         self._noise: Cache[frozenset[int], NoiseModel] = Cache(KEPT_NOISE)  # by qubits in use
 
@@ -241,9 +251,86 @@ class QpuBackend(AerBackend):
 
     def _compile(self, fragment: Fragment, template: Template) -> TemplateCircuit:
         found = self._compiler.template(fragment, template)
+        circuit = folded(found.circuit, self._factor, self._device.target, self._device.name)
+        found = replace(found, circuit=circuit)
         if self._device.direct is not None or fragment.num_values:
             return found  # what is measured in mid-circuit is to be seen there
         return replace(found, circuit=deferred(found.circuit))
+
+    def run_read(
+        self,
+        fragment: Fragment,
+        angles: np.ndarray,
+        part: slice,
+        shots: Shots,
+        seed: int,
+        readout: Readout | None,
+    ) -> Measurement:
+        """Do so without a note, and with a readout by bits whose means are unbiased."""
+        if readout is None:
+            return super().run(fragment, angles, part, shots, seed)
+        runs: list[TemplateRun] = []
+        for template, place in templates_in(fragment, part):
+            compiled = self._compiled(fragment, template)
+            weights = readout.weights(self._read_qubits(compiled.circuit))
+            some = (fragment.outcome_variants, shots_of(shots, len(angles), place))
+            runs.append(WeightedRun(weights, compiled, template, *some))
+        return self._measured(runs, angles, shots, seed)
+
+    def calibrated(self, fragment: Fragment, shots: int, seed: int) -> Readout:
+        """Return how the qubits read that a fragment's circuits measure, by circuits that say so.
+
+        Parameters
+        ----------
+        fragment
+            The fragment.
+        shots
+            Of each of two circuits, which prepare 0 and 1 on all of these qubits. (Aer takes some
+            qubits at a time, which in its noise models read independently.)
+        seed
+            Of simulators.
+        """
+        qubits = self._all_read(fragment)
+        most = DENSITY_QUBITS if self._device.direct is None else max(1, len(qubits))
+        parts = [qubits[k : k + most] for k in range(0, len(qubits), most)]
+        asked = [
+            c
+            for some in parts
+            for c in flipping(
+                [(False,) * len(some), (True,) * len(some)], some, self._device.target
+            )
+        ]
+        packs = [Pack(1, 1, [circuit], [{}]) for circuit in asked]
+        counts = iter([one for (one,) in self._counts(packs, shots, seed)])
+        found = [wrongly_read(len(some), next(counts), next(counts)) for some in parts]
+        readout = Readout.counted(qubits, np.concatenate([np.zeros((0, 2)), *found]), shots)
+        readout.check(self._device.name)
+        return readout
+
+    def reported(self, fragment: Fragment) -> Readout:
+        """Return the same as the device's target has it, without a shot."""
+        qubits = self._all_read(fragment)
+        wrong = np.array([self._device.readout_errors(q) for q in qubits]).reshape(-1, 2)
+        readout = Readout(tuple(qubits), wrong, np.zeros_like(wrong))
+        readout.check(self._device.name)
+        return readout
+
+    def _all_read(self, fragment: Fragment) -> list[int]:
+        """Return the device's qubits that a fragment's circuits read."""
+        circuits = [self._compiled(fragment, t).circuit for t in fragment.templates]
+        return sorted({q for c in circuits for q in self._read_qubits(c)} - {-1})
+
+    def _read_qubits(self, circuit: QuantumCircuit) -> list[int]:
+        """Return the device's qubit that each bit is read from; ancillas read as their originals.
+
+        Bits that the circuit measures under a condition have none, -1.
+        """
+        qubits = [-1] * circuit.num_clbits
+        for step in circuit.data:
+            if step.operation.name == "measure":
+                qubit = circuit.find_bit(step.qubits[0]).index
+                qubits[circuit.find_bit(step.clbits[0]).index] = qubit % self._device.qubits
+        return qubits
 
     def _counts(self, packs: Sequence[Pack], shots: int, seed: int) -> list[list[dict[str, int]]]:
         if self._device.direct is not None:

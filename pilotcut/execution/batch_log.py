@@ -150,6 +150,7 @@ class BatchLog:
             self.usage += times.usage
         devices = {"devices": times.devices} if times.devices else {}
         moved = {"moved": times.moved} if times.moved else {}
+        mitigated = {"mitigation": times.mitigation} if times.mitigation else {}
         self.trace.write(
             {
                 "kind": "query_batch",
@@ -159,6 +160,7 @@ class BatchLog:
                 **devices,
                 **moved,
                 **usage_in_record(times.usage),
+                **mitigated,
                 "plan": plan.fingerprint,
                 "labels": "".join(plan.labels),
                 "cuts": plan.num_cuts,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import ceil, prod
+from math import ceil
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,14 +27,15 @@ from pilotcut.execution.contractions import way_of
 from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.long_calls import LongCalls
+from pilotcut.execution.mitigating import check_devices
 from pilotcut.execution.query_store import Outputs, Query, writer
 from pilotcut.execution.results import Contracting, Evaluation, RowEvaluations, contracted
 from pilotcut.execution.shot_allocation import dealt_after, merge, weighted_shots
 from pilotcut.execution.stages import Stages
 from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.wire_shots import LEAST_DEALT, WireShots, stages_of
-from pilotcut.execution.work_units import Request, requests_of
-from pilotcut.options import MOST_SHOTS, EngineOptions, counted
+from pilotcut.execution.work_units import Request, about_of, requests_of
+from pilotcut.options import MOST_SHOTS, EngineOptions, Mitigation, counted
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.term_sampling import TermSample
 from pilotcut.tasks import TaskManager
@@ -72,8 +73,8 @@ class BatchRunner:
         See `shot_allocation` of `pilotcut.CutEstimator`.
     max_seconds
         See `pilotcut.execution.long_calls.LongCalls`.
-    engine
-        How the exact mode computes.
+    engine, mitigation
+        How the exact mode computes; what is done about the errors of devices.
 
     Attributes
     ----------
@@ -95,6 +96,7 @@ class BatchRunner:
         store: Path | None,
         max_seconds: float,
         engine: EngineOptions,
+        mitigation: Mitigation | None = None,
     ) -> None:
         self.log = log
         self.mode = mode
@@ -103,7 +105,7 @@ class BatchRunner:
         self._allocation, self._num_samples = allocation, num_samples
         self._reconstruction, self._store = reconstruction, store
         self.forecast: Forecast | None = None
-        self._engine = engine
+        self._engine, self._mitigation = engine, mitigation
         self._long_calls = LongCalls(mode, max_seconds, engine)
         self.use(None)
 
@@ -118,7 +120,8 @@ class BatchRunner:
 
     def use(self, tasks: TaskManager | None) -> None:
         """Run circuits through `tasks` from now on, or in this process."""
-        self.executor = Executor(tasks, self._backend, self._error_tolerance, self._engine)
+        how = (self._backend, self._error_tolerance, self._engine)
+        self.executor = Executor(tasks, *how, mitigation=self._mitigation)
 
     # -- how long it will take -----------------------------------------------------------
 
@@ -138,7 +141,9 @@ class BatchRunner:
         plan, requests, what, contraction, pulled
             See `pilotcut.execution.long_calls.LongCalls`.
         """
-        if fleet_of(self.executor.tasks, self.mode).devices:
+        fleet = fleet_of(self.executor.tasks, self.mode)
+        check_devices(self._mitigation, fleet)
+        if fleet.devices:
             return  # they take the time that they take
         self._long_calls.expect(
             plan,
@@ -274,8 +279,8 @@ class BatchRunner:
                 rows.append(replace(row, shots=self.shots))
             return RowEvaluations(rows)
 
-        # A request has one row here, so `_about` would count one query.
-        about = self._about(requests, source) | {"queries": len(slots)}
+        # A request has one row here, so `about_of` would count one query.
+        about = about_of(requests, source, exact=self.exact) | {"queries": len(slots)}
         about["reconstruction"] = self._contracting(samples[0], [], 1).reason
         return self.run(plan, execute, contract, about)
 
@@ -304,6 +309,8 @@ class BatchRunner:
         measured, times = execute(batch)
         executed = perf_counter()
         result = reconstruct(measured)
+        if times.mitigation and isinstance(result, Evaluation):
+            result = replace(result, mitigation=times.mitigation)
         ended = perf_counter()
         how = {
             "mode": self.mode,
@@ -361,7 +368,7 @@ class BatchRunner:
         def contracting() -> Contracting:
             # What is run, and how it is put together, is known only now.
             found = self._contracting(contraction, dealing.matrices, len(slots))
-            about.update(self._about(stages.requests, source), reconstruction=found.reason)
+            about.update(about_of(stages.requests, source), reconstruction=found.reason)
             return found
 
         def execute(batch: int) -> tuple[Evaluation, BatchTimes]:
@@ -410,7 +417,9 @@ class BatchRunner:
             found = contracting.evaluation(tensors)
             return replace(found, shots=shots, dealt=dealt, requests=requests, kept=kept)
 
-        about = self._about(requests, source) | {"reconstruction": contracting.reason}
+        about = about_of(requests, source, exact=self.exact) | {
+            "reconstruction": contracting.reason
+        }
         takes_more = self.exact and keep  # than the values, which the forecast is of
         if self.forecast is not None and not takes_more:
             about |= self.forecast(contraction.named_plan, len(slots), shots)
@@ -428,20 +437,3 @@ class BatchRunner:
     def _matrices(self, plan: CutPlan, slots: np.ndarray) -> list[np.ndarray]:
         """Return the bond matrices, each (rows, d0, d1) or (1, d0, d1)."""
         return [(b.coherent_matrix if self.exact else b.matrix)(slots) for b in plan.bonds]
-
-    def _about(self, requests: Sequence[Request], source: str) -> dict[str, Any]:
-        """Return what is recorded of a batch."""
-        circuits = sum(self._circuits(request) for request in requests)
-        shots = sum(request.total_shots for request in requests)
-        return {
-            "source": source,
-            "queries": len(requests[0].angles),
-            "subexperiments": circuits,
-            "shots": shots / circuits if circuits else 0.0,
-        }
-
-    def _circuits(self, request: Request) -> int:
-        """Return how many circuits, or statevectors, a request runs."""
-        if self.exact:
-            return len(request.angles) * prod(site.rank for site in request.fragment.sites)
-        return request.subexperiments

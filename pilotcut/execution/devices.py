@@ -52,6 +52,11 @@ class DevicePilot:
         return self.qpu.limits.circuits or usual
 
     @property
+    def place(self) -> tuple[str, QpuDescription]:
+        """What backends know it by."""
+        return self.name, self.qpu
+
+    @property
     def key(self) -> str:
         """What decides its results."""
         # When a device is away, and how it is had, changes nothing of what it measures.

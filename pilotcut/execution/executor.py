@@ -21,6 +21,7 @@ from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import TaskError
 from pilotcut.execution.batching import circuit_units, exact_units
 from pilotcut.execution.devices import fleet_of, mode_of
+from pilotcut.execution.mitigating import BatchMitigation, Mitigating
 from pilotcut.execution.progress import shown
 from pilotcut.execution.reassignment import DeviceAssigner, device_ended
 from pilotcut.execution.running import run_here, run_shared, run_unit, stored_result
@@ -34,7 +35,7 @@ from pilotcut.execution.streaming import (
 )
 from pilotcut.execution.usage import UsageBudget, usage_of
 from pilotcut.execution.work_units import CircuitUnit, OutcomeUnit, Request, WorkUnit
-from pilotcut.options import ERROR_TOLERANCE, USUAL_ENGINE, EngineOptions
+from pilotcut.options import ERROR_TOLERANCE, USUAL_ENGINE, EngineOptions, Mitigation
 from pilotcut.reconstruction.block_store import BlockStore
 from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
 
@@ -67,6 +68,8 @@ class Executor:
         How the exact mode computes.
     budget
         What may be used of devices; None for anything.
+    mitigation
+        What is done about the errors of devices in `evaluate`.
     """
 
     def __init__(
@@ -76,9 +79,11 @@ class Executor:
         error_tolerance: float = ERROR_TOLERANCE,
         engine: EngineOptions = USUAL_ENGINE,
         budget: UsageBudget | None = None,
+        mitigation: Mitigation | None = None,
     ) -> None:
         self._budget = budget
         self.tasks, self.engine = tasks, engine
+        self._mitigating = None if mitigation is None else Mitigating(mitigation)
         self._backend = backends.check_backend(backend)
         self._tolerance = error_tolerance
         self._shared: dict[str, Shared] = {}
@@ -124,6 +129,7 @@ class Executor:
         rows = len(requests[0].angles)
         tensors = [FragmentTensor.empty(r.fragment, len(r.angles)) for r in requests]
         assigner = self._assigner(requests, mode_of(self._backend))
+        mitigation = self._mitigation(requests, seed, assigner)
         units = self._circuit_units(requests, seed, assigner)
         if self._budget is not None:
             self._budget.require(units, requests)
@@ -142,6 +148,7 @@ class Executor:
         if assigner is not None:
             times.devices = [asdict(share) for share in assigner.shares]
             times.moved = assigner.moved
+            times.mitigation = mitigation
         return tensors, times
 
     def exact(
@@ -178,7 +185,7 @@ class Executor:
             return None
         started = perf_counter()
         kept = [engine.linearised(r.fragment, r.angles) for r in requests]
-        return kept, _times_since(started, len(kept))
+        return kept, BatchTimes.since(started, len(kept))
 
     def tallies(
         self, requests: Sequence[Request], seed: np.random.SeedSequence
@@ -225,7 +232,7 @@ class Executor:
                 self.tasks.submit_task(run_shared, fn, handle, item, pilot=pilots) for item in items
             ]
             found = [future.result() for future in futures]
-        return found, _times_since(started, len(items))
+        return found, BatchTimes.since(started, len(items))
 
     # -- how ------------------------------------------------------------------------------
 
@@ -234,6 +241,19 @@ class Executor:
         if self.tasks is None:
             return None
         return DeviceAssigner(requests, self.tasks, mode, self._tolerance)
+
+    def _mitigation(
+        self,
+        requests: Sequence[Request],
+        seed: np.random.SeedSequence,
+        assigner: DeviceAssigner | None,
+    ) -> list[dict[str, Any]]:
+        """Have units corrected as they are bound to devices; return where that is noted."""
+        if self._mitigating is None or self.tasks is None or assigner is None:
+            return []
+        whole = (self._mitigating, requests, seed, assigner, self.tasks, self._share)
+        assigner.finish = BatchMitigation(*whole)
+        return assigner.finish.records
 
     def _circuit_units(
         self,
@@ -395,8 +415,3 @@ class Executor:
         if key not in self._shared:
             self._shared[key] = self.tasks.share(fragment.listing(None), key=key)
         return self._shared[key]
-
-
-def _times_since(started: float, units: int) -> BatchTimes:
-    seconds = perf_counter() - started
-    return BatchTimes(execute_s=seconds, run_s=seconds, units=units)

@@ -5,7 +5,7 @@ Knows devices, work units and which pilots are there; refuses to know what a uni
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,6 +38,8 @@ class DeviceAssigner:
         What each device was given at first; () without devices.
     moved
         Units that went to another device since theirs had ended, for the record.
+    finish
+        Takes units that are bound and returns what is submitted.
 
     Raises
     ------
@@ -51,6 +53,7 @@ class DeviceAssigner:
     tolerance: float = ERROR_TOLERANCE
     shares: tuple[Share, ...] = ()
     moved: list[dict[str, Any]] = field(default_factory=list)
+    finish: Callable[[list[CircuitUnit]], list[CircuitUnit]] = list
     _ended: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -75,7 +78,7 @@ class DeviceAssigner:
             return list(units)
         found = self._assigned(units, self._fleet)
         self.shares = found.shares
-        return _bound(units, found, self._fleet)
+        return self.finish(_bound(units, found, self._fleet))
 
     def rebind(self, lost: Sequence[CircuitUnit]) -> list[CircuitUnit]:
         """Return units whose devices have ended, bound to others.
@@ -99,7 +102,7 @@ class DeviceAssigner:
             raise PilotError(f"{error}; {because}") from error
         bound = _bound(units, found, left)
         self.moved += [self._move(*pair) for pair in zip(units, bound, strict=True)]
-        return bound
+        return self.finish(bound)
 
     def pilot(self, unit: WorkUnit) -> str | tuple[str, ...] | None:
         """Return which pilot, or pilots, a unit may run on; None for any."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class Evaluation:
     requests, kept
         In exact mode what was asked of each fragment, and, where asked for and possible, their
         tensors with what their derivatives need.
+    mitigation
+        What was done about the errors of each fragment on each device.
     """
 
     contraction: Contraction | TermSample
@@ -49,6 +51,7 @@ class Evaluation:
     dealt: Sequence[np.ndarray] = field(default=())
     requests: Sequence[Request] = field(default=())
     kept: Sequence[Linearised] = field(default=())
+    mitigation: Sequence[Mapping[str, Any]] = field(default=())
 
     @property
     def parts(self) -> list[tuple[slice, Evaluation]]:
@@ -85,6 +88,7 @@ class RowEvaluations:
     """Evaluations of single rows, each with terms of its own."""
 
     rows: Sequence[Evaluation]
+    mitigation: Sequence[Mapping[str, Any]] = field(default=())
 
     @property
     def parts(self) -> list[tuple[slice, Evaluation]]:

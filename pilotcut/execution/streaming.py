@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from math import ceil
+from time import perf_counter
 from typing import Any
 
 from pilotcut.backends.job_usage import NOTHING, Usage
@@ -46,9 +47,10 @@ class BatchTimes:
     `run_s` and `reduce_s` are summed over workers, the others are wall time; `fill_s` is
     spent here on writing blocks into tensors, and `stream_s` on contracting rows that are
     complete, both between results. `hidden_s` of them passed while units still ran. `devices`
-    says which device ran what of which fragment, and with which predicted error, and `moved` what
-    another device ran since the first had gone, or made it wait. `usage` is what was taken of
-    devices that run circuits themselves.
+    says which device ran what of which fragment, and with which predicted error, `moved` what
+    another device ran since the first had gone, or made it wait, and `mitigation` what was done
+    about the errors of each fragment on each device, and why. `usage` is what was taken of devices
+    that run circuits themselves.
     """
 
     generate_s: float = 0.0
@@ -62,6 +64,13 @@ class BatchTimes:
     devices: list[dict[str, Any]] = field(default_factory=list)
     moved: list[dict[str, Any]] = field(default_factory=list)
     usage: Usage = NOTHING
+    mitigation: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def since(cls, started: float, units: int) -> BatchTimes:
+        """Return the times of units that ran here since `started`."""
+        seconds = perf_counter() - started
+        return cls(execute_s=seconds, run_s=seconds, units=units)
 
     def add(self, other: BatchTimes) -> None:
         """Take note of another part of the batch, which ran before or after."""

@@ -12,7 +12,8 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from math import prod
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -23,8 +24,11 @@ from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.devices import DevicePilot
-from pilotcut.options import DOUBLE, USUAL_ENGINE, EngineOptions
+from pilotcut.options import DOUBLE, USUAL_ENGINE, EngineOptions, Mitigation
 from pilotcut.reconstruction.block_store import BlockStore
+
+if TYPE_CHECKING:
+    from pilotcut.backends.mitigated import Correction
 
 #: A unit of a batch: the number of its request, and its own among the request's.
 UnitIndex: TypeAlias = tuple[int, int]
@@ -69,6 +73,25 @@ def requests_of(
     """Return what a batch asks of each fragment; shots alike, or (rows, subexperiments) each."""
     each: Sequence[Shots] = [shots] * len(plan.fragments) if isinstance(shots, int) else shots
     return [Request(f, f.angle_values(slots), n) for f, n in zip(plan.fragments, each, strict=True)]
+
+
+def about_of(requests: Sequence[Request], source: str, *, exact: bool = False) -> dict[str, Any]:
+    """Return what is recorded of a batch: its sizes, and what it is run for."""
+    circuits = sum(_circuits(request, exact=exact) for request in requests)
+    shots = sum(request.total_shots for request in requests)
+    return {
+        "source": source,
+        "queries": len(requests[0].angles),
+        "subexperiments": circuits,
+        "shots": shots / circuits if circuits else 0.0,
+    }
+
+
+def _circuits(request: Request, *, exact: bool) -> int:
+    """Return how many circuits, or statevectors, a request runs."""
+    if exact:
+        return len(request.angles) * prod(site.rank for site in request.fragment.sites)
+    return request.subexperiments
 
 
 def size_of(rows: slice, part: slice, shots: Shots) -> tuple[int, int]:
@@ -153,12 +176,16 @@ class CircuitUnit(WorkUnit):
         As in `Backend.run`.
     backend
         Name of the backend, which a device takes the place of.
+    mitigation, correction
+        What was asked to be done about the device's errors, and what that comes to here.
     """
 
     part: slice
     shots: Shots
     seed: int
     backend: str
+    mitigation: Mitigation | None = None
+    correction: Correction | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -167,13 +194,18 @@ class CircuitUnit(WorkUnit):
 
     def run(self, fragment: Fragment) -> Any:
         """Return a `Measurement` by this process's backend, or what is or plays the device."""
+        if self.correction is not None and self.device is not None:
+            factors = self.correction.factors
+            devices = [backends.device_backend(*self.device.place, k) for k in factors]
+            asked = (fragment, self.angles, self.part, self.shots, self.seed)
+            return self.correction.run(devices, *asked)
         return self._backend().run(fragment, self.angles, self.part, self.shots, self.seed)
 
     def _backend(self) -> Backend:
         # Looked up where the unit runs: backends cache what they compile, and do not travel.
         if self.device is None:
             return backends.backend(self.backend)
-        return backends.device_backend(self.device.name, self.device.qpu)
+        return backends.device_backend(*self.device.place)
 
     def write(self, store: BlockStore, fragment: Fragment, found: Measurement) -> Measurement:
         """Put the blocks into a store; return the times."""
@@ -204,7 +236,13 @@ class CircuitUnit(WorkUnit):
     def _depends_on(self) -> tuple[object, ...]:
         shots = self.shots.tobytes() if isinstance(self.shots, np.ndarray) else self.shots
         found = (self.part, shots, self.seed, self.backend)
-        return found if self.device is None else (*found, self.device.key)
+        if self.device is None:
+            return found
+        if self.correction is None:
+            return (*found, self.device.key)
+        # Not what a calibration found: a device's is never the same twice, and what was paid for
+        # with another one is not paid again.
+        return (*found, self.device.key, self.mitigation, self.correction.factors)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

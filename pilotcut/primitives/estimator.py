@@ -54,10 +54,13 @@ from pilotcut.options import (
     SEPARATE,
     WIRES,
     EngineOptions,
+    Mitigation,
     check,
     check_beside_samples,
     check_kind,
+    check_one_cut,
     checked_auto,
+    checked_mitigation,
     checked_samples,
     checked_seconds,
     checked_shots,
@@ -125,6 +128,9 @@ class CutEstimator(BaseEstimatorV2):
     error_tolerance
         How much larger a fragment's predicted error may be on a device than on the best one,
         for the sake of load; without meaning on pilots without devices. 0 is error alone.
+    mitigation
+        What is done about the errors of devices: None, "readout", "zne", "readout+zne" or "auto",
+        which extrapolates where that pays off; see `pilotcut.options.Mitigation` for more.
     shot_allocation
         "uniform"; "weighted", 70 % of them in proportion to the weight that the cuts give each
         subexperiment; or "optimal": an eighth, dealt so, measures where errors come from, and
@@ -194,6 +200,7 @@ class CutEstimator(BaseEstimatorV2):
         seed: int | None = None,
         backend: str = "aer",
         error_tolerance: float = ERROR_TOLERANCE,
+        mitigation: str | Mapping[str, Any] | Mitigation | None = None,
         shot_allocation: str = "uniform",
         num_samples: int | None = None,
         reconstruction: str = "auto",
@@ -203,9 +210,7 @@ class CutEstimator(BaseEstimatorV2):
     ) -> None:
         path = (str, os.PathLike, NoneType)
         check(
-            kind_fault(
-                "plan", plan, (CutPlan, NoneType), "a CutPlan", "compile_plan(...) makes one"
-            ),
+            kind_fault("plan", plan, (CutPlan, NoneType), "a CutPlan", "compile_plan makes one"),
             kind_fault("store", store, path, "the path of a directory"),
             kind_fault("joint_cuts", joint_cuts, (bool, np.bool_), "True or False"),
             kind_fault(
@@ -219,7 +224,7 @@ class CutEstimator(BaseEstimatorV2):
             choice_fault("reconstruction", reconstruction, RECONSTRUCTIONS),
         )
         automatic = checked_auto(cuts, auto)
-        _check_one_cut(cuts, labels, None if automatic else max_width, plan)
+        check_one_cut(cuts, labels, None if automatic else max_width, plan)
         self.mode = mode
         self.shots = 0 if self.exact else checked_shots(shots)
         log = BatchLog(trace if isinstance(trace, JsonLines) else JsonLines(trace), seed)
@@ -244,6 +249,7 @@ class CutEstimator(BaseEstimatorV2):
             store=None if store is None else Path(store),
             max_seconds=checked_seconds(max_seconds),
             engine=self._engine,
+            mitigation=checked_mitigation(mitigation, mode),
         )
         self.use(tasks)
         self._compiled: dict[tuple[object, ...], Contraction] = {}
@@ -252,7 +258,7 @@ class CutEstimator(BaseEstimatorV2):
         self._auto = self._auto_cuts(auto or {}) if automatic else None
 
     def _auto_cuts(self, auto: Mapping[str, Any]) -> AutoCuts:
-        # Here and not above: of those who cut by hand nobody waits for the performance model.
+        # Here, so that who cuts by hand does not wait for it.
         from pilotcut.primitives.auto_cuts import AutoCuts
 
         found = AutoCuts(
@@ -389,7 +395,8 @@ class CutEstimator(BaseEstimatorV2):
         outputs = (coefficients, constant)
         evaluation = self.runner.estimate(contraction, batch.slots, outputs, shots)
         values = evaluation.values @ coefficients.T + constant
-        about = {"shots": shots, "plan": contraction.named_plan.fingerprint}
+        done = {"mitigation": evaluation.mitigation} if evaluation.mitigation else {}
+        about = {"shots": shots, "plan": contraction.named_plan.fingerprint, **done}
         return values, evaluation.errors(coefficients), about
 
     # -- compile once, evaluate many -----------------------------------------------
@@ -440,8 +447,3 @@ class CutEstimator(BaseEstimatorV2):
         terms = pauli_terms(observables, circuit.num_qubits).to_labels()
         measured = sorted(t for t in terms if t.strip("I"))
         return self.compile(program, binding, measured or ["I" * circuit.num_qubits])
-
-
-def _check_one_cut(*ways: object) -> None:
-    if sum(way is not None for way in ways) > 1:
-        raise CutError("cuts, labels, max_width and plan are given together, expected at most one")

@@ -64,7 +64,8 @@ def cut_qnn(
     options
         All other options of `pilotcut.CutEstimator`: `cuts`, `labels`, `max_width`, `plan`,
         `auto`, `joint_cuts`, `wires`, `engine`, `dtype`, `backend`, `error_tolerance`,
-        `shot_allocation`, `num_samples`, `reconstruction`, `max_seconds`, `store`, `trace`.
+        `mitigation`, `shot_allocation`, `num_samples`, `reconstruction`, `max_seconds`, `store`,
+        `trace`.
 
     Returns
     -------

@@ -1,0 +1,178 @@
+"""Mitigation of batches: what is decided, calibrated by the devices' pilots, recorded, refused."""
+
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+
+from pilotcut import CutEstimator, PilotManager, TaskManager
+from pilotcut.errors import PilotError, UserError
+from pilotcut.pilots.description import PilotDescription
+
+NOISY = {
+    "qubits": 2,
+    "infidelity_1q": 0.0,
+    "infidelity_2q": 0.02,
+    "t1_us": 1e6,
+    "t2_us": 1e6,
+    "readout_error": 0.05,
+}
+
+
+def circuit() -> QuantumCircuit:
+    found = QuantumCircuit(3)
+    found.rx(Parameter("x"), 0)
+    found.cx(0, 1)
+    found.ry(Parameter("w"), 1)
+    found.cx(1, 2)
+    return found
+
+
+ANGLES = [0.4, 0.9]  # of w and of x
+
+
+def pilot(name="q", **fields) -> PilotDescription:
+    qpu = {**NOISY, **fields}
+    return PilotDescription(name=name, resource="inprocess", backend={"kind": "aer", "qpu": qpu})
+
+
+@pytest.fixture(scope="module")
+def device():
+    with PilotManager([pilot()]) as pilots, TaskManager(pilots) as tasks:
+        yield tasks
+
+
+def estimator(tasks, **options) -> CutEstimator:
+    return CutEstimator(tasks, labels="AAB", **{"shots": 500, "seed": 3, **options})
+
+
+@pytest.fixture
+def submitted(device, monkeypatch):
+    """Return a list to which the name of every task is added."""
+    names, submit = [], device.submit_task
+
+    def noting(fn, *args, name, **options):
+        names.append(name)
+        return submit(fn, *args, name=name, **options)
+
+    monkeypatch.setattr(device, "submit_task", noting)
+    return names
+
+
+def answer(tasks, **options):
+    one = estimator(tasks, **options)
+    return one, one.run([(circuit(), "ZZZ", ANGLES)]).result()[0]
+
+
+def test_readout_is_calibrated_once_a_fragment_and_said_in_the_record(device, submitted):
+    one, first = answer(device, mitigation="readout calibration_shots=2000")
+    assert [(m["fragment"], m["pilot"], m["readout"]) for m in first.metadata["mitigation"]] == [
+        ("A", "q", "measured"),
+        ("B", "q", "measured"),
+    ]
+    one.run([(circuit(), "ZZZ", ANGLES)]).result()
+    calibrations = [name for name in submitted if name.endswith("calibration")]
+    assert sorted(calibrations) == ["A.calibration", "B.calibration"]
+    (record, _) = [r for r in one.trace.records if r["kind"] == "query_batch"]
+    assert record["mitigation"] == list(first.metadata["mitigation"])
+    assert {m["calibration_shots"] for m in record["mitigation"]} == {4000}
+
+
+def test_auto_extrapolates_where_the_predicted_bias_exceeds_the_shot_noise(device):
+    for shots, factors in ((100, [1]), (60_000, [1, 3, 5])):
+        one = estimator(device, mitigation="auto", shots=shots)
+        said = one.run([(circuit(), "ZZZ", ANGLES)]).result()[0].metadata["mitigation"]
+        wide, narrow = said
+        assert wide["factors"] == factors
+        assert (wide["bias"] > wide["noise"]) == (len(factors) > 1)
+        assert narrow["factors"] == [1]  # no gates on two qubits
+
+
+def test_mitigated_values_are_nearer_and_as_far_off_as_they_say(device):
+    angles = np.random.default_rng(4).uniform(-np.pi, np.pi, (6, 2))
+    ideal = estimator(None, mode="exact").run([(circuit(), "ZZZ", angles)]).result()[0].data.evs
+    off = {}
+    for mitigation in (None, "readout+zne"):
+        one = estimator(device, mitigation=mitigation, shots=3000)
+        data = one.run([(circuit(), "ZZZ", angles)]).result()[0].data
+        off[mitigation] = data.evs - ideal
+        spread = data.stds
+    assert np.sqrt((off["readout+zne"] ** 2).mean()) < np.sqrt((off[None] ** 2).mean()) / 2
+    assert 0.6 < np.sqrt(((off["readout+zne"] / spread) ** 2).mean()) < 1.5
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_correction_others(device):
+    asked = ["readout", "readout", "readout+zne", "readout factors=1,3"]
+    values = [float(answer(device, mitigation=m)[1].data.evs) for m in asked]
+    assert values[0] == values[1] == values[3]
+    assert values[2] != values[0]
+
+
+def test_a_store_tells_corrected_blocks_from_others(device, submitted, tmp_path):
+    seen = []
+    for mitigation in ("readout", "readout", None, "zne"):
+        one = estimator(device, mitigation=mitigation, store=tmp_path, seed=3)
+        submitted.clear()
+        seen.append(float(one.run([(circuit(), "ZZZ", ANGLES)]).result()[0].data.evs))
+        ran = [name for name in submitted if not name.endswith("calibration")]
+        assert bool(ran) == (len(seen) != 2)
+    assert seen[0] == seen[1]
+    assert len({*seen}) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"mitigation": "redout"},
+            "mitigation is 'redout', expected one of none, readout, zne, re",
+        ),
+        ({"mitigation": "zne factors=1,2"}, "mitigation's factors is (1, 2), expected odd numbers"),
+        ({"mitigation": "zne factor=1,3"}, "an option of mitigation is 'factor', expected one of"),
+        ({"mitigation": {"method": "zne", "factors": [3, 5]}}, "factors is (3, 5), expected odd"),
+        ({"mitigation": 3}, "mitigation is 3 (int), expected one of none, readout"),
+        ({"mitigation": "readout calibration_shots=9"}, "calibration_shots is 9, expected a whole"),
+        (
+            {"mitigation": "readout calibration=guess"},
+            "calibration is 'guess', expected one of mea",
+        ),
+        ({"mitigation": "readout", "mode": "exact"}, "mitigation is 'readout' with mode='exact', "),
+        ({"mitigation": "zne", "mode": "sampled"}, "mitigation is 'zne' with mode='sampled', exp"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(options, line):
+    with pytest.raises(UserError) as caught:
+        estimator(None, **options)
+    (fault,) = caught.value.faults
+    assert line in fault
+
+
+def test_without_a_device_there_is_nothing_to_mitigate_and_auto_does_nothing():
+    with pytest.raises(
+        UserError, match=r"no pilot has a backend\.qpu, expected a device with noise"
+    ):
+        answer(None, mitigation="readout")
+    plain = answer(None)[1].data.evs
+    assert answer(None, mitigation="auto")[1].data.evs == plain
+    assert "mitigation" not in answer(None, mitigation="auto")[1].metadata
+
+
+def test_a_device_that_ends_before_it_is_calibrated_leaves_its_work_to_others(monkeypatch):
+    with PilotManager([pilot("a"), pilot("b")]) as pilots, TaskManager(pilots) as tasks:
+        submit = tasks.submit_task
+
+        def without_a(fn, *args, name, pilot, **options):
+            if name.endswith("calibration") and pilot == "a":
+                gone: Future[None] = Future()
+                gone.set_exception(PilotError("pilot 'a' has ended"))
+                return gone
+            assert pilot == "b"
+            return submit(fn, *args, name=name, pilot=pilot, **options)
+
+        monkeypatch.setattr(tasks, "submit_task", without_a)
+        one, result = answer(tasks, mitigation="readout calibration_shots=1000")
+    assert {m["pilot"] for m in result.metadata["mitigation"]} == {"b"}
+    (record,) = [r for r in one.trace.records if r["kind"] == "query_batch"]
+    assert {(move["from"], move["to"]) for move in record["moved"]} == {("a", "b")}
