@@ -7,12 +7,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pilotcut.backends.base import Backend
+from pilotcut.errors import UserError
 from pilotcut.options import USUAL_ENGINE, EngineOptions, check, choice_fault
 from pilotcut.pilots.description.qpu import QpuDescription
 
 # Qiskit Aer and torch are imported with the first backend that needs them: a worker that runs none
 # starts without them.
 if TYPE_CHECKING:
+    from pilotcut.backends.device_client import QueueView
     from pilotcut.backends.exact import ExactEngine
     from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
 
@@ -60,19 +62,31 @@ def compiler(pilot: str, qpu: QpuDescription) -> DeviceCompiler:
 
 
 @lru_cache(maxsize=128)
-def device_backend(pilot: str, qpu: QpuDescription, factor: int = 1) -> QpuBackend:
+def device_backend(
+    pilot: str, qpu: QpuDescription, factor: int = 1, played: bool = False
+) -> QpuBackend:
     """Return this process's backend that is, or plays, a pilot's device; see `backend`.
 
-    `factor` is how many times its noise, an odd number.
+    `factor` is how many times its noise, an odd number; `played` has Aer play a device that runs
+    circuits itself, with the noise of its target.
     """
     from pilotcut.backends.qpu import QpuBackend
 
     return QpuBackend(
-        compiler(pilot, qpu),
+        compiler(pilot, qpu).played() if played else compiler(pilot, qpu),
         device=os.environ.get("PILOTCUT_DEVICE", "CPU"),
         method=os.environ.get("PILOTCUT_METHOD", "automatic"),
         factor=factor,
     )
+
+
+def queue_of(pilot: str, qpu: QpuDescription) -> QueueView | None:
+    """Return the queue of a pilot's device, None where nothing tells it, or nobody may look."""
+    try:
+        direct = compiler(pilot, qpu).device.direct
+        return None if direct is None else direct.client.queue()
+    except UserError:  # workers may have an account where this process has none
+        return None
 
 
 def exact_engine(options: EngineOptions = USUAL_ENGINE) -> ExactEngine:

@@ -27,7 +27,7 @@ from pilotcut.backends.device_client import (
     status_of,
 )
 from pilotcut.backends.job_journal import current_journal, job_in
-from pilotcut.backends.job_usage import Usage, current_meter
+from pilotcut.backends.job_usage import Usage, current_meter, may_leave_queue
 from pilotcut.errors import DeviceError, QueueWaitError
 from pilotcut.io import env_variables
 from pilotcut.pilots.description.access import NO_LIMITS, JobLimits
@@ -142,7 +142,7 @@ class DeviceJobs:
         found: list[Any] = [None] * len(requests)
         flying: deque[tuple[int, _Flying]] = deque()
         coming = deque(enumerate(requests))
-        may_leave = self._rules.wait_s is not None and not current_meter().usage.jobs
+        may_leave = self._rules.wait_s is not None and may_leave_queue()
         try:
             while coming or flying:
                 # Who holds a place never waits for another: two threads that do would for ever.

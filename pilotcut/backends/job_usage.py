@@ -92,6 +92,24 @@ def metered() -> Iterator[Meter]:
         _CURRENT.reset(token)
 
 
+_STAYS: ContextVar[bool] = ContextVar("job_stays", default=False)
+
+
+@contextmanager
+def staying(stays: bool) -> Iterator[None]:
+    """Have jobs of this thread stay in their queue meanwhile, however long that is, or not."""
+    token = _STAYS.set(stays)
+    try:
+        yield
+    finally:
+        _STAYS.reset(token)
+
+
+def may_leave_queue() -> bool:
+    """Return whether jobs of this thread may leave their queue: not once one has been paid."""
+    return not _STAYS.get() and not current_meter().usage.jobs
+
+
 def current_meter() -> Meter:
     """Return the meter of what this thread runs, one that nobody reads without one."""
     return _CURRENT.get() or Meter()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 
@@ -61,6 +62,12 @@ class DeviceCompiler:
         self.device = device
         self._templates: Cache[tuple[object, ...], TemplateCircuit] = Cache(CACHED_TEMPLATES)
         self._fits: Cache[str, DeviceFit] = Cache(CACHED_TEMPLATES)
+
+    def played(self) -> DeviceCompiler:
+        """Return the compiler of the same device, played by Aer; templates are the same."""
+        found = copy(self)
+        found.device = replace(self.device, direct=None)
+        return found
 
     @cached_property
     def _layouts(self) -> Layouts:

@@ -159,6 +159,7 @@ class BatchLog:
                 **about,
                 **devices,
                 **moved,
+                **({"queues": times.queues} if times.queues else {}),
                 **usage_in_record(times.usage),
                 **mitigated,
                 "plan": plan.fingerprint,

@@ -88,6 +88,7 @@ def assign(
     labels: Sequence[str],
     fits: Sequence[Mapping[str, DeviceFit]],
     tolerance: float = ERROR_TOLERANCE,
+    waits: Mapping[str, float] | None = None,
 ) -> DeviceAssignment:
     """Return a device for every unit.
 
@@ -106,6 +107,8 @@ def assign(
         For each request how well its fragment does on each device, by name of the pilot.
     tolerance
         As above; 0 takes the best device for everything.
+    waits
+        Predicted seconds until a device begins, by name of its pilot; of others none.
 
     Raises
     ------
@@ -131,7 +134,7 @@ def assign(
         raise CutError([*dict.fromkeys(_nowhere(labels[k], fits[k]) for k in lacking)])
     order = {name: k for k, name in enumerate(dict.fromkeys(n for one in fits for n in one))}
     shots = {unit.index: unit.size[1] for unit in units}
-    ends = dict.fromkeys(order, 0.0)
+    ends = {name: (waits or {}).get(name, 0.0) for name in order}
     pilots: dict[UnitIndex, str] = {}
     # Longest processing time first: a long unit that came last would stand alone at the end.
     least_s = {u.index: shots[u.index] * _least_shot_s(chosen[u.request]) for u in units}

@@ -6,7 +6,8 @@ Knows descriptions and what fragments become on a device; refuses to know batche
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pilotcut import backends
 from pilotcut.backends.base import DeviceFit
@@ -17,6 +18,10 @@ from pilotcut.pilots.description.access import ACCESS_FIELDS
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.tasks import TaskManager
+
+if TYPE_CHECKING:
+    from pilotcut.backends.device_client import QueueView
+    from pilotcut.backends.qpu import QpuBackend
 
 #: Circuits of one task on a device: Aer takes some 5 ms for each, noise included.
 DEVICE_CIRCUITS = 16
@@ -31,10 +36,19 @@ def mode_of(backend: str) -> str:
 
 @dataclass(frozen=True)
 class DevicePilot:
-    """A pilot that has a QPU, or simulates one with its noise."""
+    """A pilot that has a QPU, or simulates one with its noise.
+
+    Parameters
+    ----------
+    name, qpu
+        Of the pilot, and its device.
+    played
+        Whether Aer plays a device that would run circuits itself.
+    """
 
     name: str
     qpu: QpuDescription
+    played: bool = False
 
     def fit(self, fragment: Fragment) -> DeviceFit:
         """Return how well a fragment does there."""
@@ -43,7 +57,7 @@ class DevicePilot:
     @property
     def runs_itself(self) -> bool:
         """Whether the device runs circuits, and Aer does not play it."""
-        return self.qpu.runs_itself
+        return self.qpu.runs_itself and not self.played
 
     @property
     def most_circuits(self) -> int:
@@ -51,16 +65,32 @@ class DevicePilot:
         usual = JOB_CIRCUITS if self.runs_itself else DEVICE_CIRCUITS
         return self.qpu.limits.circuits or usual
 
-    @property
-    def place(self) -> tuple[str, QpuDescription]:
-        """What backends know it by."""
-        return self.name, self.qpu
+    def backend(self, factor: int = 1) -> QpuBackend:
+        """Return what runs circuits there in this process, with so many times the noise."""
+        return backends.device_backend(self.name, self.qpu, factor, self.played)
 
     @property
     def key(self) -> str:
         """What decides its results."""
         # When a device is away, and how it is had, changes nothing of what it measures.
-        return self.qpu.model_dump_json(exclude={"offline", *ACCESS_FIELDS})
+        found = self.qpu.model_dump_json(exclude={"offline", *ACCESS_FIELDS})
+        return f"{found} played" if self.played else found
+
+    @property
+    def simulator(self) -> DevicePilot | None:
+        """What runs in its place if it makes wait, None if the description allows none."""
+        return replace(self, played=True) if self.qpu.instead and not self.played else None
+
+    @property
+    def called(self) -> str:
+        """What records call it."""
+        return f"{self.name} (simulator)" if self.played else self.name
+
+    def queue(self) -> QueueView | None:
+        """Return the queue that it shares with others, None without one that is told."""
+        if not self.runs_itself or self.qpu.way != "shared":
+            return None
+        return backends.queue_of(self.name, self.qpu)
 
 
 @dataclass(frozen=True)

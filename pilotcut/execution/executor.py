@@ -23,7 +23,7 @@ from pilotcut.execution.batching import circuit_units, exact_units
 from pilotcut.execution.devices import fleet_of, mode_of
 from pilotcut.execution.mitigating import BatchMitigation, Mitigating
 from pilotcut.execution.progress import shown
-from pilotcut.execution.reassignment import DeviceAssigner, device_ended
+from pilotcut.execution.reassignment import DeviceAssigner, device_ended, queue_left
 from pilotcut.execution.running import run_here, run_shared, run_unit, stored_result
 from pilotcut.execution.streaming import (
     BatchTimes,
@@ -135,6 +135,10 @@ class Executor:
             self._budget.require(units, requests)
         times = BatchTimes(generate_s=perf_counter() - started, units=len(units))
         store = None if keep is None else keep(units)
+        if keep is not None and store is not None and assigner is not None:
+            before = assigner.as_before(units, store)
+            if any(old is not new for old, new in zip(units, before, strict=True)):
+                units, store = before, keep(before)
 
         def fill(unit: WorkUnit, measured: Measurement) -> None:
             for block in measured.blocks:
@@ -147,8 +151,10 @@ class Executor:
         self._fill(tensors, fill, results, units, rows, ready, times)
         if assigner is not None:
             times.devices = [asdict(share) for share in assigner.shares]
-            times.moved = assigner.moved
+            times.moved, times.queues = assigner.moved, assigner.queues.in_record()
             times.mitigation = mitigation
+            if keep is not None and times.moved:  # where each has run is part of its key
+                keep([assigner.units[unit.index] for unit in units])
         return tensors, times
 
     def exact(
@@ -350,10 +356,14 @@ class Executor:
         while futures:
             torn: list[WorkUnit] = []
             lost: list[CircuitUnit] = []
+            waited: dict[CircuitUnit, str] = {}
             for future in as_completed(futures):
                 unit = futures[future]
                 if isinstance(unit, CircuitUnit) and device_ended(unit, future):
                     lost.append(unit)
+                    continue
+                if isinstance(unit, CircuitUnit) and (reason := queue_left(future)):
+                    waited[unit] = reason
                     continue
                 found = future.result()
                 if store is not None:
@@ -370,7 +380,7 @@ class Executor:
                     f"to {store.directory}; expected a file system that workers and this process "
                     f"share, with space left"
                 )
-            again = [*torn, *assigner.rebind(lost)]
+            again = [*torn, *assigner.rebind(lost), *assigner.elsewhere(waited)]
             futures = self._submit_all(again, fragments, store, assigner)
 
     def _submit_all(

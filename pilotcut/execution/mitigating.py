@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pilotcut import backends
 from pilotcut.errors import PilotError, UserError
 from pilotcut.execution.devices import DevicePilot, Fleet
 from pilotcut.execution.reassignment import DeviceAssigner
@@ -25,7 +24,8 @@ from pilotcut.options import Mitigation
 from pilotcut.tasks import Shared, TaskManager
 
 if TYPE_CHECKING:
-    from pilotcut.backends.readout import Readout
+    from pilotcut.backends.job_usage import staying
+from pilotcut.backends.readout import Readout
     from pilotcut.cutting.fragment import Fragment
 
 #: An expectation of a fragment in a circuit without structure, in the root mean square: what a
@@ -202,9 +202,12 @@ class BatchMitigation:
 
 def calibrate(fragment: Shared, device: DevicePilot, shots: int, seed: int) -> Readout:
     """Return how the qubits read that a fragment measures on a device; run by its pilot."""
-    backend = backends.device_backend(*device.place)
+    backend = device.backend()
     whole: Fragment = fragment.get()
-    return backend.calibrated(whole, shots, seed) if shots else backend.reported(whole)
+    if not shots:
+        return backend.reported(whole)
+    with staying(True):  # what all units of a device wait for does not leave its queue
+        return backend.calibrated(whole, shots, seed)
 
 
 def _seed_of(seed: np.random.SeedSequence, key: Key) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pilotcut.backends.job_journal import JobJournal, written_down
+from pilotcut.backends.job_usage import staying
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.work_units import WorkUnit
 from pilotcut.reconstruction.block_store import BlockStore, TornBlockError
@@ -33,9 +34,12 @@ def run_unit(
 
 def measure(unit: WorkUnit, fragment: Fragment, store: BlockStore | None) -> Any:
     """Run a unit; with a store, jobs of a device are written down before they are awaited."""
-    if store is None or unit.device is None or not unit.device.runs_itself:
+    if unit.device is None or not unit.device.runs_itself:
         return unit.run(fragment)
-    with written_down(JobJournal(store.directory.parent / JOBS, unit.key(fragment))):
+    journal = None
+    if store is not None:
+        journal = JobJournal(store.directory.parent / JOBS, unit.key(fragment))
+    with written_down(journal), staying(unit.stays):
         return unit.run(fragment)
 
 

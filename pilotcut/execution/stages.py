@@ -103,7 +103,8 @@ class Stages:
         keep: Keep | None,
     ) -> list[FragmentTensor]:
         def noting(units: Sequence[WorkUnit]) -> BlockStore | None:
-            self.units.extend(units)
+            known = {unit.index for unit in units}  # they may have moved meanwhile
+            self.units[:] = [one for one in self.units if one.index not in known] + [*units]
             return None if keep is None else keep(units)
 
         found, times = self.executor.evaluate(requests, seed, ready, noting)

@@ -49,8 +49,8 @@ class BatchTimes:
     complete, both between results. `hidden_s` of them passed while units still ran. `devices`
     says which device ran what of which fragment, and with which predicted error, `moved` what
     another device ran since the first had gone, or made it wait, and `mitigation` what was done
-    about the errors of each fragment on each device, and why. `usage` is what was taken of devices
-    that run circuits themselves.
+    about the errors of each fragment on each device, and why. `queues` are those that were read
+    before, and `usage` is what was taken of devices that run circuits themselves.
     """
 
     generate_s: float = 0.0
@@ -63,6 +63,7 @@ class BatchTimes:
     units: int = 0
     devices: list[dict[str, Any]] = field(default_factory=list)
     moved: list[dict[str, Any]] = field(default_factory=list)
+    queues: list[dict[str, Any]] = field(default_factory=list)
     usage: Usage = NOTHING
     mitigation: list[dict[str, Any]] = field(default_factory=list)
 

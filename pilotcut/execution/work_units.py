@@ -118,6 +118,8 @@ class WorkUnit(ABC):
         Rough cost in seconds.
     device
         The device that the unit is bound to, if there are devices.
+    stays
+        Whether it waits in its device's queue for as long as it takes.
     """
 
     request: int
@@ -126,6 +128,7 @@ class WorkUnit(ABC):
     angles: np.ndarray
     cost_s: float
     device: DevicePilot | None = None
+    stays: bool = False
 
     @property
     def index(self) -> UnitIndex:
@@ -196,7 +199,7 @@ class CircuitUnit(WorkUnit):
         """Return a `Measurement` by this process's backend, or what is or plays the device."""
         if self.correction is not None and self.device is not None:
             factors = self.correction.factors
-            devices = [backends.device_backend(*self.device.place, k) for k in factors]
+            devices = [self.device.backend(k) for k in factors]
             asked = (fragment, self.angles, self.part, self.shots, self.seed)
             return self.correction.run(devices, *asked)
         return self._backend().run(fragment, self.angles, self.part, self.shots, self.seed)
@@ -205,7 +208,7 @@ class CircuitUnit(WorkUnit):
         # Looked up where the unit runs: backends cache what they compile, and do not travel.
         if self.device is None:
             return backends.backend(self.backend)
-        return backends.device_backend(*self.device.place)
+        return self.device.backend()
 
     def write(self, store: BlockStore, fragment: Fragment, found: Measurement) -> Measurement:
         """Put the blocks into a store; return the times."""

@@ -1,7 +1,9 @@
 """Queries against a remote service with a queue, limits and failures: no job is paid twice."""
 
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -85,3 +87,83 @@ def test_a_manager_that_is_killed_and_resumed_fetches_jobs_and_does_not_pay_agai
     again = asked(pilot, store)  # and what is in the store is not even fetched
     assert service.paid()[before:] == paid
     assert again["usage"]["jobs"] == 0
+
+
+def pilots_of(service, **qpu):
+    """Return two pilots with a device each, in whose queues others stand too."""
+    each = (description(service, name, name, wait_s=0.4, **qpu) for name in "ab")
+    return [PilotDescription(**one) for one in each]
+
+
+def values_on(descriptions, **options):
+    """Return the record of 40 queries, whose values are looked at."""
+    angles = np.linspace(0, np.pi, 40)
+    with PilotManager(descriptions) as pilots, TaskManager(pilots) as tasks:
+        estimator = CutEstimator(tasks, cuts=0, mode="counts", shots=100, seed=1, **options)
+        result = estimator.run([(one_qubit(), "Z", angles[:, None])]).result()[0]
+    assert np.abs(result.data.evs - np.cos(angles)).max() < 6 / np.sqrt(100)
+    return estimator.trace.records[-1]
+
+
+def ran(record):
+    return {share["pilot"] for share in record["devices"]}
+
+
+def test_tasks_keep_off_a_queue_that_grows_and_come_back_when_it_is_short(service):
+    service.control(limits={}, hold="", troubles=[], others={"a": 0}, job_s=20.0)
+    two = pilots_of(service)
+    assert ran(values_on(two)) == {"a", "b"}
+    service.control(others={"a": 7})
+    record = values_on(two)
+    assert ran(record) == {"b"}
+    assert {"pilot": "a", "jobs": 7, "wait_s": 140.0, "too_long": True} in record["queues"]
+    service.control(others={"a": 0})
+    assert ran(values_on(two)) == {"a", "b"}
+
+
+def test_a_job_that_is_stuck_is_cancelled_and_its_task_moves_with_the_reason(service):
+    service.control(limits={}, hold="", troubles=["stuck"], others={"a": 0, "b": 0})
+    events, paid = len(service.account()["events"]), len(service.paid())
+    (move,) = values_on(pilots_of(service))["moved"]
+    assert {move["from"], move["to"]} == {"a", "b"}
+    assert "its jobs were in the queue for 0.4" in move["reason"]
+    assert len(service.account()["events"][events:]) == 1  # cancelled
+    contents = service.paid()[paid:]
+    assert len(contents) == len(set(contents)) == 2
+
+
+def test_a_simulator_takes_what_waits_where_the_description_allows_it(service):
+    one = pilots_of(service, instead="simulator")[:1]
+    service.control(limits={}, hold="", troubles=["stuck"], others={"a": 0}, job_s=20.0)
+    paid = len(service.paid())
+    (move,) = values_on(one)["moved"]
+    assert (move["from"], move["to"]) == ("a", "a (simulator)")
+    service.control(others={"a": 3})
+    record = values_on(one)
+    assert [move["reason"] for move in record["moved"]] == [
+        "queue predicted to take 60 s, wait_s is 0.4"
+    ]
+    assert service.paid()[paid:] == []
+    service.control(others={"a": 0})
+    assert "moved" not in values_on(one)
+
+
+def test_a_job_stays_where_nothing_else_can_run_it(service):
+    one = pilots_of(service)[:1]
+    service.control(limits={}, hold="queries", troubles=[], others={"a": 0})
+    threading.Timer(1.5, service.control, kwargs={"hold": ""}).start()
+    events = len(service.account()["events"])
+    assert "moved" not in values_on(one)
+    assert len(service.account()["events"]) == events
+
+
+def test_a_resumed_query_goes_to_the_devices_that_have_its_jobs(service, tmp_path):
+    service.control(limits={}, hold="", troubles=[], others={"a": 0, "b": 0}, job_s=20.0)
+    two, store = pilots_of(service), tmp_path / "store"
+    assert ran(values_on(two, store=store)) == {"a", "b"}
+    shutil.rmtree(store / "query-000000" / "blocks")  # as if it had been killed before
+    service.control(others={"a": 7})
+    paid = service.paid()
+    assert values_on(two, store=store)["usage"]["fetched"] == 2
+    assert service.paid() == paid
+    service.control(others={"a": 0})
