@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilotcut.backends.job_usage import staying
 from pilotcut.errors import PilotError, UserError
 from pilotcut.execution.devices import DevicePilot, Fleet
 from pilotcut.execution.reassignment import DeviceAssigner
@@ -24,8 +25,7 @@ from pilotcut.options import Mitigation
 from pilotcut.tasks import Shared, TaskManager
 
 if TYPE_CHECKING:
-    from pilotcut.backends.job_usage import staying
-from pilotcut.backends.readout import Readout
+    from pilotcut.backends.readout import Readout
     from pilotcut.cutting.fragment import Fragment
 
 #: An expectation of a fragment in a circuit without structure, in the root mean square: what a
