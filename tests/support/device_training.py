@@ -61,7 +61,7 @@ def trains(qpu, width, shots=SHOTS, steps=STEPS):
             optimizer.step()
             losses.append(float(loss.detach()))
         values = np.concatenate([data, np.tile([0.5, -0.8], (2, 1))], axis=1)
-        by = {p: column for p, column in zip([*x, *w], values.T, strict=True)}
+        by = dict(zip([*x, *w], values.T, strict=True))
         rows = np.stack([by[p] for p in circuit.parameters], axis=1)
         estimator = CutEstimator(tasks, labels=where, mode="counts", shots=shots, seed=2)
         found = estimator.run([(circuit, said, rows)]).result()[0].data
