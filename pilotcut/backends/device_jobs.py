@@ -116,13 +116,22 @@ class DeviceJobs:
         Of the pilot, for messages.
     rules
         How.
+    opened
+        Returns what submits jobs now.
     renewed
-        Called where a submission fails; returns whether the client has been given a new session,
-        with which it may succeed.
+        Told what failed to submit one; returns whether something else does now, with a new
+        session.
     """
 
-    def __init__(self, name: str, rules: JobRules, renewed: Callable[[], bool]) -> None:
-        self._name, self._rules, self._renewed = name, rules, renewed
+    def __init__(
+        self,
+        name: str,
+        rules: JobRules,
+        opened: Callable[[], Any],
+        renewed: Callable[[Any], bool],
+    ) -> None:
+        self._name, self._rules = name, rules
+        self._opened, self._renewed = opened, renewed
         most = rules.in_flight
         self._slots = Semaphore(10**9 if most is None else most)
         self._said = False
@@ -181,10 +190,11 @@ class DeviceJobs:
         return one
 
     def _submitted(self, request: JobRequest, worded: Worded) -> Any:
+        used = self._opened()
         try:
             return request.submit()
         except Exception as error:
-            if self._renewed():
+            if self._renewed(used):
                 with suppress(Exception):
                     return request.submit()
             raise worded(error) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from qiskit.circuit import QuantumCircuit
@@ -49,6 +49,8 @@ class DeviceRuns:
         What it has returned already.
     rules
         How its jobs are to be run.
+    renew
+        Told a sampler or a backend that fails; returns whether a new one has a new session.
     """
 
     def __init__(
@@ -58,17 +60,19 @@ class DeviceRuns:
         opener: Callable[[], BaseSamplerV2 | BackendV2],
         opened: BaseSamplerV2 | BackendV2 | None = None,
         rules: JobRules = USUAL_RULES,
+        renew: Callable[[Any], bool] | None = None,
     ) -> None:
         self._name, self._target, self._opener = name, target, opener
         self._opened, self._rules = opened, rules
-        self._jobs = DeviceJobs(name, rules, self._renewed)
-        self._lock = Lock()
+        self._renew = renew
+        self._jobs = DeviceJobs(name, rules, lambda: self.opened, self._renewed)
+        self._lock = RLock()
         self._believed = False
         self._fault = ""
         self._binds: bool | None = None  # whether the sampler binds values; None until it is tried
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._name, self._target, self._opener, None, self._rules)
+        return type(self), (self._name, self._target, self._opener, None, self._rules, self._renew)
 
     def counts(self, runs: Sequence[CircuitRuns], shots: int, seed: int) -> list[list[Counts]]:
         """Return the counts of every run of every circuit.
@@ -123,7 +127,7 @@ class DeviceRuns:
         if isinstance(self.opened, BackendV2):
             found = self._by_backend(self.opened, runs, shots, seed)
         else:
-            found = self._by_sampler(self.opened, runs, shots)
+            found = self._by_sampler(runs, shots)
         for one in (one for each in found for one in each):
             if sum(one.values()) != shots:
                 raise self._wrong(f"{sum(one.values())} shots", f"{shots}")
@@ -145,20 +149,23 @@ class DeviceRuns:
             executions=own.executions,
         )
 
-    def _renewed(self) -> bool:
-        """Return whether the client has been given a new session, its own having ended."""
-        renew = getattr(self._opened, "renew_session", None)
-        return bool(renew()) if callable(renew) else False
+    def _renewed(self, failed: Any) -> bool:
+        """Return whether there is another sampler than one that failed, with a new session."""
+        with self._lock:
+            if failed is not self._opened:  # another thread was quicker
+                return True
+            if self._renew is None or not self._renew(failed):
+                return False
+            self._opened = None
+            return True
 
     # By a sampler.
 
-    def _by_sampler(
-        self, sampler: BaseSamplerV2, runs: Sequence[CircuitRuns], shots: int
-    ) -> list[list[Counts]]:
+    def _by_sampler(self, runs: Sequence[CircuitRuns], shots: int) -> list[list[Counts]]:
         if self._binds is False or not any(one.circuit.parameters for one in runs):
-            return self._bound_by_sampler(sampler, runs, shots)
+            return self._bound_by_sampler(runs, shots)
         try:
-            found = self._ran(sampler, runs, shots)
+            found = self._ran(runs, shots)
         except QueueWaitError:
             raise
         except DeviceError:
@@ -166,21 +173,17 @@ class DeviceRuns:
             # something else, and bound circuits would be paid a second time.
             if self._binds:
                 raise
-            found = self._bound_by_sampler(sampler, runs, shots)
+            found = self._bound_by_sampler(runs, shots)
             self._binds = False
             return found
         return found
 
-    def _bound_by_sampler(
-        self, sampler: BaseSamplerV2, runs: Sequence[CircuitRuns], shots: int
-    ) -> list[list[Counts]]:
+    def _bound_by_sampler(self, runs: Sequence[CircuitRuns], shots: int) -> list[list[Counts]]:
         flat = [CircuitRuns.of(circuit, {}) for one in runs for circuit in one.bound]
-        found = iter([counts for (counts,) in self._ran(sampler, flat, shots)])
+        found = iter([counts for (counts,) in self._ran(flat, shots)])
         return [[next(found) for _ in one.values] for one in runs]
 
-    def _ran(
-        self, sampler: BaseSamplerV2, runs: Sequence[CircuitRuns], shots: int
-    ) -> list[list[Counts]]:
+    def _ran(self, runs: Sequence[CircuitRuns], shots: int) -> list[list[Counts]]:
         """Return the counts of circuits as they are, in as few jobs as limits allow."""
 
         def submit(job: PackedJob) -> Any:
@@ -188,7 +191,7 @@ class DeviceRuns:
             runs = [part.runs for part in job.parts]
             values = [one.values if one.circuit.parameters else None for one in runs]
             pubs = zip([one.circuit for one in runs], values, [job.shots] * len(runs), strict=True)
-            return sampler.run(list(pubs))
+            return self.opened.run(list(pubs))
 
         def read(job: PackedJob, raw: Any) -> list[list[Counts]]:
             if any(part.runs.circuit.parameters for part in job.parts):

@@ -16,6 +16,7 @@ from qiskit.transpiler import CouplingMap, InstructionProperties, Target
 
 from pilotcut.backends.device_jobs import JobRules
 from pilotcut.backends.device_runs import DeviceRuns
+from pilotcut.backends.device_sessions import renewed
 from pilotcut.backends.known_backends import known_backend
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.samplers import (
@@ -58,7 +59,8 @@ def device_of(name: str, description: QpuDescription) -> Device:
     target = _working(name, description, target)
     direct = None
     if opener is not None:
-        direct = DeviceRuns(name, target, opener, opened, rules_of(description))
+        renew = partial(renewed, name, description)
+        direct = DeviceRuns(name, target, opener, opened, rules_of(description), renew)
     return Device(
         name,
         target,

@@ -15,11 +15,13 @@ from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
+from pilotcut.backends.device_sessions import attach
 from pilotcut.backends.known_backends import known_backend
 from pilotcut.errors import DescriptionError
 from pilotcut.pilots.description.credentials import kept_where
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.pilots.description.runtime import RuntimeDescription, VendorDescription
+from pilotcut.pilots.worker.sessions import session_of
 
 _CLIENT = "qiskit_ibm_runtime"
 
@@ -42,7 +44,8 @@ def sampler_of(name: str, qpu: QpuDescription) -> BaseSamplerV2:
         If the description names none.
     """
     if qpu.runtime is not None:
-        return _runtime_sampler(name, qpu.runtime, runtime_backend(name, qpu.runtime))
+        runtime = qpu.opened_runtime or qpu.runtime
+        return _runtime_sampler(name, runtime, runtime_backend(name, runtime))
     if qpu.qrmi is not None:
         return _qrmi_sampler(name, qpu.qrmi)
     assert qpu.sampler is not None
@@ -63,6 +66,7 @@ def sampler_of(name: str, qpu: QpuDescription) -> BaseSamplerV2:
         raise DescriptionError(
             f"{place} a factory of a Qiskit BaseSamplerV2; it returned a {type(sampler).__name__}"
         )
+    attach(name, sampler)
     return sampler
 
 
@@ -182,18 +186,21 @@ def _runtime_sampler(name: str, runtime: RuntimeDescription, backend: BackendV2)
     kind = _kind_of_sampler(client, runtime.sampler, place)
     # Passed as it is: `with Session(...)` is not seen by other threads.
     mode: Any = backend
-    if runtime.mode != "job":
+    kept = session_of(name) if runtime.mode == "session" else None
+    if kept is not None:
+        mode = client.Session.from_id(kept, backend.service)
+    elif runtime.mode != "job":
         mode = {"session": client.Session, "batch": client.Batch}[runtime.mode](backend=backend)
     try:
         sampler: BaseSamplerV2 = kind(mode=mode, options=runtime.options or None)
     except Exception as error:
-        if mode is not backend:
+        if mode is not backend and kept is None:
             mode.close()
         raise DescriptionError(
             f"{place}.options are {_names(runtime.options)}, expected what {kind.__name__} of "
             f"qiskit-ibm-runtime takes ({type(error).__name__})"
         ) from error
-    if mode is not backend:
+    if mode is not backend and kept is None:
         # Also at the end of the process. One that is killed leaves it to the session's own limit.
         weakref.finalize(sampler, mode.close)
     return sampler

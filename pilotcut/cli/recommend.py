@@ -165,6 +165,9 @@ def _print_recommendation(found: Recommendation) -> None:
         for lack in line.lacks:
             say(f"{counted(line.cuts, 'cut')}: {lack}")
     say(f"recommended: {found.reason}")
+    if found.usage is not None:
+        device_s, number = found.usage
+        say(f"predicted usage: {device_s:.3g} s of devices, {counted(number, 'shot')} (of values)")
     if found.chosen.cuts:
         say(_how(found))
 

@@ -171,6 +171,14 @@ def train(
             show_default=_default("max_seconds"),
         ),
     ] = None,
+    max_usage: Annotated[
+        float | None,
+        typer.Option(
+            "--max-usage",
+            metavar="SECONDS",
+            help="Use devices no longer: stop before a batch that is predicted to.",
+        ),
+    ] = None,
     store: Annotated[
         bool,
         typer.Option("--store", help="Keep the last queries' tensors, for pilotcut reconstruct."),
@@ -216,6 +224,7 @@ def train(
         "error_tolerance": error_tolerance,
         "reconstruction": reconstruction,
         "max_seconds": max_seconds,
+        "max_usage": max_usage,
         # A flag that is left out says nothing: a resumed run keeps what it was asked.
         "store": store or None,
         "tensorboard": tensorboard or None,
@@ -320,6 +329,8 @@ def _ending(summary: dict[str, Any]) -> str:
     text = f"{summary['classes']} classes, {summary['optimizer']}, {epochs}"
     if summary["stopped_early"]:
         text += " (stopped early)"
+    if summary["reason"]:
+        text += f"; {summary['reason']}; continue with --resume"
     if summary["best_epoch"] != summary["epochs"]:
         text += f", weights of epoch {summary['best_epoch']}"
     if summary["val_loss"] is not None:

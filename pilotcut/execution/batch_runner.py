@@ -33,6 +33,7 @@ from pilotcut.execution.results import Contracting, Evaluation, RowEvaluations, 
 from pilotcut.execution.shot_allocation import dealt_after, merge, weighted_shots
 from pilotcut.execution.stages import Stages
 from pilotcut.execution.streaming import BatchTimes
+from pilotcut.execution.usage import UsageBudget
 from pilotcut.execution.wire_shots import LEAST_DEALT, WireShots, stages_of
 from pilotcut.execution.work_units import Request, about_of, requests_of
 from pilotcut.options import MOST_SHOTS, EngineOptions, Mitigation, counted
@@ -71,8 +72,8 @@ class BatchRunner:
         As in `pilotcut.CutEstimator`, checked; `shots` are 0 in exact mode.
     allocation
         See `shot_allocation` of `pilotcut.CutEstimator`.
-    max_seconds
-        See `pilotcut.execution.long_calls.LongCalls`.
+    max_seconds, max_usage
+        See `pilotcut.execution.long_calls.LongCalls`, and `UsageBudget`.
     engine, mitigation
         How the exact mode computes; what is done about the errors of devices.
 
@@ -95,6 +96,7 @@ class BatchRunner:
         reconstruction: str,
         store: Path | None,
         max_seconds: float,
+        max_usage: float | None = None,
         engine: EngineOptions,
         mitigation: Mitigation | None = None,
     ) -> None:
@@ -106,12 +108,16 @@ class BatchRunner:
         self._reconstruction, self._store = reconstruction, store
         self.forecast: Forecast | None = None
         self._engine, self._mitigation = engine, mitigation
+        self._max_usage = max_usage
         self._long_calls = LongCalls(mode, max_seconds, engine)
         self.use(None)
 
     def __getstate__(self) -> dict[str, Any]:
         # A store is for one to write: two that number their batches alike would mix them.
-        return self.__dict__ | {"log": copy.copy(self.log), "_store": None}
+        # And what a copy uses of devices is on its own account, from that of the first.
+        log, executor = copy.copy(self.log), copy.copy(self.executor)
+        executor.budget = UsageBudget(self._max_usage, log)
+        return self.__dict__ | {"log": log, "executor": executor, "_store": None}
 
     @property
     def exact(self) -> bool:
@@ -121,7 +127,9 @@ class BatchRunner:
     def use(self, tasks: TaskManager | None) -> None:
         """Run circuits through `tasks` from now on, or in this process."""
         how = (self._backend, self._error_tolerance, self._engine)
-        self.executor = Executor(tasks, *how, mitigation=self._mitigation)
+        self.executor = Executor(
+            tasks, *how, UsageBudget(self._max_usage, self.log), self._mitigation
+        )
 
     # -- how long it will take -----------------------------------------------------------
 

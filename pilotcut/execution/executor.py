@@ -81,7 +81,7 @@ class Executor:
         budget: UsageBudget | None = None,
         mitigation: Mitigation | None = None,
     ) -> None:
-        self._budget = budget
+        self.budget = budget
         self.tasks, self.engine = tasks, engine
         self._mitigating = None if mitigation is None else Mitigating(mitigation)
         self._backend = backends.check_backend(backend)
@@ -131,8 +131,8 @@ class Executor:
         assigner = self._assigner(requests, mode_of(self._backend))
         mitigation = self._mitigation(requests, seed, assigner)
         units = self._circuit_units(requests, seed, assigner)
-        if self._budget is not None:
-            self._budget.require(units, requests)
+        if self.budget is not None:
+            self.budget.require(units, requests)
         times = BatchTimes(generate_s=perf_counter() - started, units=len(units))
         store = None if keep is None else keep(units)
         if keep is not None and store is not None and assigner is not None:

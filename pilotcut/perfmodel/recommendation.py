@@ -158,8 +158,19 @@ class Recommendation:
         """Whether it is for pilots with devices: seconds are then those of the devices alone."""
         return isinstance(self.forecaster, DeviceForecaster)
 
+    @property
+    def usage(self) -> tuple[float, int] | None:
+        """Predicted seconds of devices and shots for the values; None without devices."""
+        if not self.on_devices:
+            return None
+        options, shares = self.options, self.chosen.shares
+        batches = options.queries / min(options.batch, options.queries)
+        shots = sum(share.shots for share in shares)
+        return batches * sum(share.device_s for share in shares), round(batches * shots)
+
     def to_dict(self) -> dict[str, Any]:
         """Return it in the words of JSON."""
+        usage = self.usage
         return {
             "mode": self.options.mode,
             "objective": self.options.objective,
@@ -172,6 +183,7 @@ class Recommendation:
             ],
             "candidates": [line.to_dict() for line in self.lines],
             "chosen": self.chosen.to_dict(),
+            "usage": None if usage is None else {"device_s": usage[0], "shots": usage[1]},
             "reason": self.reason,
         }
 

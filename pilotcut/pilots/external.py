@@ -17,6 +17,7 @@ from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.registry import RegistryEntry
 from pilotcut.pilots.worker.node_config import THREADS, gpu_resource, remote_node_config
+from pilotcut.pilots.worker.sessions import asked_for
 
 #: A pilot that has lost all its workers is given up after this time.
 EMPTY_S = 15.0
@@ -122,7 +123,7 @@ class AllocationPilot(DaskPilot):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment(d.threads_per_worker),
+                env=environment(d.threads_per_worker) | asked_for(d),
                 start_new_session=True,
             )
         self.move(PilotState.STARTING, "waiting for its workers")

@@ -14,6 +14,7 @@ from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.mpi.launch import launcher
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.worker.node_config import node_config
+from pilotcut.pilots.worker.sessions import asked_for
 
 #: How long the workers of a pilot that comes later may take to join.
 JOIN_S = 60.0
@@ -46,9 +47,9 @@ class LocalPilot(DaskPilot):
         python = self.description.python or sys.executable
         command = agent_command("workers", config, python)
         command = after_setup(command, self.description.setup, has_pipes=True)
-        threads = self.description.threads_per_worker
+        env = environment(self.description.threads_per_worker) | asked_for(self.description)
         try:
-            self._agent = Agent(command, site.logs / f"{self.key}.log", environment(threads))
+            self._agent = Agent(command, site.logs / f"{self.key}.log", env)
         except OSError as error:
             raise PilotError(f"pilot '{self.name}': {python}: {error.strerror}") from error
 

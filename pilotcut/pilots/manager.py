@@ -179,10 +179,17 @@ class PilotManager(Unpicklable):
         new = [pilot for pilot in self._pilots if pilot.state is PilotState.NEW]
         for pilot in new:
             if isinstance(pilot, InProcessPilot):
-                pilot.start()
+                self._start_here(pilot)
         outside = [pilot for pilot in new if isinstance(pilot, DaskPilot)]
         if outside:
             self._start_outside(outside, time.monotonic() + timeout_s)
+
+    def _start_here(self, pilot: InProcessPilot) -> None:
+        try:
+            pilot.start()
+        except BaseException:  # sessions of those before would stay open
+            self.close()
+            raise
 
     def _start_outside(self, outside: Sequence[DaskPilot], deadline: float) -> None:
         local = [pilot for pilot in outside if isinstance(pilot, LocalPilot)]

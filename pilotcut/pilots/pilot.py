@@ -19,6 +19,7 @@ from types import MappingProxyType
 from pilotcut.options import counted
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker.payload import Call, Loss, Report, run_call
+from pilotcut.pilots.worker.sessions import open_here
 
 
 class PilotState(enum.Enum):
@@ -128,6 +129,7 @@ class InProcessPilot(Pilot):
 
     def start(self) -> None:
         """Become active, which costs nothing: threads start with the first calls."""
+        self._end_session = open_here(self.description)
         self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix=self.name)
         self.move(PilotState.ACTIVE)
 
@@ -149,4 +151,5 @@ class InProcessPilot(Pilot):
             self.move(PilotState.CANCELED)
         elif self.move(PilotState.DRAINING):
             self._pool.shutdown(wait=True)
+            self._end_session()
             self.move(PilotState.DONE)

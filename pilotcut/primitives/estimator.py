@@ -43,19 +43,13 @@ from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.pubs import Batch, batches_of, coerce_pubs
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import (
-    ALLOCATIONS,
     AUTO,
     DOUBLE,
-    ENGINES,
     ERROR_TOLERANCE,
     MAX_SECONDS,
-    MODES,
-    RECONSTRUCTIONS,
     SEPARATE,
-    WIRES,
     EngineOptions,
     Mitigation,
-    check,
     check_beside_samples,
     check_kind,
     check_one_cut,
@@ -65,10 +59,8 @@ from pilotcut.options import (
     checked_seconds,
     checked_shots,
     checked_tolerance,
-    choice_fault,
-    dtype_fault,
-    kind_fault,
 )
+from pilotcut.primitives.estimator_checks import check_arguments, checked_usage
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.tasks import TaskManager
 
@@ -149,6 +141,9 @@ class CutEstimator(BaseEstimatorV2):
         What is predicted to take longer in one call is refused; infinite for no limit. From a
         predicted minute on a `pilotcut.errors.LongCallWarning` says how long, why, and which mode
         or plan is quicker, once for each plan.
+    max_usage
+        Seconds of devices that run circuits themselves: a batch that is predicted to go beyond is
+        not begun (`pilotcut.errors.UsageError`). None for any number.
     store
         A directory that keeps what workers measure of each batch, for
         ``pilotcut reconstruct`` and for a run that is resumed with the same seed; the workers
@@ -205,24 +200,12 @@ class CutEstimator(BaseEstimatorV2):
         num_samples: int | None = None,
         reconstruction: str = "auto",
         max_seconds: float = MAX_SECONDS,
+        max_usage: float | None = None,
         store: str | os.PathLike[str] | None = None,
         trace: JsonLines | str | os.PathLike[str] | None = None,
     ) -> None:
-        path = (str, os.PathLike, NoneType)
-        check(
-            kind_fault("plan", plan, (CutPlan, NoneType), "a CutPlan", "compile_plan makes one"),
-            kind_fault("store", store, path, "the path of a directory"),
-            kind_fault("joint_cuts", joint_cuts, (bool, np.bool_), "True or False"),
-            kind_fault(
-                "trace", trace, (*path, JsonLines), "the path of a file, or JsonLines(path)"
-            ),
-            choice_fault("wires", wires, WIRES),
-            choice_fault("mode", mode, MODES),
-            choice_fault("engine", engine, ENGINES),
-            dtype_fault(dtype, mode),
-            choice_fault("shot_allocation", shot_allocation, ALLOCATIONS),
-            choice_fault("reconstruction", reconstruction, RECONSTRUCTIONS),
-        )
+        given = (plan, store, joint_cuts, trace, wires, mode, engine, dtype)
+        check_arguments(*given, shot_allocation, reconstruction)
         automatic = checked_auto(cuts, auto)
         check_one_cut(cuts, labels, None if automatic else max_width, plan)
         self.mode = mode
@@ -248,6 +231,7 @@ class CutEstimator(BaseEstimatorV2):
             reconstruction=reconstruction,
             store=None if store is None else Path(store),
             max_seconds=checked_seconds(max_seconds),
+            max_usage=checked_usage(max_usage),
             engine=self._engine,
             mitigation=checked_mitigation(mitigation, mode),
         )

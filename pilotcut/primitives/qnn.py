@@ -64,8 +64,8 @@ def cut_qnn(
     options
         All other options of `pilotcut.CutEstimator`: `cuts`, `labels`, `max_width`, `plan`,
         `auto`, `joint_cuts`, `wires`, `engine`, `dtype`, `backend`, `error_tolerance`,
-        `mitigation`, `shot_allocation`, `num_samples`, `reconstruction`, `max_seconds`, `store`,
-        `trace`.
+        `mitigation`, `shot_allocation`, `num_samples`, `reconstruction`, `max_seconds`,
+        `max_usage`, `store`, `trace`.
 
     Returns
     -------

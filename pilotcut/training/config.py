@@ -103,6 +103,7 @@ class TrainingConfig:
     error_tolerance: float = ERROR_TOLERANCE
     reconstruction: str = "auto"
     max_seconds: float = MAX_SECONDS
+    max_usage: float | None = None
     store: bool = False
     tensorboard: bool = False
 
@@ -194,6 +195,7 @@ _CHECKS: dict[str, checks.Check] = {
     "max_seconds": checks.Number(
         checks.ABOVE_ZERO, math.inf, f"seconds above 0; {MAX_SECONDS:g} is usual, inf no limit"
     ),
+    "max_usage": checks.Number(checks.ABOVE_ZERO, checks.FINITE, "seconds above 0"),
     "learning_rate": LEARNING_RATE,
     "validation": checks.Number(
         0.0,

@@ -82,12 +82,15 @@ class History:
         Wall time of all of it, also where it was resumed.
     stopped_early
         Whether it ended before the last epoch that was asked for.
+    reason
+        What ended it, if that was neither the callbacks nor the patience.
     """
 
     epochs: tuple[Epoch, ...]
     kept: Epoch
     seconds: float
     stopped_early: bool = False
+    reason: str = ""
 
     @property
     def losses(self) -> tuple[float, ...]:

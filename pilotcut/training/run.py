@@ -91,6 +91,7 @@ class TrainingRun:
             error_tolerance=config.error_tolerance,
             reconstruction=config.reconstruction,
             max_seconds=config.max_seconds,
+            max_usage=config.max_usage,
             store=self.run.path / FOLDER if config.store else None,
         )
         # Compiled before anything is written, so that a plan that cannot be made leaves no run.
@@ -253,6 +254,7 @@ class TrainingRun:
             "epochs": history.epochs[-1].epoch,
             "best_epoch": kept.epoch,
             "stopped_early": history.stopped_early,
+            "reason": history.reason,
             "accuracy": kept.accuracy,
             "loss": kept.loss,
             "train_accuracy": kept.train_accuracy,

@@ -38,7 +38,9 @@ from pilotcut.training.config import TrainingConfig, settled
 from pilotcut.training.trainer_directory import TrainerDirectory, fault_of_start, unusable
 
 #: Settings that may differ when a run is resumed: they do not change its numbers so far.
-FREE_ON_RESUME = frozenset({"epochs", "pilots", "store", "patience", "tensorboard", "max_seconds"})
+FREE_ON_RESUME = frozenset(
+    {"epochs", "pilots", "store", "patience", "tensorboard", "max_seconds", "max_usage"}
+)
 
 #: What pilots write beside a run, before it begins.
 OF_PILOTS = frozenset({"logs", "events.jsonl", "connection.json", "pilots.json"})

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from pilotcut.errors import RunDirectoryError, UserError, unwrapped
+from pilotcut.errors import RunDirectoryError, UsageError, UserError, unwrapped
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import check_seed
 from pilotcut.training.callbacks import Callback, TensorBoard
@@ -145,6 +145,7 @@ class Trainer:
             self.callbacks.append(TensorBoard(self._run.tensorboard))
         self._fit: FitState | None = None
         self._metrics = JsonLines()
+        self._reason = ""
 
     @property
     def history(self) -> list[Epoch]:
@@ -186,7 +187,7 @@ class Trainer:
             For what makes no sense together, or a directory that holds a training already.
         """
         self._check(epochs, validation, resume)
-        self.epochs, self.stop = epochs, False
+        self.epochs, self.stop, self._reason = epochs, False, ""
         self._fit = fit = self._begin(loader, validation, test)
         if resume:
             self._restore(fit)
@@ -195,7 +196,7 @@ class Trainer:
                 for callback in self.callbacks:
                     callback.on_fit_begin(self)
                 if not self._is_over(fit):
-                    with unwrapped():
+                    with self._within_usage(fit), unwrapped():
                         (self._search if fit.optimizer is None else self._descend)(fit)
             finally:
                 for callback in self.callbacks:
@@ -286,7 +287,20 @@ class Trainer:
         if self._run is not None:
             self._run.save_weights(self.model.state_dict())
         early = fit.done < self.epochs
-        return History(tuple(fit.history), kept, fit.seconds, early)
+        return History(tuple(fit.history), kept, fit.seconds, early, self._reason)
+
+    @contextmanager
+    def _within_usage(self, fit: FitState) -> Iterator[None]:
+        """End the training after its last whole epoch where devices may be used no longer."""
+        try:
+            yield
+        except UsageError as error:
+            if not fit.history:  # nothing was trained
+                raise
+            self._reason = str(error)
+            state = self._run.load_checkpoint() if self._run is not None else None
+            if state is not None:  # steps of an epoch that is not whole are no result
+                restore(state, fit, self.model)
 
     # -- the loop ------------------------------------------------------------------
 

@@ -153,6 +153,29 @@ def without_jobs(port: int) -> BaseSamplerV2:
     return sampler
 
 
+class SilentJob(RemoteJob):
+    """A job that does not tell its usage."""
+
+    usage = None
+
+
+def without_usage(port: int) -> BaseSamplerV2:
+    """Return a sampler whose jobs do not tell their usage."""
+    sampler = RemoteSampler(port)
+    run = sampler.run
+    sampler.run = lambda pubs, shots=None: SilentJob(
+        sampler._remote, run(pubs, shots=shots).job_id()
+    )
+    return sampler
+
+
+def without_sessions(port: int) -> BaseSamplerV2:
+    """Return a sampler that knows no sessions."""
+    sampler = RemoteSampler(port)
+    sampler.open_session = None
+    return sampler
+
+
 @contextmanager
 def serving(directory: Path):
     """Start the service and yield it; it ends with the block."""

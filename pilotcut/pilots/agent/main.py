@@ -47,6 +47,7 @@ from pilotcut.pilots.worker.dask_settings import (
 )
 from pilotcut.pilots.worker.node_config import remote_node_config
 from pilotcut.pilots.worker.parent import POLL_S, take_streams, wait_for_end_of
+from pilotcut.pilots.worker.sessions import asked_for, kept_session
 
 #: How often an agent of a job looks after its workers and the scheduler, and how often in a
 #: row the scheduler may be silent.
@@ -99,31 +100,34 @@ async def _serve_workers(config: dict[str, Any], orders: IO[str], answers: IO[st
     path = (await asyncio.to_thread(orders.readline)).strip()
     if not path:
         return
-    workers = _workers_of(Connection.read(Path(path)), config | {"connection": path}, in_job=False)
     parent = _parent_ends(orders)
-    try:
-        await workers.start()
-        print("ready", file=answers, flush=True)
-        while not parent.is_set() and not workers.failure:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(parent.wait(), POLL_S)
-    finally:
-        await workers.close()
+    async with kept_session(config["env"]):
+        config = config | {"connection": path}
+        workers = _workers_of(Connection.read(Path(path)), config, in_job=False)
+        try:
+            await workers.start()
+            print("ready", file=answers, flush=True)
+            while not parent.is_set() and not workers.failure:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(parent.wait(), POLL_S)
+        finally:
+            await workers.close()
 
 
 async def _serve_node(config: dict[str, Any]) -> None:
     path = Path(config["connection"])
     connection = Connection.read(path)
     config["env"][DIRECTORY_VARIABLE] = str(path.resolve().parent)
-    workers = _workers_of(connection, config, in_job="SLURM_JOB_ID" in os.environ)
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-    try:
-        await workers.start()
-        await _outlive(workers, connection, stopping)
-    finally:
-        await workers.close()
+    async with kept_session(config["env"]):
+        workers = _workers_of(connection, config, in_job="SLURM_JOB_ID" in os.environ)
+        try:
+            await workers.start()
+            await _outlive(workers, connection, stopping)
+        finally:
+            await workers.close()
     if workers.failure:
         raise PilotError(workers.failure)
 
@@ -187,6 +191,7 @@ def serve_node(description: PilotDescription, connection_file: Path) -> None:
         If the manager refuses them, or is gone.
     """
     config = remote_node_config(description, description.name, connection_file)
+    os.environ.update(asked_for(description))
     try:
         asyncio.run(_serve_node(config))
     except (OSError, TimeoutError, RuntimeError) as error:  # the last from dask's nannies

@@ -218,6 +218,19 @@ class QpuDescription(BaseModel):
         return self.access or ("shared" if mode == "job" else mode)
 
     @property
+    def keeps_session(self) -> bool:
+        """Whether a session is opened for the pilot's lifetime; a local one cannot be shared."""
+        fake = self.runtime is not None and self.runtime.backend.startswith("Fake")
+        return self.way == "session" and self.runs_itself and not fake
+
+    @property
+    def opened_runtime(self) -> RuntimeDescription | None:
+        """What qiskit-ibm-runtime is opened with: its mode follows `access`."""
+        if self.runtime is None or self.access not in ("session", "batch"):
+            return self.runtime
+        return self.runtime.model_copy(update={"mode": self.access})
+
+    @property
     def runs_itself(self) -> bool:
         """Whether the device runs circuits, and Aer does not play it."""
         opens = self.sampler or self.runtime or self.vendor

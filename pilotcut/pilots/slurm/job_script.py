@@ -17,6 +17,7 @@ from pilotcut.errors import PilotError
 from pilotcut.pilots.agent.command import agent_command, on_all_nodes, python_path
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker.node_config import remote_node_config, thread_environment
+from pilotcut.pilots.worker.sessions import asked_for
 
 if TYPE_CHECKING:
     from pilotcut.pilots.slurm.dask_job import PilotJob
@@ -98,7 +99,7 @@ def _directives(d: PilotDescription, key: str, logs: Path) -> list[str]:
         f"--nodes={d.nodes}",
         *_tasks(d),
         *memory,
-        *([f"--gres=gpu:{d.gpus_per_node}"] if d.gpus_per_node else []),
+        *_devices(d),
         f"--time={d.walltime}",
         *(f"--{name}={shlex.quote(value)}" for name, value in named.items() if value),
         f"--output={shlex.quote(log)}",
@@ -109,6 +110,16 @@ def _directives(d: PilotDescription, key: str, logs: Path) -> list[str]:
         # ours.
         *d.directives,
     ]
+
+
+def _devices(d: PilotDescription) -> list[str]:
+    """Return what asks for GPUs, and for a QPU that is a resource of Slurm's."""
+    generic = [f"gpu:{d.gpus_per_node}"] if d.gpus_per_node else []
+    option, _, value = ((d.backend.qpu and d.backend.qpu.slurm) or "").partition("=")
+    if option == "gres":
+        generic.append(value)
+    asked = [f"--gres={','.join(generic)}"] if generic else []
+    return [*asked, *([f"--qpu={value}"] if option == "qpu" else [])]
 
 
 def _tasks(d: PilotDescription) -> list[str]:
@@ -124,6 +135,7 @@ def _prologue(d: PilotDescription) -> list[str]:
         "set -e",
         f"export PYTHONPATH={shlex.quote(python_path())}",
         f"export {threads}",
+        *(f"export {shlex.join([f'{k}={v}'])}" for k, v in asked_for(d).items()),
         *d.setup,
     ]
 

@@ -31,7 +31,12 @@ def node_config(
         "ranks": description.ranks,
         "gpus": description.gpus_per_node,
         "gpus_per_worker": description.gpus_per_worker,
-        "env": {"PILOTCUT_DEVICE": backend.device, "PILOTCUT_METHOD": backend.method},
+        "env": {
+            "PILOTCUT_DEVICE": backend.device,
+            "PILOTCUT_METHOD": backend.method,
+            # They share what a pilot may have in flight on a device.
+            "PILOTCUT_PILOT_WORKERS": str(description.slots),
+        },
         "allow_version_mismatch": allow_version_mismatch,
     }
 

@@ -15,6 +15,7 @@ from qiskit.circuit import Parameter
 from support.remote_sampler import description, serving
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
+from pilotcut.errors import UsageError
 from pilotcut.pilots.description import PilotDescription
 
 
@@ -167,3 +168,29 @@ def test_a_resumed_query_goes_to_the_devices_that_have_its_jobs(service, tmp_pat
     assert values_on(two, store=store)["usage"]["fetched"] == 2
     assert service.paid() == paid
     service.control(others={"a": 0})
+
+
+# Usage.
+
+
+def test_usage_is_what_jobs_tell_and_a_batch_beyond_the_allowed_is_not_begun(service):
+    service.control(limits={}, hold="", troubles=[], others={"device": 0})
+    pilots = [PilotDescription(**description(service))]
+    usage = values_on(pilots)["usage"]
+    # 40 queries of 100 shots at 0.1 ms, and the first job of two circuits with 200.
+    assert usage == {
+        "jobs": 1, "fetched": 0, "shots": 4400, "device_s": pytest.approx(0.44), "predicted_s": 0.0,
+    }  # fmt: skip
+    paid = service.paid()
+    with pytest.raises(UsageError) as caught:
+        values_on(pilots, max_usage=1e-4)
+    assert str(caught.value).startswith("max_usage is 0.0001 s, the next batch is predicted to")
+    assert service.paid() == paid
+
+
+def test_jobs_that_tell_no_seconds_have_predicted_ones(service):
+    fields = description(service, sampler="support.remote_sampler:without_usage")
+    fields["backend"]["qpu"]["options"] = {"port": service.port}
+    usage = values_on([PilotDescription(**fields)])["usage"]
+    assert usage["device_s"] == 0.0
+    assert usage["predicted_s"] > 0

@@ -1,0 +1,109 @@
+"""Sessions of devices end with their pilots, however these end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from support.remote_sampler import description, serving
+
+from pilotcut import CutEstimator, PilotManager, TaskManager
+from pilotcut.errors import PilotError
+from pilotcut.pilots.description import PilotDescription
+
+ANGLES = np.linspace(0, np.pi, 60)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+def pilot(service, resource="inprocess", **qpu):
+    fields = description(service, access="session", limits={"circuits": 10}, **qpu)
+    return fields | {"resource": resource}
+
+
+def sessions(service):
+    """Return the jobs that each session still takes, -1 for those that are closed."""
+    return service.account()["sessions"]
+
+
+def wait_until(true, what):
+    limit = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < limit, f"{what} in vain"
+        time.sleep(0.05)
+
+
+def are_closed(service):
+    return set(sessions(service).values()) == {-1}
+
+
+def values(pilots):
+    circuit = QuantumCircuit(1)
+    circuit.ry(Parameter("a"), 0)
+    with TaskManager(pilots) as tasks:
+        estimator = CutEstimator(tasks, cuts=0, mode="counts", shots=100, seed=1)
+        return estimator.run([(circuit, "Z", ANGLES[:, None])]).result()[0].data.evs
+
+
+def test_a_session_that_expires_in_the_middle_is_replaced_and_the_last_one_is_closed(service):
+    service.control(expires_after=3)
+    with PilotManager([PilotDescription(**pilot(service))]) as pilots:
+        assert list(sessions(service).values()) == [3]
+        assert np.abs(values(pilots) - np.cos(ANGLES)).max() < 6 / np.sqrt(100)
+        # The first job and six of ten circuits: three, three and one.
+        assert list(sessions(service).values()) == [0, 0, 2]
+    assert list(sessions(service).values())[-1] == -1
+    paid = service.paid()
+    assert len(paid) == len(set(paid)) == 6
+
+
+def test_workers_share_the_session_of_their_pilot_which_ends_with_a_killed_agent(service):
+    service.control(expires_after=100)
+    before = set(sessions(service))
+    with PilotManager([PilotDescription(**pilot(service, "local"))]) as pilots:
+        values(pilots)
+        (session,) = set(sessions(service)) - before
+        assert sessions(service)[session] == 93
+        os.kill(pilots.pilots[0]._agent.process.pid, signal.SIGKILL)
+        wait_until(lambda: sessions(service)[session] == -1, "closed")
+
+
+def test_a_session_ends_with_a_manager_that_is_killed(service):
+    before = set(sessions(service))
+    code = (
+        "import time\n"
+        "from pilotcut import PilotManager\n"
+        "from pilotcut.pilots.description import PilotDescription\n"
+        "if __name__ == '__main__':\n"
+        f"    pilots = PilotManager([PilotDescription(**{pilot(service, 'local')!r})])\n"
+        "    pilots.start()\n"
+        "    time.sleep(600)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    try:
+        wait_until(lambda: set(sessions(service)) - before, "opened")
+        (session,) = set(sessions(service)) - before
+        assert sessions(service)[session] > 0
+    finally:
+        child.kill()
+        child.wait()
+    wait_until(lambda: sessions(service)[session] == -1, "closed")
+
+
+def test_a_sampler_without_sessions_is_refused_by_name(service):
+    device = {"sampler": "support.remote_sampler:without_sessions"}
+    fields = pilot(service, **device, options={"port": service.port})
+    with pytest.raises(PilotError) as caught:
+        PilotManager([PilotDescription(**fields)]).start()
+    assert "access is session, expected a sampler with open_session" in str(caught.value)
+    assert "\n" not in str(caught.value)
