@@ -1,20 +1,25 @@
-"""Folding: a device's circuit with more noise, by gates on two qubits that are undone and redone.
+"""Folding: a device's circuit with more noise, by gates that are undone and redone.
 
-G becomes G (G† G)^k: the same circuit without noise, with 2k + 1 times the noise of its gates on
-two qubits, which make most of it. Works on circuits in a device's own gates, parameters and
-mid-circuit measurements in them; nothing may simplify them afterwards.
+G becomes G (G† G)^k: the same circuit without noise, with 2k + 1 times the noise of its gates.
+Works on circuits in a device's own gates, parameters and mid-circuit measurements in them; nothing
+may simplify them afterwards.
 """
 
 from __future__ import annotations
 
-from qiskit.circuit import Instruction, QuantumCircuit
+from math import pi
+
+from qiskit.circuit import Gate, Operation, QuantumCircuit
+from qiskit.circuit.library import RZGate
 from qiskit.transpiler import Target
 
 from pilotcut.errors import CutError
 
 
 def folded(circuit: QuantumCircuit, factor: int, target: Target, device: str) -> QuantumCircuit:
-    """Return a circuit with `factor` (1, 3, 5, ...) times the noise of its gates on two qubits.
+    """Return a circuit with `factor` (1, 3, 5, ...) times the noise of its gates.
+
+    Gates that make no error stay as they are, as do gates on one qubit that the device cannot undo.
 
     Parameters
     ----------
@@ -28,7 +33,7 @@ def folded(circuit: QuantumCircuit, factor: int, target: Target, device: str) ->
     Raises
     ------
     CutError
-        If the device cannot undo one of its gates.
+        If the device cannot undo a gate on two qubits.
 
     Examples
     --------
@@ -43,27 +48,34 @@ def folded(circuit: QuantumCircuit, factor: int, target: Target, device: str) ->
     whole = circuit.copy_empty_like()
     for step in circuit.data:
         whole.append(step)
-        if not _is_pair(step.operation):
-            continue
         where = tuple(circuit.find_bit(qubit).index for qubit in step.qubits)
         undone = _undone(step.operation, where, target, device)
-        for _ in range(factor // 2):
-            for gate in (undone, step.operation):
-                # Whoever runs circuits after us must not cancel the three.
-                whole.barrier(step.qubits)
+        for _ in range(factor // 2 if undone else 0):
+            # Whoever runs circuits after us must not cancel the three.
+            whole.barrier(step.qubits)
+            for gate in undone:
                 whole.append(gate, step.qubits)
+            whole.barrier(step.qubits)
+            whole.append(step.operation, step.qubits)
     return whole
 
 
-def _is_pair(operation: Instruction) -> bool:
-    return operation.num_qubits == 2 and operation.name not in ("barrier", "if_else")
-
-
-def _undone(gate: Instruction, where: tuple[int, ...], target: Target, device: str) -> Instruction:
+def _undone(gate: Operation, where: tuple[int, ...], target: Target, device: str) -> list[Gate]:
+    """Return what undoes a gate, [] for what is left alone."""
+    if not isinstance(gate, Gate):
+        return []
     inverse = gate.inverse()
-    # Of gates without parameters Qiskit knows which are their own inverse.
+    if len(where) == 1:
+        known = (target.get(gate.name) or {}).get(where)
+        if not getattr(known, "error", None):
+            return []
+        if target.instruction_supported(inverse.name, where):
+            return [inverse]
+        # Half a turn about z before and behind turns it round; its phase matters to nobody.
+        turned = gate.name == "sx" and target.instruction_supported("rz", where)
+        return [RZGate(pi), gate, RZGate(-pi)] if turned else []
     if target.instruction_supported(inverse.name, where):
-        return inverse
+        return [inverse]
     raise CutError(
         f"mitigation stretches noise by undoing gates, and '{device}' has a {gate.name} and no "
         f"{inverse.name} on qubits {where[0]} and {where[1]}; expected both: take mitigation "

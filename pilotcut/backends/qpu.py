@@ -26,11 +26,13 @@ from pilotcut.backends.aer_parameters import aer_binds_all
 from pilotcut.backends.base import DeviceFit, Measurement, Shots, shots_of, templates_in
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.circuit_runs import CircuitRuns
+from pilotcut.backends.deferral import deferred
 from pilotcut.backends.first_job import flipping
 from pilotcut.backends.folding import folded
 from pilotcut.backends.job_usage import metered
 from pilotcut.backends.layouts import Layouts, predicted_error
 from pilotcut.backends.noise_model import Device
+from pilotcut.backends.noisy_draws import DRAWN_SHOTS, Drawable, drawables
 from pilotcut.backends.packing import Pack
 from pilotcut.backends.readout import Readout, wrongly_read
 from pilotcut.backends.seating import Seating
@@ -230,7 +232,7 @@ class QpuBackend(AerBackend):
     device, method, threads
         Of Aer, see `AerBackend`; "automatic" takes density matrices where they are small.
     factor
-        How many times the noise of gates on two qubits, see `pilotcut.backends.folding`.
+        How many times the noise of gates, see `pilotcut.backends.folding`.
     """
 
     name = "qpu"
@@ -345,6 +347,35 @@ class QpuBackend(AerBackend):
         bindable = [pack if aer_binds_all(pack.circuits[0]) else _bound(pack) for pack in packs]
         return super()._counts(bindable, shots, seed)
 
+    def _job(
+        self, packs: Sequence[Pack], shots: int, seed: int, **options: str
+    ) -> list[list[dict[str, int]]]:
+        circuits = [circuit for pack in packs for circuit in pack.circuits]
+        small = max(map(len, map(_used_qubits, circuits)), default=0) <= DENSITY_QUBITS
+        if shots >= DRAWN_SHOTS and self._automatic and small and (some := drawables(circuits)):
+            return self._drawn(packs, some, shots, seed)
+        return super()._job(packs, shots, seed, **options)
+
+    def _drawn(
+        self, packs: Sequence[Pack], circuits: Sequence[Drawable], shots: int, seed: int
+    ) -> list[list[dict[str, int]]]:
+        """Run circuits once, in density matrices, and draw all shots from what they give."""
+        binds = [bind for pack in packs for bind in pack.binds]
+        result = self._simulated([one.circuit for one in circuits], binds, 1, seed)
+        runs, own = iter(result.results), iter(circuits)
+        rng = np.random.default_rng(seed)
+
+        def read(qubit: int) -> tuple[float, float]:
+            return self._device.readout_errors(qubit % self._device.qubits)
+
+        found = []
+        for pack in packs:
+            some = [next(own) for _ in pack.circuits]  # one, or one for each run
+            laws = [next(runs).data.probabilities for _ in range(pack.runs)]
+            each = zip(some * (pack.runs // len(some)), laws, strict=True)
+            found.append([one.counts(law, read, shots, rng) for one, law in each])
+        return found
+
     def _simulated(
         self,
         circuits: list[QuantumCircuit],
@@ -403,41 +434,3 @@ def _bound(pack: Pack) -> Pack:
 def _used_qubits(circuit: QuantumCircuit) -> frozenset[int]:
     used = {qubit for instruction in circuit.data for qubit in instruction.qubits}
     return frozenset(circuit.find_bit(qubit).index for qubit in used)
-
-
-def deferred(circuit: QuantumCircuit) -> QuantumCircuit:
-    """Return a device's circuit with all measurements at the end.
-
-    A bit that is measured before the qubit's last gate is copied to an ancilla: of qubit q to
-    number ``q + n`` of n qubits, the next one to ``q + 2n``.
-    """
-    size = circuit.num_qubits
-    steps = [(step, [circuit.find_bit(q).index for q in step.qubits]) for step in circuit.data]
-    # A barrier would be a qubit's last step, and a final measurement one in mid-circuit.
-    steps = [(step, qubits) for step, qubits in steps if step.operation.name != "barrier"]
-    last = {qubit: place for place, (_, qubits) in enumerate(steps) for qubit in qubits}
-    ends: list[tuple[int, int]] = []
-    copies: Counter[int] = Counter()
-    gates: list[tuple[object, list[int]]] = []
-    for place, (step, qubits) in enumerate(steps):
-        if step.operation.name != "measure":
-            gates.append((step.operation, qubits))
-            continue
-        (qubit,), bit = qubits, circuit.find_bit(step.clbits[0]).index
-        if last[qubit] == place:
-            ends.append((qubit, bit))
-            continue
-        copies[qubit] += 1
-        ancilla = qubit + copies[qubit] * size
-        gates.append((None, [qubit, ancilla]))
-        ends.append((ancilla, bit))
-    layers = max(copies.values(), default=0)
-    whole = QuantumCircuit(size * (1 + layers), circuit.num_clbits)
-    for operation, qubits in gates:
-        if operation is None:
-            whole.cx(*qubits)
-        else:
-            whole.append(operation, qubits)
-    for qubit, bit in ends:
-        whole.measure(qubit, bit)
-    return whole

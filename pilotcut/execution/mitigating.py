@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilotcut.backends.extrapolation import linear
 from pilotcut.backends.job_usage import staying
 from pilotcut.errors import PilotError, UserError
 from pilotcut.execution.devices import DevicePilot, Fleet
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from pilotcut.backends.readout import Readout
     from pilotcut.cutting.fragment import Fragment
 
-#: An expectation of a fragment in a circuit without structure, in the root mean square: what a
-#: predicted error is taken times of to predict a bias.
-TYPICAL = 0.4
+#: What a fragment's predicted error is taken times of, and of its usual expectation, to predict a
+#: bias in the noise of a subexperiment: a wrong gate turns more than it leaves, and all fragments
+#: err the same way. With infinite shots it was 1.8 to 1.95 for 4 qubits on the fakes of Manila,
+#: Lima, Guadalupe and Torino, and 1.2 to 1.4 for 8 qubits and for two cuts.
+BIAS = 1.5
 
 #: A calibration by the device, the fragment, and what else decides it.
 Key = tuple[str, str, str]
@@ -158,15 +161,20 @@ class BatchMitigation:
     def _factors(
         self, unit: CircuitUnit, units: Sequence[CircuitUnit]
     ) -> tuple[tuple[int, ...], float, float]:
-        """Return noise factors, the predicted bias without extrapolation, and the shot noise."""
+        """Return noise factors, the predicted bias without, and the shot noise that they add.
+
+        Both are those of a subexperiment.
+        """
         options = self.of_all.options
         fragment, device = self._fragment(unit), unit.device
         assert device is not None
         fit = device.fit(fragment)
-        bias = TYPICAL * (fit.gate_error if options.reads else fit.error)
+        bias = BIAS * usual_expectation(fragment) * (fit.gate_error if options.reads else fit.error)
         alike = [u for u in units if self._fragment(u).fingerprint == fragment.fingerprint]
         circuits, shots = (sum(some) for some in zip(*(u.size for u in alike), strict=True))
-        noise = sqrt(circuits / shots) if shots else 0.0
+        # What the variance grows by; shots are dealt in proportion to the coefficients.
+        growth = np.abs(linear(options.factors)).sum() ** 2 - 1
+        noise = sqrt(growth * circuits / shots) if shots else 0.0
         on = options.extrapolates or (options.method == "auto" and bias > noise)
         return (options.factors if on else (1,)), bias, noise
 
@@ -198,6 +206,12 @@ class BatchMitigation:
                 "noise": noise,
             }
         )
+
+
+def usual_expectation(fragment: Fragment) -> float:
+    """Return the root mean square of a fragment's expectations in a circuit without structure."""
+    letters = (fragment.observables.x | fragment.observables.z).sum(axis=1)
+    return float(np.mean(0.5 ** (letters / 2)))
 
 
 def calibrate(fragment: Shared, device: DevicePilot, shots: int, seed: int) -> Readout:

@@ -13,9 +13,13 @@ from support.exact import exact_tensor
 
 from pilotcut import compile_plan
 from pilotcut.backends import device_backend
+from pilotcut.backends import qpu as qpu_module
 from pilotcut.backends.extrapolation import dealt, linear
 from pilotcut.backends.folding import folded
 from pilotcut.backends.mitigated import Correction
+from pilotcut.backends.noisy_draws import Drawable
+from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.qpu_target import device_of
 from pilotcut.backends.readout import Readout
 from pilotcut.backends.weighted_counts import moments
 from pilotcut.cutting.fragment_tensor import FragmentTensor
@@ -222,3 +226,30 @@ def test_a_straight_line_is_extrapolated_exactly_and_shots_add_up(factors):
     assert min(part.min() for part in parts) >= 0
     best = np.abs(coefficients) / np.abs(coefficients).sum()
     np.testing.assert_allclose([part[1, 3] for part in parts], best * 10**6, rtol=1e-3)
+
+
+# Many shots at once.
+
+
+def test_many_shots_are_drawn_from_the_law_that_aer_draws_one_by_one_from(monkeypatch):
+    fragment = pair()
+    qpu = device(infidelity_2q=0.1, infidelity_1q=0.02, readout_error=0.04)
+    angles = np.array([[0.3], [2.0]])
+    whole = slice(0, fragment.num_subexperiments)
+    found = []
+    for least in (4096, 10**9):
+        monkeypatch.setattr(qpu_module, "DRAWN_SHOTS", least)
+        backend = QpuBackend(DeviceCompiler(device_of("q", qpu)))
+        found.append(backend.run(fragment, angles, whole, 8192, 3).blocks)
+    for drawn, shot_by_shot in zip(*found, strict=True):
+        spread = [np.diagonal(b.covariances, axis1=-2, axis2=-1) for b in (drawn, shot_by_shot)]
+        off = drawn.means - shot_by_shot.means
+        assert np.abs(off / np.sqrt(sum(spread))).max() < 4.5
+
+
+def test_a_circuit_with_a_gate_behind_a_measurement_is_not_drawn():
+    circuit = QuantumCircuit(2, 2)
+    circuit.measure(0, 1)
+    assert Drawable.of(circuit).bits == (1,)
+    circuit.cx(0, 1)
+    assert Drawable.of(circuit) is None

@@ -15,8 +15,9 @@ from support.qpus import measured, middle, scores
 
 from pilotcut import compile_plan
 from pilotcut.backends.base import DeviceFit
+from pilotcut.backends.deferral import deferred
 from pilotcut.backends.noise_model import Device
-from pilotcut.backends.qpu import DeviceCompiler, QpuBackend, deferred
+from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.errors import CutError
 from pilotcut.execution.device_assignment import assign
