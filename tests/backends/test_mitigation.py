@@ -6,7 +6,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.circuit.library import CZGate, RZGate, RZZGate, SXGate, iSwapGate
 from qiskit.quantum_info import Operator
-from qiskit.transpiler import Target
+from qiskit.transpiler import InstructionProperties, Target
 from qiskit_addon_cutting.instructions import CutWire
 from support.circuits import entangled
 from support.exact import exact_tensor
@@ -169,13 +169,14 @@ def test_gates_without_noise_are_extrapolated_to_themselves():
     assert 0.6 < np.sqrt((found**2).mean()) < 1.4
 
 
-def test_extrapolation_takes_most_of_the_gates_errors_out():
-    qpu, fragment = device(infidelity_2q=0.03), pair()
+@pytest.mark.parametrize("noise", [{"infidelity_1q": 1e-3}, {"infidelity_2q": 0.01}], ids=str)
+def test_extrapolation_takes_most_of_the_gates_errors_out(noise):
+    qpu, fragment = device(**noise), pair()
     off = []
-    for factors in ((1,), (1, 3, 5)):
-        found, exact = tensor(Correction(None, factors), qpu, fragment, 25_000)
+    for factors in ((1,), (1, 3, 5), (1, 5)):
+        found, exact = tensor(Correction(None, factors), qpu, fragment, 10**8)
         off.append(np.sqrt(((found.values[0] - exact) ** 2).mean()))
-    assert off[1] < off[0] / 2.5
+    assert max(off[1:]) < off[0] / 8
 
 
 # Folding and extrapolation.
@@ -185,7 +186,8 @@ def native(gate=CZGate) -> Target:
     target = Target(num_qubits=2)
     theta = Parameter("t")
     target.add_instruction(RZGate(theta), {(0,): None, (1,): None})
-    target.add_instruction(SXGate(), {(0,): None, (1,): None})
+    noisy = InstructionProperties(error=1e-3)
+    target.add_instruction(SXGate(), {(0,): noisy, (1,): noisy})
     one = gate(Parameter("u")) if gate is RZZGate else gate()
     target.add_instruction(one, {(0, 1): None})
     return target
@@ -199,7 +201,8 @@ def test_a_folded_circuit_is_the_same_with_as_many_more_gates(gate):
     circuit.rz(0.3, 1)
     more = folded(circuit, 5, native(type(gate)), "q")
     assert more.count_ops()[gate.name] == 5
-    assert more.count_ops()["sx"] == 1
+    assert more.count_ops()["sx"] == 5
+    assert more.count_ops()["rz"] == 5  # four turn sx round, none is for itself
     bound = [c.assign_parameters([0.4] * len(c.parameters)) for c in (circuit, more)]
     assert Operator(bound[0]).equiv(Operator(bound[1]))
     circuit.measure(0, 0)
