@@ -57,12 +57,15 @@ class DeviceFit:
         Why the device cannot run them, "" if it can.
     gate_error
         The same as `error` without measurements.
+    shot_cost
+        What a shot costs, in the currency of the description.
     """
 
     error: float
     shot_s: float
     lack: str = ""
     gate_error: float = 0.0
+    shot_cost: float = 0.0
 
 
 def templates_in(fragment: Fragment, part: slice) -> Iterator[tuple[Template, slice]]:

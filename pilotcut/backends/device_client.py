@@ -6,7 +6,7 @@ user's may have the same methods, see docs/qpus.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,9 +121,17 @@ def seconds_of(job: Any) -> float | None:
     usage = getattr(job, "usage", None)
     try:
         found = usage() if callable(usage) else None
+        metrics = getattr(job, "metrics", None)
+        if found == 0 and callable(metrics) and _is_pending(metrics()):
+            return None
         return None if found is None else float(found)
     except Exception:  # what it cost is no reason to lose a result
         return None
+
+
+def _is_pending(metrics: Mapping[str, Any]) -> bool:
+    """Return whether a usage of 0 is one that is not known yet, as IBM's jobs have it."""
+    return bool(metrics.get("usage", {}).get("status", "pending") == "pending")
 
 
 def is_unknown(error: BaseException) -> bool:

@@ -31,6 +31,8 @@ class Usage:
         Predicted seconds of the device, of the jobs that do not.
     units
         Work units on devices that run circuits themselves, also those that a store had already.
+    cost
+        In the currency of the descriptions.
     """
 
     jobs: int = 0
@@ -40,6 +42,7 @@ class Usage:
     told: int = 0
     predicted_s: float = 0.0
     units: int = 0
+    cost: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -55,6 +58,7 @@ class Usage:
             self.told + other.told,
             self.predicted_s + other.predicted_s,
             self.units + other.units,
+            self.cost + other.cost,
         )
 
 

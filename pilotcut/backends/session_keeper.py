@@ -16,6 +16,7 @@ import select
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 from pilotcut.backends.device_sessions import (
@@ -88,7 +89,18 @@ def _keep(client: SessionClient, session: str, file: Path, signals: int) -> None
                 session = client.open()
                 write_session(file, {"session": session})
     finally:
-        client.close(session)
+        _close(client, session)
+
+
+def _close(client: SessionClient, session: str) -> None:
+    """Close a session; a service that does not answer is asked again."""
+    for pause_s in (1.0, 5.0, 20.0, 0.0):
+        try:
+            client.close(session)
+            return
+        except Exception as error:
+            print(f"session {session}: {type(error).__name__} at its end", file=sys.stderr)
+            time.sleep(pause_s)
 
 
 def _is_gone(client: SessionClient, session: str, request: Path) -> bool:

@@ -166,8 +166,9 @@ def _print_recommendation(found: Recommendation) -> None:
             say(f"{counted(line.cuts, 'cut')}: {lack}")
     say(f"recommended: {found.reason}")
     if found.usage is not None:
-        device_s, number = found.usage
-        say(f"predicted usage: {device_s:.3g} s of devices, {counted(number, 'shot')} (of values)")
+        device_s, number, cost = found.usage
+        price = f", cost {cost:.4g}" if cost else ""
+        say(f"predicted usage: {device_s:.3g} s of devices, {counted(number, 'shot')}{price}")
     if found.chosen.cuts:
         say(_how(found))
 

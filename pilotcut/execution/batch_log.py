@@ -206,5 +206,5 @@ def usage_in_record(usage: Usage) -> dict[str, Any]:
     """Return what a batch's record says of its usage; nothing without devices of their own."""
     if not usage.units:
         return {}
-    kept = ("jobs", "fetched", "shots", "device_s", "predicted_s")
+    kept = ("jobs", "fetched", "shots", "device_s", "predicted_s", "cost")
     return {"usage": {name: getattr(usage, name) for name in kept}}

@@ -14,6 +14,10 @@ from pilotcut.errors import CutError
 from pilotcut.execution.work_units import CircuitUnit, UnitIndex
 from pilotcut.options import ERROR_TOLERANCE
 
+#: How much later than on the fastest device, from the start of the batch, a unit may be done on a
+#: cheaper one.
+LATER = 1.25
+
 
 @dataclass(frozen=True)
 class Share:
@@ -27,6 +31,8 @@ class Share:
         Predicted error of the fragment's circuits there, see `DeviceFit`.
     circuits, shots, device_s
         Subexperiments, their shots together, and predicted seconds of the device.
+    cost
+        What these shots are predicted to cost, in the currency of the descriptions.
     """
 
     fragment: str
@@ -35,6 +41,7 @@ class Share:
     circuits: int
     shots: int
     device_s: float
+    cost: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,9 @@ def assign(
     A device is *good enough* for a fragment if it can run it and its predicted error there is at
     most that of the best device plus `tolerance`. Units are dealt to those, the longest first, each
     to the device that would be done with it first: the makespan is kept short within the
-    tolerance. Ties go to the smaller error, then to the device that is described first.
+    tolerance. Where devices have prices, the cheapest takes a unit that would be done with it at
+    most a quarter later (`LATER`). Ties go to the smaller error, then to the device that is
+    described first.
 
     Parameters
     ----------
@@ -140,7 +149,14 @@ def assign(
     least_s = {u.index: shots[u.index] * _least_shot_s(chosen[u.request]) for u in units}
     for unit in sorted(units, key=lambda u: (-least_s[u.index], u.index)):
         some, count = chosen[unit.request], shots[unit.index]
-        name = min(some, key=lambda n: (ends[n] + count * some[n].shot_s, some[n].error, order[n]))
+        done = {n: ends[n] + count * some[n].shot_s for n in some}
+        soon = [n for n in some if done[n] <= LATER * min(done.values())]
+        least = min(some[n].shot_cost for n in soon)
+        cheapest = [n for n in soon if some[n].shot_cost == least]
+        name = min(
+            cheapest if any(some[n].shot_cost for n in some) else some,
+            key=lambda n: (done[n], some[n].error, order[n]),
+        )
         ends[name] += count * some[name].shot_s
         pilots[unit.index] = name
     in_order = {unit.index: pilots[unit.index] for unit in units}
@@ -194,6 +210,7 @@ def _shares(
             old.circuits + circuits,
             old.shots + shots,
             old.device_s + shots * fit.shot_s,
+            old.cost + shots * fit.shot_cost,
         )
     places = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     return tuple(sorted(found.values(), key=lambda s: (places[s.fragment], order[s.pilot])))

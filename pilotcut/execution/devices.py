@@ -14,7 +14,7 @@ from pilotcut.backends.base import DeviceFit
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import UserError
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.description.access import ACCESS_FIELDS
+from pilotcut.pilots.description.access import ACCESS_FIELDS, FREE
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.tasks import TaskManager
@@ -52,7 +52,11 @@ class DevicePilot:
 
     def fit(self, fragment: Fragment) -> DeviceFit:
         """Return how well a fragment does there."""
-        return backends.compiler(self.name, self.qpu).fit(fragment)
+        found = backends.compiler(self.name, self.qpu).fit(fragment)
+        price = self.qpu.price
+        if self.played or price == FREE:
+            return found
+        return replace(found, shot_cost=price.shot + price.second * found.shot_s)
 
     @property
     def runs_itself(self) -> bool:

@@ -21,11 +21,13 @@ def usage_of(unit: WorkUnit, request: Request, measured: Measurement) -> Usage:
     if unit.device is None or not unit.device.runs_itself:
         return NOTHING
     found = replace(measured.usage, units=1)
-    if found.told == found.jobs:
-        return found
-    untold = (found.jobs - found.told) / found.jobs
-    shot_s = unit.device.fit(request.fragment).shot_s
-    return replace(found, predicted_s=untold * found.shots * shot_s)
+    if found.told != found.jobs:
+        untold = (found.jobs - found.told) / found.jobs
+        shot_s = unit.device.fit(request.fragment).shot_s
+        found = replace(found, predicted_s=untold * found.shots * shot_s)
+    price = unit.device.qpu.price
+    cost = price.second * found.seconds + price.shot * found.shots + price.job * found.jobs
+    return replace(found, cost=cost)
 
 
 @dataclass(frozen=True)

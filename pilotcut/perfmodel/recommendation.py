@@ -159,14 +159,15 @@ class Recommendation:
         return isinstance(self.forecaster, DeviceForecaster)
 
     @property
-    def usage(self) -> tuple[float, int] | None:
-        """Predicted seconds of devices and shots for the values; None without devices."""
+    def usage(self) -> tuple[float, int, float] | None:
+        """Predicted seconds of devices, shots and cost of the values; None without devices."""
         if not self.on_devices:
             return None
         options, shares = self.options, self.chosen.shares
         batches = options.queries / min(options.batch, options.queries)
         shots = sum(share.shots for share in shares)
-        return batches * sum(share.device_s for share in shares), round(batches * shots)
+        seconds, cost = sum(share.device_s for share in shares), sum(s.cost for s in shares)
+        return batches * seconds, round(batches * shots), batches * cost
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in the words of JSON."""
@@ -183,7 +184,9 @@ class Recommendation:
             ],
             "candidates": [line.to_dict() for line in self.lines],
             "chosen": self.chosen.to_dict(),
-            "usage": None if usage is None else {"device_s": usage[0], "shots": usage[1]},
+            "usage": None
+            if usage is None
+            else dict(zip(("device_s", "shots", "cost"), usage, strict=True)),
             "reason": self.reason,
         }
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Access = Literal["dedicated", "session", "batch", "shared"]
 
 #: The fields of a QPU that this is about.
-ACCESS_FIELDS = frozenset({"access", "limits", "wait_s", "instead", "slurm"})
+ACCESS_FIELDS = frozenset({"access", "limits", "wait_s", "instead", "slurm", "price"})
 
 
 class JobLimits(BaseModel):
@@ -42,4 +42,20 @@ class JobLimits(BaseModel):
     jobs: int | None = Field(default=None, ge=1)
 
 
-NO_LIMITS = JobLimits()
+class DevicePrice(BaseModel):
+    """What a device costs, in any currency that all devices of a file share.
+
+    Attributes
+    ----------
+    second, shot, job
+        Of the device's time, of each shot, and of each job.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    second: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    shot: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    job: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+
+
+NO_LIMITS, FREE = JobLimits(), DevicePrice()

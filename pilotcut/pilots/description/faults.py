@@ -90,6 +90,8 @@ EXPECTED = {
         f"backend.qpu.limits.{name}": "a whole number from 1 up"
         for name in ("circuits", "shots", "executions", "jobs")
     },
+    "backend.qpu.price": "a mapping such as {second: 1.6, shot: 0.001}",
+    **{f"backend.qpu.price.{name}": "a number from 0 up" for name in ("second", "shot", "job")},
     "backend.qpu.wait_s": "seconds, a number above 0",
     "backend.qpu.instead": "simulator",
     "backend.qpu.slurm": "qpu=NAME or gres=qpu:1",

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from pilotcut.errors import DescriptionError
 from pilotcut.io.yaml_reader import TooMuchError, load_yaml
 from pilotcut.options import closest, did_you_mean
-from pilotcut.pilots.description.access import JobLimits
+from pilotcut.pilots.description.access import DevicePrice, JobLimits
 from pilotcut.pilots.description.faults import fault_line, show
 from pilotcut.pilots.description.pilot import MOST_PILOTS, BackendDescription, PilotDescription
 from pilotcut.pilots.description.pilot_quantum import translate
@@ -46,6 +46,7 @@ _KNOWN = {
     "backend.qpu": tuple(QpuDescription.model_fields),
     "backend.qpu.runtime": tuple(RuntimeDescription.model_fields),
     "backend.qpu.limits": tuple(JobLimits.model_fields),
+    "backend.qpu.price": tuple(DevicePrice.model_fields),
     **{f"backend.qpu.{name}": tuple(VendorDescription.model_fields) for name in VENDORS},
 }
 

@@ -19,7 +19,14 @@ from pydantic import (
     model_validator,
 )
 
-from pilotcut.pilots.description.access import ACCESS_FIELDS, NO_LIMITS, Access, JobLimits
+from pilotcut.pilots.description.access import (
+    ACCESS_FIELDS,
+    FREE,
+    NO_LIMITS,
+    Access,
+    DevicePrice,
+    JobLimits,
+)
 from pilotcut.pilots.description.faults import misfit
 from pilotcut.pilots.description.runtime import (
     RuntimeDescription,
@@ -111,6 +118,8 @@ class QpuDescription(BaseModel):
         Aer with the noise of the device's target.
     slurm
         ``qpu=NAME`` or ``gres=qpu:1``: what the job of a Slurm pilot asks for.
+    price
+        What the device costs, see `DevicePrice`.
 
     Examples
     --------
@@ -156,6 +165,7 @@ class QpuDescription(BaseModel):
     wait_s: float | None = Field(default=None, gt=0.0)
     instead: Literal["simulator"] | None = None
     slurm: str | None = None
+    price: DevicePrice = FREE
 
     @model_validator(mode="before")
     @classmethod

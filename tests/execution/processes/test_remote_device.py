@@ -175,11 +175,13 @@ def test_a_resumed_query_goes_to_the_devices_that_have_its_jobs(service, tmp_pat
 
 def test_usage_is_what_jobs_tell_and_a_batch_beyond_the_allowed_is_not_begun(service):
     service.control(limits={}, hold="", troubles=[], others={"device": 0})
-    pilots = [PilotDescription(**description(service))]
+    fields = description(service, price={"second": 2, "job": 0.5})
+    pilots = [PilotDescription(**fields)]
     usage = values_on(pilots)["usage"]
     # 40 queries of 100 shots at 0.1 ms, and the first job of two circuits with 200.
     assert usage == {
         "jobs": 1, "fetched": 0, "shots": 4400, "device_s": pytest.approx(0.44), "predicted_s": 0.0,
+        "cost": pytest.approx(2 * 0.44 + 0.5),
     }  # fmt: skip
     paid = service.paid()
     with pytest.raises(UsageError) as caught:

@@ -43,16 +43,17 @@ def wait_until(true, what):
         time.sleep(0.05)
 
 
-def are_closed(service):
-    return set(sessions(service).values()) == {-1}
+def asked(tasks, **options):
+    """Return an estimator and its job of 60 queries."""
+    circuit = QuantumCircuit(1)
+    circuit.ry(Parameter("a"), 0)
+    estimator = CutEstimator(tasks, cuts=0, mode="counts", shots=100, seed=1, **options)
+    return estimator, estimator.run([(circuit, "Z", ANGLES[:, None])])
 
 
 def values(pilots):
-    circuit = QuantumCircuit(1)
-    circuit.ry(Parameter("a"), 0)
     with TaskManager(pilots) as tasks:
-        estimator = CutEstimator(tasks, cuts=0, mode="counts", shots=100, seed=1)
-        return estimator.run([(circuit, "Z", ANGLES[:, None])]).result()[0].data.evs
+        return asked(tasks)[1].result()[0].data.evs
 
 
 def test_a_session_that_expires_in_the_middle_is_replaced_and_the_last_one_is_closed(service):
@@ -67,13 +68,23 @@ def test_a_session_that_expires_in_the_middle_is_replaced_and_the_last_one_is_cl
     assert len(paid) == len(set(paid)) == 6
 
 
-def test_workers_share_the_session_of_their_pilot_which_ends_with_a_killed_agent(service):
-    service.control(expires_after=100)
-    before = set(sessions(service))
+def test_workers_share_their_pilot_s_session_and_its_jobs_also_when_they_die(service, tmp_path):
+    service.control(expires_after=100, hold="queries")
+    before, paid = set(sessions(service)), len(service.paid())
     with PilotManager([PilotDescription(**pilot(service, "local"))]) as pilots:
-        values(pilots)
+        with TaskManager(pilots) as tasks:
+            worker = tasks.submit_task(os.getpid).result()
+            estimator, job = asked(tasks, store=tmp_path / "store")
+            wait_until(lambda: list(tmp_path.rglob("jobs/*.json")), "submitted")
+            os.kill(worker, signal.SIGKILL)
+            service.control(hold="")
+            job.result()
+        # The second worker has fetched what the first one submitted.
+        contents = service.paid()[paid:]
+        assert len(contents) == len(set(contents)) == 6
+        assert estimator.trace.records[-1]["usage"]["fetched"] == 1
         (session,) = set(sessions(service)) - before
-        assert sessions(service)[session] == 93
+        assert sessions(service)[session] == 100 - 6 - 2  # and a first job of each
         os.kill(pilots.pilots[0]._agent.process.pid, signal.SIGKILL)
         wait_until(lambda: sessions(service)[session] == -1, "closed")
 
