@@ -12,8 +12,9 @@ its two constants fitted to what was measured of the same three families on the 
     python benchmarks/recommendation.py --wide           36 qubits: what is recommended is run
     python benchmarks/recommendation.py --answers        how long an answer takes
 
-In exact mode the candidates are every number of cuts by statevectors of the branches, and the
-tensor network of the whole circuit where there is one; the pick is what an estimator does with the
+In exact mode the candidates are every number of cuts by statevectors of the branches, those with
+fragments that are quicker as networks, and the tensor network of the whole circuit where there is
+one; the pick is what an estimator does with the
 recommended plan, which is one of them. With `--gradients` a batch is `CutGradient`'s: its values,
 and derivatives by all parameters.
 
@@ -60,7 +61,7 @@ from pilotcut.perfmodel.forecast import CalibratedPilot
 from pilotcut.perfmodel.measure import measure_through
 from pilotcut.perfmodel.options import Options
 from pilotcut.perfmodel.recommend import WORTH, recommend_for
-from pilotcut.perfmodel.recommendation import Recommendation
+from pilotcut.perfmodel.recommendation import Recommendation, RecommendationLine
 from pilotcut.pilots.description import embedded
 
 SIZES = {"exact": (10, 13, 16), "counts": (14, 17, 20)}
@@ -70,6 +71,9 @@ RIGHT = 1.05
 #: What takes less is run once before it is measured: a batch follows others like it, and not those
 #: of another candidate, which leave nothing of it in the caches.
 WARM_S = 0.1
+#: How cuts are computed in exact mode where fragments are networks, and engines of other ways.
+OF_FRAGMENTS = (NETWORK, f"{STATEVECTOR} and {NETWORK}")
+BY_STATES = ("", STATEVECTOR)
 #: What takes less than this in all rounds is measured up to five times as often.
 SHORT_S = 0.5
 
@@ -223,28 +227,33 @@ def candidates(
         options = Options(max_cuts=max_cuts, engine=engine, **asked)
         return recommend_for(program, binding, terms, [view], options)
 
-    def ways(found: Recommendation, engine: str) -> list[Way]:
+    def ways(lines: Sequence[RecommendationLine], engine: str) -> list[Way]:
         return [
             Way(
                 line.cuts,
                 max(line.widths),
                 line.placement,
                 engine,
-                found.forecaster.batch_s(line.work),
+                forecaster.batch_s(line.work),
             )
-            for line in found.lines
+            for line in lines
             if line.feasible
         ]
 
+    free = advice(AUTO)
+    forecaster = free.forecaster
     if mode == "counts":
-        every = ways(advice(AUTO), AUTO)
+        every = ways(free.lines, AUTO)
         return every, every[fastest([way.predicted_s for way in every])]
-    every = ways(advice(STATEVECTOR), STATEVECTOR)
+    every = ways(advice(STATEVECTOR).lines, STATEVECTOR)
     with suppress(CutError):  # not every circuit is a network
-        every += ways(advice(NETWORK, max_cuts=0), NETWORK)
-    chosen = advice(AUTO).chosen
+        every += ways(advice(NETWORK, max_cuts=0).lines, NETWORK)
+    every += ways([line for line in free.lines if line.cuts and line.way in OF_FRAGMENTS], AUTO)
+    chosen = free.chosen
     engine = NETWORK if NETWORK in chosen.way else STATEVECTOR
     cuts = 0 if "joined" in chosen.way else chosen.cuts
+    if cuts and chosen.way in OF_FRAGMENTS:
+        engine = AUTO
     return every, next(way for way in every if (way.engine, way.cuts) == (engine, cuts))
 
 
@@ -383,7 +392,7 @@ def tables(found: Sequence[Measured]) -> list[str]:
     ]
     for name, some in groups(held).items():
         chosen = [regret(c, next(k for k, m in enumerate(c) if m.chosen)) for c in some.values()]
-        cut = {key: [m for m in c if m.engine != NETWORK] for key, c in some.items()}
+        cut = {key: [m for m in c if m.engine in BY_STATES] for key, c in some.items()}
         ours = [regret(c, fastest([m.predicted_s for m in c])) for c in cut.values()]
         theirs = [regret(c, published_pick(published[key[:2]], c)) for key, c in cut.items()]
         lines.append(
@@ -426,7 +435,7 @@ def fit_published(cases: Sequence[Sequence[Measured]]) -> PublishedModel:
         (one.qubits, one.widest, one.cuts, one.workers, some[0].seconds / one.seconds)
         for some in cases
         for one in some
-        if one.cuts and some[0].cuts == 0 and one.engine != NETWORK
+        if one.cuts and some[0].cuts == 0 and one.engine in BY_STATES
     ]
     return PublishedModel.fit(pairs)
 

@@ -13,6 +13,7 @@ import torch
 
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.network import CACHED_NETWORKS, Network, NetworkEngine
+from pilotcut.backends.network_plan import NetworkTooLargeError
 from pilotcut.backends.outcomes import StateOutcomes
 from pilotcut.backends.statevector import Linearised, StatevectorEngine
 from pilotcut.cutting.fragment import Fragment
@@ -58,25 +59,39 @@ class ExactEngine:
 
     def network(self, fragment: Fragment) -> Network | None:
         """Return the network by which a fragment is computed, None if by its states."""
-        return self._chosen.get(fragment.fingerprint, lambda: self._network(fragment))
+        return self._chosen.get(fragment.fingerprint, lambda: self._network(fragment, inf))
 
-    def _network(self, fragment: Fragment) -> Network | None:
-        if self._way == STATEVECTOR or (fragment.sites and self._way != NETWORK):
+    def _network(self, fragment: Fragment, limit_s: float) -> Network | None:
+        """Choose; raise NetworkTooLargeError where a limit left networks out."""
+        if self._way == STATEVECTOR:
             return None
-        found = self._networks.network(fragment)
-        if found is None or found.row_bytes > self.memory_bytes or self._way == NETWORK:
+        rows = self.typical_rows
+        states_s = inf if self._way == NETWORK else self.state_seconds(fragment, rows)
+        found = self._networks.network(fragment, min(states_s, limit_s), rows)
+        if found is None and limit_s < states_s:
+            raise NetworkTooLargeError
+        if found is None or self._way == NETWORK:
             return found
-        faster = found.seconds(self.typical_rows) < self._state_seconds(fragment, self.typical_rows)
-        return found if faster else None
+        fits = found.row_bytes <= self.memory_bytes
+        return found if fits and found.seconds(rows) < states_s else None
 
-    def seconds(self, fragment: Fragment, rows: int) -> float:
-        """Return about how long values and derivatives take; infinite where memory lacks."""
+    def seconds(self, fragment: Fragment, rows: int, limit_s: float = inf) -> float:
+        """Return about how long values and derivatives take; infinite where memory lacks.
+
+        Also where `typical_rows` take longer than a limit: then not every way is looked for.
+        """
+        try:
+            # What was not looked at is not remembered as no way.
+            self._chosen.get(fragment.fingerprint, lambda: self._network(fragment, limit_s))
+        except NetworkTooLargeError:
+            return inf
         network = self.network(fragment)
         if network is None:
-            return self._state_seconds(fragment, rows)
+            return self.state_seconds(fragment, rows)
         return network.seconds(rows) if network.row_bytes <= self.memory_bytes else inf
 
-    def _state_seconds(self, fragment: Fragment, rows: int) -> float:
+    def state_seconds(self, fragment: Fragment, rows: int) -> float:
+        """Return the same by states, whichever way is chosen."""
         fits = self.states.row_bytes(fragment) <= self.memory_bytes
         return self.states.seconds(fragment, rows) if fits else inf
 

@@ -78,7 +78,7 @@ class NativeFragment:
 def over_native_gates(fragment: Fragment) -> NativeFragment:
     """Return the fragment over native gates."""
     rewriting = _Rewriting(len(fragment.angles))
-    values = _ValueWires(fragment)
+    values, own = _ValueWires(fragment), np.eye(len(fragment.angles))
     for place, step in enumerate(fragment.steps):
         if isinstance(step, Site):
             rewriting.steps.append(step)
@@ -86,7 +86,7 @@ def over_native_gates(fragment: Fragment) -> NativeFragment:
             rewriting.steps += values.copied(place, step)
         else:
             first = len(rewriting.steps)
-            rewriting.add(step, np.eye(len(fragment.angles)), np.zeros(len(fragment.angles)))
+            rewriting.add(step, own, np.zeros(len(fragment.angles)))
             if step.condition is not None:
                 rewriting.steps[first:] = [
                     values.controlled(gate, step.condition)

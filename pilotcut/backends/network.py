@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import inf, prod
 
 import numpy as np
 import torch
@@ -46,6 +46,9 @@ MOST_SCHEDULES = 8
 # multiplication of small matrices.
 _CALL_S, _MULTIPLICATION_S = 4e-5, 2e-9
 
+# Times that each product is multiplied: forwards, and backwards for each of its factors.
+_PASSES = 3
+
 
 class NetworkEngine:
     """Exact values by tensor networks, differentiable by their angles.
@@ -62,13 +65,18 @@ class NetworkEngine:
         self._torch = TorchArrays(device, dtype)
         name = str(dtype).removeprefix("torch.")
         self._arrays = NumpyArrays(name) if device.type == "cpu" else self._torch
-        self._networks: Cache[str, Network | None] = Cache(CACHED_NETWORKS)
 
-    def network(self, fragment: Fragment) -> Network | None:
-        """Return a fragment's network, None where it has none that is worth looking for."""
-        return self._networks.get(fragment.fingerprint, lambda: self._network(fragment))
+    def network(self, fragment: Fragment, limit_s: float = inf, rows: int = 1) -> Network | None:
+        """Return a fragment's network, None where it has none that is worth looking for.
 
-    def _network(self, fragment: Fragment) -> Network | None:
+        Parameters
+        ----------
+        fragment
+            The fragment.
+        limit_s, rows
+            What values and derivatives of so many rows take otherwise. A search that will hardly
+            find a network that takes less is left out.
+        """
         steps = fragment.steps
         if len(steps) > MOST_GATES or any(len(site.wires) > 1 for site in fragment.sites):
             return None
@@ -80,8 +88,9 @@ class NetworkEngine:
         x, z = (np.pad(a, more) for a in (fragment.observables.x, fragment.observables.z))
         if _are_many(native, x | z):
             return None
+        most = limit_s / (_PASSES * rows * _multiplication_s(self._arrays))
         try:
-            plan = NetworkPlan(native, np.stack([x, z], axis=1))
+            plan = NetworkPlan(native, np.stack([x, z], axis=1), most)
         except NetworkTooLargeError:
             return None
         return Network(plan, native, len(x), self._arrays, self._torch)
@@ -152,8 +161,8 @@ class Network:
 
     def _seconds(self, plan: NetworkPlan, rows: int) -> float:
         products = sum(g.multiplications * (1 if g.shared else rows) for g in plan.groups)
-        each_s = _MULTIPLICATION_S * self._arrays.dtype.itemsize / 8
-        return len(plan.groups) * _CALL_S + 3 * products * each_s
+        each_s = _multiplication_s(self._arrays)
+        return len(plan.groups) * _CALL_S + _PASSES * products * each_s
 
     def _schedule(self, shared: np.ndarray, rows: int) -> NetworkSchedule:
         """Return a schedule for shared angles, boolean (angles,), where that pays for such rows."""
@@ -213,6 +222,10 @@ class Network:
         put = self._arrays.put(cotangents)
         pulled = point.schedule.pull_back(point.found, put, natives, summed)
         return self._arrays.numpy(self._angles.pulled_back(pulled)).T
+
+
+def _multiplication_s(arrays: NumpyArrays | TorchArrays) -> float:
+    return _MULTIPLICATION_S * arrays.dtype.itemsize / 8
 
 
 def _entries(plan: NetworkPlan, rows: int) -> int:

@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 
 import cotengra
 
 #: Multiplications above which cotengra is asked, and tensors up to which it is.
 WORTH_SEARCHING, MOST_SEARCHED = 2**16, 400
+
+#: How many times fewer multiplications a search finds, at most: 1 to 50 where either order is of
+#: use (the cases of `benchmarks/step_cases.py`).
+SEARCH_GAIN = 64
 
 _SEARCHES = 16
 
@@ -31,7 +35,9 @@ class Pair:
     legs: tuple[int, ...]
 
 
-def contraction_order(legs: Sequence[Sequence[int]], sizes: Mapping[int, int]) -> list[Pair]:
+def contraction_order(
+    legs: Sequence[Sequence[int]], sizes: Mapping[int, int], most: float = inf
+) -> list[Pair]:
     """Return the pairs of a network; products are numbered behind the tensors.
 
     Parameters
@@ -40,9 +46,12 @@ def contraction_order(legs: Sequence[Sequence[int]], sizes: Mapping[int, int]) -
         The names of each tensor's axes; a name stands on two tensors, or on one if it is open.
     sizes
         Of each name.
+    most
+        Multiplications of an order that is of use.
     """
     found = _in_rounds(legs, sizes)
-    if multiplications(legs, found, sizes) < WORTH_SEARCHING or len(legs) > MOST_SEARCHED:
+    products = multiplications(legs, found, sizes)
+    if products < WORTH_SEARCHING or len(legs) > MOST_SEARCHED or products > SEARCH_GAIN * most:
         return found
     # Seeded and in this process: the same order, and the same last bits, each time.
     search = cotengra.RandomGreedyOptimizer(max_repeats=_SEARCHES, seed=0, parallel=False)

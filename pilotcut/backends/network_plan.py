@@ -14,18 +14,18 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
-from math import prod
+from math import inf, prod
 from typing import TypeAlias
 
 import numpy as np
 
 from pilotcut.backends.native_gates import NativeFragment
 from pilotcut.backends.network_order import Pair, contraction_order, multiplications
-from pilotcut.backends.pauli_network import Core, GateTensors, SiteTensors, cores_of
-from pilotcut.cutting.fragment import Site
+from pilotcut.backends.pauli_network import Core, cores_of, tensors_of
 
-#: Multiplications of a term, and entries of a value, at most: more is another engine's.
-MOST_MULTIPLICATIONS, MOST_ENTRIES = 2**32, 2**25
+#: Multiplications of a term, entries of a value, and of all constants, at most: more is another
+#: engine's.
+MOST_MULTIPLICATIONS, MOST_ENTRIES, MOST_CONSTANT = 2**32, 2**25, 2**26
 
 #: Shape of a value for one parameter set.
 Shape: TypeAlias = tuple[int, ...]
@@ -184,6 +184,8 @@ class NetworkPlan:
         The fragment over native gates.
     letters
         Boolean (terms, 2, wires): x and z of each term.
+    most
+        Multiplications of a term that are worth it.
 
     Attributes
     ----------
@@ -198,13 +200,11 @@ class NetworkPlan:
         If a term takes more than is worth it; nothing large has been computed then.
     """
 
-    def __init__(self, native: NativeFragment, letters: np.ndarray) -> None:
+    def __init__(self, native: NativeFragment, letters: np.ndarray, most: float = inf) -> None:
         self._values: list[Value] = []
         self._known: dict[Hashable, int] = {}
-        tensors = [
-            SiteTensors.of(step) if isinstance(step, Site) else GateTensors.of(step)
-            for step in native.steps
-        ]
+        self._most, self._constants = min(most, MOST_MULTIPLICATIONS), 0
+        tensors = tensors_of(native.steps)
         self._networks: list[tuple[list[Core], list[Pair]]] = []
         self._shared: frozenset[int] = frozenset()
         self._make(self._ordered(cores_of(tensors, one)) for one in letters)
@@ -215,7 +215,7 @@ class NetworkPlan:
         What depends on these alone has one row, and is multiplied apart from all else.
         """
         other = copy(self)
-        other._values, other._known = [], {}
+        other._values, other._known, other._constants = [], {}, 0
         other._networks, other._shared = [], frozenset(angles)
         other._make(self._networks)
         return other
@@ -230,14 +230,13 @@ class NetworkPlan:
         place = self._grouped(set(terms))
         self.outputs = tuple(_sources([place[term] for term in terms]))
 
-    @staticmethod
-    def _ordered(cores: list[Core]) -> tuple[list[Core], list[Pair]]:
+    def _ordered(self, cores: list[Core]) -> tuple[list[Core], list[Pair]]:
         """Return a network with the order in which it is contracted."""
         sizes = {leg: core.size_of(leg) for core in cores for leg in core.legs}
         legs = [core.legs for core in cores]
-        pairs = contraction_order(legs, sizes) if cores else []
+        pairs = contraction_order(legs, sizes, self._most) if cores else []
         largest = max((prod(sizes[leg] for leg in pair.legs) for pair in pairs), default=1)
-        if largest > MOST_ENTRIES or multiplications(legs, pairs, sizes) > MOST_MULTIPLICATIONS:
+        if largest > MOST_ENTRIES or multiplications(legs, pairs, sizes) > self._most:
             raise NetworkTooLargeError
         return cores, pairs
 
@@ -329,6 +328,9 @@ class NetworkPlan:
         shape = tuple(size[leg] for leg in (*left, *right))
         both = [self._values[k].constant for k in (a, b) if self._values[k].kind == "constant"]
         if len(both) == 2:
+            self._constants += prod(shape)
+            if self._constants > MOST_CONSTANT:
+                raise NetworkTooLargeError
             return self._constant(_product(both[0], both[1], pairing, shape))
         return self._add(Value("pair", (a, b), shape, pairing=pairing))
 

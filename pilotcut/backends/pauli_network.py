@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -198,6 +198,22 @@ class SiteTensors:
     def core(self, legs: Sequence[int]) -> Core:
         """Return it with the names of its wire's legs."""
         return Core((), (open_leg(self.axis), *legs), self.values)
+
+
+def tensors_of(steps: Sequence[MatrixGate | Site]) -> list[GateTensors | SiteTensors]:
+    """Return the tensors of a fragment's steps; gates of one matrix are decomposed once."""
+    known: dict[tuple[tuple[int, ...], bytes], GateTensors] = {}
+    found: list[GateTensors | SiteTensors] = []
+    for step in steps:
+        if isinstance(step, Site):
+            found.append(SiteTensors.of(step))
+            continue
+        matrix = (step.matrix.shape, step.matrix.tobytes())
+        if matrix not in known:
+            known[matrix] = GateTensors.of(step)
+        angles = () if step.angle is None else (step.angle,)
+        found.append(replace(known[matrix], wires=step.wires, angles=angles))
+    return found
 
 
 def open_leg(axis: int) -> int:

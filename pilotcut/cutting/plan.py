@@ -321,9 +321,9 @@ def check_size(plan: CutPlan, *, coherent: bool, drawn: bool = True) -> None:
     drawn
         Whether terms can be drawn in place of all variants, for those who ask for the plan.
     """
-    entries = _entries(plan, coherent)
-    if entries <= MOST_VARIANTS:
+    if not is_too_large(plan, coherent=coherent):
         return
+    entries = _entries(plan, coherent)
     ways = [_with_fewer_cuts(plan, coherent)]
     few, tame = _entries(plan, False) <= MOST_VARIANTS, plan.sampling_overhead <= MOST_OVERHEAD
     if drawn and coherent and (few or tame):
@@ -337,6 +337,11 @@ def check_size(plan: CutPlan, *, coherent: bool, drawn: bool = True) -> None:
         f"{'branch pairs' if coherent else 'variants'}, expected at most {MOST_VARIANTS:.3g}; "
         f"{', or '.join(ways)}"
     )
+
+
+def is_too_large(plan: CutPlan, *, coherent: bool) -> bool:
+    """Return whether `check_size` would refuse a plan, which takes long to say what fits."""
+    return _entries(plan, coherent) > MOST_VARIANTS
 
 
 def _entries(plan: CutPlan, coherent: bool) -> int:

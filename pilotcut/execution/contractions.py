@@ -12,11 +12,14 @@ from dataclasses import replace
 from math import inf
 
 from pilotcut import backends
-from pilotcut.cutting.plan import CutPlan, build_plan, check_overhead, check_size
+from pilotcut.cutting.plan import CutPlan, build_plan, check_overhead, check_size, is_too_large
 from pilotcut.errors import CutError
 from pilotcut.options import NETWORK, STATEVECTOR, USUAL_ENGINE, EngineOptions
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.contraction_cost import cost_of_batch
+
+#: Predicted seconds of a batch without cuts for which no networks of fragments are looked for.
+SMALL_S = 5e-3
 
 
 def contraction_of(
@@ -64,7 +67,7 @@ def _exact(plan: CutPlan, engine: EngineOptions) -> Contraction:
             return replace(Contraction.of(joined, coherent=True), asked=plan)
     check_size(plan, coherent=True)
     if engine.way == NETWORK:
-        _check_networks(plan)
+        _check_networks(plan, engine)
     return Contraction.of(plan, coherent=True)
 
 
@@ -89,33 +92,47 @@ def _joined(plan: CutPlan) -> CutPlan:
 
 def _is_quicker(joined: CutPlan, plan: CutPlan, engine: EngineOptions) -> bool:
     """Return whether a batch with its derivatives is predicted to be quicker without the cuts."""
-    whole = _seconds(joined, engine)
-    return whole < inf and whole < _seconds(plan, engine)
+    # Networks are dear to look for, so each only as far as it may be the quickest way.
+    limit_s = inf
+    if engine.way != NETWORK:
+        by_states_s = _seconds(plan, engine, by_states=True)
+        limit_s = by_states_s if by_states_s < inf else _seconds(plan, engine)
+    whole_s = _seconds(joined, engine, limit_s)
+    # What is small costs its calls, and fragments of it have about as many each.
+    if whole_s >= limit_s or whole_s < SMALL_S:
+        return whole_s < limit_s
+    return whole_s < _seconds(plan, engine)
 
 
-def _seconds(plan: CutPlan, engine: EngineOptions) -> float:
-    """Return about how long a batch takes with its derivatives; infinite where memory lacks."""
+def _seconds(
+    plan: CutPlan, engine: EngineOptions, limit_s: float = inf, *, by_states: bool = False
+) -> float:
+    """Return about how long a batch takes with its derivatives; infinite where memory lacks.
+
+    Also where it takes longer than a limit; `by_states` without networks.
+    """
     exact = backends.exact_engine(engine)
     rows = exact.typical_rows
-    try:
-        check_size(plan, coherent=True)
-        if engine.way == NETWORK:
-            _check_networks(plan)
-    except CutError:
+    if is_too_large(plan, coherent=True):
         return inf
-    states = sum(exact.seconds(fragment, rows) for fragment in plan.fragments)
-    if states == inf or not plan.bonds:
-        return states
+    if engine.way == NETWORK and any(exact.network(f) is None for f in plan.fragments):
+        return inf
+    fragments = sum(
+        exact.state_seconds(fragment, rows) if by_states else exact.seconds(fragment, rows, limit_s)
+        for fragment in plan.fragments
+    )
+    if fragments == inf or not plan.bonds:
+        return fragments
     contraction = Contraction.of(plan, coherent=True)
-    return states + cost_of_batch(contraction, rows, True, 16).seconds
+    return fragments + cost_of_batch(contraction, rows, True, 16).seconds
 
 
-def _check_networks(plan: CutPlan) -> None:
+def _check_networks(plan: CutPlan, engine: EngineOptions) -> None:
     """Raise CutError unless every fragment is a network's."""
     # Here, as it loads torch, which other modes do without.
     from pilotcut.backends.network import MOST_GATES, MOST_SEEN, MOST_WIRES
 
-    exact = backends.exact_engine(EngineOptions(NETWORK))
+    exact = backends.exact_engine(engine)
     for fragment in plan.fragments:
         if exact.network(fragment) is None:
             which = f"fragment {fragment.label}" if plan.bonds else "the circuit"

@@ -74,7 +74,9 @@ def _seconds_of(
 ) -> float:
     fragment, rows = request.fragment, len(request.angles)
     if mode == "exact":
-        if not outcomes and (network := backends.exact_engine(engine).network(fragment)):
+        # Where cuts are joint, exact mode would cut their gates one by one.
+        single = fragment.listing(None).separated()
+        if not outcomes and (network := backends.exact_engine(engine).network(single)):
             return max(1, pulled) * network.seconds(rows)
         calls = len(exact_rows(fragment, rows, EngineOptions(STATEVECTOR)))
         return _exact_s(fragment, rows, calls) * (1 + _BACKWARD * pulled)

@@ -19,7 +19,7 @@ from qiskit.circuit import QuantumCircuit
 from pilotcut.backends import exact_engine
 from pilotcut.circuits.program import read_circuit
 from pilotcut.cutting.fragment import Fragment
-from pilotcut.cutting.plan import CutPlan, check_size, compile_plan
+from pilotcut.cutting.plan import CutPlan, build_plan, check_size, compile_plan
 from pilotcut.errors import CutError, UserError
 from pilotcut.execution.batch_log import BatchLog
 from pilotcut.execution.batch_runner import BatchRunner
@@ -267,10 +267,9 @@ def _joined(sample: Sample, mode: str) -> Sequence[Fragment]:
     """Return the whole circuit as a fragment where it is a network of the exact engine."""
     if mode != "exact":
         return ()
-    try:
-        return contraction_of(sample.plan, mode, engine=NETWORKS).plan.fragments
-    except CutError:
-        return ()
+    plan, engine = sample.plan, exact_engine(NETWORKS)
+    whole = build_plan(plan.program, plan.binding, plan.terms, None).fragments
+    return [fragment for fragment in whole if engine.network(fragment) is not None]
 
 
 def _exact_calls(request: Request, slopes: bool) -> Iterator[tuple[WorkUnit, np.ndarray]]:

@@ -101,9 +101,10 @@ class CutEstimator(BaseEstimatorV2):
         same outcomes drawn from their exact distribution. "exact": no shots, but statevectors of
         the fragments' branches, or of the tensor network; `stds` are 0.
     engine
-        How the exact mode computes: "statevector" by states of all branches, "network" by the
-        circuit's tensor network as if it were not cut, and "auto" what is predicted to be
-        quickest, which may be the state of the whole circuit. Records say what was taken.
+        How the exact mode computes: "statevector" by states of all branches, "network" by tensor
+        networks, of the fragments or of the circuit as if it were not cut, and "auto" what is
+        predicted to be quickest: for each fragment one of both, or the network or the state of the
+        whole circuit. Records say what was taken.
     dtype
         Of the exact mode's states: "complex128", or "complex64" at half the memory, to about 1e-5.
     shots

@@ -6,10 +6,11 @@ import torch
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_addon_cutting.instructions import CutWire
-from support.circuits import CIRCUITS, OBSERVABLES
+from support.circuits import CIRCUITS, OBSERVABLES, deep_beside_wide
 from support.exact import exact
 
 from pilotcut import CutEstimator, CutGradient, compile_plan
+from pilotcut.backends.exact import ExactEngine
 from pilotcut.backends.network import NetworkEngine
 from pilotcut.backends.statevector import StatevectorEngine
 
@@ -67,13 +68,13 @@ def _values_of(circuit, observables, values):
     return exact(circuit.assign_parameters(values), observables)
 
 
-def _slopes_of(circuit, observable, values):
-    """Return derivatives by differences of the fourth order, right to 1e-11."""
+def _slopes_of(circuit, observable, values, some=slice(None)):
+    """Return derivatives, all or some, by differences of the fourth order, right to 1e-11."""
 
     def value(at):
         return exact(circuit.assign_parameters(at), [observable])[0]
 
-    steps = 1e-3 * np.eye(len(values))
+    steps = 1e-3 * np.eye(len(values))[some]
     return [
         (
             8 * (value(values + s) - value(values - s))
@@ -142,3 +143,44 @@ def test_every_kind_of_gate_is_cut_in_networks(name):
     estimator = CutEstimator(labels="AAB", mode="exact", engine="network")
     (found,) = estimator.run([(CIRCUITS[name], OBSERVABLES)]).result()
     np.testing.assert_allclose(found.data.evs, exact(CIRCUITS[name]), rtol=0, atol=1e-10)
+
+
+# -- the choice ------------------------------------------------------------------------
+
+
+def test_a_deep_fragment_is_computed_by_states_and_a_wide_one_by_its_network():
+    """The wide one's states, of 2^41 amplitudes, would fit no memory."""
+    circuit, labels = deep_beside_wide(40)
+    fragments = compile_plan(circuit, ["Z" * 45], labels=labels).fragments
+    engine = ExactEngine()
+    assert [engine.network(fragment) is not None for fragment in fragments] == [False, True]
+    assert engine.states.row_bytes(fragments[1]) > 2**40
+    assert engine.rows_at_once(fragments[1]) > 1000
+
+
+@pytest.mark.joined
+@pytest.mark.parametrize("marked", [False, True])
+def test_auto_takes_both_ways_in_one_plan(marked):
+    """Values and derivatives near the cut against the state of a small circuit that sees as much,
+    and a term of all qubits against the whole circuit's network."""
+    circuit, labels = deep_beside_wide(40, marked)
+    values = np.random.default_rng(1).uniform(-0.6, 0.6, circuit.num_parameters)
+    near, whole = ["IIIIIIZIZIZ", "IIIIIIIXIZI"], "Z" * 45
+    terms = [*("I" * 34 + one for one in near), whole]
+    estimator = CutEstimator(labels=labels, mode="exact")
+    (found,) = estimator.run([(circuit, terms, values)]).result()
+    assert [r["engine"] for r in estimator.trace.records if "engine" in r] == [
+        "statevector and network"
+    ]
+    small, _ = deep_beside_wide(6)
+    kept = np.r_[0:12, 80 : len(values)]
+    expected = exact(small.assign_parameters(values[kept]), near)
+    np.testing.assert_allclose(found.data.evs[:2], expected, rtol=0, atol=1e-10)
+    uncut = CutEstimator(mode="exact", engine="network")
+    (joined,) = uncut.run([(deep_beside_wide(40)[0], whole, values)]).result()
+    np.testing.assert_allclose(found.data.evs[2], joined.data.evs, rtol=0, atol=1e-10)
+    operator = SparsePauliOp([terms[0], whole], [1, 0])
+    slopes = CutGradient(estimator).run([circuit], [operator], [values]).result().gradients[0]
+    some = [0, 1, 3, 12, 50, len(kept) - 1]
+    expected = _slopes_of(small, near[0], values[kept], some)
+    np.testing.assert_allclose(slopes[kept][some], expected, rtol=0, atol=1e-8)

@@ -5,6 +5,7 @@ import json
 import pytest
 from qiskit import QuantumCircuit, qpy
 from qiskit_addon_cutting.instructions import CutWire
+from support.circuits import deep_beside_wide
 
 from pilotcut.options import WIRES
 
@@ -160,6 +161,16 @@ def test_explain_says_what_each_cut_is_and_what_else_was_looked_at(call, file):
     assert "  wire cut: " in out
     assert "search at max_width=2: " in out
     assert "in exact mode: by joined " in out
+
+
+def test_explain_says_that_exact_mode_computes_fragments_in_different_ways(call, tmp_path):
+    circuit, labels = deep_beside_wide(40)
+    file = tmp_path / "deep.qpy"
+    with file.open("wb") as stream:
+        qpy.dump(circuit, stream)
+    code, out, _ = call(file, "--labels", labels, "--explain")
+    assert code == 0
+    assert "in exact mode: by statevector and network\n" in out
 
 
 def test_explain_in_json_has_the_same_numbers(call, file):

@@ -134,7 +134,8 @@ def test_keeping_a_query_changes_no_number_and_it_is_measured_once(tmp_path, mod
     plain = estimated(mode=mode)
     runs.clear()
     assert_same(estimated(tmp_path, mode=mode), plain)
-    assert len(runs) == len(set(runs)) > 4
+    # In exact mode each fragment is a network that takes less than a unit's time.
+    assert len(runs) == len(set(runs)) > (1 if mode == "exact" else 4)
     runs.clear()
     assert_same(estimated(tmp_path, mode=mode), plain)
     assert runs == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
-from support.circuits import star
+from support.circuits import deep_beside_wide, star
 
 from pilotcut import CutEstimator, compile_plan
 from pilotcut.backends.aer import PACK_QUBITS, AerBackend
@@ -207,6 +207,18 @@ def test_memory_is_that_of_the_widest_template(qubits, cuts):
     assert widest > PACK_QUBITS, "narrower ones are packed, which takes a few KiB at most"
     assert work_of(plan, "counts", rows=1).memory_bytes == 16 * 2**widest
     assert (qubits, widest) != (36, 36) or 16 * 2**widest == 2**40
+
+
+def test_exact_mode_counts_states_of_one_fragment_and_the_network_of_another():
+    circuit, labels = deep_beside_wide(40)
+    work = work_of(compile_plan(circuit, "Z" * 45, labels=labels), "exact", rows=16)
+    assert work.way == "statevector and network"
+    groups = KINDS["exact"].index("network_groups")
+    made = KINDS["exact"].index("operations")
+    by_states, by_network = sorted(work.loads, key=lambda load: load.amounts[groups])
+    assert (by_states.amounts[groups], by_network.amounts[made]) == (0, 0)
+    assert min(by_states.amounts[made], by_network.amounts[groups]) > 0
+    assert work.memory_bytes < 2**20
 
 
 def test_memory_does_not_grow_with_rows_or_shots():

@@ -1,7 +1,7 @@
 """Circuits that several tests share: random, with a gate of each kind, with angles of each kind."""
 
 import numpy as np
-from qiskit.circuit import Parameter, QuantumCircuit
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.circuit.library import (
     CHGate,
     CPhaseGate,
@@ -225,6 +225,29 @@ def brick(
         if cut is not None and layer == 0:
             circuit.append(CutWire(), [cut])
     return circuit
+
+
+def deep_beside_wide(wide: int, marked: bool = False) -> tuple[QuantumCircuit, str | None]:
+    """Return a deep cluster of five qubits and a shallow chain with a cut between, and labels."""
+    deep, depth = 5, 24
+    of_chain, of_cluster = ParameterVector("c", 2 * wide), ParameterVector("d", deep * depth)
+    circuit, angles = QuantumCircuit(deep + wide), iter(of_cluster)
+    for layer in range(depth):
+        for qubit in range(deep):
+            (circuit.rx if layer % 2 else circuit.ry)(next(angles), qubit)
+        for qubit in range(layer % 2, deep - 1, 2):
+            circuit.cz(qubit, qubit + 1)
+    if marked:
+        circuit.append(CutWire(), [deep - 1])
+    for k in range(wide):
+        circuit.ry(of_chain[2 * k], deep + k)
+    circuit.cz(deep - 1, deep)
+    for k in range(wide):
+        circuit.rx(of_chain[2 * k + 1], deep + k)
+    for first in (deep, deep + 1):
+        for qubit in range(first, deep + wide - 1, 2):
+            circuit.cx(qubit, qubit + 1)
+    return circuit, None if marked else "A" * deep + "B" * wide
 
 
 def ghz(qubits: int) -> QuantumCircuit:
