@@ -20,6 +20,7 @@ from pilotcut.backends.device_sessions import renewed
 from pilotcut.backends.known_backends import known_backend
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.samplers import (
+    is_ibm_s,
     qrmi_backend,
     runtime_backend,
     sampler_for,
@@ -27,7 +28,7 @@ from pilotcut.backends.samplers import (
     target_behind,
 )
 from pilotcut.backends.usable import working
-from pilotcut.backends.vendor_worker import ENDS_ONLY
+from pilotcut.backends.vendor_worker import ENDS_ONLY, has_passes
 from pilotcut.backends.vendors import vendor_backend
 from pilotcut.errors import DescriptionError
 from pilotcut.pilots.description.qpu import TWO_QUBITS, VIRTUAL, QpuDescription
@@ -51,8 +52,11 @@ def device_of(name: str, description: QpuDescription) -> Device:
         opened = opener()
         target = opened.target
     elif description.like is not None:
-        target = known_backend(name, description.like).target
-        if not description.simulate:
+        backend = known_backend(name, description.like)
+        target = backend.target
+        if not description.simulate and has_passes(backend) and not is_ibm_s(backend):
+            opener = partial(vendor_backend, name, description)
+        elif not description.simulate:
             opener = partial(_opened, name, description.like)
     else:
         target = target_of(description)

@@ -173,9 +173,14 @@ def _qrmi_resource(name: str, qrmi: VendorDescription) -> tuple[Any, str]:
     return found, place
 
 
+def is_ibm_s(backend: BackendV2) -> bool:
+    """Return whether a backend is one of IBM's own, which runs no circuits."""
+    return type(backend).__module__.startswith(f"{_CLIENT}.ibm_backend")
+
+
 def sampler_for(name: str, backend: BackendV2) -> BaseSamplerV2 | BackendV2:
     """Return what runs circuits on a backend: itself, or IBM's sampler where it no longer does."""
-    if type(backend).__module__.startswith(f"{_CLIENT}.ibm_backend"):
+    if is_ibm_s(backend):
         return _runtime_sampler(name, RuntimeDescription(backend=backend.name), backend)
     return backend
 

@@ -123,7 +123,11 @@ def _width(target: Target, name: str) -> int:
 def _restricted(
     target: Target, place: dict[int, int], num_qubits: int, broken: Collection[Any]
 ) -> Target:
-    """Return the target on qubits with new numbers, without (name, qubits) that are broken."""
+    """Return the target on qubits with new numbers, without (name, qubits) that are broken.
+
+    Gates that take some angles only are left out: which ones, Qiskit does not tell, and without
+    their bounds they would be taken for any.
+    """
     about: list[QubitProperties] | None = None
     if target.qubit_properties is not None:
         about = [QubitProperties()] * num_qubits
@@ -132,6 +136,8 @@ def _restricted(
     found = Target(num_qubits=num_qubits, qubit_properties=about, dt=target.dt)
     for name in target.operation_names:
         operation, places = target.operation_from_name(name), target[name]
+        if has_angle_bounds(target, name):
+            continue
         if None in places:
             if (name, None) not in broken:
                 found.add_instruction(operation, name=name)

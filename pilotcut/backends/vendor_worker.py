@@ -48,7 +48,9 @@ def opened(vendor: str, backend: str | None, options: Mapping[str, Any]) -> Any:
 
 
 def _any(name: str, options: dict[str, Any]) -> Any:
-    module, _, attribute = name.partition(":")
+    module, _, attribute = name.rpartition(":")
+    # A bare name is one of Qiskit's fakes.
+    module = module or "qiskit_ibm_runtime.fake_provider"
     found = getattr(importlib.import_module(module), attribute)
     return found if hasattr(found, "run") and not isinstance(found, type) else found(**options)
 
@@ -207,7 +209,7 @@ def run(
         Of each; the seed where the backend takes one.
     """
     squeezed = [_squeezed(circuit) for circuit in circuits]
-    native = _native(vendor, backend, [circuit for circuit, _ in squeezed])
+    native = _native(backend, [circuit for circuit, _ in squeezed])
     options: dict[str, Any] = {"shots": shots}
     if vendor == "aqt" or hasattr(backend.options, "seed_simulator"):
         options["seed_simulator"] = seed
@@ -263,29 +265,30 @@ def _squeezed(circuit: Any) -> tuple[Any, list[int]]:
     return whole, bits
 
 
-def _native(vendor: str, backend: Any, circuits: list[Any]) -> list[Any]:
-    """Return circuits as the vendor's own last passes make them of what is in its target's gates.
+def has_passes(backend: Any) -> bool:
+    """Return whether a backend has transpiler passes of its own, as Qiskit asks for them."""
+    stages = ("translation", "scheduling")
+    return any(hasattr(backend, f"get_{stage}_stage_plugin") for stage in stages)
 
-    IQM's star moves qubits to a resonator, AQT takes some angles alone.
+
+def _native(backend: Any, circuits: list[Any]) -> list[Any]:
+    """Return circuits as the backend's own passes make them of what is in its target's gates.
+
+    IQM's star moves qubits to a resonator, AQT takes some angles alone. Their angles must be known.
     """
-    if vendor == "aqt":
-        from qiskit import transpile
+    if not has_passes(backend):
+        return circuits
+    from qiskit.transpiler import generate_preset_pass_manager
 
-        order = list(range(backend.target.num_qubits))
-        return [
-            transpile(one, backend, optimization_level=0, initial_layout=order[: one.num_qubits])
-            for one in circuits
-        ]
-    if vendor == "iqm" and backend.has_resonators():
-        from iqm.qiskit_iqm import transpile_to_IQM
-
-        return [
-            transpile_to_IQM(
-                one, backend, optimization_level=0, initial_layout=list(range(one.num_qubits))
+    found, passes = [], {}
+    for one in circuits:
+        width = one.num_qubits
+        if width not in passes:
+            passes[width] = generate_preset_pass_manager(
+                0, backend=backend, initial_layout=list(range(width))
             )
-            for one in circuits
-        ]
-    return circuits
+        found.append(passes[width].run(one))
+    return found
 
 
 # As a process of its own.

@@ -81,7 +81,7 @@ def show(
         print(json.dumps(shown))
         return
     table = Table()
-    for name in ("device", "SWAPs", "success", "shots/s", "group", "most like"):
+    for name in ("device", "SWAPs", "success", "error", "shots/s", "group", "most like"):
         table.add_column(name, justify="left" if name in ("device", "most like") else "right")
     for one in shown:
         like = one["most_like"]
@@ -89,6 +89,7 @@ def show(
             escape(one["device"]),
             str(one["swaps"]),
             f"{one['success']:.3f}",
+            f"{one['error']:.3f}",
             f"{1 / one['shot_s']:,.0f}" if one["shot_s"] else "-",
             str(one["group"]),
             f"{escape(like)} ({one['similarity'][like]:.2g})" if like else "-",
@@ -118,6 +119,7 @@ def _shown(config: FleetConfig, jobs: Sequence[Job]) -> list[dict[str, Any]]:
                     device_features(prepared.compilation, prepared.device.target).swaps.sum()
                 ),
                 "success": prepared.success,
+                "error": prepared.error,
                 "noise_free": is_noise_free(prepared.device.target),
                 "shot_s": prepared.shot_s,
                 "group": next(n for n, group in enumerate(shared, start=1) if k in group),

@@ -15,10 +15,11 @@ from pilotcut.backends.noise_model import Device
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.fleet.device_features import device_features, success
 from pilotcut.fleet.engines import CountedCircuits, DrawnExpectations, Engine, Shots
-from pilotcut.fleet.models import model
+from pilotcut.fleet.models import model, observed_qubits
 from pilotcut.fleet.noisy_expectations import NoisyExpectations
+from pilotcut.fleet.placement import error_of, placed
 from pilotcut.fleet.shifts import Shifts
-from pilotcut.fleet.transpile import Compilation, compile_on
+from pilotcut.fleet.transpile import Compilation
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.training.model import Model
 
@@ -83,7 +84,9 @@ class Prepared:
         self.job = job
         self.model: Model = model(job.model, job.qubits)
         self.device: Device = device_of(job.device, job.qpu)
-        self.compilation: Compilation = compile_on(self.model.circuit, self.device.target)
+        self.compilation: Compilation = placed(
+            self.model.circuit, self.device.target, observed_qubits(self.model)
+        )
         self.shifts = Shifts.of(self.model)
 
     @cached_property
@@ -102,6 +105,11 @@ class Prepared:
     def success(self) -> float:
         """The probability that a run of the circuit has no error."""
         return success(self.compilation, self.device.target)
+
+    @cached_property
+    def error(self) -> float:
+        """The predicted error of the circuit with its readout, as estimators predict it."""
+        return error_of(self.compilation, self.device.target, observed_qubits(self.model))
 
     @cached_property
     def shot_s(self) -> float:

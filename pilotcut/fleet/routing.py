@@ -44,7 +44,11 @@ Move = int | Swap
 
 
 def route(
-    gates: Sequence[tuple[int, ...]], width: int, device: DeviceGates, seed: int
+    gates: Sequence[tuple[int, ...]],
+    width: int,
+    device: DeviceGates,
+    seed: int,
+    among: Sequence[int] | None = None,
 ) -> tuple[tuple[int, ...], list[Move]]:
     """Return where each virtual qubit starts, and two-qubit gates and SWAPs in order.
 
@@ -58,6 +62,8 @@ def route(
         Its couplings.
     seed
         Of Sabre's trials.
+    among
+        Physical qubits, connected, that alone are used; None for any.
     """
     check_seed(seed, 2**32 - 1)
     pairs = [k for k, gate in enumerate(gates) if len(gate) == 2]
@@ -72,17 +78,21 @@ def route(
     for k in pairs:
         # Labels come through routing, and say which gate of the model is which.
         skeleton.append(CZGate(label=str(k)), gates[k], copy=False)
-    start = _perfect_layout(skeleton, device)
-    return (start, list(pairs)) if start else _sabre(skeleton, device, seed)
+    start = _perfect_layout(skeleton, device, among or range(device.qubits))
+    if start:
+        return start, list(pairs)
+    return _sabre(skeleton, device, seed, among or _connected_part(device, skeleton.num_qubits))
 
 
-def _perfect_layout(skeleton: QuantumCircuit, device: DeviceGates) -> tuple[int, ...] | None:
-    couplings = _couplings(range(device.qubits), device)
+def _perfect_layout(
+    skeleton: QuantumCircuit, device: DeviceGates, part: Sequence[int]
+) -> tuple[int, ...] | None:
+    couplings = _couplings(part, device)
     # A seed of -1 leaves the device's qubits in their order: equal devices get equal layouts.
     search = VF2Layout(target=couplings, seed=-1, call_limit=_PERFECT_LAYOUT_STEPS)
     search.run(circuit_to_dag(skeleton))
     layout = search.property_set["layout"]
-    return _places(skeleton, layout) if layout else None
+    return tuple(part[k] for k in _places(skeleton, layout)) if layout else None
 
 
 def _couplings(qubits: Sequence[int], device: DeviceGates) -> Target:
@@ -102,9 +112,8 @@ def _couplings(qubits: Sequence[int], device: DeviceGates) -> Target:
 
 
 def _sabre(
-    skeleton: QuantumCircuit, device: DeviceGates, seed: int
+    skeleton: QuantumCircuit, device: DeviceGates, seed: int, part: Sequence[int]
 ) -> tuple[tuple[int, ...], list[Move]]:
-    part = _connected_part(device, skeleton.num_qubits)
     router = SabreLayout(
         _couplings(part, device),
         seed=seed,

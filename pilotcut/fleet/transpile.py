@@ -93,7 +93,13 @@ class Compilation:
         return circuit
 
 
-def compile_on(circuit: QuantumCircuit, target: Target, *, seed: int = 0) -> Compilation:
+def compile_on(
+    circuit: QuantumCircuit,
+    target: Target,
+    *,
+    seed: int = 0,
+    among: Sequence[int] | None = None,
+) -> Compilation:
     """Return the circuit compiled for the device, with what each gate became.
 
     A layout that needs no SWAPs is taken where a short search finds one (VF2, on the couplings
@@ -110,6 +116,8 @@ def compile_on(circuit: QuantumCircuit, target: Target, *, seed: int = 0) -> Com
         free angles.
     seed
         Of Sabre's trials.
+    among
+        Physical qubits, connected, that alone are used; None for any.
 
     Raises
     ------
@@ -129,7 +137,7 @@ def compile_on(circuit: QuantumCircuit, target: Target, *, seed: int = 0) -> Com
     """
     gates = _read(circuit)
     device = DeviceGates.of(target, circuit.num_qubits)
-    start, moves = route([gate.qubits for gate in gates], circuit.num_qubits, device, seed)
+    start, moves = route([gate.qubits for gate in gates], circuit.num_qubits, device, seed, among)
     visits, end = _schedule(gates, start, moves)
     steps = tuple(_step(visit, gates, device) for visit in visits)
     return Compilation(len(gates), steps, start, end, device.qubits)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from qiskit.circuit import Parameter, QuantumCircuit
-from qiskit.circuit.library import CXGate, CZGate, Measure, RZGate, SXGate, XGate
+from qiskit.circuit.library import CXGate, CZGate, Measure, RZGate, RZZGate, SXGate, XGate
 from qiskit.providers import QubitProperties
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Statevector
@@ -119,6 +119,14 @@ def test_gates_that_take_some_angles_only_are_not_used():
     assert "rzz" in backend.target.operation_names
     assert "rzz" not in part_of(backend.target, (0, 1, 2)).operation_names
     assert "rzz" not in part_of(backend.target, tuple(range(5))).operation_names
+
+
+def test_they_stay_unused_where_something_else_is_left_out():
+    target = line([0.1, 1.0])
+    target.add_instruction(
+        RZZGate(Parameter("t")), {(0, 1): InstructionProperties(error=1e-3)}, angle_bounds=[(0, 1)]
+    )
+    assert "rzz" not in working(target).operation_names
 
 
 def test_a_target_without_errors_is_noise_free():

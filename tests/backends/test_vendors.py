@@ -11,6 +11,7 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import ClassicalRegister
 from qiskit.primitives import BackendSamplerV2
+from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from support.exact import exact_tensor
@@ -257,3 +258,27 @@ def test_a_device_that_measures_at_the_end_gets_deferred_forms_or_is_passed_over
         "needs 4 qubits, where what is measured before the end takes ancillas, as the device "
         "measures at the end alone, more than the 2"
     )
+
+
+class OwnPasses(GenericBackendV2):
+    """A backend that takes circuits as its own passes make them, as AQT's and IQM's do."""
+
+    def get_scheduling_stage_plugin(self):
+        return "alap"  # it writes down delays
+
+    def run(self, run_input, **options):
+        self.delays = [circuit.count_ops().get("delay", 0) for circuit in run_input]
+        assert not any(circuit.parameters for circuit in run_input)
+        return super().run(run_input, **options)
+
+
+OWN_PASSES = OwnPasses(3, seed=1)
+
+
+def test_a_backend_s_own_passes_are_run_last_with_known_angles():
+    qpu = QpuDescription(like=f"{__name__}:OWN_PASSES", simulate=False)
+    values = measured(
+        QpuBackend(DeviceCompiler(device_of("q", qpu))), small(), np.array([[0.7]]), SHOTS, 3
+    )
+    assert np.abs(values).max() > 0.3
+    assert min(OWN_PASSES.delays) > 0
