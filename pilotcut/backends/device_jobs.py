@@ -303,9 +303,10 @@ class DeviceJobs:
                     break
             time.sleep(pause)
             pause = min(2 * pause, _MOST_S)
-        seconds = seconds_of(one.job)
+        # What has a result took more than no time: 0, as local jobs say, tells nothing.
+        seconds = seconds_of(one.job) or 0.0
         current_meter().add(
-            Usage(1, int(one.fetched), one.request.shots, seconds or 0.0, int(seconds is not None))
+            Usage(1, int(one.fetched), one.request.shots, seconds, int(seconds > 0))
         )
         return raw
 

@@ -28,7 +28,7 @@ from pilotcut.backends.job_packing import PackedJob, content_of, joined, packed
 from pilotcut.backends.job_usage import current_meter, metered
 from pilotcut.errors import DeviceError, QueueWaitError
 from pilotcut.pilots.description.access import JobLimits
-from pilotcut.pilots.description.credentials import hidden
+from pilotcut.pilots.description.credentials import without_credentials
 
 USUAL_RULES = JobRules()
 
@@ -231,7 +231,7 @@ class DeviceRuns:
 
     def _worded(self, error: Exception) -> DeviceError:
         """Return what a vendor's client raises as one line with the device's name."""
-        said = hidden(next(iter(str(error).splitlines()), "")[:300])
+        said = without_credentials(next(iter(str(error).splitlines()), ""))[:300]
         return DeviceError(
             f"pilot '{self._name}': its device raised {type(error).__name__} ({said}), "
             "expected a result; if its limits or its account are not the reason, leave the "

@@ -6,6 +6,7 @@ each vendor's client keeps them. The module knows where that is, and never shows
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,8 @@ _SECRET = {
 #: What makes a key a credential: ``api_key``, and not ``registry_key``.
 _OF_KEYS = {"api", "access", "private", "secret", "account", "auth", "license", "ssh"}
 _JOINED = re.compile(r"(?:api|access|private|secret|auth)_?key|(?:access|auth|api)token")
+#: Letters that a credential has at least: replaced everywhere, "on" would spoil each text.
+LEAST_SECRET = 8
 _IN_ADDRESS = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 
 #: Where vendors' clients keep credentials, by the package that a factory is in.
@@ -66,6 +69,18 @@ def credentials_in(options: Any, path: str = "") -> Iterator[str]:
 def kept_where(module: str) -> str:
     """Return where the client whose module it is keeps its credentials."""
     return _KEPT.get(module.split(".")[0], _ELSEWHERE)
+
+
+def without_credentials(text: str) -> str:
+    """Return a text with ``...`` for passwords in addresses, and for this process's credentials.
+
+    These are the values of environment variables whose names say so: a vendor's client may put
+    one into the words of an exception.
+    """
+    for name, value in os.environ.items():
+        if len(value) >= LEAST_SECRET and is_credential(name):
+            text = text.replace(value, "...")
+    return _IN_ADDRESS.sub("://...@", text)
 
 
 def hidden(value: Any) -> Any:

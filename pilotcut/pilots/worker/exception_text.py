@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from pilotcut.pilots.description.credentials import without_credentials
+
 #: Most letters of an exception told in words, of a traceback, and of a line in a log.
 MOST_WORDS, MOST_TRACEBACK, MOST_LINE = 10_000, 60_000, 1_000
 
@@ -25,7 +27,7 @@ def words_of(error: BaseException, most: int = MOST_WORDS) -> str:
     """
     kind = _said(lambda: type(error).__qualname__, "an exception")
     message = _said(lambda: str(error), "its message cannot be told: __str__ fails")
-    return shortened(f"{kind}: {message}" if message else kind, most)
+    return shortened(without_credentials(f"{kind}: {message}" if message else kind), most)
 
 
 def repr_of(error: BaseException) -> str:
@@ -36,7 +38,8 @@ def repr_of(error: BaseException) -> str:
 def traceback_of(error: BaseException) -> str:
     """Return the traceback as Python prints it, without the middle of a very long one."""
     try:
-        return shortened("".join(traceback.format_exception(error)), MOST_TRACEBACK)
+        text = "".join(traceback.format_exception(error))
+        return shortened(without_credentials(text), MOST_TRACEBACK)
     except BaseException:
         frames = _said(
             lambda: "".join(traceback.format_tb(own_attribute(error, "__traceback__"))), ""
