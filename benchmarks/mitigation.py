@@ -4,7 +4,8 @@ The network of `pilotcut train` (ZFeatureMap, RealAmplitudes with one repetition
 at random angles, cut once, on devices that Aer plays with the noise of their targets. Errors are
 root mean squares against the ideal values, over all sets of angles. A value's shots are those of
 all its subexperiments; calibrations are shared by a seed's values and charged to each in full.
-"auto" decides by itself whether it extrapolates. The ratio is plain at N over auto at 5 N, with the
+"auto" decides by itself whether it extrapolates. Uncut is the whole
+circuit, nan where the device has no room for it. The ratio is plain at N over auto at 5 N, with the
 standard error of a bootstrap over values; "low" is it less two of these. "/readout" is readout
 alone at 5 N over auto at 5 N.
 
@@ -25,6 +26,7 @@ import qiskit_aer
 import qiskit_ibm_runtime
 
 from pilotcut import CutEstimator, PilotManager, TaskManager, compile_plan
+from pilotcut.errors import CutError
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.training.model import Model, classifier
 
@@ -129,6 +131,7 @@ def measured(
     angles = rng.uniform(-np.pi, np.pi, (options.rows, circuit.num_parameters))
     exact = CutEstimator(mode="exact").run([(circuit, observable, angles)]).result()[0].data.evs
     cut = "A" * circuit.num_qubits if way == "uncut" else labels
+    nothing = np.full(len(exact), np.nan)
     mitigation, times = WAYS[way]
     fragments = compile_plan(circuit, observable, labels=cut).fragments
     calibration = 2 * 10_000 * len(fragments) if mitigation else 0
@@ -136,7 +139,10 @@ def measured(
     asked: dict[str, Any] = {"mitigation": mitigation, "seed": seed}
     shots = (times * options.shots - calibration) // subexperiments
     estimator = CutEstimator(tasks, labels=cut, shots=shots, **asked)
-    result = estimator.run([(circuit, observable, angles)]).result()[0]
+    try:
+        result = estimator.run([(circuit, observable, angles)]).result()[0]
+    except CutError:  # the device is too small
+        return Found(nothing, nothing, set())
     done = result.metadata.get("mitigation", ())
     factors = {tuple(one["factors"]) for one in done}
     return Found(result.data.evs - exact, result.data.stds, factors)

@@ -60,9 +60,15 @@ class Correction:
         """
         size = (len(angles), part.stop - part.start)
         each = dealt(np.broadcast_to(shots, size).astype(int), self.coefficients)
+        readout = self.readout
+        if readout is not None:
+            # All factors share the readout's errors, which add up with the coefficients and not
+            # with their squares.
+            share = np.sqrt((self.coefficients**2).sum())
+            readout = replace(readout, errors=readout.errors / share)
         with metered() as meter:  # one for all: what is paid for in part is not left alone
             found = [
-                device.run_read(fragment, angles, part, n, _seed(seed, factor), self.readout)
+                device.run_read(fragment, angles, part, n, _seed(seed, factor), readout)
                 for device, factor, n in zip(devices, self.factors, each, strict=True)
             ]
         whole = found[0] if len(found) == 1 else combined(found, each, self.coefficients)

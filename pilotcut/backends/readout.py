@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pilotcut.backends.job_usage import NOTHING, Usage
 from pilotcut.errors import DeviceError
 
 #: A qubit says nothing where 0 and 1 read alike. Below this difference of the two it is refused:
@@ -54,14 +55,15 @@ class Readout:
         (qubits, 2): the probabilities that 0 reads 1, and that 1 reads 0.
     errors
         (qubits, 2): their standard errors.
-    shots
-        Shots that were taken to find out.
+    shots, usage
+        Shots that were taken to find out, and what else of the device.
     """
 
     qubits: tuple[int, ...]
     wrong: np.ndarray
     errors: np.ndarray
     shots: int = 0
+    usage: Usage = NOTHING
 
     @classmethod
     def counted(cls, qubits: Sequence[int], found: np.ndarray, shots: int) -> Readout:

@@ -21,6 +21,7 @@ from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
 from pilotcut.options import counted
+from pilotcut.pilots.description.mitigation import MITIGATIONS
 from pilotcut.training.config import LEARNING_RATES, LOSSES, SCHEDULES, TrainingConfig
 
 if TYPE_CHECKING:
@@ -157,6 +158,14 @@ def train(
             show_default=_default("error_tolerance"),
         ),
     ] = None,
+    mitigation: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Of QPUs' errors: {_or(MITIGATIONS)}; options behind it, as in "
+            "'zne factors=1,3'.",
+            show_default="as pilots say",
+        ),
+    ] = None,
     reconstruction: Annotated[
         str | None,
         typer.Option(
@@ -222,6 +231,7 @@ def train(
         "data_dir": str(data_dir) if data_dir else None,
         "pilots": str(pilots) if pilots else None,
         "error_tolerance": error_tolerance,
+        "mitigation": mitigation,
         "reconstruction": reconstruction,
         "max_seconds": max_seconds,
         "max_usage": max_usage,

@@ -27,7 +27,7 @@ from pilotcut.execution.contractions import way_of
 from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.long_calls import LongCalls
-from pilotcut.execution.mitigating import check_devices
+from pilotcut.execution.mitigating import check_devices, growth_of
 from pilotcut.execution.query_store import Outputs, Query, writer
 from pilotcut.execution.results import Contracting, Evaluation, RowEvaluations, contracted
 from pilotcut.execution.shot_allocation import dealt_after, merge, weighted_shots
@@ -36,7 +36,8 @@ from pilotcut.execution.streaming import BatchTimes
 from pilotcut.execution.usage import UsageBudget
 from pilotcut.execution.wire_shots import LEAST_DEALT, WireShots, stages_of
 from pilotcut.execution.work_units import Request, about_of, requests_of
-from pilotcut.options import MOST_SHOTS, EngineOptions, Mitigation, counted
+from pilotcut.options import MOST_SHOTS, EngineOptions, counted
+from pilotcut.pilots.description.mitigation import Mitigation
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.term_sampling import TermSample
 from pilotcut.tasks import TaskManager
@@ -245,6 +246,7 @@ class BatchRunner:
         error = float(pilot.errors(coefficients).max())
         times = PILOT_MARGIN * error / precision
         shots = PILOT_SHOTS * times * times  # infinite where a power would overflow
+        shots *= growth_of(self._mitigation, pilot.mitigation, shots)
         if not shots <= MOST_SHOTS:
             cuts = counted(contraction.plan.num_cuts, "cut")
             raise UserError(

@@ -77,7 +77,7 @@ class DevicePilot:
     def key(self) -> str:
         """What decides its results."""
         # When a device is away, and how it is had, changes nothing of what it measures.
-        found = self.qpu.model_dump_json(exclude={"offline", *ACCESS_FIELDS})
+        found = self.qpu.model_dump_json(exclude={"offline", "mitigation", *ACCESS_FIELDS})
         return f"{found} played" if self.played else found
 
     @property

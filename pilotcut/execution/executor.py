@@ -35,7 +35,8 @@ from pilotcut.execution.streaming import (
 )
 from pilotcut.execution.usage import UsageBudget, usage_of
 from pilotcut.execution.work_units import CircuitUnit, OutcomeUnit, Request, WorkUnit
-from pilotcut.options import ERROR_TOLERANCE, USUAL_ENGINE, EngineOptions, Mitigation
+from pilotcut.options import ERROR_TOLERANCE, USUAL_ENGINE, EngineOptions
+from pilotcut.pilots.description.mitigation import Mitigation
 from pilotcut.reconstruction.block_store import BlockStore
 from pilotcut.tasks import Shared, TaskFuture, TaskManager, as_completed
 
@@ -83,7 +84,7 @@ class Executor:
     ) -> None:
         self.budget = budget
         self.tasks, self.engine = tasks, engine
-        self._mitigating = None if mitigation is None else Mitigating(mitigation)
+        self._mitigating = Mitigating(mitigation)
         self._backend = backends.check_backend(backend)
         self._tolerance = error_tolerance
         self._shared: dict[str, Shared] = {}
@@ -152,7 +153,9 @@ class Executor:
         if assigner is not None:
             times.devices = [asdict(share) for share in assigner.shares]
             times.moved, times.queues = assigner.moved, assigner.queues.in_record()
-            times.mitigation = mitigation
+            if mitigation is not None:
+                times.mitigation = mitigation.records
+                times.usage += mitigation.usage
             if keep is not None and times.moved:  # where each has run is part of its key
                 keep([assigner.units[unit.index] for unit in units])
         return tensors, times
@@ -253,13 +256,13 @@ class Executor:
         requests: Sequence[Request],
         seed: np.random.SeedSequence,
         assigner: DeviceAssigner | None,
-    ) -> list[dict[str, Any]]:
-        """Have units corrected as they are bound to devices; return where that is noted."""
-        if self._mitigating is None or self.tasks is None or assigner is None:
-            return []
-        whole = (self._mitigating, requests, seed, assigner, self.tasks, self._share)
-        assigner.finish = BatchMitigation(*whole)
-        return assigner.finish.records
+    ) -> BatchMitigation | None:
+        """Have units corrected as they are bound to devices; return what takes note of it."""
+        if self.tasks is None or assigner is None:
+            return None
+        whole = (self._mitigating, requests, seed, assigner, self.tasks, self._share, self.budget)
+        assigner.finish = found = BatchMitigation(*whole)
+        return found
 
     def _circuit_units(
         self,

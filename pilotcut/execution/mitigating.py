@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pilotcut.backends.extrapolation import linear
-from pilotcut.backends.job_usage import staying
+from pilotcut.backends.job_usage import NOTHING, Usage, metered, staying
 from pilotcut.errors import PilotError, UserError
 from pilotcut.execution.devices import DevicePilot, Fleet
 from pilotcut.execution.reassignment import DeviceAssigner
+from pilotcut.execution.usage import UsageBudget, with_cost
 from pilotcut.execution.work_units import CircuitUnit, Request
-from pilotcut.options import Mitigation
+from pilotcut.pilots.description.mitigation import Mitigation, checked_mitigation
 from pilotcut.tasks import Shared, TaskManager
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ Key = tuple[str, str, str]
 
 def check_devices(mitigation: Mitigation | None, fleet: Fleet) -> None:
     """Raise UserError if errors are to be mitigated and no pilot has any."""
-    if mitigation is None or mitigation.method == "auto" or fleet.devices:
+    if mitigation is None or mitigation.method in ("none", "auto") or fleet.devices:
         return
     raise UserError(
         f"mitigation is '{mitigation.method}', and no pilot has a backend.qpu, expected a device "
@@ -55,16 +56,20 @@ class Mitigating:
     Parameters
     ----------
     options
-        What is asked for.
+        What is asked for; None leaves it to the descriptions of devices.
     """
 
-    def __init__(self, options: Mitigation) -> None:
+    def __init__(self, options: Mitigation | None) -> None:
         self.options = options
         self._readouts: dict[Key, Readout] = {}
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.options,)
+
+    def knows(self, key: Key) -> bool:
+        """Return whether a readout has been measured."""
+        return key in self._readouts
 
     def readouts(
         self, wanted: dict[Key, Callable[[], Any]]
@@ -99,8 +104,12 @@ class BatchMitigation:
         Runs calibrations.
     share
         Makes a fragment travel once.
+    budget
+        What may be used of devices, calibrations with it; None for anything.
     records
         What was done, and why, of each fragment on each device.
+    usage
+        What calibrations took of devices that run circuits themselves.
     """
 
     of_all: Mitigating
@@ -109,28 +118,64 @@ class BatchMitigation:
     assigner: DeviceAssigner
     tasks: TaskManager
     share: Callable[[Fragment], Shared]
+    budget: UsageBudget | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
+    usage: Usage = NOTHING
 
     def __call__(self, units: list[CircuitUnit]) -> list[CircuitUnit]:
         """Return the units with what is done about their errors."""
-        keys = {unit.index: self._key(unit) for unit in units if unit.device is not None}
+        keys = {unit.index: self._key(unit) for unit in units if self._options(unit).does}
         firsts = {key: unit for unit in units if (key := keys.get(unit.index)) is not None}
-        known: dict[Key, Readout] = {}
-        ended: dict[Key, PilotError] = {}
-        if self.of_all.options.reads:
-            asked = {key: self._asking(unit, key) for key, unit in firsts.items()}
-            known, ended = self.of_all.readouts(asked)
+        known, ended = self._readouts(firsts, units)
         factors = {key: self._factors(unit, units) for key, unit in firsts.items()}
         for key, unit in firsts.items():
             if key not in ended:
                 self._note(unit, known.get(key), *factors[key])
         ready = [
-            self._corrected(unit, known.get(key), factors[key][0])
+            unit
+            if (key := keys.get(unit.index)) is None
+            else self._corrected(unit, known.get(key), factors[key][0])
             for unit in units
-            if (key := keys[unit.index]) not in ended
+            if keys.get(unit.index) not in ended
         ]
-        lost = [unit for unit in units if keys[unit.index] in ended]
+        lost = [unit for unit in units if keys.get(unit.index) in ended]
         return [*ready, *self.assigner.rebind(lost)]
+
+    def _options(self, unit: CircuitUnit) -> Mitigation:
+        """Return what is asked for of a unit's device."""
+        assert unit.device is not None
+        asked = self.of_all.options or checked_mitigation(unit.device.qpu.mitigation)
+        return asked or Mitigation("none")
+
+    def _readouts(
+        self, firsts: Mapping[Key, CircuitUnit], units: Sequence[CircuitUnit]
+    ) -> tuple[dict[Key, Readout], dict[Key, PilotError]]:
+        """Return the readouts of all keys, or what has ended, and take note of what that took."""
+        if any(self._fragment(unit).listed is not None for unit in firsts.values()):
+            raise UserError(
+                "mitigation is of a device's description, with num_samples, expected none: each "
+                "sample of terms would have other circuits calibrated; say mitigation='none', or "
+                "leave num_samples out"
+            )
+        reading = {key: unit for key, unit in firsts.items() if self._options(unit).reads}
+        new = {key: unit for key, unit in reading.items() if not self.of_all.knows(key)}
+        if self.budget is not None:
+            more = (2 * self._options(unit).shots * self._shot_s(unit) for unit in new.values())
+            self.budget.require(units, self.requests, sum(more))
+        asked = {key: self._asking(unit, key) for key, unit in reading.items()}
+        known, ended = self.of_all.readouts(asked)
+        for key, unit in new.items():
+            assert unit.device is not None
+            if key in known and unit.device.runs_itself:
+                self.usage += with_cost(known[key].usage, unit.device, self._fragment(unit))
+        return known, ended
+
+    def _shot_s(self, unit: CircuitUnit) -> float:
+        """Return the seconds of a shot on a unit's device, 0 where Aer plays that."""
+        assert unit.device is not None
+        if not unit.device.runs_itself:
+            return 0.0
+        return unit.device.fit(self._fragment(unit)).shot_s
 
     def _key(self, unit: CircuitUnit) -> Key:
         assert unit.device is not None
@@ -141,10 +186,8 @@ class BatchMitigation:
 
     def _asking(self, unit: CircuitUnit, key: Key) -> Callable[[], Any]:
         """Return what submits the calibration of a unit's fragment on its device."""
-        options, device = self.of_all.options, unit.device
+        shots, device = self._options(unit).shots, unit.device
         assert device is not None
-        measured = options.calibration == "measured"
-        shots = options.calibration_shots if measured else 0
         seed = _seed_of(self.seed, key)
         fragment = self._fragment(unit)
         return lambda: self.tasks.submit_task(
@@ -165,7 +208,7 @@ class BatchMitigation:
 
         Both are those of a subexperiment.
         """
-        options = self.of_all.options
+        options = self._options(unit)
         fragment, device = self._fragment(unit), unit.device
         assert device is not None
         fit = device.fit(fragment)
@@ -184,7 +227,7 @@ class BatchMitigation:
         from pilotcut.backends.mitigated import Correction
 
         correction = Correction(readout, factors)
-        return replace(unit, mitigation=self.of_all.options, correction=correction)
+        return replace(unit, mitigation=self._options(unit), correction=correction)
 
     def _note(
         self,
@@ -199,13 +242,34 @@ class BatchMitigation:
             {
                 "fragment": self._fragment(unit).label,
                 "pilot": unit.device.name,
-                "readout": None if readout is None else self.of_all.options.calibration,
+                "readout": None if readout is None else self._options(unit).calibration,
                 "calibration_shots": 0 if readout is None else readout.shots,
                 "factors": list(factors),
                 "bias": bias,
                 "noise": noise,
             }
         )
+
+
+def growth_of(
+    mitigation: Mitigation | None, records: Sequence[Mapping[str, Any]], shots: float
+) -> float:
+    """Return how many times as many shots "auto" takes for the same error, if it extrapolates then.
+
+    Parameters
+    ----------
+    mitigation
+        What is asked for.
+    records
+        What was done with few shots.
+    shots
+        Of a subexperiment, for what is wanted.
+    """
+    if mitigation is None or mitigation.method != "auto":
+        return 1.0
+    growth = float(np.abs(linear(mitigation.factors)).sum() ** 2)
+    few = [one["bias"] for one in records if len(one["factors"]) == 1]
+    return growth if max(few, default=0.0) > sqrt((growth - 1) / shots) else 1.0
 
 
 def usual_expectation(fragment: Fragment) -> float:
@@ -220,8 +284,10 @@ def calibrate(fragment: Shared, device: DevicePilot, shots: int, seed: int) -> R
     whole: Fragment = fragment.get()
     if not shots:
         return backend.reported(whole)
-    with staying(True):  # what all units of a device wait for does not leave its queue
-        return backend.calibrated(whole, shots, seed)
+    # What all units of a device wait for does not leave its queue.
+    with staying(True), metered() as meter:
+        found = backend.calibrated(whole, shots, seed)
+    return replace(found, usage=meter.usage)
 
 
 def _seed_of(seed: np.random.SeedSequence, key: Key) -> int:

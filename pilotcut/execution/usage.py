@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 from pilotcut.backends.base import Measurement
 from pilotcut.backends.job_usage import NOTHING, Usage
+from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import UsageError
 from pilotcut.execution.batch_log import BatchLog
+from pilotcut.execution.devices import DevicePilot
 from pilotcut.execution.work_units import CircuitUnit, Request, WorkUnit
 
 
@@ -20,14 +22,18 @@ def usage_of(unit: WorkUnit, request: Request, measured: Measurement) -> Usage:
     """Return what a unit took of its device; nothing where Aer plays that."""
     if unit.device is None or not unit.device.runs_itself:
         return NOTHING
-    found = replace(measured.usage, units=1)
-    if found.told != found.jobs:
-        untold = (found.jobs - found.told) / found.jobs
-        shot_s = unit.device.fit(request.fragment).shot_s
-        found = replace(found, predicted_s=untold * found.shots * shot_s)
-    price = unit.device.qpu.price
-    cost = price.second * found.seconds + price.shot * found.shots + price.job * found.jobs
-    return replace(found, cost=cost)
+    return with_cost(replace(measured.usage, units=1), unit.device, request.fragment)
+
+
+def with_cost(usage: Usage, device: DevicePilot, fragment: Fragment) -> Usage:
+    """Return usage by a fragment's circuits with what it costs, untold seconds predicted."""
+    if usage.told != usage.jobs:
+        untold = (usage.jobs - usage.told) / usage.jobs
+        shot_s = device.fit(fragment).shot_s
+        usage = replace(usage, predicted_s=untold * usage.shots * shot_s)
+    price = device.qpu.price
+    cost = price.second * usage.seconds + price.shot * usage.shots + price.job * usage.jobs
+    return replace(usage, cost=cost)
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,10 @@ class UsageBudget:
     most_s: float | None
     log: BatchLog
 
-    def require(self, units: Iterable[CircuitUnit], requests: Sequence[Request]) -> None:
-        """Raise if units are predicted to take more than is left.
+    def require(
+        self, units: Iterable[CircuitUnit], requests: Sequence[Request], more_s: float = 0.0
+    ) -> None:
+        """Raise if units, and seconds beside them, are predicted to take more than is left.
 
         Raises
         ------
@@ -55,7 +63,7 @@ class UsageBudget:
         """
         if self.most_s is None:
             return
-        predicted = sum(predicted_s(unit, requests[unit.request]) for unit in units)
+        predicted = more_s + sum(predicted_s(unit, requests[unit.request]) for unit in units)
         spent = self.log.usage.seconds
         if predicted and spent + predicted > self.most_s:
             so_far = f"{spent:.3g} s of devices are used, and " if spent else ""

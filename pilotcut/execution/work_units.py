@@ -24,7 +24,8 @@ from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.execution.devices import DevicePilot
-from pilotcut.options import DOUBLE, USUAL_ENGINE, EngineOptions, Mitigation
+from pilotcut.options import DOUBLE, USUAL_ENGINE, EngineOptions
+from pilotcut.pilots.description.mitigation import Mitigation
 from pilotcut.reconstruction.block_store import BlockStore
 
 if TYPE_CHECKING:

@@ -49,17 +49,16 @@ from pilotcut.options import (
     MAX_SECONDS,
     SEPARATE,
     EngineOptions,
-    Mitigation,
     check_beside_samples,
     check_kind,
     check_one_cut,
     checked_auto,
-    checked_mitigation,
     checked_samples,
     checked_seconds,
     checked_shots,
     checked_tolerance,
 )
+from pilotcut.pilots.description.mitigation import Mitigation, checked_mitigation
 from pilotcut.primitives.estimator_checks import check_arguments, checked_usage
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.tasks import TaskManager
@@ -122,8 +121,9 @@ class CutEstimator(BaseEstimatorV2):
         How much larger a fragment's predicted error may be on a device than on the best one,
         for the sake of load; without meaning on pilots without devices. 0 is error alone.
     mitigation
-        What is done about the errors of devices: None, "readout", "zne", "readout+zne" or "auto",
-        which extrapolates where that pays off; see `pilotcut.options.Mitigation` for more.
+        What is done about errors of devices: "none", "readout", "zne", "readout+zne", or "auto",
+        which extrapolates where that pays off; None does what their descriptions say. Options
+        stand behind it or in a mapping, see `docs/qpus.md`.
     shot_allocation
         "uniform"; "weighted", 70 % of them in proportion to the weight that the cuts give each
         subexperiment; or "optimal": an eighth, dealt so, measures where errors come from, and
@@ -219,7 +219,12 @@ class CutEstimator(BaseEstimatorV2):
         self._num_samples = checked_samples(
             num_samples, exact=self.exact, allocation=shot_allocation
         )
-        check_beside_samples(num_samples, store, automatic=automatic, wires=AUTO if plan else wires)
+        corrected = checked_mitigation(mitigation, mode)
+        mitigated = corrected is not None and corrected.does
+        kind = AUTO if plan else wires
+        check_beside_samples(
+            num_samples, store, automatic=automatic, wires=kind, mitigated=mitigated
+        )
         self._engine = EngineOptions(engine, dtype)
         self.runner = BatchRunner(
             log,
@@ -234,7 +239,7 @@ class CutEstimator(BaseEstimatorV2):
             max_seconds=checked_seconds(max_seconds),
             max_usage=checked_usage(max_usage),
             engine=self._engine,
-            mitigation=checked_mitigation(mitigation, mode),
+            mitigation=corrected,
         )
         self.use(tasks)
         self._compiled: dict[tuple[object, ...], Contraction] = {}

@@ -25,6 +25,7 @@ from pilotcut.options import (
     counted,
     dtype_fault,
 )
+from pilotcut.pilots.description.mitigation import mitigation_faults
 from pilotcut.training import checks
 
 #: Optimisers by name, and the learning rate of each unless another is asked for.
@@ -68,7 +69,7 @@ class TrainingConfig:
         None is the optimiser's own (`LEARNING_RATES`).
     loss
         "auto" is "mse" for two classes and "cross_entropy" for more.
-    error_tolerance
+    error_tolerance, mitigation
         On pilots with a ``backend.qpu``, see `pilotcut.CutEstimator`.
     max_seconds
         Of one call of the estimator, see `pilotcut.CutEstimator`.
@@ -101,6 +102,7 @@ class TrainingConfig:
     data_dir: str | None = None
     pilots: str | None = None
     error_tolerance: float = ERROR_TOLERANCE
+    mitigation: str | None = None
     reconstruction: str = "auto"
     max_seconds: float = MAX_SECONDS
     max_usage: float | None = None
@@ -151,6 +153,7 @@ class TrainingConfig:
             )
         if self.dtype in DTYPES and (fault := dtype_fault(self.dtype, self.mode)):
             faults.append(fault)
+        faults += mitigation_faults(self.mitigation, self.mode)
         if self.patience is not None and self.validation == 0:
             faults.append(
                 f"patience is {self.patience} and validation is 0, expected samples to watch; "

@@ -89,6 +89,7 @@ class TrainingRun:
             shots=config.shots,
             seed=config.seed,
             error_tolerance=config.error_tolerance,
+            mitigation=config.mitigation,
             reconstruction=config.reconstruction,
             max_seconds=config.max_seconds,
             max_usage=config.max_usage,

@@ -7,7 +7,7 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
-from pilotcut import CutEstimator, PilotManager, TaskManager
+from pilotcut import CutEstimator, PilotManager, TaskManager, cut_qnn
 from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots.description import PilotDescription
 
@@ -104,6 +104,19 @@ def test_mitigated_values_are_nearer_and_as_far_off_as_they_say(device):
     assert 0.6 < np.sqrt(((off[1] / spread[1]) ** 2).mean()) < 1.5
 
 
+@pytest.mark.parametrize("mitigation", ["readout", "readout+zne"])
+def test_errors_of_a_calibration_are_in_the_standard_errors(device, mitigation):
+    angles = np.random.default_rng(5).uniform(-np.pi, np.pi, (4, 2))
+    found = []
+    for seed in range(16):
+        one = estimator(device, mitigation=mitigation, shots=10**8, seed=seed)
+        data = one.run([(circuit(), "ZZZ", angles)]).result()[0].data
+        found.append([data.evs, data.stds])
+    spread = np.std(found, axis=0)[0]
+    claimed = np.mean(found, axis=0)[1]
+    assert 0.7 < np.sqrt((claimed**2).mean() / (spread**2).mean()) < 1.4
+
+
 def test_the_same_seed_gives_the_same_numbers_and_another_correction_others(device):
     asked = ["readout", "readout", "readout+zne", "readout factors=1,3"]
     values = [float(answer(device, mitigation=m)[1].data.evs) for m in asked]
@@ -140,6 +153,7 @@ def test_a_store_tells_corrected_blocks_from_others(device, submitted, tmp_path)
             "calibration is 'guess', expected one of mea",
         ),
         ({"mitigation": "readout", "mode": "exact"}, "mitigation is 'readout' with mode='exact', "),
+        ({"mitigation": "zne", "num_samples": 9}, "mitigation is given with num_samples=9, expec"),
         ({"mitigation": "zne", "mode": "sampled"}, "mitigation is 'zne' with mode='sampled', exp"),
     ],
 )
@@ -177,3 +191,42 @@ def test_a_device_that_ends_before_it_is_calibrated_leaves_its_work_to_others(mo
     assert {m["pilot"] for m in result.metadata["mitigation"]} == {"b"}
     (record,) = [r for r in one.trace.records if r["kind"] == "query_batch"]
     assert {(move["from"], move["to"]) for move in record["moved"]} == {("a", "b")}
+
+
+def test_a_device_says_what_is_done_where_the_estimator_does_not():
+    own = pilot(mitigation="readout calibration_shots=1000")
+    with PilotManager([own]) as pilots, TaskManager(pilots) as tasks:
+        said = answer(tasks)[1].metadata["mitigation"]
+        assert {m["calibration_shots"] for m in said} == {2000}
+        assert "mitigation" not in answer(tasks, mitigation="none")[1].metadata
+        assert {*answer(tasks, mitigation="zne")[1].metadata["mitigation"][0]["factors"]} == {1, 5}
+        with pytest.raises(UserError, match="with num_samples, expected none"):
+            answer(tasks, num_samples=4)
+
+
+def test_a_precision_is_kept_where_auto_extrapolates(device):
+    one = estimator(device, mitigation="auto calibration_shots=4000000")
+    data = one.run([(circuit(), "ZZZ", ANGLES)], precision=0.004).result()[0]
+    assert data.metadata["mitigation"][0]["factors"] == [1, 5]
+    assert data.data.stds < 0.0042
+
+
+def test_gradients_are_mitigated_as_values_are(device):
+    step = []
+    for tasks, options in ((None, {"mode": "exact"}), (device, {"mitigation": "readout+zne"})):
+        torch = pytest.importorskip("torch")
+        qnn = cut_qnn(
+            circuit(),
+            "ZZZ",
+            input_params=["x"],
+            weight_params=["w"],
+            initial_weights=[0.4],
+            labels="AAB",
+            tasks=tasks,
+            seed=2,
+            **({"mode": "counts", "shots": 200_000} | options),
+        )
+        at = torch.tensor([[0.9]], requires_grad=True)
+        qnn(at).sum().backward()
+        step.append([float(at.grad), float(qnn.weights.grad)])
+    np.testing.assert_allclose(step[1], step[0], atol=0.03)

@@ -28,6 +28,7 @@ from pilotcut.pilots.description.access import (
     JobLimits,
 )
 from pilotcut.pilots.description.faults import misfit
+from pilotcut.pilots.description.mitigation import MITIGATIONS, mitigation_faults
 from pilotcut.pilots.description.runtime import (
     RuntimeDescription,
     VendorDescription,
@@ -105,6 +106,8 @@ class QpuDescription(BaseModel):
         probability that a measured bit is wrong.
     offline
         Pairs of epochs: from the first, up to and without the second, the QPU is away.
+    mitigation
+        What is done about its errors where an estimator does not say, see `Mitigation`.
     access
         How the device is had, see `pilotcut.pilots.description.access`; left out it follows
         ``runtime.mode``, and is ``shared`` without one.
@@ -160,6 +163,7 @@ class QpuDescription(BaseModel):
     reset_us: float = Field(default=50.0, ge=0.0)
     readout_error: float = Field(default=0.0, ge=0.0, le=0.5)
     offline: tuple[tuple[int, int], ...] = ()
+    mitigation: str | None = None
     access: Access | None = None
     limits: JobLimits = NO_LIMITS
     wait_s: float | None = Field(default=None, gt=0.0)
@@ -259,6 +263,13 @@ class QpuDescription(BaseModel):
         check_options(value, info.data.get("sampler") or "")
         return value
 
+    @field_validator("mitigation")
+    @classmethod
+    def _check_mitigation(cls, value: str | None) -> str | None:
+        if mitigation_faults(value):
+            raise misfit(f"{', '.join(MITIGATIONS)}, with options such as 'zne factors=1,3'")
+        return value
+
     @field_validator("basis_gates")
     @classmethod
     def _check_gates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -291,7 +302,7 @@ class QpuDescription(BaseModel):
     def _check_whole(self) -> QpuDescription:
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
         self._check_access(given & ACCESS_FIELDS)
-        given -= ACCESS_FIELDS
+        given -= ACCESS_FIELDS | {"mitigation"}
         if self.runtime is not None:
             _nothing_beside("runtime", given - {"reset_us", "offline", "mid_circuit"})
             return self
