@@ -24,7 +24,7 @@ help:
 	@echo "make demo    train a 4-qubit network on Iris with 2 cuts, on this machine"
 	@echo "make test    run the whole test suite"
 	@echo "make fuzz    every property on ten times as many examples, drawn at random"
-	@echo "make vendors environments of IQM, AQT and Braket, and the tests that need them"
+	@echo "make vendors environments of IQM, AQT, Braket and QRMI, and the tests that need them"
 	@echo "make lint    ruff, mypy, and the rules of the house (docs/architecture.md)"
 	@echo "make bench   ours against qiskit-addon-cutting, side by side"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
@@ -47,7 +47,7 @@ fuzz: $(VENV)/.installed-test
 	PILOTCUT_FUZZ=$(or $(FUZZ),10) $(BIN)/python -m pytest -n 2 -m "hypothesis" --timeout 3600 \
 	    $(TEST_FLAGS)
 
-# Their clients want other versions of Qiskit than ours: three minutes and 1.7 GB, once.
+# IQM's and AQT's clients want other versions of Qiskit than ours: four minutes and 1.7 GB, once.
 vendors: $(VENV)/.installed-test
 	$(BIN)/python tests/support/vendor_stacks
 	$(BIN)/python -m pytest -m vendors $(TEST_FLAGS)

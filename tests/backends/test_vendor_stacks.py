@@ -1,9 +1,20 @@
-"""IQM's fakes, AQT's and Braket's simulators, each with its own Qiskit: `make vendors`."""
+"""IQM's fakes, AQT's and Braket's simulators with their own Qiskits, and QRMI: `make vendors`."""
 
+import importlib
+import sys
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 from support import vendor_stacks
 from support.device_training import trains
+from support.exact import exact_tensor
+from support.qpus import measured, small
+from support.qrmi_resource import PlayedResource
 
+from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.qpu_target import device_of
+from pilotcut.errors import DeviceError
 from pilotcut.pilots.description.qpu import QpuDescription
 
 pytestmark = [pytest.mark.vendors, pytest.mark.timeout(600)]
@@ -33,3 +44,38 @@ def test_a_cut_network_trains_on_a_vendor_s_stack(vendor, backend, width):
     far, within = trains(described(vendor, backend), width)
     slack = 0.15 if backend == "offline_simulator_noise" else 0.0  # its target tells no error
     assert (far < within + slack).all(), (far, within)
+
+
+@pytest.fixture
+def resource(monkeypatch):
+    """Return a function that gives the job one QPU, of the real QRMI."""
+    (packages,) = (vendor_stacks.PLACE / "qrmi").glob("lib/python*/site-packages")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(packages)])
+    qrmi = importlib.import_module("qrmi")
+    primitives = importlib.import_module("qrmi.primitives")
+
+    def given(**how):
+        found = PlayedResource(qrmi.TaskStatus, **how)
+        service = SimpleNamespace(resources=lambda: [found], resource=lambda _: found)
+        monkeypatch.setattr(primitives, "QRMIService", lambda: service)
+        return found
+
+    return given
+
+
+def test_fragments_run_on_a_qpu_of_qrmi_s(resource):
+    resource()
+    backend = QpuBackend(DeviceCompiler(device_of("q", QpuDescription(qrmi={}))))
+    fragment, angles = small(), np.array([[0.7]])
+    values = measured(backend, fragment, angles, 400, 3)
+    assert np.abs(values[0] - exact_tensor(fragment, angles[0])).max() < 5 / np.sqrt(400)
+    assert backend._compiler.fit(fragment).error > 0  # FakeManila's configuration has errors
+
+
+def test_a_task_of_qrmi_s_that_fails_is_one_line(resource):
+    resource(fails=True)
+    backend = QpuBackend(DeviceCompiler(device_of("q", QpuDescription(qrmi={"backend": "manila"}))))
+    with pytest.raises(DeviceError) as caught:
+        measured(backend, small(), np.array([[0.7]]), 400, 3)
+    (line,) = caught.value.faults
+    assert "what its device returned is a dict, expected a PrimitiveResult" in line

@@ -70,6 +70,15 @@ def test_ordinary_options_are_no_credentials():
         ),
         ("{runtime: ibm_x}", "runtime is 'ibm_x', expected a mapping such as {backend: ibm_fez"),
         ("{runtime: {token: hunter2}, options: 3}", "options is 3, expected a mapping"),
+        ("{iqm: {}}", "iqm is {}, expected a mapping with backend: NAME"),
+        ("{iqm: {backend: 3}}", "iqm.backend is 3, expected a backend's name"),
+        ("{aqt: {backend: x, shots: 3}}", "aqt.shots is an unknown key"),
+        ("{braket: {backend: x}, like: FakeManilaV2}", "expected no like beside braket"),
+        ("{qrmi: {}, python: p}", "expected no python beside qrmi"),
+        ("{iqm: {backend: x}, aqt: {backend: x}}", "expected no aqt beside iqm"),
+        ("{like: FakeManilaV2, python: p}", "expected python: beside iqm, aqt, braket, or like:"),
+        ("{like: FakeManilaV2, mid_circuit: 1}", "mid_circuit is 1, expected true or false"),
+        ("{iqm: {backend: x, options: {token: hunter2}}}", "iqm.options.token looks like a cred"),
     ],
 )
 def test_faults_of_a_sampler_s_description_are_lines(tmp_path, qpu, expected):
