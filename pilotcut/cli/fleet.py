@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +18,7 @@ from pilotcut.cli.console import complain, err, note, out, say
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
+from pilotcut.io.new_directory import given_or_new
 from pilotcut.options import (
     MOST_SHOTS,
     check,
@@ -213,15 +213,18 @@ def train(
             "--resume is given without --run-dir, expected the directory of the run to continue; "
             "add --run-dir"
         )
-    run = FleetRun(run_dir or Path("runs") / f"fleet-{dataset}-{datetime.now():%Y%m%d-%H%M%S}")
-    if not resume:
-        run.check_new()
-    config = run.resumed(given) if resume else FleetConfig.of(given)
-    try:
-        summary = _train(run, config, wait, resume)
-    except KeyboardInterrupt:
-        complain("interrupted", _advice(run, config))
-        raise
+    config = FleetConfig.of(given) if not resume else None  # faults before anything is made
+    with given_or_new(run_dir, Path("runs") / f"fleet-{dataset}") as path:
+        run = FleetRun(path)
+        if config is None:
+            config = run.resumed(given)
+        else:
+            run.check_new()
+        try:
+            summary = _train(run, config, wait, resume)
+        except KeyboardInterrupt:
+            complain("interrupted", _advice(run, config))
+            raise
     if as_json:
         print(json.dumps(summary))
     else:

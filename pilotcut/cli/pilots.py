@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,7 @@ from rich.table import Table
 from pilotcut.cli.console import err, note, out
 from pilotcut.errors import UserError
 from pilotcut.io.env_variables import whole_number
+from pilotcut.io.new_directory import given_or_new
 
 if TYPE_CHECKING:
     from pilotcut.pilots.description import PilotDescription
@@ -90,13 +90,14 @@ def up(
     from pilotcut.pilots import daemon
 
     _lendable(file)  # faults before anything is written
-    where = (run_dir or Path("runs") / f"pilots-{datetime.now():%Y%m%d-%H%M%S}").resolve()
-    with err.status("starting pilots"):
-        daemon.up(where, file.resolve())
-    _print_pilots(where)
-    connection = where / "connection.json"
-    out.print(f"use them:  export PILOTCUT_CONNECTION={connection}", soft_wrap=True)
-    out.print(f"end them:  pilotcut pilots down --run-dir {where}", soft_wrap=True)
+    with given_or_new(run_dir, Path("runs") / "pilots") as place:
+        where = place.resolve()
+        with err.status("starting pilots"):
+            daemon.up(where, file.resolve())
+        _print_pilots(where)
+        connection = where / "connection.json"
+        out.print(f"use them:  export PILOTCUT_CONNECTION={connection}", soft_wrap=True)
+        out.print(f"end them:  pilotcut pilots down --run-dir {where}", soft_wrap=True)
 
 
 @app.command()
@@ -188,8 +189,10 @@ def run(
     from pilotcut.pilots.manager import CONNECTION_VARIABLE
 
     described = _lendable(file)
-    where = (run_dir or Path("runs") / f"pilots-{datetime.now():%Y%m%d-%H%M%S}").resolve()
-    with PilotManager(described, run_dir=where) as manager:
+    with (
+        given_or_new(run_dir, Path("runs") / "pilots") as where,
+        PilotManager(described, run_dir=where.resolve()) as manager,
+    ):
         environment = os.environ | {CONNECTION_VARIABLE: str(manager.connection_file)}
         try:
             done = subprocess.run(command, env=environment)

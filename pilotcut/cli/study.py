@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +22,7 @@ from rich.progress import (
 from pilotcut.cli.arguments import Pilots
 from pilotcut.cli.console import complain, err, say
 from pilotcut.cli.console import out as console
+from pilotcut.io.new_directory import given_or_new
 from pilotcut.options import check, choice_fault
 
 if TYPE_CHECKING:
@@ -74,20 +74,21 @@ def study(
     from pilotcut.study.run import conclude, measure
 
     request = _request(questions or ["all"], profile, pilots, baseline, data_dir, fleet)
-    place = StudyDirectory(out or Path("runs") / f"study-{datetime.now():%Y%m%d-%H%M%S}")
-    if show_cells:
-        _show_cells(request, place)
-        return
-    try:
-        with _progress() as notice:
-            failures = measure(request, place, notice)
-    except KeyboardInterrupt:
-        complain(
-            "interrupted",
-            f"what is measured is kept; go on with the same command and --out {place.path}",
-        )
-        raise
-    _show(conclude(request, place), failures, place.path)
+    with given_or_new(out, Path("runs") / "study") as path:
+        place = StudyDirectory(path)
+        if show_cells:
+            _show_cells(request, place)
+            return
+        try:
+            with _progress() as notice:
+                failures = measure(request, place, notice)
+        except KeyboardInterrupt:
+            complain(
+                "interrupted",
+                f"what is measured is kept; go on with the same command and --out {place.path}",
+            )
+            raise
+        _show(conclude(request, place), failures, place.path)
 
 
 def _request(

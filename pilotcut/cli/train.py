@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +19,7 @@ from pilotcut.cli.console import complain, err, out, say
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
+from pilotcut.io.new_directory import given_or_new
 from pilotcut.options import counted
 from pilotcut.pilots.description.mitigation import MITIGATIONS
 from pilotcut.training.config import LEARNING_RATES, LOSSES, SCHEDULES, TrainingConfig
@@ -255,7 +255,7 @@ def _whole(text: str | None) -> int | str | None:
 
 
 def _train(given: dict[str, Any], run_dir: Path | None, resume: bool) -> dict[str, Any]:
-    from pilotcut.training.run_directory import RunDirectory, default_run_directory
+    from pilotcut.training.run_directory import RunDirectory
 
     if resume:
         if run_dir is None:
@@ -266,11 +266,14 @@ def _train(given: dict[str, Any], run_dir: Path | None, resume: bool) -> dict[st
         run = RunDirectory(run_dir)
         config = run.training_config(**given)
         run.check_same(asdict(config))
-    else:
-        config = TrainingConfig.of(given)
-        config.check()
-        now = f"{datetime.now():%Y%m%d-%H%M%S}"
-        run = RunDirectory(run_dir or default_run_directory(config.dataset, now))
+        return _train_or_advise(run, config, resume)
+    config = TrainingConfig.of(given)
+    config.check()
+    with given_or_new(run_dir, Path("runs") / config.dataset) as path:
+        return _train_or_advise(RunDirectory(path), config, resume)
+
+
+def _train_or_advise(run: RunDirectory, config: TrainingConfig, resume: bool) -> dict[str, Any]:
     try:
         return _train_in(run, config, resume)
     except KeyboardInterrupt:

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from pilotcut.errors import PilotError
 from pilotcut.options import counted
-from pilotcut.pilots.agent.command import after_setup, agent_command, environment, on_all_nodes
+from pilotcut.pilots.agent.command import (
+    after_setup,
+    agent_command,
+    environment,
+    on_all_nodes,
+    provide_package,
+    search_path,
+)
 from pilotcut.pilots.agent.process import log_tail
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.description import PilotDescription
@@ -117,13 +124,16 @@ class AllocationPilot(DaskPilot):
         agent = after_setup(agent, d.setup, has_pipes=False)
         # The agent of an MPI pilot starts the ranks by srun itself.
         command = agent if d.ranks > 1 else on_all_nodes(agent, d)
+        run_dir = site.connection_file.resolve().parent
+        provide_package(d.python, run_dir)
+        path = search_path(d.python, run_dir)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment(d.threads_per_worker) | asked_for(d),
+                env=environment(d.threads_per_worker, path) | asked_for(d),
                 start_new_session=True,
             )
         self.move(PilotState.STARTING, "waiting for its workers")

@@ -8,7 +8,13 @@ import threading
 import time
 
 from pilotcut.errors import PilotError, TaskError
-from pilotcut.pilots.agent.command import after_setup, agent_command, environment
+from pilotcut.pilots.agent.command import (
+    after_setup,
+    agent_command,
+    environment,
+    provide_package,
+    search_path,
+)
 from pilotcut.pilots.agent.process import Agent, log_tail
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.mpi.launch import launcher
@@ -47,7 +53,11 @@ class LocalPilot(DaskPilot):
         python = self.description.python or sys.executable
         command = agent_command("workers", config, python)
         command = after_setup(command, self.description.setup, has_pipes=True)
-        env = environment(self.description.threads_per_worker) | asked_for(self.description)
+        run_dir = site.connection_file.parent
+        provide_package(self.description.python, run_dir)
+        path = search_path(self.description.python, run_dir)
+        threads = self.description.threads_per_worker
+        env = environment(threads, path) | asked_for(self.description)
         try:
             self._agent = Agent(command, site.logs / f"{self.key}.log", env)
         except OSError as error:

@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from typing import Any
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.io.jsonl import JsonLines
+from pilotcut.io.new_directory import new_directory
 from pilotcut.io.unpicklable import Unpicklable
 from pilotcut.pilots import registry
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
@@ -243,7 +243,7 @@ class PilotManager(Unpicklable):
         """Return the directory of this run, open to its owner alone, and begin its events."""
         assert self._scratch is not None
         if self._run_dir is None and is_remote:
-            self._run_dir = Path.cwd() / "runs" / f"pilots-{datetime.now():%Y%m%d-%H%M%S}"
+            self._run_dir = new_directory(Path.cwd() / "runs" / "pilots")
         if self._run_dir is None:
             return self._scratch
         self._run_dir.mkdir(parents=True, exist_ok=True)

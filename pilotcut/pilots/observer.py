@@ -16,6 +16,8 @@ from pilotcut.pilots.worker.node_config import pilot_resource
 
 #: How often Slurm is asked, at most: sites mind those who ask it more often.
 SLURM_S = 1.0
+#: And about jobs of pilots that have ended, which may turn up again.
+LEFT_S = 10.0
 
 #: The dask resources of each worker of a pilot, by the pilot's key.
 Workers = Mapping[str, Sequence[dict[str, float]]]
@@ -25,7 +27,7 @@ class Observer:
     """Looks at the pilots outside of this process, and remembers when it asked Slurm last."""
 
     def __init__(self) -> None:
-        self._asked_slurm = 0.0
+        self._asked_slurm = self._asked_for_left = 0.0
 
     def observe(
         self, pilots: Sequence[Pilot], workers: Workers, now: float
@@ -33,7 +35,7 @@ class Observer:
         """Tell pilots of their workers and jobs; yield pilots for workers of nobody."""
         outside = [pilot for pilot in pilots if isinstance(pilot, DaskPilot)]
         alive = [pilot for pilot in outside if not pilot.state.final]
-        self._observe_jobs([p for p in alive if isinstance(p, SlurmPilot)], workers, now)
+        self._observe_jobs([p for p in outside if isinstance(p, SlurmPilot)], workers, now)
         for pilot in alive:
             here = workers.get(pilot.key, [])
             if isinstance(pilot, AllocationPilot):
@@ -46,12 +48,21 @@ class Observer:
             yield AttachedPilot(key, workers[key])
 
     def _observe_jobs(self, pilots: Sequence[SlurmPilot], workers: Workers, now: float) -> None:
-        jobs = {pilot: pilot.job for pilot in pilots if pilot.job is not None}
-        if jobs and now - self._asked_slurm >= SLURM_S:
+        if now - self._asked_slurm < SLURM_S:
+            return
+        asked = [pilot for pilot in pilots if not pilot.state.final]
+        if now - self._asked_for_left >= LEFT_S:
+            self._asked_for_left = now
+            asked += [pilot for pilot in pilots if pilot.may_be_left]
+        jobs = {pilot: pilot.job for pilot in asked if pilot.job is not None}
+        if jobs:
             self._asked_slurm = now
             known = query_jobs(jobs.values())
             for pilot, job in jobs.items():
-                pilot.observe(len(workers.get(pilot.key, ())), known.get(job), now)
+                if pilot.state.final:
+                    pilot.observe_left(known.get(job), now)
+                else:
+                    pilot.observe(len(workers.get(pilot.key, ())), known.get(job), now)
 
 
 def workers_by_pilot(workers: Iterable[dict[str, float]]) -> Workers:

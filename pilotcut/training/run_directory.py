@@ -290,13 +290,3 @@ def _in_one_line(error: Exception) -> str:
     """Return what an error says, on one line and not for ever."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def default_run_directory(dataset: str, now: str) -> Path:
-    """Return runs/DATASET-TIME, with a number behind it where that is taken."""
-    base = Path("runs") / f"{dataset}-{now}"
-    candidate, number = base, 2
-    while candidate.exists():
-        candidate = base.with_name(f"{base.name}-{number}")
-        number += 1
-    return candidate

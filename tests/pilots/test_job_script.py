@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pilotcut.errors import DescriptionError, PilotError
+from pilotcut.pilots.agent.command import provide_package, search_path
 from pilotcut.pilots.description import PilotDescription, load_descriptions
 
 pytest.importorskip("dask_jobqueue", reason="job scripts are made by dask-jobqueue")
@@ -217,6 +219,32 @@ def test_setup_is_the_user_s_own_shell(tmp_path, stub):
         "LAST": "2",
         "HERE": "work",
     }
+
+
+def test_a_python_of_its_own_has_its_own_packages_and_pilotcut_alone(tmp_path, stub, monkeypatch):
+    """With the manager's search path a GPU environment imported the manager's Aer."""
+    monkeypatch.setattr(sys, "path", ["/site-packages", *sys.path])
+    run(script(tmp_path, python=stub(tmp_path / "python")), tmp_path)
+    path = environment_of(tmp_path)["PYTHONPATH"]
+    assert Path(path).name == "package"
+    assert "export PYTHONPATH=/site-packages:" in script(tmp_path)
+
+
+def test_pilotcut_alone_is_what_another_python_finds(tmp_path):
+    for _ in range(2):  # of each pilot
+        provide_package("/other/python", tmp_path)
+    path = search_path("/other/python", tmp_path)
+    assert os.listdir(path) == ["pilotcut"]
+    code = "import pilotcut; print(pilotcut.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={"PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.startswith(f"{path}/pilotcut/")
 
 
 def test_a_failing_line_of_setup_ends_the_job(tmp_path, stub):

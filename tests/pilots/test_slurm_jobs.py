@@ -36,13 +36,18 @@ exit $(cat '{home}/{name}.status' 2>/dev/null || echo 0)
 """
 
 
+NO_SUCH_JOB = "slurm_load_jobs error: Invalid job id specified\n"
+
+
 class Commands:
-    """sbatch, squeue and scancel of a cluster that says what it is told to."""
+    """Slurm's commands on a cluster that says what it is told to."""
 
     def __init__(self, home):
         self.home = home
-        for name in ("sbatch", "squeue", "scancel"):
+        for name in ("sbatch", "squeue", "scancel", "scontrol", "sacct"):
             self.replace(name, COMMAND.format(home=home, name=name))
+        self.let("scontrol", complains=NO_SUCH_JOB, status=1)
+        self.let("sacct", complains="Slurm accounting storage is disabled\n", status=1)
 
     def replace(self, name, text):
         path = self.home / name
@@ -181,7 +186,7 @@ def test_an_sbatch_that_fails_has_submitted_nothing(slurm, says, complains, word
 
 
 def test_an_sbatch_that_hangs_is_ended_with_what_it_has_started(slurm, monkeypatch):
-    monkeypatch.setattr(commands, "COMMAND_S", 0.5)
+    monkeypatch.setattr(commands, "SUBMIT_S", 0.5)
     slurm.replace("sbatch", f"#!/bin/bash\nsleep 60 & echo $! > {slurm.home}/child\nwait\n")
     began = time.monotonic()
     with pytest.raises(PilotError, match=f"there may be a job or none; .*--name={NAME}"):
@@ -194,14 +199,21 @@ def test_an_sbatch_that_hangs_is_ended_with_what_it_has_started(slurm, monkeypat
         time.sleep(0.05)
 
 
-def test_the_user_s_environment_makes_no_array_of_a_pilot_and_waits_for_no_end(slurm, monkeypatch):
-    monkeypatch.setenv("SBATCH_ARRAY_INX", "1-9")
-    monkeypatch.setenv("SBATCH_WAIT", "1")
-    monkeypatch.setenv("SBATCH_ACCOUNT", "me")
-    slurm.let("sbatch", "6\n")
-    submit("job.sh", NAME)
-    seen = [entry for entry in slurm.environment("sbatch") if entry.startswith("SBATCH_")]
-    assert seen == ["SBATCH_ACCOUNT=me"]
+def test_a_job_of_an_sbatch_that_hangs_is_found_by_its_name(slurm, monkeypatch):
+    monkeypatch.setattr(commands, "SUBMIT_S", 0.3)
+    slurm.replace("sbatch", "#!/bin/bash\nsleep 60\n")
+    slurm.let("squeue", line(6, state="PENDING"))
+    assert submit("job.sh", NAME) == OwnJob("6", NAME)
+    assert f"--name={NAME} --user={OURS}" in slurm.calls("squeue")[0]
+
+
+@pytest.mark.parametrize("says", ["", line(6) + line(7), line(6, name="theirs"), "Welcome\n"])
+def test_a_job_of_an_sbatch_that_hangs_is_not_guessed(slurm, monkeypatch, says):
+    monkeypatch.setattr(commands, "SUBMIT_S", 0.3)
+    slurm.replace("sbatch", "#!/bin/bash\nsleep 60\n")
+    slurm.let("squeue", says)
+    with pytest.raises(PilotError, match="sbatch did not answer within"):
+        submit("job.sh", NAME)
 
 
 # -- whose it is -----------------------------------------------------------------------
@@ -228,7 +240,7 @@ def test_a_job_is_ours_by_its_name_and_its_user(slurm, uid, name, stranger):
 def test_all_jobs_of_a_cluster_are_asked_for_at_once_and_each_cluster_for_its_own(slurm):
     slurm.let("squeue", "CLUSTER: alpha\n" + line(6) + line(16, name="other") + "Bye 6|7\n")
     asked = [OwnJob("6", NAME, "alpha"), OwnJob("16", "other", "alpha"), OwnJob("7", NAME)]
-    assert set(query_jobs(asked)) == set(asked[:2])
+    assert [info.unknown for info in query_jobs(asked).values()] == [False, False, True]
     here, there = slurm.calls("squeue")[::-1]
     assert "--clusters=alpha --jobs=16,6" in there
     assert "--jobs=7" in here
@@ -242,7 +254,7 @@ def test_nothing_is_asked_about_no_jobs(slurm):
 
 def test_an_array_s_element_is_not_taken_for_the_job_of_its_number(slurm):
     slurm.let("squeue", line("6_1") + line(61))
-    assert query_jobs([OwnJob("6", NAME)]) == {}
+    assert answer(slurm).unknown
 
 
 def test_settings_of_the_user_s_do_not_narrow_the_question(slurm, monkeypatch):
@@ -255,6 +267,54 @@ def test_settings_of_the_user_s_do_not_narrow_the_question(slurm, monkeypatch):
         said = slurm.environment(command)
         assert not [entry for entry in said if entry.startswith(("SQUEUE_", "SCANCEL_"))]
         assert "SLURM_TIME_FORMAT=standard" in said
+
+
+# -- an answer, none, and no such job --------------------------------------------------
+
+SHOWN = (
+    f"JobId=6 JobName={NAME} UserId=me({OURS}) GroupId=us(7) JobState=RUNNING Reason=None "
+    "EndTime=2026-01-01T01:00:00 NodeList=n1\n"
+)
+
+
+def answer(slurm):
+    return query_jobs([OwnJob("6", NAME)]).get(OwnJob("6", NAME))
+
+
+@pytest.mark.parametrize("complains", ["slurm_load_jobs error: Unable to contact", "", "Bye\n"])
+def test_a_squeue_that_fails_says_nothing_of_the_job(slurm, complains):
+    slurm.let("squeue", complains=complains, status=1)
+    assert answer(slurm) is None
+
+
+@pytest.mark.parametrize(("complains", "status"), [(NO_SUCH_JOB, 1), ("", 0)])
+def test_a_job_that_all_commands_do_not_know_is_unknown(slurm, complains, status):
+    slurm.let("squeue", complains=complains, status=status)
+    assert answer(slurm).unknown
+    assert not answer(slurm).stranger
+
+
+def test_scontrol_settles_what_a_wrapper_of_squeue_hides(slurm):
+    slurm.let("squeue", "squeue is slow today, please be patient\n")
+    slurm.let("scontrol", SHOWN)
+    found = answer(slurm)
+    assert (found.state, found.nodes, found.stranger) == ("RUNNING", "n1", False)
+    slurm.let("scontrol", SHOWN.replace(NAME, "theirs"))
+    assert answer(slurm).stranger
+
+
+def test_a_scontrol_that_fails_settles_nothing(slurm):
+    slurm.let("squeue")
+    slurm.let("scontrol", complains="Unable to contact slurm controller\n", status=1)
+    assert answer(slurm) is None
+
+
+def test_the_accounting_knows_jobs_that_the_controller_has_forgotten(slurm):
+    slurm.let("squeue", complains=NO_SUCH_JOB, status=1)
+    slurm.let("sacct", f"6|TIMEOUT|2026-01-01T01:00:00|n1|{OURS}|{NAME}\n")
+    found = answer(slurm)
+    assert found.ended
+    assert found.in_words == "its job reached its time limit"
 
 
 # -- what is canceled ------------------------------------------------------------------

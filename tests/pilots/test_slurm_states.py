@@ -8,7 +8,8 @@ import pytest
 
 from pilotcut.pilots import PilotState
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.slurm.commands import JobInfo, OwnJob, parse_jobs
+from pilotcut.pilots.slurm.commands import OwnJob
+from pilotcut.pilots.slurm.job_info import UNKNOWN_JOB, JobInfo, parse_jobs
 from pilotcut.pilots.slurm.pilot import SlurmPilot
 
 RUNNING = JobInfo("RUNNING", ends=10_000.0)
@@ -110,15 +111,65 @@ def test_a_job_whose_workers_never_come_is_given_up_with_its_log(pilot, tmp_path
     assert pilot.canceled == ["7"]
 
 
-def test_a_job_that_slurm_does_not_mention_is_not_over(pilot):
+def test_a_job_that_slurm_does_not_know_is_given_up_after_a_while(pilot):
     active(pilot)
-    pilot.observe(2, None, 101.0)
-    pilot.observe(0, None, 102.0)
-    pilot.observe(0, None, 150.0)
+    pilot.observe(2, UNKNOWN_JOB, 101.0)
+    pilot.observe(0, UNKNOWN_JOB, 102.0)
+    pilot.observe(0, UNKNOWN_JOB, 150.0)
     assert pilot.state is PilotState.ACTIVE
-    pilot.observe(0, None, 170.0)
+    pilot.observe(0, UNKNOWN_JOB, 170.0)
     assert pilot.state is PilotState.FAILED
     assert pilot.reason == "Slurm does not know job 7 any more"
+
+
+def test_no_answer_about_a_job_that_waits_is_not_its_end(pilot):
+    """A squeue that failed for a minute made a second job of a replaced pilot."""
+    pilot.observe(0, JobInfo("PENDING", "Resources"), 1.0)
+    for now in (2.0, 100.0, 1000.0):
+        pilot.observe(0, None, now)
+    assert (pilot.state, pilot.reason) == (PilotState.PENDING, "job 7: Slurm does not answer")
+    pilot.observe(0, JobInfo("PENDING", "Resources"), 1001.0)
+    assert pilot.reason == "job 7: waiting for nodes to become free"
+    assert pilot.canceled == []
+
+
+def test_workers_that_went_while_slurm_does_not_answer_are_waited_for_and_then_given_up(pilot):
+    active(pilot)
+    pilot.observe(0, None, 101.0)
+    pilot.observe(0, None, 160.0)
+    assert pilot.state is PilotState.ACTIVE
+    pilot.observe(0, None, 162.0)
+    assert pilot.state is PilotState.FAILED
+    assert "job 7 has lost all its workers, and Slurm does not answer for 60 s" in pilot.reason
+    assert pilot.canceled == ["7"]
+
+
+def given_up(pilot):
+    pilot.observe(0, UNKNOWN_JOB, 1.0)
+    pilot.observe(0, UNKNOWN_JOB, 62.0)
+    assert pilot.state is PilotState.FAILED
+    assert pilot.may_be_left
+    return pilot
+
+
+def test_a_job_that_was_given_up_is_canceled_when_it_turns_up(pilot):
+    """Once in a while, until Slurm says that it is over."""
+    given_up(pilot)
+    for now in (63.0, 64.0):
+        pilot.observe_left(None, now)
+        pilot.observe_left(UNKNOWN_JOB, now)
+    assert pilot.canceled == []
+    for now in (100.0, 101.0, 111.0):
+        pilot.observe_left(RUNNING, now)
+    assert pilot.canceled == ["7", "7"]
+    pilot.observe_left(JobInfo("CANCELLED"), 112.0)
+    assert not pilot.may_be_left
+
+
+def test_a_number_that_became_somebody_else_s_is_not_canceled_afterwards(pilot):
+    given_up(pilot).observe_left(JobInfo("RUNNING", stranger=True), 100.0)
+    assert pilot.canceled == []
+    assert not pilot.may_be_left
 
 
 @pytest.mark.parametrize(

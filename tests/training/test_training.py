@@ -32,7 +32,7 @@ from pilotcut.tasks import TaskManager
 from pilotcut.training.losses import LOGIT_SCALE
 from pilotcut.training.model import classifier
 from pilotcut.training.run import TrainingRun
-from pilotcut.training.run_directory import RunDirectory, default_run_directory
+from pilotcut.training.run_directory import RunDirectory
 from pilotcut.training.trained import trained
 
 TRACE_FIELDS = {
@@ -123,14 +123,6 @@ def test_a_plan_that_cannot_be_made_leaves_nothing_behind(tmp_path):
     with pytest.raises(UserError, match="cuts is 9"):
         train(tmp_path / "run", replace(SMALL, cuts=9))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_default_run_directory_is_a_new_one(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    first = default_run_directory("iris", "now")
-    first.mkdir(parents=True)
-    second = default_run_directory("iris", "now")
-    assert (str(first), str(second)) == ("runs/iris-now", "runs/iris-now-2")
 
 
 # -- the same numbers everywhere -------------------------------------------------------

@@ -7,10 +7,16 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker.node_config import thread_environment
+from pilotcut.pilots.worker.step_environment import step_environment
+
+#: Of a run directory: where pilotcut is for an interpreter with packages of its own.
+_ALONE = "package"
 
 
 def agent_command(role: str, config: dict[str, Any], python: str | None) -> list[str]:
@@ -48,9 +54,31 @@ def on_all_nodes(agent: list[str], description: PilotDescription) -> list[str]:
     ]
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Return our environment with the thread counts that must stand before numpy loads."""
-    return os.environ | thread_environment(threads) | {"PYTHONPATH": python_path()}
+def environment(threads: int, path: str | None = None) -> dict[str, str]:
+    """Return our environment with the thread counts that must stand before numpy loads.
+
+    `path` is a search path of `search_path`; None is our own.
+    """
+    own = {"PYTHONPATH": python_path() if path is None else path}
+    return step_environment() | thread_environment(threads) | own
+
+
+def search_path(python: str | None, run_dir: Path) -> str:
+    """Return the search path of an agent: ours, or for another Python pilotcut alone.
+
+    Its own packages are why it was named: on our path it would import Aer without the GPU.
+    """
+    return python_path() if python is None else str(run_dir / _ALONE)
+
+
+def provide_package(python: str | None, run_dir: Path) -> None:
+    """Put pilotcut, and nothing beside it, into the run directory for another Python."""
+    if python is None:
+        return
+    alone = run_dir / _ALONE
+    alone.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileExistsError):  # of another pilot
+        (alone / "pilotcut").symlink_to(Path(__file__).resolve().parents[2])
 
 
 def python_path() -> str:

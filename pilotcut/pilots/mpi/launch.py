@@ -27,6 +27,7 @@ from pilotcut.options import counted
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.exception_text import add_note
 from pilotcut.pilots.worker.payload import run_packed, unpack_outcome
+from pilotcut.pilots.worker.step_environment import step_environment
 
 #: Names another launcher, such as ``srun --mpi=pmix``; ``-n RANKS`` is added to it.
 LAUNCHER_VARIABLE = "PILOTCUT_MPI_LAUNCHER"
@@ -111,7 +112,9 @@ def _watch(directory: Path, mark: str, ended: threading.Event) -> None:
 
 def _environment() -> dict[str, str]:
     """Return our environment without what makes us a rank, if we are one of an MPI pilot."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_OF_A_RANK)}
+    return {
+        name: value for name, value in step_environment().items() if not name.startswith(_OF_A_RANK)
+    }
 
 
 def launcher(in_job: bool) -> list[str]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 import time
@@ -24,6 +23,7 @@ from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE, launcher
 from pilotcut.pilots.mpi.protocol import failure_mark
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.node_config import thread_environment
+from pilotcut.pilots.worker.step_environment import step_environment
 
 #: Ranks must have joined after this time.
 _JOIN_S = 60.0
@@ -235,7 +235,7 @@ def rank_environment(config: dict[str, Any], in_job: bool) -> dict[str, str]:
     """Return what the ranks are started with."""
     threads = thread_environment(config["threads"])
     own = {DIRECTORY_VARIABLE: str(_directory(config))}
-    env = os.environ | threads | config["env"] | own
+    env = step_environment() | threads | config["env"] | own
     if not in_job:  # MPICH's mpiexec would go to the nodes of a job that we happen to be in
         env |= {"HYDRA_LAUNCHER": "fork", "HYDRA_RMK": "user"}
     return env

@@ -14,54 +14,36 @@ import re
 import secrets
 import signal
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from pilotcut.errors import PilotError
+from pilotcut.pilots.slurm.environment import for_questions
+from pilotcut.pilots.slurm.job_info import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    UNKNOWN_JOB,
+    JobInfo,
+    parse_jobs,
+    parse_sacct,
+    parse_scontrol,
+)
 
 _log = logging.getLogger(__name__)
 
 COMMAND_S = 30.0
+#: sbatch waits for a controller that is away: with slurmctld stopped for 42 s it answered
+#: afterwards (Slurm 22.05.8).
+SUBMIT_S = 120.0
 
 #: ``--parsable`` is the number, on a cluster named by the user with ``;CLUSTER`` behind it.
 _ANSWER = re.compile(r"([1-9][0-9]{0,9})(?:;([A-Za-z0-9][A-Za-z0-9_.-]*))?")
 _MOST = 2**32  # job numbers of Slurm are of 32 bits: a date of 14 digits is none
 _SHOWN = 200
 
-#: The name comes last: it may hold anything. %A is a number where %i may be ``7_1``.
-_FORMAT = "%A|%T|%r|%S|%e|%N|%U|%j"
-_ENDED = {
-    "COMPLETED": "its job has completed",
-    "CANCELLED": "its job was canceled",
-    "FAILED": "its job failed",
-    "TIMEOUT": "its job reached its time limit",
-    "NODE_FAIL": "a node of its job failed",
-    "PREEMPTED": "its job was preempted",
-    "OUT_OF_MEMORY": "its job ran out of memory",
-    "BOOT_FAIL": "a node of its job did not boot",
-    "DEADLINE": "its job reached its deadline",
-    "REVOKED": "its job was revoked",
-}
-_WAITING = {
-    "None": "Slurm has not looked at the job yet",
-    "Resources": "waiting for nodes to become free",
-    "Priority": "waiting behind jobs of higher priority",
-    "Dependency": "waiting for another job",
-    "BeginTime": "waiting for its begin time",
-    "JobHeldUser": "held by its user; release it with scontrol release",
-    "JobHeldAdmin": "held by an administrator",
-    "PartitionConfig": "asks for more than its queue allows; check nodes and walltime",
-    "PartitionNodeLimit": "asks for more nodes than its queue has; check nodes",
-    "PartitionTimeLimit": "asks for more time than its queue allows; check walltime",
-    "PartitionDown": "its queue is down",
-    "PartitionInactive": "its queue is inactive",
-    "ReqNodeNotAvail": "the nodes it needs are down, drained or reserved",
-    "Licenses": "waiting for a license",
-    "Reservation": "waiting for its reservation",
-    "BadConstraints": "no node satisfies its constraint",
-}
+#: What squeue and scontrol say, and fail, where there is no such job. All else is no answer.
+_NO_SUCH_JOB = "Invalid job id"
 
 
 @dataclass(frozen=True)
@@ -94,41 +76,6 @@ def find_hint(name: str, at: str = "") -> str:
     return f"find it with 'squeue{at} --name={name}', end it with 'scancel{at} --name={name}'"
 
 
-@dataclass(frozen=True)
-class JobInfo:
-    """Answer of Slurm about a job; times are seconds since the epoch."""
-
-    state: str
-    reason: str = ""
-    ends: float | None = None
-    nodes: str = ""
-    uid: str = ""
-    name: str = ""
-    stranger: bool = False  # whether it is somebody else's, by its name or its user
-
-    @property
-    def pending(self) -> bool:
-        """Whether it has not started."""
-        return self.state in ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is over."""
-        return self.state in _ENDED
-
-    @property
-    def in_words(self) -> str:
-        """Why it waits, or how it ended."""
-        if self.ended:
-            return _ENDED[self.state]
-        known = next((k for k in _WAITING if self.reason.split(",")[0].strip("() ") == k), None)
-        if known:
-            return _WAITING[known]
-        if self.reason.startswith(("QOS", "Assoc")):
-            return f"a limit of its account or qos is reached ({self.reason})"
-        return f"waiting ({self.reason})" if self.reason else "waiting"
-
-
 def unique_name(key: str) -> str:
     """Return the name of a job that no other job has."""
     return f"pilotcut-{key}-{secrets.token_hex(4)}"
@@ -137,8 +84,10 @@ def unique_name(key: str) -> str:
 # -- submission ------------------------------------------------------------------------
 
 
-def submit(script: str | os.PathLike[str], name: str) -> OwnJob:
-    """Submit a job script under a unique name.
+def submit(
+    script: str | os.PathLike[str], name: str, environment: Mapping[str, str] = os.environ
+) -> OwnJob:
+    """Submit a job script under a unique name, in such an environment.
 
     Raises
     ------
@@ -146,12 +95,13 @@ def submit(script: str | os.PathLike[str], name: str) -> OwnJob:
         If sbatch refuses it, does not answer, or answers what is not clearly a number; there
         may be a job then, which is left alone, and the message says how to find it.
     """
-    # On the command line: SBATCH_JOB_NAME would beat the script's own line.
     command = ["sbatch", "--parsable", f"--job-name={name}", os.fspath(script)]
-    done = _run(command, _submitting())
+    done = _run(command, environment, SUBMIT_S)
     if done is None:
+        if (found := _found_by_name(name)) is not None:
+            return found
         raise PilotError(
-            f"sbatch did not answer within {COMMAND_S:.0f} s, so there may be a job or none; "
+            f"sbatch did not answer within {SUBMIT_S:.0f} s, so there may be a job or none; "
             f"{find_hint(name)}"
         )
     if done.returncode:
@@ -196,7 +146,11 @@ def _shown(text: str) -> str:
 
 
 def query_jobs(jobs: Iterable[OwnJob]) -> dict[OwnJob, JobInfo]:
-    """Return what Slurm knows of some jobs, from one query a cluster; the others are missing."""
+    """Return what Slurm says of some jobs, from one query a cluster.
+
+    An answer, none, and "there is no such job" are three things: jobs of which Slurm has said
+    nothing are missing, and those that it does not know are `JobInfo.unknown`.
+    """
     by_cluster: dict[str, list[OwnJob]] = {}
     for job in jobs:
         by_cluster.setdefault(job.cluster, []).append(job)
@@ -209,40 +163,47 @@ def query_jobs(jobs: Iterable[OwnJob]) -> dict[OwnJob, JobInfo]:
 
 def _ask(cluster: str, numbers: Sequence[str]) -> dict[str, JobInfo]:
     # All states, since squeue otherwise leaves out jobs that have ended.
-    command = ["squeue", "--noheader", "--states=all", f"--format={_FORMAT}", *_at(cluster)]
-    done = _run([*command, f"--jobs={','.join(numbers)}"], _asking())
-    # A squeue that fails is no answer, not even that there is no such job.
-    return {} if done is None else parse_jobs(done.stdout)
+    command = ["squeue", "--noheader", "--states=all", f"--format={SQUEUE_FORMAT}", *_at(cluster)]
+    done = _run([*command, f"--jobs={','.join(numbers)}"], for_questions())
+    if done is None:
+        return {}
+    found = {number: info for number, info in parse_jobs(done.stdout).items() if number in numbers}
+    if done.returncode and _NO_SUCH_JOB not in done.stderr:
+        return found  # it failed: what it does not mention is not known
+    # A site's wrapper may print something else and exit with 0: others settle it.
+    settled = {number: _settled(cluster, number) for number in numbers if number not in found}
+    return found | {number: info for number, info in settled.items() if info is not None}
+
+
+def _settled(cluster: str, number: str) -> JobInfo | None:
+    """Return what the others say of a job that squeue does not mention; None for no answer."""
+    show = ["scontrol", *_at(cluster), "--oneliner", "show", "job", number]
+    done = _run(show, for_questions())
+    if done is None:
+        return None
+    if number in (found := parse_scontrol(done.stdout)):
+        return found[number]
+    if not (done.returncode and _NO_SUCH_JOB in done.stdout + done.stderr):
+        return None
+    # The controller does not know it (any more); the accounting may, where there is one.
+    report = ["sacct", *_at(cluster), "--allocations", "--noheader", "--parsable2"]
+    done = _run([*report, f"--format={SACCT_FORMAT}", f"--jobs={number}"], for_questions())
+    told = {} if done is None or done.returncode else parse_sacct(done.stdout)
+    return told.get(number, UNKNOWN_JOB)
+
+
+def _found_by_name(name: str) -> OwnJob | None:
+    """Return the one job of that name, if there is one here."""
+    command = ["squeue", "--noheader", f"--format={SQUEUE_FORMAT}"]
+    done = _run([*command, f"--name={name}", f"--user={os.geteuid()}"], for_questions())
+    found = parse_jobs("" if done is None else done.stdout)
+    jobs = [OwnJob(number, name) for number, info in found.items() if info.name == name]
+    return jobs[0] if len(jobs) == 1 else None
 
 
 def _compared(info: JobInfo, job: OwnJob) -> JobInfo:
-    ours = (info.name, info.uid) == (job.name, str(os.geteuid()))
+    ours = info.unknown or (info.name, info.uid) == (job.name, str(os.geteuid()))
     return replace(info, stranger=not ours)
-
-
-def parse_jobs(text: str) -> dict[str, JobInfo]:
-    """Read the lines of squeue; see `query_jobs`.
-
-    Examples
-    --------
-    >>> parse_jobs("7|PENDING|Resources|N/A|N/A||1000|pilotcut-p-0a1b2c3d")["7"].in_words
-    'waiting for nodes to become free'
-    """
-    found = {}
-    for line in text.splitlines():
-        # A torn line has fewer parts; the job is then one that was not mentioned.
-        parts = line.strip().split("|", 7)
-        if len(parts) == 8 and parts[1]:
-            number, state, reason, _, ends, nodes, uid, name = parts
-            found[number] = JobInfo(state.split()[0], reason, _time(ends), nodes, uid, name)
-    return found
-
-
-def _time(text: str) -> float | None:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
 
 
 # -- the end ---------------------------------------------------------------------------
@@ -257,9 +218,10 @@ def cancel(job: OwnJob) -> None:
     info = query_jobs([job]).get(job)
     if info is not None and (info.stranger or info.ended):
         return
-    number = [job.number] if info is not None else []
+    is_known = info is not None and not info.unknown
+    number = [job.number] if is_known else []
     whose = [f"--user={os.geteuid()}", f"--name={job.name}"]
-    done = _run(["scancel", *whose, *_at(job.cluster), *number], _asking())
+    done = _run(["scancel", *whose, *_at(job.cluster), *number], for_questions())
     if done is None or done.returncode:
         why = "no answer" if done is None else " ".join(done.stderr.split())
         _log.warning("job %s may not be canceled (%s); %s", job.number, why, job.hint)
@@ -272,19 +234,8 @@ def _at(cluster: str) -> list[str]:
     return [f"--clusters={cluster}"] if cluster else []
 
 
-def _submitting() -> dict[str, str]:
-    """Return our environment without what would make sbatch submit an array, or wait."""
-    return {k: v for k, v in os.environ.items() if k not in ("SBATCH_ARRAY_INX", "SBATCH_WAIT")}
-
-
-def _asking() -> dict[str, str]:
-    """Return our environment without what would narrow a question, or ask one back."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", "SCANCEL_"))}
-    return kept | {"SLURM_TIME_FORMAT": "standard"}
-
-
 def _run(
-    command: Sequence[str], environment: dict[str, str]
+    command: Sequence[str], environment: Mapping[str, str], limit_s: float | None = None
 ) -> subprocess.CompletedProcess[str] | None:
     """Return how a command ended; None if it took too long."""
     try:
@@ -302,7 +253,7 @@ def _run(
         return subprocess.CompletedProcess(command, 127, "", str(error))
     with process:
         try:
-            out, err = process.communicate(timeout=COMMAND_S)
+            out, err = process.communicate(timeout=COMMAND_S if limit_s is None else limit_s)
         except BaseException as error:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

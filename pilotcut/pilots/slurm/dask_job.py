@@ -8,6 +8,8 @@ banner too, and cancel whatever has that number. Imported only through
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Mapping
 
 from dask_jobqueue.slurm import SLURMJob
 
@@ -15,12 +17,14 @@ from pilotcut.pilots.slurm.commands import OwnJob, cancel, submit, unique_name
 
 
 class PilotJob(SLURMJob):
-    """The job of a pilot; `own` is what it is called once it is submitted."""
+    """The job of a pilot, submitted in `environment`; `own` is what it is called then."""
 
     own: OwnJob | None = None
+    environment: Mapping[str, str] = os.environ
 
     async def _submit_job(self, script_filename: str) -> str:
-        self.own = await asyncio.to_thread(submit, script_filename, unique_name(self.name))
+        name = unique_name(self.name)
+        self.own = await asyncio.to_thread(submit, script_filename, name, self.environment)
         return self.own.number
 
     def _job_id_from_submit_output(self, out: str) -> str:

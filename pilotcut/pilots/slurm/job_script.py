@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilotcut.errors import PilotError
-from pilotcut.pilots.agent.command import agent_command, on_all_nodes, python_path
+from pilotcut.pilots.agent.command import agent_command, on_all_nodes, search_path
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker.node_config import remote_node_config, thread_environment
 from pilotcut.pilots.worker.sessions import asked_for
@@ -56,7 +56,7 @@ def make_job(
         interface="",
         worker_extra_args=[],
         shebang="#!/usr/bin/env bash",
-        job_script_prologue=_prologue(description),
+        job_script_prologue=_prologue(description, connection_file.parent),
         log_directory=os.curdir,  # which exists: it would be made
     )
     job.job_header = "\n".join(f"#SBATCH {line}" for line in _directives(description, key, logs))
@@ -129,11 +129,11 @@ def _tasks(d: PilotDescription) -> list[str]:
     return [*total, f"--ntasks-per-node={each}", f"--cpus-per-task={d.cores_per_node // each}"]
 
 
-def _prologue(d: PilotDescription) -> list[str]:
+def _prologue(d: PilotDescription, run_dir: Path) -> list[str]:
     threads = shlex.join(f"{k}={v}" for k, v in thread_environment(d.threads_per_worker).items())
     return [
         "set -e",
-        f"export PYTHONPATH={shlex.quote(python_path())}",
+        f"export PYTHONPATH={shlex.quote(search_path(d.python, run_dir))}",
         f"export {threads}",
         *(f"export {shlex.join([f'{k}={v}'])}" for k, v in asked_for(d).items()),
         *d.setup,

@@ -9,26 +9,35 @@ is not a job that has ended.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import PilotError
+from pilotcut.pilots.agent.command import provide_package
 from pilotcut.pilots.agent.process import log_tail
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import PilotState
-from pilotcut.pilots.slurm.commands import COMMAND_S, JobInfo, OwnJob, cancel
+from pilotcut.pilots.slurm.commands import COMMAND_S, SUBMIT_S, OwnJob, cancel
+from pilotcut.pilots.slurm.environment import for_submission
+from pilotcut.pilots.slurm.job_info import JobInfo
 from pilotcut.pilots.slurm.job_script import make_job
+
+_log = logging.getLogger(__name__)
 
 #: A job that runs must have workers after this time, and again if it loses them all.
 JOIN_S, EMPTY_S = 90.0, 15.0
 #: Workers that joined are used at the latest this long after the first of them.
 STRAGGLING_S = 5.0
-#: A job that neither Slurm nor dask knows is given up after this time.
+#: A job that neither Slurm nor dask knows is given up after this time, and so is one that had
+#: workers and has none, while Slurm says nothing.
 #: With slurmctld stopped for 42 s, jobs came into sight afterwards (Slurm 22.05.8).
 UNKNOWN_S = 60.0
+#: How often a job that was given up and turns up again is canceled.
+CANCEL_AGAIN_S = 10.0
 #: No task is bound to a pilot this shortly before its job's time limit.
 DRAIN_S = 20.0
 
@@ -45,6 +54,7 @@ class SlurmPilot(DaskPilot):
         self._first_joined: float | None = None
         self._empty_since: float | None = None
         self._unknown_since: float | None = None
+        self._canceled_at = 0.0
         self._was_active = False
         self._job_ends = False
         self._gives_back = False
@@ -89,7 +99,12 @@ class SlurmPilot(DaskPilot):
         self._logs = site.logs
         self.check_possible()
         where = (site.connection_file.resolve(), site.logs.resolve())
+        provide_package(self.description.python, where[0].parent)
         job = make_job(self.description, self.key, *where)
+        submitted_in = for_submission(self.description)
+        job.environment = submitted_in.variables
+        for variable in submitted_in.left_out:
+            _log.warning("pilot '%s': sbatch is not given %s", self.name, variable)
         try:
             self._await(job.start())
         except PilotError as error:
@@ -99,16 +114,34 @@ class SlurmPilot(DaskPilot):
 
     def _await(self, coroutine: Any) -> Any:
         # sbatch has a time limit of its own, and says more when that is over.
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(COMMAND_S + 10)
+        limit_s = SUBMIT_S + COMMAND_S + 10
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(limit_s)
+
+    @property
+    def may_be_left(self) -> bool:
+        """Whether the pilot has ended and its job, as far as is known, has not."""
+        return self.state.final and self._job is not None and not self._job_ends
+
+    def observe_left(self, job: JobInfo | None, now: float) -> None:
+        """Cancel the job of a pilot that was given up, once it turns up."""
+        if job is None or job.unknown:
+            return
+        if job.stranger:
+            self._job = None
+        elif job.ended or job.state == "COMPLETING":
+            self._job_ends = True
+        elif now - self._canceled_at > CANCEL_AGAIN_S:
+            self._canceled_at = now
+            self._cancel()
 
     def observe(self, joined: int, job: JobInfo | None, now: float) -> None:
-        """Take note of how many workers there are and of what Slurm says."""
+        """Take note of how many workers there are and of what Slurm says, None for nothing."""
         if self.state.final or self.job_id is None:
             return
         if joined and self._first_joined is None:
             self._first_joined = now
-        if job is None:
-            self._observe_unknown(joined, now)
+        if job is None or job.unknown:
+            self._observe_missing(joined, now, is_answered=job is not None)
             return
         self._unknown_since = None
         if job.stranger:
@@ -137,13 +170,25 @@ class SlurmPilot(DaskPilot):
             f"{own.name!r} of uid {os.geteuid()}, so it is left alone; {own.hint}",
         )
 
-    def _observe_unknown(self, joined: int, now: float) -> None:
+    def _observe_missing(self, joined: int, now: float, *, is_answered: bool) -> None:
+        """Take note that Slurm knows no such job, or does not answer."""
         if joined:
             self._unknown_since = None
             return
         self._unknown_since = self._unknown_since or now
-        if now - self._unknown_since > UNKNOWN_S:
+        is_over = now - self._unknown_since > UNKNOWN_S
+        if is_answered and is_over:
             self.move(PilotState.FAILED, f"Slurm does not know job {self.job_id} any more")
+        elif is_answered:
+            return
+        elif not self._was_active:
+            # It may stand in the queue all the same, where another one would only stand beside it.
+            self.note(self.state, f"job {self.job_id}: Slurm does not answer")
+        elif is_over:
+            self._give_up(
+                f"job {self.job_id} has lost all its workers, and Slurm does not answer for "
+                f"{UNKNOWN_S:.0f} s"
+            )
 
     def _observe_running(self, joined: int, now: float) -> None:
         where = f"job {self.job_id}"

@@ -177,6 +177,15 @@ def test_a_start_that_takes_too_long_is_given_up():
     assert manager.pilots[0].state is PilotState.FAILED
 
 
+def test_a_python_of_its_own_gets_pilotcut_and_no_other_package_of_ours(tmp_path):
+    """Its own environment wins: that is what it was named for."""
+    pilots = PilotManager([local_pilot(python=sys.executable)], run_dir=tmp_path)
+    with pilots, TaskManager(pilots) as tasks:
+        # Of the standard library: this module is not on that path.
+        found = tasks.submit_task(os.getenv, "PYTHONPATH").result()
+    assert found == str(tmp_path / "package")
+
+
 def test_a_python_that_does_not_exist_is_told():
     with pytest.raises(PilotError, match="pilot 'p': /no/python: No such file"):
         PilotManager([local_pilot(python="/no/python")]).start()

@@ -1,0 +1,58 @@
+"""New directories, named by the time, that no other process has.
+
+Commands that start in the same second, as elements of an array of jobs do, would share one
+otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from pilotcut.errors import RunDirectoryError
+
+
+def new_directory(stem: Path) -> Path:
+    """Make a directory, and return it: ``STEM-TIME``, or ``STEM-TIME-2`` where that is taken.
+
+    Raises
+    ------
+    RunDirectoryError
+        If none can be made.
+    """
+    try:
+        return _made(stem)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"no directory can be made in '{stem.parent}' ({error.strerror or error}), expected a "
+            f"place that can be written; name another one"
+        ) from None
+
+
+def _made(stem: Path) -> Path:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    now = f"{datetime.now():%Y%m%d-%H%M%S}"
+    for number in count(1):
+        path = stem.with_name(f"{stem.name}-{now}" + (f"-{number}" if number > 1 else ""))
+        with suppress(FileExistsError):
+            # Not exist_ok: of two processes one makes it.
+            path.mkdir(mode=0o700)
+            return path
+    raise AssertionError("numbers end")
+
+
+@contextmanager
+def given_or_new(given: Path | None, stem: Path) -> Iterator[Path]:
+    """Yield a directory that was given, or a new one, which goes again if nothing came into it."""
+    if given is not None:
+        yield given
+        return
+    path = new_directory(stem)
+    try:
+        yield path
+    finally:
+        with suppress(OSError):  # it is not empty
+            path.rmdir()
