@@ -144,8 +144,8 @@ def parse_scontrol(text: str) -> dict[str, JobInfo]:
         said = {key: match[1] for key, of in _SCONTROL.items() if (match := of.search(line))}
         if "number" in said and "state" in said:
             ends = _time(said.get("ends", ""))
-            others = {key: said.get(key, "") for key in ("reason", "nodes", "uid", "name")}
-            found[said["number"]] = JobInfo(said["state"], ends=ends, **others)
+            reason, nodes, uid, name = (said.get(k, "") for k in ("reason", "nodes", "uid", "name"))
+            found[said["number"]] = JobInfo(said["state"], reason, ends, nodes, uid, name)
     return found
 
 
