@@ -159,6 +159,11 @@ class Group:
         return self.count * prod(self.shape)
 
     @property
+    def products(self) -> int:
+        """Products of matrices, for one parameter set."""
+        return 0 if self.pairing is None else self.count
+
+    @property
     def multiplications(self) -> int:
         """Multiplications for one parameter set."""
         if self.kind == "core":
@@ -219,6 +224,13 @@ class NetworkPlan:
         other._networks, other._shared = [], frozenset(angles)
         other._make(self._networks)
         return other
+
+    def is_folded(self, group: Group) -> bool:
+        """Return whether a group's products are one each for all rows, and not for each row."""
+        if group.pairing is None:
+            return group.shared
+        # The first factor's rows are rows of one matrix, where the second is the same for all.
+        return all(self.groups[source.group].shared for source in group.operands[1])
 
     # -- the graph ------------------------------------------------------------------------
 

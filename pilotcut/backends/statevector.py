@@ -51,9 +51,9 @@ KEPT_BYTES = 2**29
 # From malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
-# Measured with torch 2.13 on one core of two, forwards and backwards: an operation, and an
+# Measured with torch 2.13 on one core of two, forwards and backwards: a call, an operation, and an
 # amplitude that it makes; half of that where states are real, and by autograd.
-_OPERATION_S, _AMPLITUDE_S, _RECORDED_S = 9e-5, 1e-8, 2e-8
+_CALL_S, _OPERATION_S, _AMPLITUDE_S, _RECORDED_S = 7e-4, 9e-5, 1e-8, 2e-8
 
 # The same of a product of amplitudes for expectations, and of a term of a sum of such.
 _PRODUCT_S, _SUM_S = 2.5e-8, 3e-9
@@ -253,7 +253,7 @@ class StatevectorEngine:
         made_s *= self.dtype.itemsize / 16
         made = plan.amplitudes * made_s
         made += sum(gram.products * _PRODUCT_S + gram.sums * _SUM_S for gram in plan.grams)
-        return len(plan.operations) * _OPERATION_S + rows * made
+        return _CALL_S + len(plan.operations) * _OPERATION_S + rows * made
 
     @property
     def _most_qubits(self) -> int:
