@@ -286,6 +286,8 @@ def _train_or_advise(run: RunDirectory, config: TrainingConfig, resume: bool) ->
 
 
 def _train_in(run: RunDirectory, config: TrainingConfig, resume: bool) -> dict[str, Any]:
+    from pilotcut.execution.devices import fleet_among
+    from pilotcut.execution.mitigating import check_devices
     from pilotcut.pilots import PilotManager
     from pilotcut.training.callbacks import ProgressBar
     from pilotcut.training.run import TrainingRun
@@ -296,6 +298,8 @@ def _train_in(run: RunDirectory, config: TrainingConfig, resume: bool) -> dict[s
     # Faults of the pilots' file and of the directory come before the circuit is read and cut.
     run.check(resume=resume)
     training = TrainingRun(config, run)
+    described = [] if manager is None else [pilot.description for pilot in manager.pilots]
+    check_devices(training.estimator.runner.mitigation, fleet_among(described, config.mode))
     err.print(escape(repr(training.plan)), style="dim", highlight=False, soft_wrap=True)
     run.make()  # the pilots' logs go there
     pilots = nullcontext() if manager is None else tasks_on(manager)

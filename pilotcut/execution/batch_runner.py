@@ -108,7 +108,7 @@ class BatchRunner:
         self._allocation, self._num_samples = allocation, num_samples
         self._reconstruction, self._store = reconstruction, store
         self.forecast: Forecast | None = None
-        self._engine, self._mitigation = engine, mitigation
+        self._engine, self.mitigation = engine, mitigation
         self._max_usage = max_usage
         self._long_calls = LongCalls(mode, max_seconds, engine)
         self.use(None)
@@ -129,7 +129,7 @@ class BatchRunner:
         """Run circuits through `tasks` from now on, or in this process."""
         how = (self._backend, self._error_tolerance, self._engine)
         self.executor = Executor(
-            tasks, *how, UsageBudget(self._max_usage, self.log), self._mitigation
+            tasks, *how, UsageBudget(self._max_usage, self.log), self.mitigation
         )
 
     # -- how long it will take -----------------------------------------------------------
@@ -151,7 +151,7 @@ class BatchRunner:
             See `pilotcut.execution.long_calls.LongCalls`.
         """
         fleet = fleet_of(self.executor.tasks, self.mode)
-        check_devices(self._mitigation, fleet)
+        check_devices(self.mitigation, fleet)
         if fleet.devices:
             return  # they take the time that they take
         self._long_calls.expect(
@@ -246,7 +246,7 @@ class BatchRunner:
         error = float(pilot.errors(coefficients).max())
         times = PILOT_MARGIN * error / precision
         shots = PILOT_SHOTS * times * times  # infinite where a power would overflow
-        shots *= growth_of(self._mitigation, pilot.mitigation, shots)
+        shots *= growth_of(self.mitigation, pilot.mitigation, shots)
         if not shots <= MOST_SHOTS:
             cuts = counted(contraction.plan.num_cuts, "cut")
             raise UserError(

@@ -40,6 +40,7 @@ from pilotcut.execution.batch_log import BatchLog
 from pilotcut.execution.batch_runner import BatchRunner
 from pilotcut.execution.contractions import contraction_of
 from pilotcut.execution.devices import fleet_of
+from pilotcut.execution.mitigating import check_devices
 from pilotcut.execution.pubs import Batch, batches_of, coerce_pubs
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import (
@@ -300,7 +301,7 @@ class CutEstimator(BaseEstimatorV2):
         """
         check_kind("tasks", tasks, (TaskManager, NoneType), "a TaskManager; TaskManager(pilots)")
         if tasks is not None:
-            fleet_of(tasks, self.mode)
+            check_devices(self.runner.mitigation, fleet_of(tasks, self.mode))
         self.runner.use(tasks)
 
     # -- the estimator interface ---------------------------------------------------

@@ -157,6 +157,8 @@ def test_pilots_are_shown(call, tmp_path):
         (["--validation", 1], "validation is 1.0, expected a share"),
         (["--validation", "nan"], "validation is nan, expected a share"),
         (["--error-tolerance", 2], "error_tolerance is 2.0, expected a number from 0 to 1"),
+        (["--mitigation", "zen"], "mitigation is 'zen', expected one of none, readout, zne, "),
+        (["--mitigation", "zne"], "mitigation is 'zne', and no pilot has a backend.qpu, expected"),
         (["--validation", 0.001], "validation: found 0.001 of 80 samples, expected enough"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
