@@ -210,6 +210,9 @@ def run(
     """
     squeezed = [_squeezed(circuit) for circuit in circuits]
     native = _native(backend, [circuit for circuit, _ in squeezed])
+    for (before, _), after in zip(squeezed, native, strict=True):
+        if before.count_ops().get("measure", 0) != after.count_ops().get("measure", 0):
+            raise ValueError("the device's own passes have left out a measurement")  # AQT's do
     options: dict[str, Any] = {"shots": shots}
     if vendor == "aqt" or hasattr(backend.options, "seed_simulator"):
         options["seed_simulator"] = seed

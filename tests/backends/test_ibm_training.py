@@ -24,5 +24,5 @@ pytestmark = pytest.mark.filterwarnings("ignore:The SamplerV2 class is deprecate
 def test_a_cut_network_trains_in_ibm_s_local_mode(backend, mode, sampler, width):
     runtime = {"backend": backend, "mode": mode, "sampler": sampler}
     # Larger devices' noise would go to Aer with every job: a second each on 133 qubits.
-    far, within = trains(QpuDescription(runtime=runtime), width, shots=800, steps=1)
+    far, within = trains(QpuDescription(runtime=runtime), width, shots=800, steps=1, rows=1)
     assert (far < within).all(), (far, within)

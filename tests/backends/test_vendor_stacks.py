@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from qiskit import QuantumCircuit
 from support import vendor_stacks
 from support.device_training import trains
 from support.exact import exact_tensor
 from support.qpus import measured, small
 from support.qrmi_resource import PlayedResource
 
+from pilotcut.backends.circuit_runs import CircuitRuns
 from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.errors import DeviceError
@@ -79,3 +81,28 @@ def test_a_task_of_qrmi_s_that_fails_is_one_line(resource):
         measured(backend, small(), np.array([[0.7]]), 400, 3)
     (line,) = caught.value.faults
     assert "what its device returned is a dict, expected a PrimitiveResult" in line
+
+
+@pytest.mark.parametrize("vendor", ["aqt", "iqm", "braket"])
+def test_bits_that_nothing_is_written_to_keep_their_places(vendor):
+    names = {
+        "aqt": "offline_simulator_no_noise",
+        "iqm": "IQMFakeDeneb",
+        "braket": "braket_sv",
+    }
+    device = device_of("q", described(vendor, names[vendor]))
+    circuit = QuantumCircuit(device.qubits, 3)
+    circuit.r(np.pi, 0, 0)
+    circuit.measure([0, 1], [2, 0])
+    ((counts,),) = device.direct.counts([CircuitRuns.of(circuit, {})], 100, 1)
+    assert max(counts, key=counts.get) == hex(0b100)
+    assert sum(n for outcome, n in counts.items() if int(outcome, 16) & 0b010) == 0
+
+
+def test_a_measurement_that_aqt_s_passes_leave_out_is_one_line():
+    device = device_of("q", described("aqt", "offline_simulator_no_noise"))
+    circuit = QuantumCircuit(device.qubits, 2)
+    circuit.measure(0, 0)
+    circuit.measure(0, 1)
+    with pytest.raises(DeviceError, match="passes have left out a measurement"):
+        device.direct.counts([CircuitRuns.of(circuit, {})], 100, 1)

@@ -36,7 +36,7 @@ def observable(width):
     return "I" * (width // 2 - 2) + "ZZZ" + "I" * (width // 2 - 1)
 
 
-def trains(qpu, width, shots=SHOTS, steps=STEPS):
+def trains(qpu, width, shots=SHOTS, steps=STEPS, rows=2):
     """Train two steps on a device, and return how far values are from exact ones, and may be.
 
     In standard errors where the device has no error, else beside twice its predicted one.
@@ -46,7 +46,7 @@ def trains(qpu, width, shots=SHOTS, steps=STEPS):
     pilot = PilotDescription(
         name="device", resource="inprocess", backend=BackendDescription(qpu=qpu)
     )
-    data = np.random.default_rng(3).uniform(0.3, 1.2, (2, width))
+    data = np.random.default_rng(3).uniform(0.3, 1.2, (rows, width))
     with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
         qnn = cut_qnn(
             circuit, said, input_params=x, weight_params=w, tasks=tasks, mode="counts",
@@ -56,16 +56,16 @@ def trains(qpu, width, shots=SHOTS, steps=STEPS):
         losses = []
         for _ in range(steps):
             optimizer.zero_grad()
-            loss = ((qnn(torch.tensor(data)) - torch.tensor([[0.9], [-0.9]])) ** 2).mean()
+            loss = ((qnn(torch.tensor(data)) - torch.tensor([[0.9], [-0.9]])[:rows]) ** 2).mean()
             loss.backward()
             optimizer.step()
             losses.append(float(loss.detach()))
-        values = np.concatenate([data, np.tile([0.5, -0.8], (2, 1))], axis=1)
+        values = np.concatenate([data, np.tile([0.5, -0.8], (rows, 1))], axis=1)
         by = dict(zip([*x, *w], values.T, strict=True))
-        rows = np.stack([by[p] for p in circuit.parameters], axis=1)
+        angles = np.stack([by[p] for p in circuit.parameters], axis=1)
         estimator = CutEstimator(tasks, labels=where, mode="counts", shots=shots, seed=2)
-        found = estimator.run([(circuit, said, rows)]).result()[0].data
-    exact = CutEstimator(cuts=0, mode="exact").run([(circuit, said, rows)]).result()[0].data
+        found = estimator.run([(circuit, said, angles)]).result()[0].data
+    exact = CutEstimator(cuts=0, mode="exact").run([(circuit, said, angles)]).result()[0].data
     weights = next(qnn.parameters()).detach().numpy()
     assert np.isfinite(losses).all()
     assert np.abs(weights - [0.5, -0.8]).max() > 1e-3
