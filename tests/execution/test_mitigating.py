@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
+from qiskit_addon_cutting.instructions import CutWire
 
 from pilotcut import CutEstimator, PilotManager, TaskManager, cut_qnn
-from pilotcut.errors import PilotError, UserError
+from pilotcut.errors import PilotError, UsageError, UserError
 from pilotcut.pilots.description import PilotDescription
 
 NOISY = {
@@ -204,6 +205,31 @@ def test_a_device_says_what_is_done_where_the_estimator_does_not():
             answer(tasks, num_samples=4)
 
 
+@pytest.mark.parametrize("allocation", ["uniform", "optimal"])
+def test_wires_with_communication_are_mitigated_stage_by_stage(device, allocation):
+    wired = QuantumCircuit(3)
+    wired.rx(Parameter("x"), 0)
+    wired.cx(0, 1)
+    wired.append(CutWire(), [1])
+    wired.ry(Parameter("w"), 1)
+    wired.cx(1, 2)
+    angles = np.random.default_rng(6).uniform(-np.pi, np.pi, (8, 2))
+    off = {}
+    for tasks, mitigation in ((device, None), (device, "readout+zne")):
+        one = CutEstimator(
+            tasks,
+            wires="communication",
+            shots=16_384,
+            seed=1,
+            mitigation=mitigation,
+            shot_allocation=allocation,
+        )
+        data = one.run([(wired, "ZZZ", angles)]).result()[0].data
+        ideal = CutEstimator(mode="exact").run([(wired, "ZZZ", angles)]).result()[0].data.evs
+        off[mitigation] = np.sqrt(((data.evs - ideal) ** 2).mean())
+    assert off["readout+zne"] < off[None] / 3
+
+
 def test_a_precision_is_kept_where_auto_extrapolates(device):
     one = estimator(device, mitigation="auto calibration_shots=4000000")
     data = one.run([(circuit(), "ZZZ", ANGLES)], precision=0.004).result()[0]
@@ -230,3 +256,17 @@ def test_gradients_are_mitigated_as_values_are(device):
         qnn(at).sum().backward()
         step.append([float(at.grad), float(qnn.weights.grad)])
     np.testing.assert_allclose(step[1], step[0], atol=0.03)
+
+
+def test_calibrations_of_a_device_itself_are_in_its_usage_and_its_budget():
+    qpu = {"like": "FakeManilaV2", "simulate": False}
+    itself = PilotDescription(name="m", resource="inprocess", backend={"kind": "aer", "qpu": qpu})
+    with PilotManager([itself]) as pilots, TaskManager(pilots) as tasks:
+        answer(tasks, shots=100)  # its first job is not ours
+        one = estimator(tasks, shots=100, mitigation="readout calibration_shots=500")
+        for _ in range(2):
+            one.run([(circuit(), "ZZZ", ANGLES)]).result()
+        shots = [r["usage"]["shots"] for r in one.trace.records if r["kind"] == "query_batch"]
+        assert shots[0] - shots[1] == 2 * 2 * 500
+        with pytest.raises(UsageError, match="max_usage is 1 s, the next batch is predicted to"):
+            answer(tasks, shots=100, mitigation="readout calibration_shots=20000", max_usage=1.0)
