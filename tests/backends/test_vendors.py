@@ -17,6 +17,7 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from support.exact import exact_tensor
 from support.qpus import measured, middle, small
 
+from pilotcut import compile_plan
 from pilotcut.backends import vendor_worker
 from pilotcut.backends.device_runs import CircuitRuns
 from pilotcut.backends.layouts import predicted_error
@@ -258,6 +259,26 @@ def test_a_device_that_measures_at_the_end_gets_deferred_forms_or_is_passed_over
         "needs 4 qubits, where what is measured before the end takes ancillas, as the device "
         "measures at the end alone, more than the 2"
     )
+
+
+def test_a_device_without_classical_control_gets_what_is_controlled_as_gates():
+    circuit = QuantumCircuit(2, 1)
+    circuit.ry(0.8, 0)
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.x(1)
+    circuit.ry(0.3, 1)
+    (fragment,) = compile_plan(circuit, ["ZZ", "ZI"], labels="AA").fragments
+    backend = QpuBackend(
+        DeviceCompiler(device_of("q", QpuDescription(like=f"{__name__}:NO_CONTROL")))
+    )
+    assert backend._compiler.fit(fragment).lack == ""
+    values = measured(backend, fragment, np.zeros((1, 0)), 4000, 3)
+    expected = [np.cos(0.8) * np.cos(0.3), np.cos(0.3)]
+    assert np.abs(np.sort(values[0].ravel()) - expected).max() < 5 / np.sqrt(4000)
+
+
+NO_CONTROL = GenericBackendV2(3, noise_info=False, seed=1)
 
 
 class OwnPasses(GenericBackendV2):
