@@ -27,7 +27,7 @@ from pilotcut.backends.device_client import (
     status_of,
 )
 from pilotcut.backends.job_journal import current_journal, job_in
-from pilotcut.backends.job_usage import Usage, current_meter, may_leave_queue
+from pilotcut.backends.job_usage import Usage, current_meter, nothing_is_paid, stays_in_queue
 from pilotcut.errors import DeviceError, QueueWaitError
 from pilotcut.io import env_variables
 from pilotcut.pilots.description.access import NO_LIMITS, JobLimits
@@ -144,14 +144,15 @@ class DeviceJobs:
         Raises
         ------
         QueueWaitError
-            If none of them has started within `JobRules.wait_s`, and all could be cancelled.
+            If one stays in the queue for `JobRules.wait_s`, before anything of this work unit is
+            paid, and all could be cancelled.
         DeviceError
             If the client raises, by `worded`.
         """
         found: list[Any] = [None] * len(requests)
         flying: deque[tuple[int, _Flying]] = deque()
         coming = deque(enumerate(requests))
-        may_leave = self._rules.wait_s is not None and may_leave_queue()
+        watched = self._rules.wait_s is not None and not stays_in_queue()
         try:
             while coming or flying:
                 # Who holds a place never waits for another: two threads that do would for ever.
@@ -164,10 +165,9 @@ class DeviceJobs:
                         raise
                     continue
                 k, one = flying[0]
-                if may_leave:
-                    may_leave = self._left_alone(one, [each for _, each in flying], worded)
+                if watched:
+                    self._watch(one, [each for _, each in flying], worded)
                 found[k] = self._result(one, client, worded)
-                may_leave = False
                 flying.popleft()
                 self._slots.release()
         finally:
@@ -234,10 +234,13 @@ class DeviceJobs:
 
     # -- queue --------------------------------------------------------------------------
 
-    def _left_alone(self, one: _Flying, all_jobs: Sequence[_Flying], worded: Worded) -> bool:
-        """Wait until a job has left the queue, not longer than the rules say.
+    def _watch(self, one: _Flying, all_jobs: Sequence[_Flying], worded: Worded) -> None:
+        """Wait until a job has left the queue; if that takes too long, do something, once.
 
-        Returns whether the next jobs may still leave; if all are cancelled it raises.
+        Raises
+        ------
+        QueueWaitError
+            If nothing of this work unit is paid yet, and all its jobs are cancelled.
         """
         wait_s = self._rules.wait_s
         assert wait_s is not None
@@ -245,32 +248,40 @@ class DeviceJobs:
         while status_of(one.job) in QUEUED:
             waited = time.monotonic() - one.since
             if waited >= wait_s:
-                self._leave(all_jobs, waited, worded)
-                return False
+                if one.again:  # it has been to the end of the queue once
+                    return
+                # What is paid must not be left alone: then this one alone may be stuck.
+                gone = [
+                    each
+                    for each in (all_jobs if nothing_is_paid() else [one])
+                    if self._cancelled(each.job)
+                ]
+                if nothing_is_paid() and len(gone) == len(all_jobs):
+                    self._leave(gone, waited)
+                for each in gone:
+                    each.again += 1
+                    self._resubmit(each, worded)
+                if one not in gone:
+                    return
+                continue
             time.sleep(min(pause, wait_s - waited + 1e-3))
             pause = min(2 * pause, _MOST_S)
-        return False
 
-    def _leave(self, all_jobs: Sequence[_Flying], waited: float, worded: Worded) -> None:
-        """Cancel all jobs and raise; if one has started meanwhile, stay and submit the others."""
-        gone = []
-        for one in reversed(all_jobs):
-            if not self._cancelled(one.job):
-                break
-            gone.append(one)
+    def _leave(self, cancelled: Sequence[_Flying], waited: float) -> None:
+        for one in cancelled:
             if one.entry is not None:
                 one.entry.unlink(missing_ok=True)
-        if len(gone) == len(all_jobs):
-            raise QueueWaitError(
-                f"pilot '{self._name}': its jobs were in the queue for {waited:.3g} s, expected "
-                f"at most wait_s, which is {self._rules.wait_s:g}; they are cancelled"
-            )
-        for one in reversed(gone):
-            one.job = self._submitted(one.request, worded)
-            one.since = time.monotonic()
-            journal, job = current_journal(), job_id_of(one.job)
-            if journal is not None and one.entry is not None and job is not None:
-                journal.write(one.entry, job, self._name)
+        raise QueueWaitError(
+            f"pilot '{self._name}': its jobs were in the queue for {waited:.3g} s, expected "
+            f"at most wait_s, which is {self._rules.wait_s:g}; they are cancelled"
+        )
+
+    def _resubmit(self, one: _Flying, worded: Worded) -> None:
+        one.job = self._submitted(one.request, worded)
+        one.since = time.monotonic()
+        journal, job = current_journal(), job_id_of(one.job)
+        if journal is not None and one.entry is not None and job is not None:
+            journal.write(one.entry, job, self._name)
 
     @staticmethod
     def _cancelled(job: Any) -> bool:
@@ -321,8 +332,7 @@ class DeviceJobs:
             lost = is_unknown(error)
         if lost:
             one.again += 1
-            one.job = self._submitted(one.request, worded)
-            self._note(one, client)
+            self._resubmit(one, worded)
         return lost
 
     @staticmethod

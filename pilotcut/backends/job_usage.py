@@ -109,9 +109,14 @@ def staying(stays: bool) -> Iterator[None]:
         _STAYS.reset(token)
 
 
-def may_leave_queue() -> bool:
-    """Return whether jobs of this thread may leave their queue: not once one has been paid."""
-    return not _STAYS.get() and not current_meter().usage.jobs
+def stays_in_queue() -> bool:
+    """Return whether jobs of this thread stay in their queue, however long that is."""
+    return _STAYS.get()
+
+
+def nothing_is_paid() -> bool:
+    """Return whether no job of what this thread runs has ended yet."""
+    return not current_meter().usage.jobs
 
 
 def current_meter() -> Meter:

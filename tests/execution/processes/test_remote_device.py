@@ -133,6 +133,20 @@ def test_a_job_that_is_stuck_is_cancelled_and_its_task_moves_with_the_reason(ser
     assert len(contents) == len(set(contents)) == 2
 
 
+def test_a_job_that_is_stuck_beside_others_that_are_paid_is_submitted_again(service):
+    # Two jobs of each unit: 60 shots and 40, of which the first one is stuck.
+    service.control(limits={}, hold="", troubles=[], others={"a": 0, "b": 0})
+    two = pilots_of(service, limits={"shots": 60})
+    values_on(two)  # it is known now that the sampler takes parameters: else one goes ahead
+    service.control(troubles=["stuck"])
+    events, paid = len(service.account()["events"]), len(service.paid())
+    record = values_on(two)
+    assert "moved" not in record
+    assert len(service.account()["events"][events:]) == 1  # cancelled
+    contents = service.paid()[paid:]
+    assert len(contents) == len(set(contents)) == 4
+
+
 def test_a_simulator_takes_what_waits_where_the_description_allows_it(service):
     one = pilots_of(service, instead="simulator")[:1]
     service.control(limits={}, hold="", troubles=["stuck"], others={"a": 0}, job_s=20.0)
