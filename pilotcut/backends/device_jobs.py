@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Semaphore
 from typing import Any, TypeAlias
@@ -105,6 +106,7 @@ class _Flying:
     entry: Path | None = None
     fetched: bool = False
     again: int = 0
+    requeued: int = 0
 
 
 class DeviceJobs:
@@ -165,9 +167,8 @@ class DeviceJobs:
                         raise
                     continue
                 k, one = flying[0]
-                if watched:
-                    self._watch(one, [each for _, each in flying], worded)
-                found[k] = self._result(one, client, worded)
+                watch = partial(self._watch, one, [each for _, each in flying], worded)
+                found[k] = self._result(one, client, worded, watch if watched else _not_watched)
                 flying.popleft()
                 self._slots.release()
         finally:
@@ -235,7 +236,7 @@ class DeviceJobs:
     # -- queue --------------------------------------------------------------------------
 
     def _watch(self, one: _Flying, all_jobs: Sequence[_Flying], worded: Worded) -> None:
-        """Wait until a job has left the queue; if that takes too long, do something, once.
+        """Wait until a job has left the queue; if that takes too long, do something.
 
         Raises
         ------
@@ -247,8 +248,10 @@ class DeviceJobs:
         pause = _LOOK_S
         while status_of(one.job) in QUEUED:
             waited = time.monotonic() - one.since
-            if waited >= wait_s:
-                if one.again:  # it has been to the end of the queue once
+            # Each time that it goes to the end of the queue it gets twice the time there.
+            allowed = wait_s * 2**one.requeued
+            if waited >= allowed:
+                if one.requeued == _AGAIN:
                     return
                 # What is paid must not be left alone: then this one alone may be stuck.
                 gone = [
@@ -259,12 +262,12 @@ class DeviceJobs:
                 if nothing_is_paid() and len(gone) == len(all_jobs):
                     self._leave(gone, waited)
                 for each in gone:
-                    each.again += 1
+                    each.requeued += 1
                     self._resubmit(each, worded)
                 if one not in gone:
                     return
                 continue
-            time.sleep(min(pause, wait_s - waited + 1e-3))
+            time.sleep(min(pause, allowed - waited + 1e-3))
             pause = min(2 * pause, _MOST_S)
 
     def _leave(self, cancelled: Sequence[_Flying], waited: float) -> None:
@@ -296,9 +299,12 @@ class DeviceJobs:
 
     # -- results ------------------------------------------------------------------------
 
-    def _result(self, one: _Flying, client: DeviceClient, worded: Worded) -> Any:
+    def _result(
+        self, one: _Flying, client: DeviceClient, worded: Worded, watch: Callable[[], None]
+    ) -> Any:
         pause = _LOOK_S
         for left in reversed(range(_ASKED)):
+            watch()  # also what has just been submitted again
             try:
                 raw = one.job.result()
             except Exception as error:
@@ -344,6 +350,10 @@ class DeviceJobs:
         with suppress(Exception):
             one.job = fetch(job)
         return True
+
+
+def _not_watched() -> None:
+    """Let a job wait as long as it does."""
 
 
 def _size_of(raw: Any) -> int | None:

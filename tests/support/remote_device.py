@@ -77,7 +77,8 @@ class Service:
             for name in ("limits", "hold", "job_s", "expires_after"):
                 if name in body:
                     setattr(self, name, body[name])
-            self.troubles.extend(body.get("troubles", ()))
+            if "troubles" in body:
+                self.troubles = deque(body["troubles"])
             for device, number in body.get("others", {}).items():
                 queue = self.queues.setdefault(device, deque())
                 others = [job for job in queue if not job.payload]

@@ -1,5 +1,6 @@
 """Queries against a remote service with a queue, limits and failures: no job is paid twice."""
 
+import random
 import shutil
 import subprocess
 import sys
@@ -32,21 +33,25 @@ def one_qubit() -> QuantumCircuit:
 
 
 def test_a_thousand_queries_lose_nothing_and_pay_nothing_twice(service):
-    limits = {"circuits": 40, "shots": 150, "executions": 4000, "jobs": 3}
-    troubles = ["", "half", "lost", "", "failed", "broken", "", "half", "failed", "lost"]
-    service.control(limits=limits, others={"device": 5}, troubles=troubles)
-    pilot = PilotDescription(**description(service, limits=limits))
+    limits = {"circuits": 40, "shots": 150, "executions": 4000, "jobs": 4}
+    rng = random.Random(1)
+    kinds = [""] * 12 + ["half", "lost", "failed", "broken", "stuck"]
+    troubles = [rng.choice(kinds) for _ in range(200)]
+    service.control(limits=limits, others={"a": 5}, troubles=troubles)
+    each = (description(service, name, name, wait_s=0.4, limits=limits) for name in "ab")
+    two = [PilotDescription(**one, workers_per_node=2) for one in each]
     angles = np.linspace(0, np.pi, 1000)
-    with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
+    with PilotManager(two) as pilots, TaskManager(pilots) as tasks:
         estimator = CutEstimator(tasks, cuts=0, mode="counts", shots=200, seed=1)
         result = estimator.run([(one_qubit(), "Z", angles[:, None])]).result()[0]
-    far = np.abs(result.data.evs - np.cos(angles))
-    assert far.max() < 6 / np.sqrt(200)
+    assert np.abs(result.data.evs - np.cos(angles)).max() < 6 / np.sqrt(200)
     account = service.account()
     paid = Counter(service.paid())
-    # 40 circuits or 4,000 executions a job: 27 circuits with 150 shots, 40 with 50.
+    # 25 units of 40 circuits; of 150 shots 26 are a job, and of 50 all 40: three jobs a unit.
+    assert len(paid) == 75
     assert set(paid.values()) == {1}
-    assert account["most_in_flight"] <= 3
+    assert account["most_in_flight"] <= 2 * 4 + 1  # and one of another user
+    assert len([job for job, status in account["jobs"].items() if status == "DONE"]) >= 75
 
 
 def asked(pilot, store):
@@ -63,7 +68,7 @@ def test_a_manager_that_is_killed_and_resumed_fetches_jobs_and_does_not_pay_agai
     service, tmp_path
 ):
     # The first job is executed; those of the queries are not, while the manager lives.
-    service.control(limits={}, hold="queries", troubles=[])
+    service.control(limits={}, hold="queries", troubles=[], others={"a": 0})
     before = len(service.paid())
     pilot, store = description(service, limits={"circuits": 20}), tmp_path / "store"
     module = "execution.processes.test_remote_device"
