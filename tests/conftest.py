@@ -30,9 +30,6 @@ settings.load_profile("default" if FUZZ else "same")
 # them after each 700, for a fifteenth of the time.
 gc.set_threshold(50_000, 20, 20)
 
-# Drawing what nobody looks at would cost each scheduler a second.
-os.environ.setdefault("PILOTCUT_DASHBOARD", "off")
-
 
 def pytest_configure(config):
     """Count tests by kind, and let them skip only where this machine cannot run them."""

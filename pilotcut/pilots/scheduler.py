@@ -30,7 +30,8 @@ _CLOSE_S = 5.0
 #: Where schedulers listen that serve this machine only.
 LOOPBACK = "127.0.0.1"
 
-#: With "off" there is no dashboard, and no bokeh to be imported.
+#: With "on" there is a dashboard. It is plain HTTP without a password: whoever else is on a login
+#: node can read it.
 DASHBOARD_VARIABLE = "PILOTCUT_DASHBOARD"
 
 
@@ -215,9 +216,11 @@ def has_dashboard() -> bool:
     Raises
     ------
     UserError
-        If it says neither "on" nor "off": who wants none must not get one for a misspelling.
+        If it says neither "on" nor "off".
     """
-    said = os.environ.get(DASHBOARD_VARIABLE) or "on"
+    said = os.environ.get(DASHBOARD_VARIABLE) or "off"
     if said not in ("on", "off"):
-        raise UserError(f"{DASHBOARD_VARIABLE} is '{said}', expected on or off; set it to off")
+        raise UserError(
+            f"{DASHBOARD_VARIABLE} is '{said}', expected on or off; leave it out for off"
+        )
     return said == "on"

@@ -6,10 +6,12 @@ import, because every worker process imports it: no Qiskit, no torch, no numpy.
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,7 +148,34 @@ def run_blob(blob: bytes, worker: str) -> Outcome:
         fn, args, kwargs, launch = pickle.loads(blob)
     except BaseException as error:
         return _failure(error, worker, started)
-    return run_call(Call(fn, args, kwargs, launch=launch), worker)
+    with _own_surroundings():
+        return run_call(Call(fn, args, kwargs, launch=launch), worker)
+
+
+@contextmanager
+def _own_surroundings() -> Iterator[None]:
+    """Put back what a task changes of its process, which the next one would find so."""
+    directory, variables = _here(), dict(os.environ)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(mask)
+        if directory and _here() != directory:
+            with suppress(OSError):  # it may be gone by now
+                os.chdir(directory)
+        if os.environ != variables:
+            for name in os.environ.keys() - variables.keys():
+                del os.environ[name]
+            os.environ.update(variables)
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # removed meanwhile
+        return ""
 
 
 def pack_outcome(outcome: Outcome) -> bytes:

@@ -114,7 +114,7 @@ def test_an_in_process_pilot_goes_through_its_states():
 
 
 def test_two_local_pilots_share_a_scheduler_and_leave_no_process_behind(tmp_path, monkeypatch):
-    monkeypatch.delenv("PILOTCUT_DASHBOARD")
+    monkeypatch.setenv("PILOTCUT_DASHBOARD", "on")
     descriptions = [
         local_pilot("one", threads_per_worker=3),
         local_pilot("two", setup=("echo chatter", "export SETUP=yes")),
@@ -177,6 +177,32 @@ def test_a_start_that_takes_too_long_is_given_up():
     assert manager.pilots[0].state is PilotState.FAILED
 
 
+def move_house(place):
+    os.chdir(place)
+    os.umask(0o007)
+    os.environ["LEFT_BY"] = "the task before"
+    os.environ.pop("HOME", None)
+
+
+def house():
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return os.getcwd(), mask, os.environ.get("LEFT_BY"), "HOME" in os.environ
+
+
+def test_what_a_task_changes_of_its_worker_does_not_reach_the_next(tmp_path):
+    """Working directory, umask and environment are each task's own."""
+    with PilotManager([local_pilot()]) as pilots, TaskManager(pilots) as tasks:
+        before = tasks.submit_task(house).result()
+        tasks.submit_task(move_house, str(tmp_path)).result()
+        assert tasks.submit_task(house).result() == before
+        # Also of one that fails, and where the directory is gone.
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        assert tasks.submit_task(move_house, str(gone / "nowhere")).exception() is not None
+        assert tasks.submit_task(house).result() == before
+
+
 def test_a_python_of_its_own_gets_pilotcut_and_no_other_package_of_ours(tmp_path):
     """Its own environment wins: that is what it was named for."""
     pilots = PilotManager([local_pilot(python=sys.executable)], run_dir=tmp_path)
@@ -233,8 +259,7 @@ def test_a_local_pilot_whose_agent_dies_is_replaced_within_its_cap(tmp_path):
         PilotManager([described], run_dir=tmp_path) as pilots,
         TaskManager(pilots) as tasks,
     ):
-        assert os.environ["PILOTCUT_DASHBOARD"] == "off"  # as in nearly all tests
-        assert pilots.dashboard == ""
+        assert pilots.dashboard == ""  # others on a login node could read it
         for generation in (0, 1):
             (pilot,) = pilots.pilots
             assert pilot.generation == generation
