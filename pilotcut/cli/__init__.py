@@ -8,7 +8,9 @@ neither Qiskit nor torch nor dask.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -51,7 +53,10 @@ app.command()(report.report)
 app.command("status")(pilots.status_of_run)
 
 
-_FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
+_FAILED, _MISUSED, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
+
+#: Whether SIGTERM came, which else looks like Ctrl-C.
+_terminated = threading.Event()
 
 # The parent of every complaint about a command line; where it lives has changed with typer.
 _UsageError: Any = typer.BadParameter.__base__
@@ -60,13 +65,22 @@ _UsageError: Any = typer.BadParameter.__base__
 def main() -> None:
     """Run the command line; the entry point of the package."""
     code = _run()
-    if code == _INTERRUPTED:
+    if code == _INTERRUPTED and _terminated.is_set():
+        code = _TERMINATED
+    if code in (_INTERRUPTED, _TERMINATED):
         # A thread that is in the middle of a simulation cannot be stopped, and a normal exit
         # would wait for it. All files are closed by now.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _terminate(*_: object) -> None:
+    """End as by Ctrl-C, so that pilots that wait leave the queue too."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # another one would interrupt the ending
+    _terminated.set()
+    raise KeyboardInterrupt
 
 
 def _run() -> int:
@@ -85,6 +99,9 @@ def _noted(message: Warning | str, category: type[Warning], *where: Any, **how: 
 
 
 def _run_app() -> int:
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         # Not standalone: typer would draw a box around its complaints, and break long ones.
         return int(app(prog_name="pilotcut", standalone_mode=False) or 0)
