@@ -13,11 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from pilotcut.cli.console import err, note, out
+from pilotcut.cli.session import say_what_pilots_wait_for
 from pilotcut.errors import UserError
 from pilotcut.io.env_variables import whole_number
 from pilotcut.io.new_directory import given_or_new
 
 if TYPE_CHECKING:
+    from pilotcut.pilots import PilotManager
     from pilotcut.pilots.description import PilotDescription
 
 app = typer.Typer(help="Describe, start, watch and end pilots.", no_args_is_help=True)
@@ -186,13 +188,19 @@ def run(
     A script gets them with PilotManager.from_environment().
     """
     from pilotcut.pilots import PilotManager
-    from pilotcut.pilots.manager import CONNECTION_VARIABLE
 
     described = _lendable(file)
-    with (
-        given_or_new(run_dir, Path("runs") / "pilots") as where,
-        PilotManager(described, run_dir=where.resolve()) as manager,
-    ):
+    with given_or_new(run_dir, Path("runs") / "pilots") as where:
+        manager = PilotManager(described, run_dir=where.resolve())
+        say_what_pilots_wait_for(manager)
+        _run_with(manager, command)
+
+
+def _run_with(manager: PilotManager, command: list[str]) -> None:
+    """Run a command on the pilots of a manager, and exit as it did."""
+    from pilotcut.pilots.manager import CONNECTION_VARIABLE
+
+    with manager:
         environment = os.environ | {CONNECTION_VARIABLE: str(manager.connection_file)}
         try:
             done = subprocess.run(command, env=environment)

@@ -10,7 +10,24 @@ from pilotcut.cli.console import err, note
 
 if TYPE_CHECKING:
     from pilotcut.pilots import PilotManager
+    from pilotcut.pilots.pilot import Pilot
     from pilotcut.tasks import TaskManager
+
+
+def say_what_pilots_wait_for(manager: PilotManager) -> None:
+    """Print a line whenever a pilot begins to wait in a queue, or for something else than before.
+
+    Also where output is a file: who looks into it sees why nothing happens.
+    """
+    from pilotcut.pilots import PilotState
+
+    def tell(pilot: Pilot) -> None:
+        if pilot.state is PilotState.PENDING:
+            note(f"pilot '{pilot.name}': {pilot.reason}")
+
+    for pilot in manager.pilots:
+        pilot.watch(tell)
+    manager.on_newcomer(lambda pilot: pilot.watch(tell))
 
 
 @contextmanager
@@ -20,6 +37,7 @@ def tasks_on(manager: PilotManager) -> Iterator[TaskManager]:
 
     for text in manager.notes:
         note(text)
+    say_what_pilots_wait_for(manager)
     with err.status("starting pilots"):
         manager.start()
     if manager.dashboard:

@@ -12,8 +12,10 @@ def write_command(path, text):
     path.chmod(0o755)
 
 
-def test_a_job_that_waits_leaves_the_queue_when_the_command_is_terminated(tmp_path):
-    """As at the end of the job that the command runs in."""
+def test_a_command_says_what_its_job_waits_for_and_takes_it_from_the_queue_when_terminated(
+    tmp_path,
+):
+    """As at the end of the job that the command runs in, where its output is a file."""
     called = tmp_path / "called"
     write_command(tmp_path / "sbatch", 'echo "${2#--job-name=}" > "$(dirname "$0")/name"; echo 6')
     name = f"$(cat {tmp_path}/name)"
@@ -22,13 +24,16 @@ def test_a_job_that_waits_leaves_the_queue_when_the_command_is_terminated(tmp_pa
     write_command(tmp_path / "scancel", f'echo "$@" >> {called}')
     (tmp_path / "pilots.yaml").write_text("pilots: [{name: p, resource: slurm}]\n")
     command = [sys.executable, "-m", "pilotcut.cli", "run", "pilots.yaml", "--run-dir", "run"]
+    said = tmp_path / "said"
     process = subprocess.Popen(
         [*command, "--", "bash", "-c", "touch started; sleep 60"],
         cwd=tmp_path,
+        stderr=said.open("w"),
         env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PILOTCUT_HOST": "127.0.0.1"},
     )
     limit = time.monotonic() + 60
-    while not (tmp_path / "started").exists():
+    told = "pilot 'p': job 6: waiting for nodes to become free"
+    while told not in said.read_text() or not (tmp_path / "started").exists():
         assert time.monotonic() < limit
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)

@@ -52,8 +52,8 @@ def waiting(cluster, tmp_path_factory):
     ("name", "words"),
     [
         ("late", "waiting for nodes to become free"),
-        ("many", "asks for more nodes than its queue has; check nodes"),
-        ("long", "asks for more time than its queue allows; check walltime"),
+        ("many", "will not start: asks for more nodes than its queue has; check nodes"),
+        ("long", "will not start: asks for more time than its queue allows; check walltime"),
     ],
 )
 def test_why_a_pilot_waits_is_soon_told_in_plain_words(waiting, name, words):

@@ -37,9 +37,12 @@ _WAITING = {
     "BeginTime": "waiting for its begin time",
     "JobHeldUser": "held by its user; release it with scontrol release",
     "JobHeldAdmin": "held by an administrator",
-    "PartitionConfig": "asks for more than its queue allows; check nodes and walltime",
-    "PartitionNodeLimit": "asks for more nodes than its queue has; check nodes",
-    "PartitionTimeLimit": "asks for more time than its queue allows; check walltime",
+    # Accepted by sbatch all the same, and never started.
+    "PartitionConfig": "will not start: asks for more than its queue allows; check nodes and "
+    "walltime",
+    "PartitionNodeLimit": "will not start: asks for more nodes than its queue has; check nodes",
+    "PartitionTimeLimit": "will not start: asks for more time than its queue allows; check "
+    "walltime",
     "PartitionDown": "its queue is down",
     "PartitionInactive": "its queue is inactive",
     "ReqNodeNotAvail": "the nodes it needs are down, drained or reserved",
