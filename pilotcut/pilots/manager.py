@@ -411,7 +411,8 @@ class RemoteManager(PilotManager):
         if not self._pilots:
             self.close()
             raise PilotError(
-                f"{self._registry} lists no pilot, expected those of a running manager"
+                f"{self._registry} lists no pilot that can be used, expected those of a running "
+                f"manager{registry.ends_in_words(self._registry)}"
             )
         self._watch_in_background()
 

@@ -66,3 +66,13 @@ def read(path: Path) -> list[RegistryEntry]:
         return _ENTRIES.validate_json(path.read_bytes())
     except FileNotFoundError:
         return []
+
+
+def ends_in_words(path: Path) -> str:
+    """Return how the pilots of a registry have ended, each behind a semicolon."""
+    return "".join(
+        f"; pilot '{one.description.name}' has ended as {one.state.value}"
+        + (f": {one.reason}" if one.reason else "")
+        for one in read(path)
+        if one.state.final
+    )

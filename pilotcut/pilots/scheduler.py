@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -29,6 +30,9 @@ _CLOSE_S = 5.0
 
 #: Where schedulers listen that serve this machine only.
 LOOPBACK = "127.0.0.1"
+
+#: Names the address to listen on, and to be reached by.
+HOST_VARIABLE = "PILOTCUT_HOST"
 
 #: With "on" there is a dashboard. It is plain HTTP without a password: whoever else is on a login
 #: node can read it.
@@ -200,8 +204,25 @@ def listening_host(wide: bool) -> str | None:
 
     The environment variable PILOTCUT_HOST names another address, for clusters whose nodes
     reach only some of this machine's.
+
+    Raises
+    ------
+    UserError
+        If that is no address of this machine.
     """
-    return os.environ.get("PILOTCUT_HOST") or (None if wide else LOOPBACK)
+    named = os.environ.get(HOST_VARIABLE)
+    if not named:
+        return None if wide else LOOPBACK
+    try:
+        family, *_, address = socket.getaddrinfo(named, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind(address)
+    except OSError as error:
+        raise UserError(
+            f"{HOST_VARIABLE} is '{named}', expected an address or a name of this machine "
+            f"({error.strerror or error}); 'hostname -I' prints its addresses"
+        ) from None
+    return named
 
 
 def _silence_dask() -> None:

@@ -221,6 +221,24 @@ def test_a_manager_that_is_gone_is_said_to_be(tmp_path):
         RemoteManager(file).start(timeout_s=3)
 
 
+def test_a_script_whose_lender_s_pilots_have_failed_is_told_why(tmp_path):
+    """And not that there is none."""
+    with PilotManager([PilotDescription(name="p", resource="local")], run_dir=tmp_path) as lender:
+        lender.pilots[0].move(PilotState.FAILED, "its node burnt down")
+        with pytest.raises(PilotError) as error:
+            RemoteManager(lender.connection_file).start()
+    assert str(error.value).endswith("; pilot 'p' has ended as failed: its node burnt down")
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
+def test_a_host_that_is_none_of_this_machine_s_is_one_line(tmp_path, monkeypatch, host):
+    monkeypatch.setenv("PILOTCUT_HOST", host)
+    manager = PilotManager([PilotDescription(name="p", resource="local")], run_dir=tmp_path)
+    with pytest.raises(UserError, match=f"^PILOTCUT_HOST is '{host}', expected an address or a"):
+        manager.start()
+    assert manager.pilots[0].state is PilotState.FAILED
+
+
 def test_without_the_variable_a_script_is_told_how_to_start(monkeypatch):
     monkeypatch.delenv("PILOTCUT_CONNECTION", raising=False)
     with pytest.raises(UserError, match=r"PILOTCUT_CONNECTION is not set.*pilotcut run"):
