@@ -8,9 +8,10 @@ device's first job whether qubits that nothing is done to read 0, and those that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from numbers import Real
 from threading import RLock
 from typing import Any
 
@@ -252,10 +253,13 @@ class DeviceRuns:
         circuit = runs.circuit
         shape = (len(runs.values),) if circuit.parameters else ()
         registers = []
+        data = getattr(result, "data", None)
+        if data is None:
+            raise self._wrong(f"a {type(result).__name__} for a circuit", "its data, with bits")
         for register in circuit.cregs:
-            bits = getattr(result.data, register.name, None)
+            bits = getattr(data, register.name, None)
             if not isinstance(bits, BitArray):
-                has = ", ".join(getattr(result.data, "keys", list)()) or "none"
+                has = ", ".join(map(str, getattr(data, "keys", list)())) or "none"
                 raise self._wrong(f"registers {has}", f"bits of '{register.name}' among them")
             if (bits.num_bits, bits.num_shots, bits.shape) != (register.size, shots, shape):
                 raise self._wrong(
@@ -291,19 +295,26 @@ class DeviceRuns:
 
     def _counted(self, result: Any, circuits: Sequence[QuantumCircuit]) -> list[Counts]:
         """Return a job's counts. Memory is not asked for: some backends have counts alone."""
-        if len(result.results) != len(circuits):
-            raise self._wrong(f"{len(result.results)} results", f"{len(circuits)}, one a circuit")
+        results = getattr(result, "results", None)
+        if not isinstance(results, Sequence):
+            raise self._wrong(f"a {type(result).__name__}", "a Result of Qiskit's")
+        if len(results) != len(circuits):
+            raise self._wrong(f"{len(results)} results", f"{len(circuits)}, one a circuit")
         found = []
         for k, circuit in enumerate(circuits):
             try:
                 texts = result.get_counts(k)
             except Exception as error:  # it is Qiskit's word for "none"
                 raise self._wrong("no counts", "counts of every circuit") from error
+            if not isinstance(texts, Mapping):
+                raise self._wrong(f"a {type(texts).__name__} for counts", "a mapping")
             counts: Counts = {}
             for text, number in texts.items():
-                bits = text.replace(" ", "")
+                bits = str(text).replace(" ", "")
                 if len(bits) != circuit.num_clbits or set(bits) - {"0", "1"}:
                     raise self._wrong(f"an outcome {text!r}", f"{circuit.num_clbits} bits")
+                if not (isinstance(number, Real) and number >= 0 and number == int(number)):
+                    raise self._wrong(f"a count of {number!r}", "a whole number from 0 up")
                 counts[hex(int(bits, 2))] = int(number)
             found.append(counts)
         return found

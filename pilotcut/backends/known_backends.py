@@ -9,6 +9,7 @@ from qiskit.providers import BackendV2
 
 from pilotcut.errors import DescriptionError
 from pilotcut.options import did_you_mean
+from pilotcut.pilots.description.credentials import without_credentials
 
 
 def known_backend(name: str, like: str, field: str = "like") -> BackendV2:
@@ -37,6 +38,11 @@ def _backend_called(like: str) -> BackendV2:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise LookupError(f"a module and what is in it ({error})") from error
+    except (Exception, SystemExit) as error:  # the module is the user's
+        raise LookupError(
+            f"a module that can be imported; it raised {type(error).__name__}. "
+            f"`python -c 'import {module}'` shows where"
+        ) from error
     backend = found if isinstance(found, BackendV2) else _made(found)
     if not isinstance(backend, BackendV2):
         raise LookupError(f"a BackendV2 or what makes one; it is a {type(backend).__name__}")
@@ -48,8 +54,9 @@ def _made(maker: object) -> object:
         return maker
     try:
         return maker()
-    except Exception as error:  # it is the user's function
-        raise LookupError(f"a BackendV2 or what makes one; it raised {error!r}") from error
+    except (Exception, SystemExit) as error:  # it is the user's function
+        said = without_credentials(repr(error))[:300]
+        raise LookupError(f"a BackendV2 or what makes one; it raised {said}") from error
 
 
 def _fake_backend(like: str) -> BackendV2:

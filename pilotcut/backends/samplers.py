@@ -56,7 +56,7 @@ def sampler_of(name: str, qpu: QpuDescription) -> BaseSamplerV2:
         raise DescriptionError(f"{place} a function in that module; there is no such one")
     try:
         sampler = factory(**qpu.options)
-    except Exception as error:  # it is the user's function
+    except (Exception, SystemExit) as error:  # it is the user's function
         # Its text may have the options' values in it.
         raise DescriptionError(
             f"{place} a factory that takes {_names(qpu.options)}; it raised "
@@ -232,6 +232,11 @@ def _imported(module: str, place: str) -> Any:
         advice = _PACKAGES.get(module.split(".")[0], "install it, or put it on PYTHONPATH")
         raise DescriptionError(
             f"{place} a module that can be imported ({error}); {advice}"
+        ) from error
+    except (Exception, SystemExit) as error:  # the module is the user's
+        raise DescriptionError(
+            f"{place} a module that can be imported; it raised {type(error).__name__}. "
+            f"`python -c 'import {module}'` shows where"
         ) from error
 
 

@@ -73,6 +73,10 @@ def not_a_sampler():
     return 3
 
 
+def leaves():
+    raise SystemExit("xyzzy")
+
+
 def running(**fields) -> QpuBackend:
     return QpuBackend(DeviceCompiler(device_of("q", QpuDescription(**fields))))
 
@@ -123,6 +127,8 @@ def test_registers_are_joined_in_their_order():
         (f"{__name__}:absent", "expected a function in that module; there is no such one"),
         (f"{__name__}:not_a_sampler", "a factory of a Qiskit BaseSamplerV2; it returned a int"),
         (f"{__name__}:needs_a_word", "a factory that takes the options word; it raised ValueError"),
+        (f"{__name__}:leaves", "a factory that takes no options; it raised SystemExit"),
+        ("support.raises:make", "can be imported; it raised ZeroDivisionError. `python -c 'import"),
     ],
 )
 def test_a_sampler_that_cannot_be_opened_is_one_line_without_its_options_values(sampler, expected):
@@ -277,6 +283,8 @@ class Changed(BackendSamplerV2):
             return {"status": "failed"}
         if self.how == "few":
             return [*result][:-1]
+        if self.how == "numbers":
+            return [1.0 for _ in result]
         found = []
         for one in result:
             bits = getattr(one.data, name)
@@ -301,6 +309,7 @@ def changed(how):
     [
         ("failed", "is a dict, expected a PrimitiveResult"),
         ("few", "is 2 results, expected 3, one a circuit"),
+        ("numbers", "is a float for a circuit, expected its data, with bits"),
         ("shots", "in 100 shots, shape (), expected 4 bits in 200 shots"),
         ("wide", "is 8 bits of 'first' in 200 shots"),
         ("register", "is registers meas, expected bits of 'first' among them"),
@@ -322,6 +331,27 @@ def test_results_that_cannot_be_right_are_one_line_that_names_the_device(how, ex
 
 def run(backend, circuit):
     return backend._device.direct.counts([CircuitRuns.of(circuit, {})], 100, 1)
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (3, "is a int, expected a Result of Qiskit's"),
+        ([3], "is a int for counts, expected a mapping"),
+        ([{0: 200}], "is an outcome 0, expected 2 bits"),
+        ([{"00": float("nan")}], "is a count of nan, expected a whole number from 0 up"),
+        ([{"00": "200"}], "is a count of '200', expected a whole number from 0 up"),
+        ([{"00": 205, "11": -5}], "is a count of -5, expected a whole number from 0 up"),
+    ],
+)
+def test_counts_that_cannot_be_right_are_one_line_that_names_the_device(result, expected):
+    given = SimpleNamespace(results=result, get_counts=lambda k: result[k])
+    direct = running(like="FakeManilaV2", simulate=False)._device.direct
+    with pytest.raises(DeviceError) as caught:
+        direct._counted(given if isinstance(result, list) else result, [QuantumCircuit(2, 2)])
+    (line,) = caught.value.faults
+    assert line.startswith("pilot 'q': what its device returned ")
+    assert expected in line
 
 
 def test_a_sampler_that_makes_zeros_of_everything_is_refused_with_the_first_job():
