@@ -66,7 +66,12 @@ def _fake_backend(like: str) -> BackendV2:
         raise LookupError(
             "qiskit-ibm-runtime, which has the fake backends; install it, or name module:attribute"
         ) from None
-    names = [name for name in dir(provider) if name.startswith("Fake")]
+    # FakeProviderForBackendV2 stands beside them and is none.
+    names = [
+        name
+        for name, found in vars(provider).items()
+        if name.startswith("Fake") and isinstance(found, type) and issubclass(found, BackendV2)
+    ]
     if like not in names:
         raise LookupError(
             f"a backend of qiskit_ibm_runtime.fake_provider{did_you_mean(like, names)}"

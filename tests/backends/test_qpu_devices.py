@@ -348,6 +348,7 @@ def test_a_qpu_may_be_any_backend_or_what_makes_one(attribute, qubits):
     ("like", "expected"),
     [
         ("FakeManilla", "expected a backend of qiskit_ibm_runtime.fake_provider; did you mean"),
+        ("FakeProviderForBackendV2", "expected a backend of qiskit_ibm_runtime.fake_provider"),
         ("no.such.module:thing", "a module and what is in it (No module named 'no')"),
         (
             "support.raises:thing",

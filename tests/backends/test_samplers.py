@@ -165,6 +165,18 @@ def test_the_successor_is_taken_where_the_client_has_it():
     assert device.qubits == 5
 
 
+def test_a_sampler_that_twirls_and_rounds_shots_up_gives_as_many_as_were_asked_for():
+    # With gates alone the client's local mode leaves X out of most randomisations.
+    twirling = {"enable_gates": True, "enable_measure": True}
+    backend = running(runtime={"backend": "FakeManilaV2", "options": {"twirling": twirling}})
+    circuit = QuantumCircuit(4, 4)
+    circuit.x(1)
+    circuit.measure(range(4), range(4))
+    ((counts,),) = run(backend, circuit)
+    assert sum(counts.values()) == 100
+    assert counts["0x2"] > 70
+
+
 def test_a_session_ends_with_its_sampler(monkeypatch):
     closed = []
     monkeypatch.setattr(Session, "close", lambda session: closed.append(session))

@@ -74,7 +74,11 @@ class Mitigation:
             "" if fits else line,
             choice_fault("mitigation's calibration", self.calibration, ("measured", "target")),
             whole_fault(
-                "mitigation's calibration_shots", self.calibration_shots, 100, MOST_SHOTS, "10000 is usual"
+                "mitigation's calibration_shots",
+                self.calibration_shots,
+                100,
+                MOST_SHOTS,
+                "10000 is usual",
             ),
         ]
         return [fault for fault in found if fault]
