@@ -128,7 +128,6 @@ def test_registers_are_joined_in_their_order():
         (f"{__name__}:not_a_sampler", "a factory of a Qiskit BaseSamplerV2; it returned a int"),
         (f"{__name__}:needs_a_word", "a factory that takes the options word; it raised ValueError"),
         (f"{__name__}:leaves", "a factory that takes no options; it raised SystemExit"),
-        ("support.raises:make", "can be imported; it raised ZeroDivisionError. `python -c 'import"),
     ],
 )
 def test_a_sampler_that_cannot_be_opened_is_one_line_without_its_options_values(sampler, expected):
@@ -140,6 +139,18 @@ def test_a_sampler_that_cannot_be_opened_is_one_line_without_its_options_values(
     assert expected in line
     assert "\n" not in line
     assert "xyzzy" not in line
+
+
+@pytest.mark.parametrize("field", ["sampler", "like"])
+def test_a_module_that_raises_when_it_is_imported_is_one_line(tmp_path, monkeypatch, field):
+    (tmp_path / "raising_lab.py").write_text("raise ZeroDivisionError('xyzzy')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DescriptionError) as caught:
+        device_of("q", QpuDescription(**{field: "raising_lab:make"}))
+    assert caught.value.faults == [
+        f"pilot 'q': backend.qpu.{field} is 'raising_lab:make', expected a module that can be "
+        "imported; it raised ZeroDivisionError. `python -c 'import raising_lab'` shows where"
+    ]
 
 
 # qiskit-ibm-runtime, in its local mode.
