@@ -350,10 +350,6 @@ def test_a_qpu_may_be_any_backend_or_what_makes_one(attribute, qubits):
         ("FakeManilla", "expected a backend of qiskit_ibm_runtime.fake_provider; did you mean"),
         ("FakeProviderForBackendV2", "expected a backend of qiskit_ibm_runtime.fake_provider"),
         ("no.such.module:thing", "a module and what is in it (No module named 'no')"),
-        (
-            "support.raises:thing",
-            "a module that can be imported; it raised ZeroDivisionError. `pyt",
-        ),
         (f"{__name__}:nothing", "a module and what is in it (module"),
         (f"{__name__}:NO_BACKEND", "a BackendV2 or what makes one; it is a int"),
         (f"{__name__}:out_of_order", "it raised OSError('no cable')"),

@@ -147,7 +147,7 @@ def test_a_module_that_raises_when_it_is_imported_is_one_line(tmp_path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(DescriptionError) as caught:
         device_of("q", QpuDescription(**{field: "raising_lab:make"}))
-    assert caught.value.faults == [
+    assert [*caught.value.faults] == [
         f"pilot 'q': backend.qpu.{field} is 'raising_lab:make', expected a module that can be "
         "imported; it raised ZeroDivisionError. `python -c 'import raising_lab'` shows where"
     ]
