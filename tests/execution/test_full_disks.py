@@ -64,7 +64,7 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize(
     ("size", "store", "file"),
     [
-        (430, False, "trace.jsonl"),
+        (500, False, "trace.jsonl"),  # the settings fit
         (1500, False, "trace.jsonl"),  # in the backward pass, where Qiskit ML wraps all errors
         (6000, False, "checkpoint.pt"),
         (600, True, "query.pkl"),
@@ -149,7 +149,7 @@ def test_what_is_no_leftover_is_never_touched(tmp_path):
 def test_a_resumed_start_keeps_to_what_was_asked(tmp_path):
     """Other settings would not be those of the blocks that are there; a new start is free."""
     path = tmp_path / "run"
-    with no_file_above(430), pytest.raises(UserError):
+    with no_file_above(500), pytest.raises(UserError):
         train(path)
     with pytest.raises(RunDirectoryError, match="seed is 5, but the run"):
         train(path, resume=True, seed=5)
