@@ -97,8 +97,8 @@ def checked_mitigation(value: object, mode: str = "counts") -> Mitigation | None
 
     Examples
     --------
-    >>> checked_mitigation("readout+zne factors=1,3 calibration_shots=5000").factors
-    (1, 3)
+    >>> checked_mitigation("zne+readout factors=1,3 calibration_shots=5000")
+    Mitigation(method='readout+zne', factors=(1, 3), calibration='measured', calibration_shots=5000)
     >>> checked_mitigation("redout")
     Traceback (most recent call last):
     pilotcut.errors.UserError: mitigation is 'redout', expected one of none, readout, zne, \
@@ -124,7 +124,8 @@ def _mitigation_of(value: object) -> Mitigation:
     if isinstance(value, str):
         method, *options = value.split() or [""]
         given = {k: _option_of(k, v) for k, _, v in (one.partition("=") for one in options)}
-        return _mitigation_of({"method": method, **given})
+        in_order = "+".join(sorted(method.split("+")))  # "zne+readout" is said as often
+        return _mitigation_of({"method": in_order, **given})
     known = [one.name for one in fields(Mitigation)]
     check_kind("mitigation", value, Mapping, f"one of {', '.join(MITIGATIONS)}, or a mapping")
     asked: dict[str, Any] = dict(value)  # type: ignore[call-overload]
