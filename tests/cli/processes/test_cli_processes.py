@@ -28,6 +28,7 @@ JSON_KEYS = [
     "epochs",
     "best_epoch",
     "stopped_early",
+    "reason",
     "accuracy",
     "loss",
     "train_accuracy",
