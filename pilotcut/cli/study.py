@@ -74,11 +74,11 @@ def study(
     from pilotcut.study.run import conclude, measure
 
     request = _request(questions or ["all"], profile, pilots, baseline, data_dir, fleet)
+    if show_cells:
+        _show_cells(request, StudyDirectory(out or Path("runs") / "study-TIME"))
+        return
     with given_or_new(out, Path("runs") / "study") as path:
         place = StudyDirectory(path)
-        if show_cells:
-            _show_cells(request, place)
-            return
         try:
             with _progress() as notice:
                 failures = measure(request, place, notice)

@@ -147,7 +147,8 @@ class BatchLog:
                 self.seconds[stage] += seconds[stage]
             self.queries += about["queries"]
             self.subexperiments += about["subexperiments"]
-            self.usage += times.usage
+            if times.usage is not NOTHING:  # a step of a small network would notice the sum
+                self.usage += times.usage
         devices = {"devices": times.devices} if times.devices else {}
         moved = {"moved": times.moved} if times.moved else {}
         mitigated = {"mitigation": times.mitigation} if times.mitigation else {}

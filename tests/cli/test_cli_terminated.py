@@ -17,7 +17,10 @@ def test_a_command_says_what_its_job_waits_for_and_takes_it_from_the_queue_when_
 ):
     """As at the end of the job that the command runs in, where its output is a file."""
     called = tmp_path / "called"
-    write_command(tmp_path / "sbatch", 'echo "${2#--job-name=}" > "$(dirname "$0")/name"; echo 6')
+    here = '"$(dirname "$0")"'
+    write_command(
+        tmp_path / "sbatch", f'echo "${{2#--job-name=}}" > {here}/name; env > {here}/env; echo 6'
+    )
     name = f"$(cat {tmp_path}/name)"
     line = f"6|PENDING|Resources|N/A|N/A||{os.geteuid()}|{name}"
     write_command(tmp_path / "squeue", f'echo "{line}"')
@@ -29,13 +32,18 @@ def test_a_command_says_what_its_job_waits_for_and_takes_it_from_the_queue_when_
         [*command, "--", "bash", "-c", "touch started; sleep 60"],
         cwd=tmp_path,
         stderr=said.open("w"),
-        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PILOTCUT_HOST": "127.0.0.1"},
+        env=os.environ
+        | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PILOTCUT_HOST": "127.0.0.1"}
+        | {"SLURM_MEM_PER_CPU": "100", "SBATCH_TIMELIMIT": "5"},  # of a job that it runs in
     )
     limit = time.monotonic() + 60
     told = "pilot 'p': job 6: waiting for nodes to become free"
     while told not in said.read_text() or not (tmp_path / "started").exists():
         assert time.monotonic() < limit
         time.sleep(0.05)
+    assert "pilot 'p': sbatch is not given SBATCH_TIMELIMIT=5 (the des" in said.read_text()
+    assert not [v for v in (tmp_path / "env").read_text().split() if v.startswith("SLURM_MEM")]
+    assert "SBATCH" not in (tmp_path / "env").read_text()
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 143
     own = (tmp_path / "name").read_text().strip()

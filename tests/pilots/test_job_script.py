@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pilotcut.errors import DescriptionError, PilotError
-from pilotcut.pilots.agent.command import provide_package, search_path
 from pilotcut.pilots.description import PilotDescription, load_descriptions
 
 pytest.importorskip("dask_jobqueue", reason="job scripts are made by dask-jobqueue")
@@ -79,23 +78,6 @@ def option(text, *names):
 
 def check_syntax(text):
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
-
-
-@pytest.fixture
-def stub(tmp_path):
-    """Make programs that write down how they were called."""
-
-    def make(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            "#!/bin/bash\n"
-            f"printf '%s\\0' \"$@\" > {shlex.quote(str(tmp_path / 'arguments'))}\n"
-            f"env -0 > {shlex.quote(str(tmp_path / 'environment'))}\n"
-        )
-        path.chmod(0o755)
-        return str(path)
-
-    return make
 
 
 def run(text, tmp_path, **environment):
@@ -228,23 +210,6 @@ def test_a_python_of_its_own_has_its_own_packages_and_pilotcut_alone(tmp_path, s
     path = environment_of(tmp_path)["PYTHONPATH"]
     assert Path(path).name == "package"
     assert "export PYTHONPATH=/site-packages:" in script(tmp_path)
-
-
-def test_pilotcut_alone_is_what_another_python_finds(tmp_path):
-    for _ in range(2):  # of each pilot
-        provide_package("/other/python", tmp_path)
-    path = search_path("/other/python", tmp_path)
-    assert os.listdir(path) == ["pilotcut"]
-    code = "import pilotcut; print(pilotcut.__file__)"
-    found = subprocess.run(
-        [sys.executable, "-S", "-c", code],
-        env={"PYTHONPATH": path},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert found.stdout.startswith(f"{path}/pilotcut/")
 
 
 def test_a_failing_line_of_setup_ends_the_job(tmp_path, stub):

@@ -1,12 +1,12 @@
 """Slurm's commands are used on jobs of ours alone; needs no Slurm, other commands stand for it."""
 
 import asyncio
-import os
 import re
 import time
 from pathlib import Path
 
 import pytest
+from support.slurm_commands import NAME, OURS, line
 
 from pilotcut.errors import PilotError
 from pilotcut.pilots import PilotState
@@ -22,61 +22,6 @@ from pilotcut.pilots.slurm.commands import (
 )
 from pilotcut.pilots.slurm.job_script import make_job
 from pilotcut.pilots.slurm.pilot import SlurmPilot
-
-NAME = "pilotcut-p-0a1b2c3d"
-OURS = os.geteuid()
-
-#: Writes down how it was called, then says what the test has put there.
-COMMAND = """#!/bin/bash
-printf '%s\\n' "$*" >> '{home}/{name}.called'
-env > '{home}/{name}.env'
-cat '{home}/{name}.says' 2>/dev/null
-cat '{home}/{name}.complains' >&2 2>/dev/null
-exit $(cat '{home}/{name}.status' 2>/dev/null || echo 0)
-"""
-
-
-NO_SUCH_JOB = "slurm_load_jobs error: Invalid job id specified\n"
-
-
-class Commands:
-    """Slurm's commands on a cluster that says what it is told to."""
-
-    def __init__(self, home):
-        self.home = home
-        for name in ("sbatch", "squeue", "scancel", "scontrol", "sacct"):
-            self.replace(name, COMMAND.format(home=home, name=name))
-        self.let("scontrol", complains=NO_SUCH_JOB, status=1)
-        self.let("sacct", complains="Slurm accounting storage is disabled\n", status=1)
-
-    def replace(self, name, text):
-        path = self.home / name
-        path.write_text(text)
-        path.chmod(0o755)
-
-    def let(self, name, says="", complains="", status=0):
-        (self.home / f"{name}.says").write_bytes(says if isinstance(says, bytes) else says.encode())
-        (self.home / f"{name}.complains").write_text(complains)
-        (self.home / f"{name}.status").write_text(str(status))
-
-    def calls(self, name):
-        path = self.home / f"{name}.called"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def environment(self, name):
-        return (self.home / f"{name}.env").read_text().splitlines()
-
-
-@pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """Return the commands of a cluster, which stand before all others."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return Commands(tmp_path)
-
-
-def line(number, *, state="RUNNING", uid=OURS, name=NAME):
-    return f"{number}|{state}|None|2026-01-01T00:00:00|2026-01-01T01:00:00|n1|{uid}|{name}\n"
-
 
 # -- which job it is -------------------------------------------------------------------
 
@@ -214,107 +159,6 @@ def test_a_job_of_an_sbatch_that_hangs_is_not_guessed(slurm, monkeypatch, says):
     slurm.let("squeue", says)
     with pytest.raises(PilotError, match="sbatch did not answer within"):
         submit("job.sh", NAME)
-
-
-# -- whose it is -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("uid", "name", "stranger"),
-    [
-        (OURS, NAME, False),
-        (OURS + 1, NAME, True),
-        (OURS, "pilotcut-p-ffffffff", True),
-        (OURS, f"{NAME}|", True),
-        (OURS, "", True),
-        ("", NAME, True),
-        ("nobody", NAME, True),
-    ],
-)
-def test_a_job_is_ours_by_its_name_and_its_user(slurm, uid, name, stranger):
-    slurm.let("squeue", line(6, uid=uid, name=name))
-    job = OwnJob("6", NAME)
-    assert query_jobs([job])[job].stranger is stranger
-
-
-def test_all_jobs_of_a_cluster_are_asked_for_at_once_and_each_cluster_for_its_own(slurm):
-    slurm.let("squeue", "CLUSTER: alpha\n" + line(6) + line(16, name="other") + "Bye 6|7\n")
-    asked = [OwnJob("6", NAME, "alpha"), OwnJob("16", "other", "alpha"), OwnJob("7", NAME)]
-    assert [info.unknown for info in query_jobs(asked).values()] == [False, False, True]
-    here, there = slurm.calls("squeue")[::-1]
-    assert "--clusters=alpha --jobs=16,6" in there
-    assert "--jobs=7" in here
-    assert "--clusters" not in here
-
-
-def test_nothing_is_asked_about_no_jobs(slurm):
-    assert query_jobs([]) == {}
-    assert slurm.calls("squeue") == []
-
-
-def test_an_array_s_element_is_not_taken_for_the_job_of_its_number(slurm):
-    slurm.let("squeue", line("6_1") + line(61))
-    assert answer(slurm).unknown
-
-
-def test_settings_of_the_user_s_do_not_narrow_the_question(slurm, monkeypatch):
-    monkeypatch.setenv("SQUEUE_PARTITION", "gpu")
-    monkeypatch.setenv("SCANCEL_INTERACTIVE", "1")
-    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
-    slurm.let("squeue", line(6))
-    cancel(OwnJob("6", NAME))
-    for command in ("squeue", "scancel"):
-        said = slurm.environment(command)
-        assert not [entry for entry in said if entry.startswith(("SQUEUE_", "SCANCEL_"))]
-        assert "SLURM_TIME_FORMAT=standard" in said
-
-
-# -- an answer, none, and no such job --------------------------------------------------
-
-SHOWN = (
-    f"JobId=6 JobName={NAME} UserId=me({OURS}) GroupId=us(7) JobState=RUNNING Reason=None "
-    "EndTime=2026-01-01T01:00:00 NodeList=n1\n"
-)
-
-
-def answer(slurm):
-    return query_jobs([OwnJob("6", NAME)]).get(OwnJob("6", NAME))
-
-
-@pytest.mark.parametrize("complains", ["slurm_load_jobs error: Unable to contact", "", "Bye\n"])
-def test_a_squeue_that_fails_says_nothing_of_the_job(slurm, complains):
-    slurm.let("squeue", complains=complains, status=1)
-    assert answer(slurm) is None
-
-
-@pytest.mark.parametrize(("complains", "status"), [(NO_SUCH_JOB, 1), ("", 0)])
-def test_a_job_that_all_commands_do_not_know_is_unknown(slurm, complains, status):
-    slurm.let("squeue", complains=complains, status=status)
-    assert answer(slurm).unknown
-    assert not answer(slurm).stranger
-
-
-def test_scontrol_settles_what_a_wrapper_of_squeue_hides(slurm):
-    slurm.let("squeue", "squeue is slow today, please be patient\n")
-    slurm.let("scontrol", SHOWN)
-    found = answer(slurm)
-    assert (found.state, found.nodes, found.stranger) == ("RUNNING", "n1", False)
-    slurm.let("scontrol", SHOWN.replace(NAME, "theirs"))
-    assert answer(slurm).stranger
-
-
-def test_a_scontrol_that_fails_settles_nothing(slurm):
-    slurm.let("squeue")
-    slurm.let("scontrol", complains="Unable to contact slurm controller\n", status=1)
-    assert answer(slurm) is None
-
-
-def test_the_accounting_knows_jobs_that_the_controller_has_forgotten(slurm):
-    slurm.let("squeue", complains=NO_SUCH_JOB, status=1)
-    slurm.let("sacct", f"6|TIMEOUT|2026-01-01T01:00:00|n1|{OURS}|{NAME}\n")
-    found = answer(slurm)
-    assert found.ended
-    assert found.in_words == "its job reached its time limit"
 
 
 # -- what is canceled ------------------------------------------------------------------
