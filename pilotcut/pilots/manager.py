@@ -198,9 +198,10 @@ class PilotManager(Unpicklable):
         try:
             for pilot in outside:
                 pilot.check_possible()
+            host = listening_host(wide=bool(remote))
             home = self._home(is_remote=bool(remote))
             (home / "logs").mkdir(exist_ok=True)
-            site = self._launch_scheduler(home, local, deadline, is_wide=bool(remote))
+            site = self._launch_scheduler(home, host, local, deadline)
             for pilot in local:
                 pilot.join(site)
             for other in remote:
@@ -218,11 +219,11 @@ class PilotManager(Unpicklable):
         self._watch_in_background()
 
     def _launch_scheduler(
-        self, home: Path, local: Iterable[LocalPilot], deadline: float, is_wide: bool
+        self, home: Path, host: str | None, local: Iterable[LocalPilot], deadline: float
     ) -> PilotSite:
         """Start the scheduler and the agents on this machine, and say how others join."""
         assert self._scratch is not None
-        scheduler = DaskScheduler(home, self._scratch, listening_host(wide=is_wide))
+        scheduler = DaskScheduler(home, self._scratch, host)
         self._scheduler = scheduler
         self._site = site = PilotSite(scheduler, home / FILE_NAME, self._scratch)
         # All processes import dask at the same time; they meet when it has an address.

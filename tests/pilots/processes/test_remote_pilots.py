@@ -232,11 +232,13 @@ def test_a_script_whose_lender_s_pilots_have_failed_is_told_why(tmp_path):
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
 def test_a_host_that_is_none_of_this_machine_s_is_one_line(tmp_path, monkeypatch, host):
+    """And nothing is left behind."""
     monkeypatch.setenv("PILOTCUT_HOST", host)
-    manager = PilotManager([PilotDescription(name="p", resource="local")], run_dir=tmp_path)
+    manager = PilotManager([PilotDescription(name="p", resource="local")], run_dir=tmp_path / "x")
     with pytest.raises(UserError, match=f"^PILOTCUT_HOST is '{host}', expected an address or a"):
         manager.start()
     assert manager.pilots[0].state is PilotState.FAILED
+    assert not (tmp_path / "x").exists()
 
 
 def test_without_the_variable_a_script_is_told_how_to_start(monkeypatch):
