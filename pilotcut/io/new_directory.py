@@ -26,10 +26,29 @@ def new_directory(stem: Path) -> Path:
     try:
         return _made(stem)
     except OSError as error:
-        raise RunDirectoryError(
-            f"no directory can be made in '{stem.parent}' ({error.strerror or error}), expected a "
-            f"place that can be written; name another one"
-        ) from None
+        raise _not_made(f"no directory can be made in '{stem.parent}'", error) from None
+
+
+def private_directory(path: Path) -> None:
+    """Make a directory that a user has named, or take one that is there, for its owner alone.
+
+    Raises
+    ------
+    RunDirectoryError
+        If that cannot be.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o700)
+    except OSError as error:
+        raise _not_made(f"'{path}' cannot be a run directory", error) from None
+
+
+def _not_made(what: str, error: OSError) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"{what} ({error.strerror or error}), expected a place that can be written; name another "
+        f"one"
+    )
 
 
 def _made(stem: Path) -> Path:

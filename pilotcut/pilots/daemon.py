@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from pilotcut.errors import PilotError, UserError
+from pilotcut.io.new_directory import private_directory
 from pilotcut.pilots.agent.process import log_tail
 from pilotcut.pilots.manager import PilotManager
 
@@ -57,8 +58,8 @@ def up(run_dir: Path, pilots_file: Path) -> None:
             f"{run_dir} already has running pilots, expected none; end them with 'pilotcut pilots "
             f"down --run-dir {run_dir}', or give another --run-dir"
         )
-    (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    run_dir.chmod(0o700)
+    private_directory(run_dir)
+    (run_dir / "logs").mkdir(exist_ok=True)
     _forget(run_dir)  # what a killed daemon has left
     log = run_dir / "logs" / "keeper.log"
     command = [sys.executable, "-m", "pilotcut.pilots.daemon", str(run_dir), str(pilots_file)]

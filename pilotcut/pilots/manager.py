@@ -6,7 +6,6 @@ them: tasks, queues and policies are `pilotcut.tasks`.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
@@ -21,12 +20,13 @@ from typing import Any
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.io.jsonl import JsonLines
-from pilotcut.io.new_directory import new_directory
+from pilotcut.io.new_directory import new_directory, private_directory
 from pilotcut.io.unpicklable import Unpicklable
 from pilotcut.pilots import registry
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.description import PilotDescription, load_descriptions, notes
 from pilotcut.pilots.external import RemotePilot
+from pilotcut.pilots.journal import Journal
 from pilotcut.pilots.local import LocalPilot
 from pilotcut.pilots.observer import Observer, workers_by_pilot
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
@@ -77,7 +77,7 @@ class PilotManager(Unpicklable):
     ) -> None:
         self._check(descriptions)
         self.notes: tuple[str, ...] = notes(descriptions)
-        self.events = JsonLines()
+        self._journal = Journal()
         self.connection_file: Path | None = None
         self._run_dir = Path(run_dir) if run_dir is not None else None
         self._scratch: Path | None = None
@@ -89,7 +89,6 @@ class PilotManager(Unpicklable):
         self._newcomers: list[Callable[[Pilot], None]] = []
         self._replacements = Replacements()
         self._observer = Observer()
-        self._writing = threading.Lock()
         self._pilots: tuple[Pilot, ...] = tuple(self._make(d) for d in descriptions)
 
     def _check(self, descriptions: Sequence[PilotDescription]) -> None:
@@ -133,6 +132,11 @@ class PilotManager(Unpicklable):
         # `is_replacing`. Counted afterwards, tasks waited for a pilot that nobody asked for.
         pilot.watch(self._on_change)
         return pilot
+
+    @property
+    def events(self) -> JsonLines:
+        """What became of pilots and tasks, a record for each change."""
+        return self._journal.events
 
     @property
     def pilots(self) -> tuple[Pilot, ...]:
@@ -233,7 +237,7 @@ class PilotManager(Unpicklable):
         connection = scheduler.connect(deadline, on_loss=self._scheduler_lost)
         self.connection_file = site.connection_file
         connection.write(self.connection_file)
-        self._write_registry()
+        self._journal.list_pilots(self.connection_file, self._pilots)
         return site
 
     def _watch_in_background(self) -> None:
@@ -247,12 +251,8 @@ class PilotManager(Unpicklable):
             self._run_dir = new_directory(Path.cwd() / "runs" / "pilots")
         if self._run_dir is None:
             return self._scratch
-        self._run_dir.mkdir(parents=True, exist_ok=True)
-        self._run_dir.chmod(0o700)
-        # Not vital: a run goes on without the events that find no space.
-        early, self.events = self.events, JsonLines(self._run_dir / "events.jsonl", vital=False)
-        for record in early.records:
-            self.events.write(record)
+        private_directory(self._run_dir)
+        self._journal.begin(self._run_dir)
         return self._run_dir
 
     def _scheduler_lost(self, reason: str) -> None:
@@ -267,21 +267,8 @@ class PilotManager(Unpicklable):
 
     def _on_change(self, pilot: Pilot) -> None:
         self._replacements.count_end(pilot)
-        self.events.write(
-            {
-                "time": time.time(),
-                "event": "pilot",
-                "pilot": pilot.name,
-                "state": pilot.state.value,
-                "reason": pilot.reason,
-            }
-        )
-        self._write_registry()
-
-    def _write_registry(self) -> None:
-        if self.connection_file is not None:
-            with self._writing, contextlib.suppress(OSError):  # the directory may be gone by now
-                registry.write(self.connection_file.with_name(registry.FILE_NAME), self._pilots)
+        self._journal.change(pilot)
+        self._journal.list_pilots(self.connection_file, self._pilots)
 
     def _watch(self) -> None:
         """Look at workers and jobs until the manager closes."""
@@ -326,7 +313,8 @@ class PilotManager(Unpicklable):
         if self._closing.is_set() or self._has_lost:
             return
         if refusal := self._replacements.refusal(pilot):
-            self._write_note(pilot, refusal)
+            self._journal.note(pilot, refusal)
+            _log.warning("pilot '%s': %s", pilot.name, refusal)
             return
         self._replacements.count_replacement(pilot)
         successor = self._make(pilot.description, pilot.generation + 1)
@@ -338,12 +326,6 @@ class PilotManager(Unpicklable):
             successor.start(self._site)
         except (PilotError, OSError) as error:  # a full disk, say: it would be new for ever
             successor.move(PilotState.FAILED, str(error))
-
-    def _write_note(self, pilot: Pilot, text: str) -> None:
-        self.events.write(
-            {"time": time.time(), "event": "note", "pilot": pilot.name, "reason": text}
-        )
-        _log.warning("pilot '%s': %s", pilot.name, text)
 
     # -- the end -------------------------------------------------------------------
 
@@ -443,8 +425,7 @@ class RemoteManager(PilotManager):
 
     def _on_change(self, pilot: Pilot) -> None:
         """Keep the change in memory: the other manager writes the files."""
-        record = {"time": time.time(), "event": "pilot", "pilot": pilot.name}
-        self.events.write(record | {"state": pilot.state.value, "reason": pilot.reason})
+        self._journal.change(pilot)
 
     def _remove_connection_file(self) -> None:
         """Leave the file: it is the other manager's."""

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pilotcut.errors import RunDirectoryError
-from pilotcut.io.new_directory import given_or_new, new_directory
+from pilotcut.io.new_directory import given_or_new, new_directory, private_directory
 
 
 def test_processes_that_start_in_the_same_second_have_directories_of_their_own(tmp_path):
@@ -40,3 +40,5 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunDirectoryError, match=r"no directory can be made in '.*file/runs'"):
         new_directory(tmp_path / "file" / "runs" / "x")
+    with pytest.raises(RunDirectoryError, match=r"'.*file/x' cannot be a run directory"):
+        private_directory(tmp_path / "file" / "x")
