@@ -1,4 +1,4 @@
-"""Journal of a manager: what it writes down of its pilots, into the run directory once there is one.
+"""Journal of a manager: what it writes down of its pilots, in the run directory if there is one.
 
 Owns `events.jsonl` and `pilots.json`. Refuses to know why a pilot changes.
 """
