@@ -1,6 +1,6 @@
 """Fixtures and settings of all tests.
 
-`pytest -n 2 --dist loadgroup` runs tests that start workers, schedulers or commands one by one,
+`pytest -n 3 --dist loadgroup` runs tests that start workers, schedulers or commands one by one,
 and the others beside them. Which is which, the folder says (`GROUPS`).
 """
 

@@ -284,7 +284,7 @@ KIND = st.fixed_dictionaries({}, optional={
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(JSON | KIND, max_size=6), JSON, JSON)
 @example([{"kind": "compile", "cuts": None, "widths": [1]}], None, None)
