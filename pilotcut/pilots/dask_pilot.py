@@ -1,8 +1,7 @@
 """Base class of pilots whose workers join our dask scheduler, wherever they run.
 
-dask only executes: what runs where and when is decided by the task manager, which places
-a task on a pilot by a dask resource named after it. (A restriction to worker addresses
-would not survive the restart of a worker.)
+What runs on which pilot and when is decided by the task manager; which of its workers gets a call
+is `worker_links`'. Calls of MPI pilots go through dask, placed by a resource named after the pilot.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +23,7 @@ from pilotcut.pilots.scheduler import SchedulerLink
 from pilotcut.pilots.worker.exception_text import words_of
 from pilotcut.pilots.worker.node_config import gpu_resource, pilot_resource
 from pilotcut.pilots.worker.payload import Call, Loss, Report, pack_call, unpack_outcome
+from pilotcut.pilots.worker_links import Launch
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -110,7 +111,7 @@ class DaskPilot(Pilot):
         self._scheduler = site.scheduler
 
     def launch(self, calls: Sequence[Call], report: Callable[[Report], None]) -> None:
-        """Send `calls` to a worker of this pilot as one dask task."""
+        """Send `calls` to a worker of this pilot."""
         # dask takes what has one key for one task, also from several processes that use these
         # pilots.
         key = f"{self.key}-{os.getpid()}-{id(self)}-{next(self._numbers)}"
@@ -121,11 +122,29 @@ class DaskPilot(Pilot):
         if self.state is not PilotState.ACTIVE:
             self._report(key, Loss(self._why_gone(), preempted=True))
             return
+        if self.description.ranks == 1:
+            assert self._scheduler is not None
+            gpus = max(call.gpus for call in calls)
+            blobs = [pack_call(call) for call in calls]
+            launch = Launch(blobs, gpus, partial(self._on_end, key))
+            self._scheduler.links.send(self.key, launch)
+            return
         try:
             future = self._submit(key, calls)
             asyncio.run_coroutine_threadsafe(self._follow(key, future), self._loop)
         except Exception as error:
             self._report(key, Loss(f"dask refused the task: {words_of(error)}"))
+
+    def _on_end(self, key: str, end: list[bytes] | str) -> None:
+        """Report how calls have ended, or from the address of a worker that it is lost."""
+        if isinstance(end, str):
+            asyncio.run_coroutine_threadsafe(self._report_death(key, end), self._loop)
+        else:
+            self._report(key, [unpack_outcome(blob) for blob in end])
+
+    async def _report_death(self, key: str, worker: str) -> None:
+        await asyncio.sleep(self.loss_patience_s)
+        self._report(key, await self._death_of(worker))
 
     def _submit(self, key: str, calls: Sequence[Call]) -> Any:
         import dask  # here, not above: who runs tasks in this process does without it
@@ -166,6 +185,10 @@ class DaskPilot(Pilot):
         # By its name, since the class is dask's, which is not imported here.
         if type(error).__name__ != "KilledWorker":
             return Loss(f"the task was lost: {words_of(error)}", preempted=self.is_ending)
+        return await self._death_of(error.last_worker.address)  # type: ignore[attr-defined]
+
+    async def _death_of(self, worker: str) -> Loss:
+        """Return the loss of what a worker held that has died."""
         d = self.description
         advice, held = "", "the worker died while it held the task"
         if d.ranks > 1:
@@ -176,7 +199,7 @@ class DaskPilot(Pilot):
                 f"'{self.name}' may take (memory_per_node is '{d.memory_per_node}', "
                 f"workers_per_node is {d.workers_per_node})"
             )
-            if await self._is_over_limit(error.last_worker.address):  # type: ignore[attr-defined]
+            if await self._is_over_limit(worker):
                 held = f"its worker was ended for taking more than {limit}"
                 advice = (
                     "give the pilot more memory_per_node or fewer workers_per_node, or let the "
@@ -232,6 +255,8 @@ class DaskPilot(Pilot):
 
     def _lose_all_if_ended(self, _: Pilot) -> None:
         if self.state.final:
+            if self._scheduler is not None:
+                self._scheduler.links.drop(self.key)
             with self._lock:
                 keys = list(self._in_flight)
             for key in keys:

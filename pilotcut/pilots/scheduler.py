@@ -22,6 +22,7 @@ from pilotcut.pilots.agent.process import Agent
 from pilotcut.pilots.worker.connection import Connection
 from pilotcut.pilots.worker.dask_settings import SEND_S
 from pilotcut.pilots.worker.exception_text import words_of
+from pilotcut.pilots.worker_links import WorkerLinks
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -51,6 +52,13 @@ class SchedulerLink:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._client: Client | None = None
+        self._links: WorkerLinks | None = None
+
+    @property
+    def links(self) -> WorkerLinks:
+        """Our connections to its workers, once connected."""
+        assert self._links is not None
+        return self._links
 
     @property
     def client(self) -> Client:
@@ -89,6 +97,7 @@ class SchedulerLink:
             # tasks one after the other: 19 to 23 ms each so, 12 ms this way; as many a second.
             if self._client.scheduler_comm is not None:
                 self._client.scheduler_comm.interval = SEND_S
+            self._links = WorkerLinks(self._client, connection.security())
         except OSError as error:
             raise PilotError(
                 f"no manager answers at {connection.address}: it has ended, or its network cannot "
@@ -131,6 +140,8 @@ class SchedulerLink:
 
     def close(self) -> None:
         """Disconnect."""
+        if self._links is not None:
+            self._links.close()
         if self._client is not None:
             with contextlib.suppress(Exception):
                 self._client.close(timeout=_CLOSE_S)

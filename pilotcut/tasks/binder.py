@@ -212,12 +212,12 @@ class Binder:
         when = wake_s(self._choose, self._table.ready, self._active_views(), now)
         return math.inf if when is None else max(0.0, when - now)
 
-    def _active_views(self) -> list[PilotView]:
+    def _active_views(self, has_short: bool = True) -> list[PilotView]:
         accounts = [account for account in self._accounts.values() if account.active]
         # Ordinary pilots' views name the MPI pilots beside them, so that no policy has to know of
         # ranks.
         mpi = active_mpi_pilots(accounts)
-        return [account.view(mpi) for account in accounts]
+        return [account.view(mpi, has_short=has_short) for account in accounts]
 
     def _on_submit(self, record: TaskRecord) -> None:
         self._table.unfinished[record.view.id] = record
@@ -274,12 +274,13 @@ class Binder:
 
     def _bind(self) -> None:
         """Ask the policy, and launch what it binds."""
-        views = self._active_views()
+        has_short = self._launcher.has_short
+        views = self._active_views(has_short)
         if not self._table.ready or not any(view.free or view.prefetch for view in views):
             return
         try:
             bindings = self._choose(self._table.ready, views, time.time())
-            accepted = self._accepted(bindings, views)
+            accepted = self._accepted(bindings, views, has_short)
         except Exception as error:
             # A policy may be the user's: its fault ends the tasks that it was asked about, and not
             # the binder, whose end is that of everybody's tasks.
@@ -292,7 +293,7 @@ class Binder:
             self._launcher.launch(name, records)
 
     def _accepted(
-        self, bindings: Sequence[tuple[int, str]], views: Sequence[PilotView]
+        self, bindings: Sequence[tuple[int, str]], views: Sequence[PilotView], has_short: bool
     ) -> dict[str, list[TaskRecord]]:
         """Return the bindings per pilot, without the room that only short tasks may take.
 
@@ -307,7 +308,7 @@ class Binder:
                 raise ValueError(f"it bound task {number} to pilot '{name}', which has no room")
             seen.add(number)
             record = self._table.unfinished[number]
-            extra = self._accounts[name].extra
+            extra = self._accounts[name].extra if has_short else -1
             # Policies do not know what is short, so they may bind anything to the room for parcels.
             # What is long stays ready: it would hold up all that stands behind it.
             if pilot.free == 0 and pilot.prefetch <= extra and not self._launcher.is_short(record):
@@ -346,7 +347,8 @@ class Binder:
             if not account.active and account.alive and account.view().suits(view)
         ]
         accounts = [account for account in self._accounts.values() if account.active]
-        views = [account.view_for_long_tasks(active_mpi_pilots(accounts)) for account in accounts]
+        mpi = active_mpi_pilots(accounts)
+        views = [account.view(mpi, has_short=False) for account in accounts]
         why = explain(view, self._table.ready, views, time.time(), self._choose)
         return "; ".join([why, *pending])
 

@@ -58,6 +58,11 @@ class Launcher:
         for parcel in self._parcels(records, account.view()):
             self._launch(account, parcel)
 
+    @property
+    def has_short(self) -> bool:
+        """Whether some of the ready tasks may travel in parcels."""
+        return any(map(self._run_times.is_short, self._table.ready_kinds))
+
     def is_short(self, record: TaskRecord) -> bool:
         """Return whether a task may travel in a parcel, by what is known of its kind."""
         return self._run_times.is_short(record.kind)
@@ -81,7 +86,7 @@ class Launcher:
     def _launch(self, account: SlotAccount, parcel: Iterable[TaskRecord]) -> None:
         records = []
         for record in parcel:
-            self._table.ready.remove(record.view.id)
+            self._table.take_ready(record)
             assert record.future is not None
             # On the first launch only: a future that runs already may not be told again.
             if record.attempts == 0 and not record.future.set_running_or_notify_cancel():

@@ -108,14 +108,14 @@ class SlotAccount:
         """The part of the room that only short tasks may take."""
         return self.pilot.slots * PARCEL if self.pilot.prefetch else 0
 
-    def view(self, mpi_pilots: tuple[PilotView, ...] = ()) -> PilotView:
-        """Return what a policy sees of it."""
+    def view(self, mpi_pilots: tuple[PilotView, ...] = (), *, has_short: bool = True) -> PilotView:
+        """Return what a policy sees of it, without the room of short tasks if none is ready."""
         idle = self._idle
         return PilotView(
             name=idle.name,
             slots=idle.slots,
             free=max(0, idle.slots - self._slots_taken),
-            prefetch=self._prefetch(),
+            prefetch=self._prefetch(self.extra if has_short else 0),
             cores_per_slot=idle.cores_per_slot,
             gpus_per_slot=idle.gpus_per_slot,
             # What stands in line is counted as taken too, so there is as much more to be taken.
@@ -131,11 +131,6 @@ class SlotAccount:
             mpi_pilots=mpi_pilots,
         )
 
-    def view_for_long_tasks(self, mpi_pilots: tuple[PilotView, ...] = ()) -> PilotView:
-        """Return the view without the room that only short tasks may take."""
-        view = self.view(mpi_pilots)
-        return replace(view, prefetch=max(0, view.prefetch - self.extra))
-
     def _free_at(self) -> tuple[float, ...]:
         """Return when busy slots will have done all that waits for them, by what tasks cost."""
         running, waiting = [], []
@@ -149,14 +144,14 @@ class SlotAccount:
                 running += [reservation.running_since + known] * reservation.width
         return when_free(running, waiting)
 
-    def _prefetch(self) -> int:
+    def _prefetch(self, extra: int) -> int:
         if self._unshared:  # nothing may stand in line behind these
             return 0
         in_line = max(0, self._slots_taken - self._idle.slots)
         ahead = self._idle.slots * self.pilot.prefetch - in_line
-        if ahead + self.extra < PARCEL // 2:
+        if extra and ahead + extra < PARCEL // 2:
             return 0  # refilled in small change, parcels would shrink from round to round
-        return max(0, ahead + self.extra)
+        return max(0, ahead + extra)
 
     def has_idle_slot(self, task: TaskView) -> bool:
         """Return whether `task` would run here at once."""

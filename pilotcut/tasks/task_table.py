@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from pilotcut.errors import TaskError
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.pilots.worker.exception_text import MOST_LINE, words_of
 from pilotcut.tasks.ready_queue import ReadyQueue
+from pilotcut.tasks.runtime_estimates import Kind
 from pilotcut.tasks.slot_accounting import Reservation
 from pilotcut.tasks.task import TaskFuture, TaskState
 from pilotcut.tasks.task_record import TaskRecord
@@ -42,6 +44,7 @@ class TaskTable:
         self.unfinished: dict[int, TaskRecord] = {}
         self.ready = ReadyQueue()
         self.running: dict[int, Reservation] = {}
+        self._ready_kinds: Counter[Kind] = Counter()
         self._last_end: TaskFuture | None = None  # left `unfinished` last; may have no result yet
 
     def make_ready(self, record: TaskRecord, *, isolated: bool = False) -> None:
@@ -53,6 +56,19 @@ class TaskTable:
             view = replace(view, ready_s=time.time(), isolated=isolated)
         record.dependencies = []
         self.ready.add(view, first=isolated)
+        self._ready_kinds[record.kind] += 1
+
+    @property
+    def ready_kinds(self) -> Collection[Kind]:
+        """The kinds of those that wait for a pilot."""
+        return self._ready_kinds.keys()
+
+    def take_ready(self, record: TaskRecord) -> None:
+        """Take a task out of the queue."""
+        self.ready.remove(record.view.id)
+        self._ready_kinds[record.kind] -= 1
+        if not self._ready_kinds[record.kind]:
+            del self._ready_kinds[record.kind]
 
     def fail(
         self, record: TaskRecord, error: BaseException, cause: BaseException | None = None
@@ -71,7 +87,7 @@ class TaskTable:
         self.unfinished.pop(number, None)
         self.running.pop(number, None)
         if self.ready.find(number) is not None:
-            self.ready.remove(number)
+            self.take_ready(record)
         self._last_end = future = record.end(state)
         self.write_event(record, reason)
         return future

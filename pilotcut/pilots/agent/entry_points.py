@@ -10,11 +10,15 @@ from typing import Any
 from distributed import get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
+from pilotcut.pilots.agent.call_server import PORT
 from pilotcut.pilots.mpi.protocol import run_on_all_ranks
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.dask_settings import SEND_S
 from pilotcut.pilots.worker.payload import run_packed
 from pilotcut.pilots.worker.shared_objects import drop_shared, keep_packed
+
+#: Under which dask publishes which workers come and go.
+TOPIC = "pilotcut-workers"
 
 
 def run_parcel(blobs: list[bytes]) -> list[bytes]:
@@ -26,6 +30,19 @@ def run_parcel(blobs: list[bytes]) -> list[bytes]:
 def run_on_ranks(blob: bytes, words: str) -> list[bytes]:
     """Run a packed call on all ranks of the MPI pilot whose rank 0 this process is."""
     return [run_on_all_ranks(blob, words)]
+
+
+def workers_for_calls(dask_scheduler: Any) -> list[dict[str, Any]]:
+    """Return the workers of the scheduler in whose process this runs that take calls."""
+    return [news for worker in dask_scheduler.workers.values() if (news := _news_of(worker))]
+
+
+def _news_of(worker: Any) -> dict[str, Any]:
+    """Return where a worker takes calls, and for which pilot; nothing of one that takes none."""
+    if PORT not in worker.extra:
+        return {}
+    resources = dict(worker.resources)
+    return {"address": worker.address, "port": worker.extra[PORT], "resources": resources}
 
 
 def resources_of_workers(dask_scheduler: Any) -> list[dict[str, float]]:
@@ -58,3 +75,16 @@ class PromptMessages(SchedulerPlugin):
     def add_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
         """Shorten the pauses between messages to a new worker."""
         scheduler.stream_comms[worker].interval = SEND_S
+
+
+class WorkerNews(SchedulerPlugin):
+    """Has the scheduler tell all managers which workers come and go."""
+
+    def add_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
+        """Tell of a new worker."""
+        if news := _news_of(scheduler.workers[worker]):
+            scheduler.log_event(TOPIC, news)
+
+    def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
+        """Tell of one that has gone."""
+        scheduler.log_event(TOPIC, {"address": worker, "port": None})

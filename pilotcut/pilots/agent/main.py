@@ -32,7 +32,7 @@ from distributed import Scheduler
 from distributed.core import rpc
 
 from pilotcut.errors import PilotError, UserError
-from pilotcut.pilots.agent.entry_points import PromptMessages
+from pilotcut.pilots.agent.entry_points import PromptMessages, WorkerNews
 from pilotcut.pilots.agent.nannies import NannySet
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE
@@ -70,6 +70,7 @@ async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[
         dashboard_address=f"{LOOPBACK}:0",  # plain HTTP: for this machine only
     ) as scheduler:
         scheduler.add_plugin(PromptMessages(), name="prompt")
+        scheduler.add_plugin(WorkerNews(), name="news")
         link = _dashboard(scheduler) if config["dashboard"] else "-"
         print(scheduler.address, link, file=answers, flush=True)
         await _parent_ends(orders).wait()

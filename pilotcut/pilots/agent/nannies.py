@@ -12,6 +12,7 @@ from typing import Any
 from distributed import Nanny, Status
 
 from pilotcut.io.env_variables import whole_number
+from pilotcut.pilots.agent.call_server import CallServer
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.connection import Connection
 from pilotcut.pilots.worker.dask_settings import worker_settings
@@ -92,6 +93,7 @@ def _nannies(connection: Connection, config: dict[str, Any], mark: str) -> list[
             connection.address,
             name=f"{config['pilot']}-{first + index}",
             resources=resources,
+            plugins=(CallServer(),),
             **worker_settings(connection, config),
         )
         for index, resources in enumerate(config["resources"])

@@ -27,8 +27,6 @@ from pilotcut.pilots.worker.node_config import gpu_environment
 from pilotcut.pilots.worker.parent import take_streams, wait_for_end_of
 from pilotcut.pilots.worker.process_tree import allow_processes
 
-#: dask looks at its worker a hundred times a second, which would take 2 % of a core.
-_QUIET = {"distributed.worker.profile.enabled": False}
 _CLOSE_S, _LEAVE_S = 1.0, 3.0
 _LOCAL_RANK = ("MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK")
 
@@ -79,7 +77,7 @@ async def _lead(
     threading.Thread(
         target=_hear, args=(orders, lambda: loop.call_soon_threadsafe(stop.set)), daemon=True
     ).start()
-    dask_settings(config, **WORKER_CONFIG, **_QUIET)
+    dask_settings(config, **WORKER_CONFIG)
     group.lead()
     connection = Connection.read(Path(config["connection"]))
     worker = Worker(

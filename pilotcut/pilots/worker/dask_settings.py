@@ -12,6 +12,7 @@ LOOPBACK = "127.0.0.1"
 SEND_S = 0.001
 
 _JOIN_S = 60
+_TICK = "1s"
 
 SCHEDULER_CONFIG = {
     # The ready queue is ours: dask must take what it is given at once.
@@ -19,12 +20,19 @@ SCHEDULER_CONFIG = {
     "distributed.scheduler.worker-saturation": float("inf"),
     # Losses are counted by the task manager, which knows each task's `retries`.
     "distributed.scheduler.allowed-failures": 0,
-    "distributed.scheduler.work-stealing-interval": "20ms",
+    # It has calls of MPI pilots only, and those have one worker each.
+    "distributed.scheduler.work-stealing": False,
+    # Whether its loop is held up is not looked for fifty times a second.
+    "distributed.admin.tick.interval": _TICK,
     # A node that is cut off silently is given up after this time, not after 45 s.
     "distributed.comm.timeouts.tcp": "12s",
 }
 
 WORKER_CONFIG = {
+    # dask looks at its worker a hundred times a second, which would take 2 % of a core, and at
+    # loops of workers and nannies fifty times: 48 workers on two cores had little left for tasks.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": _TICK,
     # A daemonic process may have no children, and tasks may start some.
     "distributed.worker.daemon": False,
     # Results are fetched at once, so there is nothing to spill; and a paused worker would wait

@@ -1,0 +1,315 @@
+"""Worker links: a manager's own connections to its workers, by which calls go there and back.
+
+dask's scheduler says which workers there are; calls pass it by. Every worker has a short queue,
+so that it need not wait for the manager between two calls; what stands there and has not begun
+is recalled as soon as another worker idles. This module refuses to know what a call is, and what
+becomes of one that is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import pickle
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from pilotcut.pilots.worker.frames import FramedProtocol, FrameKind
+from pilotcut.pilots.worker.node_config import gpu_resource, pilot_resource
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed.security import Security
+
+#: Most launches at a worker: the one that runs, and those that wait behind it.
+DEPTH = 3
+#: How long a worker idles before it gets what stands in line at another.
+_IDLE_S = 0.002
+#: How long to wait for a worker's answer, between two trials, and how many connect at a time.
+_ANSWER_S, _PAUSE_S, _AT_ONCE = 20.0, 0.5, 16
+
+
+@dataclass(eq=False)
+class Launch:
+    """Calls that run one after the other on one worker.
+
+    Attributes
+    ----------
+    blobs
+        The calls, packed.
+    gpus
+        What the worker must have.
+    on_end
+        Is called once, on the loop's thread, with the packed outcomes, or with the address of the
+        worker that is lost.
+    """
+
+    blobs: Sequence[Any]
+    gpus: int
+    on_end: Callable[[list[bytes] | str], None]
+    number: int = 0
+    recalled: bool = False
+    payload: bytes = field(default=b"", repr=False)
+
+
+class WorkerLink(FramedProtocol):
+    """The connection to one worker."""
+
+    def __init__(self, address: str, gpus: float, crew: Crew) -> None:
+        super().__init__()
+        self.address = address
+        self.gpus = gpus
+        self.launches: dict[int, Launch] = {}
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._crew = crew
+        self._others = False
+
+    @property
+    def load(self) -> int:
+        """How much stands here: launches, and one more where other managers have some here too."""
+        return len(self.launches) + self._others
+
+    def run(self, launch: Launch) -> None:
+        """Send a launch."""
+        self.launches[launch.number] = launch
+        launch.recalled = False
+        self.send(FrameKind.RUN, launch.number, launch.payload)
+
+    def recall(self) -> bool:
+        """Ask for the last launch in line, if one may not have begun."""
+        last = next(reversed(self.launches.values()), None)
+        if self.load < 2 or last is None or last.recalled:
+            return False
+        last.recalled = True
+        self.send(FrameKind.RECALL, last.number)
+        return True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say who is there; the worker answers once it has all that was shared."""
+        super().connection_made(transport)
+        self.send(FrameKind.HELLO)
+
+    def take(self, kind: FrameKind, number: int, payload: bytes) -> None:
+        """Hear what the worker says."""
+        if kind is FrameKind.HELLO:
+            self._crew.add(self)
+        elif kind is FrameKind.SHARED:
+            self._others = bool(number)
+            self._crew.place(self)
+        elif (launch := self.launches.pop(number, None)) is not None:
+            self._crew.place(self)
+            if kind is FrameKind.DONE:
+                launch.on_end(pickle.loads(payload))
+                self._crew.serve()
+            else:
+                self._crew.send_first(launch)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Report what was here as lost."""
+        self._crew.remove(self)
+        launches = list(self.launches.values())
+        self.launches.clear()
+        for launch in launches:
+            launch.on_end(self.address)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+class Crew:
+    """The workers of one pilot that can be reached, and what waits for one of them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[Launch] = deque()
+        # By their load, in the order in which they came to have it: the first has run longest.
+        self._levels: dict[int, dict[WorkerLink, None]] = {}
+        self._level: dict[WorkerLink, int] = {}
+        self._is_looking = False
+
+    def add(self, link: WorkerLink) -> None:
+        """Take in a worker that is ready."""
+        self._level[link] = -1
+        self.place(link)
+        self.serve()
+
+    def remove(self, link: WorkerLink) -> None:
+        """Forget a worker."""
+        level = self._level.pop(link, None)
+        if level is not None:
+            del self._levels[level][link]
+
+    def place(self, link: WorkerLink) -> None:
+        """Take note of what stands at a worker now."""
+        before, now = self._level.get(link), link.load
+        if before is None or before == now:
+            return
+        if before >= 0:
+            del self._levels[before][link]
+        self._levels.setdefault(now, {})[link] = None
+        self._level[link] = now
+        if now == 0:
+            self._look_soon()
+
+    def send(self, launch: Launch) -> None:
+        """Send a launch to the worker with least to do, or have it wait for one."""
+        self._waiting.append(launch)
+        self.serve()
+
+    def send_first(self, launch: Launch) -> None:
+        """Send a launch that was recalled: it has waited longer than the others."""
+        self._waiting.appendleft(launch)
+        self.serve()
+
+    def serve(self) -> None:
+        """Send what waits, in order, as far as workers take it."""
+        while self._waiting:
+            link = self._least(self._waiting[0].gpus)
+            if link is None:
+                return
+            link.run(self._waiting.popleft())
+            self.place(link)
+
+    def drop(self) -> None:
+        """Forget what waits and what runs."""
+        self._waiting.clear()
+        for link in list(self._level):
+            link.launches.clear()
+            self.place(link)
+
+    def _least(self, gpus: int) -> WorkerLink | None:
+        for level in range(DEPTH):
+            for link in self._levels.get(level, ()):
+                if link.gpus >= gpus:
+                    return link
+        return None
+
+    # -- recalling -----------------------------------------------------------------------
+
+    def _look_soon(self) -> None:
+        """Look in a while whether a worker idles still: most are sent something at once."""
+        if not self._is_looking:
+            self._is_looking = True
+            self._loop.call_later(_IDLE_S, self._look)
+
+    def _look(self) -> None:
+        self._is_looking = False
+        idle = self._levels.get(0)
+        if not idle or self._waiting:
+            return
+        wanted = len(idle)
+        for level in sorted((level for level in self._levels if level > 1), reverse=True):
+            for link in tuple(self._levels[level]):
+                if wanted <= 0:
+                    return
+                if self._is_of_use(link, idle) and link.recall():
+                    wanted -= 1
+
+    def _is_of_use(self, link: WorkerLink, idle: Mapping[WorkerLink, None]) -> bool:
+        last = next(reversed(link.launches.values()), None)
+        return last is not None and (not last.gpus or any(i.gpus >= last.gpus for i in idle))
+
+
+class WorkerLinks:
+    """A manager's connections to all workers of a scheduler.
+
+    Parameters
+    ----------
+    client
+        A client of the scheduler.
+    security
+        What every connection is made with.
+    """
+
+    def __init__(self, client: Client, security: Security) -> None:
+        from pilotcut.pilots.agent.entry_points import TOPIC, workers_for_calls
+
+        self._tls = security.get_connection_args("client")["ssl_context"]
+        loop: Any = client.loop  # tornado's, a thin coat over asyncio's
+        self._loop = cast(asyncio.AbstractEventLoop, loop.asyncio_loop)
+        self._numbers = itertools.count()
+        self._crews: dict[str, Crew] = {}
+        self._known: dict[str, asyncio.Task[None]] = {}
+        self._connecting = asyncio.Semaphore(_AT_ONCE)
+        self._inbox: deque[tuple[str, Launch]] = deque()
+        self._is_told = False
+        client.subscribe_topic(TOPIC, self._hear)
+        for worker in client.run_on_scheduler(workers_for_calls):
+            self._loop.call_soon_threadsafe(self._hear, (0.0, worker))
+
+    def send(self, pilot: str, launch: Launch) -> None:
+        """Have a worker of the pilot of that key run calls; for any thread."""
+        launch.number = next(self._numbers)
+        launch.payload = pickle.dumps(launch.blobs, 5)
+        self._inbox.append((pilot, launch))
+        if not self._is_told:
+            self._is_told = True
+            self._loop.call_soon_threadsafe(self._take_inbox)
+
+    def drop(self, pilot: str) -> None:
+        """Forget what a pilot that has ended was sent; for any thread."""
+        self._loop.call_soon_threadsafe(lambda: self._crew(pilot).drop())
+
+    def close(self) -> None:
+        """Let go of all workers; for any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._close)
+
+    # -- on the loop's thread ------------------------------------------------------------
+
+    def _take_inbox(self) -> None:
+        self._is_told = False  # first: what comes while the inbox is emptied is told of once more
+        while self._inbox:
+            pilot, launch = self._inbox.popleft()
+            self._crew(pilot).send(launch)
+
+    def _crew(self, pilot: str) -> Crew:
+        if pilot not in self._crews:
+            self._crews[pilot] = Crew(self._loop)
+        return self._crews[pilot]
+
+    def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
+        """Take note of a worker that has come or gone."""
+        worker = event[1]
+        address = worker["address"]
+        if worker["port"] is None:
+            if (task := self._known.pop(address, None)) is not None:
+                task.cancel()
+        elif address not in self._known:
+            self._known[address] = self._loop.create_task(self._keep(worker))
+
+    async def _keep(self, worker: Mapping[str, Any]) -> None:
+        """Be connected to a worker for as long as the scheduler knows it."""
+        link: WorkerLink | None = None
+        try:
+            while True:
+                with contextlib.suppress(OSError, TimeoutError):
+                    async with self._connecting:
+                        link = await asyncio.wait_for(self._connect(worker), _ANSWER_S)
+                    await link.ended
+                await asyncio.sleep(_PAUSE_S)
+        finally:
+            if link is not None:
+                link.close()
+
+    async def _connect(self, worker: Mapping[str, Any]) -> WorkerLink:
+        address, resources = worker["address"], worker["resources"]
+        pilot = next(name for name in map(_pilot_of, resources) if name)
+        link = WorkerLink(address, resources.get(gpu_resource(pilot), 0), self._crew(pilot))
+        host = address.rpartition(":")[0].rpartition("/")[2].strip("[]")
+        await self._loop.create_connection(
+            lambda: link, host, worker["port"], ssl=self._tls, server_hostname=""
+        )
+        return link
+
+    def _close(self) -> None:
+        for task in self._known.values():
+            task.cancel()
+        self._known.clear()
+
+
+def _pilot_of(resource: str) -> str:
+    key = resource.partition(":")[2]
+    return key if resource == pilot_resource(key) else ""

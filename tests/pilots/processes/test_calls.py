@@ -1,0 +1,71 @@
+"""Calls on their own way from managers to workers: short queues, recalls, several managers."""
+
+import time
+
+import pytest
+
+from pilotcut import PilotManager, TaskManager
+from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.manager import RemoteManager
+
+PATIENCE_S = 60
+
+
+def pilot(workers):
+    return PilotDescription(name="p", resource="local", cores_per_node=workers)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    with PilotManager([pilot(2)], run_dir=tmp_path_factory.mktemp("run")) as pilots:
+        yield pilots
+
+
+def transitions(dask_scheduler):
+    return len(dask_scheduler.transition_log)
+
+
+def test_what_stands_behind_a_slow_task_runs_as_soon_as_another_worker_idles(pair):
+    with TaskManager(pair, duplicates=False) as tasks:
+        slow = tasks.submit_task(time.sleep, 2.0)
+        # Of these one is sent behind the slow task before anybody knows how long that takes.
+        quick = [tasks.submit_task(time.sleep, 0.1) for _ in range(3)]
+        began = time.monotonic()
+        for future in quick:
+            future.result(PATIENCE_S)
+        assert time.monotonic() - began < 1.0
+        assert not slow.done()
+        assert {future.task.worker for future in quick} != {slow.task.worker}
+
+
+def test_dask_hears_of_no_task(pair):
+    client = pair.scheduler.client
+    with TaskManager(pair) as tasks:
+        before = client.run_on_scheduler(transitions)
+        for future in [tasks.submit_task(pow, 2, k) for k in range(50)]:
+            future.result(PATIENCE_S)
+        assert client.run_on_scheduler(transitions) == before
+
+
+def test_a_manager_gives_its_tasks_to_the_worker_that_no_other_manager_uses(pair):
+    other = RemoteManager(pair.connection_file)
+    with TaskManager(pair, duplicates=False) as ours, other, TaskManager(other) as theirs:
+        long = ours.submit_task(time.sleep, 2.0)
+        time.sleep(0.2)
+        for future in [theirs.submit_task(time.sleep, 0.1) for _ in range(4)]:
+            future.result(PATIENCE_S)
+        assert not long.done()
+
+
+def test_a_manager_that_leaves_takes_along_what_has_not_begun(pair):
+    other = RemoteManager(pair.connection_file)
+    with other:
+        theirs = TaskManager(other, duplicates=False)
+        for _ in range(4):
+            theirs.submit_task(time.sleep, 0.5)
+        time.sleep(0.1)
+        theirs.close(wait=False)
+    with TaskManager(pair) as ours:
+        began = time.monotonic()
+        ours.submit_task(pow, 2, 3).result(PATIENCE_S)
+        assert time.monotonic() - began < 0.8  # what ran ends, and what stood behind it does not

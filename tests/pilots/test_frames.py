@@ -1,0 +1,58 @@
+"""Frames between managers and workers: whole, in order, however the network cuts them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pilotcut.pilots.worker.frames import FramedProtocol, FrameKind
+
+
+class Wire:
+    """A transport that keeps what is written."""
+
+    def __init__(self):
+        self.written = b""
+
+    def is_closing(self):
+        return False
+
+    def writelines(self, parts):
+        self.written += b"".join(parts)
+
+
+class End(FramedProtocol):
+    """One end that keeps what it hears."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+        self._transport = Wire()
+
+    def take(self, kind, number, payload):
+        self.heard.append((kind, number, payload))
+
+
+def sent_and_heard(frames, cuts):
+    writer, reader = End(), End()
+    for frame in frames:
+        writer.send(*frame)
+    left, turn = writer._transport.written, 0
+    while left:
+        size = cuts[turn % len(cuts)]
+        reader.data_received(left[:size])
+        left, turn = left[size:], turn + 1
+    return reader.heard
+
+
+some_frames = st.tuples(
+    st.sampled_from(FrameKind), st.integers(0, 2**64 - 1), st.binary(max_size=60)
+)
+
+
+@given(st.lists(some_frames, max_size=6), st.lists(st.integers(1, 80), min_size=1, max_size=8))
+def test_frames_arrive_as_they_were_sent_in_whatever_pieces(frames, cuts):
+    assert sent_and_heard(frames, cuts) == frames
+
+
+def test_long_frames_arrive_too():
+    frames = [(FrameKind.RUN, k, bytes([k]) * 300_000) for k in range(3)]
+    assert sent_and_heard(frames, [65_536, 7]) == frames
