@@ -15,8 +15,9 @@ from pilotcut.pilots.description.qpu import QpuDescription
 # starts without them.
 if TYPE_CHECKING:
     from pilotcut.backends.device_client import QueueView
+    from pilotcut.backends.device_compiler import DeviceCompiler
     from pilotcut.backends.exact import ExactEngine
-    from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.qpu import QpuBackend
 
 NAMES = ("aer", "sampled")
 
@@ -55,7 +56,7 @@ def backend(name: str) -> Backend:
 @lru_cache(maxsize=64)
 def compiler(pilot: str, qpu: QpuDescription) -> DeviceCompiler:
     """Return what this process knows of a pilot's device, and of fragments in its gates."""
-    from pilotcut.backends.qpu import DeviceCompiler
+    from pilotcut.backends.device_compiler import DeviceCompiler
     from pilotcut.backends.qpu_target import device_of
 
     return DeviceCompiler(device_of(pilot, qpu))
@@ -73,7 +74,7 @@ def device_backend(
     from pilotcut.backends.qpu import QpuBackend
 
     return QpuBackend(
-        compiler(pilot, qpu).played() if played else compiler(pilot, qpu),
+        compiler(pilot, qpu).played if played else compiler(pilot, qpu),
         device=os.environ.get("PILOTCUT_DEVICE", "CPU"),
         method=os.environ.get("PILOTCUT_METHOD", "automatic"),
         factor=factor,

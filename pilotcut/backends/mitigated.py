@@ -1,8 +1,8 @@
 """Fragments on a device with its errors taken out as far as that is known.
 
 Each fragment's estimates are mitigated before anything is contracted: readout by weights of bits,
-gates by extrapolation over noise factors. Refuses to know who decides what is done, and how
-readouts are measured.
+gates by extrapolation over noise factors, or by circuits with signs that cancel their noise.
+Refuses to know who decides what is done, and how readouts are measured.
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ class Correction:
         How the qubits read that it measures, None to take bits as they are.
     factors
         Noise factors, the first 1; (1,) without extrapolation.
+    samples
+        Circuits that are drawn for a subexperiment at most to cancel the noise of gates; 0 to
+        leave that alone.
     """
 
     readout: Readout | None = None
     factors: tuple[int, ...] = (1,)
+    samples: int = 0
 
     @property
     def coefficients(self) -> np.ndarray:
@@ -58,6 +62,12 @@ class Correction:
         shots
             Of all factors together.
         """
+        if self.samples:
+            assert self.factors == (1,)
+            asked = (fragment, angles, part, shots, seed, self.readout, self.samples)
+            with metered() as meter:
+                whole = devices[0].run_cancelled(*asked)
+            return replace(whole, usage=meter.usage)
         size = (len(angles), part.stop - part.start)
         each = dealt(np.broadcast_to(shots, size).astype(int), self.coefficients)
         readout = self.readout

@@ -43,6 +43,9 @@ class Device:
         1; see `QpuDescription`.
     mid_circuit
         Whether it measures before a circuit's end.
+    simulated
+        What is known of the noise of one that runs circuits itself: None for nothing, "target" if
+        it is a simulator with the noise of its target, else the noise model that it simulates with.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Device:
     direct: DeviceRuns | None = field(default=None, repr=False)
     coherent: tuple[float, float] = (0.0, 0.0)
     mid_circuit: bool = True
+    simulated: NoiseModel | str | None = field(default=None, repr=False)
 
     @property
     def qubits(self) -> int:
@@ -111,6 +115,22 @@ class Device:
         relaxation_s = tuple(_relaxation_s(times[q] if times else None) for q in qubits)
         noise = GateNoise(_number(about, "duration"), infidelity, relaxation_s)
         return noise.turning(coherent) if coherent else noise
+
+    @property
+    def noise_known(self) -> bool:
+        """Whether it is known what noise circuits meet there: on simulators alone."""
+        return self.direct is None or self.simulated is not None
+
+    def error_of(self, name: str, qubits: tuple[int, ...]) -> QuantumError | None:
+        """Return the noise behind an instruction where circuits run, None if there is none."""
+        assert self.noise_known
+        if self.direct is not None and isinstance(self.simulated, NoiseModel):
+            # Aer has no public way to ask a noise model for one error.
+            local = self.simulated._local_quantum_errors.get(name, {})
+            return local.get(qubits, self.simulated._default_quantum_errors.get(name))
+        if name not in self.target.operation_names:
+            return None
+        return self.gate_noise(name, qubits).error
 
     def readout_errors(self, qubit: int) -> tuple[float, float]:
         """Return the probabilities that 0 is read as 1, and 1 as 0."""

@@ -13,6 +13,8 @@ from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import BackendV2, QubitProperties
 from qiskit.transpiler import CouplingMap, InstructionProperties, Target
+from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel
 
 from pilotcut.backends.device_jobs import JobRules
 from pilotcut.backends.device_runs import DeviceRuns
@@ -44,6 +46,7 @@ def device_of(name: str, description: QpuDescription) -> Device:
     """
     opener: Any = None
     opened: Any = None
+    played: Any = None
     if description.runtime or description.sampler or description.qrmi:
         opener = partial(sampler_of, name, description)
         target, opened = _target_of_sampler(name, description, opener)
@@ -58,6 +61,7 @@ def device_of(name: str, description: QpuDescription) -> Device:
             opener = partial(vendor_backend, name, description)
         elif not description.simulate:
             opener = partial(_opened, name, description.like)
+            played = simulated_noise(backend)
     else:
         target = target_of(description)
     target = _working(name, description, target)
@@ -73,7 +77,16 @@ def device_of(name: str, description: QpuDescription) -> Device:
         direct,
         (description.coherent_1q, description.coherent_2q),
         _measures_anywhere(description),
+        played,
     )
+
+
+def simulated_noise(backend: BackendV2) -> NoiseModel | str | None:
+    """Return what noise a backend simulates with, see `Device.simulated`."""
+    if any(one.__name__ == "FakeBackendV2" for one in type(backend).__mro__):
+        return "target"  # what its `run` makes a noise model of
+    noise = getattr(backend.options, "noise_model", None)
+    return noise if isinstance(backend, AerSimulator) and isinstance(noise, NoiseModel) else None
 
 
 def rules_of(description: QpuDescription) -> JobRules:

@@ -58,6 +58,11 @@ class DevicePilot:
             return found
         return replace(found, shot_cost=price.shot + price.second * found.shot_s)
 
+    def overhead(self, fragment: Fragment) -> float:
+        """Return how many times as large errors are there with the noise of gates cancelled."""
+        compiler = backends.compiler(self.name, self.qpu)
+        return (compiler.played if self.played else compiler).overhead(fragment)
+
     @property
     def runs_itself(self) -> bool:
         """Whether the device runs circuits, and Aer does not play it."""

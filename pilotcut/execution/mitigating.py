@@ -18,7 +18,7 @@ import numpy as np
 
 from pilotcut.backends.extrapolation import linear
 from pilotcut.backends.job_usage import NOTHING, Usage, metered, staying
-from pilotcut.errors import PilotError, UserError
+from pilotcut.errors import DeviceError, PilotError, UserError
 from pilotcut.execution.devices import DevicePilot, Fleet
 from pilotcut.execution.reassignment import DeviceAssigner
 from pilotcut.execution.usage import UsageBudget, with_cost
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 #: Lima, Guadalupe and Torino, and 1.2 to 1.4 for 8 qubits and for two cuts.
 BIAS = 1.5
 
+#: With noise cancelled shots grow by the square of the overhead. Beyond so many times is refused.
+MOST_GROWTH = 100.0
+
 #: A calibration by the device, the fragment, and what else decides it.
 Key = tuple[str, str, str]
 
@@ -48,6 +51,28 @@ def check_devices(mitigation: Mitigation | None, fleet: Fleet) -> None:
         f"mitigation is '{mitigation.method}', and no pilot has a backend.qpu, expected a device "
         f"with noise; leave mitigation out, or describe such a pilot"
     )
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is done about the gates of a fragment on a device, and why.
+
+    Parameters
+    ----------
+    factors
+        Noise factors, (1,) without extrapolation.
+    bias
+        What is predicted without, of a subexperiment.
+    noise
+        Shot noise that is added, or would be by extrapolation.
+    overhead
+        How many times as large errors are with noise cancelled; None where it is not.
+    """
+
+    factors: tuple[int, ...]
+    bias: float
+    noise: float
+    overhead: float | None = None
 
 
 class Mitigating:
@@ -126,15 +151,16 @@ class BatchMitigation:
         """Return the units with what is done about their errors."""
         keys = {unit.index: self._key(unit) for unit in units if self._options(unit).does}
         firsts = {key: unit for unit in units if (key := keys.get(unit.index)) is not None}
+        # Before anything is paid: what cannot be done is refused.
+        ways = {key: self._way(unit, units) for key, unit in firsts.items()}
         known, ended = self._readouts(firsts, units)
-        factors = {key: self._factors(unit, units) for key, unit in firsts.items()}
         for key, unit in firsts.items():
             if key not in ended:
-                self._note(unit, known.get(key), *factors[key])
+                self._note(unit, known.get(key), ways[key])
         ready = [
             unit
             if (key := keys.get(unit.index)) is None
-            else self._corrected(unit, known.get(key), factors[key][0])
+            else self._corrected(unit, known.get(key), ways[key])
             for unit in units
             if keys.get(unit.index) not in ended
         ]
@@ -201,13 +227,8 @@ class BatchMitigation:
             pilot=device.name,
         )
 
-    def _factors(
-        self, unit: CircuitUnit, units: Sequence[CircuitUnit]
-    ) -> tuple[tuple[int, ...], float, float]:
-        """Return noise factors, the predicted bias without, and the shot noise that they add.
-
-        Both are those of a subexperiment.
-        """
+    def _way(self, unit: CircuitUnit, units: Sequence[CircuitUnit]) -> Way:
+        """Return what is done about the gates of a unit's fragment, and why."""
         options = self._options(unit)
         fragment, device = self._fragment(unit), unit.device
         assert device is not None
@@ -215,40 +236,57 @@ class BatchMitigation:
         bias = BIAS * usual_expectation(fragment) * (fit.gate_error if options.reads else fit.error)
         alike = [u for u in units if self._fragment(u).fingerprint == fragment.fingerprint]
         circuits, shots = (sum(some) for some in zip(*(u.size for u in alike), strict=True))
+        overhead = _overhead(device, fragment) if options.cancels else None
         # What the variance grows by; shots are dealt in proportion to the coefficients.
-        growth = np.abs(linear(options.factors)).sum() ** 2 - 1
-        noise = sqrt(growth * circuits / shots) if shots else 0.0
+        times = overhead or float(np.abs(linear(options.factors)).sum())
+        noise = sqrt((times**2 - 1) * circuits / shots) if shots else 0.0
         on = options.extrapolates or (options.method == "auto" and bias > noise)
-        return (options.factors if on else (1,)), bias, noise
+        return Way(options.factors if on else (1,), bias, noise, overhead)
 
-    def _corrected(
-        self, unit: CircuitUnit, readout: Readout | None, factors: tuple[int, ...]
-    ) -> CircuitUnit:
+    def _corrected(self, unit: CircuitUnit, readout: Readout | None, way: Way) -> CircuitUnit:
         from pilotcut.backends.mitigated import Correction
 
-        correction = Correction(readout, factors)
-        return replace(unit, mitigation=self._options(unit), correction=correction)
+        options = self._options(unit)
+        samples = 0 if way.overhead is None else options.samples
+        correction = Correction(readout, way.factors, samples)
+        return replace(unit, mitigation=options, correction=correction)
 
-    def _note(
-        self,
-        unit: CircuitUnit,
-        readout: Readout | None,
-        factors: tuple[int, ...],
-        bias: float,
-        noise: float,
-    ) -> None:
+    def _note(self, unit: CircuitUnit, readout: Readout | None, way: Way) -> None:
         assert unit.device is not None
+        options = self._options(unit)
+        cancelled: dict[str, Any] = {}
+        if way.overhead is not None:
+            cancelled = {"overhead": way.overhead, "samples": options.samples}
         self.records.append(
             {
                 "fragment": self._fragment(unit).label,
                 "pilot": unit.device.name,
-                "readout": None if readout is None else self._options(unit).calibration,
+                "readout": None if readout is None else options.calibration,
                 "calibration_shots": 0 if readout is None else readout.shots,
-                "factors": list(factors),
-                "bias": bias,
-                "noise": noise,
+                "factors": list(way.factors),
+                "bias": way.bias,
+                "noise": way.noise,
+                **cancelled,
             }
         )
+
+
+def _overhead(device: DevicePilot, fragment: Fragment) -> float:
+    """Return how many times as large errors are with noise cancelled.
+
+    Raises
+    ------
+    DeviceError
+        If the noise is not known, or shots would have to be too many times as many.
+    """
+    found = device.overhead(fragment)
+    if not found**2 <= MOST_GROWTH:
+        raise DeviceError(
+            f"pilot '{device.name}': mitigation 'pec' of fragment {fragment.label} takes "
+            f"{found**2:.3g} times as many shots for the same error, expected at most "
+            f"{MOST_GROWTH:.0f}; cut it smaller, or take mitigation 'readout+zne'"
+        )
+    return found
 
 
 def growth_of(

@@ -122,9 +122,9 @@ class CutEstimator(BaseEstimatorV2):
         How much larger a fragment's predicted error may be on a device than on the best one,
         for the sake of load; without meaning on pilots without devices. 0 is error alone.
     mitigation
-        What is done about errors of devices: "none", "readout", "zne", "readout+zne", or "auto",
-        which extrapolates where that pays off; None does what their descriptions say. Options
-        stand behind it or in a mapping, see `docs/qpus.md`.
+        What is done about errors of devices: "none", "readout", "zne", "readout+zne", "pec",
+        "pec+readout", or "auto", which extrapolates where that pays off; None does what their
+        descriptions say. Options stand behind it or in a mapping, see `docs/qpus.md`.
     shot_allocation
         "uniform"; "weighted", 70 % of them in proportion to the weight that the cuts give each
         subexperiment; or "optimal": an eighth, dealt so, measures where errors come from, and

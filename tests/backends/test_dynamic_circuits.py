@@ -11,7 +11,8 @@ from support.dynamic import dynamic
 from pilotcut import CutEstimator, CutGradient, compile_plan, reconstruct_probabilities
 from pilotcut.backends import seating
 from pilotcut.backends.aer import AerBackend
-from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.device_compiler import DeviceCompiler
+from pilotcut.backends.qpu import QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.backends.seating import simulated
 from pilotcut.backends.template_circuits import build

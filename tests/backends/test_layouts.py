@@ -17,8 +17,9 @@ from support.qpus import measured
 
 from pilotcut import compile_plan
 from pilotcut.backends.base import templates_in
+from pilotcut.backends.device_compiler import DeviceCompiler
 from pilotcut.backends.layouts import Layouts, predicted_error
-from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.qpu import QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.backends.usable import BROKEN, connected, is_noise_free, part_of, working
 from pilotcut.errors import CutError, DescriptionError

@@ -7,24 +7,20 @@ from qiskit.circuit import Parameter
 from qiskit.circuit.library import CZGate, RZGate, RZZGate, SXGate, iSwapGate
 from qiskit.quantum_info import Operator
 from qiskit.transpiler import InstructionProperties, Target
-from qiskit_addon_cutting.instructions import CutWire
-from support.circuits import entangled
-from support.exact import exact_tensor
+from support.noisy_fragments import device, pair, scores, sender, tensor
 
-from pilotcut import compile_plan
 from pilotcut.backends import device_backend
 from pilotcut.backends import qpu as qpu_module
+from pilotcut.backends.device_compiler import DeviceCompiler
 from pilotcut.backends.extrapolation import dealt, linear
 from pilotcut.backends.folding import folded
 from pilotcut.backends.mitigated import Correction
 from pilotcut.backends.noisy_draws import Drawable
-from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.qpu import QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.backends.readout import Readout
 from pilotcut.backends.weighted_counts import moments
-from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.errors import CutError, DeviceError
-from pilotcut.pilots.description.qpu import QpuDescription
 
 WRONG = np.array([[0.02, 0.11], [0.07, 0.05], [0.0, 0.2]])
 
@@ -40,40 +36,6 @@ def confused(rng, truth: np.ndarray, runs: int, shots: int) -> list[dict[str, in
         matrix = np.kron([[1 - ones, zeros], [ones, 1 - zeros]], matrix)
     drawn = rng.multinomial(shots, matrix @ truth, runs)
     return [{hex(k): int(n) for k, n in enumerate(row) if n} for row in drawn]
-
-
-def device(**fields) -> QpuDescription:
-    numbers = {
-        "qubits": 5,
-        "infidelity_1q": 0.0,
-        "infidelity_2q": 0.0,
-        "t1_us": 1e9,
-        "t2_us": 1e9,
-        "basis_gates": ["rz", "sx", "x", "cz"],
-    }
-    return QpuDescription(**{**numbers, **fields})
-
-
-def tensor(correction: Correction, qpu: QpuDescription, fragment, shots: int, seed: int = 5):
-    """Return the fragment's tensor for one row of angles, with its covariances."""
-    angles = np.full((1, len(fragment.angles)), 0.7)
-    found = FragmentTensor.empty(fragment, 1)
-    whole = slice(0, fragment.num_subexperiments)
-    devices = [device_backend("q", qpu, factor) for factor in correction.factors]
-    for block in correction.run(devices, fragment, angles, whole, shots, seed).blocks:
-        found.fill(fragment, slice(0, 1), block)
-    return found, exact_tensor(fragment, angles[0])
-
-
-def scores(found: FragmentTensor, exact: np.ndarray, fragment) -> np.ndarray:
-    """Return differences in standard errors, of entries that have one."""
-    flat, true = found.values.reshape(-1), exact.reshape(-1)
-    result = []
-    for places, covariance in zip(fragment.entries, found.covariances, strict=True):
-        spread = np.sqrt(np.diagonal(covariance[0], axis1=-2, axis2=-1))
-        estimated = spread > 0
-        result.append(((flat - true)[places] / np.where(estimated, spread, 1))[estimated])
-    return np.concatenate(result)
 
 
 # Weights of bits.
@@ -122,21 +84,6 @@ def test_a_qubit_whose_bits_say_nothing_is_refused_by_name():
 
 
 # Fragments on devices.
-
-
-def pair():
-    """A fragment of two wires, an entangling gate or two, and a site with measurements."""
-    circuit = entangled([(0, 1), (1, 2), (0, 1)], 3)
-    circuit.rx(Parameter("a"), 1)
-    return compile_plan(circuit, ["ZZX", "IZZ"], labels="AAB").fragments[0]
-
-
-def sender():
-    """A fragment that ends in the measurement of a basis."""
-    circuit = entangled([(0, 1)], 3)
-    circuit.append(CutWire(), [1])
-    circuit.rzz(Parameter("a"), 1, 2)
-    return compile_plan(circuit, ["ZZX", "XYY"], wires="communication").fragments[0]
 
 
 FRAGMENTS = {"gates cut": pair, "wires with communication": sender}

@@ -10,7 +10,8 @@ from support.exact import exact_tensor, uncut
 
 from pilotcut import CutEstimator, CutGradient, compile_plan, reconstruct_probabilities
 from pilotcut.backends import aer
-from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.device_compiler import DeviceCompiler
+from pilotcut.backends.qpu import QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.backends.seating import Seating
 from pilotcut.backends.statevector_plan import StatevectorPlan

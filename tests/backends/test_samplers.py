@@ -20,7 +20,8 @@ from support.qpus import NATIVE, CountsOnly, measured, middle, scores, small
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
 from pilotcut.backends.circuit_runs import CircuitRuns
-from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.device_compiler import DeviceCompiler
+from pilotcut.backends.qpu import QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.backends.samplers import sampler_for, sampler_of
 from pilotcut.errors import DescriptionError, DeviceError

@@ -14,7 +14,8 @@ from support.qpus import measured, small
 from support.qrmi_resource import PlayedResource
 
 from pilotcut.backends.circuit_runs import CircuitRuns
-from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.device_compiler import DeviceCompiler
+from pilotcut.backends.qpu import QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.errors import DeviceError
 from pilotcut.pilots.description.qpu import QpuDescription

@@ -19,9 +19,10 @@ from support.qpus import measured, middle, small
 
 from pilotcut import compile_plan
 from pilotcut.backends import vendor_worker
+from pilotcut.backends.device_compiler import DeviceCompiler
 from pilotcut.backends.device_runs import CircuitRuns
 from pilotcut.backends.layouts import predicted_error
-from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.qpu import QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.backends.vendors import target_from, vendor_backend
 from pilotcut.errors import DescriptionError, DeviceError

@@ -35,7 +35,8 @@ from qiskit_addon_cutting.instructions import CutWire, Move
 from support.instructions import X, expected, turned, value
 
 from pilotcut import compile_plan
-from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.device_compiler import DeviceCompiler
+from pilotcut.backends.qpu import QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.circuits import instructions
 from pilotcut.circuits.program import read_circuit

@@ -9,7 +9,7 @@ from qiskit.circuit import Parameter
 from qiskit_addon_cutting.instructions import CutWire
 
 from pilotcut import CutEstimator, PilotManager, TaskManager, cut_qnn
-from pilotcut.errors import PilotError, UsageError, UserError
+from pilotcut.errors import DeviceError, PilotError, UsageError, UserError
 from pilotcut.pilots.description import PilotDescription
 
 NOISY = {
@@ -105,6 +105,43 @@ def test_mitigated_values_are_nearer_and_as_far_off_as_they_say(device):
     assert 0.6 < np.sqrt(((off[1] / spread[1]) ** 2).mean()) < 1.5
 
 
+def test_noise_that_is_known_is_cancelled_within_the_standard_errors(device):
+    angles = np.random.default_rng(4).uniform(-np.pi, np.pi, (8, 2))
+    ideal = estimator(None, mode="exact").run([(circuit(), "ZZZ", angles)]).result()[0].data.evs
+    off = {}
+    for mitigation in (None, "readout+pec samples=30"):
+        one = estimator(device, mitigation=mitigation, shots=100_000)
+        result = one.run([(circuit(), "ZZZ", angles)]).result()[0]
+        off[mitigation] = (result.data.evs - ideal) / result.data.stds
+    assert np.abs(off[None]).max() > 8
+    assert 0.5 < np.sqrt((off["readout+pec samples=30"] ** 2).mean()) < 1.7
+    wide, narrow = result.metadata["mitigation"]
+    assert (wide["samples"], wide["factors"], wide["readout"]) == (30, [1], "measured")
+    assert 1.02 < wide["overhead"] < 1.2
+    assert narrow["overhead"] == pytest.approx(1.0, abs=1e-6)  # no gates on two qubits
+    assert narrow["noise"] < wide["noise"] / 100
+
+
+@pytest.mark.parametrize(
+    ("qpu", "line"),
+    [
+        ({"infidelity_2q": 0.7}, "takes 743 times as many shots for the same error, expected"),
+        ({"coherent_2q": 0.5}, "noise of c. on qubits 0 and 1 is not of that kind"),
+        (
+            {"like": "FakeManilaV2", "sampler": "m:f"},
+            "of a device that runs circuits itself is not; expected a device that is simulated",
+        ),
+    ],
+    ids=["hopeless", "turns", "unknown"],
+)
+def test_noise_that_cannot_be_cancelled_is_refused_by_name_before_anything_runs(qpu, line):
+    backend = {"kind": "aer", "qpu": qpu if "like" in qpu else {**NOISY, **qpu}}
+    own = PilotDescription(name="lab", resource="inprocess", backend=backend)
+    refused = pytest.raises(DeviceError, match=rf"^pilot 'lab': mitigation 'pec' .*{line}")
+    with PilotManager([own]) as pilots, TaskManager(pilots) as tasks, refused:
+        answer(tasks, mitigation="pec")
+
+
 @pytest.mark.parametrize("mitigation", ["readout", "readout+zne"])
 def test_errors_of_a_calibration_are_in_the_standard_errors(device, mitigation):
     angles = np.random.default_rng(5).uniform(-np.pi, np.pi, (4, 2))
@@ -119,10 +156,11 @@ def test_errors_of_a_calibration_are_in_the_standard_errors(device, mitigation):
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_correction_others(device):
-    asked = ["readout", "readout", "readout+zne", "readout factors=1,3"]
+    asked = ["readout", "readout", "readout+zne", "readout factors=1,3", "pec", "pec"]
     values = [float(answer(device, mitigation=m)[1].data.evs) for m in asked]
     assert values[0] == values[1] == values[3]
-    assert values[2] != values[0]
+    assert values[4] == values[5]
+    assert len({*values}) == 3
 
 
 def test_a_store_tells_corrected_blocks_from_others(device, submitted, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from qiskit_ibm_runtime import fake_provider
 
 from pilotcut import compile_plan
-from pilotcut.backends.qpu import DeviceCompiler
+from pilotcut.backends.device_compiler import DeviceCompiler
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.errors import UserError
 from pilotcut.fleet.device_jobs import Job

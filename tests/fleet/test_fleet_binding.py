@@ -16,8 +16,9 @@ from support.qpus import measured, middle, scores
 from pilotcut import compile_plan
 from pilotcut.backends.base import DeviceFit
 from pilotcut.backends.deferral import deferred
+from pilotcut.backends.device_compiler import DeviceCompiler
 from pilotcut.backends.noise_model import Device
-from pilotcut.backends.qpu import DeviceCompiler, QpuBackend
+from pilotcut.backends.qpu import QpuBackend
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.errors import CutError
 from pilotcut.execution.device_assignment import assign

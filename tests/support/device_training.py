@@ -5,7 +5,7 @@ import torch
 from qiskit.circuit import ParameterVector, QuantumCircuit
 
 from pilotcut import CutEstimator, PilotManager, TaskManager, compile_plan, cut_qnn
-from pilotcut.backends.qpu import DeviceCompiler
+from pilotcut.backends.device_compiler import DeviceCompiler
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.pilots.description import BackendDescription, PilotDescription
 

@@ -14,7 +14,7 @@ from pilotcut.errors import UserError
 from pilotcut.options import AUTO, MOST_SHOTS, check, check_kind, choice_fault, whole_fault
 
 #: What is done about the errors of devices, see `Mitigation`.
-MITIGATIONS = ("none", "readout", "zne", "readout+zne", AUTO)
+MITIGATIONS = ("none", "readout", "zne", "readout+zne", "pec", "pec+readout", AUTO)
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Mitigation:
     Parameters
     ----------
     method
-        One of `MITIGATIONS`: readout errors, extrapolation to gates without noise, both, or
+        One of `MITIGATIONS`: readout errors, extrapolation to gates without noise, both,
+        probabilistic cancellation of gates' noise that is known, that with readout errors, or
         "auto": readout, and extrapolation where the predicted bias exceeds what that adds to the
         shot noise.
     factors
@@ -34,12 +35,15 @@ class Mitigation:
         "measured": circuits find out how each qubit reads. "target": what the device reports.
     calibration_shots
         Of each of the two circuits that do, for each fragment on each device.
+    samples
+        Circuits that cancellation draws for a subexperiment, at most.
     """
 
     method: str = AUTO
     factors: tuple[int, ...] = (1, 5)
     calibration: str = "measured"
     calibration_shots: int = 10_000
+    samples: int = 100
 
     @property
     def does(self) -> bool:
@@ -62,6 +66,11 @@ class Mitigation:
         return "zne" in self.method
 
     @property
+    def cancels(self) -> bool:
+        """Whether it cancels the noise of gates."""
+        return "pec" in self.method
+
+    @property
     def faults(self) -> list[str]:
         """Lines about what makes no sense."""
         some = self.factors if isinstance(self.factors, tuple) else ()
@@ -80,6 +89,7 @@ class Mitigation:
                 MOST_SHOTS,
                 "10000 is usual",
             ),
+            whole_fault("mitigation's samples", self.samples, 2, MOST_SHOTS, "100 is usual"),
         ]
         return [fault for fault in found if fault]
 
@@ -98,11 +108,12 @@ def checked_mitigation(value: object, mode: str = "counts") -> Mitigation | None
     Examples
     --------
     >>> checked_mitigation("zne+readout factors=1,3 calibration_shots=5000")
-    Mitigation(method='readout+zne', factors=(1, 3), calibration='measured', calibration_shots=5000)
+    Mitigation(method='readout+zne', factors=(1, 3), calibration='measured', \
+    calibration_shots=5000, samples=100)
     >>> checked_mitigation("redout")
     Traceback (most recent call last):
     pilotcut.errors.UserError: mitigation is 'redout', expected one of none, readout, zne, \
-    readout+zne, auto; did you mean 'readout'?
+    readout+zne, pec, pec+readout, auto; did you mean 'readout'?
     """
     if value is None:
         return None
