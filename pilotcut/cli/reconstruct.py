@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -16,11 +15,10 @@ from rich.table import Table
 
 from pilotcut.cli.arguments import AsJson
 from pilotcut.cli.console import out, say
-from pilotcut.errors import PilotError, SharedFaultError, UserError
+from pilotcut.errors import PilotError, SharedFaultError, TaskError, UserError
 from pilotcut.options import counted
+from pilotcut.pilots.mpi import world
 
-#: Where MPI launchers say how many ranks there are: MPICH and srun, Open MPI, PMIx.
-_RANKS_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE")
 #: Rows of a table that are shown.
 _SHOWN = 20
 
@@ -55,12 +53,15 @@ def reconstruct(
 
 def _communicator() -> Any:
     """Return the world of ranks that this process is one of, None if it is alone."""
-    sizes = [os.environ.get(name, "") for name in _RANKS_VARIABLES]
-    # Launchers and sites put other things than numbers into these variables too.
-    if not any(size.isdecimal() and int(size) > 1 for size in sizes):
+    if not world.is_one_of_several():
         return None
     try:
+        world.prepare()
         from mpi4py import MPI
+
+        world.check(MPI.COMM_WORLD)
+    except TaskError as error:
+        raise PilotError(str(error)) from None
     except (ImportError, RuntimeError) as error:  # no mpi4py, or no MPI library for it
         raise PilotError(
             f"this is one of several MPI ranks, but MPI cannot be used here ({error}); install "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from pilotcut.pilots.agent.command import (
 )
 from pilotcut.pilots.agent.process import Agent, log_tail
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
-from pilotcut.pilots.mpi.launch import launcher
+from pilotcut.pilots.mpi.starters import start_of_ranks
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.worker.node_config import node_config
 from pilotcut.pilots.worker.sessions import asked_for
@@ -37,7 +38,7 @@ class LocalPilot(DaskPilot):
         if self.description.ranks == 1 or self.description.python:
             return
         try:
-            launcher(in_job=False)
+            start_of_ranks(in_job=False, environ=os.environ | self.description.mpi_environment)
         except TaskError as error:
             raise PilotError(f"pilot '{self.name}': {error}") from None
         if importlib.util.find_spec("mpi4py") is None:

@@ -37,6 +37,7 @@ from pilotcut.pilots.agent.nannies import NannySet
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE
 from pilotcut.pilots.mpi.supervisor import RankSupervisor
+from pilotcut.pilots.mpi.world import of_no_rank
 from pilotcut.pilots.worker import process_tree, versions
 from pilotcut.pilots.worker.connection import Connection
 from pilotcut.pilots.worker.dask_settings import (
@@ -119,6 +120,9 @@ async def _serve_node(config: dict[str, Any]) -> None:
     path = Path(config["connection"])
     connection = Connection.read(path)
     config["env"][DIRECTORY_VARIABLE] = str(path.resolve().parent)
+    # What a task starts is not one of the several agents that srun has started.
+    for name in os.environ.keys() - of_no_rank(os.environ).keys():
+        del os.environ[name]
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)

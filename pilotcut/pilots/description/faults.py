@@ -36,6 +36,8 @@ EXPECTED = {
     "workers_per_node": "a whole number from 1 up",
     "threads_per_worker": "a whole number from 1 up",
     "ranks": "a whole number from 1 up",
+    "mpi": "auto, mpich, openmpi or intel",
+    "launcher": "a command with its options such as 'srun --mpi=pmix', to which -n RANKS is added",
     "count": "a whole number from 1 up",
     "most_replacements": "a whole number from 0 up",
     "replace": "true or false",
@@ -99,6 +101,7 @@ EXPECTED = {
 _COUNTS = {field for field, words in EXPECTED.items() if words.startswith("a whole number")}
 _CHOICES = {
     "resource": ("inprocess", "local", "slurm", "allocation"),
+    "mpi": ("auto", "mpich", "openmpi", "intel"),
     "backend.kind": ("aer",),
     "backend.device": ("CPU", "GPU"),
     "backend.qpu.topology": ("line", "ring", "star", "grid", "full"),

@@ -9,6 +9,7 @@ This module owns every default value and every check of a field. It refuses to k
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -72,6 +73,14 @@ def _is_path(value: str) -> bool:
     return is_word and "$" not in value
 
 
+def _is_launcher(value: str) -> bool:
+    try:
+        words = shlex.split(value)
+    except ValueError:  # a quote without its other half
+        return False
+    return value.isprintable() and bool(words) and words[0] != "" and words[0][0] not in "-~$"
+
+
 def _fits_a_script(value: str) -> bool:
     """Return whether a text can be written to a file; else `setup` is the user's own shell."""
     return "\0" not in value and not re.search("[\ud800-\udfff]", value)
@@ -88,6 +97,7 @@ _Constraint = Annotated[str, _only(slurm.is_constraint, slurm.CONSTRAINT)]
 _Directive = Annotated[str, AfterValidator(_directive)]
 _Shell = Annotated[str, _only(_fits_a_script, "a text that can be written to a file")]
 _Python = Annotated[str, _only(_is_path, EXPECTED["python"])]
+_Launcher = Annotated[str, _only(_is_launcher, EXPECTED["launcher"])]
 _Cores = Annotated[int, Field(ge=1), _at_most(MOST_SLOTS)]
 _Count = Annotated[int, Field(ge=1), _at_most(MOST_PILOTS)]
 
@@ -173,6 +183,8 @@ class PilotDescription(_Frozen):
     threads_per_worker: int = Field(default=1, ge=1)
     workers_per_node: int = Field(default=1, ge=1)
     ranks: _Cores = 1
+    mpi: Literal["auto", "mpich", "openmpi", "intel"] = "auto"
+    launcher: _Launcher | None = None
     backend: BackendDescription = BackendDescription()
     allow_version_mismatch: bool = False
     replace: bool = False
@@ -258,6 +270,13 @@ class PilotDescription(_Frozen):
             )
         return value
 
+    @field_validator("mpi", "launcher")
+    @classmethod
+    def _starts_processes(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("resource") == "inprocess" and value not in (None, "auto"):
+            raise misfit("none, for resource inprocess starts no processes; use local")
+        return value
+
     @field_validator("backend")
     @classmethod
     def _gpu_exists(cls, value: BackendDescription, info: ValidationInfo) -> BackendDescription:
@@ -296,6 +315,12 @@ class PilotDescription(_Frozen):
     def cores_per_slot(self) -> int:
         """Number of cores that one task may use, on an MPI pilot those of all ranks."""
         return self.threads_per_worker * self.ranks
+
+    @property
+    def mpi_environment(self) -> dict[str, str]:
+        """What tells its processes which MPI to use, where the description says so."""
+        named = {"PILOTCUT_MPI": self.mpi} if self.mpi != "auto" else {}
+        return named | ({"PILOTCUT_MPI_LAUNCHER": self.launcher} if self.launcher else {})
 
     @property
     def gpus(self) -> int:

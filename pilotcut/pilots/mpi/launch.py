@@ -1,6 +1,6 @@
 """Tasks of several MPI ranks: started from a worker of the pilot, by srun or mpiexec.
 
-    python -m mpi4py -m pilotcut.pilots.mpi.launch CALL RESULT
+    python -m mpi4py -m pilotcut.pilots.mpi.launch CALL RESULT RANKS
 
 is what each rank runs: the packed call, of which rank 0 writes the outcome. With
 ``-m mpi4py`` a rank that fails aborts the others, which would wait for it for ever. While it
@@ -10,13 +10,14 @@ runs, a rank has a file beside the result: who finds that without its process kn
 from __future__ import annotations
 
 import os
+import re
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,24 @@ from typing import Any
 from pilotcut.errors import TaskError
 from pilotcut.io.atomic import write_atomically
 from pilotcut.options import counted
+from pilotcut.pilots.mpi import world
+from pilotcut.pilots.mpi.starters import RankStart, start_of_ranks
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.exception_text import add_note
-from pilotcut.pilots.worker.payload import run_packed, unpack_outcome
+from pilotcut.pilots.worker.payload import Outcome, pack_outcome, run_packed, unpack_outcome
 from pilotcut.pilots.worker.step_environment import step_environment
 
-#: Names another launcher, such as ``srun --mpi=pmix``; ``-n RANKS`` is added to it.
-LAUNCHER_VARIABLE = "PILOTCUT_MPI_LAUNCHER"
 #: A directory that all nodes of the pilot can read.
 DIRECTORY_VARIABLE = "PILOTCUT_RUN_DIR"
 
 _TAIL_LINES = 12
+#: The file that says that a rank has begun to compute.
+_BEGUN = "begun"
 #: How often ranks are looked at, and how long their launcher may outlive them.
 _LOOK_S, _PATIENCE_S = 0.5, 2.0
-_OF_A_RANK = ("PMI_", "PMIX_", "HYDI_", "MPI_LOCAL", "OMPI_COMM_")
+#: Starts of the same ranks, if MPI itself fails before any of them has begun, and its words.
+_STARTS, _PAUSE_S = 3, 1.0
+_OF_MPI_ITSELF = re.compile(r"MPI_Init|mpi/pmi|\bPMIx?\d?_|mpi/pmix")
 
 
 def run_ranks(what: bytes | Sequence[str], ranks: int) -> Any:
@@ -60,27 +65,48 @@ def run_ranks(what: bytes | Sequence[str], ranks: int) -> Any:
         call, result = Path(directory) / "call", Path(directory) / "result"
         call.write_bytes(what)
         module = [sys.executable, "-m", "mpi4py", "-m", __name__, str(call), str(result)]
-        try:
-            _launch(module, ranks, Path(directory))
-        except TaskError:
-            if not result.exists():  # else the function's own exception says more
-                raise
+        _launch_call([*module, str(ranks)], ranks, result)
         outcome = unpack_outcome(result.read_bytes())
     if outcome.error is not None:
-        add_note(outcome.error, outcome.traceback.rstrip())
+        if outcome.traceback:
+            add_note(outcome.error, outcome.traceback.rstrip())
         raise outcome.error
     return outcome.value
 
 
+def _launch_call(command: Sequence[str], ranks: int, result: Path) -> None:
+    """Start ranks until there is a result, again only where MPI failed and none had begun."""
+    for start in range(_STARTS):
+        try:
+            _launch(command, ranks, result.parent)
+            break
+        except TaskError as error:
+            if result.exists():  # the function's own exception says more
+                return
+            has_begun = (result.parent / _BEGUN).exists()
+            if has_begun or start + 1 == _STARTS or not _OF_MPI_ITSELF.search(str(error)):
+                raise
+        time.sleep(_PAUSE_S)
+    if not result.exists():
+        raise TaskError(
+            f"{counted(ranks, 'rank')} ended without a word and without a result; look whether "
+            f"the launcher starts them: {shlex.join(_start().command)} -n {ranks}"
+        )
+
+
+def _start(runs_mpi4py: bool = True) -> RankStart:
+    return start_of_ranks("SLURM_JOB_ID" in os.environ, runs_mpi4py=runs_mpi4py)
+
+
 def _launch(command: Sequence[str], ranks: int, directory: Path | None = None) -> str:
-    start = [*launcher("SLURM_JOB_ID" in os.environ), "-n", str(ranks)]
+    start = _start(runs_mpi4py=directory is not None)
     mark, ended = process_tree.new_mark(), threading.Event()
     with subprocess.Popen(
-        [*start, *command],
+        [*start.command, "-n", str(ranks), *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment() | process_tree.marked(mark),
+        env=world.of_no_rank(step_environment()) | start.env | process_tree.marked(mark),
     ) as process:
         if directory is not None:
             watch = threading.Thread(target=_watch, args=(directory, mark, ended), daemon=True)
@@ -110,50 +136,22 @@ def _watch(directory: Path, mark: str, ended: threading.Event) -> None:
             return
 
 
-def _environment() -> dict[str, str]:
-    """Return our environment without what makes us a rank, if we are one of an MPI pilot."""
-    return {
-        name: value for name, value in step_environment().items() if not name.startswith(_OF_A_RANK)
-    }
-
-
-def launcher(in_job: bool) -> list[str]:
-    """Return what starts ranks here: srun inside a job, else the mpiexec beside mpi4py.
-
-    Raises
-    ------
-    TaskError
-        If there is none.
-    """
-    if named := os.environ.get(LAUNCHER_VARIABLE):
-        return shlex.split(named)
-    if in_job and shutil.which("srun"):
-        # Seen with Slurm 22.05.8: pmi2 makes one world of the ranks of mpich's and Intel's wheels.
-        # With pmix mpich 5.0.2 fails, and without a plugin each of its ranks is a world of its own,
-        # with exit status 0. Open MPI fails with pmi2 or warns, and needs LAUNCHER_VARIABLE.
-        return ["srun", "--overlap", "--mpi=pmi2"]
-    # mpi4py takes the library of PyPI's mpich, if that is installed, before the system's. Its
-    # launcher must be the same one's: Debian's mpiexec of Open MPI 4.1.4 exits with 16 over it, and
-    # mpich's over Open MPI warns and exits with 0.
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if not found:
-        raise TaskError(
-            "there is no mpiexec here, expected one to start several ranks; install it with: "
-            "pip install mpi4py mpich"
-        )
-    return [found]
-
-
 def _main(argv: Sequence[str]) -> None:
     """Run the call on this rank."""
-    from mpi4py import MPI
+    try:
+        world.prepare()
+        from mpi4py import MPI
 
+        world.check(MPI.COMM_WORLD, int(argv[2]))
+    except TaskError as error:
+        write_atomically(Path(argv[1]), pack_outcome(Outcome(error=error)))
+        sys.exit(f"pilotcut: {error}")
     process_tree.allow_processes()
     rank = MPI.COMM_WORLD.Get_rank()
     here = Path(argv[1]).with_name(f"rank-{socket.gethostname()}-{os.getpid()}")
     here.touch()
     MPI.COMM_WORLD.Barrier()  # who sees no file later on sees that all have done their part
+    here.with_name(_BEGUN).touch()
     (blob,) = run_packed([Path(argv[0]).read_bytes()], f"rank {rank}")
     failed = unpack_outcome(blob).error is not None
     if rank == 0 or failed:

@@ -28,6 +28,9 @@ from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE
 from pilotcut.pilots.worker.payload import Outcome, pack_outcome, run_blob
 from pilotcut.pilots.worker.shared_objects import drop_shared, keep_packed, mirror_shared
 
+#: What a rank says instead of ``ready``, with the reason behind it: starting again is no use.
+REFUSED = "refused"
+
 _ORDER, _DONE = 1, 2
 _ABORT_S = 3.0
 #: Pauses between two looks for a message: a tenth of the time waited so far, at most this.

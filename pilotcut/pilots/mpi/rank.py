@@ -21,8 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from pilotcut.errors import TaskError
 from pilotcut.io.env_variables import whole_number
-from pilotcut.pilots.mpi.protocol import RankGroup
+from pilotcut.pilots.mpi.protocol import REFUSED, RankGroup
+from pilotcut.pilots.mpi.world import check, prepare
 from pilotcut.pilots.worker.node_config import gpu_environment
 from pilotcut.pilots.worker.parent import take_streams, wait_for_end_of
 from pilotcut.pilots.worker.process_tree import allow_processes
@@ -39,11 +41,21 @@ def main(argv: list[str]) -> None:
     _keep_to_own_gpus(config)
     allow_processes()
 
-    # Here and not above: the import initialises MPI, and by then a rank must see its own GPUs only.
-    from mpi4py import MPI
+    try:
+        prepare()
+        # Here and not above: the import initialises MPI, and by then a rank must see its own GPUs
+        # only.
+        from mpi4py import MPI
 
-    if MPI.Query_thread() < MPI.THREAD_SERIALIZED:
-        sys.exit("pilotcut: this MPI is not for threads, expected MPI_THREAD_SERIALIZED at least")
+        check(MPI.COMM_WORLD, config["ranks"])
+        if MPI.Query_thread() < MPI.THREAD_SERIALIZED:
+            raise TaskError(
+                "this MPI is not for threads, expected MPI_THREAD_SERIALIZED at least; take "
+                "another library (mpi: mpich)"
+            )
+    except TaskError as error:
+        print(REFUSED, error, file=answers, flush=True)
+        sys.exit(f"pilotcut: {error}")
     group = RankGroup(MPI.COMM_WORLD, config["pilot"])
     pids = MPI.COMM_WORLD.allgather(os.getpid())
     if MPI.COMM_WORLD.Get_rank():

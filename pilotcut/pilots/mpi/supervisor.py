@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -19,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from pilotcut.errors import PilotError, TaskError
-from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE, launcher
-from pilotcut.pilots.mpi.protocol import failure_mark
+from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE
+from pilotcut.pilots.mpi.protocol import REFUSED, failure_mark
+from pilotcut.pilots.mpi.starters import ON_THIS_MACHINE, RankStart, start_of_ranks
+from pilotcut.pilots.mpi.world import of_no_rank
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.node_config import thread_environment
 from pilotcut.pilots.worker.step_environment import step_environment
@@ -63,6 +66,8 @@ class RankSupervisor:
         self._is_closing = False
         self._tree = process_tree.new_mark()
         self._pids: list[int] = []
+        self._refusal = ""
+        self._is_silent = False
 
     @property
     def is_running(self) -> bool:
@@ -77,22 +82,34 @@ class RankSupervisor:
         PilotError
             If they do not.
         """
-        if not await self._launch():
+        joined = False
+        for again in range(MOST_FAILED_STARTS):
+            if again:
+                await asyncio.sleep(_PAUSE_S)
+            if joined := await self._launch():
+                break
+            if self._refusal or self._is_silent:
+                break
+        if self._refusal:
+            raise PilotError(f"pilot '{self._config['pilot']}': {self._refusal}")
+        if not joined:
             raise PilotError(f"the ranks of pilot '{self._config['pilot']}' did not join")
         self._keeping = asyncio.create_task(self._keep())
 
     async def _launch(self) -> bool:
         """Start the ranks; return whether rank 0 has joined."""
         try:
-            command = rank_command(self._config, self._in_job)
+            start = start_of_ranks(self._in_job, os.environ | self._config["env"])
         except TaskError as error:
             raise PilotError(str(error)) from None
+        command = rank_command(self._config, start, self._in_job)
+        env = rank_environment(self._config, self._in_job) | start.env
         self._mark.unlink(missing_ok=True)
         self._process = process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=rank_environment(self._config, self._in_job) | process_tree.marked(self._tree),
+            env=env | process_tree.marked(self._tree),
         )
         assert process.stdin is not None
         # By this line rank 0 knows that its stdin is connected: one that a launcher has closed from
@@ -102,6 +119,7 @@ class RankSupervisor:
             self._pids = []
             return await asyncio.wait_for(self._hear("ready", process), _JOIN_S)
         except TimeoutError:
+            self._is_silent = True
             await self._end(process)
             return False
 
@@ -110,6 +128,9 @@ class RankSupervisor:
         assert process.stdout is not None
         async for line in process.stdout:
             first, *pids = line.split() or [b""]
+            if first == REFUSED.encode():
+                self._refusal = line.decode(errors="replace").removeprefix(REFUSED).strip()
+                return False
             if first == word.encode():
                 self._pids = [*map(int, pids)] or self._pids
                 return True
@@ -133,6 +154,8 @@ class RankSupervisor:
             in_peace, status = await self._end_of_ranks()
             if self._is_closing:
                 return ""
+            if self._refusal:
+                return self._refusal
             if in_peace:
                 return "its ranks have left: the manager's scheduler is gone"
             if self._mark.exists():
@@ -204,20 +227,14 @@ class RankSupervisor:
         await process.wait()
 
 
-def rank_command(config: dict[str, Any], in_job: bool) -> list[str]:
-    """Return the command that starts all ranks.
-
-    Raises
-    ------
-    TaskError
-        If there is nothing to start them with.
-    """
+def rank_command(config: dict[str, Any], start: RankStart, in_job: bool) -> list[str]:
+    """Return the command that starts all ranks."""
     ranks, nodes = config["ranks"], config["nodes"]
     module = [sys.executable, "-m", "mpi4py", "-m", "pilotcut.pilots.mpi.rank"]
-    start = launcher(in_job)
-    if in_job and Path(start[0]).name == "srun":
+    command = [*start.command]
+    if in_job and start.is_srun:
         # Said anew: srun would take the job's own numbers, which are for one agent a node.
-        start += [
+        command += [
             "--export=ALL",
             "--kill-on-bad-exit=1",
             # Our stdin is rank 0's alone: its end is the order to leave, which the others hear from
@@ -228,17 +245,15 @@ def rank_command(config: dict[str, Any], in_job: bool) -> list[str]:
             f"--ntasks-per-node={-(-ranks // nodes)}",
             f"--cpus-per-task={config['threads']}",
         ]
-    return [*start, "-n", str(ranks), *module, json.dumps(config)]
+    return [*command, "-n", str(ranks), *module, json.dumps(config)]
 
 
 def rank_environment(config: dict[str, Any], in_job: bool) -> dict[str, str]:
     """Return what the ranks are started with."""
     threads = thread_environment(config["threads"])
     own = {DIRECTORY_VARIABLE: str(_directory(config))}
-    env = step_environment() | threads | config["env"] | own
-    if not in_job:  # MPICH's mpiexec would go to the nodes of a job that we happen to be in
-        env |= {"HYDRA_LAUNCHER": "fork", "HYDRA_RMK": "user"}
-    return env
+    env = of_no_rank(step_environment()) | threads | config["env"] | own
+    return env if in_job else env | ON_THIS_MACHINE
 
 
 def _directory(config: dict[str, Any]) -> Path:

@@ -36,6 +36,7 @@ def node_config(
             "PILOTCUT_METHOD": backend.method,
             # They share what a pilot may have in flight on a device.
             "PILOTCUT_PILOT_WORKERS": str(description.slots),
+            **description.mpi_environment,
         },
         "allow_version_mismatch": allow_version_mismatch,
     }

@@ -15,7 +15,7 @@ from support.raising import AS_ITSELF, IN_WORDS
 from pilotcut import PilotManager, TaskManager
 from pilotcut.errors import TaskError
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.mpi.launch import launcher
+from pilotcut.pilots.mpi.starters import start_of_ranks
 from pilotcut.pilots.worker import exception_pickling, exception_text
 from pilotcut.pilots.worker.exception_pickling import pack_error, unpack_error
 from pilotcut.pilots.worker.payload import Outcome, pack_outcome, unpack_outcome
@@ -28,7 +28,7 @@ def has_mpi():
     try:
         import mpi4py  # noqa: F401
 
-        return bool(launcher(in_job=False))
+        return bool(start_of_ranks(in_job=False))
     except (ImportError, TaskError):
         return False
 

@@ -21,7 +21,7 @@ from pilotcut import PilotManager, TaskManager
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.mpi import supervisor
-from pilotcut.pilots.mpi.launch import LAUNCHER_VARIABLE, launcher
+from pilotcut.pilots.mpi.starters import LAUNCHER_VARIABLE, start_of_ranks
 from pilotcut.pilots.mpi.supervisor import RankSupervisor, rank_command
 from pilotcut.pilots.worker.node_config import node_config
 from pilotcut.tasks.explain import explain
@@ -89,14 +89,14 @@ def test_ranks_in_a_job_are_started_by_srun_on_all_its_nodes(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name, **_: f"/usr/bin/{name}")
     pilot = mpi_pilot("wide", 6, "slurm", nodes=2, threads_per_worker=2)
     config = config_of(pilot, Path("run"))
-    command = rank_command(config, in_job=True)
+    command = rank_command(config, start_of_ranks(in_job=True), in_job=True)
     srun = command[: command.index(sys.executable)]
     assert srun[:3] == ["srun", "--overlap", "--mpi=pmi2"]
     assert {"--nodes=2", "--ntasks-per-node=3", "--cpus-per-task=2"} <= {*srun}
     assert srun[-2:] == ["-n", "6"]
     assert command[len(srun) + 1 : -1] == ["-m", "mpi4py", "-m", "pilotcut.pilots.mpi.rank"]
     monkeypatch.setenv(LAUNCHER_VARIABLE, "prterun --oversubscribe")
-    command = rank_command(config, in_job=True)
+    command = rank_command(config, start_of_ranks(in_job=True), in_job=True)
     assert command[: command.index(sys.executable)] == ["prterun", "--oversubscribe", "-n", "6"]
 
 
@@ -148,7 +148,7 @@ def mpi():
     """Skip where there is no MPI."""
     pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install mpi4py mpich")
     try:
-        launcher(in_job=False)
+        start_of_ranks(in_job=False)
     except TaskError as error:
         pytest.skip(str(error))
 

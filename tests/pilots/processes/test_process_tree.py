@@ -14,7 +14,7 @@ from support import offspring
 from pilotcut import PilotManager, TaskManager
 from pilotcut.errors import TaskError
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.pilots.mpi.launch import launcher
+from pilotcut.pilots.mpi.starters import start_of_ranks
 from pilotcut.pilots.worker.process_tree import end_all, is_gone, marked, new_mark
 
 PATIENCE_S = 60
@@ -26,7 +26,7 @@ def pilot(request, tmp_path_factory):
     if request.param > 1:
         pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install mpi4py mpich")
         try:
-            launcher(in_job=False)
+            start_of_ranks(in_job=False)
         except TaskError as error:
             pytest.skip(str(error))
     described = PilotDescription(name="p", resource="local", ranks=request.param)
