@@ -8,11 +8,8 @@ process it is, and it makes ``keeper.ready`` once its pilots are up.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,27 +19,43 @@ from pathlib import Path
 import psutil
 
 from pilotcut.errors import PilotError, UserError
+from pilotcut.io.directory_lock import locked
 from pilotcut.io.new_directory import private_directory
+from pilotcut.pilots.agent import keepers
 from pilotcut.pilots.agent.process import log_tail
-from pilotcut.pilots.manager import PilotManager
+from pilotcut.pilots.keeper import KeptManager, cancel_left, left_connection
 
-FILE_NAME = "keeper.json"
+FILE_NAME = keepers.FILE_NAME
 _READY = "keeper.ready"
 _POLL_S = 0.1
 _START_S, _STOP_S = 90.0, 30.0
 
 
 def serve(run_dir: Path, pilots_file: Path) -> None:
-    """Keep the pilots of a file until SIGTERM, or until all of them have ended."""
+    """Keep the pilots of a file until SIGTERM, or until all of them have ended.
+
+    Those that a keeper has left which died are taken over.
+    """
     stopping = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
-    with PilotManager.from_yaml(pilots_file, run_dir=run_dir) as manager:
-        (run_dir / _READY).touch()
-        while not stopping.wait(_POLL_S):
-            if all(pilot.state.final for pilot in manager.pilots):
-                break
+    with locked(run_dir / "logs"):
+        keepers.remember(run_dir, pilots_file)
+        with KeptManager.from_yaml(pilots_file, run_dir=run_dir) as manager:
+            (run_dir / _READY).touch()
+            while not stopping.wait(_POLL_S):
+                if manager.lost.is_set():
+                    _begin_again()
+                if all(pilot.state.final for pilot in manager.pilots):
+                    break
+        cancel_left(run_dir)
     _forget(run_dir)
+
+
+def _begin_again() -> None:
+    """Take over from ourselves: what a keeper does that finds no scheduler is done in one place."""
+    print("the scheduler has ended by itself; it is started again", file=sys.stderr, flush=True)
+    os.execv(sys.executable, [sys.executable, "-m", "pilotcut.pilots.daemon", *sys.argv[1:]])
 
 
 def up(run_dir: Path, pilots_file: Path) -> None:
@@ -53,7 +66,7 @@ def up(run_dir: Path, pilots_file: Path) -> None:
     PilotError
         With what it said, if it ends before that.
     """
-    if _alive(run_dir) is not None:
+    if keepers.alive(run_dir) is not None:
         raise UserError(
             f"{run_dir} already has running pilots, expected none; end them with 'pilotcut pilots "
             f"down --run-dir {run_dir}', or give another --run-dir"
@@ -62,16 +75,7 @@ def up(run_dir: Path, pilots_file: Path) -> None:
     (run_dir / "logs").mkdir(exist_ok=True)
     _forget(run_dir)  # what a killed daemon has left
     log = run_dir / "logs" / "keeper.log"
-    command = [sys.executable, "-m", "pilotcut.pilots.daemon", str(run_dir), str(pilots_file)]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,  # it outlives this terminal
-        )
-    _remember(run_dir, process.pid)
+    process = keepers.start(run_dir, str(pilots_file))
     deadline = time.monotonic() + _START_S
     # The daemon's own word is waited for: while it ended pilots that had failed, it was taken for
     # ready by its process alone.
@@ -85,15 +89,19 @@ def up(run_dir: Path, pilots_file: Path) -> None:
 
 
 def down(run_dir: Path) -> None:
-    """End a daemon and all its pilots.
+    """End a daemon and all its pilots, also those that one has left which died.
 
     Raises
     ------
     UserError
         If none runs there.
     """
-    process = _alive(run_dir)
+    process = keepers.alive(run_dir)
     if process is None:
+        if left_connection(run_dir) is not None:
+            cancel_left(run_dir)
+            _forget(run_dir)
+            return
         raise UserError(
             f"{run_dir} has no running pilots, expected the run directory that 'pilotcut pilots "
             f"up' has printed"
@@ -107,30 +115,12 @@ def down(run_dir: Path) -> None:
 
 def is_up(run_dir: Path) -> bool:
     """Return whether a daemon runs there."""
-    return _alive(run_dir) is not None
-
-
-def _remember(run_dir: Path, pid: int) -> None:
-    record = {"pid": pid, "started": psutil.Process(pid).create_time()}
-    (run_dir / FILE_NAME).write_text(json.dumps(record), encoding="utf-8")
+    return keepers.alive(run_dir) is not None
 
 
 def _forget(run_dir: Path) -> None:
     for name in (FILE_NAME, _READY):
         (run_dir / name).unlink(missing_ok=True)
-
-
-def _alive(run_dir: Path) -> psutil.Process | None:
-    """Return the daemon's process; its start time guards against another with its number."""
-    with contextlib.suppress(OSError, ValueError, KeyError, psutil.NoSuchProcess):
-        record = json.loads((run_dir / FILE_NAME).read_text(encoding="utf-8"))
-        process = psutil.Process(record["pid"])
-        # Numbers of processes are given again; a zombie is one that has ended, and was not waited
-        # for.
-        same = abs(process.create_time() - record["started"]) < 1.0
-        if same and process.status() != psutil.STATUS_ZOMBIE:
-            return process
-    return None
 
 
 def main(argv: Sequence[str]) -> int:

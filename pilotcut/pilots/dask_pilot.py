@@ -34,6 +34,10 @@ _LARGE_BYTES = 1_000_000
 _OVER, _LOOKS, _LOOK_S = "worker-restart-memory", 10, 0.05
 
 
+#: Of what nobody knows any more when a connection is back.
+_LOST = Loss("it was lost with the connection to its worker", preempted=True)
+
+
 @dataclass(frozen=True)
 class PilotSite:
     """Place of a manager's pilots: what their workers join, and where they write.
@@ -133,11 +137,34 @@ class DaskPilot(Pilot):
             future = self._submit(key, calls)
             asyncio.run_coroutine_threadsafe(self._follow(key, future), self._loop)
         except Exception as error:
-            self._report(key, Loss(f"dask refused the task: {words_of(error)}"))
+            if not self._is_away:
+                self._report(key, Loss(f"dask refused the task: {words_of(error)}"))
+
+    @property
+    def _is_away(self) -> bool:
+        """Whether the scheduler cannot be reached now, and may come back: then `resume` asks."""
+        assert self._scheduler is not None
+        return self._scheduler.returns and not self._scheduler.is_alive
+
+    def resume(self) -> None:
+        """Ask a scheduler that is back for what it was sent, and report what it has lost."""
+        assert self._scheduler is not None
+        if self.description.ranks == 1:  # workers were sent it, and are asked
+            return
+        with self._lock:
+            keys = list(self._in_flight)
+        found = self._scheduler.reclaim(keys)
+        for key in keys:
+            if key in found:
+                asyncio.run_coroutine_threadsafe(self._follow(key, found[key]), self._loop)
+            else:
+                self._report(key, _LOST)
 
     def _on_end(self, key: str, end: list[bytes] | str) -> None:
         """Report how calls have ended, or from the address of a worker that it is lost."""
-        if isinstance(end, str):
+        if end == "":
+            self._report(key, _LOST)
+        elif isinstance(end, str):
             asyncio.run_coroutine_threadsafe(self._report_death(key, end), self._loop)
         else:
             self._report(key, [unpack_outcome(blob) for blob in end])
@@ -169,13 +196,18 @@ class DaskPilot(Pilot):
     async def _follow(self, key: str, future: Any) -> None:
         """Fetch the outcomes as soon as they exist, so that no worker has the only copy."""
         report: Report
+        client = self._client
         try:
-            blobs = await self._client.gather(future, asynchronous=True)
+            blobs = await client.gather(future, asynchronous=True)
             report = [unpack_outcome(blob) for blob in blobs]
-        except asyncio.CancelledError:
-            report = Loss(self._why_gone(), preempted=True)
-        except Exception as error:
-            report = self._last_words(key) or await self._loss(error)
+        except (asyncio.CancelledError, Exception) as error:
+            # Of a connection that was lost, the error comes before or after word of that.
+            if self._is_away or self._client is not client:
+                return
+            if isinstance(error, asyncio.CancelledError):
+                report = Loss(self._why_gone(), preempted=True)
+            else:
+                report = self._last_words(key) or await self._loss(error)
         finally:
             future.release()
         self._report(key, report)

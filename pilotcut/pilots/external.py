@@ -35,8 +35,8 @@ _CLOSE_S = 5.0
 class AttachedPilot(DaskPilot):
     """Workers that joined by themselves, through the connection file."""
 
-    def __init__(self, name: str, workers: Sequence[dict[str, float]]) -> None:
-        super().__init__(_described(name, workers))
+    def __init__(self, description: PilotDescription, generation: int = 0) -> None:
+        super().__init__(description, generation)
         self._empty_since: float | None = None
 
     def start(self, site: PilotSite) -> None:
@@ -49,7 +49,7 @@ class AttachedPilot(DaskPilot):
         if workers:
             self._empty_since = None
             if len(workers) != self.slots:
-                self.description = _described(self.name, workers)
+                self.description = described(self.name, workers)
                 self.note(PilotState.ACTIVE, f"attached, {counted(len(workers), 'worker')}")
             return
         # Not at once: a worker that its nanny starts again is away for a while.
@@ -62,7 +62,7 @@ class AttachedPilot(DaskPilot):
         self.move(PilotState.DONE)
 
 
-def _described(name: str, workers: Sequence[dict[str, float]]) -> PilotDescription:
+def described(name: str, workers: Sequence[dict[str, float]]) -> PilotDescription:
     """Return what the workers' resources say of the pilot."""
     gpus = [worker.get(gpu_resource(name), 0) for worker in workers]
     threads = max(int(worker.get(f"{THREADS}:{name}", 1)) for worker in workers)

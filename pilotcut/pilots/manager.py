@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.io.jsonl import JsonLines
@@ -27,13 +27,14 @@ from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.description import PilotDescription, load_descriptions, notes
 from pilotcut.pilots.external import RemotePilot
 from pilotcut.pilots.journal import Journal
+from pilotcut.pilots.lender import Lender
 from pilotcut.pilots.local import LocalPilot
 from pilotcut.pilots.observer import Observer, workers_by_pilot
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
 from pilotcut.pilots.replacements import Replacements
 from pilotcut.pilots.resources import check_available, make_pilot
 from pilotcut.pilots.scheduler import DaskScheduler, SchedulerLink, listening_host
-from pilotcut.pilots.worker.connection import FILE_NAME, Connection
+from pilotcut.pilots.worker.connection import FILE_NAME
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class PilotManager(Unpicklable):
     @classmethod
     def from_yaml(
         cls, path: str | os.PathLike[str], *, run_dir: str | os.PathLike[str] | None = None
-    ) -> PilotManager:
+    ) -> Self:
         """Return a manager of the pilots that a file describes."""
         return cls(load_descriptions(path), run_dir=run_dir)
 
@@ -227,7 +228,7 @@ class PilotManager(Unpicklable):
     ) -> PilotSite:
         """Start the scheduler and the agents on this machine, and say how others join."""
         assert self._scratch is not None
-        scheduler = DaskScheduler(home, self._scratch, host)
+        scheduler = self._make_scheduler(home, self._scratch, host)
         self._scheduler = scheduler
         self._site = site = PilotSite(scheduler, home / FILE_NAME, self._scratch)
         # All processes import dask at the same time; they meet when it has an address.
@@ -236,9 +237,13 @@ class PilotManager(Unpicklable):
             pilot.launch_process(site)
         connection = scheduler.connect(deadline, on_loss=self._scheduler_lost)
         self.connection_file = site.connection_file
-        connection.write(self.connection_file)
+        # First: whoever finds the connection reads it.
         self._journal.list_pilots(self.connection_file, self._pilots)
+        connection.write(self.connection_file)
         return site
+
+    def _make_scheduler(self, home: Path, scratch: Path, host: str | None) -> DaskScheduler:
+        return DaskScheduler(home, scratch, host)
 
     def _watch_in_background(self) -> None:
         self._monitor = threading.Thread(target=self._watch, daemon=True, name="pilot-monitor")
@@ -351,7 +356,7 @@ class PilotManager(Unpicklable):
         if self.connection_file is not None:
             self.connection_file.unlink(missing_ok=True)
 
-    def __enter__(self) -> PilotManager:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -374,8 +379,7 @@ class RemoteManager(PilotManager):
     """
 
     def __init__(self, connection_file: Path) -> None:
-        self._connection = Connection.read(connection_file)
-        self._registry = connection_file.with_name(registry.FILE_NAME)
+        self._lender = Lender(connection_file)
         super().__init__(())
         self.connection_file = connection_file
 
@@ -386,33 +390,29 @@ class RemoteManager(PilotManager):
         """Join the scheduler; does nothing a second time."""
         if self._scheduler is not None:
             return
-        link = SchedulerLink(self._registry.parent)
-        link.attach(self._connection, timeout_s)
-        self._scheduler = link
-        self._site = PilotSite(link, self._registry.with_name(FILE_NAME))
+        self._site = self._lender.attach(timeout_s)
+        self._scheduler = self._site.scheduler
         self._look_at_registry()
         if not self._pilots:
             self.close()
-            raise PilotError(
-                f"{self._registry} lists no pilot that can be used, expected those of a running "
-                f"manager{registry.ends_in_words(self._registry)}"
-            )
+            raise self._lender.lists_none()
         self._watch_in_background()
 
     def _watch(self) -> None:
         while not self._closing.wait(LOOK_S):
-            if self._scheduler is None or not self._scheduler.is_alive:
+            if not self._lender.is_there(self._pilots, self._closing):
                 self._scheduler_lost("the manager of the pilots has ended")
                 return
             self._look_at_registry()
+            self._lender.resume(self._pilots)
 
     def _look_at_registry(self) -> None:
-        known = {pilot.key: pilot for pilot in self._pilots if isinstance(pilot, RemotePilot)}
-        for entry in registry.read(self._registry):
-            if entry.key in known:
-                known[entry.key].mirror(entry)
-            elif not entry.state.final and entry.description.resource != "inprocess":
-                self._adopt_entry(entry)
+        new, gone = self._lender.look(self._pilots)
+        for entry in new:
+            self._adopt_entry(entry)
+        # Last: whose tasks are lost looks at once for other pilots.
+        for pilot in gone:
+            pilot.move(PilotState.FAILED, "its manager has another in its place")
 
     def _adopt_entry(self, entry: registry.RegistryEntry) -> None:
         pilot = RemotePilot(entry)

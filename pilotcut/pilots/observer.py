@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pilotcut.pilots.dask_pilot import DaskPilot
-from pilotcut.pilots.external import AllocationPilot, AttachedPilot
+from pilotcut.pilots.external import AllocationPilot, AttachedPilot, described
 from pilotcut.pilots.pilot import Pilot
 from pilotcut.pilots.slurm.commands import query_jobs
 from pilotcut.pilots.slurm.pilot import SlurmPilot
@@ -45,7 +45,7 @@ class Observer:
         # Workers of an attached pilot that was given up may come back: nobody else ends them.
         known = {p.key for p in outside if not (isinstance(p, AttachedPilot) and p.state.final)}
         for key in set(workers) - known:
-            yield AttachedPilot(key, workers[key])
+            yield AttachedPilot(described(key, workers[key]))
 
     def _observe_jobs(self, pilots: Sequence[SlurmPilot], workers: Workers, now: float) -> None:
         if now - self._asked_slurm < SLURM_S:

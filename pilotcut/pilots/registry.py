@@ -7,6 +7,7 @@ The manager writes it at every change of a state; programs that use its pilots, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -31,6 +32,10 @@ class RegistryEntry(BaseModel):
         Where it stands, and why.
     since
         When it entered each state, in seconds since the epoch.
+    generation
+        How many pilots of its name there were before.
+    job
+        Its Slurm job, by all that tells it from others; None if there is none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,6 +45,8 @@ class RegistryEntry(BaseModel):
     state: PilotState
     reason: str
     since: dict[str, float]
+    generation: int = 0
+    job: dict[str, str] | None = None
 
 
 _ENTRIES = TypeAdapter(list[RegistryEntry])
@@ -54,6 +61,8 @@ def write(path: Path, pilots: Sequence[Pilot]) -> None:
             state=pilot.state,
             reason=pilot.reason,
             since={state.value: when for state, when in pilot.since.items()},
+            generation=getattr(pilot, "generation", 0),
+            job=None if (job := getattr(pilot, "job", None)) is None else asdict(job),
         )
         for pilot in pilots
     ]

@@ -11,10 +11,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots.agent.command import agent_command, environment
@@ -22,7 +22,7 @@ from pilotcut.pilots.agent.process import Agent
 from pilotcut.pilots.worker.connection import Connection
 from pilotcut.pilots.worker.dask_settings import SEND_S
 from pilotcut.pilots.worker.exception_text import words_of
-from pilotcut.pilots.worker_links import WorkerLinks
+from pilotcut.pilots.worker_links import LeftLaunch, WorkerLinks
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -47,12 +47,20 @@ class SchedulerLink:
     ----------
     home
         The directory of its connection file, which all who join can read and write.
+
+    Attributes
+    ----------
+    returns
+        Whether one that cannot be reached may come back.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self._client: Client | None = None
         self._links: WorkerLinks | None = None
+        self.returns = False
+        self._shared: dict[str, bytes] = {}
+        self._left: list[LeftLaunch] = []
 
     @property
     def links(self) -> WorkerLinks:
@@ -72,7 +80,7 @@ class SchedulerLink:
         return self._client is not None and self._client.status == "running"
 
     def attach(self, connection: Connection, timeout_s: float) -> None:
-        """Become a client.
+        """Become a client, for the first time or again.
 
         Raises
         ------
@@ -83,6 +91,10 @@ class SchedulerLink:
         from distributed import Client
 
         _silence_dask()
+        is_again, self.returns = self._client is not None, connection.returns_s > 0
+        if self._links is not None:
+            self._left += self._links.hand_over()
+        SchedulerLink.close(self)
         try:
             # dask's own 30 s are long for a manager that has ended.
             with dask.config.set({"distributed.comm.timeouts.connect": "10s"}):
@@ -97,12 +109,31 @@ class SchedulerLink:
             # tasks one after the other: 19 to 23 ms each so, 12 ms this way; as many a second.
             if self._client.scheduler_comm is not None:
                 self._client.scheduler_comm.interval = SEND_S
-            self._links = WorkerLinks(self._client, connection.security())
+            if self.returns:
+                # dask 2026.8 would connect again by itself, to the same address only.
+                self._client._timeout = 0
+            if is_again:
+                self._share_again()
+            left, self._left = self._left, []
+            self._links = WorkerLinks(
+                self._client, connection.security(), connection.returns_s, left
+            )
         except OSError as error:
             raise PilotError(
                 f"no manager answers at {connection.address}: it has ended, or its network cannot "
                 f"be reached from here"
             ) from error
+
+    def reclaim(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Return dask's futures of what is known there still, after a connection was lost."""
+        from distributed import Future
+
+        from pilotcut.pilots.agent.scheduler import want
+
+        # Before the scheduler is asked: its answers about them go to futures that exist.
+        futures: dict[str, Any] = {key: Future(key, self.client) for key in keys}
+        found = self.client.run_on_scheduler(want, client=self.client.id, keys=list(keys))
+        return {key: futures[key] for key in found}
 
     def workers(self) -> list[dict[str, float]]:
         """Return the dask resources of each worker that has joined."""
@@ -120,10 +151,20 @@ class SchedulerLink:
             raise PilotError(self._cannot_share())
         try:
             self.client.register_plugin(SharedObject(key, blob), name=key)
+            if self.returns:
+                self._shared[key] = blob
         except Exception as error:  # dask's CommClosedError, an OSError, and whatever else it has
             is_gone = isinstance(error, OSError) or not self.is_alive
             fault = f"nothing can be shared: {words_of(error)}"
             raise PilotError(self._cannot_share() if is_gone else fault) from error
+
+    def _share_again(self) -> None:
+        """Share with a scheduler that is another one what the one before had."""
+        from pilotcut.pilots.agent.entry_points import SharedObject, names_of_shared
+
+        there = self.client.run_on_scheduler(names_of_shared)
+        for key in self._shared.keys() - set(there):
+            self.client.register_plugin(SharedObject(key, self._shared[key]), name=key)
 
     def _cannot_share(self) -> str:
         log = self.home / "logs" / "scheduler.log"
@@ -134,6 +175,7 @@ class SchedulerLink:
 
     def unshare(self, key: str) -> None:
         """Drop the shared object `key` from every worker."""
+        self._shared.pop(key, None)
         if self.is_alive:
             with contextlib.suppress(Exception):  # a worker that just left has dropped it too
                 self.client.unregister_worker_plugin(key)
@@ -167,23 +209,28 @@ class DaskScheduler(SchedulerLink):
         self._agent: Agent | None = None
         self.dashboard = ""
 
-    def launch_process(self) -> None:
+    def launch_process(self, **more: Any) -> None:
         """Start the process; `connect` waits for it."""
         config = {
             "local_directory": str(self._scratch),
             "host": self._host,
             "dashboard": has_dashboard(),
-        }
+        } | more
         self._agent = Agent(
             agent_command("scheduler", config, None),
             self.home / "logs" / "scheduler.log",
             environment(threads=1),
         )
 
-    def connect(self, deadline: float, on_loss: Callable[[str], None]) -> Connection:
-        """Wait for the scheduler, become its client, and return how others join it."""
+    def connect(
+        self, deadline: float, on_loss: Callable[[str], None], connection: Connection | None = None
+    ) -> Connection:
+        """Wait for the scheduler, become its client, and return how others join it.
+
+        `connection` has the certificate, None for a new one.
+        """
         assert self._agent is not None
-        connection = Connection.fresh()
+        connection = connection or Connection.fresh()
         self._agent.say(json.dumps(asdict(connection)))  # a key is nothing for a command line
         address, dashboard = self._agent.hear(deadline).split()
         self.dashboard = "" if dashboard == "-" else dashboard

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import pickle
+import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,11 @@ _IDLE_S = 0.002
 _ANSWER_S, _PAUSE_S, _AT_ONCE = 20.0, 0.5, 16
 
 
+#: Who we are to workers, and the numbers of our launches, whichever client sends them.
+_IDENTITY = uuid.uuid4().bytes
+_NUMBERS = itertools.count()
+
+
 @dataclass(eq=False)
 class Launch:
     """Calls that run one after the other on one worker.
@@ -44,7 +50,7 @@ class Launch:
         What the worker must have.
     on_end
         Is called once, on the loop's thread, with the packed outcomes, or with the address of the
-        worker that is lost.
+        worker that is lost; "" if it went with the scheduler.
     """
 
     blobs: Sequence[Any]
@@ -55,14 +61,40 @@ class Launch:
     payload: bytes = field(default=b"", repr=False)
 
 
-class WorkerLink(FramedProtocol):
-    """The connection to one worker."""
+#: A launch that another connection takes over: its pilot, where it was sent ("" for nowhere yet).
+LeftLaunch = tuple[str, str, Launch]
 
-    def __init__(self, address: str, gpus: float, crew: Crew) -> None:
+
+class WorkerLink(FramedProtocol):
+    """The connection to one worker.
+
+    Parameters
+    ----------
+    address, gpus, crew
+        Whose connection it is.
+    launches
+        What was sent there before, by an earlier connection.
+    on_loss
+        Is called with the address and what was there when the connection is lost.
+    greeting
+        Who we are, if that worker is to keep what is ours when the connection is lost.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        gpus: float,
+        crew: Crew,
+        launches: dict[int, Launch],
+        on_loss: Callable[[str, dict[int, Launch]], None],
+        greeting: tuple[bytes, float] | None,
+    ) -> None:
         super().__init__()
         self.address = address
         self.gpus = gpus
-        self.launches: dict[int, Launch] = {}
+        self.launches = launches
+        self._on_loss = on_loss
+        self._greeting = greeting
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._crew = crew
         self._others = False
@@ -90,10 +122,14 @@ class WorkerLink(FramedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say who is there; the worker answers once it has all that was shared."""
         super().connection_made(transport)
+        if self._greeting is not None:
+            self.send(FrameKind.RESUME, 0, pickle.dumps((*self._greeting, list(self.launches)), 5))
         self.send(FrameKind.HELLO)
 
     def take(self, kind: FrameKind, number: int, payload: bytes) -> None:
         """Hear what the worker says."""
+        if kind is FrameKind.DONE and self._greeting is not None:
+            self.send(FrameKind.TAKEN, number)
         if kind is FrameKind.HELLO:
             self._crew.add(self)
         elif kind is FrameKind.SHARED:
@@ -108,12 +144,10 @@ class WorkerLink(FramedProtocol):
                 self._crew.send_first(launch)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Report what was here as lost."""
+        """Have it decided what becomes of what was here."""
         self._crew.remove(self)
-        launches = list(self.launches.values())
-        self.launches.clear()
-        for launch in launches:
-            launch.on_end(self.address)
+        launches, self.launches = self.launches, {}
+        self._on_loss(self.address, launches)
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -172,6 +206,14 @@ class Crew:
             link.run(self._waiting.popleft())
             self.place(link)
 
+    def hand_over(self) -> list[tuple[str, Launch]]:
+        """Return all launches, each with the address of its worker; they are not here any more."""
+        left = [("", launch) for launch in self._waiting]
+        for link in self._level:
+            left += [(link.address, launch) for launch in link.launches.values()]
+        self.drop()
+        return left
+
     def drop(self) -> None:
         """Forget what waits and what runs."""
         self._waiting.clear()
@@ -221,27 +263,41 @@ class WorkerLinks:
         A client of the scheduler.
     security
         What every connection is made with.
+    returns_s
+        How long workers keep calls and outcomes for us when a connection is lost; 0 for not at
+        all, where the loss of a connection is that of its worker.
+    left
+        What connections by another client have handed over.
     """
 
-    def __init__(self, client: Client, security: Security) -> None:
+    def __init__(
+        self,
+        client: Client,
+        security: Security,
+        returns_s: float = 0.0,
+        left: Sequence[LeftLaunch] = (),
+    ) -> None:
         from pilotcut.pilots.agent.entry_points import TOPIC, workers_for_calls
 
         self._tls = security.get_connection_args("client")["ssl_context"]
         loop: Any = client.loop  # tornado's, a thin coat over asyncio's
         self._loop = cast(asyncio.AbstractEventLoop, loop.asyncio_loop)
-        self._numbers = itertools.count()
+        self._greeting = (_IDENTITY, returns_s) if returns_s else None
+        # What was sent to workers whose connection is lost, while the scheduler knows them still.
+        self._held: dict[str, dict[int, Launch]] = {}
         self._crews: dict[str, Crew] = {}
         self._known: dict[str, asyncio.Task[None]] = {}
         self._connecting = asyncio.Semaphore(_AT_ONCE)
         self._inbox: deque[tuple[str, Launch]] = deque()
         self._is_told = False
+        self._is_handed_over = False
         client.subscribe_topic(TOPIC, self._hear)
-        for worker in client.run_on_scheduler(workers_for_calls):
-            self._loop.call_soon_threadsafe(self._hear, (0.0, worker))
+        there = client.run_on_scheduler(workers_for_calls)
+        self._loop.call_soon_threadsafe(self._begin, there, left)
 
     def send(self, pilot: str, launch: Launch) -> None:
         """Have a worker of the pilot of that key run calls; for any thread."""
-        launch.number = next(self._numbers)
+        launch.number = next(_NUMBERS)
         launch.payload = pickle.dumps(launch.blobs, 5)
         self._inbox.append((pilot, launch))
         if not self._is_told:
@@ -252,12 +308,55 @@ class WorkerLinks:
         """Forget what a pilot that has ended was sent; for any thread."""
         self._loop.call_soon_threadsafe(lambda: self._crew(pilot).drop())
 
+    def hand_over(self) -> list[LeftLaunch]:
+        """Return all that was sent and has not ended, for others to ask for; for other threads."""
+        if self._is_handed_over:
+            return []
+        self._is_handed_over = True
+        left: asyncio.Future[Any] | Any = asyncio.run_coroutine_threadsafe(
+            self._hand_over(), self._loop
+        )
+        return cast(list[LeftLaunch], left.result(_ANSWER_S))
+
     def close(self) -> None:
         """Let go of all workers; for any thread."""
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._close)
 
     # -- on the loop's thread ------------------------------------------------------------
+
+    def _begin(self, there: Sequence[Mapping[str, Any]], left: Sequence[LeftLaunch]) -> None:
+        """Connect to the workers that there are; ask for what they were sent, and send the rest."""
+        known = {worker["address"] for worker in there}
+        for pilot, address, launch in left:
+            if not address:
+                self._crew(pilot).send(launch)
+            elif address in known:
+                self._held.setdefault(address, {})[launch.number] = launch
+            else:
+                launch.on_end("")
+        for worker in there:
+            self._hear((0.0, worker))
+
+    async def _hand_over(self) -> list[LeftLaunch]:
+        self._take_inbox()
+        left = [
+            (pilot, address, launch)
+            for pilot, crew in self._crews.items()
+            for address, launch in crew.hand_over()
+        ]
+        for address, launches in self._held.items():
+            left += [("", address, launch) for launch in launches.values()]
+        self._held.clear()
+        return left
+
+    def _lose(self, address: str, launches: dict[int, Launch]) -> None:
+        """Hold what was at a worker that may be there still, and report what is lost."""
+        if self._greeting is not None and address in self._known:
+            self._held.setdefault(address, {}).update(launches)
+            return
+        for launch in launches.values():
+            launch.on_end(address)
 
     def _take_inbox(self) -> None:
         self._is_told = False  # first: what comes while the inbox is emptied is told of once more
@@ -277,6 +376,7 @@ class WorkerLinks:
         if worker["port"] is None:
             if (task := self._known.pop(address, None)) is not None:
                 task.cancel()
+            self._lose(address, self._held.pop(address, {}))
         elif address not in self._known:
             self._known[address] = self._loop.create_task(self._keep(worker))
 
@@ -297,10 +397,15 @@ class WorkerLinks:
     async def _connect(self, worker: Mapping[str, Any]) -> WorkerLink:
         address, resources = worker["address"], worker["resources"]
         pilot = next(name for name in map(_pilot_of, resources) if name)
-        link = WorkerLink(address, resources.get(gpu_resource(pilot), 0), self._crew(pilot))
+        gpus, crew = resources.get(gpu_resource(pilot), 0), self._crew(pilot)
         host = address.rpartition(":")[0].rpartition("/")[2].strip("[]")
-        await self._loop.create_connection(
-            lambda: link, host, worker["port"], ssl=self._tls, server_hostname=""
+
+        def make() -> WorkerLink:  # is called once there is a connection
+            held = self._held.pop(address, {})
+            return WorkerLink(address, gpus, crew, held, self._lose, self._greeting)
+
+        _, link = await self._loop.create_connection(
+            make, host, worker["port"], ssl=self._tls, server_hostname=""
         )
         return link
 

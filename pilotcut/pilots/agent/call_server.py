@@ -12,6 +12,7 @@ import pickle
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
@@ -52,24 +53,58 @@ class Caller(FramedProtocol):
         super().__init__()
         self._worker = worker
         self._queue = queue
+        self._sender = Sender(self)
+        self._waits_for: list[int] = []
 
     def take(self, kind: FrameKind, number: int, payload: bytes) -> None:
         """Do as the manager says."""
         if kind is FrameKind.RUN:
-            self._queue.add(self, number, pickle.loads(payload))
-        elif kind is FrameKind.RECALL and self._queue.recall(self, number):
+            self._queue.add(self._sender, number, pickle.loads(payload))
+        elif kind is FrameKind.RECALL and self._queue.recall(self._sender, number):
             self.send(FrameKind.RETURNED, number)
+        elif kind is FrameKind.TAKEN:
+            self._sender.untaken.pop(number, None)
+        elif kind is FrameKind.RESUME:
+            identity, keeps_s, self._waits_for = pickle.loads(payload)
+            self._sender = self._queue.sender(self, identity, keeps_s)
         elif kind is FrameKind.HELLO:
             self._greeting = asyncio.ensure_future(self._greet())
 
     async def _greet(self) -> None:
         await self._worker  # until it has what was shared before it came
-        self._queue.join(self)
+        self._queue.join(self._sender)
         self.send(FrameKind.HELLO)
+        self._queue.resume(self._sender, self._waits_for)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget what the manager wants and has not begun."""
-        self._queue.leave(self)
+        """Forget what the manager wants and has not begun, unless it comes back."""
+        if self._sender.caller is self:
+            self._queue.leave(self._sender)
+
+
+@dataclass(eq=False)
+class Sender:
+    """A manager that sends calls, over one connection after the other if it comes back.
+
+    Attributes
+    ----------
+    caller
+        Its connection; None while it has none.
+    identity, keeps_s
+        Who it is, and for how long what is its is kept while it is away.
+    untaken
+        Outcomes that it may not have, by the number of the launch.
+    """
+
+    caller: Caller | None
+    identity: bytes = b""
+    keeps_s: float = 0.0
+    untaken: dict[int, list[bytes]] = field(default_factory=dict)
+
+    def send(self, kind: FrameKind, number: int, payload: bytes = b"") -> None:
+        """Send a frame, if there is a connection."""
+        if self.caller is not None:
+            self.caller.send(kind, number, payload)
 
 
 class CallQueue:
@@ -78,39 +113,76 @@ class CallQueue:
     def __init__(self, worker: str, loop: asyncio.AbstractEventLoop) -> None:
         self._worker = worker
         self._loop = loop
-        self._launches: deque[tuple[Caller, int, Sequence[Any]]] = deque()
-        self._running: Caller | None = None
-        self._callers: dict[Caller, bool] = {}  # and whether they know of others' calls
+        self._launches: deque[tuple[Sender, int, Sequence[Any]]] = deque()
+        self._running: tuple[Sender | None, int] = (None, 0)
+        self._senders: dict[bytes, Sender] = {}  # those that come back
+        self._callers: dict[Sender, bool] = {}  # and whether they know of others' calls
         self._changed = threading.Condition()
         # Not one that the end of the process would wait for: a task cannot be stopped.
         threading.Thread(target=self._run, daemon=True, name="task-runner").start()
 
     # -- on the loop's thread ------------------------------------------------------------
 
-    def join(self, caller: Caller) -> None:
+    def sender(self, caller: Caller, identity: bytes, keeps_s: float) -> Sender:
+        """Return the manager of that identity, which has this connection now."""
+        sender = self._senders.setdefault(identity, Sender(None, identity))
+        sender.caller, sender.keeps_s = caller, keeps_s
+        return sender
+
+    def join(self, sender: Sender) -> None:
         """Take in another manager."""
-        self._callers[caller] = False
+        self._callers[sender] = False
         self._tell_of_others()
 
-    def leave(self, caller: Caller) -> None:
-        """Forget a manager and its calls; one that runs ends for nobody."""
-        self._callers.pop(caller, None)
+    def resume(self, sender: Sender, numbers: Sequence[int]) -> None:
+        """Tell a manager that is back how its launches have ended, and give back what is unknown.
+
+        What it does not wait for any more is forgotten.
+        """
         with self._changed:
-            self._launches = deque(entry for entry in self._launches if entry[0] is not caller)
-        self._tell_of_others()
+            self._launches = deque(
+                entry for entry in self._launches if entry[0] is not sender or entry[1] in numbers
+            )
+            here = {entry[1] for entry in self._launches if entry[0] is sender}
+            here |= {self._running[1]} if self._running[0] is sender else set()
+        for number in [number for number in sender.untaken if number not in numbers]:
+            del sender.untaken[number]
+        for number in numbers:
+            if number in sender.untaken:
+                outcomes = sender.untaken[number]
+                sender.send(FrameKind.DONE, number, pickle.dumps(outcomes, 5))
+            elif number not in here:
+                sender.send(FrameKind.RETURNED, number)
 
-    def add(self, caller: Caller, number: int, blobs: Sequence[Any]) -> None:
+    def leave(self, sender: Sender) -> None:
+        """Take note that a manager's connection is lost."""
+        sender.caller = None
+        self._callers.pop(sender, None)
+        if sender.keeps_s:
+            self._loop.call_later(sender.keeps_s, self._forget, sender)
+        else:
+            self._forget(sender)
+
+    def _forget(self, sender: Sender) -> None:
+        """Forget a manager that is away and its calls; one that runs ends for nobody."""
+        if sender.caller is None:
+            self._senders.pop(sender.identity, None)
+            with self._changed:
+                self._launches = deque(e for e in self._launches if e[0] is not sender)
+            self._tell_of_others()
+
+    def add(self, sender: Sender, number: int, blobs: Sequence[Any]) -> None:
         """Put calls last in line."""
         with self._changed:
-            self._launches.append((caller, number, blobs))
+            self._launches.append((sender, number, blobs))
             self._changed.notify()
         self._tell_of_others()
 
-    def recall(self, caller: Caller, number: int) -> bool:
+    def recall(self, sender: Sender, number: int) -> bool:
         """Take calls out of the line; False if they are not there any more."""
         with self._changed:
             for at, entry in enumerate(self._launches):
-                if entry[0] is caller and entry[1] == number:
+                if entry[0] is sender and entry[1] == number:
                     del self._launches[at]
                     break
             else:
@@ -118,8 +190,10 @@ class CallQueue:
         self._tell_of_others()
         return True
 
-    def _end(self, caller: Caller, number: int, outcomes: list[bytes]) -> None:
-        caller.send(FrameKind.DONE, number, pickle.dumps(outcomes, 5))
+    def _end(self, sender: Sender, number: int, outcomes: list[bytes]) -> None:
+        if sender.keeps_s:
+            sender.untaken[number] = outcomes
+        sender.send(FrameKind.DONE, number, pickle.dumps(outcomes, 5))
         self._tell_of_others()
 
     def _tell_of_others(self) -> None:
@@ -127,12 +201,12 @@ class CallQueue:
         if len(self._callers) < 2 and not any(self._callers.values()):
             return
         with self._changed:
-            here = {entry[0] for entry in self._launches} | {self._running}
-        for caller, knows in self._callers.items():
-            others = bool(here - {caller, None})
+            here = {entry[0] for entry in self._launches} | {self._running[0]}
+        for sender, knows in self._callers.items():
+            others = bool(here - {sender, None})
             if others is not knows:
-                self._callers[caller] = others
-                caller.send(FrameKind.SHARED, others)
+                self._callers[sender] = others
+                sender.send(FrameKind.SHARED, others)
 
     # -- on the thread of the calls ------------------------------------------------------
 
@@ -140,12 +214,12 @@ class CallQueue:
         process_tree.allow_processes()
         while True:
             with self._changed:
-                self._running = None
+                self._running = (None, 0)
                 while not self._launches:
                     self._changed.wait()
-                caller, number, blobs = self._launches.popleft()
-                self._running = caller
+                sender, number, blobs = self._launches.popleft()
+                self._running = (sender, number)
             outcomes = run_packed(blobs, self._worker)
             with contextlib.suppress(RuntimeError):  # the worker ends
-                self._loop.call_soon_threadsafe(self._end, caller, number, outcomes)
+                self._loop.call_soon_threadsafe(self._end, sender, number, outcomes)
             del blobs, outcomes  # they may be big, and the next call may be long in coming

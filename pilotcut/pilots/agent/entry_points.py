@@ -50,6 +50,11 @@ def resources_of_workers(dask_scheduler: Any) -> list[dict[str, float]]:
     return [dict(worker.resources) for worker in dask_scheduler.workers.values()]
 
 
+def names_of_shared(dask_scheduler: Any) -> list[str]:
+    """Return the names of what the scheduler in whose process this runs shares with workers."""
+    return list(dask_scheduler.worker_plugins)
+
+
 class SharedObject(WorkerPlugin):
     """Carries one pickled object to every worker, also to those that join later."""
 

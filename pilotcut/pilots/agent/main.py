@@ -29,11 +29,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from distributed import Scheduler
-from distributed.core import rpc
 
 from pilotcut.errors import PilotError, UserError
+from pilotcut.pilots.agent import joining, keepers
 from pilotcut.pilots.agent.entry_points import PromptMessages, WorkerNews
 from pilotcut.pilots.agent.nannies import NannySet
+from pilotcut.pilots.agent.scheduler import KeepingScheduler
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE
 from pilotcut.pilots.mpi.supervisor import RankSupervisor
@@ -62,7 +63,7 @@ async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[
     if not order:
         return
     connection = Connection(**json.loads(order))
-    async with Scheduler(
+    async with (KeepingScheduler if config.get("kept") else Scheduler)(
         protocol="tls",
         security=connection.security(),
         host=config["host"],
@@ -74,7 +75,11 @@ async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[
         scheduler.add_plugin(WorkerNews(), name="news")
         link = _dashboard(scheduler) if config["dashboard"] else "-"
         print(scheduler.address, link, file=answers, flush=True)
-        await _parent_ends(orders).wait()
+        if isinstance(scheduler, KeepingScheduler):
+            scheduler.keeps_s = config["returns_s"]
+            await keepers.outlive(Path(config["kept"]), scheduler.told_to_end, config["returns_s"])
+        else:
+            await _parent_ends(orders).wait()
 
 
 def _dashboard(scheduler: Scheduler) -> str:
@@ -127,14 +132,27 @@ async def _serve_node(config: dict[str, Any]) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     async with kept_session(config["env"]):
-        workers = _workers_of(connection, config, in_job="SLURM_JOB_ID" in os.environ)
-        try:
-            await workers.start()
-            await _outlive(workers, connection, stopping)
-        finally:
-            await workers.close()
-    if workers.failure:
-        raise PilotError(workers.failure)
+        failure = ""
+        joined: Connection | None = connection
+        while joined is not None:
+            failure = await _serve_manager(joined, config, stopping)
+            joined = await joining.found_again(path, joined, stopping)
+    if failure:
+        raise PilotError(failure)
+
+
+async def _serve_manager(
+    connection: Connection, config: dict[str, Any], stopping: asyncio.Event
+) -> str:
+    """Serve until all workers have ended or the manager is gone; return what went wrong."""
+    await joining.find(connection)
+    workers = _workers_of(connection, config, in_job="SLURM_JOB_ID" in os.environ)
+    try:
+        await workers.start()
+        await _outlive(workers, connection, stopping)
+    finally:
+        await workers.close()
+    return workers.failure
 
 
 async def _outlive(
@@ -142,19 +160,13 @@ async def _outlive(
 ) -> None:
     """Return once all workers have ended, the scheduler is gone, or we are told to stop."""
     silent = 0
-    arguments = connection.security().get_connection_args("worker")
     while silent < _PATIENCE and workers.is_running:
         try:
             await asyncio.wait_for(stopping.wait(), _WATCH_S)
             return
         except TimeoutError:
             pass
-        try:
-            async with rpc(connection.address, connection_args=arguments, timeout=_WATCH_S) as one:
-                await asyncio.wait_for(one.identity(), 5 * _WATCH_S)
-            silent = 0
-        except (OSError, TimeoutError):
-            silent += 1
+        silent = 0 if await joining.answers(connection, 5 * _WATCH_S) else silent + 1
 
 
 def _parent_ends(orders: IO[str]) -> asyncio.Event:
@@ -221,7 +233,8 @@ def main(argv: list[str]) -> None:
     serve = {"scheduler": _serve_scheduler, "workers": _serve_workers}[role]
     # The mark that our parent gave us: nannies put others into our environment.
     ending = (os.getppid(), config["local_directory"], os.environ.get(process_tree.VARIABLE, ""))
-    threading.Thread(target=_die_with, args=ending, daemon=True).start()
+    if not config.get("kept"):
+        threading.Thread(target=_die_with, args=ending, daemon=True).start()
     try:
         asyncio.run(serve(config, *take_streams()))
     except PilotError as error:

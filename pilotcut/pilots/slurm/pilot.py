@@ -69,6 +69,10 @@ class SlurmPilot(DaskPilot):
         """The Slurm job, once it is submitted, by all that tells it from others."""
         return self._job
 
+    def take_over(self, job: OwnJob) -> None:
+        """Have `start` follow a job that another manager has submitted, and submit none."""
+        self._job = job
+
     @property
     def is_ending(self) -> bool:
         """Whether the whole pilot goes, and not a worker alone."""
@@ -98,6 +102,9 @@ class SlurmPilot(DaskPilot):
         super().start(site)
         self._logs = site.logs
         self.check_possible()
+        if self._job is not None:
+            self.move(PilotState.PENDING, f"job {self.job_id}: taken over")
+            return
         where = (site.connection_file.resolve(), site.logs.resolve())
         provide_package(self.description.python, where[0].parent)
         job = make_job(self.description, self.key, *where)

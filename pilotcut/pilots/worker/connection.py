@@ -35,12 +35,16 @@ class Connection:
         In PEM; every role shows the same certificate and trusts only it.
     versions
         The manager's, see `pilotcut.pilots.worker.versions`.
+    returns_s
+        How long a manager that does not answer any more is waited for: it is started again, and
+        goes on. 0 for one that ends with its program.
     """
 
     address: str
     certificate: str = field(repr=False)
     key: str = field(repr=False)
     versions: dict[str, str]
+    returns_s: float = 0.0
 
     @classmethod
     def fresh(cls) -> Connection:

@@ -34,6 +34,11 @@ class FrameKind(enum.IntEnum):
     RETURNED = 5
     #: Worker: whether calls of other managers are here.
     SHARED = 6
+    #: Manager that comes back if its connection is lost, before HELLO: who it is, for how long its
+    #: calls and their outcomes are kept, and the numbers of those that it waits for.
+    RESUME = 7
+    #: Such a manager: it has these outcomes.
+    TAKEN = 8
 
 
 class FramedProtocol(asyncio.Protocol):
