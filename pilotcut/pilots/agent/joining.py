@@ -27,18 +27,25 @@ MOST_WAIT_S = 120.0
 
 async def answers(connection: Connection, limit_s: float = _ANSWER_S) -> bool:
     """Return whether a scheduler answers there."""
-    url = urlsplit(connection.address)
     arguments = connection.security().get_connection_args("worker")
     try:
-        # dask tries again for 30 s where nobody listens.
-        opening = asyncio.open_connection(url.hostname, url.port)
-        _, writer = await asyncio.wait_for(opening, _CONNECT_S)
-        writer.close()
         async with rpc(connection.address, connection_args=arguments, timeout=limit_s) as one:
             await asyncio.wait_for(one.identity(), limit_s)
     except (OSError, TimeoutError):
         return False
     return True
+
+
+async def _is_there(connection: Connection) -> bool:
+    """Return the same, soon also where nobody listens: dask tries again for 30 s then."""
+    url = urlsplit(connection.address)
+    try:
+        opening = asyncio.open_connection(url.hostname, url.port)
+        _, writer = await asyncio.wait_for(opening, _CONNECT_S)
+        writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return await answers(connection)
 
 
 async def find(connection: Connection) -> None:
@@ -52,7 +59,7 @@ async def find(connection: Connection) -> None:
     for number in range(_REFUSALS_OF_KEEPER if connection.returns_s else _REFUSALS):
         if number:
             await asyncio.sleep(_TRY_S)
-        if await answers(connection):
+        if await _is_there(connection):
             return
     raise PilotError(
         f"no manager answers at {connection.address}: it has ended, or its network cannot be "
@@ -72,7 +79,7 @@ async def found_again(path: Path, before: Connection, stopping: asyncio.Event) -
     stopping
         Ends the wait.
     """
-    if not before.returns_s or stopping.is_set() or await answers(before):
+    if not before.returns_s or stopping.is_set() or await _is_there(before):
         return None
     limit = time.monotonic() + min(before.returns_s, MOST_WAIT_S)
     while time.monotonic() < limit and path.exists() and not stopping.is_set():
@@ -81,6 +88,6 @@ async def found_again(path: Path, before: Connection, stopping: asyncio.Event) -
             now = Connection.read(path)
         except PilotError:
             continue
-        if await answers(now):
+        if await _is_there(now):
             return now
     return None

@@ -29,31 +29,37 @@ def until(condition, limit_s=PATIENCE_S):
     return value
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
     """Pilots that are up, beside them workers of which nobody here is the parent, as of a job."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    (tmp_path / "pilots.yaml").write_text(PILOTS)
-    run_dir = tmp_path / "run"
-    daemon.up(run_dir, tmp_path / "pilots.yaml")
+    home = tmp_path_factory.mktemp("kept")
+    (home / "pilots.yaml").write_text(PILOTS)
+    run_dir = home / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        patch.setenv("PILOTCUT_CONNECTION", str(run_dir / "connection.json"))
+        daemon.up(run_dir, home / "pilots.yaml")
+        job = attach(run_dir, home / "job.log")
+        try:
+            until(lambda: state_of(run_dir, "job") is PilotState.ACTIVE)
+            yield run_dir
+        finally:
+            (run_dir / "connection.json").unlink(missing_ok=True)  # nobody comes back any more
+            if (keeper := keepers.alive(run_dir)) is not None:
+                keeper.terminate()
+            job.terminate()
+            job.wait(20)
+            until(lambda: not any(map(is_alive, scheduler_of(run_dir))), 20)
+
+
+def attach(run_dir, log):
     words = ["pilots", "attach", "--connection", run_dir / "connection.json", "--name", "job"]
-    with (tmp_path / "job.log").open("w") as log:
-        job = subprocess.Popen(
+    with log.open("w") as out:
+        return subprocess.Popen(
             [sys.executable, "-m", "pilotcut.cli", *map(str, words), "--workers", "1"],
-            stdout=log,
-            stderr=log,
+            stdout=out,
+            stderr=out,
         )
-    try:
-        until(lambda: state_of(run_dir, "job") is PilotState.ACTIVE)
-        yield run_dir
-    finally:
-        (run_dir / "connection.json").unlink(missing_ok=True)  # nobody comes back any more
-        if (keeper := keepers.alive(run_dir)) is not None:
-            daemon.down(run_dir)
-            keeper.wait(20)
-        job.terminate()
-        job.wait(20)
-        until(lambda: not any(map(is_alive, scheduler_of(run_dir))), 20)
 
 
 def state_of(run_dir, name):
@@ -84,8 +90,7 @@ def is_alive(process):
 
 
 @contextmanager
-def client(run_dir, monkeypatch):
-    monkeypatch.setenv("PILOTCUT_CONNECTION", str(run_dir / "connection.json"))
+def client():
     with (
         PilotManager.from_environment() as pilots,
         TaskManager(pilots, duplicates=False) as tasks,
@@ -117,11 +122,21 @@ def squares(count):
     return [k**2 for k in range(count)]
 
 
-def test_a_keeper_that_is_killed_is_started_again_and_no_task_is_run_twice(
-    place, tmp_path, monkeypatch
-):
+def test_what_was_computed_while_a_connection_was_lost_is_fetched(place, tmp_path):
     diary = tmp_path / "diary"
-    with client(place, monkeypatch) as (_, tasks):
+    with client() as (pilots, tasks):
+        futures = submit(tasks, diary, 6, 0.5, pilot="job")
+        until(diary.exists)
+        link = pilots.scheduler
+        link.client.loop.add_callback(link.client.scheduler_comm.comm.abort)
+        assert results(futures) == squares(6)
+        assert times(diary) == Counter(range(6))
+        assert sum(future.task.retries for future in futures) == 0
+
+
+def test_a_keeper_that_is_killed_is_started_again_and_no_task_is_run_twice(place, tmp_path):
+    diary = tmp_path / "diary"
+    with client() as (_, tasks):
         futures = submit(tasks, diary, 20, 0.3, pilot="job")
         futures[2].result(PATIENCE_S)
         first = keepers.alive(place)
@@ -133,9 +148,9 @@ def test_a_keeper_that_is_killed_is_started_again_and_no_task_is_run_twice(
         assert tasks.submit_task(pow, 2, 5, pilot="laptop").result(PATIENCE_S) == 32
 
 
-def test_a_scheduler_that_is_killed_is_started_again_and_all_join_it(place, tmp_path, monkeypatch):
+def test_a_scheduler_that_is_killed_is_started_again_and_all_join_it(place, tmp_path):
     diary = tmp_path / "diary"
-    with client(place, monkeypatch) as (pilots, tasks):
+    with client() as (pilots, tasks):
         shared = tasks.share([1, 2, 3])
         futures = submit(tasks, diary, 20, 0.2)
         futures[2].result(PATIENCE_S)
@@ -154,28 +169,16 @@ def sum_of(shared):
     return sum(shared.get())
 
 
-def test_what_was_computed_while_a_connection_was_lost_is_fetched(place, tmp_path, monkeypatch):
+def test_pilots_of_which_all_is_killed_are_taken_over_by_the_next_up(place, tmp_path):
     diary = tmp_path / "diary"
-    with client(place, monkeypatch) as (pilots, tasks):
-        futures = submit(tasks, diary, 6, 0.5, pilot="job")
-        until(diary.exists)
-        link = pilots.scheduler
-        link.client.loop.add_callback(link.client.scheduler_comm.comm.abort)
-        assert results(futures) == squares(6)
-        assert times(diary) == Counter(range(6))
-        assert sum(future.task.retries for future in futures) == 0
-
-
-def test_pilots_of_which_all_is_killed_are_taken_over_by_the_next_up(place, tmp_path, monkeypatch):
-    diary = tmp_path / "diary"
-    with client(place, monkeypatch) as (_, tasks):
+    with client() as (_, tasks):
         futures = submit(tasks, diary, 20, 0.1)
         futures[2].result(PATIENCE_S)
         (scheduler,) = scheduler_of(place)
         os.kill(keepers.alive(place).pid, signal.SIGSTOP)  # it would start another one
         kill(scheduler)
         kill(keepers.alive(place))
-        daemon.up(place, tmp_path / "pilots.yaml")
+        daemon.up(place, place.with_name("pilots.yaml"))
         assert results(futures) == squares(20)
 
 
