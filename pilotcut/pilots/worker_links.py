@@ -128,7 +128,7 @@ class WorkerLink(FramedProtocol):
 
     def take(self, kind: FrameKind, number: int, payload: bytes) -> None:
         """Hear what the worker says."""
-        if kind is FrameKind.DONE and self._greeting is not None:
+        if kind is FrameKind.DONE and self._greeting is not None and number in self.launches:
             self.send(FrameKind.TAKEN, number)
         if kind is FrameKind.HELLO:
             self._crew.add(self)
@@ -142,6 +142,11 @@ class WorkerLink(FramedProtocol):
                 self._crew.serve()
             else:
                 self._crew.send_first(launch)
+
+    def say_goodbye(self) -> None:
+        """Have nothing of ours kept."""
+        if self._greeting is not None:
+            self.send(FrameKind.RESUME, 0, pickle.dumps((self._greeting[0], 0.0, []), 5))
 
     def connection_lost(self, error: Exception | None) -> None:
         """Have it decided what becomes of what was here."""
@@ -285,6 +290,7 @@ class WorkerLinks:
         self._greeting = (_IDENTITY, returns_s) if returns_s else None
         # What was sent to workers whose connection is lost, while the scheduler knows them still.
         self._held: dict[str, dict[int, Launch]] = {}
+        self._links: dict[str, WorkerLink] = {}
         self._crews: dict[str, Crew] = {}
         self._known: dict[str, asyncio.Task[None]] = {}
         self._connecting = asyncio.Semaphore(_AT_ONCE)
@@ -313,10 +319,7 @@ class WorkerLinks:
         if self._is_handed_over:
             return []
         self._is_handed_over = True
-        left: asyncio.Future[Any] | Any = asyncio.run_coroutine_threadsafe(
-            self._hand_over(), self._loop
-        )
-        return cast(list[LeftLaunch], left.result(_ANSWER_S))
+        return asyncio.run_coroutine_threadsafe(self._hand_over(), self._loop).result(_ANSWER_S)
 
     def close(self) -> None:
         """Let go of all workers; for any thread."""
@@ -391,6 +394,7 @@ class WorkerLinks:
                     await link.ended
                 await asyncio.sleep(_PAUSE_S)
         finally:
+            self._links.pop(worker["address"], None)
             if link is not None:
                 link.close()
 
@@ -400,16 +404,28 @@ class WorkerLinks:
         gpus, crew = resources.get(gpu_resource(pilot), 0), self._crew(pilot)
         host = address.rpartition(":")[0].rpartition("/")[2].strip("[]")
 
-        def make() -> WorkerLink:  # is called once there is a connection
-            held = self._held.pop(address, {})
-            return WorkerLink(address, gpus, crew, held, self._lose, self._greeting)
+        made: list[WorkerLink] = []
 
-        _, link = await self._loop.create_connection(
-            make, host, worker["port"], ssl=self._tls, server_hostname=""
-        )
+        def make() -> WorkerLink:  # is called once there is a connection, not yet a secure one
+            held = self._held.pop(address, {})
+            made.append(WorkerLink(address, gpus, crew, held, self._lose, self._greeting))
+            return made[0]
+
+        try:
+            _, link = await self._loop.create_connection(
+                make, host, worker["port"], ssl=self._tls, server_hostname=""
+            )
+        except BaseException:
+            for link in made:
+                link.connection_lost(None)
+            raise
+        self._links[address] = link
         return link
 
     def _close(self) -> None:
+        for link in self._links.values():
+            if not self._is_handed_over:
+                link.say_goodbye()
         for task in self._known.values():
             task.cancel()
         self._known.clear()

@@ -92,6 +92,8 @@ class Sender:
         Its connection; None while it has none.
     identity, keeps_s
         Who it is, and for how long what is its is kept while it is away.
+    left
+        When its last connection was lost, by the loop's clock.
     untaken
         Outcomes that it may not have, by the number of the launch.
     """
@@ -99,6 +101,7 @@ class Sender:
     caller: Caller | None
     identity: bytes = b""
     keeps_s: float = 0.0
+    left: float = 0.0
     untaken: dict[int, list[bytes]] = field(default_factory=dict)
 
     def send(self, kind: FrameKind, number: int, payload: bytes = b"") -> None:
@@ -156,16 +159,17 @@ class CallQueue:
 
     def leave(self, sender: Sender) -> None:
         """Take note that a manager's connection is lost."""
-        sender.caller = None
+        sender.caller, sender.left = None, self._loop.time()
         self._callers.pop(sender, None)
         if sender.keeps_s:
-            self._loop.call_later(sender.keeps_s, self._forget, sender)
+            self._loop.call_later(sender.keeps_s + 0.1, self._forget, sender)
         else:
             self._forget(sender)
 
     def _forget(self, sender: Sender) -> None:
         """Forget a manager that is away and its calls; one that runs ends for nobody."""
-        if sender.caller is None:
+        was_back = self._loop.time() - sender.left < sender.keeps_s
+        if sender.caller is None and not was_back:
             self._senders.pop(sender.identity, None)
             with self._changed:
                 self._launches = deque(e for e in self._launches if e[0] is not sender)

@@ -122,13 +122,19 @@ def squares(count):
     return [k**2 for k in range(count)]
 
 
-def test_what_was_computed_while_a_connection_was_lost_is_fetched(place, tmp_path):
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_was_computed_while_a_connection_was_lost_is_fetched(place, tmp_path, whole):
+    """That to the workers alone, and that to the scheduler too."""
     diary = tmp_path / "diary"
     with client() as (pilots, tasks):
         futures = submit(tasks, diary, 6, 0.5, pilot="job")
         until(diary.exists)
         link = pilots.scheduler
-        link.client.loop.add_callback(link.client.scheduler_comm.comm.abort)
+        loop = link.client.loop
+        if whole:
+            loop.add_callback(link.client.scheduler_comm.comm.abort)
+        for worker in link.links._links.values():
+            loop.add_callback(worker.close)
         assert results(futures) == squares(6)
         assert times(diary) == Counter(range(6))
         assert sum(future.task.retries for future in futures) == 0
