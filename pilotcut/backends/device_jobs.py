@@ -55,11 +55,14 @@ class JobRules:
         Seconds that a job may stand in the queue; None for any.
     dedicated
         Whether the device is ours alone: it gets one job after the other.
+    batches
+        Whether each query has a sampler of its own, in a batch.
     """
 
     limits: JobLimits = NO_LIMITS
     wait_s: float | None = None
     dedicated: bool = False
+    batches: bool = False
 
     @property
     def in_flight(self) -> int | None:

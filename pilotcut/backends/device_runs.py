@@ -29,8 +29,12 @@ from pilotcut.backends.job_usage import current_meter, metered
 from pilotcut.errors import DeviceError, QueueWaitError
 from pilotcut.pilots.description.access import JobLimits
 from pilotcut.pilots.description.credentials import without_credentials
+from pilotcut.pilots.worker.sessions import current_query
 
 USUAL_RULES = JobRules()
+
+#: Samplers of queries that are kept, for the threads of a pilot.
+_KEPT_QUERIES = 4
 
 
 class DeviceRuns:
@@ -63,7 +67,9 @@ class DeviceRuns:
         renew: Callable[[Any], bool] | None = None,
     ) -> None:
         self._name, self._target, self._opener = name, target, opener
-        self._opened, self._rules = opened, rules
+        # By query, where each has a batch; the newest last.
+        self._by_query: dict[str, Any] = {} if opened is None else {"": opened}
+        self._rules = rules
         self._renew = renew
         self._jobs = DeviceJobs(name, rules, lambda: self.opened, self._renewed)
         self._lock = RLock()
@@ -118,10 +124,19 @@ class DeviceRuns:
 
     @property
     def opened(self) -> BaseSamplerV2 | BackendV2:
-        """The sampler or the backend."""
-        if self._opened is None:
-            self._opened = self._opener()
-        return self._opened
+        """The sampler or the backend, of this query where each has a batch."""
+        query = self._query
+        with self._lock:
+            if query not in self._by_query:
+                self._by_query[query] = self._opener()
+                # What another thread's query had is opened anew, in its batch.
+                for old in [one for one in self._by_query if one][:-_KEPT_QUERIES]:
+                    del self._by_query[old]
+            return self._by_query[query]
+
+    @property
+    def _query(self) -> str:
+        return current_query() if self._rules.batches else ""
 
     def _run(self, runs: Sequence[CircuitRuns], shots: int, seed: int) -> list[list[Counts]]:
         if isinstance(self.opened, BackendV2):
@@ -152,11 +167,11 @@ class DeviceRuns:
     def _renewed(self, failed: Any) -> bool:
         """Return whether there is another sampler than one that failed, with a new session."""
         with self._lock:
-            if failed is not self._opened:  # another thread was quicker
+            if failed is not self._by_query.get(self._query):  # another thread was quicker
                 return True
             if self._renew is None or not self._renew(failed):
                 return False
-            self._opened = None
+            del self._by_query[self._query]
             return True
 
     # By a sampler.

@@ -55,14 +55,14 @@ class SamplerSessions:
 
 
 class RuntimeSessions:
-    """Sessions of qiskit-ibm-runtime."""
+    """Sessions of qiskit-ibm-runtime, or its batches: `kind` is the name of the class."""
 
-    def __init__(self, client: Any, backend: Any) -> None:
-        self._client, self._backend = client, backend
+    def __init__(self, client: Any, backend: Any, kind: str = "Session") -> None:
+        self._client, self._backend, self._kind = client, backend, kind
 
     def open(self) -> str:
         """Return the id of a new session."""
-        return str(self._client.Session(backend=self._backend).session_id)
+        return str(getattr(self._client, self._kind)(backend=self._backend).session_id)
 
     def is_open(self, session: str) -> bool:
         """Return whether a session takes jobs."""
@@ -84,7 +84,7 @@ def attach(pilot: str, sampler: Any) -> None:
 
 def renewed(pilot: str, qpu: QpuDescription, sampler: Any) -> bool:
     """Return whether another session stands in the place of a sampler's, which has ended."""
-    if qpu.way != "session":
+    if qpu.way not in ("session", "batch"):
         return False
     mode = getattr(sampler, "mode", None)
     old = getattr(sampler, "pilotcut_session", None) or getattr(mode, "session_id", None)

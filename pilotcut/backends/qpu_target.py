@@ -92,7 +92,7 @@ def simulated_noise(backend: BackendV2) -> NoiseModel | str | None:
 def rules_of(description: QpuDescription) -> JobRules:
     """Return how jobs of a described device are to be run."""
     dedicated = description.access == "dedicated"
-    return JobRules(description.limits, description.wait_s, dedicated)
+    return JobRules(description.limits, description.wait_s, dedicated, description.way == "batch")
 
 
 def _measures_anywhere(description: QpuDescription) -> bool:

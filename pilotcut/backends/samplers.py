@@ -191,9 +191,10 @@ def _runtime_sampler(name: str, runtime: RuntimeDescription, backend: BackendV2)
     kind = _kind_of_sampler(client, runtime.sampler, place)
     # Passed as it is: `with Session(...)` is not seen by other threads.
     mode: Any = backend
-    kept = session_of(name) if runtime.mode == "session" else None
+    kept = None if runtime.mode == "job" else session_of(name)
     if kept is not None:
-        mode = client.Session.from_id(kept, backend.service)
+        kind_of_mode = client.Batch if runtime.mode == "batch" else client.Session
+        mode = kind_of_mode.from_id(kept, backend.service)
     elif runtime.mode != "job":
         mode = {"session": client.Session, "batch": client.Batch}[runtime.mode](backend=backend)
     try:

@@ -1,4 +1,4 @@
-"""Keeper of a pilot's session: opens it, replaces one that expires, closes it at the end.
+"""Keeper of a pilot's session, or batches: opened, replaced if they expire, closed at the end.
 
     python -m pilotcut.backends.session_keeper
 
@@ -28,9 +28,17 @@ from pilotcut.backends.device_sessions import (
 from pilotcut.backends.samplers import runtime_backend, sampler_of
 from pilotcut.errors import DescriptionError, UserError
 from pilotcut.pilots.description.qpu import QpuDescription
-from pilotcut.pilots.worker.sessions import request_of, write_session
+from pilotcut.pilots.worker.sessions import (
+    BATCHES,
+    ENDED,
+    WANTED,
+    request_of,
+    requests_by_query,
+    write_session,
+)
 
-_LOOK_S = 0.1
+#: Pause between two looks, and how many queries are remembered that have ended.
+_LOOK_S, _KEPT = 0.1, 100
 
 
 def main() -> None:
@@ -44,8 +52,9 @@ def main() -> None:
     asked = json.loads(sys.stdin.readline())
     file = Path(asked["file"])
     try:
-        client = _client_of(asked["pilot"], QpuDescription.model_validate_json(asked["qpu"]))
-        session = client.open()
+        qpu = QpuDescription.model_validate_json(asked["qpu"])
+        client = _client_of(asked["pilot"], qpu)
+        session = "" if qpu.way == "batch" else client.open()
     except Exception as error:
         fault = str(error) if isinstance(error, UserError) else type(error).__name__
         if not isinstance(error, UserError):
@@ -53,7 +62,10 @@ def main() -> None:
         write_session(file, {"fault": fault})
         _wait_for_end(read)
     else:
-        _keep(client, session, file, read)
+        if qpu.way == "batch":
+            _keep_batches(client, file, read)
+        else:
+            _keep(client, session, file, read)
     finally:
         shutil.rmtree(file.parent, ignore_errors=True)
 
@@ -69,11 +81,12 @@ def _client_of(pilot: str, qpu: QpuDescription) -> SessionClient:
     if qpu.runtime is not None:
         import qiskit_ibm_runtime
 
-        return RuntimeSessions(qiskit_ibm_runtime, runtime_backend(pilot, qpu.runtime))
+        kind = "Batch" if qpu.way == "batch" else "Session"
+        return RuntimeSessions(qiskit_ibm_runtime, runtime_backend(pilot, qpu.runtime), kind)
     sampler = sampler_of(pilot, qpu)
     if lacking := [name for name in METHODS if not callable(getattr(sampler, name, None))]:
         raise DescriptionError(
-            f"pilot '{pilot}': backend.qpu.access is session, expected a sampler with "
+            f"pilot '{pilot}': backend.qpu.access is {qpu.way}, expected a sampler with "
             f"{', '.join(METHODS)}, and that of {qpu.sampler} lacks {', '.join(lacking)}; see "
             f"docs/qpus.md, or leave access out"
         )
@@ -90,6 +103,42 @@ def _keep(client: SessionClient, session: str, file: Path, signals: int) -> None
                 write_session(file, {"session": session})
     finally:
         _close(client, session)
+
+
+def _keep_batches(client: SessionClient, file: Path, signals: int) -> None:
+    """Open a batch for each query that asks for one, and close it when the query has ended."""
+    known: dict[str, str] = {}  # '' for those that have ended
+    try:
+        write_session(file, {BATCHES: known})
+        while not _ended(signals, _LOOK_S):
+            wanted, ended = (requests_by_query(file, what) for what in (WANTED, ENDED))
+            for query, old in wanted.items():
+                _open_batch(client, known, query, old)
+            for query in ended:
+                if batch := known.get(query):
+                    _close(client, batch)
+                known[query] = ""
+            if wanted or ended:
+                write_session(file, {BATCHES: known})
+                over = [query for query, batch in known.items() if not batch]
+                for query in over[:-_KEPT]:
+                    del known[query]
+    finally:
+        for batch in filter(None, known.values()):
+            _close(client, batch)
+
+
+def _open_batch(client: SessionClient, known: dict[str, str], query: str, old: str) -> None:
+    """Open a query's batch, or another one in the place of `old`, unless that takes jobs."""
+    now = known.get(query)
+    if now == "" or now not in (None, old):
+        return
+    try:
+        if now is None or not client.is_open(now):
+            known[query] = client.open()
+    except Exception as error:
+        print(f"batch: {type(error).__name__} at its beginning", file=sys.stderr)
+        known[query] = ""
 
 
 def _close(client: SessionClient, session: str) -> None:

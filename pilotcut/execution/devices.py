@@ -69,6 +69,11 @@ class DevicePilot:
         return self.qpu.runs_itself and not self.played
 
     @property
+    def has_batches(self) -> bool:
+        """Whether jobs of each query there are a batch."""
+        return self.runs_itself and self.qpu.way == "batch"
+
+    @property
     def most_circuits(self) -> int:
         """Most circuits of a work unit there."""
         usual = JOB_CIRCUITS if self.runs_itself else DEVICE_CIRCUITS

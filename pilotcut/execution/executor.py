@@ -23,7 +23,7 @@ from pilotcut.execution.batching import circuit_units, exact_units
 from pilotcut.execution.devices import fleet_of, mode_of
 from pilotcut.execution.mitigating import BatchMitigation, Mitigating
 from pilotcut.execution.progress import shown
-from pilotcut.execution.reassignment import DeviceAssigner, device_ended, queue_left
+from pilotcut.execution.reassignment import DeviceAssigner, device_ended, ending, queue_left
 from pilotcut.execution.running import run_here, run_shared, run_unit, stored_result
 from pilotcut.execution.streaming import (
     BatchTimes,
@@ -130,35 +130,36 @@ class Executor:
         rows = len(requests[0].angles)
         tensors = [FragmentTensor.empty(r.fragment, len(r.angles)) for r in requests]
         assigner = self._assigner(requests, mode_of(self._backend))
-        mitigation = self._mitigation(requests, seed, assigner)
-        units = self._circuit_units(requests, seed, assigner)
-        if self.budget is not None:
-            self.budget.require(units, requests)
-        times = BatchTimes(generate_s=perf_counter() - started, units=len(units))
-        store = None if keep is None else keep(units)
-        if keep is not None and store is not None and assigner is not None:
-            before = assigner.as_before(units, store)
-            if any(old is not new for old, new in zip(units, before, strict=True)):
-                units, store = before, keep(before)
+        with ending(assigner):
+            mitigation = self._mitigation(requests, seed, assigner)
+            units = self._circuit_units(requests, seed, assigner)
+            if self.budget is not None:
+                self.budget.require(units, requests)
+            times = BatchTimes(generate_s=perf_counter() - started, units=len(units))
+            store = None if keep is None else keep(units)
+            if keep is not None and store is not None and assigner is not None:
+                before = assigner.as_before(units, store)
+                if any(old is not new for old, new in zip(units, before, strict=True)):
+                    units, store = before, keep(before)
 
-        def fill(unit: WorkUnit, measured: Measurement) -> None:
-            for block in measured.blocks:
-                tensors[unit.request].fill(requests[unit.request].fragment, unit.rows, block)
-            times.run_s += measured.run_s
-            times.reduce_s += measured.reduce_s
-            times.usage += usage_of(unit, requests[unit.request], measured)
+            def fill(unit: WorkUnit, measured: Measurement) -> None:
+                for block in measured.blocks:
+                    tensors[unit.request].fill(requests[unit.request].fragment, unit.rows, block)
+                times.run_s += measured.run_s
+                times.reduce_s += measured.reduce_s
+                times.usage += usage_of(unit, requests[unit.request], measured)
 
-        results = self._run(units, requests, assigner, store)
-        self._fill(tensors, fill, results, units, rows, ready, times)
-        if assigner is not None:
-            times.devices = [asdict(share) for share in assigner.shares]
-            times.moved, times.queues = assigner.moved, assigner.queues.in_record()
-            if mitigation is not None:
-                times.mitigation = mitigation.records
-                times.usage += mitigation.usage
-            if keep is not None and times.moved:  # where each has run is part of its key
-                keep([assigner.units[unit.index] for unit in units])
-        return tensors, times
+            results = self._run(units, requests, assigner, store)
+            self._fill(tensors, fill, results, units, rows, ready, times)
+            if assigner is not None:
+                times.devices = [asdict(share) for share in assigner.shares]
+                times.moved, times.queues = assigner.moved, assigner.queues.in_record()
+                if mitigation is not None:
+                    times.mitigation = mitigation.records
+                    times.usage += mitigation.usage
+                if keep is not None and times.moved:  # where each has run is part of its key
+                    keep([assigner.units[unit.index] for unit in units])
+            return tensors, times
 
     def exact(
         self,
@@ -209,8 +210,9 @@ class Executor:
             The same seed gives the same numbers on any worker.
         """
         assigner = self._assigner(requests, mode_of(self._backend))
-        units = self._circuit_units(requests, seed, assigner, OutcomeUnit)
-        found = {unit.index: tally for unit, tally, _ in self._run(units, requests, assigner)}
+        with ending(assigner):
+            units = self._circuit_units(requests, seed, assigner, OutcomeUnit)
+            found = {unit.index: tally for unit, tally, _ in self._run(units, requests, assigner)}
         by_request: list[list[Tally]] = [[] for _ in requests]
         # As units are numbered and not as tasks end, on which no number may depend.
         for index in sorted(found):
@@ -394,7 +396,13 @@ class Executor:
         assigner: DeviceAssigner,
     ) -> Mapping[TaskFuture, WorkUnit]:
         return {
-            self._submit(unit, fragments[unit.request], store, assigner.pilot(unit)): unit
+            self._submit(
+                unit,
+                fragments[unit.request],
+                store,
+                assigner.pilot(unit),
+                assigner.query_of(unit),
+            ): unit
             for unit in units
         }
 
@@ -404,6 +412,7 @@ class Executor:
         fragment: Fragment,
         store: BlockStore | None,
         pilot: str | tuple[str, ...] | None,
+        query: str,
     ) -> TaskFuture:
         assert self.tasks is not None
         return self.tasks.submit_task(
@@ -412,6 +421,7 @@ class Executor:
             fragment.listed,
             unit,
             store,
+            query,
             # GROUP.NUMBER, for policies that keep the units of a fragment together.
             name=f"{fragment.label}.{unit.number}",
             cost_s=unit.cost_s,

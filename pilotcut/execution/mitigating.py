@@ -24,6 +24,7 @@ from pilotcut.execution.reassignment import DeviceAssigner
 from pilotcut.execution.usage import UsageBudget, with_cost
 from pilotcut.execution.work_units import CircuitUnit, Request
 from pilotcut.pilots.description.mitigation import Mitigation, checked_mitigation
+from pilotcut.pilots.worker.sessions import during
 from pilotcut.tasks import Shared, TaskManager
 
 if TYPE_CHECKING:
@@ -222,6 +223,7 @@ class BatchMitigation:
             device,
             shots,
             seed,
+            self.assigner.query_of(unit),
             name=f"{fragment.label}.calibration",
             cost_s=unit.cost_s,
             pilot=device.name,
@@ -316,14 +318,16 @@ def usual_expectation(fragment: Fragment) -> float:
     return float(np.mean(0.5 ** (letters / 2)))
 
 
-def calibrate(fragment: Shared, device: DevicePilot, shots: int, seed: int) -> Readout:
+def calibrate(
+    fragment: Shared, device: DevicePilot, shots: int, seed: int, query: str = ""
+) -> Readout:
     """Return how the qubits read that a fragment measures on a device; run by its pilot."""
     backend = device.backend()
     whole: Fragment = fragment.get()
     if not shots:
         return backend.reported(whole)
     # What all units of a device wait for does not leave its queue.
-    with staying(True), metered() as meter:
+    with during(query), staying(True), metered() as meter:
         found = backend.calibrated(whole, shots, seed)
     return replace(found, usage=meter.usage)
 

@@ -5,8 +5,9 @@ Knows devices, work units and which pilots are there; refuses to know what a uni
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from pilotcut.execution.devices import DevicePilot, Fleet, fits_of, fleet_of
 from pilotcut.execution.running import JOBS
 from pilotcut.execution.work_units import CircuitUnit, Request, UnitIndex, WorkUnit
 from pilotcut.options import ERROR_TOLERANCE
+from pilotcut.pilots.worker.sessions import end_query
 from pilotcut.reconstruction.block_store import BlockStore
 from pilotcut.tasks import TaskFuture, TaskManager
 
@@ -50,6 +52,8 @@ class DeviceAssigner:
         Of the devices that others use too, when units were bound.
     units
         Each unit as it was bound last, by its index.
+    query
+        Names the batches of devices that have one for each query.
 
     Raises
     ------
@@ -66,6 +70,7 @@ class DeviceAssigner:
     finish: Callable[[list[CircuitUnit]], list[CircuitUnit]] = list
     queues: DeviceQueues = NO_QUEUES
     units: dict[UnitIndex, CircuitUnit] = field(default_factory=dict)
+    query: str = field(default_factory=lambda: uuid.uuid4().hex)
     _ended: set[str] = field(default_factory=set)
     _tried: dict[UnitIndex, frozenset[str]] = field(default_factory=dict)
 
@@ -207,6 +212,19 @@ class DeviceAssigner:
         """Return which pilot, or pilots, a unit may run on; None for any."""
         return self._fleet.ideal if unit.device is None else unit.device.name
 
+    def query_of(self, unit: WorkUnit) -> str:
+        """Return the query whose batch a unit's jobs belong to, "" for none."""
+        return self.query if unit.device is not None and unit.device.has_batches else ""
+
+    def end(self) -> None:
+        """Have the query's batches closed; a pilot that has ended has closed its own."""
+        for device in self._fleet.devices:
+            if device.has_batches:
+                with suppress(Exception):
+                    self.tasks.submit_task(
+                        end_query, device.name, self.query, name="batch.end", pilot=device.name
+                    )
+
     def _assigned(self, units: Sequence[CircuitUnit], fleet: Fleet) -> DeviceAssignment:
         fits = [self._near(fits_of(request.fragment, fleet.devices)) for request in self.requests]
         # Sums of seconds are taken in this order: their last bits do not depend on who was first.
@@ -232,6 +250,16 @@ class DeviceAssigner:
             "to": new.device.called,
             "reason": reason,
         }
+
+
+@contextmanager
+def ending(assigner: DeviceAssigner | None) -> Iterator[None]:
+    """End the query of an assigner with the block, however that ends."""
+    try:
+        yield
+    finally:
+        if assigner is not None:
+            assigner.end()
 
 
 def _bound(

@@ -15,6 +15,7 @@ from pilotcut.backends.job_journal import JobJournal, written_down
 from pilotcut.backends.job_usage import staying
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.work_units import WorkUnit
+from pilotcut.pilots.worker.sessions import during
 from pilotcut.reconstruction.block_store import BlockStore, TornBlockError
 from pilotcut.tasks import Shared
 
@@ -23,12 +24,17 @@ JOBS = "jobs"
 
 
 def run_unit(
-    fragment: Shared, listed: np.ndarray | None, unit: WorkUnit, store: BlockStore | None
+    fragment: Shared,
+    listed: np.ndarray | None,
+    unit: WorkUnit,
+    store: BlockStore | None,
+    query: str = "",
 ) -> Any:
-    """Run a unit on a worker; what goes into a store does not travel back."""
+    """Run a unit of a query on a worker; what goes into a store does not travel back."""
     whole: Fragment = fragment.get()
     some = whole if listed is None else whole.listing(listed)
-    found = measure(unit, some, store)
+    with during(query):
+        found = measure(unit, some, store)
     return found if store is None else _write(unit, store, some, found)
 
 

@@ -89,10 +89,12 @@ def test_a_session_is_opened_looked_at_and_closed_by_its_id(monkeypatch):
     assert not sessions.is_open(session)
 
 
-def test_a_sampler_of_a_worker_takes_the_session_that_is_kept_for_its_pilot(monkeypatch):
+@pytest.mark.parametrize("access", ["session", "batch"])
+def test_a_sampler_of_a_worker_takes_the_session_that_is_kept_for_its_pilot(monkeypatch, access):
     taken = []
     client = SimpleNamespace(
-        Session=Remote, SamplerV2=lambda mode, options: taken.append(mode) or SimpleNamespace()
+        **{access.capitalize(): Remote},
+        SamplerV2=lambda mode, options: taken.append(mode) or SimpleNamespace(),
     )
     monkeypatch.setattr(samplers, "_imported", lambda *_: client)
     monkeypatch.setattr(
@@ -100,7 +102,7 @@ def test_a_sampler_of_a_worker_takes_the_session_that_is_kept_for_its_pilot(monk
     )
     monkeypatch.setattr(samplers, "session_of", lambda pilot: f"of {pilot}")
     runtime = {"backend": "ibm_x", "sampler": "SamplerV2"}
-    samplers.sampler_of("q", QpuDescription(runtime=runtime, access="session"))
+    samplers.sampler_of("q", QpuDescription(runtime=runtime, access=access))
     assert [mode.session_id for mode in taken] == ["of q"]
 
 

@@ -66,6 +66,7 @@ def test_the_way_follows_the_client_s_mode_unless_it_is_said():
         QpuDescription(runtime={"backend": "ibm_x", "mode": "session"}, access="shared")
     # The client's local mode has sessions that no other process attaches to.
     assert not QpuDescription(runtime={"backend": "FakeManilaV2"}, access="session").keeps_session
+    assert QpuDescription(**LAB, access="batch").keeps_session
 
 
 def script(qpu, **fields):

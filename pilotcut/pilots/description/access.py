@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 #: ``dedicated``: the pilot owns the device for its lifetime. ``session``: opened when the pilot
-#: becomes active and closed when it ends. ``batch``: one for the jobs of a worker. ``shared``: a
-#: queue that others use too.
+#: becomes active and closed when it ends. ``batch``: one for each query. ``shared``: a queue that
+#: others use too.
 Access = Literal["dedicated", "session", "batch", "shared"]
 
 #: The fields of a QPU that this is about.

@@ -137,8 +137,8 @@ def _check_access(qpu: QpuDescription, given: Mapping[str, Any]) -> None:
         raise misfit(f"no qpu.slurm with resource {given['resource']}, which runs no sbatch")
     if qpu.access == "dedicated" and slots > 1:
         raise misfit(f"one worker with access dedicated, and there are {slots}")
-    if qpu.way == "session" and given["nodes"] > 1:
-        raise misfit(f"nodes 1 with access session, and there are {given['nodes']}")
+    if qpu.way in ("session", "batch") and given["nodes"] > 1:
+        raise misfit(f"nodes 1 with access {qpu.way}, and there are {given['nodes']}")
     if qpu.limits.jobs is not None and qpu.limits.jobs < slots:
         raise misfit(f"limits.jobs of at least the number of workers, which is {slots}")
 

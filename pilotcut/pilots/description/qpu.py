@@ -233,9 +233,9 @@ class QpuDescription(BaseModel):
 
     @property
     def keeps_session(self) -> bool:
-        """Whether a session is opened for the pilot's lifetime; a local one cannot be shared."""
+        """Whether sessions or batches are opened for its workers; local ones cannot be shared."""
         fake = self.runtime is not None and self.runtime.backend.startswith("Fake")
-        return self.way == "session" and self.runs_itself and not fake
+        return self.way in ("session", "batch") and self.runs_itself and not fake
 
     @property
     def opened_runtime(self) -> RuntimeDescription | None:

@@ -32,8 +32,7 @@ class RuntimeDescription(BaseModel):
     instance
         Name or CRN of the service's instance; None leaves it to the account that is saved.
     mode
-        ``job``: each job waits by itself. ``session`` and ``batch`` are opened with the first job
-        of a worker and closed when that worker ends.
+        ``job``: each job waits by itself. ``session`` and ``batch``: as ``access`` of the QPU.
     sampler
         ``Sampler``, which the client runs itself (`executor_sampler`), or the older
         ``SamplerV2``; ``auto`` takes the first where the client has it.

@@ -3,8 +3,10 @@
 A vendor's session costs until it is closed, also if those who opened it are killed. So whoever
 looks after a pilot's workers (an agent, or the manager of an in-process pilot) starts a keeper,
 `pilotcut.backends.session_keeper`, and holds a pipe to it: the end of the pipe, which comes with
-any death, is the end of the session. The session's id is in a file that workers read. This module
-owns pipe and file, and refuses to know what a session is.
+any death, is the end of the session. The session's id is in a file that workers read. Of batches
+there is one a query: a worker asks for that of the query whose work it runs, by a file beside, and
+whoever ends the query has it closed by another. This module owns pipe and files, and refuses to
+know what a session is.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
-from pilotcut.errors import PilotError
+from pilotcut.errors import DeviceError, PilotError
 from pilotcut.io.atomic import write_atomically
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker import process_tree
@@ -31,6 +35,8 @@ VARIABLE, ASKED = "PILOTCUT_SESSION_FILE", "PILOTCUT_SESSION"
 #: How long a session may take to open, and how long a keeper is waited for at the end.
 OPEN_S, CLOSE_S = 120.0, 20.0
 _POLL_S = 0.05
+#: What the file has of batches, by query, and how files beside it are called.
+BATCHES, WANTED, ENDED = "batches", "wanted", "over"
 
 #: Files of the pilots whose workers are threads of this process, by the pilot's name.
 _HERE: dict[str, Path] = {}
@@ -149,13 +155,49 @@ def session_file(pilot: str) -> Path | None:
     return _HERE.get(pilot) or (Path(said) if said else None)
 
 
+_QUERY: ContextVar[str] = ContextVar("query", default="")
+
+
+@contextlib.contextmanager
+def during(query: str) -> Iterator[None]:
+    """Have what this thread runs meanwhile belong to a query, which has a batch of its own."""
+    token = _QUERY.set(query)
+    try:
+        yield
+    finally:
+        _QUERY.reset(token)
+
+
+def current_query() -> str:
+    """Return the query that this thread runs a part of, "" for none with a batch."""
+    return _QUERY.get()
+
+
 def session_of(pilot: str) -> str | None:
-    """Return the id of the session of a pilot's workers, None without one."""
+    """Return the id of the session of a pilot's workers, or of this query's batch, if any.
+
+    Raises
+    ------
+    DeviceError
+        If no batch is opened for the query.
+    """
     file = session_file(pilot)
-    return None if file is None else _read(file).get("session")
+    found = {} if file is None else _read(file)
+    if file is None or BATCHES not in found:
+        return found.get("session")
+    if not (query := current_query()):
+        return None
+    batch = found[BATCHES].get(query)
+    batch = _another(file, "") if batch is None else batch
+    if not batch:
+        raise DeviceError(
+            f"pilot '{pilot}': no batch could be opened for this query, or it has ended; expected "
+            "a service that opens one, or access: shared"
+        )
+    return str(batch)
 
 
-def write_session(file: Path, content: dict[str, str]) -> None:
+def write_session(file: Path, content: dict[str, Any]) -> None:
     """Write what a keeper has to say."""
     write_atomically(file, json.dumps(content), permissions=0o600)
 
@@ -165,15 +207,42 @@ def ask_for_another(pilot: str, old: str, patience_s: float = OPEN_S) -> str | N
     file = session_file(pilot)
     if file is None:
         return None
+    return _another(file, old, patience_s)
+
+
+def _another(file: Path, old: str, patience_s: float = OPEN_S) -> str | None:
     limit = time.monotonic() + patience_s
+    query = current_query()
     with contextlib.suppress(OSError):
-        write_atomically(request_of(file), old)
+        write_atomically(_beside(file, WANTED, query) if query else request_of(file), old)
     while time.monotonic() < limit and file.exists():
-        new = _read(file).get("session")
+        found = _read(file)
+        new = found.get(BATCHES, {}).get(query) if query else found.get("session")
         if new is not None and new != old:
-            return new
+            return str(new)
         time.sleep(_POLL_S)
     return None
+
+
+def end_query(pilot: str, query: str) -> None:
+    """Have the batch of a query closed, by the pilot that it was opened for."""
+    if (file := session_file(pilot)) is not None:
+        with contextlib.suppress(OSError):
+            write_atomically(_beside(file, ENDED, query), "")
+
+
+def requests_by_query(file: Path, what: str) -> dict[str, str]:
+    """Return what workers have asked for, or ended, since the last call: texts by query."""
+    found = {}
+    for one in file.parent.glob(f"{what}-*"):
+        with contextlib.suppress(OSError):
+            found[one.name.removeprefix(f"{what}-")] = one.read_text()
+            one.unlink()
+    return found
+
+
+def _beside(file: Path, what: str, query: str) -> Path:
+    return file.with_name(f"{what}-{query}")
 
 
 def request_of(file: Path) -> Path:
@@ -181,7 +250,7 @@ def request_of(file: Path) -> Path:
     return file.with_name("ended")
 
 
-def _read(file: Path) -> dict[str, str]:
+def _read(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text())
     except (OSError, ValueError):

@@ -1,5 +1,6 @@
 """Sessions of devices end with their pilots, however these end."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from qiskit.circuit import Parameter
 from support.remote_sampler import description, serving
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
-from pilotcut.errors import PilotError
+from pilotcut.errors import DeviceError, PilotError, TaskError
 from pilotcut.pilots.description import PilotDescription
 
 ANGLES = np.linspace(0, np.pi, 60)
@@ -27,7 +28,7 @@ def service(tmp_path_factory):
 
 
 def pilot(service, resource="inprocess", **qpu):
-    fields = description(service, access="session", limits={"circuits": 10}, **qpu)
+    fields = description(service, **{"access": "session", "limits": {"circuits": 10}, **qpu})
     return fields | {"resource": resource}
 
 
@@ -109,6 +110,33 @@ def test_a_session_ends_with_a_manager_that_is_killed(service):
         child.kill()
         child.wait()
     wait_until(lambda: sessions(service)[session] == -1, "closed")
+
+
+def test_each_query_has_a_batch_that_is_closed_when_it_ends_however_it_ends(service):
+    service.control(expires_after=100)
+    before = set(sessions(service))
+
+    def batches():
+        return [left for session, left in sessions(service).items() if session not in before]
+
+    fields = pilot(service, access="batch")
+    with PilotManager([PilotDescription(**fields)]) as pilots, TaskManager(pilots) as tasks:
+        asked(tasks)[1].result()
+        wait_until(lambda: batches() == [-1], "closed")
+        jobs = [asked(tasks)[1] for _ in range(2)]  # at once
+        service.control(troubles=["refused"] * 2)
+        for job in jobs:
+            with contextlib.suppress(DeviceError):
+                job.result()
+        wait_until(lambda: batches() == [-1] * 3, "closed")
+        service.control(hold="queries")
+        last = asked(tasks)[1]
+        wait_until(lambda: len(batches()) == 4, "opened")
+        assert batches()[-1] > 0
+        service.control(hold="")
+        with contextlib.suppress(PilotError, TaskError, DeviceError):
+            last.result()
+    wait_until(lambda: set(batches()) == {-1}, "closed")
 
 
 def test_a_sampler_without_sessions_is_refused_by_name(service):
