@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 import threading
@@ -22,6 +23,8 @@ from pilotcut.pilots.mpi.starters import start_of_ranks
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.worker.node_config import node_config
 from pilotcut.pilots.worker.sessions import asked_for
+
+_log = logging.getLogger(__name__)
 
 #: How long the workers of a pilot that comes later may take to join.
 JOIN_S = 60.0
@@ -73,7 +76,8 @@ class LocalPilot(DaskPilot):
     def wait_active(self, deadline: float) -> None:
         """Wait until all workers have joined."""
         assert self._agent is not None
-        self._agent.hear(deadline)
+        while (said := self._agent.hear(deadline)) != "ready":
+            _log.warning("pilot '%s': %s", self.name, said)
         self._agent.on_exit = self._agent_lost
         self.move(PilotState.ACTIVE)
 

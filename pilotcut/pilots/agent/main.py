@@ -25,6 +25,8 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -89,8 +91,15 @@ def _dashboard(scheduler: Scheduler) -> str:
     return f"http://{LOOPBACK}:{scheduler.services['dashboard'].port}/status"
 
 
+def _say(line: str) -> None:
+    print(f"pilotcut: {line}", file=sys.stderr, flush=True)
+
+
 def _workers_of(
-    connection: Connection, config: dict[str, Any], in_job: bool
+    connection: Connection,
+    config: dict[str, Any],
+    in_job: bool,
+    tell: Callable[[str], None] = _say,
 ) -> NannySet | RankSupervisor:
     """Return what is to be started on this node, if the versions agree."""
     different = versions.differences(connection.versions, versions.installed())
@@ -100,7 +109,9 @@ def _workers_of(
             f"versions, or allow it with allow_version_mismatch"
         )
     dask_settings(config, **WORKER_CONFIG)
-    return RankSupervisor(config, in_job) if config["ranks"] > 1 else NannySet(connection, config)
+    if config["ranks"] > 1:
+        return RankSupervisor(config, in_job)
+    return NannySet(connection, config, tell)
 
 
 async def _serve_workers(config: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
@@ -110,7 +121,8 @@ async def _serve_workers(config: dict[str, Any], orders: IO[str], answers: IO[st
     parent = _parent_ends(orders)
     async with kept_session(config["env"]):
         config = config | {"connection": path}
-        workers = _workers_of(Connection.read(Path(path)), config, in_job=False)
+        tell = partial(print, file=answers, flush=True)
+        workers = _workers_of(Connection.read(Path(path)), config, False, tell)
         try:
             await workers.start()
             print("ready", file=answers, flush=True)

@@ -7,6 +7,8 @@ left behind. It refuses to know who asked for the workers.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from distributed import Nanny, Status
@@ -16,9 +18,12 @@ from pilotcut.pilots.agent.call_server import CallServer
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.connection import Connection
 from pilotcut.pilots.worker.dask_settings import worker_settings
+from pilotcut.pilots.worker.exception_text import words_of
 from pilotcut.pilots.worker.node_config import gpu_environment, thread_environment
 
 _CLOSE_S = 2.0
+#: How often a worker is started that dies before it has joined.
+_TRIALS = 3
 
 
 class TreeNanny(Nanny):
@@ -53,9 +58,16 @@ class NannySet:
 
     failure = ""
 
-    def __init__(self, connection: Connection, config: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        config: dict[str, Any],
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self._mark = process_tree.new_mark()
-        self._nannies = _nannies(connection, config, self._mark)
+        self._tell = tell
+        self._make = partial(_nanny, connection, config, self._mark)
+        self._nannies = [self._make(index) for index in range(len(config["resources"]))]
 
     @property
     def is_running(self) -> bool:
@@ -63,17 +75,36 @@ class NannySet:
         return any(nanny.status is Status.running for nanny in self._nannies)
 
     async def start(self) -> None:
-        """Start all workers, their processes one after the other.
+        """Start all workers; those that die meanwhile are tried again, twice."""
+        indices: Iterable[int] = range(len(self._nannies))
+        for trial in range(1, _TRIALS + 1):
+            died = await self._start(indices)
+            for index, error in died.items():
+                # Nobody answers, or not in time: that is not the worker's death.
+                if trial == _TRIALS or isinstance(error, OSError | TimeoutError):
+                    raise error
+                self._tell(
+                    f"worker {self._nannies[index].name} died while it started "
+                    f"({words_of(error)}); it is started again, time {trial + 1} of {_TRIALS}"
+                )
+                self._nannies[index] = self._make(index)
+            indices = died
+
+    async def _start(self, indices: Iterable[int]) -> dict[int, Exception]:
+        """Start some workers, their processes one after the other; return why some did not.
 
         A process gets its environment from ours, where its nanny puts it just before, in another
         thread: two at once could give both workers the same GPUs.
         """
-        starting: list[asyncio.Future[Any]] = []
-        for nanny in self._nannies:
-            starting.append(asyncio.ensure_future(nanny))
-            while not starting[-1].done() and (nanny.process is None or nanny.process.pid is None):
+        starting: dict[int, asyncio.Future[Any]] = {}
+        for index in indices:
+            nanny = self._nannies[index]
+            starting[index] = begun = asyncio.ensure_future(nanny)
+            while not begun.done() and (nanny.process is None or nanny.process.pid is None):
                 await asyncio.sleep(0.01)
-        await asyncio.gather(*starting)
+        ends = await asyncio.gather(*starting.values(), return_exceptions=True)
+        found = dict(zip(starting, ends, strict=True))
+        return {index: end for index, end in found.items() if isinstance(end, Exception)}
 
     async def close(self) -> None:
         """End all workers."""
@@ -84,26 +115,21 @@ class NannySet:
             await asyncio.to_thread(process_tree.end_all, self._mark)
 
 
-def _nannies(connection: Connection, config: dict[str, Any], mark: str) -> list[TreeNanny]:
-    """Return the workers of this node, to be started."""
+def _nanny(connection: Connection, config: dict[str, Any], mark: str, index: int) -> TreeNanny:
+    """Return the nanny of one worker of this node, to be started."""
     # Names must differ on all nodes of a job, and srun numbers the agents on them.
     first = whole_number("SLURM_PROCID", 0) * len(config["resources"])
-    nannies = [
-        TreeNanny(
-            connection.address,
-            name=f"{config['pilot']}-{first + index}",
-            resources=resources,
-            plugins=(CallServer(),),
-            **worker_settings(connection, config),
-        )
-        for index, resources in enumerate(config["resources"])
-    ]
-    threads = thread_environment(config["threads"])
-    for index, nanny in enumerate(nannies):
-        # What the process is started with: before numpy asks for threads, and Aer for GPUs.
-        # dask's own setting would give way to variables that we happen to have.
-        nanny.mark = mark
-        own = threads | config["env"] | gpu_environment(config, index)
-        nanny.pre_spawn_env.update(own)
-        nanny.env.update(own)
-    return nannies
+    nanny = TreeNanny(
+        connection.address,
+        name=f"{config['pilot']}-{first + index}",
+        resources=config["resources"][index],
+        plugins=(CallServer(),),
+        **worker_settings(connection, config),
+    )
+    # What the process is started with: before numpy asks for threads, and Aer for GPUs.
+    # dask's own setting would give way to variables that we happen to have.
+    nanny.mark = mark
+    own = thread_environment(config["threads"]) | config["env"] | gpu_environment(config, index)
+    nanny.pre_spawn_env.update(own)
+    nanny.env.update(own)
+    return nanny

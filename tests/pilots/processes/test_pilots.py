@@ -170,6 +170,45 @@ def test_a_failing_setup_is_told_with_the_end_of_the_log():
     assert manager.pilots[0].state is PilotState.FAILED
 
 
+#: Ends processes of workers as they begin, so many of them.
+DYING = """
+import os, sys
+from pathlib import Path
+here = Path(__file__).parent
+died, most = len(list(here.glob("died-*"))), int((here / "most").read_text())
+if "spawn_main" in " ".join(sys.orig_argv) and died < most:
+    (here / f"died-{os.getpid()}").touch()
+    os._exit(9)
+"""
+
+
+def with_workers_that_die(place, times):
+    place.joinpath("sitecustomize.py").write_text(DYING)
+    place.joinpath("most").write_text(str(times))
+    return local_pilot(cores_per_node=2, setup=(f"export PYTHONPATH={place}:$PYTHONPATH",))
+
+
+def test_a_worker_that_dies_while_pilots_start_is_tried_again(tmp_path, caplog):
+    """And that is said in one line."""
+    with PilotManager([with_workers_that_die(tmp_path, 1)]) as pilots, TaskManager(pilots) as tasks:
+        assert [f.result(30) for f in [tasks.submit_task(pow, 2, k) for k in range(4)]] == [
+            1,
+            2,
+            4,
+            8,
+        ]
+    (line,) = [r.getMessage() for r in caplog.records if "died while it started" in r.getMessage()]
+    assert line.startswith("pilot 'p': worker p-")
+    assert line.endswith("it is started again, time 2 of 3")
+
+
+def test_workers_that_die_again_and_again_fail_the_start(tmp_path):
+    manager = PilotManager([with_workers_that_die(tmp_path, 9)])
+    with pytest.raises(PilotError, match="p ended before it was ready"):
+        manager.start()
+    assert len(list(tmp_path.glob("died-*"))) == 6  # two workers, three times
+
+
 def test_a_start_that_takes_too_long_is_given_up():
     manager = PilotManager([local_pilot(setup=("sleep 60",))])
     with pytest.raises(PilotError, match="was not ready in time"):
