@@ -167,7 +167,9 @@ def _ask(cluster: str, numbers: Sequence[str]) -> dict[str, JobInfo]:
     done = _run([*command, f"--jobs={','.join(numbers)}"], for_questions())
     if done is None:
         return {}
-    found = {number: info for number, info in parse_jobs(done.stdout).items() if number in numbers}
+    said = parse_jobs(done.stdout)
+    has_others = not said.keys() <= set(numbers)
+    found = {n: replace(said[n], has_others=has_others) for n in numbers if n in said}
     if done.returncode and _NO_SUCH_JOB not in done.stderr:
         return found  # it failed: what it does not mention is not known
     # A site's wrapper may print something else and exit with 0: others settle it.
@@ -218,8 +220,14 @@ def cancel(job: OwnJob) -> None:
     info = query_jobs([job]).get(job)
     if info is not None and (info.stranger or info.ended):
         return
-    is_known = info is not None and not info.unknown
-    number = [job.number] if is_known else []
+    number = [] if info is None or info.unknown else [job.number]
+    if info is not None and info.has_others:
+        # With the number of an array all its elements would go, which have one name.
+        alone = _settled(job.cluster, job.number)
+        if alone is None or not alone.element:
+            _log.warning("job %s is not canceled: others have its number; %s", job.number, job.hint)
+            return
+        number = [alone.element]
     whose = [f"--user={os.geteuid()}", f"--name={job.name}"]
     done = _run(["scancel", *whose, *_at(job.cluster), *number], for_questions())
     if done is None or done.returncode:

@@ -54,7 +54,15 @@ _WAITING = {
 
 @dataclass(frozen=True)
 class JobInfo:
-    """Answer of Slurm about a job; times are seconds since the epoch."""
+    """Answer of Slurm about a job; times are seconds since the epoch.
+
+    Attributes
+    ----------
+    element
+        What it is called as an element of an array of jobs, such as ``7_1``, where that is known.
+    has_others
+        Whether others answer to its number too: the last element of an array has the array's own.
+    """
 
     state: str
     reason: str = ""
@@ -63,6 +71,8 @@ class JobInfo:
     uid: str = ""
     name: str = ""
     stranger: bool = False  # whether it is somebody else's, by its name or its user
+    element: str = ""
+    has_others: bool = False
 
     @property
     def unknown(self) -> bool:
@@ -129,6 +139,8 @@ _SCONTROL = {
     "nodes": re.compile(r"\bNodeList=(\S+)"),
     "uid": re.compile(r"\bUserId=[^(\s]*\((\d+)\)"),
     "name": re.compile(r"\bJobName=(.*?) UserId="),
+    "array": re.compile(r"\bArrayJobId=(\d+)"),
+    "index": re.compile(r"\bArrayTaskId=(\d+)(?!\S)"),
 }
 
 
@@ -148,7 +160,12 @@ def parse_scontrol(text: str) -> dict[str, JobInfo]:
         if "number" in said and "state" in said:
             ends = _time(said.get("ends", ""))
             reason, nodes, uid, name = (said.get(k, "") for k in ("reason", "nodes", "uid", "name"))
-            found[said["number"]] = JobInfo(said["state"], reason, ends, nodes, uid, name)
+            element = (
+                f"{said['array']}_{said['index']}" if {"array", "index"} <= said.keys() else ""
+            )
+            found[said["number"]] = JobInfo(
+                said["state"], reason, ends, nodes, uid, name, element=element
+            )
     return found
 
 
