@@ -166,8 +166,11 @@ def _reconstruct(python: Path, launcher: str, store: Path, place: Path) -> str:
     else:
         env = {"PILOTCUT_PYTHON": str(python)} | ({"PILOTCUT_MPI_LAUNCHER": named} if named else {})
         script = [f"--ntasks={RANKS}", f"--nodes={NODES}", str(root / "slurm/reconstruct.sbatch")]
-        job = ["sbatch", "--wait", "--output=job.log", *script, str(store), "--json"]
-        _output(job, place, env)
+        job = ["sbatch", "--parsable", "--output=job.log", *script, str(store), "--json"]
+        number, err = _output(job, place, env)
+        if not number:
+            return f"FAILED: {_last_words(err)}"
+        _await_end(number)
         log = place / "job.log"
         out = err = log.read_text() if log.exists() else "there is no log"
     found = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
@@ -175,6 +178,16 @@ def _reconstruct(python: Path, launcher: str, store: Path, place: Path) -> str:
         return f"refused: {_last_words(err)}"
     worlds = "" if len(found) == 1 else f" WRONG: computed {len(found)} times"
     return _line({"ranks": found[0]["ranks"]}) + worlds
+
+
+def _await_end(job: str) -> None:
+    # sbatch --wait looks after 2, 10 and 42 s.
+    limit = time.monotonic() + _LIMIT_S
+    look = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
+    while time.monotonic() < limit:
+        if not subprocess.run(look, capture_output=True, text=True, check=False).stdout.strip():
+            return
+        time.sleep(0.5)
 
 
 def _output(command: list[str], place: Path, env: dict[str, str]) -> tuple[str, str]:

@@ -125,11 +125,13 @@ def test_another_library_than_mpi4pys_own_is_chosen_by_its_file(installed, monke
     monkeypatch.setenv(MPI_VARIABLE, "openmpi")
     start = start_of_ranks(in_job=False)
     assert start.command[0] == str(prefixes["openmpi"] / "bin" / "mpiexec")
-    # Where the family is set, mpi4py ignores the file.
-    assert start.env == {
-        "MPI4PY_LIBMPI": str(prefixes["openmpi"] / "lib/libmpi.so.40"),
-        "MPI4PY_MPIABI": "",
-    }
+    file = str(prefixes["openmpi"] / "lib/libmpi.so.40")
+    # Where the family is set, also to nothing, mpi4py ignores the file.
+    given = {"MPI4PY_MPIABI": "mpich", "LD_LIBRARY_PATH": os.environ["LD_LIBRARY_PATH"]}
+    assert start.environment(given).keys() == {"MPI4PY_LIBMPI", "LD_LIBRARY_PATH"}
+    world.prepare(around := PRTE | given | {MPI_VARIABLE: "openmpi"})
+    assert around["MPI4PY_LIBMPI"] == file
+    assert "MPI4PY_MPIABI" not in around
 
 
 def test_of_several_libraries_the_one_that_suits_a_named_launcher_is_taken(installed, monkeypatch):
@@ -144,6 +146,8 @@ def test_a_family_that_the_user_has_set_is_the_systems_first(installed, monkeypa
     installed("mpich", "openmpi")
     monkeypatch.setenv("MPI4PY_MPIABI", "openmpi")
     assert [one.name for one in libraries()] == ["openmpi", "mpich"]
+    monkeypatch.setenv("MPI4PY_MPIABI", "mpich")  # of a virtual environment: the loader sees none
+    assert next((one.name, one.is_chosen) for one in libraries()) == ("mpich", True)
 
 
 def test_a_library_that_is_not_there_is_said_with_those_that_are(installed, monkeypatch):

@@ -5,6 +5,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from support import openmpi
 
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import PilotDescription
@@ -13,7 +14,7 @@ from pilotcut.tasks import TaskManager
 from . import testbed
 from .helpers import slurm_pilot
 
-_WHY_NOT = pytest.StashKey[str]()
+_WHY_NOT, _NO_OPEN_MPI = pytest.StashKey[str](), pytest.StashKey[str]()
 
 
 def pytest_collection_finish(session):
@@ -23,6 +24,9 @@ def pytest_collection_finish(session):
         if not testbed.is_installed():
             session.config.get_terminal_writer().line("installing Slurm for its tests ...")
         session.config.stash[_WHY_NOT] = testbed.why_not()
+        # Before slurmd starts: with a libpmix that comes later its steps hang.
+        if any(item.get_closest_marker("openmpi") for item in session.items):
+            session.config.stash[_NO_OPEN_MPI] = openmpi.why_not()
 
 
 @pytest.fixture(scope="package")
@@ -31,6 +35,7 @@ def cluster(request):
     if reason := request.config.stash[_WHY_NOT]:
         pytest.skip(reason)
     cluster = testbed.Cluster()
+    cluster.no_open_mpi = request.config.stash.get(_NO_OPEN_MPI, "")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in cluster.environment().items():
             patch.delenv(name) if value is None else patch.setenv(name, value)

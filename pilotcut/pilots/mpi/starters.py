@@ -2,8 +2,7 @@
 
     python -m pilotcut.pilots.mpi.starters RANKS
 
-prints the command that starts so many ranks here, a word a line, with variables of its environment
-before it: for job scripts.
+prints the arguments of `env` that start so many ranks here, a word a line: for job scripts.
 """
 
 from __future__ import annotations
@@ -20,7 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pilotcut.errors import TaskError
-from pilotcut.pilots.mpi.library import MPI_VARIABLE, NAMES, WHEELS, Library, libraries
+from pilotcut.pilots.mpi.library import (
+    ABI_VARIABLE,
+    MPI_VARIABLE,
+    NAMES,
+    WHEELS,
+    Library,
+    libraries,
+)
 
 #: Names another launcher with its options, such as ``srun --mpi=pmix``; ``-n RANKS`` is added.
 LAUNCHER_VARIABLE = "PILOTCUT_MPI_LAUNCHER"
@@ -62,6 +68,11 @@ class RankStart:
 
     command: tuple[str, ...]
     env: dict[str, str]
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return an environment with these variables, and without what would hide them."""
+        hidden = {ABI_VARIABLE} & environ.keys() if "MPI4PY_LIBMPI" in self.env else set()
+        return {name: value for name, value in environ.items() if name not in hidden} | self.env
 
     @property
     def is_srun(self) -> bool:
@@ -251,7 +262,9 @@ def _main(argv: list[str]) -> None:
     except TaskError as error:
         sys.exit(f"pilotcut: {error}")
     options = ("--export=ALL", "--kill-on-bad-exit=1") if start.is_srun else ()
-    words = [f"{name}={value}" for name, value in start.env.items()]
+    hidden = [*os.environ.keys() - start.environment(os.environ).keys()]
+    words = [f"--unset={name}" for name in hidden]
+    words += [f"{name}={value}" for name, value in start.env.items()]
     print("\n".join([*words, *start.command, *options, "-n", argv[0]]))
 
 

@@ -103,7 +103,7 @@ class RankSupervisor:
         except TaskError as error:
             raise PilotError(str(error)) from None
         command = rank_command(self._config, start, self._in_job)
-        env = rank_environment(self._config, self._in_job) | start.env
+        env = start.environment(rank_environment(self._config, self._in_job))
         self._mark.unlink(missing_ok=True)
         self._process = process = await asyncio.create_subprocess_exec(
             *command,

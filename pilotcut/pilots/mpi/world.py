@@ -12,7 +12,7 @@ from typing import Any
 
 from pilotcut.errors import TaskError
 from pilotcut.options import counted
-from pilotcut.pilots.mpi.library import MPI_VARIABLE, NAMES
+from pilotcut.pilots.mpi.library import ABI_VARIABLE, MPI_VARIABLE, NAMES
 from pilotcut.pilots.mpi.starters import LAUNCHER_VARIABLE, choose, misfit, speech_around, suits
 
 #: What Slurm calls it, which counts the helpers of other launchers where it starts those.
@@ -65,6 +65,8 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
     library = choose(environ.get(MPI_VARIABLE, "auto"), speech, environ)
     if library is not None:
         environ.update(library.environment())
+        if library.is_chosen:
+            environ.pop(ABI_VARIABLE, None)
 
 
 def check(comm: Any, expected: int | None = None, environ: Mapping[str, str] = os.environ) -> None:
