@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pilotcut.cli.console import err, note, out
-from pilotcut.cli.session import say_what_pilots_wait_for
+from pilotcut.cli.session import say_what_pilots_held, say_what_pilots_wait_for
 from pilotcut.errors import UserError
 from pilotcut.io.env_variables import whole_number
 from pilotcut.io.new_directory import given_or_new
@@ -209,6 +209,7 @@ def _run_with(manager: PilotManager, command: list[str]) -> None:
                 f"command is '{command[0]}', which cannot be run ({error.strerror}); expected a "
                 f"program, such as: -- python my_training.py"
             ) from None
+    say_what_pilots_held(manager)
     sys.stdout.flush()
     raise typer.Exit(done.returncode)
 

@@ -30,6 +30,14 @@ def say_what_pilots_wait_for(manager: PilotManager) -> None:
     manager.on_newcomer(lambda pilot: pilot.watch(tell))
 
 
+def say_what_pilots_held(manager: PilotManager) -> None:
+    """Print what pilots that somebody counts have held, and what of that tasks used."""
+    described = [pilot.description for pilot in manager.pilots]
+    is_counted = any(d.elastic is not None or d.resource == "slurm" for d in described)
+    if is_counted and (words := manager.usage.in_words()):
+        note(words)
+
+
 @contextmanager
 def tasks_on(manager: PilotManager) -> Iterator[TaskManager]:
     """Start the pilots, yield their task manager, and end them."""
@@ -44,3 +52,4 @@ def tasks_on(manager: PilotManager) -> Iterator[TaskManager]:
         err.print(f"dask's dashboard: {manager.dashboard}", style="dim", soft_wrap=True)
     with manager, TaskManager(manager) as tasks:
         yield tasks
+    say_what_pilots_held(manager)

@@ -252,12 +252,23 @@ class DaskPilot(Pilot):
             await asyncio.sleep(_LOOK_S)
         return False
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether anything that was launched here, from this process, has not been reported."""
+        return bool(self._in_flight)
+
+    def retire(self, reason: str) -> None:
+        """Take no more calls; `close` is to follow once nothing runs here any more."""
+        self.is_retired = True
+        self.move(PilotState.DRAINING, reason)
+
     def close(self) -> None:
         """End the workers, and give back where they ran."""
-        was_active = self.state is PilotState.ACTIVE
+        was_active = PilotState.ACTIVE in self.since
         self.move(PilotState.DRAINING)
+        reason = self.reason if self.is_retired else ""
         self._release()
-        self.move(PilotState.DONE if was_active else PilotState.CANCELED)
+        self.move(PilotState.DONE if was_active else PilotState.CANCELED, reason)
 
     def _release(self) -> None:
         """End what `start` has started."""

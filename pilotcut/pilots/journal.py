@@ -6,14 +6,33 @@ Owns `events.jsonl` and `pilots.json`. Refuses to know why a pilot changes.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.pilots import registry
 from pilotcut.pilots.pilot import Pilot
+from pilotcut.pilots.usage import CoreUsage
+
+_log = logging.getLogger(__name__)
+
+
+class _Counted(JsonLines):
+    """Records that are counted as they are written."""
+
+    def __init__(self, usage: CoreUsage, path: Path | None = None, *, vital: bool = True) -> None:
+        super().__init__(path, vital=vital)
+        self._usage, self._counting = usage, threading.Lock()
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Count a record and append it."""
+        with self._counting:
+            self._usage.take(record)
+        super().write(record)
 
 
 class Journal:
@@ -23,28 +42,43 @@ class Journal:
     ----------
     events
         One record for each change; kept in memory until `begin`.
+    usage
+        What the pilots held, and tasks used, by these records.
     """
 
     def __init__(self) -> None:
-        self.events = JsonLines()
+        self.usage = CoreUsage()
+        self.events: JsonLines = _Counted(self.usage)
         self._writing = threading.Lock()
 
     def begin(self, run_dir: Path) -> None:
         """Write into a directory from now on, with what came before."""
         # Not vital: a run goes on without the events that find no space.
-        early, self.events = self.events, JsonLines(run_dir / "events.jsonl", vital=False)
+        early, self.usage = self.events, CoreUsage()
+        self.events = _Counted(self.usage, run_dir / "events.jsonl", vital=False)
         for record in early.records:
             self.events.write(record)
 
     def change(self, pilot: Pilot) -> None:
         """Write that a pilot has entered a state, or stays in it for another reason."""
         record = {"time": time.time(), "event": "pilot", "pilot": pilot.name}
-        self.events.write(record | {"state": pilot.state.value, "reason": pilot.reason})
+        state = {"state": pilot.state.value, "reason": pilot.reason}
+        self.events.write(record | state | {"cores": pilot.description.cores})
 
     def note(self, pilot: Pilot, text: str) -> None:
-        """Write what is to be known of a pilot and is no change of it."""
+        """Write and log what is to be known of a pilot and is no change of it."""
         record = {"time": time.time(), "event": "note", "pilot": pilot.name}
         self.events.write(record | {"reason": text})
+        _log.warning("pilot '%s': %s", pilot.name, text)
+
+    def count_others(self, used: Mapping[str, Mapping[str, float]]) -> None:
+        """Write what tasks of other programs used, by program and pilot."""
+        total: dict[str, float] = {}
+        for of_one in used.values():
+            for pilot, core_s in of_one.items():
+                total[pilot] = total.get(pilot, 0.0) + core_s
+        if total:
+            self.events.write({"time": time.time(), "event": "usage", "used": total})
 
     def list_pilots(self, connection_file: Path | None, pilots: Sequence[Pilot]) -> None:
         """Write the registry beside the connection file, if there is one."""

@@ -56,8 +56,9 @@ class KeptManager(PilotManager):
         taken = []
         for entry in entries:
             is_local = entry.description.resource == "local"
+            is_elastic = entry.description.elastic is not None  # others stand by in their place
             # Of this machine's, the end came with the keeper's, or with the scheduler's.
-            if is_local or not entry.state.final:
+            if is_local or is_elastic or not entry.state.final:
                 taken.append(pilot := _successor(entry))
                 pilot.watch(self._on_change)
         return taken

@@ -7,6 +7,7 @@ them: tasks, queues and policies are `pilotcut.tasks`.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -25,15 +26,18 @@ from pilotcut.io.unpicklable import Unpicklable
 from pilotcut.pilots import registry
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.description import PilotDescription, load_descriptions, notes
+from pilotcut.pilots.elastic_pilots import STANDBY, ElasticPilots, members_of
 from pilotcut.pilots.external import RemotePilot
 from pilotcut.pilots.journal import Journal
 from pilotcut.pilots.lender import Lender
-from pilotcut.pilots.local import LocalPilot
+from pilotcut.pilots.load_board import LoadBoard
 from pilotcut.pilots.observer import Observer, workers_by_pilot
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
 from pilotcut.pilots.replacements import Replacements
 from pilotcut.pilots.resources import check_available, make_pilot
 from pilotcut.pilots.scheduler import DaskScheduler, SchedulerLink, listening_host
+from pilotcut.pilots.start import PilotStart
+from pilotcut.pilots.usage import CoreUsage
 from pilotcut.pilots.worker.connection import FILE_NAME
 
 _log = logging.getLogger(__name__)
@@ -76,7 +80,9 @@ class PilotManager(Unpicklable):
         *,
         run_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._check(descriptions)
+        members = tuple(members_of(descriptions))
+        self._check(members)
+        self._described = tuple(descriptions)
         self.notes: tuple[str, ...] = notes(descriptions)
         self._journal = Journal()
         self.connection_file: Path | None = None
@@ -90,7 +96,9 @@ class PilotManager(Unpicklable):
         self._newcomers: list[Callable[[Pilot], None]] = []
         self._replacements = Replacements()
         self._observer = Observer()
-        self._pilots: tuple[Pilot, ...] = tuple(self._make(d) for d in descriptions)
+        self.loads = LoadBoard()
+        self._elastic = ElasticPilots(self._start_later, self.loads)
+        self._pilots: tuple[Pilot, ...] = tuple(self._make(d) for d in members)
 
     def _check(self, descriptions: Sequence[PilotDescription]) -> None:
         check_available(descriptions)
@@ -98,7 +106,7 @@ class PilotManager(Unpicklable):
     def __reduce_ex__(self, protocol: object) -> Any:
         if type(self) is PilotManager and all(p.state is PilotState.NEW for p in self._pilots):
             make = partial(PilotManager, run_dir=self._run_dir)
-            return make, (tuple(pilot.description for pilot in self._pilots),)
+            return make, (self._described,)
         return super().__reduce_ex__(protocol)
 
     @classmethod
@@ -132,6 +140,8 @@ class PilotManager(Unpicklable):
         # Before any binder watches: early ends are counted when it hears of this one and asks
         # `is_replacing`. Counted afterwards, tasks waited for a pilot that nobody asked for.
         pilot.watch(self._on_change)
+        if description.elastic is not None:
+            pilot.reason = STANDBY
         return pilot
 
     @property
@@ -140,13 +150,21 @@ class PilotManager(Unpicklable):
         return self._journal.events
 
     @property
+    def usage(self) -> CoreUsage:
+        """Core-seconds that the pilots held, and in which tasks ran."""
+        return self._journal.usage
+
+    @property
     def pilots(self) -> tuple[Pilot, ...]:
         """All pilots, in the order of the descriptions, then those that came later."""
         return self._pilots
 
     @property
     def slots(self) -> int:
-        """Number of tasks that run at the same time on the pilots that have not ended."""
+        """Number of tasks that run at the same time on the pilots that have not ended.
+
+        Those that stand by count: they are asked for when there is so much to do.
+        """
         return sum(pilot.slots for pilot in self._pilots if not pilot.state.final)
 
     @property
@@ -197,22 +215,23 @@ class PilotManager(Unpicklable):
             raise
 
     def _start_outside(self, outside: Sequence[DaskPilot], deadline: float) -> None:
-        local = [pilot for pilot in outside if isinstance(pilot, LocalPilot)]
-        remote = [pilot for pilot in outside if not isinstance(pilot, LocalPilot)]
+        self._elastic.ask_for_least(outside)
+        start = PilotStart.of(outside, self._elastic.is_standby)
         self._scratch = Path(tempfile.mkdtemp(prefix="pilotcut-"))
         try:
             for pilot in outside:
                 pilot.check_possible()
-            host = listening_host(wide=bool(remote))
-            home = self._home(is_remote=bool(remote))
+            host = listening_host(wide=start.is_wide)
+            home = self._home(start.is_wide)
             (home / "logs").mkdir(exist_ok=True)
-            site = self._launch_scheduler(home, host, local, deadline)
-            for pilot in local:
-                pilot.join(site)
-            for other in remote:
-                other.start(site)
-            for pilot in local:
-                pilot.wait_active(deadline)
+            self._scheduler = scheduler = self._make_scheduler(home, self._scratch, host)
+            self._site = site = PilotSite(scheduler, home / FILE_NAME, self._scratch)
+            connection = start.launch(site, deadline, self._scheduler_lost)
+            self.connection_file = site.connection_file
+            # First: whoever finds the connection reads it.
+            self._journal.list_pilots(self.connection_file, self._pilots)
+            connection.write(self.connection_file)
+            start.join(site, deadline)
         except BaseException as error:
             # An interrupt too must leave no job and no process behind.
             for failed in outside:
@@ -222,25 +241,6 @@ class PilotManager(Unpicklable):
                 raise PilotError(f"pilots could not be started: {error}") from error
             raise
         self._watch_in_background()
-
-    def _launch_scheduler(
-        self, home: Path, host: str | None, local: Iterable[LocalPilot], deadline: float
-    ) -> PilotSite:
-        """Start the scheduler and the agents on this machine, and say how others join."""
-        assert self._scratch is not None
-        scheduler = self._make_scheduler(home, self._scratch, host)
-        self._scheduler = scheduler
-        self._site = site = PilotSite(scheduler, home / FILE_NAME, self._scratch)
-        # All processes import dask at the same time; they meet when it has an address.
-        scheduler.launch_process()
-        for pilot in local:
-            pilot.launch_process(site)
-        connection = scheduler.connect(deadline, on_loss=self._scheduler_lost)
-        self.connection_file = site.connection_file
-        # First: whoever finds the connection reads it.
-        self._journal.list_pilots(self.connection_file, self._pilots)
-        connection.write(self.connection_file)
-        return site
 
     def _make_scheduler(self, home: Path, scratch: Path, host: str | None) -> DaskScheduler:
         return DaskScheduler(home, scratch, host)
@@ -292,6 +292,8 @@ class PilotManager(Unpicklable):
             self._adopt(newcomer)
         for gone in filter(self._replacements.is_new_end, self._pilots):
             self._replace(gone)
+        self.loads.read(self.connection_file, now)
+        self._elastic.look(self._pilots, now)
 
     def _adopt(self, pilot: DaskPilot) -> None:
         """Take in a pilot that somebody else has started."""
@@ -308,29 +310,38 @@ class PilotManager(Unpicklable):
 
     def is_replacing(self, pilot: Pilot) -> bool:
         """Return whether another pilot may still come in place of one that has ended."""
-        is_open = not self._closing.is_set() and not self._has_lost
-        return is_open and self._replacements.is_due(pilot)
+        return self._is_open and self._replacements.is_due(pilot)
+
+    @property
+    def _is_open(self) -> bool:
+        return not self._closing.is_set() and not self._has_lost
 
     def _replace(self, pilot: Pilot) -> None:
         """Ask for a new pilot in place of one that has ended, if that is wanted and wise."""
-        if not isinstance(pilot, DaskPilot) or not pilot.description.replace:
-            return
-        if self._closing.is_set() or self._has_lost:
+        is_elastic = pilot.description.elastic is not None
+        may_follow = pilot.description.replace or is_elastic
+        if not isinstance(pilot, DaskPilot) or not may_follow or not self._is_open:
             return
         if refusal := self._replacements.refusal(pilot):
             self._journal.note(pilot, refusal)
-            _log.warning("pilot '%s': %s", pilot.name, refusal)
+            self._elastic.give_up(self._pilots, pilot, refusal)
             return
         self._replacements.count_replacement(pilot)
         successor = self._make(pilot.description, pilot.generation + 1)
         assert isinstance(successor, DaskPilot)
-        assert self._site is not None
         # Before it starts, so that those who wait for it hear of it if that fails.
         self._add(successor)
+        if is_elastic:
+            return  # until it is needed
         try:
-            successor.start(self._site)
+            self._start_later(successor)
         except (PilotError, OSError) as error:  # a full disk, say: it would be new for ever
             successor.move(PilotState.FAILED, str(error))
+
+    def _start_later(self, pilot: DaskPilot) -> None:
+        assert self._site is not None
+        if not self._closing.is_set():
+            pilot.start(self._site)
 
     # -- the end -------------------------------------------------------------------
 
@@ -341,8 +352,13 @@ class PilotManager(Unpicklable):
             # A replacement that is being started now is in `_pilots` afterwards, and is closed with
             # them.
             self._monitor.join()
+        self._elastic.close()
         for pilot in self._pilots:
+            if self._elastic.is_standby(pilot):
+                pilot.move(PilotState.CANCELED, "was not needed")
             pilot.close()
+        self.loads.read(self.connection_file, math.inf)
+        self._journal.count_others(self.loads.used)
         self._remove_connection_file()
         scheduler, self._scheduler = self._scheduler, None
         if scheduler is not None:
@@ -405,6 +421,8 @@ class RemoteManager(PilotManager):
                 return
             self._look_at_registry()
             self._lender.resume(self._pilots)
+            self.loads.ask()
+            self.loads.write(self.connection_file, self.usage.used, time.time())
 
     def _look_at_registry(self) -> None:
         new, gone = self._lender.look(self._pilots)
@@ -428,4 +446,5 @@ class RemoteManager(PilotManager):
         self._journal.change(pilot)
 
     def _remove_connection_file(self) -> None:
-        """Leave the file: it is the other manager's."""
+        """Leave the file, which is the other manager's, and tell that what was used here."""
+        self.loads.write(self.connection_file, self.usage.used, math.inf)

@@ -28,6 +28,7 @@ class Observer:
 
     def __init__(self) -> None:
         self._asked_slurm = self._asked_for_left = 0.0
+        self._seen: set[str] = set()
 
     def observe(
         self, pilots: Sequence[Pilot], workers: Workers, now: float
@@ -44,6 +45,9 @@ class Observer:
                 pilot.observe(here, now)
         # Workers of an attached pilot that was given up may come back: nobody else ends them.
         known = {p.key for p in outside if not (isinstance(p, AttachedPilot) and p.state.final)}
+        # Those of a pilot that was let go of end a moment after it, when another has its name.
+        self._seen |= {p.key for p in outside if not isinstance(p, AttachedPilot)}
+        known |= self._seen
         for key in set(workers) - known:
             yield AttachedPilot(described(key, workers[key]))
 

@@ -60,6 +60,7 @@ class Pilot(ABC):
         self._since = {PilotState.NEW: time.time()}
         self._watchers: list[Callable[[Pilot], None]] = []
         self.reason = ""
+        self.is_retired = False  # let go of, for nothing needed it
         self.ends: float | None = None  # when its walltime is over, if that is known
 
     def __repr__(self) -> str:
@@ -70,6 +71,15 @@ class Pilot(ABC):
     def name(self) -> str:
         """The name from the description, unique among the pilots of a manager."""
         return self.description.name
+
+    @property
+    def in_words(self) -> str:
+        """Where it stands, and why; the same for all of an entry that stand by."""
+        stands_by = self.description.elastic is not None and self.state is PilotState.NEW
+        name = self.description.kind if stands_by else self.name
+        return f"pilot '{name}' is {self.state.value}" + (
+            f" ({self.reason})" if self.reason else ""
+        )
 
     @property
     def slots(self) -> int:

@@ -25,7 +25,7 @@ class Replacements:
 
         Who then asks `is_due` is not told again if the answer turns to no.
         """
-        if pilot.state.final and pilot not in self._ended:
+        if pilot.state.final and pilot not in self._ended and not pilot.is_retired:
             self._ended.add(pilot)
             kind = pilot.description.kind
             failed_early = PilotState.ACTIVE not in pilot.since
@@ -33,13 +33,17 @@ class Replacements:
 
     def is_due(self, pilot: Pilot) -> bool:
         """Return whether another pilot may come in place of one that has ended."""
-        return pilot.description.replace and not self.refusal(pilot)
+        description = pilot.description
+        may_follow = description.replace or description.elastic is not None
+        return may_follow and not self.refusal(pilot)
 
     def refusal(self, pilot: Pilot) -> str:
         """Return why there is no use in another pilot in place of one; '' if there is."""
         kind = pilot.description.kind
         if self._failures[kind] >= MOST_FAILURES:
             return f"no more are asked for: {MOST_FAILURES} failed in a row"
+        if pilot.description.elastic is not None:
+            return ""  # how many there are is for the load to say
         if self._replaced[kind] >= pilot.description.most_replacements:
             return f"no more are asked for: {self._replaced[kind]} were replaced"
         return ""

@@ -18,6 +18,7 @@ import yaml
 from pilotcut.errors import RunDirectoryError
 from pilotcut.io.jsonl import STAGES
 from pilotcut.io.yaml_reader import load_yaml
+from pilotcut.pilots.usage import CoreUsage
 from pilotcut.report.device_records import DeviceRecords
 from pilotcut.report.numbers import number
 from pilotcut.report.run_record import Batches, PilotRecord, RunEvent, RunRecord, TaskHistory
@@ -69,6 +70,7 @@ def read_run(path: Path) -> RunRecord:
         is_complete=(path / "weights.pt").exists(),
         missing=reader.missing,
         torn=reader.torn,
+        usage=reader.usage.in_words(),
     )
 
 
@@ -80,6 +82,7 @@ class _Reader:
         self.missing: dict[str, str] = {}
         self.torn = 0
         self.devices = DeviceRecords()
+        self.usage = CoreUsage()
 
     # -- files ---------------------------------------------------------------------
 
@@ -187,8 +190,9 @@ class _Reader:
         history = TaskEventReader()
         states: dict[str, list[RunEvent]] = {}
         for event in self._lines("events.jsonl"):
+            self.usage.take(event)
             when = number(event.get("time"))
-            if math.isnan(when):
+            if math.isnan(when) or event.get("event") == "usage":
                 continue
             if event.get("event") == "task":
                 history.add(event, when)

@@ -20,6 +20,7 @@ from pilotcut.errors import UserError
 from pilotcut.io.jsonl import STAGES, records_of
 from pilotcut.io.yaml_reader import load_yaml
 from pilotcut.pilots import registry
+from pilotcut.pilots.usage import CoreUsage
 from pilotcut.report.numbers import known_number
 from pilotcut.report.status import SHOWN, Status
 from pilotcut.tasks.waiting_file import FILE_NAME as WAITING
@@ -118,7 +119,7 @@ class Follower:
         self._events = Tail(run_dir / "events.jsonl")
         self._metrics = Tail(run_dir / "metrics.jsonl")
         self._trace = Tail(run_dir / "trace.jsonl")
-        self._tasks = _TaskCounts()
+        self._tasks, self._usage = _TaskCounts(), CoreUsage()
         self._latest: deque[dict[str, Any]] = deque(maxlen=SHOWN)
         self._epochs: dict[int, dict[str, Any]] = {}
         self._stages = dict.fromkeys(STAGES, 0.0)
@@ -140,6 +141,7 @@ class Follower:
             epochs_asked=epochs_asked,
             stages=dict(self._stages),
             is_trained=self._is_trained(epochs_asked),
+            usage=self._usage.in_words(),
         )
 
     def _is_trained(self, epochs_asked: int | None) -> bool:
@@ -156,12 +158,13 @@ class Follower:
     def _follow_events(self) -> None:
         is_other, events = self._events.read()
         if is_other:
-            self._tasks = _TaskCounts()
+            self._tasks, self._usage = _TaskCounts(), CoreUsage()
             self._latest.clear()
         for event in events:
+            self._usage.take(event)
             if event.get("event") == "task":
                 self._tasks.add(event)
-        self._latest.extend(events[-SHOWN:])
+        self._latest.extend([e for e in events if e.get("event") != "usage"][-SHOWN:])
 
     def _follow_metrics(self) -> None:
         is_other, records = self._metrics.read()

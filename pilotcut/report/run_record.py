@@ -146,6 +146,8 @@ class RunRecord:
         By file, why nothing of it is shown.
     torn
         Lines that were no records.
+    usage
+        What pilots held and tasks used, in words.
     """
 
     path: Path
@@ -164,6 +166,7 @@ class RunRecord:
     is_complete: bool = False
     missing: Mapping[str, str] = field(default_factory=dict)
     torn: int = 0
+    usage: str = ""
 
     @property
     def widths(self) -> list[int]:

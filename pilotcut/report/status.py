@@ -49,6 +49,8 @@ class Status:
         Seconds by stage of all batches.
     is_trained
         Whether the weights are there, and not those of an earlier end: a run may be resumed.
+    usage
+        What pilots held and tasks used, in words.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Status:
     epochs_asked: int | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
     is_trained: bool = False
+    usage: str = ""
 
     @property
     def have_ended(self) -> bool:
@@ -102,6 +105,8 @@ class Status:
             counts = ", ".join(f"{count} {state}" for state, count in sorted(self.tasks.items()))
             rate = "" if self.rate is None else f" ({self.rate:.3g} a second)"
             parts.append(Text(f"tasks: {counts}{rate}"))
+        if self.usage:
+            parts.append(Text(self.usage))
         if not self.have_ended:  # the file outlives its tasks
             parts += [Text(f"  {one['task']}: {one['reason']}") for one in self.waiting[:SHOWN]]
         if self.latest:

@@ -59,7 +59,8 @@ def utilisation(run: RunRecord) -> Section | None:
     each = plots.rows(names, shares.tolist(), "share of the time busy", percent=True,
                       x_range=(0, 1), caption=caption, half=True)  # fmt: skip
     over_time = figures.busy(runs, len(found.workers), run.begins)
-    return Section("Worker utilisation", text + ".", [each, over_time])
+    held = f" In core-seconds, from a pilot's start to its end: {run.usage}." if run.usage else ""
+    return Section("Worker utilisation", text + "." + held, [each, over_time])
 
 
 def stragglers(run: RunRecord) -> Section | None:

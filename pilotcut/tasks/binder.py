@@ -27,6 +27,7 @@ from pilotcut.tasks.callbacks import CallbackThread
 from pilotcut.tasks.dependencies import Dependencies
 from pilotcut.tasks.explain import explain
 from pilotcut.tasks.launching import Launcher
+from pilotcut.tasks.load import Unguessed, loads
 from pilotcut.tasks.outcomes import LaunchOutcomes
 from pilotcut.tasks.policies import name_of
 from pilotcut.tasks.policy_base import Policy, wake_s
@@ -70,7 +71,10 @@ class Binder:
         # By itself: whether it is the task that ends workers shows only where nothing else stands
         # in line with it.
         run_again = partial(self._make_ready, isolated=True)
-        self._outcomes = LaunchOutcomes(self._table, run_times, self._rates, run_again)
+        self._unguessed = Unguessed()
+        self._outcomes = LaunchOutcomes(
+            self._table, run_times, self._rates, self._unguessed, run_again
+        )
         self._waiting_file = WaitingFile(self._reasons)
         self._closing = False
         self._breakdown: BaseException | None = None
@@ -80,6 +84,7 @@ class Binder:
         for pilot in pilots.pilots:
             pilot.watch(lambda _: self._inbox.put(self._on_pilot))
         pilots.on_newcomer(self._on_newcomer)
+        pilots.loads.on_asked(lambda: self._inbox.put(self._say_load))
         self._callbacks = CallbackThread()
         self._thread = threading.Thread(target=self._serve, daemon=True, name="task-binder")
         self._thread.start()
@@ -156,6 +161,7 @@ class Binder:
         except BaseException as error:  # then nobody else would ever end what others wait for
             self._break_down(error)
         finally:
+            self._pilots.loads.say(self, {})
             self._callbacks.end()
 
     def _serve_all(self) -> None:
@@ -223,6 +229,12 @@ class Binder:
         self._table.unfinished[record.view.id] = record
         if not self._outcomes.is_quarantined(record):
             self._dependencies.add(record)
+
+    def _say_load(self) -> None:
+        """Say what waits for elastic pilots and runs on them."""
+        accounts = self._accounts.values()
+        found = loads(self._table.ready, accounts, self._unguessed, time.time())
+        self._pilots.loads.say(self, found)
 
     def _make_ready(self, record: TaskRecord, *, isolated: bool = False) -> None:
         self._table.make_ready(record, isolated=isolated)
@@ -340,12 +352,11 @@ class Binder:
         return f"is {record.state.value}"
 
     def _why_ready(self, view: TaskView) -> str:
-        pending = [
-            f"pilot '{account.pilot.name}' is {account.pilot.state.value}"
-            + (f" ({account.pilot.reason})" if account.pilot.reason else "")
+        pending = dict.fromkeys(
+            account.pilot.in_words
             for account in self._accounts.values()
             if not account.active and account.alive and account.view().suits(view)
-        ]
+        )
         accounts = [account for account in self._accounts.values() if account.active]
         mpi = active_mpi_pilots(accounts)
         views = [account.view(mpi, has_short=False) for account in accounts]

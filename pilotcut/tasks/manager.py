@@ -16,6 +16,7 @@ from pilotcut.errors import UserError
 from pilotcut.io.unpicklable import Unpicklable
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.tasks.binder import Binder
+from pilotcut.tasks.load import pilot_names
 from pilotcut.tasks.policies import as_policy, name_of
 from pilotcut.tasks.policy_base import Policy
 from pilotcut.tasks.shared import Shared, SharedObjects
@@ -150,7 +151,8 @@ class TaskManager(Unpicklable):
         """
         number = next(self._numbers)
         label = name if name is not None else f"{function_name(fn)}-{number}"
-        names = (pilot,) if isinstance(pilot, str) else None if pilot is None else tuple(pilot)
+        accounts = self._binder.known_accounts()
+        names = pilot_names(pilot, accounts)
         before = (after,) if isinstance(after, TaskFuture) else tuple(after)
         _check(
             label,
@@ -168,7 +170,7 @@ class TaskManager(Unpicklable):
             costs=None if costs is None else {name: float(s) for name, s in costs.items()},
             ranks=ranks,
         )
-        _check(label, placement_faults(view, self._binder.known_accounts()))
+        _check(label, placement_faults(view, accounts))
         budgets = (retries, error_retries, self._most_preemptions)
         record = TaskRecord(label, view, fn, args, kwargs, kind_of(fn, view), *budgets)
         record.may_be_duplicated = duplicated

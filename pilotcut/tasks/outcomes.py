@@ -20,6 +20,7 @@ from pilotcut.pilots.worker.exception_text import (
     words_of,
 )
 from pilotcut.pilots.worker.payload import Loss, Outcome, Report
+from pilotcut.tasks.load import Unguessed
 from pilotcut.tasks.runtime_estimates import PilotRates, RunTimes
 from pilotcut.tasks.slot_accounting import Reservation, SlotAccount
 from pilotcut.tasks.task import TaskState
@@ -38,7 +39,7 @@ class LaunchOutcomes:
     ----------
     table
         The tasks.
-    run_times, rates
+    run_times, rates, unguessed
         Are told of every run.
     run_again
         Puts a task back into the queue.
@@ -49,11 +50,13 @@ class LaunchOutcomes:
         table: TaskTable,
         run_times: RunTimes,
         rates: PilotRates,
+        unguessed: Unguessed,
         run_again: Callable[[TaskRecord], None],
     ) -> None:
         self._table = table
         self._run_times = run_times
         self._rates = rates
+        self._unguessed = unguessed
         self._run_again = run_again
         self._quarantined: set[str] = set()
         self._worker_failures = WorkerFailures()
@@ -126,6 +129,8 @@ class LaunchOutcomes:
         record.started, record.finished = outcome.started, outcome.finished
         run_s = outcome.finished - outcome.started
         self._run_times.add(record.kind, run_s)
+        if record.view.length_s == 0.0:
+            self._unguessed.add(run_s)
         # A task that raises at once would count as a very fast run, and walltimes are judged by
         # rates.
         if record.view.cost_s is not None and outcome.error is None:

@@ -85,6 +85,11 @@ class SlotAccount:
         return replace(self._idle, rate=self._rates.of(self.pilot.name))
 
     @property
+    def held(self) -> tuple[Reservation, ...]:
+        """What the pilot was handed and has not reported; for the binder's thread."""
+        return tuple(self._held.values())
+
+    @property
     def alive(self) -> bool:
         """Whether tasks may run here, now or later."""
         return not self.pilot.state.final and self.pilot.state is not PilotState.DRAINING

@@ -117,6 +117,7 @@ class TaskTable:
             event["worker"] = record.worker
         if record.started is not None:  # on that worker
             event |= {"started": record.started, "finished": record.finished}
+            event["cores"] = record.view.cores
         if reason:
             event["reason"] = reason
         self._events.write(event)

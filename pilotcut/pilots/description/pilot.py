@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from pilotcut.pilots.description import slurm
+from pilotcut.pilots.description.elastic import ElasticDescription, check_elastic
 from pilotcut.pilots.description.faults import EXPECTED, is_count, misfit
 from pilotcut.pilots.description.qpu import QpuDescription
 
@@ -190,6 +191,7 @@ class PilotDescription(_Frozen):
     replace: bool = False
     most_replacements: int = Field(default=3, ge=0)
     count: _Count = 1
+    elastic: ElasticDescription | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -286,6 +288,15 @@ class PilotDescription(_Frozen):
             _check_access(value.qpu, info.data)
         return value
 
+    @field_validator("elastic")
+    @classmethod
+    def _elastic_alone(
+        cls, value: ElasticDescription | None, info: ValidationInfo
+    ) -> ElasticDescription | None:
+        if value is not None and "resource" in info.data:
+            check_elastic(info.data)
+        return value
+
     def __eq__(self, other: object) -> bool:
         """Whether two descriptions ask for the same, in whatever words."""
         # pydantic's own equality would compare private attributes too, which are the notes here.
@@ -321,6 +332,11 @@ class PilotDescription(_Frozen):
         """What tells its processes which MPI to use, where the description says so."""
         named = {"PILOTCUT_MPI": self.mpi} if self.mpi != "auto" else {}
         return named | ({"PILOTCUT_MPI_LAUNCHER": self.launcher} if self.launcher else {})
+
+    @property
+    def cores(self) -> int:
+        """Number of cores of the whole pilot."""
+        return self.nodes * self.cores_per_node
 
     @property
     def gpus(self) -> int:

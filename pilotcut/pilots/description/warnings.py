@@ -37,13 +37,17 @@ def notes(descriptions: Iterable[PilotDescription], cores: int | None = None) ->
     # Those that this process may use: a job or a container has fewer than the machine.
     cores = cores or len(os.sched_getaffinity(0))
     here = [pilot for pilot in pilots if pilot.resource in ("inprocess", "local")]
-    threads = sum(pilot.slots * pilot.cores_per_slot for pilot in here)
+    threads = sum(pilot.slots * pilot.cores_per_slot * _most(pilot) for pilot in here)
     if threads > cores:
         found.append(
             f"{threads} worker threads share the {cores} cores of this machine: "
             "tasks will slow each other down"
         )
     return tuple(dict.fromkeys(found))
+
+
+def _most(pilot: PilotDescription) -> int:
+    return 1 if pilot.elastic is None else pilot.elastic.most
 
 
 def _without_effect(pilot: PilotDescription) -> Iterator[str]:

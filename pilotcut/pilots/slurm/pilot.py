@@ -254,8 +254,9 @@ class SlurmPilot(DaskPilot):
                 self._cancel()
             return
         was_submitted = self.job_id is not None
+        reason = self.reason if self.is_retired else ""
         self._gives_back = True
         self.move(PilotState.DRAINING, self.reason)
         self._cancel()
         done = was_submitted and self._was_active
-        self.move(PilotState.DONE if done else PilotState.CANCELED)
+        self.move(PilotState.DONE if done else PilotState.CANCELED, reason)

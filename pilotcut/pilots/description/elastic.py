@@ -1,0 +1,62 @@
+"""Pilots that follow the load, and jobs of several sizes: the fields `elastic` and `sizes`.
+
+This module refuses to know when more pilots are asked for, which is `pilotcut.pilots.elastic`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from pilotcut.pilots.description.faults import misfit
+
+
+def _seconds(value: Any) -> Any:
+    # YAML reads 120 as a whole number where seconds are floats; true is none.
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=1e6, allow_inf_nan=False)]
+
+
+class ElasticDescription(BaseModel):
+    """How many pilots of an entry there may be, and what decides how many there are.
+
+    Attributes
+    ----------
+    least, most
+        Pilots that are there whatever the load, and at most.
+    idle_s
+        Seconds after which a pilot that nothing needed is released; one that stands in a queue
+        is canceled after half of them.
+    wait_s
+        Seconds that work may wait: where, by what is predicted, it would wait longer on the
+        pilots there are, more are asked for.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    least: int = Field(default=0, ge=0)
+    most: int = Field(ge=1, le=1000)
+    idle_s: _Seconds = 120.0
+    wait_s: _Seconds = 30.0
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> ElasticDescription:
+        if self.least > self.most:
+            raise misfit(f"least of at most most, which is {self.most}")
+        return self
+
+
+def check_elastic(given: dict[str, Any]) -> None:
+    """Raise a fault of other fields that do not go with `elastic`."""
+    if given["resource"] not in ("local", "slurm"):
+        raise misfit(f"none with resource {given['resource']}; use local or slurm")
+    if given.get("count", 1) > 1:
+        raise misfit("no count beside it: most says how many there may be")
+    if given.get("replace"):
+        raise misfit("no replace beside it: another pilot is asked for where one is needed")
+    backend = given.get("backend")
+    if backend is not None and backend.qpu is not None:
+        raise misfit("none beside backend.qpu: a device does not become two")
