@@ -21,6 +21,7 @@ from pilotcut import __version__
 from pilotcut.cli import (
     calibrate,
     fleet,
+    motif,
     pilots,
     plan,
     recommend,
@@ -49,6 +50,7 @@ app.command()(recommend.recommend)
 app.command()(reconstruct.reconstruct)
 app.command()(plan.plan)
 app.command()(study.study)
+app.command()(motif.motif)
 app.command()(report.report)
 app.command("status")(pilots.status_of_run)
 

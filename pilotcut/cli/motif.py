@@ -1,0 +1,78 @@
+"""Command `pilotcut motif`: one of the motifs of hybrid quantum-HPC work, as a mini-app."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pilotcut.cli.arguments import AsJson
+from pilotcut.cli.console import complain, err, note, say
+from pilotcut.cli.session import tasks_on
+from pilotcut.io.new_directory import given_or_new
+from pilotcut.options import check, choice_fault
+
+if TYPE_CHECKING:
+    from pilotcut.study.motifs.answer import Motif
+
+_WRONG = 1
+
+
+def motif(
+    name: Annotated[
+        str | None, typer.Argument(help="Which one; all are listed without a name.")
+    ] = None,
+    pilots: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pilot description; without one, a worker for each core of this machine."
+        ),
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="small: within a minute on two cores; large: for an allocation.")
+    ] = "small",
+    out: Annotated[
+        Path | None, typer.Option(help="Where its files go; runs/NAME-TIME if left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a motif of hybrid quantum-HPC work, say what it found and where its time went.
+
+    Its directory is a run directory, which `pilotcut report` shows.
+    """
+    from pilotcut.study.motifs.answer import MOTIFS, SIZES
+    from pilotcut.study.motifs.answer import motif as motif_of
+
+    if name is None:
+        for key, (_, title) in MOTIFS.items():
+            say(f"{key:12s} {title}")
+        return
+    check(choice_fault("size", size, SIZES))
+    chosen = motif_of(name)
+    with given_or_new(out, Path("runs") / name) as directory:
+        _run(chosen, pilots, size, directory, as_json)
+
+
+def _run(chosen: Motif, pilots: Path | None, size: str, directory: Path, as_json: bool) -> None:
+    from pilotcut.pilots import PilotManager
+    from pilotcut.pilots.description import PilotDescription, load_descriptions
+    from pilotcut.study.motifs.run import FILE_NAME, run_motif
+
+    cores = len(os.sched_getaffinity(0))
+    here = PilotDescription(name="here", resource="local", cores_per_node=cores)
+    described = (here,) if pilots is None else load_descriptions(pilots)
+    manager = PilotManager(described, run_dir=directory)
+    with tasks_on(manager) as tasks, err.status(chosen.title):
+        outcome = run_motif(chosen, tasks, size, directory)
+    if as_json:
+        say(json.dumps(outcome.to_dict()))
+    else:
+        say(f"{chosen.title}: {outcome.answer.sentence}")
+        say(f"{outcome.seconds:.1f} s; {outcome.spent}")
+        note(f"look at it with: pilotcut report {directory}")
+    if not outcome.answer.right:
+        complain("wrong", f"expected: {chosen.right}; see {directory / FILE_NAME}")
+        raise typer.Exit(_WRONG)

@@ -1,0 +1,76 @@
+"""What a motif has found, and which motifs there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from pilotcut.options import check, choice_fault
+
+#: Motif by name: its module, and what it is called in the literature.
+MOTIFS = {
+    "circuits": ("circuit_execution", "B.1 circuit execution"),
+    "cutting": ("circuit_cutting", "B.3 circuit cutting"),
+    "variational": ("variational", "C.2 sequential variational algorithms"),
+    "curve": ("energy_curve", "C.3 synchronous parallel variational algorithms"),
+    "generative": ("generative", "C.5 generative quantum eigensolver"),
+}
+SIZES = ("small", "large")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a motif has found.
+
+    Parameters
+    ----------
+    sentence
+        What was found, with its numbers.
+    right
+        Whether it is what it has to be.
+    measures
+        Numbers and names behind the sentence; JSON values.
+    """
+
+    sentence: str
+    right: bool
+    measures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Motif:
+    """A mini-app.
+
+    Parameters
+    ----------
+    name, title
+        Its name here, and in the literature.
+    right
+        What its answer has to be.
+    run
+        Runs it: ``run(tasks, **sizes[size])`` returns an `Answer`.
+    sizes
+        Arguments of `run`, for each of `SIZES`.
+    """
+
+    name: str
+    title: str
+    right: str
+    run: Callable[..., Answer]
+    sizes: Mapping[str, Mapping[str, Any]]
+
+
+def motif(name: str) -> Motif:
+    """Return the motif of that name.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    check(choice_fault("motif", name, MOTIFS))
+    module, title = MOTIFS[name]
+    app = import_module(f"pilotcut.study.motifs.{module}")
+    return Motif(name, title, app.RIGHT, app.run, {"small": app.SMALL, "large": app.LARGE})

@@ -1,0 +1,55 @@
+"""Each motif finds what is right, at a size of seconds, on two workers."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pilotcut.errors import UserError
+from pilotcut.study.motifs.answer import MOTIFS, SIZES, motif
+from pilotcut.study.motifs.molecules import _table, molecule
+from pilotcut.study.motifs.time_spent import TimeSpent
+
+TINY = {
+    "circuits": {"circuits": 70, "widest": 6},
+    "cutting": {"qubits": 10, "most_cuts": 2, "rows": 1, "shots": 256},
+    "variational": {"name": "H2 0.735", "reps": 1, "iterations": 60, "nodes": 6},
+    "curve": {"points": 3},
+    "generative": {"generations": 12, "size": 20, "length": 8},
+}
+
+
+@pytest.mark.parametrize("name", MOTIFS)
+def test_it_finds_what_is_right(name, workers):
+    answer = motif(name).run(workers, **TINY[name])
+    assert answer.right, answer.sentence
+    json.dumps(answer.measures, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", MOTIFS)
+def test_it_has_all_sizes_with_the_same_options(name):
+    sizes = motif(name).sizes
+    assert set(sizes) == set(SIZES)
+    assert set(sizes["small"]) == set(sizes["large"]) == set(TINY[name])
+
+
+def test_a_name_that_is_none_is_one_line():
+    with pytest.raises(UserError, match="motif is 'qaoa', expected"):
+        motif("qaoa")
+
+
+@pytest.mark.parametrize("name", _table())
+def test_a_molecule_has_the_energy_that_is_known_for_it(name):
+    of = molecule(name)
+    lowest = np.linalg.eigvalsh(of.hamiltonian.to_matrix())[0]
+    assert lowest == pytest.approx(of.exact, abs=1e-9)
+    filled = np.zeros(2**of.qubits)
+    filled[2**of.electrons - 1] = 1.0  # the lowest orbitals
+    assert filled @ of.hamiltonian.to_matrix() @ filled == pytest.approx(of.hartree_fock, abs=1e-9)
+
+
+def test_efficiency_is_work_over_what_slots_had():
+    spent = TimeSpent(tasks=8, work_s=6.0, wall_s=4.0, slots=2)
+    assert spent.efficiency == 0.75
+    assert "8 tasks on 2 slots in 4.0 s (2 tasks/s)" in str(spent)
+    assert TimeSpent(0, 0.0, 0.0, 2).efficiency == 0.0
