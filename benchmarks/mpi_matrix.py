@@ -29,6 +29,8 @@ WHEELS = {
     "intel": "impi-rt==2021.18.1",
     "debian": None,
 }
+#: What `mpi:` says: `auto` would take the system's Open MPI where another does not suit.
+MPI = {"mpich": "mpich", "openmpi": "openmpi", "intel": "intel", "debian": "openmpi"}
 LAUNCHERS = {
     "mpiexec": None,  # none is named: the library's own
     "default in a job": None,
@@ -104,10 +106,11 @@ def _run(python: Path, name: str, launcher: str, kind: str, store: Path) -> str:
     if name == "debian" and not shutil.which("orted"):
         return "not run: the system's Open MPI is not installed"
     with tempfile.TemporaryDirectory(dir=store.parent) as place:
+        env = {"PILOTCUT_MPI": MPI[name]}
         if kind == "reconstruct":
-            return _reconstruct(python, launcher, store, Path(place))
+            return _reconstruct(python, launcher, store, Path(place), env)
         command = [python, __file__, "--environments", store.parent, "--one", launcher, kind]
-        out, err = _output([*map(str, command)], Path(place), {})
+        out, err = _output([*map(str, command)], Path(place), env)
     try:
         return _line(json.loads(out.splitlines()[-1]))
     except (ValueError, IndexError):
@@ -128,6 +131,7 @@ def _one(launcher: str, kind: str) -> dict[str, Any]:
         nodes=NODES if in_job else 1,
         workers_per_node=1 if in_job or kind == "MPI pilot" else RANKS,
         ranks=RANKS if kind == "MPI pilot" else 1,
+        mpi=os.environ["PILOTCUT_MPI"],
         launcher=LAUNCHERS[launcher],
     )
     try:
@@ -152,19 +156,22 @@ def _world() -> dict[str, Any]:
     return {"ranks": comm.allreduce(1), "nodes": len(set(nodes or [])), "library": library}
 
 
-def _reconstruct(python: Path, launcher: str, store: Path, place: Path) -> str:
+def _reconstruct(python: Path, launcher: str, store: Path, place: Path, env: dict[str, str]) -> str:
     """Return what `pilotcut reconstruct` gives under a launcher, or in a job of slurm/."""
     root = Path(__file__).resolve().parents[1]
     named = LAUNCHERS[launcher]
     if launcher == "mpiexec":
         starters = [str(python), "-m", "pilotcut.pilots.mpi.starters", str(RANKS)]
-        words, err = _output(starters, place, {})
+        words, err = _output(starters, place, env)
         if not words:
             return f"refused: {_last_words(err)}"
         command = ["env", *words.split("\n"), str(python), "-m", "mpi4py", "-m", "pilotcut.cli"]
-        out, err = _output([*filter(None, command), "reconstruct", str(store), "--json"], place, {})
+        out, err = _output(
+            [*filter(None, command), "reconstruct", str(store), "--json"], place, env
+        )
     else:
-        env = {"PILOTCUT_PYTHON": str(python)} | ({"PILOTCUT_MPI_LAUNCHER": named} if named else {})
+        env = env | {"PILOTCUT_PYTHON": str(python)}
+        env |= {"PILOTCUT_MPI_LAUNCHER": named} if named else {}
         script = [f"--ntasks={RANKS}", f"--nodes={NODES}", str(root / "slurm/reconstruct.sbatch")]
         job = ["sbatch", "--parsable", "--output=job.log", *script, str(store), "--json"]
         number, err = _output(job, place, env)

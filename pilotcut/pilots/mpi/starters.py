@@ -37,6 +37,7 @@ _WORDS = {
     "prte": "mpiexec of Open MPI",
     "pmi2": "srun --mpi=pmi2",
     "pmix": "srun --mpi=pmix",
+    "slurm": "srun without MPI",
 }
 _VERSIONS = (
     ("prte", re.compile("open ?mpi|openrte|prte", re.I)),
@@ -47,10 +48,11 @@ _ASK_S = 10.0
 #: Open MPI refuses root, and more ranks than cores; and it would bind the ranks of each launcher to
 #: the same first cores.
 _OPEN_MPI = ("--oversubscribe", "--bind-to", "none")
-#: Keeps mpiexec from the nodes of a job that we happen to be in.
-ON_THIS_MACHINE = {"HYDRA_LAUNCHER": "fork", "HYDRA_RMK": "user"} | {
+#: Keep mpiexec from the nodes of a job that we happen to be in; Intel MPI asks its list alone.
+_ON_THIS_MACHINE = {"HYDRA_LAUNCHER": "fork", "HYDRA_RMK": "user"} | {
     f"{family}_MCA_{part}": "^slurm" for family in ("OMPI", "PRTE") for part in ("plm", "ras")
 }
+_NODES_OF_JOB = ("SLURM_NODELIST", "SLURM_JOB_NODELIST")
 _AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
@@ -119,6 +121,12 @@ def start_of_ranks(
     return RankStart(tuple(command), env)
 
 
+def on_this_machine(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which mpiexec starts ranks on this machine, also inside a job."""
+    own = {name: value for name, value in environ.items() if name not in _NODES_OF_JOB}
+    return own | _ON_THIS_MACHINE
+
+
 def choose(wanted: str, speech: str | None, environ: Mapping[str, str]) -> Library | None:
     """Return the library that is wanted, with `auto` the first that suits the launcher.
 
@@ -167,6 +175,8 @@ def suits(library: Library, speech: str) -> bool:
         return library.name != "openmpi"
     if speech == "prte":
         return library.name == "openmpi" or (library.name == "mpich" and library.speaks_pmix)
+    if speech == "slurm":  # builds of the others with Slurm's own library are seen at start
+        return library.name != "openmpi" or library.speaks_pmi2
     return library.speaks_pmix if speech == "pmix" else library.speaks_pmi2
 
 
@@ -188,6 +198,8 @@ def speech_around(environ: Mapping[str, str]) -> str | None:
         return "prte"
     if "PMIX_RANK" in environ:
         return "pmix" if "SLURM_STEP_NUM_TASKS" in environ else None
+    if not any(name.startswith(("PMI_", "PMIX_", "PALS_")) for name in environ):
+        return "slurm" if environ.get("SLURM_STEP_NUM_TASKS", "1") != "1" else None
     if "PMI_RANK" not in environ or "PMI_FD" not in environ:
         return None
     return "hydra" if "MPI_LOCALNRANKS" in environ else "pmi2"
@@ -198,7 +210,7 @@ def _speech(command: tuple[str, ...]) -> str | None:
     if Path(command[0]).name == "srun":
         plugin = _PLUGIN.search(" ".join(command))
         kind = plugin[1] if plugin else os.environ.get("SLURM_MPI_TYPE", "")
-        return "pmix" if kind.startswith("pmix") else "pmi2" if kind == "pmi2" else None
+        return {"pmi2": "pmi2", "none": "slurm"}.get(kind, "pmix" if "pmix" in kind else None)
     if Path(command[0]).name.split(".")[0] not in ("mpiexec", "mpirun", "prterun", "orterun"):
         return None  # whatever it is, it need not understand --version
     said = _ask(command[0], "--version")

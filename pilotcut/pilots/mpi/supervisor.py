@@ -22,7 +22,7 @@ from typing import Any
 from pilotcut.errors import PilotError, TaskError
 from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE
 from pilotcut.pilots.mpi.protocol import REFUSED, failure_mark
-from pilotcut.pilots.mpi.starters import ON_THIS_MACHINE, RankStart, start_of_ranks
+from pilotcut.pilots.mpi.starters import RankStart, on_this_machine, start_of_ranks
 from pilotcut.pilots.mpi.world import of_no_rank
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.node_config import thread_environment
@@ -253,7 +253,7 @@ def rank_environment(config: dict[str, Any], in_job: bool) -> dict[str, str]:
     threads = thread_environment(config["threads"])
     own = {DIRECTORY_VARIABLE: str(_directory(config))}
     env = of_no_rank(step_environment()) | threads | config["env"] | own
-    return env if in_job else env | ON_THIS_MACHINE
+    return env if in_job else on_this_machine(env)
 
 
 def _directory(config: dict[str, Any]) -> Path:

@@ -102,7 +102,7 @@ def _cause(environ: Mapping[str, str]) -> str:
     if library is not None and speech is not None and not suits(library, speech):
         return misfit(library, speech)
     name = "this library" if library is None else NAMES[library.name]
-    if "SLURM_STEP_NUM_TASKS" in environ and speech is None:
+    if speech == "slurm":
         plugin = "pmix" if library is not None and library.name == "openmpi" else "pmi2"
         return f"srun started them without MPI; start them with: srun --mpi={plugin}"
     return (
