@@ -23,6 +23,7 @@ from pilotcut.pilots.scheduler import SchedulerLink
 from pilotcut.pilots.worker.exception_text import words_of
 from pilotcut.pilots.worker.node_config import gpu_resource, pilot_resource
 from pilotcut.pilots.worker.payload import Call, Loss, Report, pack_call, unpack_outcome
+from pilotcut.pilots.worker.stored_calls import pack_or_store
 from pilotcut.pilots.worker_links import Launch
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ class DaskPilot(Pilot):
         if self.description.ranks == 1:
             assert self._scheduler is not None
             gpus = max(call.gpus for call in calls)
-            blobs = [pack_call(call) for call in calls]
-            launch = Launch(blobs, gpus, partial(self._on_end, key))
+            packed = [pack_or_store(call) for call in calls]
+            launch = Launch(packed, gpus, partial(self._on_end, key))
             self._scheduler.links.send(self.key, launch)
             return
         try:

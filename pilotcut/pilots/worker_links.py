@@ -15,11 +15,12 @@ import pickle
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pilotcut.pilots.worker.frames import FramedProtocol, FrameKind
 from pilotcut.pilots.worker.node_config import gpu_resource, pilot_resource
+from pilotcut.pilots.worker.stored_calls import StoredCall, own_secret
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -44,8 +45,8 @@ class Launch:
 
     Attributes
     ----------
-    blobs
-        The calls, packed.
+    calls
+        The calls, packed or stored.
     gpus
         What the worker must have.
     on_end
@@ -53,12 +54,18 @@ class Launch:
         worker that is lost; "" if it went with the scheduler.
     """
 
-    blobs: Sequence[Any]
+    calls: Sequence[bytes | StoredCall]
     gpus: int
     on_end: Callable[[list[bytes] | str], None]
     number: int = 0
     recalled: bool = False
-    payload: bytes = field(default=b"", repr=False)
+
+    def payload(self, is_near: bool) -> bytes:
+        """Return what travels to a worker, which is on this machine or not."""
+        calls = [
+            call if isinstance(call, bytes) else call.for_worker(is_near) for call in self.calls
+        ]
+        return pickle.dumps(calls, 5)
 
 
 #: A launch that another connection takes over: its pilot, where it was sent ("" for nowhere yet).
@@ -98,6 +105,7 @@ class WorkerLink(FramedProtocol):
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._crew = crew
         self._others = False
+        self._is_near = False
 
     @property
     def load(self) -> int:
@@ -108,7 +116,7 @@ class WorkerLink(FramedProtocol):
         """Send a launch."""
         self.launches[launch.number] = launch
         launch.recalled = False
-        self.send(FrameKind.RUN, launch.number, launch.payload)
+        self.send(FrameKind.RUN, launch.number, launch.payload(self._is_near))
 
     def recall(self) -> bool:
         """Ask for the last launch in line, if one may not have begun."""
@@ -124,13 +132,14 @@ class WorkerLink(FramedProtocol):
         super().connection_made(transport)
         if self._greeting is not None:
             self.send(FrameKind.RESUME, 0, pickle.dumps((*self._greeting, list(self.launches)), 5))
-        self.send(FrameKind.HELLO)
+        self.send(FrameKind.HELLO, 0, own_secret().question)
 
     def take(self, kind: FrameKind, number: int, payload: bytes) -> None:
         """Hear what the worker says."""
         if kind is FrameKind.DONE and self._greeting is not None and number in self.launches:
             self.send(FrameKind.TAKEN, number)
         if kind is FrameKind.HELLO:
+            self._is_near = own_secret().is_answered_by(payload)
             self._crew.add(self)
         elif kind is FrameKind.SHARED:
             self._others = bool(number)
@@ -304,7 +313,6 @@ class WorkerLinks:
     def send(self, pilot: str, launch: Launch) -> None:
         """Have a worker of the pilot of that key run calls; for any thread."""
         launch.number = next(_NUMBERS)
-        launch.payload = pickle.dumps(launch.blobs, 5)
         self._inbox.append((pilot, launch))
         if not self._is_told:
             self._is_told = True

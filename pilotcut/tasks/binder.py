@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.options import counted
@@ -93,12 +94,7 @@ class Binder:
 
     def submit(self, record: TaskRecord) -> TaskFuture:
         """Take in a task and return its future."""
-        future = TaskFuture(
-            record.snapshot,
-            self._callbacks.post,
-            lambda: self._inbox.put(lambda: self._on_cancel(record)),
-            lambda: self._explain(record),
-        )
+        future = TaskFuture(record, self)
         record.future = future
         with self._submitting:  # so that nothing enters the inbox after `close`
             if self._breakdown is not None:
@@ -141,7 +137,15 @@ class Binder:
         self._callbacks.thread.join()
         return True
 
-    def _explain(self, record: TaskRecord) -> str:
+    def call_back(self, callback: Callable[[], Any]) -> None:
+        """Run a done callback on the thread for them."""
+        self._callbacks.post(callback)
+
+    def on_cancel(self, record: TaskRecord) -> None:
+        """Hear from a future that it is canceled."""
+        self._inbox.put(lambda: self._on_cancel(record))
+
+    def explain(self, record: TaskRecord) -> str:
         """Ask the binder, from any other thread, why a task is where it is."""
         # A binder that has ended answers nobody; then all its tasks are in one of these states.
         if record.state in (TaskState.DONE, TaskState.FAILED, TaskState.CANCELED):

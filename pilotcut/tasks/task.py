@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import enum
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 
 class TaskState(enum.Enum):
@@ -58,6 +59,30 @@ class Task:
     launch: int | None = None
 
 
+class _Record(Protocol):
+    """What a task is known by to whoever runs it."""
+
+    def snapshot(self) -> Task:
+        """Return what others may know of it."""
+
+
+class Owner(Protocol):
+    """Whoever runs tasks, as their futures see it."""
+
+    def call_back(self, callback: Callable[[], Any]) -> None:
+        """Run a callback on a thread for that."""
+
+    def on_cancel(self, record: Any) -> None:
+        """Hear that a task is canceled."""
+
+    def explain(self, record: Any) -> str:
+        """Say what a task waits for, or where it is."""
+
+
+#: Orders the making of conditions: two of one future would each keep others waiting for ever.
+_making = threading.Lock()
+
+
 class TaskFuture(Future[Any]):
     """The result of a task to come: a `concurrent.futures.Future` that can be awaited.
 
@@ -65,27 +90,33 @@ class TaskFuture(Future[Any]):
     the task manager's own, so they may submit tasks and wait for results.
     """
 
-    def __init__(
-        self,
-        snapshot: Callable[[], Task],
-        call_back: Callable[[Callable[[], Any]], None],
-        canceled: Callable[[], None],
-        explain: Callable[[], str],
-    ) -> None:
+    def __init__(self, record: _Record, owner: Owner) -> None:
+        self._made: threading.Condition | None = None
         super().__init__()
-        self._snapshot = snapshot
-        self._call_back = call_back
-        self._canceled = canceled
-        self._explain = explain
+        self._record = record
+        self._owner = owner
+
+    # A condition takes 1.2 KB, half of what a queued task takes in all, and most are never waited
+    # for: it is made when somebody asks.
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        if self._made is None:
+            with _making:
+                self._made = self._made or threading.Condition()
+        return self._made
+
+    @_condition.setter
+    def _condition(self, _: threading.Condition) -> None:
+        """Let go of what a future makes at once."""
 
     @property
     def task(self) -> Task:
         """What is known of the task now."""
-        return self._snapshot()
+        return self._record.snapshot()
 
     def explain(self) -> str:
         """Return in one line what the task waits for, or where it is."""
-        return self._explain()
+        return self._owner.explain(self._record)
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Call ``fn(future)`` once the task is done, or now if it is."""
@@ -94,7 +125,7 @@ class TaskFuture(Future[Any]):
         if self.done():
             super().add_done_callback(fn)
         else:
-            super().add_done_callback(lambda done: self._call_back(lambda: fn(done)))
+            super().add_done_callback(lambda done: self._owner.call_back(lambda: fn(done)))
 
     def when_done(self, fn: Callable[[Future[Any]], object]) -> None:
         """Call ``fn(future)`` on whatever thread ends the task; `fn` must not wait."""
@@ -106,7 +137,7 @@ class TaskFuture(Future[Any]):
             return False
         # The binder may launch it before it hears of this: `set_running_or_notify_cancel` then says
         # no.
-        self._canceled()
+        self._owner.on_cancel(self._record)
         return True
 
     def __await__(self) -> Generator[Any, None, Any]:

@@ -20,6 +20,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.frames import FramedProtocol, FrameKind
 from pilotcut.pilots.worker.payload import run_packed
+from pilotcut.pilots.worker.stored_calls import answer_to
 
 #: Under which name a worker tells the scheduler its port for calls.
 PORT = "pilotcut-port"
@@ -68,12 +69,12 @@ class Caller(FramedProtocol):
             identity, keeps_s, self._waits_for = pickle.loads(payload)
             self._sender = self._queue.sender(self, identity, keeps_s)
         elif kind is FrameKind.HELLO:
-            self._greeting = asyncio.ensure_future(self._greet())
+            self._greeting = asyncio.ensure_future(self._greet(answer_to(payload)))
 
-    async def _greet(self) -> None:
+    async def _greet(self, answer: bytes) -> None:
         await self._worker  # until it has what was shared before it came
         self._queue.join(self._sender)
-        self.send(FrameKind.HELLO)
+        self.send(FrameKind.HELLO, 0, answer)
         self._queue.resume(self._sender, self._waits_for)
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -24,7 +24,7 @@ SILENCE_S = 12
 class FrameKind(enum.IntEnum):
     """What a frame says."""
 
-    #: Manager: where a secret is to be read, if it is a manager of this machine. Worker: whether.
+    #: Manager: what stands in this memory? Worker: that, if it is of the same machine.
     HELLO = 1
     #: Manager: run these calls. Worker: how they have ended.
     RUN = 2

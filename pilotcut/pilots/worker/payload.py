@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import cloudpickle
 
@@ -75,6 +75,16 @@ class Loss:
 Report = Sequence[Outcome] | Loss
 
 
+class Loadable(Protocol):
+    """A packed call that is not all bytes, see `stored_calls`."""
+
+    def load(self) -> Any:
+        """Return what was packed."""
+
+
+Packed = bytes | Loadable
+
+
 # In-process pilots run several calls at once, on threads of one process.
 _running = threading.local()
 
@@ -119,11 +129,12 @@ def _failure(error: BaseException, worker: str, started: float) -> Outcome:
 # -- across processes ------------------------------------------------------------------
 
 
-def pack_call(call: Call) -> bytes:
-    """Return `call` as bytes, so that no process between here and the worker unpickles it."""
+def pack_call(call: Call, take: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+    """Return `call` as bytes, without buffers that `take` takes (pickle's `buffer_callback`)."""
     try:
         packed = (call.fn, call.args, dict(call.kwargs), call.launch)
-        return cloudpickle.dumps(packed, protocol=5)
+        packed_call: bytes = cloudpickle.dumps(packed, protocol=5, buffer_callback=take)
+        return packed_call
     except BaseException as error:  # of a __reduce__, whatever that raises
         # Sent all the same: a task fails in one place, whatever the reason.
         reason = TaskError(
@@ -136,16 +147,16 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def run_packed(blobs: Sequence[bytes], worker: str) -> list[bytes]:
+def run_packed(blobs: Sequence[Packed], worker: str) -> list[bytes]:
     """Run packed calls one after the other; each fails or succeeds by itself."""
     return [pack_outcome(run_blob(blob, worker)) for blob in blobs]
 
 
-def run_blob(blob: bytes, worker: str) -> Outcome:
+def run_blob(blob: Packed, worker: str) -> Outcome:
     """Run a packed call and return how it ended; never raises."""
     started = time.time()
     try:
-        fn, args, kwargs, launch = pickle.loads(blob)
+        fn, args, kwargs, launch = pickle.loads(blob) if isinstance(blob, bytes) else blob.load()
     except BaseException as error:
         return _failure(error, worker, started)
     with _own_surroundings():

@@ -1,12 +1,15 @@
 """Calls on their own way from managers to workers: short queues, recalls, several managers."""
 
+import os
 import time
 
+import numpy as np
 import pytest
 
 from pilotcut import PilotManager, TaskManager
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.manager import RemoteManager
+from pilotcut.pilots.worker.stored_calls import Secret
 
 PATIENCE_S = 60
 
@@ -69,3 +72,16 @@ def test_a_manager_that_leaves_takes_along_what_has_not_begun(pair):
         began = time.monotonic()
         ours.submit_task(pow, 2, 3).result(PATIENCE_S)
         assert time.monotonic() - began < 0.8  # what ran ends, and what stood behind it does not
+
+
+@pytest.mark.parametrize("is_near", [True, False])
+def test_big_arguments_leave_nothing_behind(is_near, monkeypatch):
+    if not is_near:  # as of a worker of another machine
+        monkeypatch.setattr(Secret, "is_answered_by", lambda *_: False)
+    with PilotManager([pilot(1)]) as pilots, TaskManager(pilots) as tasks:
+        array = np.arange(3e5)
+        assert tasks.submit_task(np.sum, array).result(PATIENCE_S) == array.sum()
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            assert tasks.submit_task(np.sum, array).result(PATIENCE_S) == array.sum()
+        assert len(os.listdir("/proc/self/fd")) <= before

@@ -1,0 +1,186 @@
+"""Stored calls: packed calls with big arguments, in memory that a worker of this machine maps.
+
+The memory has no name: it ends with the last process that holds it, however that ends, and only
+processes of the same user can open it. A worker maps it privately, so an array in it is not
+copied once more, and may be written to. A worker of another machine gets the bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import os
+import pickle
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pilotcut.pilots.worker.payload import Call, pack_call
+
+#: From this size on a buffer is stored, and not packed with the call.
+LARGE_BYTES = 1_000_000
+_ALIGNED = 64
+_MOST_WRITTEN = 2**30
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where memory of another process is found, on the same machine."""
+
+    pid: int
+    descriptor: int
+    inode: int
+
+    def open(self) -> int:
+        """Return a descriptor of our own for it; OSError if it is not there, or not any more."""
+        found = os.open(f"/proc/{self.pid}/fd/{self.descriptor}", os.O_RDONLY)
+        if os.fstat(found).st_ino != self.inode:
+            os.close(found)
+            raise OSError(f"the memory of process {self.pid} has gone")
+        return found
+
+
+class Memory:
+    """Memory without a name, for processes of this machine and user."""
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self._descriptor = os.memfd_create("pilotcut")
+        self.place = Place(os.getpid(), self._descriptor, os.fstat(self._descriptor).st_ino)
+        for at, part in zip(_offsets(map(len, parts)), parts, strict=True):
+            _write(self._descriptor, at, part)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def read(self) -> bytearray:
+        """Return what it holds."""
+        size = os.fstat(self._descriptor).st_size
+        content = bytearray(size)
+        at = 0
+        while at < size:
+            at += os.preadv(self._descriptor, [memoryview(content)[at:]], at)
+        return content
+
+
+def _write(descriptor: int, at: int, part: Any) -> None:
+    left = memoryview(part)
+    while left:
+        written = os.pwrite(descriptor, left[:_MOST_WRITTEN], at)
+        left, at = left[written:], at + written
+
+
+def _offsets(sizes: Any) -> Iterator[int]:
+    at = 0
+    for size in sizes:
+        yield at
+        at += -(-size // _ALIGNED) * _ALIGNED
+
+
+@dataclass(frozen=True)
+class MappedCall:
+    """A packed call in memory of the manager's machine: the sizes of its parts, and where."""
+
+    sizes: tuple[int, ...]
+    place: Place
+
+    def load(self) -> Any:
+        """Return what was packed."""
+        descriptor = self.place.open()
+        try:
+            mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+        finally:
+            os.close(descriptor)
+        return _load(mapped, self.sizes)
+
+
+@dataclass(frozen=True)
+class CarriedCall:
+    """A packed call that has travelled whole."""
+
+    sizes: tuple[int, ...]
+    content: bytearray
+
+    def load(self) -> Any:
+        """Return what was packed."""
+        return _load(self.content, self.sizes)
+
+
+def _load(content: Any, sizes: Sequence[int]) -> Any:
+    view = memoryview(content)
+    offsets = _offsets(sizes)
+    head, *buffers = [view[at : at + size] for at, size in zip(offsets, sizes, strict=True)]
+    return pickle.loads(head, buffers=buffers)
+
+
+class StoredCall:
+    """A packed call with big arguments, as its manager holds it until the call has ended."""
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self._sizes = tuple(map(len, parts))
+        self._memory = Memory(parts)
+
+    def for_worker(self, is_near: bool) -> MappedCall | CarriedCall:
+        """Return what travels to a worker, which is on this machine or not."""
+        if is_near:
+            return MappedCall(self._sizes, self._memory.place)
+        return CarriedCall(self._sizes, self._memory.read())
+
+
+def pack_or_store(call: Call) -> bytes | StoredCall:
+    """Return a call packed, or stored if it is big and this system has such memory."""
+    buffers: list[pickle.PickleBuffer] = []
+
+    def take(buffer: pickle.PickleBuffer) -> bool:
+        """Take a big buffer out of what is packed; say whether it is to stay there."""
+        if buffer.raw().nbytes < LARGE_BYTES:
+            return True
+        buffers.append(buffer)
+        return False
+
+    if not hasattr(os, "memfd_create"):
+        return pack_call(call)
+    head = pack_call(call, take)
+    if not buffers and len(head) < LARGE_BYTES:
+        return head
+    return StoredCall([head, *(buffer.raw() for buffer in buffers)])
+
+
+class Secret:
+    """What shows that a worker can open our memory: it says what stands there."""
+
+    def __init__(self) -> None:
+        self._content = secrets.token_bytes(32)
+        has_memory = hasattr(os, "memfd_create")
+        self._memory = Memory([self._content]) if has_memory else None
+
+    @property
+    def question(self) -> bytes:
+        """What a worker is asked."""
+        return pickle.dumps(self._memory and self._memory.place)
+
+    def is_answered_by(self, answer: bytes) -> bool:
+        """Return whether a worker has read it."""
+        return secrets.compare_digest(answer, self._content)
+
+
+@functools.cache
+def own_secret() -> Secret:
+    """Return the secret of this process."""
+    return Secret()
+
+
+def answer_to(question: bytes) -> bytes:
+    """Return what stands where a manager says, or nothing."""
+    place: Place | None = pickle.loads(question)
+    if place is None:
+        return b""
+    try:
+        descriptor = place.open()
+    except OSError:  # another machine, or somebody else's
+        return b""
+    try:
+        return os.pread(descriptor, 64, 0)
+    finally:
+        os.close(descriptor)
