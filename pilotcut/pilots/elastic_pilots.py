@@ -17,6 +17,7 @@ from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.elastic import Change, Member, Needed, Standing, decide, slots_needed
 from pilotcut.pilots.load_board import LoadBoard
 from pilotcut.pilots.pilot import Pilot, PilotState
+from pilotcut.pilots.slurm.array import groups_of
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +50,12 @@ class ElasticPilots:
     Parameters
     ----------
     start
-        Starts a pilot.
+        Starts pilots that are submitted together.
     loads
         What the load is.
     """
 
-    def __init__(self, start: Callable[[DaskPilot], None], loads: LoadBoard) -> None:
+    def __init__(self, start: Callable[[Sequence[DaskPilot]], None], loads: LoadBoard) -> None:
         self._start = start
         self._loads = loads
         self._asked: set[Pilot] = set()
@@ -106,12 +107,13 @@ class ElasticPilots:
         return Member(pilot.name, pilot.slots, standing, left_s, rested_s)
 
     def _apply(self, change: Change, pilots: dict[str, DaskPilot], now: float) -> None:
-        for name in change.ask:
-            self._asked.add(pilots[name])
-            self._do(self._try_to_start, pilots[name])
+        asked = [pilots[name] for name in change.ask]
+        self._asked.update(asked)
+        for group in groups_of(asked):
+            self._do(self._try_to_start, group)
         for name in change.cancel:
             pilots[name].retire("not needed any more")
-            self._do(DaskPilot.close, pilots[name])
+            self._do(_close, [pilots[name]])
         for name in change.release:
             pilots[name].retire("released: not needed any more")
             self._retired[pilots[name]] = now
@@ -123,7 +125,7 @@ class ElasticPilots:
                 del self._retired[pilot]
             elif not pilot.has_calls and not self._may_be_used(pilot, now - since):
                 del self._retired[pilot]
-                self._do(DaskPilot.close, pilot)
+                self._do(_close, [pilot])
 
     def _may_be_used(self, pilot: DaskPilot, for_s: float) -> bool:
         """Return whether another program may have a task there, or bind one."""
@@ -132,23 +134,25 @@ class ElasticPilots:
         load = self._loads.of(pilot.description.kind)
         return for_s < HEARSAY_S or load.busy.get(pilot.name, 0) > 0
 
-    def _try_to_start(self, pilot: DaskPilot) -> None:
+    def _try_to_start(self, pilots: Sequence[DaskPilot]) -> None:
         try:
-            self._start(pilot)
+            self._start(pilots)
         except (PilotError, OSError) as error:  # a full disk, say
-            pilot.move(PilotState.FAILED, str(error))
+            _fail(pilots, error)
 
-    def _do(self, act: Callable[[DaskPilot], None], pilot: DaskPilot) -> None:
+    def _do(self, act: Callable[[Sequence[DaskPilot]], None], pilots: Sequence[DaskPilot]) -> None:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="elastic-pilots")
-        self._thread.submit(self._guarded, act, pilot)
+        self._thread.submit(self._guarded, act, pilots)
 
-    def _guarded(self, act: Callable[[DaskPilot], None], pilot: DaskPilot) -> None:
+    def _guarded(
+        self, act: Callable[[Sequence[DaskPilot]], None], pilots: Sequence[DaskPilot]
+    ) -> None:
         try:
-            act(pilot)
+            act(pilots)
         except Exception as error:
-            _log.warning("pilot '%s': %s", pilot.name, error, exc_info=True)
-            pilot.move(PilotState.FAILED, str(error))
+            _log.warning("pilot '%s': %s", pilots[0].name, error, exc_info=True)
+            _fail(pilots, error)
 
     def give_up(self, pilots: Iterable[Pilot], of: Pilot, reason: str) -> None:
         """Ask for no more of an entry: tasks that wait for them must not wait for ever."""
@@ -163,6 +167,17 @@ class ElasticPilots:
         """Ask for nothing more; what is being submitted is submitted afterwards."""
         if self._thread is not None:
             self._thread.shutdown(cancel_futures=True)
+
+
+def _close(pilots: Sequence[DaskPilot]) -> None:
+    for pilot in pilots:
+        pilot.close()
+
+
+def _fail(pilots: Sequence[DaskPilot], error: Exception) -> None:
+    for number, pilot in enumerate(pilots):
+        pilot.is_retired = number > 0  # one submission that fails is one failure
+        pilot.move(PilotState.FAILED, str(error))
 
 
 def _has_job(pilot: Pilot) -> bool:

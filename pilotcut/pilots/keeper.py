@@ -136,6 +136,8 @@ def _successor(entry: registry.RegistryEntry) -> Pilot:
         pilot = make_pilot(description, generation)
         assert isinstance(pilot, SlurmPilot)
         pilot.take_over(OwnJob(**entry.job))
+        for rival in entry.rivals:  # the one that stands first is followed alone
+            cancel(OwnJob(**rival))
         return pilot
     if description.resource == "allocation":  # they have joined, or join again, by themselves
         return AttachedPilot(description, generation)
@@ -158,9 +160,10 @@ def left_connection(run_dir: Path) -> Connection | None:
 def cancel_left(run_dir: Path) -> int:
     """Cancel the jobs that a dead keeper has left, end what waits for it; return how many jobs."""
     jobs = [
-        OwnJob(**entry.job)
+        OwnJob(**job)
         for entry in registry.read(run_dir / registry.FILE_NAME)
         if entry.job is not None and not entry.state.final
+        for job in (entry.job, *entry.rivals)
     ]
     for job in jobs:
         cancel(job)

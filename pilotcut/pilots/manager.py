@@ -33,9 +33,10 @@ from pilotcut.pilots.lender import Lender
 from pilotcut.pilots.load_board import LoadBoard
 from pilotcut.pilots.observer import Observer, workers_by_pilot
 from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
-from pilotcut.pilots.replacements import Replacements
+from pilotcut.pilots.replacements import Replacements, may_be_followed
 from pilotcut.pilots.resources import check_available, make_pilot
 from pilotcut.pilots.scheduler import DaskScheduler, SchedulerLink, listening_host
+from pilotcut.pilots.slurm.array import start_group
 from pilotcut.pilots.start import PilotStart
 from pilotcut.pilots.usage import CoreUsage
 from pilotcut.pilots.worker.connection import FILE_NAME
@@ -318,9 +319,7 @@ class PilotManager(Unpicklable):
 
     def _replace(self, pilot: Pilot) -> None:
         """Ask for a new pilot in place of one that has ended, if that is wanted and wise."""
-        is_elastic = pilot.description.elastic is not None
-        may_follow = pilot.description.replace or is_elastic
-        if not isinstance(pilot, DaskPilot) or not may_follow or not self._is_open:
+        if not (self._is_open and isinstance(pilot, DaskPilot) and may_be_followed(pilot)):
             return
         if refusal := self._replacements.refusal(pilot):
             self._journal.note(pilot, refusal)
@@ -331,17 +330,17 @@ class PilotManager(Unpicklable):
         assert isinstance(successor, DaskPilot)
         # Before it starts, so that those who wait for it hear of it if that fails.
         self._add(successor)
-        if is_elastic:
+        if pilot.description.elastic is not None:
             return  # until it is needed
         try:
-            self._start_later(successor)
+            self._start_later([successor])
         except (PilotError, OSError) as error:  # a full disk, say: it would be new for ever
             successor.move(PilotState.FAILED, str(error))
 
-    def _start_later(self, pilot: DaskPilot) -> None:
+    def _start_later(self, pilots: Sequence[DaskPilot]) -> None:
         assert self._site is not None
         if not self._closing.is_set():
-            pilot.start(self._site)
+            start_group(pilots, self._site)
 
     # -- the end -------------------------------------------------------------------
 

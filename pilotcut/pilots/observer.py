@@ -58,15 +58,17 @@ class Observer:
         if now - self._asked_for_left >= LEFT_S:
             self._asked_for_left = now
             asked += [pilot for pilot in pilots if pilot.may_be_left]
-        jobs = {pilot: pilot.job for pilot in asked if pilot.job is not None}
+        jobs = {pilot: pilot.jobs for pilot in asked if pilot.jobs}
         if jobs:
             self._asked_slurm = now
-            known = query_jobs(jobs.values())
-            for pilot, job in jobs.items():
+            known = query_jobs(job for of_pilot in jobs.values() for job in of_pilot)
+            for pilot in jobs:
+                job = pilot.chosen(known)
+                info = None if job is None else known.get(job)
                 if pilot.state.final:
-                    pilot.observe_left(known.get(job), now)
+                    pilot.observe_left(info, now)
                 else:
-                    pilot.observe(len(workers.get(pilot.key, ())), known.get(job), now)
+                    pilot.observe(len(workers.get(pilot.key, ())), info, now)
 
 
 def workers_by_pilot(workers: Iterable[dict[str, float]]) -> Workers:

@@ -36,6 +36,8 @@ class RegistryEntry(BaseModel):
         How many pilots of its name there were before.
     job
         Its Slurm job, by all that tells it from others; None if there is none.
+    rivals
+        Jobs of other sizes in the queue, of which one may start in its place.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +49,7 @@ class RegistryEntry(BaseModel):
     since: dict[str, float]
     generation: int = 0
     job: dict[str, str] | None = None
+    rivals: tuple[dict[str, str], ...] = ()
 
 
 _ENTRIES = TypeAdapter(list[RegistryEntry])
@@ -63,6 +66,7 @@ def write(path: Path, pilots: Sequence[Pilot]) -> None:
             since={state.value: when for state, when in pilot.since.items()},
             generation=getattr(pilot, "generation", 0),
             job=None if (job := getattr(pilot, "job", None)) is None else asdict(job),
+            rivals=tuple(asdict(job) for job in getattr(pilot, "jobs", ())[1:]),
         )
         for pilot in pilots
     ]

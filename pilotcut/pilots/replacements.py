@@ -33,9 +33,7 @@ class Replacements:
 
     def is_due(self, pilot: Pilot) -> bool:
         """Return whether another pilot may come in place of one that has ended."""
-        description = pilot.description
-        may_follow = description.replace or description.elastic is not None
-        return may_follow and not self.refusal(pilot)
+        return may_be_followed(pilot) and not self.refusal(pilot)
 
     def refusal(self, pilot: Pilot) -> str:
         """Return why there is no use in another pilot in place of one; '' if there is."""
@@ -58,3 +56,8 @@ class Replacements:
         if is_new:
             self._handled.add(pilot)
         return is_new
+
+
+def may_be_followed(pilot: Pilot) -> bool:
+    """Return whether its description wants others after it."""
+    return pilot.description.replace or pilot.description.elastic is not None

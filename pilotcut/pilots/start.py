@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.local import LocalPilot
 from pilotcut.pilots.scheduler import DaskScheduler
+from pilotcut.pilots.slurm.array import groups_of, start_group
 from pilotcut.pilots.worker.connection import Connection
 
 
@@ -54,7 +55,7 @@ class PilotStart:
         """Start the others, and wait until those of this machine are active."""
         for pilot in self.local:
             pilot.join(site)
-        for other in self.elsewhere:
-            other.start(site)
+        for group in groups_of(self.elsewhere):
+            start_group(group, site)
         for pilot in self.local:
             pilot.wait_active(deadline)

@@ -5,6 +5,7 @@ This module refuses to know when more pilots are asked for, which is `pilotcut.p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -47,6 +48,36 @@ class ElasticDescription(BaseModel):
         if self.least > self.most:
             raise misfit(f"least of at most most, which is {self.most}")
         return self
+
+
+class SizeDescription(BaseModel):
+    """One of several sizes of a job; what is left out is the pilot's own.
+
+    Attributes
+    ----------
+    nodes, walltime
+        As those of a pilot.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    nodes: int | None = Field(default=None, ge=1)
+    walltime: str | None = None
+
+
+def check_sizes(sizes: Sequence[SizeDescription], given: dict[str, Any]) -> None:
+    """Raise a fault of sizes that are none, or of other fields that do not go with them."""
+    if given["resource"] != "slurm":
+        raise misfit(f"none with resource {given['resource']}, which submits no jobs")
+    if len(sizes) == 1:
+        raise misfit("two or more sizes; of one, say nodes and walltime of the pilot")
+    if len(set(sizes)) < len(sizes):
+        raise misfit("sizes that differ")
+    for beside in ("elastic", "array"):
+        if given.get(beside):
+            raise misfit(f"no {beside} beside it")
+    if given.get("ranks", 1) > 1:
+        raise misfit("no ranks beside it: their number would not fit the nodes")
 
 
 def check_elastic(given: dict[str, Any]) -> None:

@@ -42,6 +42,8 @@ EXPECTED = {
     "most_replacements": "a whole number from 0 up",
     "replace": "true or false",
     "allow_version_mismatch": "true or false",
+    "sizes": "a list such as [{nodes: 8}, {nodes: 2}]",
+    "array": "true or false",
     "elastic": "a mapping such as {least: 0, most: 8, idle_s: 120, wait_s: 30}",
     "elastic.least": "a whole number from 0 up",
     "elastic.most": "a whole number from 1 to 1000",

@@ -25,7 +25,12 @@ from pydantic import (
 )
 
 from pilotcut.pilots.description import slurm
-from pilotcut.pilots.description.elastic import ElasticDescription, check_elastic
+from pilotcut.pilots.description.elastic import (
+    ElasticDescription,
+    SizeDescription,
+    check_elastic,
+    check_sizes,
+)
 from pilotcut.pilots.description.faults import EXPECTED, is_count, misfit
 from pilotcut.pilots.description.qpu import QpuDescription
 
@@ -88,6 +93,11 @@ def _fits_a_script(value: str) -> bool:
 
 
 _not_none = _only(re.compile("[1-9]").search, "more than none")
+
+
+def _is_walltime(value: str) -> bool:
+    return _WALLTIME.fullmatch(value) is not None and re.search("[1-9]", value) is not None
+
 
 _Name = Annotated[str, _only(_NAME.fullmatch, EXPECTED["name"])]
 _Walltime = Annotated[str, _only(_WALLTIME.fullmatch, EXPECTED["walltime"]), _not_none]
@@ -192,6 +202,8 @@ class PilotDescription(_Frozen):
     most_replacements: int = Field(default=3, ge=0)
     count: _Count = 1
     elastic: ElasticDescription | None = None
+    array: bool = False
+    sizes: tuple[SizeDescription, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -297,6 +309,28 @@ class PilotDescription(_Frozen):
             check_elastic(info.data)
         return value
 
+    @field_validator("array")
+    @classmethod
+    def _array_of_jobs(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("resource", "slurm") != "slurm":
+            raise misfit(f"false with resource {info.data['resource']}, which submits no jobs")
+        return value
+
+    @field_validator("sizes")
+    @classmethod
+    def _sizes_fit(
+        cls, value: tuple[SizeDescription, ...], info: ValidationInfo
+    ) -> tuple[SizeDescription, ...]:
+        if value and {"resource", "workers_per_node"} <= info.data.keys():
+            check_sizes(value, info.data)
+            most = MOST_SLOTS // info.data["workers_per_node"]
+            for size in value:
+                if size.nodes is not None and size.nodes > most:
+                    raise misfit(f"nodes of at most {most}")
+                if size.walltime is not None and not _is_walltime(size.walltime):
+                    raise misfit(f"walltime {EXPECTED['walltime']}, more than none")
+        return value
+
     def __eq__(self, other: object) -> bool:
         """Whether two descriptions ask for the same, in whatever words."""
         # pydantic's own equality would compare private attributes too, which are the notes here.
@@ -332,6 +366,12 @@ class PilotDescription(_Frozen):
         """What tells its processes which MPI to use, where the description says so."""
         named = {"PILOTCUT_MPI": self.mpi} if self.mpi != "auto" else {}
         return named | ({"PILOTCUT_MPI_LAUNCHER": self.launcher} if self.launcher else {})
+
+    @property
+    def in_sizes(self) -> tuple[PilotDescription, ...]:
+        """One description for each of its sizes, or itself."""
+        given = [size.model_dump(exclude_none=True) for size in self.sizes]
+        return tuple(self.model_copy(update={**one, "sizes": ()}) for one in given) or (self,)
 
     @property
     def cores(self) -> int:

@@ -44,6 +44,10 @@ _SHOWN = 200
 
 #: What squeue and scontrol say, and fail, where there is no such job. All else is no answer.
 _NO_SUCH_JOB = "Invalid job id"
+#: And what scontrol says, of an element of an array that is there too.
+_DENIALS = (_NO_SUCH_JOB, " not found")
+#: The format of squeue for elements, by their own names.
+ELEMENTS = SQUEUE_FORMAT.replace("%A", "%F_%K")
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,19 @@ class OwnJob:
         The name that no other job has.
     cluster
         Where it is, if sbatch has said so; empty for the one of this machine.
+    element
+        Which element of an array it is, such as ``7_1``; empty for a job of its own.
     """
 
     number: str
     name: str
     cluster: str = ""
+    element: str = ""
+
+    @property
+    def called(self) -> str:
+        """How Slurm's commands call it."""
+        return self.element or self.number
 
     @property
     def hint(self) -> str:
@@ -151,19 +163,21 @@ def query_jobs(jobs: Iterable[OwnJob]) -> dict[OwnJob, JobInfo]:
     An answer, none, and "there is no such job" are three things: jobs of which Slurm has said
     nothing are missing, and those that it does not know are `JobInfo.unknown`.
     """
-    by_cluster: dict[str, list[OwnJob]] = {}
+    groups: dict[tuple[str, bool], list[OwnJob]] = {}
     for job in jobs:
-        by_cluster.setdefault(job.cluster, []).append(job)
+        groups.setdefault((job.cluster, bool(job.element)), []).append(job)
     found: dict[OwnJob, JobInfo] = {}
-    for cluster, group in by_cluster.items():
-        said = _ask(cluster, sorted({job.number for job in group}))
-        found |= {job: _compared(said[job.number], job) for job in group if job.number in said}
+    for (cluster, are_elements), group in groups.items():
+        said = _ask(cluster, sorted({job.called for job in group}), are_elements)
+        found |= {job: _compared(said[job.called], job) for job in group if job.called in said}
     return found
 
 
-def _ask(cluster: str, numbers: Sequence[str]) -> dict[str, JobInfo]:
+def _ask(cluster: str, numbers: Sequence[str], are_elements: bool) -> dict[str, JobInfo]:
+    # Elements by their own names: the number of the last one is that of the whole array.
+    how = ["--array", f"--format={ELEMENTS}"] if are_elements else [f"--format={SQUEUE_FORMAT}"]
     # All states, since squeue otherwise leaves out jobs that have ended.
-    command = ["squeue", "--noheader", "--states=all", f"--format={SQUEUE_FORMAT}", *_at(cluster)]
+    command = ["squeue", "--noheader", "--states=all", *how, *_at(cluster)]
     done = _run([*command, f"--jobs={','.join(numbers)}"], for_questions())
     if done is None:
         return {}
@@ -183,20 +197,24 @@ def _settled(cluster: str, number: str) -> JobInfo | None:
     done = _run(show, for_questions())
     if done is None:
         return None
-    if number in (found := parse_scontrol(done.stdout)):
-        return found[number]
-    if not (done.returncode and _NO_SUCH_JOB in done.stdout + done.stderr):
+    for key, info in parse_scontrol(done.stdout).items():
+        if number in (key, info.element):
+            return info
+    denied = any(words in done.stdout + done.stderr for words in _DENIALS)
+    if not (done.returncode and denied):
         return None
     # The controller does not know it (any more); the accounting may, where there is one.
     report = ["sacct", *_at(cluster), "--allocations", "--noheader", "--parsable2"]
-    done = _run([*report, f"--format={SACCT_FORMAT}", f"--jobs={number}"], for_questions())
+    columns = SACCT_FORMAT.replace("JobIDRaw", "JobID") if "_" in number else SACCT_FORMAT
+    done = _run([*report, f"--format={columns}", f"--jobs={number}"], for_questions())
     told = {} if done is None or done.returncode else parse_sacct(done.stdout)
     return told.get(number, UNKNOWN_JOB)
 
 
 def _found_by_name(name: str) -> OwnJob | None:
     """Return the one job of that name, if there is one here."""
-    command = ["squeue", "--noheader", f"--format={SQUEUE_FORMAT}"]
+    # Of an array the number of all, and of any other job its own.
+    command = ["squeue", "--noheader", f"--format={SQUEUE_FORMAT.replace('%A', '%F')}"]
     done = _run([*command, f"--name={name}", f"--user={os.geteuid()}"], for_questions())
     found = parse_jobs("" if done is None else done.stdout)
     jobs = [OwnJob(number, name) for number, info in found.items() if info.name == name]
@@ -221,13 +239,15 @@ def cancel(job: OwnJob) -> None:
     if info is not None and (info.stranger or info.ended):
         return
     number = [] if info is None or info.unknown else [job.number]
-    if info is not None and info.has_others:
+    if info is not None and info.has_others and not job.element:
         # With the number of an array all its elements would go, which have one name.
         alone = _settled(job.cluster, job.number)
         if alone is None or not alone.element:
             _log.warning("job %s is not canceled: others have its number; %s", job.number, job.hint)
             return
         number = [alone.element]
+    if job.element:  # with the name alone all of them would go
+        number = [job.element]
     whose = [f"--user={os.geteuid()}", f"--name={job.name}"]
     done = _run(["scancel", *whose, *_at(job.cluster), *number], for_questions())
     if done is None or done.returncode:

@@ -90,6 +90,16 @@ class JobInfo:
         return self.state in _ENDED
 
     @property
+    def is_over(self) -> bool:
+        """Whether it will not be a pilot's any more."""
+        return self.ended or self.unknown or self.stranger
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it holds its nodes."""
+        return not (self.pending or self.is_over or self.state == "COMPLETING")
+
+    @property
     def in_words(self) -> str:
         """Why it waits, or how it ended."""
         if self.ended:

@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,15 +27,59 @@ _IMPORTING = threading.Lock()
 
 
 def make_job(
-    description: PilotDescription, key: str, connection_file: Path, logs: Path
+    description: PilotDescription,
+    key: str,
+    connection_file: Path,
+    logs: Path,
+    *,
+    is_rival: bool = False,
 ) -> PilotJob:
-    """Return the job of a pilot, not yet submitted.
+    """Return the job of a pilot, not yet submitted; of rivals all but the first to start end.
 
     Raises
     ------
     PilotError
         If dask-jobqueue is not installed, or sbatch would not take the path of the log.
     """
+    job = _bare(description, key, connection_file)
+    job.job_header = _header(_directives(description, key, logs, f"{key}-%j.log"))
+    job._command_template = _command(description, key, connection_file)
+    if is_rival:
+        claim = shlex.quote(str(connection_file.with_name(f"{key}.started")))
+        over = f"mkdir {claim} || {{ echo 'another size of this pilot has started'; exit 0; }}"
+        job._command_template = f"{over}\n{job._command_template}"
+    return job
+
+
+def make_array(
+    members: Sequence[tuple[PilotDescription, str]], connection_file: Path, logs: Path
+) -> PilotJob:
+    """Return the array of the jobs of pilots of one entry, (description, key) each, in order.
+
+    Raises
+    ------
+    PilotError
+        See `make_job`.
+    """
+    description = members[0][0]
+    kind = description.kind
+    job = _bare(description, kind, connection_file)
+    directives = _directives(description, kind, logs, f"{kind}-%A_%a.log")
+    job.job_header = _header([*directives, f"--array=0-{len(members) - 1}"])
+    cases = [
+        f"{index}) {_command(one, key, connection_file)} ;;"
+        for index, (one, key) in enumerate(members)
+    ]
+    job._command_template = "\n".join(['case "$SLURM_ARRAY_TASK_ID" in', *cases, "esac"])
+    return job
+
+
+def _header(directives: Iterable[str]) -> str:
+    return "\n".join(f"#SBATCH {line}" for line in directives)
+
+
+def _bare(description: PilotDescription, key: str, connection_file: Path) -> PilotJob:
+    """Return a job without directives and command."""
     try:
         job_class = _pilot_job()
     except ImportError as error:
@@ -44,7 +89,7 @@ def make_job(
         ) from error
     # Of dask-jobqueue we use the submission. What it would write into the header and the
     # command, in part out of the user's jobqueue.yaml, is replaced by what is asked for.
-    job = job_class(
+    return job_class(
         "of the connection file",
         name=key,
         cores=description.cores_per_node,
@@ -59,9 +104,6 @@ def make_job(
         job_script_prologue=_prologue(description, connection_file.parent),
         log_directory=os.curdir,  # which exists: it would be made
     )
-    job.job_header = "\n".join(f"#SBATCH {line}" for line in _directives(description, key, logs))
-    job._command_template = _command(description, key, connection_file)
-    return job
 
 
 def _pilot_job() -> type[PilotJob]:
@@ -79,9 +121,9 @@ def _pilot_job() -> type[PilotJob]:
     return PilotJob
 
 
-def _directives(d: PilotDescription, key: str, logs: Path) -> list[str]:
-    log = str(logs / f"{key}-%j.log")
-    if not log.isprintable() or log.count("%") > 1 or "\\" in log:
+def _directives(d: PilotDescription, key: str, logs: Path, log_name: str) -> list[str]:
+    log = str(logs / log_name)
+    if not log.isprintable() or "%" in str(logs) or "\\" in log:
         raise PilotError(
             f"pilot '{d.name}': its log would be {log!r}, expected a path without '%', '\\' and "
             f"line breaks, which sbatch does not take as they are; use another --run-dir"

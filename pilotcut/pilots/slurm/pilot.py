@@ -12,8 +12,9 @@ import asyncio
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilotcut.errors import PilotError
 from pilotcut.pilots.agent.command import provide_package
@@ -25,6 +26,9 @@ from pilotcut.pilots.slurm.commands import COMMAND_S, SUBMIT_S, OwnJob, cancel
 from pilotcut.pilots.slurm.environment import for_submission
 from pilotcut.pilots.slurm.job_info import JobInfo
 from pilotcut.pilots.slurm.job_script import make_job
+
+if TYPE_CHECKING:
+    from pilotcut.pilots.slurm.dask_job import PilotJob
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +52,10 @@ class SlurmPilot(DaskPilot):
     loss_patience_s = 3.0  # Slurm is asked every second
 
     def __init__(self, description: PilotDescription, generation: int = 0) -> None:
-        super().__init__(description, generation)
+        # Until one of its jobs has started, it is what the smallest would be.
+        self._sizes = description.in_sizes
+        super().__init__(min(self._sizes, key=lambda one: one.slots), generation)
+        self._rivals: list[tuple[OwnJob, PilotDescription]] = []
         self._job: OwnJob | None = None
         self._logs = Path()
         self._first_joined: float | None = None
@@ -62,12 +69,18 @@ class SlurmPilot(DaskPilot):
     @property
     def job_id(self) -> str | None:
         """The number of the Slurm job, once it is submitted."""
-        return self._job.number if self._job is not None else None
+        return self._job.called if self._job is not None else None
 
     @property
     def job(self) -> OwnJob | None:
         """The Slurm job, once it is submitted, by all that tells it from others."""
         return self._job
+
+    @property
+    def jobs(self) -> tuple[OwnJob, ...]:
+        """All its jobs: of each size one until the first of them has started."""
+        rivals = tuple(job for job, _ in self._rivals)
+        return rivals or (() if self._job is None else (self._job,))
 
     def take_over(self, job: OwnJob) -> None:
         """Have `start` follow a job that another manager has submitted, and submit none."""
@@ -81,7 +94,9 @@ class SlurmPilot(DaskPilot):
     @property
     def log(self) -> Path:
         """Where the job's output goes."""
-        return self._logs / f"{self.key}-{self.job_id}.log"
+        is_element = self._job is not None and self._job.element
+        stem = self.description.kind if is_element else self.key
+        return self._logs / f"{stem}-{self.job_id}.log"
 
     def check_possible(self) -> None:
         """Raise a `PilotError` if there is no sbatch here."""
@@ -99,15 +114,26 @@ class SlurmPilot(DaskPilot):
         PilotError
             With what sbatch says, if it refuses or cannot be understood.
         """
-        super().start(site)
-        self._logs = site.logs
-        self.check_possible()
+        where = self.prepare(site)
         if self._job is not None:
             self.move(PilotState.PENDING, f"job {self.job_id}: taken over")
             return
+        if len(self._sizes) == 1:
+            self.follow(self.submit(make_job(self.description, self.key, *where)))
+        else:
+            self._submit_sizes(*where)
+
+    def prepare(self, site: PilotSite) -> tuple[Path, Path]:
+        """Get ready for a submission, and return where the connection file and the logs are."""
+        super().start(site)
+        self._logs = site.logs
+        self.check_possible()
         where = (site.connection_file.resolve(), site.logs.resolve())
         provide_package(self.description.python, where[0].parent)
-        job = make_job(self.description, self.key, *where)
+        return where
+
+    def submit(self, job: PilotJob) -> OwnJob:
+        """Submit a job, and return what it is called."""
         submitted_in = for_submission(self.description)
         job.environment = submitted_in.variables
         for variable in submitted_in.left_out:
@@ -116,7 +142,45 @@ class SlurmPilot(DaskPilot):
             self._await(job.start())
         except PilotError as error:
             raise PilotError(f"pilot '{self.name}': {error}") from error
-        self._job = job.own
+        assert job.own is not None
+        return job.own
+
+    def _submit_sizes(self, connection_file: Path, logs: Path) -> None:
+        """Submit a job of each size; whichever starts first is the pilot's."""
+        for described in self._sizes:
+            job = make_job(described, self.key, connection_file, logs, is_rival=True)
+            try:
+                self._rivals.append((self.submit(job), described))
+            except PilotError as error:  # a limit of submissions, say: others are in the queue
+                if not self._rivals:
+                    raise
+                _log.warning("%s", error)
+        self.follow(self._rivals[0][0])
+
+    def chosen(self, known: Mapping[OwnJob, JobInfo]) -> OwnJob | None:
+        """Return the job to observe, by what Slurm says of all; cancel others once one started."""
+        said = [(job, described, known.get(job)) for job, described in self._rivals]
+        started = [one for one in said if one[2] is not None and one[2].has_started]
+        # Two that start at the same time: the one that came second ends by itself.
+        if len(started) == 1:
+            self._settle(*started[0][:2])
+        elif said:
+            left = [(job, d) for job, d, info in said if info is None or not info.is_over]
+            self._rivals = left if len(left) > 1 else []
+            self._job = left[0][0] if left else self._job
+            if len(left) == 1:
+                self._settle(*left[0])
+        return self._job
+
+    def _settle(self, job: OwnJob, described: PilotDescription) -> None:
+        others = [other for other, _ in self._rivals if other != job]
+        self._job, self._rivals, self.description = job, [], described
+        for other in others:
+            cancel(other)
+
+    def follow(self, job: OwnJob) -> None:
+        """Take note that the pilot's job is submitted; the pilot is pending then."""
+        self._job = job
         self.move(PilotState.PENDING, f"job {self.job_id}: waiting for Slurm")
 
     def _await(self, coroutine: Any) -> Any:
@@ -244,8 +308,8 @@ class SlurmPilot(DaskPilot):
         self._cancel()
 
     def _cancel(self) -> None:
-        if self._job is not None:
-            cancel(self._job)
+        for job in self.jobs:
+            cancel(job)
 
     def close(self) -> None:
         """Cancel the job."""
