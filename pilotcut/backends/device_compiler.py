@@ -20,6 +20,7 @@ from pilotcut.backends.aer import CACHED_TEMPLATES
 from pilotcut.backends.base import DeviceFit
 from pilotcut.backends.cache import Cache
 from pilotcut.backends.cancellation import Cancellation, Inverses
+from pilotcut.backends.folding import folded
 from pilotcut.backends.layouts import Layouts, predicted_error
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.seating import Seating
@@ -42,6 +43,7 @@ class DeviceCompiler:
         self.device = device
         self._templates: Cache[tuple[object, ...], TemplateCircuit] = Cache(CACHED_TEMPLATES)
         self._fits: Cache[str, DeviceFit] = Cache(CACHED_TEMPLATES)
+        self._times: Cache[tuple[str, int], float] = Cache(CACHED_TEMPLATES)
         self._inverses = Inverses(device)
         self._cancellations: Cache[tuple[object, ...], Cancellation] = Cache(CACHED_TEMPLATES)
 
@@ -73,6 +75,16 @@ class DeviceCompiler:
     def overhead(self, fragment: Fragment) -> float:
         """Return how many times as large errors are with the noise of a fragment cancelled."""
         return self.cancellation(fragment, representative(fragment)).overhead
+
+    def shot_s(self, fragment: Fragment, factor: int) -> float:
+        """Return the seconds of a shot of a fragment's circuit with so many times the noise."""
+
+        def made() -> float:
+            circuit = self.template(fragment, representative(fragment)).circuit
+            longer = folded(circuit, factor, self.device.target, self.device.name)
+            return self.device.shot_s(longer)
+
+        return self._times.get((fragment.fingerprint, factor), made)
 
     @cached_property
     def _layouts(self) -> Layouts:

@@ -52,6 +52,10 @@ def recommend(
     gradients: Annotated[
         bool, typer.Option("--gradients", help="Count derivatives by all parameters as well.")
     ] = False,
+    mitigation: Annotated[
+        str | None,
+        typer.Option(help="Of QPUs' errors, as for `train`.", show_default="as described"),
+    ] = None,
     engine: Annotated[
         str, typer.Option(help="How exact mode computes: auto, statevector or network.")
     ] = AUTO,
@@ -97,6 +101,7 @@ def recommend(
         engine=engine,
         gradients=gradients,
         objective=objective,
+        mitigation=mitigation,
         **given,
     )
     loaded = load_circuit(circuit, tell=note)

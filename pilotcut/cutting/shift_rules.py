@@ -7,6 +7,7 @@ Wierichs et al., General parameter-shift rules for quantum gradients, arXiv:2107
 
 from __future__ import annotations
 
+from collections.abc import Set
 from math import pi, sqrt
 
 from pilotcut.circuits.program import Angle
@@ -64,3 +65,9 @@ def rules_of(fragment: Fragment) -> list[Rule]:
                     )
                 rules[param.slot] = _RULES[step.name][position]
     return [rules[k] for k in range(len(fragment.angles))]
+
+
+def shifts_of(fragment: Fragment, slots: Set[int]) -> int:
+    """Return how many shifted evaluations of a fragment its derivatives by some slots take."""
+    rules = zip(fragment.angles, rules_of(fragment), strict=True)
+    return sum(len(rule) for angle, rule in rules if angle.slot in slots)

@@ -9,8 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pilotcut import backends
 from pilotcut.backends.base import DeviceFit
+from pilotcut.backends.extrapolation import linear
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import UserError
 from pilotcut.pilots.description import PilotDescription
@@ -57,6 +60,15 @@ class DevicePilot:
         if self.played or price == FREE:
             return found
         return replace(found, shot_cost=price.shot + price.second * found.shot_s)
+
+    def shot_s(self, fragment: Fragment, factors: tuple[int, ...] = (1,)) -> float:
+        """Return the seconds of a shot there, on average over the noise factors that it is at."""
+        if factors == (1,):
+            return self.fit(fragment).shot_s
+        compiler = backends.compiler(self.name, self.qpu)
+        share = np.abs(linear(factors))
+        each = [compiler.shot_s(fragment, factor) for factor in factors]
+        return float(share @ each / share.sum())
 
     def overhead(self, fragment: Fragment) -> float:
         """Return how many times as large errors are there with the noise of gates cancelled."""

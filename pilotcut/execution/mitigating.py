@@ -75,6 +75,43 @@ class Way:
     noise: float
     overhead: float | None = None
 
+    @property
+    def growth(self) -> float:
+        """How many times as large variances are with the same shots."""
+        if len(self.factors) == 1:
+            return (self.overhead or 1.0) ** 2
+        return float(np.abs(linear(self.factors)).sum() ** 2)
+
+
+def options_of(asked: Mitigation | None, device: DevicePilot) -> Mitigation:
+    """Return what is done on a device: what is asked for, or what its description says."""
+    return asked or checked_mitigation(device.qpu.mitigation) or Mitigation("none")
+
+
+def way_of(options: Mitigation, device: DevicePilot, fragment: Fragment, shots: float) -> Way:
+    """Return what is done about the gates of a fragment on a device, and why.
+
+    Parameters
+    ----------
+    options, device, fragment
+        What is asked for, and where.
+    shots
+        Of a subexperiment, on average.
+
+    Raises
+    ------
+    DeviceError
+        If noise is to be cancelled that is not known, or too large.
+    """
+    fit = device.fit(fragment)
+    bias = BIAS * usual_expectation(fragment) * (fit.gate_error if options.reads else fit.error)
+    overhead = _overhead(device, fragment) if options.cancels else None
+    # What the variance grows by; shots are dealt in proportion to the coefficients.
+    times = overhead or float(np.abs(linear(options.factors)).sum())
+    noise = sqrt((times**2 - 1) / shots) if shots else 0.0
+    on = options.extrapolates or (options.method == "auto" and bias > noise)
+    return Way(options.factors if on else (1,), bias, noise, overhead)
+
 
 class Mitigating:
     """Mitigation of all batches of an executor, with the readouts that it has measured.
@@ -154,7 +191,13 @@ class BatchMitigation:
         firsts = {key: unit for unit in units if (key := keys.get(unit.index)) is not None}
         # Before anything is paid: what cannot be done is refused.
         ways = {key: self._way(unit, units) for key, unit in firsts.items()}
-        known, ended = self._readouts(firsts, units)
+        planned = [
+            unit
+            if (key := keys.get(unit.index)) is None
+            else self._corrected(unit, None, ways[key])
+            for unit in units
+        ]
+        known, ended = self._readouts(firsts, planned)
         for key, unit in firsts.items():
             if key not in ended:
                 self._note(unit, known.get(key), ways[key])
@@ -171,8 +214,7 @@ class BatchMitigation:
     def _options(self, unit: CircuitUnit) -> Mitigation:
         """Return what is asked for of a unit's device."""
         assert unit.device is not None
-        asked = self.of_all.options or checked_mitigation(unit.device.qpu.mitigation)
-        return asked or Mitigation("none")
+        return options_of(self.of_all.options, unit.device)
 
     def _readouts(
         self, firsts: Mapping[Key, CircuitUnit], units: Sequence[CircuitUnit]
@@ -231,19 +273,15 @@ class BatchMitigation:
 
     def _way(self, unit: CircuitUnit, units: Sequence[CircuitUnit]) -> Way:
         """Return what is done about the gates of a unit's fragment, and why."""
-        options = self._options(unit)
-        fragment, device = self._fragment(unit), unit.device
-        assert device is not None
-        fit = device.fit(fragment)
-        bias = BIAS * usual_expectation(fragment) * (fit.gate_error if options.reads else fit.error)
+        fragment = self._fragment(unit)
+        assert unit.device is not None
         alike = [u for u in units if self._fragment(u).fingerprint == fragment.fingerprint]
         circuits, shots = (sum(some) for some in zip(*(u.size for u in alike), strict=True))
-        overhead = _overhead(device, fragment) if options.cancels else None
-        # What the variance grows by; shots are dealt in proportion to the coefficients.
-        times = overhead or float(np.abs(linear(options.factors)).sum())
-        noise = sqrt((times**2 - 1) * circuits / shots) if shots else 0.0
-        on = options.extrapolates or (options.method == "auto" and bias > noise)
-        return Way(options.factors if on else (1,), bias, noise, overhead)
+        return way_of(self._options(unit), unit.device, fragment, shots / max(1, circuits))
+
+    def _planned(self, unit: CircuitUnit, key: Key | None, ways: Mapping[Key, Way]) -> CircuitUnit:
+        """Return a unit as it will run, for a prediction of its usage."""
+        return unit if key is None else self._corrected(unit, None, ways[key])
 
     def _corrected(self, unit: CircuitUnit, readout: Readout | None, way: Way) -> CircuitUnit:
         from pilotcut.backends.mitigated import Correction

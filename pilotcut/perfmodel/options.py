@@ -21,6 +21,7 @@ from pilotcut.options import (
     whole_fault,
 )
 from pilotcut.perfmodel.load import KINDS
+from pilotcut.pilots.description.mitigation import mitigation_faults
 
 #: More cuts are looked at unless the user says otherwise.
 MAX_CUTS = 5
@@ -67,6 +68,8 @@ class Options:
     objective
         "time": the fastest is recommended; "error": the one whose values are predicted to be
         least wrong, by the noise of the pilots' devices and the standard error together.
+    mitigation
+        What is done about the devices' errors, as in `pilotcut.CutEstimator`.
 
     Raises
     ------
@@ -88,6 +91,7 @@ class Options:
     dtype: str = DOUBLE
     gradients: bool | Sequence[str] = False
     objective: str = "time"
+    mitigation: str | None = None
 
     @classmethod
     def of(cls, asked: Mapping[str, Any]) -> Options:
@@ -122,6 +126,7 @@ class Options:
             choice_fault("engine", self.engine, ENGINES),
             choice_fault("dtype", self.dtype, DTYPES),
             choice_fault("objective", self.objective, OBJECTIVES),
+            *mitigation_faults(self.mitigation, self.mode),
             *self._gradients_faults(),
             *self._error_faults(),
         )

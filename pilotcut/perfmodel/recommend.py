@@ -26,6 +26,8 @@ from pilotcut.cutting.search import Candidate, FragmentShape, search
 from pilotcut.cutting.walks import MOST_VARIANTS
 from pilotcut.errors import CutError, UserError
 from pilotcut.execution.contractions import contraction_of
+from pilotcut.execution.devices import Fleet
+from pilotcut.execution.mitigating import check_devices
 from pilotcut.io.large_numbers import digits
 from pilotcut.options import (
     MOST_SHOTS,
@@ -45,6 +47,7 @@ from pilotcut.perfmodel.recommendation import (
 from pilotcut.perfmodel.resources import readable_bytes
 from pilotcut.perfmodel.standard_error import predicted_error
 from pilotcut.perfmodel.workload import work_of
+from pilotcut.pilots.description.mitigation import checked_mitigation
 from pilotcut.reconstruction.contraction import Contraction
 from pilotcut.reconstruction.contraction_cost import cost_of_batch
 
@@ -139,7 +142,7 @@ class _Recommender:
         self._program, self._binding, self._terms = program, binding, terms
         self._pilots, self._options, self._norm = pilots, options, norm
         self._outputs, self._slots = outputs, _wanted_slots(binding, options.gradients)
-        self._forecaster = _forecaster(pilots, options)
+        self._forecaster = _forecaster(pilots, options, self._slots)
 
     def recommend(self) -> Recommendation:
         """Return the lines and the choice."""
@@ -291,11 +294,18 @@ class _Recommender:
         if options.mode == "exact":
             return 0, 0.0
         one = self._norm * predicted_error(plan, 1, contraction)
-        shots = options.shots
-        if options.target_error is not None:
-            times = min(one / options.target_error, MOST)  # the square of more may overflow
-            shots = max(1, ceil(min(times**2, MOST)))
+        shots = options.shots if options.target_error is None else self._shots_for(one)
+        if isinstance(self._forecaster, DeviceForecaster):
+            growths = self._forecaster.growths(plan, shots)
+            one = self._norm * predicted_error(plan, 1, contraction, growths)
+            shots = options.shots if options.target_error is None else self._shots_for(one)
         return shots, one / sqrt(shots)
+
+    def _shots_for(self, one: float) -> int:
+        """Return the shots that reach the error asked for, from that of one shot."""
+        assert self._options.target_error is not None
+        times = min(one / self._options.target_error, MOST)  # the square of more may overflow
+        return max(1, ceil(min(times**2, MOST)))
 
     def _nothing_feasible(self, lines: Sequence[RecommendationLine]) -> str:
         fewest = min((line.shots for line in lines if line.work), default=0)
@@ -390,10 +400,14 @@ def _widths(candidate: Candidate) -> tuple[int, ...]:
     return tuple(shape.width for shape in candidate.shapes)
 
 
-def _forecaster(pilots: Views, options: Options) -> Forecaster | DeviceForecaster:
+def _forecaster(
+    pilots: Views, options: Options, slots: frozenset[int]
+) -> Forecaster | DeviceForecaster:
     devices = [view for view in pilots if isinstance(view, DeviceView)]
     if devices:
-        return DeviceForecaster(devices, options.mode, options.shots)
+        asked = checked_mitigation(options.mitigation)
+        return DeviceForecaster(devices, options.mode, options.shots, asked, slots)
+    check_devices(checked_mitigation(options.mitigation), Fleet())
     measured = [view for view in pilots if isinstance(view, CalibratedPilot)]
     return Forecaster(measured, options.mode, options.shots, options.of_engine)
 

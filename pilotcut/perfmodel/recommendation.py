@@ -160,14 +160,22 @@ class Recommendation:
 
     @property
     def usage(self) -> tuple[float, int, float] | None:
-        """Predicted seconds of devices, shots and cost of the values; None without devices."""
-        if not self.on_devices:
+        """Predicted seconds of devices, shots and cost; None without devices.
+
+        Of the values, of derivatives where they are wanted, and of what calibrates.
+        """
+        if not isinstance(self.forecaster, DeviceForecaster):
             return None
         options, shares = self.options, self.chosen.shares
         batches = options.queries / min(options.batch, options.queries)
         shots = sum(share.shots for share in shares)
         seconds, cost = sum(share.device_s for share in shares), sum(s.cost for s in shares)
-        return batches * seconds, round(batches * shots), batches * cost
+        once = self.forecaster.calibration(self.plan, shares)
+        return (
+            batches * seconds + once[0],
+            round(batches * shots) + once[1],
+            batches * cost + once[2],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it in the words of JSON."""

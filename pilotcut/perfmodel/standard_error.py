@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
@@ -11,7 +12,12 @@ from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction.contraction import Contraction
 
 
-def predicted_error(plan: CutPlan, shots: int, contraction: Contraction | None = None) -> float:
+def predicted_error(
+    plan: CutPlan,
+    shots: int,
+    contraction: Contraction | None = None,
+    growths: Sequence[float] = (),
+) -> float:
     """Return an upper estimate of the standard error with `shots` of each subexperiment.
 
     Parameters
@@ -22,6 +28,8 @@ def predicted_error(plan: CutPlan, shots: int, contraction: Contraction | None =
         Of each subexperiment.
     contraction
         The plan's in the physical basis, if its path has been searched already.
+    growths
+        How many times as large variances of each fragment are, () for once.
 
     Notes
     -----
@@ -40,7 +48,7 @@ def predicted_error(plan: CutPlan, shots: int, contraction: Contraction | None =
     for f, fragment in enumerate(plan.fragments):
         random = ~fragment.trivial[plan.term_index[:, f]]
         flat = environments[f][0] * random / fragment.outcomes
-        variance += flat.reshape(terms, -1).sum(axis=1)
+        variance += (growths[f] if growths else 1.0) * flat.reshape(terms, -1).sum(axis=1)
     return sqrt(float(variance.max()) / shots)
 
 

@@ -7,6 +7,8 @@ plan's terms, and what is known of rows that were evaluated. Refuses to know tor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cached_property
 
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
@@ -15,6 +17,7 @@ from pilotcut.circuits.binding import Binding
 from pilotcut.errors import UserError
 from pilotcut.execution.batch_runner import BatchRunner
 from pilotcut.execution.results import Evaluation, RowEvaluations
+from pilotcut.execution.usage import stepping
 from pilotcut.options import counted
 from pilotcut.primitives.derivative import SlotDerivative
 from pilotcut.primitives.higher_derivative import higher_derivative
@@ -56,6 +59,7 @@ class CircuitFunction:
         self._coefficients, self._constant = _as_terms(observables, terms)
         self._order = _order(binding.names, inputs, weights)
         self._places = np.argsort(self._order)
+        self._weights = list(weights)
         self._moved: tuple[bytes | None, frozenset[int]] = (None, frozenset())
 
     @property
@@ -90,8 +94,19 @@ class CircuitFunction:
         With `keep`, what derivatives need is kept where that is possible.
         """
         outputs = (self._coefficients, self._constant)
-        evaluation = self.runner.estimate(self.contraction, slots, outputs, keep=keep)
+        budget = self.runner.executor.budget
+        counted = keep and budget is not None and budget.most_s is not None
+        with stepping(self._trained) if counted else nullcontext():
+            evaluation = self.runner.estimate(self.contraction, slots, outputs, keep=keep)
         return evaluation.values @ self._coefficients.T + self._constant, evaluation
+
+    @cached_property
+    def _trained(self) -> frozenset[int]:
+        """Slots that the weights move."""
+        # At generic values no slope vanishes by accident.
+        names = self._binding.names
+        slopes = self._binding.jacobian(np.full((1, len(names)), 0.7))[0]
+        return _moved_by(slopes, np.isin(names, self._weights))
 
     def pull_back(
         self,

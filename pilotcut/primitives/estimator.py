@@ -6,6 +6,7 @@ Owns how circuits are cut, and PUBs in and results out. Refuses to know how a ba
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import os
 import threading
@@ -338,8 +339,9 @@ class CutEstimator(BaseEstimatorV2):
         for batch, one in zip(batches, contractions, strict=True):
             if one is not None and batch.precision is None:
                 self.runner.expect_batch(one, batch.slots)
+        # In a thread, which is to know what a step of a training this is part of.
         job: PrimitiveJob[PrimitiveResult[PubResult]] = PrimitiveJob(
-            self._answer, coerced, batches, contractions
+            contextvars.copy_context().run, self._answer, coerced, batches, contractions
         )
         job._submit()
         return job

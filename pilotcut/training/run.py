@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import EstimatorQNN
 from torch.utils.data import DataLoader, TensorDataset
@@ -20,6 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from pilotcut.errors import LongCallWarning, PilotError, TaskError, UserError
 from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.query_store import FOLDER
+from pilotcut.execution.usage import stepping
 from pilotcut.io.jsonl import JsonLines, read_jsonl
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.primitives.gradient import CutGradient
@@ -193,7 +196,7 @@ class TrainingRun:
 
     def _say_how_long(self) -> None:
         """Say how long all epochs will take, where that is a minute or more."""
-        config, data, binding = self.config, self.data, self.plan.binding
+        config, data = self.config, self.data
         tasks = self.estimator.runner.executor.tasks
         if fleet_of(tasks, config.mode).devices:
             return  # they take the time that they take
@@ -204,19 +207,38 @@ class TrainingRun:
             watched=len(data.x_val) + len(data.x_test),
             gradient=config.optimizer.lower() not in GRADIENT_FREE,
         )
-        # At generic values no slope vanishes by accident.
-        slopes = binding.jacobian(np.full((1, len(binding.names)), 0.7))[0]
-        own = np.isin(binding.names, [parameter.name for parameter in self.model.weights])
-        weights = np.flatnonzero(slopes[:, own].any(axis=1)).tolist()
+        weights = sorted(self._trained_slots())
         workers = self.estimator.runner.executor.workers
         text = outlook(self.plan, config.mode, config.shots, steps, weights, workers)
         if text:
             warnings.warn(text, LongCallWarning, stacklevel=3)
 
+    def _trained_slots(self) -> frozenset[int]:
+        binding = self.plan.binding
+        # At generic values no slope vanishes by accident.
+        slopes = binding.jacobian(np.full((1, len(binding.names)), 0.7))[0]
+        own = np.isin(binding.names, [parameter.name for parameter in self.model.weights])
+        return frozenset(np.flatnonzero(slopes[:, own].any(axis=1)).tolist())
+
+    def _stepping(self, network: TorchConnector) -> TorchConnector:
+        """Have a network's steps counted as a whole against what devices may be used."""
+        slots = self._trained_slots()
+        entered = ExitStack()
+
+        def before(module: torch.nn.Module, _: object) -> None:
+            if module.training and torch.is_grad_enabled():
+                entered.enter_context(stepping(slots, again=True))
+
+        network.register_forward_pre_hook(before)
+        network.register_forward_hook(lambda *_: entered.close(), always_call=True)
+        return network
+
     def _fit(self, callbacks: Sequence[Callback], resume: bool) -> History:
         config, data = self.config, self.data
+        gradient = config.optimizer.lower() not in GRADIENT_FREE
+        counted = config.max_usage is not None and gradient
         trainer = Trainer(
-            self.network(),
+            self._stepping(self.network()) if counted else self.network(),
             optimizer=config.optimizer,
             learning_rate=config.learning_rate,
             loss=self.loss,

@@ -308,3 +308,26 @@ def test_calibrations_of_a_device_itself_are_in_its_usage_and_its_budget():
         assert shots[0] - shots[1] == 2 * 2 * 500
         with pytest.raises(UsageError, match="max_usage is 1 s, the next batch is predicted to"):
             answer(tasks, shots=100, mitigation="readout calibration_shots=20000", max_usage=1.0)
+
+
+@pytest.mark.parametrize("most", [0.12, 3.0])
+def test_a_step_is_not_begun_whose_derivatives_would_go_beyond_what_is_allowed(most):
+    torch = pytest.importorskip("torch")
+    qpu = {"like": "FakeManilaV2", "simulate": False}
+    itself = PilotDescription(name="m", resource="inprocess", backend={"kind": "aer", "qpu": qpu})
+    names = {"input_params": ["x"], "weight_params": ["w"], "labels": "AAB"}
+    with PilotManager([itself]) as pilots, TaskManager(pilots) as tasks:
+        qnn = cut_qnn(
+            circuit(), "ZZZ", **names, tasks=tasks, mode="counts", shots=100, max_usage=most
+        )
+        at = torch.tensor([[0.9]])
+        with torch.no_grad():
+            qnn(at)  # values alone fit
+        taken = qnn._function.runner.log.usage.seconds
+        if most < 1:
+            with pytest.raises(UsageError, match="the next step, with its derivatives, is pred"):
+                qnn(at)
+            assert qnn._function.runner.log.usage.seconds == taken
+        else:
+            qnn(at).sum().backward()
+            assert qnn._function.runner.log.usage.seconds > 2 * taken
