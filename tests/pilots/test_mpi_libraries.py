@@ -44,7 +44,7 @@ def installed(tmp_path, monkeypatch):
     for name in [*os.environ]:
         if name.startswith(("MPI4PY_", "PMI", "OMPI_", "SLURM_", "MPI_LOCAL", "PILOTCUT_MPI")):
             monkeypatch.delenv(name)
-    for cached in (library._read, starters._ask):
+    for cached in (library._library, starters._ask):
         cached.cache_clear()
 
     def install(*names):
@@ -179,12 +179,26 @@ def test_a_launcher_that_does_not_suit_the_library_is_refused_by_its_ranks_too(
 ):
     installed(name)
     assert starters.speech_around(around) == speech
-    assert suits(libraries()[0], speech) == (speech in GOOD[name])
+    assert suits(next(libraries()), speech) == (speech in GOOD[name])
     if speech in GOOD[name]:
         world.prepare(dict(around))
         return
     with pytest.raises(TaskError, match=r"does not start ranks of .*start them with: .*mpiexec"):
         world.prepare(dict(around))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "words"),
+    [
+        ("no-such-mpiexec -x", "launcher is 'no-such-mpiexec', which is not here"),
+        ("srun 'half", "PILOTCUT_MPI_LAUNCHER is .*, expected a command with its options"),
+    ],
+)
+def test_a_launcher_that_is_not_there_is_told(installed, monkeypatch, launcher, words):
+    installed("mpich")
+    monkeypatch.setenv(LAUNCHER_VARIABLE, launcher)
+    with pytest.raises(TaskError, match=words):
+        start_of_ranks(in_job=False)
 
 
 def test_srun_without_mpi_is_no_launcher_of_open_mpi(installed, monkeypatch):

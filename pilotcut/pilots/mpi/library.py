@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 #: The environment variable that says which MPI is wanted: auto, or one of `NAMES`.
@@ -68,31 +69,33 @@ class Library:
         return {_FILE: str(self.path)} if self.is_chosen else {}
 
 
-def libraries(environ: Mapping[str, str] = os.environ) -> tuple[Library, ...]:
-    """Return the libraries that mpi4py can use here, the one that it takes by itself first."""
+def libraries(environ: Mapping[str, str] = os.environ) -> Iterator[Library]:
+    """Yield the libraries that mpi4py can use here, the one that it takes by itself first.
+
+    One by one, since each takes a look through a file of 10 MB, and every rank asks.
+    """
     built = _built_for()
     if built is not None:
-        return (built,)
-    paths = tuple(str(path) for path in _named(environ))
-    chosen = environ.get(_FILE, "").split(os.pathsep) if not environ.get(ABI_VARIABLE) else []
-    return _read((*filter(None, chosen), *paths), environ.get(ABI_VARIABLE, ""))
-
-
-@functools.lru_cache
-def _read(paths: tuple[str, ...], abi: str) -> tuple[Library, ...]:
-    found: dict[Path, Library] = {}
-    for path in paths:
-        real = Path(path).resolve()
-        if real not in found and (library := _library(path)):
-            found[real] = library
-    ordered = [*found.values()]
+        yield built
+        return
+    abi = environ.get(ABI_VARIABLE, "")
+    found = _different(environ)
     own = [Path(prefix) / "lib" for prefix in _prefixes()] if abi else []
     if abi:  # then mpi4py leaves the search to the loader, which knows no virtual environment
-        ordered.sort(key=lambda one: (not _is_of(one, abi), one.path.parent in own))
-    return tuple(
-        replace(one, is_chosen=number > 0 or one.path.parent in own)
-        for number, one in enumerate(ordered)
-    )
+        found = iter(sorted(found, key=lambda one: (not _is_of(one, abi), one.path.parent in own)))
+    for number, one in enumerate(found):
+        yield replace(one, is_chosen=number > 0 or one.path.parent in own)
+
+
+def _different(environ: Mapping[str, str]) -> Iterator[Library]:
+    """Yield libraries, each once, whatever its links are called."""
+    chosen = "" if environ.get(ABI_VARIABLE) else environ.get(_FILE, "")
+    seen = set()
+    for path in chain(map(Path, filter(None, chosen.split(os.pathsep))), _named(environ)):
+        real = path.resolve()
+        if real not in seen and (library := _library(str(path))):
+            seen.add(real)
+            yield library
 
 
 def _is_of(library: Library, abi: str) -> bool:
@@ -124,9 +127,11 @@ def _of_the_system() -> tuple[str, ...]:
     return tuple(_CACHED.findall(done.stdout))
 
 
+@functools.lru_cache
 def _library(path: str) -> Library | None:
     """Return what a file is, by the names that stand in it."""
     try:
+        # Not read as a whole: that takes longer than the search.
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
             if text.find(b"MPI_Init") < 0:
                 return None

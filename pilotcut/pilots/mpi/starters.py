@@ -40,8 +40,8 @@ _WORDS = {
     "slurm": "srun without MPI",
 }
 _VERSIONS = (
+    ("hydra", re.compile(r"HYDRA|Intel\(R\) MPI")),
     ("prte", re.compile("open ?mpi|openrte|prte", re.I)),
-    ("hydra", re.compile("hydra|intel", re.I)),
 )
 _PLUGIN = re.compile(r"--mpi[= ](\S+)")
 _ASK_S = 10.0
@@ -103,11 +103,16 @@ def start_of_ranks(
         If nothing here starts ranks, or the library does not suit the launcher.
     """
     wanted = environ.get(MPI_VARIABLE, "auto")
-    named = shlex.split(environ.get(LAUNCHER_VARIABLE, ""))
+    named = _named(environ)
     speech = _speech(tuple(named)) if named and runs_mpi4py else None
     library = choose(wanted, speech, environ)
     in_slurm = in_job and shutil.which("srun") is not None
     if named:
+        if shutil.which(named[0]) is None:
+            raise TaskError(
+                f"launcher is {named[0]!r}, which is not here; load its module (setup:), give its "
+                f"whole path, or leave it out"
+            )
         command = named
     elif in_slurm:
         command = _srun(library)
@@ -119,6 +124,16 @@ def start_of_ranks(
     if library is not None and library.name == "intel":
         env |= {"I_MPI_PIN": environ.get("I_MPI_PIN", "off")}  # as Open MPI's --bind-to
     return RankStart(tuple(command), env)
+
+
+def _named(environ: Mapping[str, str]) -> list[str]:
+    text = environ.get(LAUNCHER_VARIABLE, "")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise TaskError(
+            f"{LAUNCHER_VARIABLE} is {text!r}, expected a command with its options ({error})"
+        ) from None
 
 
 def on_this_machine(environ: Mapping[str, str]) -> dict[str, str]:
@@ -151,20 +166,21 @@ def choose(wanted: str, speech: str | None, environ: Mapping[str, str]) -> Libra
         raise TaskError(
             f"{MPI_VARIABLE} is {wanted!r}, expected auto, mpich, openmpi or intel; unset it"
         )
-    found = libraries(environ)
-    fitting = [one for one in found if wanted in ("auto", one.name)]
-    if not fitting and wanted == "auto":
-        return None
-    if not fitting:
-        there = ", ".join(one.words for one in found) or "none"
+    wished = None
+    for one in libraries(environ):
+        if wanted in ("auto", one.name):
+            if speech is None or suits(one, speech):
+                return one
+            wished = wished or one
+    if wished is not None:
+        raise TaskError(misfit(wished, str(speech)))
+    if wanted != "auto":
+        there = ", ".join(one.words for one in libraries(environ)) or "none"
         raise TaskError(
             f"mpi is {wanted}, but of MPI's libraries {sys.executable} finds {there}; install it "
             f"with: pip install {WHEELS[wanted]} (or load its module), or say mpi: auto"
         )
-    suited = [one for one in fitting if speech is None or suits(one, speech)]
-    if not suited:
-        raise TaskError(misfit(fitting[0], str(speech)))
-    return suited[0]
+    return None
 
 
 def suits(library: Library, speech: str) -> bool:
@@ -250,11 +266,12 @@ def _mpiexec(library: Library | None) -> list[str]:
     own = _beside(library) if library is not None else None
     speech = "prte" if library is not None and library.name == "openmpi" else "hydra"
     family = "openmpi" if speech == "prte" else "mpich"
-    for name in filter(None, (own, f"mpiexec.{family}", "mpiexec", "mpiexec.hydra", "mpirun")):
+    ours = str(Path(sys.executable).with_name("mpiexec"))
+    for name in filter(None, (own, ours, f"mpiexec.{family}", "mpiexec", "mpiexec.hydra")):
         path = shutil.which(name)
-        if path and (library is None or name == own or _speech((path,)) in (speech, None)):
-            is_open = speech == "prte" or _speech((path,)) == "prte"
-            return [path, *(_OPEN_MPI if is_open else ())]
+        spoken = _speech((path,)) if path else None
+        if path and (library is None or name == own or spoken in (speech, None)):
+            return [path, *(_OPEN_MPI if "prte" in (spoken, speech) else ())]
     what = f" for ranks of {library.words}" if library is not None else " to start several ranks"
     raise TaskError(
         f"there is no mpiexec here, expected one{what}; install it with: pip install mpi4py mpich"

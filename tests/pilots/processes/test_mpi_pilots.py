@@ -127,6 +127,7 @@ def test_ranks_that_die_again_and_again_are_given_up(tmp_path, monkeypatch, caps
 
 
 def test_ranks_that_cannot_start_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "_PAUSE_S", 0.0)
     monkeypatch.setenv(LAUNCHER_VARIABLE, "false")
 
     async def start():
