@@ -3,7 +3,7 @@
 A burst of tasks, a pause, and a trickle of single tasks, on pilots of one slot each: up to `most`
 that follow the load, beside as many that are there all the time. Tasks sleep: what is compared is
 who holds cores, not how fast they are. Times are scaled for a run of minutes: where a site would
-say idle_s 120 and wait_s 30, it is 6 and 1.5 here (a twentieth).
+say idle_s 120 and wait_s 30, it is 12 and 3 here (a tenth). Starts of jobs are not scaled.
 
     python benchmarks/elastic.py [--resource local|slurm] [--queue cpu] [--most 8] [--runs 1]
 
@@ -31,8 +31,8 @@ from pilotcut.tasks import TaskManager, wait
 
 #: Seconds: of a task in the burst and of one in the trickle, of the pause, between two of the
 #: trickle; and how many there are of each.
-BURST_S, TRICKLE_S, PAUSE_S, EVERY_S = 0.5, 0.5, 30.0, 1.0
-IDLE_S, WAIT_S = 6.0, 1.5
+BURST_S, TRICKLE_S, PAUSE_S, EVERY_S = 0.5, 0.5, 60.0, 1.0
+IDLE_S, WAIT_S = 12.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def main() -> None:
     parser.add_argument("--resource", choices=["local", "slurm"], default="local")
     parser.add_argument("--queue", default="cpu")
     parser.add_argument("--most", type=int, default=8)
-    parser.add_argument("--burst", type=int, default=400, help="tasks in the burst")
-    parser.add_argument("--trickle", type=int, default=40, help="tasks in the trickle")
+    parser.add_argument("--burst", type=int, default=640, help="tasks in the burst")
+    parser.add_argument("--trickle", type=int, default=80, help="tasks in the trickle")
     parser.add_argument("--runs", type=int, default=1)
     options = parser.parse_args()
     print(

@@ -47,16 +47,22 @@ def show(file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")
         table.add_row(*_cells(pilot))
     out.print(table)
     _print_notes(described)
+    together: dict[str, list[PilotDescription]] = {}
     for pilot in described:
-        if pilot.resource == "slurm":
-            _print_script(pilot)
+        if pilot.hetjob is not None:
+            together.setdefault(pilot.hetjob, []).append(pilot)
+        elif pilot.resource == "slurm":
+            for sized in pilot.in_sizes:
+                _print_script([sized], is_rival=bool(pilot.sizes))
+    for components in together.values():
+        _print_script(components)
 
 
 def _cells(pilot: PilotDescription) -> list[str]:
     return [
-        pilot.name,
+        pilot.name + (f", {e.least} to {e.most} times" if (e := pilot.elastic) else ""),
         pilot.resource,
-        str(pilot.nodes),
+        " or ".join(str(sized.nodes) for sized in pilot.in_sizes),
         f"{pilot.ranks} ranks" if pilot.ranks > 1 else str(pilot.slots),
         str(pilot.threads_per_worker),
         str(pilot.gpus),
@@ -73,12 +79,18 @@ def _print_notes(described: tuple[PilotDescription, ...]) -> None:
         note(text)
 
 
-def _print_script(pilot: PilotDescription) -> None:
-    from pilotcut.pilots.slurm.job_script import make_job
+def _print_script(pilots: list[PilotDescription], *, is_rival: bool = False) -> None:
+    """Print the job script of a pilot, or of several that are components of one job."""
+    from pilotcut.pilots.slurm.job_script import make_hetjob, make_job
 
-    run_dir = Path("runs/TIME")
-    job = make_job(pilot, pilot.name, run_dir / "connection.json", run_dir / "logs")
-    out.print(f"\n[bold]job script of pilot '{escape(pilot.name)}'[/]")
+    pilot, run_dir = pilots[0], Path("runs/TIME")
+    where = (run_dir / "connection.json", run_dir / "logs")
+    if len(pilots) > 1:
+        job = make_hetjob([(one, one.name) for one in pilots], *where)
+    else:
+        job = make_job(pilot, pilot.name, *where, is_rival=is_rival)
+    names = "', '".join(one.name for one in pilots)
+    out.print(f"\n[bold]job script of pilot{'s' if len(pilots) > 1 else ''} '{escape(names)}'[/]")
     # As it is: rich would break its lines, and read brackets as markup.
     print(job.job_script().strip())
 

@@ -1,4 +1,4 @@
-"""Arrays of jobs and jobs of several sizes; needs no Slurm, other commands stand for it."""
+"""Arrays, heterogeneous jobs, jobs of several sizes; needs no Slurm, commands stand for it."""
 
 import pytest
 from support.slurm_commands import NAME, line
@@ -10,7 +10,7 @@ from pilotcut.pilots.elastic_pilots import members_of
 from pilotcut.pilots.slurm.array import groups_of
 from pilotcut.pilots.slurm.commands import OwnJob, cancel, query_jobs
 from pilotcut.pilots.slurm.job_info import JobInfo
-from pilotcut.pilots.slurm.job_script import make_array, make_job
+from pilotcut.pilots.slurm.job_script import make_array, make_hetjob, make_job
 from pilotcut.pilots.slurm.pilot import SlurmPilot
 
 ELEMENTS = [OwnJob("7", NAME, element=f"7_{index}") for index in (0, 1)]
@@ -72,6 +72,40 @@ def test_without_an_answer_only_the_element_is_canceled(slurm):
     slurm.let("scontrol", complains="timed out", status=1)
     cancel(ELEMENTS[0])
     assert slurm.calls("scancel")[0].endswith(" 7_0")
+
+
+# -- heterogeneous jobs ----------------------------------------------------------------
+
+
+def test_pilots_that_name_one_hetjob_are_its_components(tmp_path):
+    pilots = [
+        SlurmPilot(described(name="cpu", hetjob="both", nodes=2)),
+        SlurmPilot(described(name="alone")),
+        SlurmPilot(described(name="gpu", hetjob="both", queue="gpu", gpus_per_node=2)),
+    ]
+    assert list(groups_of(pilots)) == [[pilots[1]], [pilots[0], pilots[2]]]
+    members = [(pilot.description, pilot.key) for pilot in (pilots[0], pilots[2])]
+    script = make_hetjob(members, tmp_path / "connection.json", tmp_path).job_script()
+    first, second = script.split("#SBATCH hetjob")
+    assert "#SBATCH --nodes=2" in first
+    assert "#SBATCH --gres=gpu:2" in second
+    steps = [text for text in second.splitlines() if text.startswith("srun")]
+    assert ["--het-group=0" in steps[0], "--het-group=1" in steps[1]] == [True, True]
+
+
+def test_components_are_asked_for_and_canceled_by_their_own_names(slurm):
+    components = [OwnJob("7", NAME, element=f"7+{index}") for index in (0, 1)]
+    slurm.let("squeue", line("7+0") + line("7+1", state="FAILED"))
+    known = query_jobs(components)
+    assert [known[job].state for job in components] == ["RUNNING", "FAILED"]
+    cancel(components[0])
+    assert slurm.calls("scancel")[0].endswith(" 7+0")
+    slurm.let("squeue")
+    slurm.let(
+        "scontrol",
+        f"JobId=8 HetJobId=7 HetJobOffset=1 JobName={NAME} UserId=me(1) JobState=TIMEOUT\n",
+    )
+    assert query_jobs(components[1:])[components[1]].state == "TIMEOUT"
 
 
 # -- several sizes ---------------------------------------------------------------------
@@ -156,6 +190,9 @@ def test_a_job_that_comes_second_ends_by_itself(tmp_path):
         ("resource: slurm, sizes: [{nodes: 2}, {nodes: 99999}]", "nodes of at most"),
         ("resource: slurm, ranks: 4, nodes: 2, sizes: [{nodes: 2}, {nodes: 4}]", "no ranks"),
         ("resource: slurm, elastic: {most: 2}, sizes: [{nodes: 2}, {nodes: 4}]", "no elastic"),
+        ("resource: slurm, replace: true, hetjob: h", "no replace beside it"),
+        ("resource: slurm, nodes: 2, ranks: 2, hetjob: h", "no ranks beside it"),
+        ("resource: local, hetjob: h", "none with resource local"),
         ("resource: local, array: true", "array is True, expected false with resource local"),
     ],
 )

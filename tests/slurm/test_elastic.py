@@ -1,5 +1,6 @@
 """Pilots that follow the load, as elements of an array; jobs of which the first to start wins."""
 
+import os
 import time
 
 import pytest
@@ -61,3 +62,19 @@ def test_the_size_that_fits_starts_and_the_one_that_waits_leaves_the_queue(clust
         (pilot,) = pilots.pilots
         assert (pilot.slots, pilot.description.nodes) == (1, 1)
         wait_until(lambda: sorted(ours("sized").values()) == ["CANCELLED", "RUNNING"])
+
+
+def test_components_of_a_heterogeneous_job_start_together_each_as_a_pilot(cluster, tmp_path):
+    described = [
+        slurm_pilot("plain", hetjob="both"),
+        slurm_pilot("pair", queue="gpu", nodes=2, hetjob="both"),
+    ]
+    with PilotManager(described, run_dir=tmp_path / "run") as pilots, TaskManager(pilots) as tasks:
+        futures = [tasks.submit_task(os.getenv, "SLURMD_NODENAME", pilot="plain")]
+        futures += [tasks.submit_task(os.getenv, "SLURMD_NODENAME", pilot="pair") for _ in range(4)]
+        nodes = [future.result(testbed.PATIENCE_S) for future in futures]
+        assert nodes[0].startswith("cpu")
+        assert all(node.startswith("gpu") for node in nodes[1:])
+        jobs = {pilot.name: pilot.job_id for pilot in pilots.pilots}
+        assert jobs["pair"] == jobs["plain"].replace("+0", "+1")
+    wait_until(lambda: set(ours("both").values()) <= {"CANCELLED", "COMPLETED"})

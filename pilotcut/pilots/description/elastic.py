@@ -1,4 +1,4 @@
-"""Pilots that follow the load, and jobs of several sizes: the fields `elastic` and `sizes`.
+"""How many jobs there are and of which size: the fields `elastic`, `sizes` and `hetjob`.
 
 This module refuses to know when more pilots are asked for, which is `pilotcut.pilots.elastic`'s.
 """
@@ -78,6 +78,17 @@ def check_sizes(sizes: Sequence[SizeDescription], given: dict[str, Any]) -> None
             raise misfit(f"no {beside} beside it")
     if given.get("ranks", 1) > 1:
         raise misfit("no ranks beside it: their number would not fit the nodes")
+
+
+def check_hetjob(given: dict[str, Any]) -> None:
+    """Raise a fault of other fields that do not go with `hetjob`."""
+    if given["resource"] != "slurm":
+        raise misfit(f"none with resource {given['resource']}, which submits no jobs")
+    for beside in ("replace", "elastic", "array", "sizes"):
+        if given.get(beside):
+            raise misfit(f"no {beside} beside it: components come and go together")
+    if given.get("ranks", 1) > 1:
+        raise misfit("no ranks beside it: they are started by a srun of their own")
 
 
 def check_elastic(given: dict[str, Any]) -> None:

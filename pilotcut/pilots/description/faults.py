@@ -43,6 +43,7 @@ EXPECTED = {
     "replace": "true or false",
     "allow_version_mismatch": "true or false",
     "sizes": "a list such as [{nodes: 8}, {nodes: 2}]",
+    "hetjob": "a name that all components of one heterogeneous job give",
     "array": "true or false",
     "elastic": "a mapping such as {least: 0, most: 8, idle_s: 120, wait_s: 30}",
     "elastic.least": "a whole number from 0 up",

@@ -29,6 +29,7 @@ from pilotcut.pilots.description.elastic import (
     ElasticDescription,
     SizeDescription,
     check_elastic,
+    check_hetjob,
     check_sizes,
 )
 from pilotcut.pilots.description.faults import EXPECTED, is_count, misfit
@@ -204,6 +205,7 @@ class PilotDescription(_Frozen):
     elastic: ElasticDescription | None = None
     array: bool = False
     sizes: tuple[SizeDescription, ...] = ()
+    hetjob: _Name | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -329,6 +331,13 @@ class PilotDescription(_Frozen):
                     raise misfit(f"nodes of at most {most}")
                 if size.walltime is not None and not _is_walltime(size.walltime):
                     raise misfit(f"walltime {EXPECTED['walltime']}, more than none")
+        return value
+
+    @field_validator("hetjob")
+    @classmethod
+    def _component(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and "resource" in info.data:
+            check_hetjob(info.data)
         return value
 
     def __eq__(self, other: object) -> bool:

@@ -46,8 +46,6 @@ _SHOWN = 200
 _NO_SUCH_JOB = "Invalid job id"
 #: And what scontrol says, of an element of an array that is there too.
 _DENIALS = (_NO_SUCH_JOB, " not found")
-#: The format of squeue for elements, by their own names.
-ELEMENTS = SQUEUE_FORMAT.replace("%A", "%F_%K")
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,8 @@ class OwnJob:
     cluster
         Where it is, if sbatch has said so; empty for the one of this machine.
     element
-        Which element of an array it is, such as ``7_1``; empty for a job of its own.
+        Which element of an array it is, such as ``7_1``, or component of a heterogeneous job,
+        such as ``7+1``; empty for a job of its own.
     """
 
     number: str
@@ -163,19 +162,20 @@ def query_jobs(jobs: Iterable[OwnJob]) -> dict[OwnJob, JobInfo]:
     An answer, none, and "there is no such job" are three things: jobs of which Slurm has said
     nothing are missing, and those that it does not know are `JobInfo.unknown`.
     """
-    groups: dict[tuple[str, bool], list[OwnJob]] = {}
+    groups: dict[tuple[str, str], list[OwnJob]] = {}
     for job in jobs:
-        groups.setdefault((job.cluster, bool(job.element)), []).append(job)
+        groups.setdefault((job.cluster, job.called.strip("0123456789")), []).append(job)
     found: dict[OwnJob, JobInfo] = {}
-    for (cluster, are_elements), group in groups.items():
-        said = _ask(cluster, sorted({job.called for job in group}), are_elements)
+    for (cluster, mark), group in groups.items():
+        said = _ask(cluster, sorted({job.called for job in group}), mark)
         found |= {job: _compared(said[job.called], job) for job in group if job.called in said}
     return found
 
 
-def _ask(cluster: str, numbers: Sequence[str], are_elements: bool) -> dict[str, JobInfo]:
+def _ask(cluster: str, numbers: Sequence[str], mark: str) -> dict[str, JobInfo]:
     # Elements by their own names: the number of the last one is that of the whole array.
-    how = ["--array", f"--format={ELEMENTS}"] if are_elements else [f"--format={SQUEUE_FORMAT}"]
+    number = {"": "%A", "_": "%F_%K", "+": "%i"}[mark]
+    how = [f"--format={SQUEUE_FORMAT.replace('%A', number)}", *(["--array"] if mark == "_" else [])]
     # All states, since squeue otherwise leaves out jobs that have ended.
     command = ["squeue", "--noheader", "--states=all", *how, *_at(cluster)]
     done = _run([*command, f"--jobs={','.join(numbers)}"], for_questions())
@@ -205,7 +205,7 @@ def _settled(cluster: str, number: str) -> JobInfo | None:
         return None
     # The controller does not know it (any more); the accounting may, where there is one.
     report = ["sacct", *_at(cluster), "--allocations", "--noheader", "--parsable2"]
-    columns = SACCT_FORMAT.replace("JobIDRaw", "JobID") if "_" in number else SACCT_FORMAT
+    columns = SACCT_FORMAT if number.isdecimal() else SACCT_FORMAT.replace("JobIDRaw", "JobID")
     done = _run([*report, f"--format={columns}", f"--jobs={number}"], for_questions())
     told = {} if done is None or done.returncode else parse_sacct(done.stdout)
     return told.get(number, UNKNOWN_JOB)

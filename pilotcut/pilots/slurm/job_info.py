@@ -59,7 +59,8 @@ class JobInfo:
     Attributes
     ----------
     element
-        What it is called as an element of an array of jobs, such as ``7_1``, where that is known.
+        What it is called as an element of an array of jobs, such as ``7_1``, or as a component of
+        a heterogeneous one, such as ``7+1``, where that is known.
     has_others
         Whether others answer to its number too: the last element of an array has the array's own.
     """
@@ -151,6 +152,8 @@ _SCONTROL = {
     "name": re.compile(r"\bJobName=(.*?) UserId="),
     "array": re.compile(r"\bArrayJobId=(\d+)"),
     "index": re.compile(r"\bArrayTaskId=(\d+)(?!\S)"),
+    "hetjob": re.compile(r"\bHetJobId=(\d+)"),
+    "offset": re.compile(r"\bHetJobOffset=(\d+)"),
 }
 
 
@@ -170,9 +173,10 @@ def parse_scontrol(text: str) -> dict[str, JobInfo]:
         if "number" in said and "state" in said:
             ends = _time(said.get("ends", ""))
             reason, nodes, uid, name = (said.get(k, "") for k in ("reason", "nodes", "uid", "name"))
-            element = (
-                f"{said['array']}_{said['index']}" if {"array", "index"} <= said.keys() else ""
-            )
+            element = ""
+            for whole, part, mark in (("array", "index", "_"), ("hetjob", "offset", "+")):
+                if {whole, part} <= said.keys():
+                    element = f"{said[whole]}{mark}{said[part]}"
             found[said["number"]] = JobInfo(
                 said["state"], reason, ends, nodes, uid, name, element=element
             )

@@ -74,6 +74,31 @@ def make_array(
     return job
 
 
+def make_hetjob(
+    members: Sequence[tuple[PilotDescription, str]], connection_file: Path, logs: Path
+) -> PilotJob:
+    """Return the heterogeneous job whose components are pilots, (description, key) each, in order.
+
+    Raises
+    ------
+    PilotError
+        See `make_job`.
+    """
+    first, name = members[0][0], members[0][0].hetjob
+    assert name is not None
+    job = _bare(first, name, connection_file)
+    components = [_header(_directives(d, name, logs, f"{name}-%j.log")) for d, _ in members]
+    job.job_header = "\n#SBATCH hetjob\n".join(components)
+    steps = []
+    for index, (d, key) in enumerate(members):
+        agent = agent_command("node", remote_node_config(d, key, connection_file), d.python)
+        lines = [*_prologue(d, connection_file.parent), f"exec {shlex.join(agent)}"]
+        step = on_all_nodes(["bash", "-c", "\n".join(lines)], d)
+        steps.append(shlex.join([step[0], f"--het-group={index}", *step[1:]]) + " &")
+    job._command_template = "\n".join([*steps, "wait"])
+    return job
+
+
 def _header(directives: Iterable[str]) -> str:
     return "\n".join(f"#SBATCH {line}" for line in directives)
 

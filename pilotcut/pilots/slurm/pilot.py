@@ -94,9 +94,11 @@ class SlurmPilot(DaskPilot):
     @property
     def log(self) -> Path:
         """Where the job's output goes."""
-        is_element = self._job is not None and self._job.element
-        stem = self.description.kind if is_element else self.key
-        return self._logs / f"{stem}-{self.job_id}.log"
+        if self._job is None or not self._job.element:
+            return self._logs / f"{self.key}-{self.job_id}.log"
+        if self.description.hetjob:  # all components write into one
+            return self._logs / f"{self.description.hetjob}-{self._job.number}.log"
+        return self._logs / f"{self.description.kind}-{self._job.element}.log"
 
     def check_possible(self) -> None:
         """Raise a `PilotError` if there is no sbatch here."""
@@ -276,7 +278,8 @@ class SlurmPilot(DaskPilot):
         ):
             self._gives_back = True
             self.note(PilotState.DRAINING, f"{where}: its time limit is near")
-        if self._gives_back and not self._in_flight:
+        # Who lets go of it closes it as well, on another thread.
+        if self._gives_back and not self._in_flight and not self.is_retired:
             self.close()
 
     def _observe_empty(self, now: float) -> None:
