@@ -161,6 +161,45 @@ def test_a_job_of_an_sbatch_that_hangs_is_not_guessed(slurm, monkeypatch, says):
         submit("job.sh", NAME)
 
 
+#: Fails as many times as stands in a file, in the words that stand in another.
+AWAY = """#!/bin/bash
+echo >> '{home}/sbatch.called'
+[[ $(wc -l < '{home}/sbatch.called') -gt {times} ]] && {{ echo 6; exit 0; }}
+echo "sbatch: error: {words}" >&2
+exit 1
+"""
+UNREACHED = "Batch job submission failed: Unable to contact slurm controller (connect failure)"
+UNSURE = "Batch job submission failed: Socket timed out on send/recv operation"
+
+
+def submitted(slurm, monkeypatch, times, words):
+    monkeypatch.setattr(commands, "PAUSES_S", (0.0, 0.0, 0.0))
+    slurm.replace("sbatch", AWAY.format(home=slurm.home, times=times, words=words))
+    try:
+        return submit("job.sh", NAME), len(slurm.calls("sbatch"))
+    except PilotError as error:
+        return str(error), len(slurm.calls("sbatch"))
+
+
+@pytest.mark.parametrize("words", [UNREACHED, UNSURE])
+def test_an_sbatch_that_does_not_reach_the_controller_is_tried_again(slurm, monkeypatch, words):
+    assert submitted(slurm, monkeypatch, 2, words) == (OwnJob("6", NAME), 3)
+    (slurm.home / "sbatch.called").unlink()
+    fault, times = submitted(slurm, monkeypatch, 9, words)
+    assert (fault, times) == (f"sbatch refused it: {words}", 4)
+
+
+def test_a_job_of_which_sbatch_is_not_sure_is_not_submitted_twice(slurm, monkeypatch):
+    """It is found by its name; and where squeue does not answer either, none is risked."""
+    slurm.let("squeue", line(7))
+    assert submitted(slurm, monkeypatch, 1, UNSURE) == (OwnJob("7", NAME), 1)
+    (slurm.home / "sbatch.called").unlink()
+    slurm.let("squeue", complains="slurm_load_jobs error: Unable to contact\n", status=1)
+    assert submitted(slurm, monkeypatch, 1, UNSURE)[1] == 1
+    (slurm.home / "sbatch.called").unlink()
+    assert submitted(slurm, monkeypatch, 1, UNREACHED) == (OwnJob("6", NAME), 2)
+
+
 # -- what is canceled ------------------------------------------------------------------
 
 

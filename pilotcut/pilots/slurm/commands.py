@@ -14,6 +14,7 @@ import re
 import secrets
 import signal
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,6 +37,14 @@ COMMAND_S = 30.0
 #: sbatch waits for a controller that is away: with slurmctld stopped for 42 s it answered
 #: afterwards (Slurm 22.05.8).
 SUBMIT_S = 120.0
+
+#: How sbatch fails that did not reach the controller, or does not know whether it did; how long to
+#: wait then before it is tried again.
+_NO_CONTACT = re.compile(
+    "Unable to contact|Connection refused|Socket timed out|temporarily unavailable", re.IGNORECASE
+)
+_NOT_HEARD = re.compile("Unable to contact|Connection refused", re.IGNORECASE)
+PAUSES_S = (2.0, 5.0, 10.0)
 
 #: ``--parsable`` is the number, on a cluster named by the user with ``;CLUSTER`` behind it.
 _ANSWER = re.compile(r"([1-9][0-9]{0,9})(?:;([A-Za-z0-9][A-Za-z0-9_.-]*))?")
@@ -107,9 +116,24 @@ def submit(
         may be a job then, which is left alone, and the message says how to find it.
     """
     command = ["sbatch", "--parsable", f"--job-name={name}", os.fspath(script)]
+    began = time.monotonic()
     done = _run(command, environment, SUBMIT_S)
+    for pause in PAUSES_S:
+        if done is None or not done.returncode or not _NO_CONTACT.search(done.stderr):
+            break
+        if time.monotonic() - began > SUBMIT_S / 2:
+            break
+        # It may have been heard all the same: without an answer no second job is risked.
+        is_answered, found = _found_by_name(name)
+        if found is not None:
+            return found
+        if not is_answered and not _NOT_HEARD.search(done.stderr):
+            break
+        _log.warning("sbatch failed, and is tried again in %g s: %s", pause, _said(done))
+        time.sleep(pause)
+        done = _run(command, environment, SUBMIT_S)
     if done is None:
-        if (found := _found_by_name(name)) is not None:
+        if (found := _found_by_name(name)[1]) is not None:
             return found
         raise PilotError(
             f"sbatch did not answer within {SUBMIT_S:.0f} s, so there may be a job or none; "
@@ -211,14 +235,14 @@ def _settled(cluster: str, number: str) -> JobInfo | None:
     return told.get(number, UNKNOWN_JOB)
 
 
-def _found_by_name(name: str) -> OwnJob | None:
-    """Return the one job of that name, if there is one here."""
+def _found_by_name(name: str) -> tuple[bool, OwnJob | None]:
+    """Return whether squeue answers, and the one job of that name, if there is one here."""
     # Of an array the number of all, and of any other job its own.
     command = ["squeue", "--noheader", f"--format={SQUEUE_FORMAT.replace('%A', '%F')}"]
     done = _run([*command, f"--name={name}", f"--user={os.geteuid()}"], for_questions())
     found = parse_jobs("" if done is None else done.stdout)
     jobs = [OwnJob(number, name) for number, info in found.items() if info.name == name]
-    return jobs[0] if len(jobs) == 1 else None
+    return done is not None and not done.returncode, jobs[0] if len(jobs) == 1 else None
 
 
 def _compared(info: JobInfo, job: OwnJob) -> JobInfo:

@@ -187,7 +187,7 @@ class SlurmPilot(DaskPilot):
 
     def _await(self, coroutine: Any) -> Any:
         # sbatch has a time limit of its own, and says more when that is over.
-        limit_s = SUBMIT_S + COMMAND_S + 10
+        limit_s = 2 * SUBMIT_S + COMMAND_S + 10
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(limit_s)
 
     @property
