@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pilotcut.errors import UserError
 from pilotcut.io.atomic import write_atomically
+from pilotcut.io.disk import why_unwritten
 
 
 @dataclass
@@ -58,8 +59,8 @@ class JobJournal:
         except OSError as error:
             raise UserError(
                 f"job {job} of pilot '{pilot}' cannot be written down in {self.directory}: "
-                f"{error.strerror or error}; expected a directory that workers can write to, with "
-                f"space left"
+                f"{why_unwritten(error, self.directory)}; expected a directory that workers can "
+                f"write to, with space left; make room, then resume"
             ) from error
 
 

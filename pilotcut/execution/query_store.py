@@ -26,6 +26,7 @@ from pilotcut.execution.results import Evaluation
 from pilotcut.execution.running import measure
 from pilotcut.execution.work_units import Request, WorkUnit
 from pilotcut.io.atomic import write_atomically
+from pilotcut.io.disk import why_unwritten
 from pilotcut.reconstruction.block_store import BlockStore
 from pilotcut.reconstruction.boxes import Region
 from pilotcut.reconstruction.contraction import Contraction
@@ -113,7 +114,8 @@ def write_query(root: Path, batch: int, query: Query) -> BlockStore:
         write_atomically(directory / FILE_NAME, content)
     except OSError as error:
         raise UserError(
-            f"store is {root}, expected a directory that can be written to: {error}"
+            f"store is {root}, expected a directory that can be written to, with space left: "
+            f"{error.filename or directory}: {why_unwritten(error, directory)}; make room, then resume"
         ) from error
     _make_room(root)
     return BlockStore(directory / BLOCKS)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from pilotcut.errors import RunDirectoryError
+from pilotcut.io.disk import why_unwritten
 
 _log = logging.getLogger(__name__)
 
@@ -128,8 +129,8 @@ def _append(file: FileIO, line: bytes) -> None:
 def unwritten(path: object, error: OSError) -> RunDirectoryError:
     """Return the line about a file of a run for which there was no space, or no right."""
     return RunDirectoryError(
-        f"{path}: cannot be written ({error.strerror or error}), expected a place with space left; "
-        f"make room, then resume: what was whole before is still there"
+        f"{path}: cannot be written ({why_unwritten(error, str(path))}), expected a place with "
+        f"space left; make room, then resume: what was whole before is still there"
     )
 
 

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from pilotcut.errors import RunDirectoryError
+from pilotcut.io.disk import why_unwritten
 
 
 def new_directory(stem: Path) -> Path:
@@ -46,8 +47,8 @@ def private_directory(path: Path) -> None:
 
 def _not_made(what: str, error: OSError) -> RunDirectoryError:
     return RunDirectoryError(
-        f"{what} ({error.strerror or error}), expected a place that can be written; name another "
-        f"one"
+        f"{what} ({why_unwritten(error)}), expected a place that can be written; make room, or name "
+        f"another one"
     )
 
 

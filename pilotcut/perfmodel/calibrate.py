@@ -13,6 +13,7 @@ from errno import EACCES
 from pathlib import Path
 
 from pilotcut.errors import UserError
+from pilotcut.io.disk import why_unwritten
 from pilotcut.perfmodel.calibration import Calibration, key_of
 from pilotcut.perfmodel.calibration_files import merged, path_of, save
 from pilotcut.perfmodel.forecast import CalibratedPilot
@@ -71,7 +72,7 @@ def _check_place(place: Path) -> None:
             raise PermissionError(EACCES, "Permission denied")
     except OSError as error:
         raise UserError(
-            f"calibrations cannot be kept in {place} ({error.strerror}), expected a directory that "
+            f"calibrations cannot be kept in {place} ({why_unwritten(error, place)}), expected a directory that "
             f"can be written; set PILOTCUT_CACHE_DIR to one"
         ) from None
 

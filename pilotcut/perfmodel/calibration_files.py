@@ -11,6 +11,7 @@ from typing import Any
 
 from pilotcut.errors import UserError
 from pilotcut.io.atomic import write_atomically
+from pilotcut.io.disk import why_unwritten
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.perfmodel.calibration import (
     MODEL,
@@ -58,7 +59,7 @@ def save(calibration: Calibration, path: Path) -> None:
         write_atomically(path, json.dumps(data).encode())
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}), expected a place with space "
+            f"{path}: cannot be written ({why_unwritten(error, path)}), expected a place with space "
             f"left; make room, or name another in PILOTCUT_CACHE_DIR"
         ) from error
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from pilotcut.errors import UserError
 from pilotcut.io.atomic import write_atomically
+from pilotcut.io.disk import why_unwritten
 
 #: How often a block is written whose directory is taken away meanwhile.
 _TRIES = 5
@@ -94,8 +95,9 @@ class BlockStore:
     def unwritten(self, name: str, error: OSError) -> UserError:
         """Return the line about a block for which there was no space, or no right."""
         return UserError(
-            f"block {name} cannot be written to {self.directory}: {error.strerror or error}; "
-            f"expected a directory that workers can write to, with space left"
+            f"block {name} cannot be written to {self.directory}: "
+            f"{why_unwritten(error, self.directory)}; expected a directory that workers can write "
+            f"to, with space left; make room, then resume"
         )
 
     def _put(self, name: str, content: bytes, head: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilotcut.errors import DrawingError
 from pilotcut.io.atomic import write_atomically
+from pilotcut.io.disk import why_unwritten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +51,7 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DrawingError(
-            f"drawing: {path} cannot be written ({error.strerror or error}); choose another path"
+            f"drawing: {path} cannot be written ({why_unwritten(error, path)}); choose another path"
         ) from None
 
 

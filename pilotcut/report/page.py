@@ -39,6 +39,7 @@ from markupsafe import Markup
 from pilotcut import __version__
 from pilotcut.errors import UserError
 from pilotcut.io.atomic import write_atomically
+from pilotcut.io.disk import why_unwritten
 
 if TYPE_CHECKING:
     from bokeh.model import Model
@@ -291,7 +292,7 @@ def write_page(path: Path, content: str) -> Path:
         write_atomically(path, content)
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({error.strerror}), expected a file in a directory that "
+            f"{path} cannot be written ({why_unwritten(error, path)}), expected a file in a directory that "
             f"exists; choose another path"
         ) from None
     return path

@@ -19,6 +19,7 @@ from typing import Any
 
 from pilotcut.errors import RunDirectoryError
 from pilotcut.io.atomic import write_atomically
+from pilotcut.io.disk import why_unwritten
 from pilotcut.study.findings import CellResult
 
 FILE_NAME = "study.json"
@@ -66,7 +67,7 @@ class StudyDirectory:
             write_atomically(place, json.dumps(settings, indent=1))
         except OSError as error:
             raise RunDirectoryError(
-                f"out is '{self.path}', which cannot be written ({error.strerror}), expected a "
+                f"out is '{self.path}', which cannot be written ({why_unwritten(error, self.path)}), expected a "
                 f"place that can; give another --out"
             ) from None
 

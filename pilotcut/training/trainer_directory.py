@@ -22,6 +22,7 @@ import torch
 
 from pilotcut.errors import RunDirectoryError
 from pilotcut.io.atomic import write_atomically
+from pilotcut.io.disk import why_unwritten
 from pilotcut.io.jsonl import read_jsonl, unwritten
 
 #: What a checkpoint holds: records of all epochs; the best epoch with its weights; states of
@@ -178,6 +179,6 @@ def fault_of_start(path: Path, config: Path) -> str | None:
 def unusable(path: Path, error: OSError) -> RunDirectoryError:
     """Return the error of a directory that cannot be written."""
     return RunDirectoryError(
-        f"run directory '{path}' cannot be used ({error.strerror or error}), expected a "
-        f"place that can be written; give another --run-dir"
+        f"run directory '{path}' cannot be used ({why_unwritten(error, path)}), expected a "
+        f"place that can be written; make room, or give another --run-dir"
     )
