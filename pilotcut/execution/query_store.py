@@ -115,7 +115,8 @@ def write_query(root: Path, batch: int, query: Query) -> BlockStore:
     except OSError as error:
         raise UserError(
             f"store is {root}, expected a directory that can be written to, with space left: "
-            f"{error.filename or directory}: {why_unwritten(error, directory)}; make room, then resume"
+            f"{error.filename or directory}: {why_unwritten(error, directory)}; make room, then "
+            f"resume"
         ) from error
     _make_room(root)
     return BlockStore(directory / BLOCKS)

@@ -13,6 +13,7 @@ from pathlib import Path
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 #: With less free than this not even a line of a log finds a place.
 _FULL_BYTES = 4096
+_LEAST_BYTES = 65_536
 
 
 def why_unwritten(error: OSError, path: str | os.PathLike[str] | None = None) -> str:
@@ -46,6 +47,14 @@ def free_in_words(path: Path) -> str:
     except OSError:
         return "of which nothing is known"
     return f"{_in_words(usage.free)} free of {_in_words(usage.total)}"
+
+
+def has_room(path: Path) -> bool:
+    """Return whether there is room for the least that a run writes, as far as is known."""
+    try:
+        return shutil.disk_usage(_there(path)).free >= _LEAST_BYTES
+    except OSError:
+        return True
 
 
 def full_in_words(path: Path) -> str:

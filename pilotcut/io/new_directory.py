@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 
 from pilotcut.errors import RunDirectoryError
-from pilotcut.io.disk import why_unwritten
+from pilotcut.io.disk import free_in_words, has_room, why_unwritten
 
 
 def new_directory(stem: Path) -> Path:
@@ -43,12 +43,17 @@ def private_directory(path: Path) -> None:
         path.chmod(0o700)
     except OSError as error:
         raise _not_made(f"'{path}' cannot be a run directory", error) from None
+    if not has_room(path):
+        raise RunDirectoryError(
+            f"'{path}' has {free_in_words(path)}, expected room for the files of a run; make room, "
+            f"or name another one"
+        )
 
 
 def _not_made(what: str, error: OSError) -> RunDirectoryError:
     return RunDirectoryError(
-        f"{what} ({why_unwritten(error)}), expected a place that can be written; make room, or name "
-        f"another one"
+        f"{what} ({why_unwritten(error)}), expected a place that can be written; make room, or "
+        f"name another one"
     )
 
 

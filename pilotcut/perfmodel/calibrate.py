@@ -72,8 +72,8 @@ def _check_place(place: Path) -> None:
             raise PermissionError(EACCES, "Permission denied")
     except OSError as error:
         raise UserError(
-            f"calibrations cannot be kept in {place} ({why_unwritten(error, place)}), expected a directory that "
-            f"can be written; set PILOTCUT_CACHE_DIR to one"
+            f"calibrations cannot be kept in {place} ({why_unwritten(error, place)}), expected a "
+            f"directory that can be written; set PILOTCUT_CACHE_DIR to one"
         ) from None
 
 

@@ -59,8 +59,8 @@ def save(calibration: Calibration, path: Path) -> None:
         write_atomically(path, json.dumps(data).encode())
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({why_unwritten(error, path)}), expected a place with space "
-            f"left; make room, or name another in PILOTCUT_CACHE_DIR"
+            f"{path}: cannot be written ({why_unwritten(error, path)}), expected a place with "
+            f"space left; make room, or name another in PILOTCUT_CACHE_DIR"
         ) from error
 
 

@@ -5,7 +5,6 @@ Owns `events.jsonl` and `pilots.json`. Refuses to know why a pilot changes.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -13,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pilotcut.io.jsonl import JsonLines
+from pilotcut.io.jsonl import JsonLines, unwritten
 from pilotcut.pilots import registry
 from pilotcut.pilots.pilot import Pilot
 from pilotcut.pilots.usage import CoreUsage
@@ -50,6 +49,7 @@ class Journal:
         self.usage = CoreUsage()
         self.events: JsonLines = _Counted(self.usage)
         self._writing = threading.Lock()
+        self._is_behind = False
 
     def begin(self, run_dir: Path) -> None:
         """Write into a directory from now on, with what came before."""
@@ -81,7 +81,25 @@ class Journal:
             self.events.write({"time": time.time(), "event": "usage", "used": total})
 
     def list_pilots(self, connection_file: Path | None, pilots: Sequence[Pilot]) -> None:
-        """Write the registry beside the connection file, if there is one."""
-        if connection_file is not None:
-            with self._writing, contextlib.suppress(OSError):  # the directory may be gone by now
-                registry.write(connection_file.with_name(registry.FILE_NAME), pilots)
+        """Write the registry beside the connection file, if there is one.
+
+        Where that fails, those who use the pilots see what was true before: `list_again` tries it
+        until it is written.
+        """
+        if connection_file is None:
+            return
+        path = connection_file.with_name(registry.FILE_NAME)
+        with self._writing:
+            was_behind, self._is_behind = self._is_behind, False
+            try:
+                registry.write(path, pilots)
+            except OSError as error:
+                # The directory may be gone by now, with all who would read it.
+                self._is_behind = path.parent.exists()
+                if self._is_behind and not was_behind:
+                    _log.warning("%s", unwritten(path, error))
+
+    def list_again(self, connection_file: Path | None, pilots: Sequence[Pilot]) -> None:
+        """Write the registry if it could not be written before."""
+        if self._is_behind:
+            self.list_pilots(connection_file, pilots)

@@ -37,7 +37,7 @@ from pilotcut.pilots.replacements import Replacements, may_be_followed
 from pilotcut.pilots.resources import check_available, make_pilot
 from pilotcut.pilots.scheduler import DaskScheduler, SchedulerLink, listening_host
 from pilotcut.pilots.slurm.array import start_group
-from pilotcut.pilots.start import PilotStart
+from pilotcut.pilots.start import PilotStart, not_started
 from pilotcut.pilots.usage import CoreUsage
 from pilotcut.pilots.worker.connection import FILE_NAME
 
@@ -229,8 +229,7 @@ class PilotManager(Unpicklable):
             self._site = site = PilotSite(scheduler, home / FILE_NAME, self._scratch)
             connection = start.launch(site, deadline, self._scheduler_lost)
             self.connection_file = site.connection_file
-            # First: whoever finds the connection reads it.
-            self._journal.list_pilots(self.connection_file, self._pilots)
+            self._journal.list_pilots(self.connection_file, self._pilots)  # whoever joins reads it
             connection.write(self.connection_file)
             start.join(site, deadline)
         except BaseException as error:
@@ -239,7 +238,7 @@ class PilotManager(Unpicklable):
                 failed.move(PilotState.FAILED, str(error))
             self.close()
             if isinstance(error, OSError):
-                raise PilotError(f"pilots could not be started: {error}") from error
+                raise not_started(error) from error
             raise
         self._watch_in_background()
 
@@ -293,6 +292,7 @@ class PilotManager(Unpicklable):
             self._adopt(newcomer)
         for gone in filter(self._replacements.is_new_end, self._pilots):
             self._replace(gone)
+        self._journal.list_again(self.connection_file, self._pilots)
         self.loads.read(self.connection_file, now)
         self._elastic.look(self._pilots, now)
 

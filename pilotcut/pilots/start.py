@@ -5,9 +5,12 @@ Refuses to know what becomes of a start that fails, and who watches the pilots t
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pilotcut.errors import PilotError
+from pilotcut.io.disk import why_unwritten
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.local import LocalPilot
 from pilotcut.pilots.scheduler import DaskScheduler
@@ -59,3 +62,14 @@ class PilotStart:
             start_group(group, site)
         for pilot in self.local:
             pilot.wait_active(deadline)
+
+
+def not_started(error: OSError) -> PilotError:
+    """Return why pilots did not start for which something could not be written, or run."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and error.filename is not None:
+        return PilotError(
+            f"pilots could not be started: {error.filename}: cannot be written "
+            f"({why_unwritten(error)}), expected a place with space left; make room, or give "
+            f"another run directory"
+        )
+    return PilotError(f"pilots could not be started: {error}")

@@ -292,8 +292,8 @@ def write_page(path: Path, content: str) -> Path:
         write_atomically(path, content)
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({why_unwritten(error, path)}), expected a file in a directory that "
-            f"exists; choose another path"
+            f"{path} cannot be written ({why_unwritten(error, path)}), expected a file in a "
+            f"directory that exists; choose another path"
         ) from None
     return path
 

@@ -67,8 +67,9 @@ class StudyDirectory:
             write_atomically(place, json.dumps(settings, indent=1))
         except OSError as error:
             raise RunDirectoryError(
-                f"out is '{self.path}', which cannot be written ({why_unwritten(error, self.path)}), expected a "
-                f"place that can; give another --out"
+                f"out is '{self.path}', which cannot be written "
+                f"({why_unwritten(error, self.path)}), expected a place that can; give another "
+                f"--out"
             ) from None
 
     def _holds_something_else(self) -> bool:

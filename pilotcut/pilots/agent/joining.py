@@ -36,7 +36,7 @@ async def answers(connection: Connection, limit_s: float = _ANSWER_S) -> bool:
     return True
 
 
-async def _is_there(connection: Connection) -> bool:
+async def is_there(connection: Connection) -> bool:
     """Return the same, soon also where nobody listens: dask tries again for 30 s then."""
     url = urlsplit(connection.address)
     try:
@@ -59,7 +59,7 @@ async def find(connection: Connection) -> None:
     for number in range(_REFUSALS_OF_KEEPER if connection.returns_s else _REFUSALS):
         if number:
             await asyncio.sleep(_TRY_S)
-        if await _is_there(connection):
+        if await is_there(connection):
             return
     raise PilotError(
         f"no manager answers at {connection.address}: it has ended, or its network cannot be "
@@ -79,7 +79,7 @@ async def found_again(path: Path, before: Connection, stopping: asyncio.Event) -
     stopping
         Ends the wait.
     """
-    if not before.returns_s or stopping.is_set() or await _is_there(before):
+    if not before.returns_s or stopping.is_set() or await is_there(before):
         return None
     limit = time.monotonic() + min(before.returns_s, MOST_WAIT_S)
     while time.monotonic() < limit and path.exists() and not stopping.is_set():
@@ -88,6 +88,6 @@ async def found_again(path: Path, before: Connection, stopping: asyncio.Event) -
             now = Connection.read(path)
         except PilotError:
             continue
-        if await _is_there(now):
+        if await is_there(now):
             return now
     return None

@@ -56,6 +56,8 @@ from pilotcut.pilots.worker.sessions import asked_for, kept_session
 #: How often an agent of a job looks after its workers and the scheduler, and how often in a
 #: row the scheduler may be silent.
 _WATCH_S, _PATIENCE = 2.0, 8
+#: How often in a row it is not there, while workers start.
+_REFUSALS = 2
 
 
 async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
@@ -122,9 +124,11 @@ async def _serve_workers(config: dict[str, Any], orders: IO[str], answers: IO[st
     async with kept_session(config["env"]):
         config = config | {"connection": path}
         tell = partial(print, file=answers, flush=True)
-        workers = _workers_of(Connection.read(Path(path)), config, False, tell)
+        connection = Connection.read(Path(path))
+        workers = _workers_of(connection, config, False, tell)
         try:
-            await workers.start()
+            if not await _have_started(workers, connection, parent):
+                return
             print("ready", file=answers, flush=True)
             while not parent.is_set() and not workers.failure:
                 with contextlib.suppress(TimeoutError):
@@ -160,11 +164,37 @@ async def _serve_manager(
     await joining.find(connection)
     workers = _workers_of(connection, config, in_job="SLURM_JOB_ID" in os.environ)
     try:
-        await workers.start()
-        await _outlive(workers, connection, stopping)
+        if await _have_started(workers, connection, stopping):
+            await _outlive(workers, connection, stopping)
     finally:
-        await workers.close()
+        # Of workers that were starting, dask may wait for a scheduler that is gone.
+        with contextlib.suppress(TimeoutError):
+            await workers.close()
     return workers.failure
+
+
+async def _have_started(
+    workers: NannySet | RankSupervisor, connection: Connection, stopping: asyncio.Event
+) -> bool:
+    """Start the workers; False if the manager goes meanwhile: dask would wait for a minute."""
+    starting = asyncio.ensure_future(workers.start())
+    silent = 0
+    while not starting.done() and silent < _REFUSALS and not stopping.is_set():
+        await asyncio.wait([starting], timeout=_WATCH_S)
+        if not starting.done():
+            silent = 0 if await joining.is_there(connection) else silent + 1
+    if not starting.done():
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await starting
+        return False
+    try:
+        await starting
+    except Exception:
+        if await joining.is_there(connection):
+            raise
+        return False
+    return True
 
 
 async def _outlive(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pilotcut.errors import PilotError
+from pilotcut.io.disk import full_in_words
 from pilotcut.pilots.worker import process_tree
 
 _CLOSE_S = 5.0
@@ -103,6 +104,6 @@ class Agent:
 def log_tail(log: Path) -> str:
     """Return the end of a log, indented, each line after a line break."""
     if not log.exists():
-        return " nothing"
+        return f" nothing{full_in_words(log)}"
     lines = log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
-    return "".join(f"\n  {line}" for line in lines) or " nothing"
+    return "".join(f"\n  {line}" for line in lines) or f" nothing{full_in_words(log)}"
