@@ -41,20 +41,32 @@ def serve(run_dir: Path, pilots_file: Path) -> None:
         signal.signal(signum, lambda *_: stopping.set())
     with locked(run_dir / "logs"):
         keepers.remember(run_dir, pilots_file)
-        with KeptManager.from_yaml(pilots_file, run_dir=run_dir) as manager:
+        (run_dir / _READY).unlink(missing_ok=True)
+        manager = KeptManager.from_yaml(pilots_file, run_dir=run_dir)
+        _start(manager)
+        with manager:
             (run_dir / _READY).touch()
             while not stopping.wait(_POLL_S):
                 if manager.lost.is_set():
-                    _begin_again()
+                    _begin_again("the scheduler has ended by itself")
                 if all(pilot.state.final for pilot in manager.pilots):
                     break
         cancel_left(run_dir)
     _forget(run_dir)
 
 
-def _begin_again() -> None:
+def _start(manager: KeptManager) -> None:
+    try:
+        manager.start()
+    except PilotError as error:
+        if not manager.takes_over:
+            raise
+        _begin_again(f"what was left could not be taken over ({error})")
+
+
+def _begin_again(why: str) -> None:
     """Take over from ourselves: what a keeper does that finds no scheduler is done in one place."""
-    print("the scheduler has ended by itself; it is started again", file=sys.stderr, flush=True)
+    print(f"{why}; the keeper begins again", file=sys.stderr, flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "pilotcut.pilots.daemon", *sys.argv[1:]])
 
 

@@ -45,6 +45,7 @@ class KeptManager(PilotManager):
     ) -> None:
         assert run_dir is not None
         self.lost = threading.Event()
+        self._is_up = False
         self._before = left_connection(Path(run_dir))
         super().__init__(descriptions, run_dir=run_dir)
         if self._before is not None:
@@ -62,6 +63,25 @@ class KeptManager(PilotManager):
                 taken.append(pilot := _successor(entry))
                 pilot.watch(self._on_change)
         return taken
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether it takes over what a keeper has left, and has not done yet."""
+        return self._before is not None and not self._is_up
+
+    def start(self, timeout_s: float = 60.0) -> None:
+        """Start, or take over; where that fails, all that was left is left for the next keeper."""
+        super().start(timeout_s)
+        self._is_up = True
+
+    def _on_change(self, pilot: Pilot) -> None:
+        if not (self.takes_over and pilot.state.final):
+            super()._on_change(pilot)
+
+    def close(self) -> None:
+        """End all pilots, with their jobs."""
+        if not self.takes_over:
+            super().close()
 
     def _make_scheduler(self, home: Path, scratch: Path, host: str | None) -> DaskScheduler:
         return KeptScheduler(home, scratch, host, self._before)

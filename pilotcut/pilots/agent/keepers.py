@@ -22,11 +22,14 @@ from pilotcut.errors import PilotError
 from pilotcut.io.atomic import write_atomically
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.connection import FILE_NAME as CONNECTION
+from pilotcut.pilots.worker.connection import Connection
 
 #: Says which process keeps the pilots, and since when there were how many of them.
 FILE_NAME = "keeper.json"
 
 _WATCH_S = 1.0
+#: How long a scheduler waits for its address to be that of the connection file.
+_STRANGE_S = 60.0
 #: How often keepers may begin within such a time: more often something is wrong.
 _MOST, _WITHIN_S = 6, 600.0
 
@@ -86,24 +89,42 @@ def start(run_dir: Path, pilots_file: str) -> subprocess.Popen[bytes]:
         )
 
 
-async def outlive(run_dir: Path, told_to_end: asyncio.Event, patience_s: float) -> None:
-    """Return once we are told to end, or nobody keeps the pilots any more.
+def start_next(run_dir: Path) -> subprocess.Popen[bytes] | None:
+    """Start the next keeper in place of one that has died; what it says is in its log."""
+    with contextlib.suppress(OSError):
+        return start(run_dir, _read(run_dir).get("file", ""))
+    return None
 
-    A keeper that has died is started again; one that has ended has removed the connection file.
+
+async def outlive(
+    run_dir: Path, address: str, told_to_end: asyncio.Event, patience_s: float
+) -> None:
+    """Return once we are told to end, or nobody keeps the pilots by our scheduler any more.
+
+    A keeper that has died is started again; one that has ended has removed the connection file,
+    and one that died before it had written our address there is followed by one with another
+    scheduler.
     """
-    since, starting = 0.0, None
+    away, strange, starting = 0.0, 0.0, None
     while not told_to_end.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(told_to_end.wait(), _WATCH_S)
             return
         now = time.monotonic()
         if alive(run_dir) is not None:
-            since, starting = 0.0, None
+            away, starting = 0.0, None
+            strange = 0.0 if _is_ours(run_dir, address) else strange or now
+            if strange and now - strange > _STRANGE_S:
+                return
             continue
-        since = since or now
-        if now - since > patience_s or not (run_dir / CONNECTION).exists():
+        away = away or now
+        if now - away > patience_s or not (run_dir / CONNECTION).exists():
             return
-        if starting is None:
-            # Once: what it says, if it cannot, is in its log, and a user may start another.
-            with contextlib.suppress(OSError):
-                starting = start(run_dir, _read(run_dir).get("file", ""))
+        starting = starting or start_next(run_dir)
+
+
+def _is_ours(run_dir: Path, address: str) -> bool:
+    try:
+        return Connection.read(run_dir / CONNECTION).address == address
+    except PilotError:  # it is written just now, or removed: then told_to_end follows
+        return False

@@ -65,9 +65,11 @@ async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[
     # The certificate comes by this pipe, since any user of the machine can read a command line.
     order = await asyncio.to_thread(orders.readline)
     if not order:
+        if "kept" in config:
+            keepers.start_next(Path(config["kept"]))
         return
     connection = Connection(**json.loads(order))
-    async with (KeepingScheduler if config.get("kept") else Scheduler)(
+    async with (KeepingScheduler if "kept" in config else Scheduler)(
         protocol="tls",
         security=connection.security(),
         host=config["host"],
@@ -78,10 +80,13 @@ async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[
         scheduler.add_plugin(PromptMessages(), name="prompt")
         scheduler.add_plugin(WorkerNews(), name="news")
         link = _dashboard(scheduler) if config["dashboard"] else "-"
-        print(scheduler.address, link, file=answers, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # it died meanwhile
+            print(scheduler.address, link, file=answers, flush=True)
         if isinstance(scheduler, KeepingScheduler):
             scheduler.keeps_s = config["returns_s"]
-            await keepers.outlive(Path(config["kept"]), scheduler.told_to_end, config["returns_s"])
+            await keepers.outlive(
+                Path(config["kept"]), scheduler.address, scheduler.told_to_end, config["returns_s"]
+            )
         else:
             await _parent_ends(orders).wait()
 
