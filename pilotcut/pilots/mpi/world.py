@@ -104,7 +104,10 @@ def _cause(environ: Mapping[str, str]) -> str:
     name = "this library" if library is None else NAMES[library.name]
     if speech == "slurm":
         plugin = "pmix" if library is not None and library.name == "openmpi" else "pmi2"
-        return f"srun started them without MPI; start them with: srun --mpi={plugin}"
+        return (
+            f"srun started them without MPI; start them with: srun --mpi={plugin}, or one alone "
+            f"with: srun --ntasks=1"
+        )
     return (
         f"the launcher does not suit {name}; start the ranks with the mpiexec of {name}, or in a "
         f"job with srun --mpi=pmi2 or --mpi=pmix (launcher:, {LAUNCHER_VARIABLE})"
