@@ -16,7 +16,7 @@ DEMO_FLAGS  ?= --epochs 10 --batch-size 16 --seed 7
 TEST_FLAGS  ?=
 BENCH       ?= benchmarks/query.py
 
-.PHONY: help venv demo test fuzz vendors lint bench clean
+.PHONY: help venv demo test fuzz vendors oldest lint bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make test    run the whole test suite"
 	@echo "make fuzz    every property on ten times as many examples, drawn at random"
 	@echo "make vendors environments of IQM, AQT, Braket and QRMI, and the tests that need them"
+	@echo "make oldest  an environment of the oldest versions that setup.cfg allows, and tests in it"
 	@echo "make lint    ruff, mypy, and the rules of the house (docs/architecture.md)"
 	@echo "make bench   ours against qiskit-addon-cutting, side by side"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
@@ -52,6 +53,12 @@ fuzz: $(VENV)/.installed-test
 vendors: $(VENV)/.installed-test
 	$(BIN)/python tests/support/vendor_stacks
 	$(BIN)/python -m pytest -m vendors $(TEST_FLAGS)
+
+# From the lower bounds of setup.cfg; torch of that age brings CUDA along: three minutes and 5 GB, once.
+oldest: $(VENV)/.installed
+	$(BIN)/python tests/support/oldest_stack.py
+	PYTHONPATH=. .oldest/bin/python -m pytest -n 2 --dist loadgroup -o addopts=--strict-markers \
+	    -m "not slow" tests/circuits tests/backends tests/execution tests/primitives $(TEST_FLAGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -78,6 +78,10 @@ class LongCallWarning(UserWarning):
     """Call that is predicted to take minutes or more, said before it starts."""
 
 
+class ManyJobsWarning(UserWarning):
+    """Limits of a device that make very many jobs of what could be few."""
+
+
 class TaskError(RuntimeError):
     """Task that failed for good; the worker's traceback, if there is one, is a note of it."""
 

@@ -18,6 +18,7 @@ JOB_S = 3.0
 #: How jobs end that have no result, in the words of all clients.
 FAILED = frozenset({"ERROR", "FAILED", "CANCELLED", "CANCELED"})
 QUEUED = frozenset({"INITIALIZING", "QUEUED", "VALIDATING", "PENDING"})
+RUNNING = frozenset({"RUNNING", "PROCESSING"})
 
 
 @dataclass(frozen=True)

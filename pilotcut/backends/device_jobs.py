@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 from pilotcut.backends.device_client import (
     FAILED,
     QUEUED,
+    RUNNING,
     DeviceClient,
     is_unknown,
     job_id_of,
@@ -51,8 +52,8 @@ class JobRules:
     ----------
     limits
         Of jobs.
-    wait_s
-        Seconds that a job may stand in the queue; None for any.
+    wait_s, job_s
+        Seconds that a job may stand in the queue, and that it may run; None for any.
     dedicated
         Whether the device is ours alone: it gets one job after the other.
     batches
@@ -63,6 +64,7 @@ class JobRules:
     wait_s: float | None = None
     dedicated: bool = False
     batches: bool = False
+    job_s: float | None = None
 
     @property
     def in_flight(self) -> int | None:
@@ -98,7 +100,7 @@ class JobRequest:
 
 
 #: Turns what a vendor's client raises into one line of ours.
-Worded: TypeAlias = Callable[[Exception], DeviceError]
+Worded: TypeAlias = Callable[[BaseException], DeviceError]
 
 
 @dataclass
@@ -158,6 +160,7 @@ class DeviceJobs:
         flying: deque[tuple[int, _Flying]] = deque()
         coming = deque(enumerate(requests))
         watched = self._rules.wait_s is not None and not stays_in_queue()
+        timed = self._rules.job_s is not None
         try:
             while coming or flying:
                 # Who holds a place never waits for another: two threads that do would for ever.
@@ -170,8 +173,10 @@ class DeviceJobs:
                         raise
                     continue
                 k, one = flying[0]
-                watch = partial(self._watch, one, [each for _, each in flying], worded)
-                found[k] = self._result(one, client, worded, watch if watched else _not_watched)
+                others = [each for _, each in flying]
+                watches = [partial(self._watch, one, others, worded)] * watched
+                watches += [partial(self._clock, one, others, worded)] * timed
+                found[k] = self._result(one, client, worded, watches)
                 flying.popleft()
                 self._slots.release()
         finally:
@@ -197,7 +202,7 @@ class DeviceJobs:
         used = self._opened()
         try:
             return request.submit()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # it may be a user's sampler
             if self._renewed(used):
                 with suppress(Exception):
                     return request.submit()
@@ -273,6 +278,51 @@ class DeviceJobs:
             time.sleep(min(pause, allowed - waited + 1e-3))
             pause = min(2 * pause, _MOST_S)
 
+    def _clock(self, one: _Flying, all_jobs: Sequence[_Flying], worded: Worded) -> None:
+        """Wait until a job has ended; one that runs for too long is cancelled and submitted again.
+
+        Raises
+        ------
+        QueueWaitError
+            If none of that helps, or nothing of this work unit is paid yet: its task moves.
+        DeviceError
+            The same, where the task has nowhere to go.
+        """
+        most_s = self._rules.job_s
+        assert most_s is not None
+        since: float | None = None
+        pause = _LOOK_S
+        while (status := status_of(one.job)) in QUEUED or status in RUNNING:
+            if status in RUNNING:
+                since = since or time.monotonic()
+                if (ran := time.monotonic() - since) >= most_s:
+                    self._give_up(one, all_jobs, ran, worded)
+                    since, pause = None, _LOOK_S
+                    continue
+            time.sleep(min(pause, most_s / 4))
+            pause = min(2 * pause, _MOST_S)
+
+    def _give_up(
+        self, one: _Flying, all_jobs: Sequence[_Flying], ran: float, worded: Worded
+    ) -> None:
+        gone = self._cancelled(one.job, QUEUED | RUNNING)
+        leaves = not stays_in_queue()
+        if one.again < _AGAIN and gone and not (leaves and nothing_is_paid()):
+            one.again += 1
+            self._resubmit(one, worded)
+            return
+        for each in all_jobs:
+            if each is not one:
+                self._cancelled(each.job)
+            if each.entry is not None:
+                each.entry.unlink(missing_ok=True)
+        kind = QueueWaitError if leaves else DeviceError
+        how = "it is cancelled" if gone else "it could not be cancelled, and may be paid"
+        raise kind(
+            f"pilot '{self._name}': a job of its ran for {ran:.3g} s, expected at most job_s, "
+            f"which is {self._rules.job_s:g}; {how}"
+        )
+
     def _leave(self, cancelled: Sequence[_Flying], waited: float) -> None:
         for one in cancelled:
             if one.entry is not None:
@@ -290,12 +340,12 @@ class DeviceJobs:
             journal.write(one.entry, job, self._name)
 
     @staticmethod
-    def _cancelled(job: Any) -> bool:
+    def _cancelled(job: Any, not_yet: Set[str] = QUEUED) -> bool:
         """Cancel a job; return whether its status confirms that."""
         limit, pause = time.monotonic() + _CANCEL_S, _LOOK_S
         with suppress(Exception):  # it may have started: its status says
             job.cancel()
-        while (status := status_of(job)) in QUEUED and time.monotonic() < limit:
+        while (status := status_of(job)) in not_yet and time.monotonic() < limit:
             time.sleep(pause)
             pause = min(2 * pause, _MOST_S)
         return status in {"CANCELLED", "CANCELED"}
@@ -303,14 +353,19 @@ class DeviceJobs:
     # -- results ------------------------------------------------------------------------
 
     def _result(
-        self, one: _Flying, client: DeviceClient, worded: Worded, watch: Callable[[], None]
+        self,
+        one: _Flying,
+        client: DeviceClient,
+        worded: Worded,
+        watches: Sequence[Callable[[], None]],
     ) -> Any:
         pause = _LOOK_S
         for left in reversed(range(_ASKED)):
-            watch()  # also what has just been submitted again
+            for watch in watches:  # also what has just been submitted again
+                watch()
             try:
                 raw = one.job.result()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if self._resubmitted(one, client, worded):
                     continue
                 if not left or status_of(one.job) in FAILED or not self._refreshed(one, client):
@@ -353,10 +408,6 @@ class DeviceJobs:
         with suppress(Exception):
             one.job = fetch(job)
         return True
-
-
-def _not_watched() -> None:
-    """Let a job wait as long as it does."""
 
 
 def _size_of(raw: Any) -> int | None:

@@ -244,7 +244,7 @@ class DeviceRuns:
             found += [read(job, one) for job, one in zip(jobs[some], raw, strict=True)]
         return joined(runs, jobs, found)
 
-    def _worded(self, error: Exception) -> DeviceError:
+    def _worded(self, error: BaseException) -> DeviceError:
         """Return what a vendor's client raises as one line with the device's name."""
         said = without_credentials(next(iter(str(error).splitlines()), ""))[:300]
         return DeviceError(

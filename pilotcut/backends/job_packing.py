@@ -98,6 +98,23 @@ def packed(runs: Sequence[CircuitRuns], shots: int, limits: JobLimits) -> list[P
     return found
 
 
+def number_of_jobs(circuits: int, shots: int, limits: JobLimits) -> int:
+    """Return how many jobs run so many circuits with so many shots each, as `packed` makes them.
+
+    Examples
+    --------
+    >>> number_of_jobs(5, 30, JobLimits(circuits=3, shots=20))
+    4
+    """
+    found = 0
+    for some in _shots_of_jobs(shots, limits) if circuits else ():
+        most = limits.circuits or circuits
+        if limits.executions is not None:
+            most = max(1, min(most, limits.executions // some))
+        found += -(-circuits // most)
+    return found
+
+
 def _shots_of_jobs(shots: int, limits: JobLimits) -> list[int]:
     most = min(limits.shots or shots, limits.executions or shots)
     whole, rest = divmod(shots, most)

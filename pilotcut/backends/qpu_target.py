@@ -91,8 +91,8 @@ def simulated_noise(backend: BackendV2) -> NoiseModel | str | None:
 
 def rules_of(description: QpuDescription) -> JobRules:
     """Return how jobs of a described device are to be run."""
-    dedicated = description.access == "dedicated"
-    return JobRules(description.limits, description.wait_s, dedicated, description.way == "batch")
+    dedicated, batches = description.access == "dedicated", description.way == "batch"
+    return JobRules(description.limits, description.wait_s, dedicated, batches, description.job_s)
 
 
 def _measures_anywhere(description: QpuDescription) -> bool:

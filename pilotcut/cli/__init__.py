@@ -31,7 +31,7 @@ from pilotcut.cli import (
     train,
 )
 from pilotcut.cli.console import complain, note, say
-from pilotcut.errors import LongCallWarning, PilotError, TaskError, UserError
+from pilotcut.errors import LongCallWarning, ManyJobsWarning, PilotError, TaskError, UserError
 
 app = typer.Typer(
     name="pilotcut",
@@ -94,7 +94,7 @@ def _run() -> int:
 
 def _noted(message: Warning | str, category: type[Warning], *where: Any, **how: Any) -> None:
     """Show a warning: ours as a note, any other as Python does."""
-    if issubclass(category, LongCallWarning):
+    if issubclass(category, (LongCallWarning, ManyJobsWarning)):
         note(str(message))
     else:
         sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))

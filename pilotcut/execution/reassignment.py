@@ -17,6 +17,7 @@ from pilotcut.errors import PilotError, QueueWaitError, UserError
 from pilotcut.execution.device_assignment import DeviceAssignment, Share, assign
 from pilotcut.execution.device_queues import NO_QUEUES, DeviceQueues
 from pilotcut.execution.devices import DevicePilot, Fleet, fits_of, fleet_of
+from pilotcut.execution.job_counts import say_many_jobs
 from pilotcut.execution.running import JOBS
 from pilotcut.execution.work_units import CircuitUnit, Request, UnitIndex, WorkUnit
 from pilotcut.options import ERROR_TOLERANCE
@@ -99,7 +100,9 @@ class DeviceAssigner:
         self.queues = DeviceQueues.of(self._fleet.devices)
         found = self._assigned(units, self._fleet)
         self.shares = found.shares
-        return self._noted([self._settled(one) for one in _bound(units, found, self._fleet)])
+        bound = [self._settled(one) for one in _bound(units, found, self._fleet)]
+        say_many_jobs(bound)
+        return self._noted(bound)
 
     def as_before(self, units: Sequence[CircuitUnit], store: BlockStore) -> list[CircuitUnit]:
         """Return units bound to the devices that have run them, or have their jobs, already.

@@ -10,7 +10,9 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from pilotcut.backends import device_sessions, samplers
 from pilotcut.backends.device_client import DeviceClient, QueueView, is_unknown, seconds_of
+from pilotcut.backends.device_jobs import DeviceJobs, JobRequest, JobRules
 from pilotcut.backends.device_sessions import RuntimeSessions, renewed
+from pilotcut.errors import DeviceError
 from pilotcut.pilots.description.qpu import QpuDescription
 
 pytestmark = pytest.mark.filterwarnings("ignore:The SamplerV2 class is deprecated")
@@ -117,3 +119,16 @@ def test_another_session_is_asked_for_only_where_the_old_one_has_ended(monkeypat
     assert renewed("q", qpu, SimpleNamespace(mode=Remote())) is not is_open
     assert asked == ([] if is_open else ["s1"])
     assert not renewed("q", QpuDescription(sampler="m:f"), SimpleNamespace())
+
+
+def test_a_sampler_that_ends_the_process_is_named(monkeypatch):
+    def leaves(*_, **__):
+        raise SystemExit("no account")
+
+    jobs = DeviceJobs("lab", JobRules(), lambda: None, lambda _: False)
+    request = JobRequest(leaves, lambda: "", 1, 100)
+    client = DeviceClient(object())
+    with pytest.raises(DeviceError, match=r"^pilot 'lab': SystemExit no account$"):
+        jobs.results(
+            [request], client, lambda e: DeviceError(f"pilot 'lab': {type(e).__name__} {e}")
+        )

@@ -160,9 +160,11 @@ class Service:
     def cancel(self, job_id: str) -> dict:
         with self.lock:
             job = self.jobs.get(job_id)
-            if job is not None and job.status == "QUEUED":
+            endless = job is not None and job.status == "RUNNING" and job.trouble == "endless"
+            if endless or (job is not None and job.status == "QUEUED"):
                 job.status = "CANCELLED"
-                self.queues[job.device].remove(job)
+                if not endless:
+                    self.queues[job.device].remove(job)
                 self.events.append(f"cancelled {job_id}")
             return {}
 
@@ -211,6 +213,8 @@ class Service:
                     continue
                 self.queues[job.device].remove(job)
                 job.status = "RUNNING"
+            if job.trouble == "endless":
+                continue
             if not job.payload:
                 time.sleep(self.job_s)
                 continue

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Access = Literal["dedicated", "session", "batch", "shared"]
 
 #: The fields of a QPU that this is about.
-ACCESS_FIELDS = frozenset({"access", "limits", "wait_s", "instead", "slurm", "price"})
+ACCESS_FIELDS = frozenset({"access", "limits", "wait_s", "job_s", "instead", "slurm", "price"})
 
 
 class JobLimits(BaseModel):

@@ -103,6 +103,7 @@ EXPECTED = {
     "backend.qpu.price": "a mapping such as {second: 1.6, shot: 0.001}",
     **{f"backend.qpu.price.{name}": "a number from 0 up" for name in ("second", "shot", "job")},
     "backend.qpu.wait_s": "seconds, a number above 0",
+    "backend.qpu.job_s": "seconds, a number above 0",
     "backend.qpu.instead": "simulator",
     "backend.qpu.slurm": "qpu=NAME or gres=qpu:1",
 }
@@ -173,6 +174,12 @@ def fault_line(
     value: Any = entry
     for step in location[: depth + 1]:
         value = value.get(step)
+    if location[-1] == "[key]":
+        key = next((name for name in value if str(name) == location[-2]), location[-2])
+        return (
+            f"{field} has {key!r} for a name, expected texts; write '{key}' in quotes, or the name "
+            f"of an option"
+        )
     expected, suggestion = EXPECTED.get(field, "a text"), _suggest(field, value)
     if field in _LISTS and len(location) > 1:
         value, expected, suggestion = value[int(location[1])], "a text", ""

@@ -116,6 +116,9 @@ class QpuDescription(BaseModel):
     wait_s
         Seconds that a job may stand in the queue before its task is bound elsewhere; None for
         as long as it takes.
+    job_s
+        Seconds that a job may run before it is cancelled and its task bound elsewhere; None for
+        as long as it takes.
     instead
         ``simulator``: tasks that wait too long, and that no other device takes, are played by
         Aer with the noise of the device's target.
@@ -167,6 +170,7 @@ class QpuDescription(BaseModel):
     access: Access | None = None
     limits: JobLimits = NO_LIMITS
     wait_s: float | None = Field(default=None, gt=0.0)
+    job_s: float | None = Field(default=None, gt=0.0)
     instead: Literal["simulator"] | None = None
     slurm: str | None = None
     price: DevicePrice = FREE
@@ -340,7 +344,7 @@ class QpuDescription(BaseModel):
             fitting = {"job": ("shared", "dedicated")}.get(str(mode), (mode,))
             if self.access not in fitting:
                 raise misfit(f"no access {self.access} beside runtime.mode {mode}; leave one out")
-        if self.instead is not None and self.wait_s is None:
+        if self.instead is not None and self.wait_s is None and self.job_s is None:
             raise misfit("wait_s: SECONDS beside instead, which says when")
 
 

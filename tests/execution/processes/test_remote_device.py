@@ -16,7 +16,7 @@ from qiskit.circuit import Parameter
 from support.remote_sampler import description, serving
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
-from pilotcut.errors import UsageError
+from pilotcut.errors import ManyJobsWarning, UsageError
 from pilotcut.pilots.description import PilotDescription
 
 
@@ -136,6 +136,28 @@ def test_a_job_that_is_stuck_is_cancelled_and_its_task_moves_with_the_reason(ser
     assert len(service.account()["events"][events:]) == 1  # cancelled
     contents = service.paid()[paid:]
     assert len(contents) == len(set(contents)) == 2
+
+
+def test_a_job_that_runs_for_ever_is_cancelled_and_its_task_moves_with_the_reason(service):
+    service.control(limits={}, hold="", troubles=["endless"], others={"a": 0, "b": 0})
+    paid = len(service.paid())
+    (move,) = values_on(pilots_of(service, job_s=0.4))["moved"]
+    assert {move["from"], move["to"]} == {"a", "b"}
+    assert "a job of its ran for 0." in move["reason"]
+    assert "job_s, which is 0.4; it is cancelled" in move["reason"]
+    contents = service.paid()[paid:]
+    assert len(contents) == len(set(contents)) == 2
+
+
+def test_limits_that_make_many_jobs_of_few_circuits_are_said_in_one_line(service):
+    service.control(limits={}, hold="", troubles=[], others={"a": 0, "b": 0})
+    one = [PilotDescription(**description(service, limits={"executions": 60}))]
+    with pytest.warns(ManyJobsWarning) as said:
+        values_on(one)
+    (line,) = {str(one.message) for one in said if issubclass(one.category, ManyJobsWarning)}
+    assert line.startswith(
+        "pilot 'lab': limits {executions: 60} make 80 jobs of 40 circuits with 4000 shots, and 1"
+    )
 
 
 def test_a_job_that_is_stuck_beside_others_that_are_paid_is_submitted_again(service):
