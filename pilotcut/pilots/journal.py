@@ -19,6 +19,9 @@ from pilotcut.pilots.usage import CoreUsage
 
 _log = logging.getLogger(__name__)
 
+#: How often it is written what other programs have used.
+OTHERS_S = 10.0
+
 
 class _Counted(JsonLines):
     """Records that are counted as they are written."""
@@ -48,6 +51,7 @@ class Journal:
     def __init__(self) -> None:
         self.usage = CoreUsage()
         self.events: JsonLines = _Counted(self.usage)
+        self._counted_others = 0.0
         self._writing = threading.Lock()
         self._is_behind = False
 
@@ -71,13 +75,16 @@ class Journal:
         self.events.write(record | {"reason": text})
         _log.warning("pilot '%s': %s", pilot.name, text)
 
-    def count_others(self, used: Mapping[str, Mapping[str, float]]) -> None:
-        """Write what tasks of other programs used, by program and pilot."""
+    def count_others(self, used: Mapping[str, Mapping[str, float]], now: float) -> None:
+        """Write what tasks of other programs used, by program and pilot, now and then."""
+        if now - self._counted_others < OTHERS_S:
+            return
+        self._counted_others = now
         total: dict[str, float] = {}
         for of_one in used.values():
             for pilot, core_s in of_one.items():
                 total[pilot] = total.get(pilot, 0.0) + core_s
-        if total:
+        if total != self.usage.by_others:
             self.events.write({"time": time.time(), "event": "usage", "used": total})
 
     def list_pilots(self, connection_file: Path | None, pilots: Sequence[Pilot]) -> None:

@@ -294,6 +294,7 @@ class PilotManager(Unpicklable):
             self._replace(gone)
         self._journal.list_again(self.connection_file, self._pilots)
         self.loads.read(self.connection_file, now)
+        self._journal.count_others(self.loads.used, now)
         self._elastic.look(self._pilots, now)
 
     def _adopt(self, pilot: DaskPilot) -> None:
@@ -357,7 +358,7 @@ class PilotManager(Unpicklable):
                 pilot.move(PilotState.CANCELED, "was not needed")
             pilot.close()
         self.loads.read(self.connection_file, math.inf)
-        self._journal.count_others(self.loads.used)
+        self._journal.count_others(self.loads.used, math.inf)
         self._remove_connection_file()
         scheduler, self._scheduler = self._scheduler, None
         if scheduler is not None:

@@ -35,6 +35,8 @@ class CoreUsage:
     ----------
     used
         In which tasks ran that ended, with a result or by themselves.
+    by_others
+        The same of tasks of other programs that used the pilots.
 
     Examples
     --------
@@ -49,6 +51,7 @@ class CoreUsage:
     """
 
     used: dict[str, float] = field(default_factory=dict)
+    by_others: dict[str, float] = field(default_factory=dict)
     _held: dict[str, _Held] = field(default_factory=dict)
     _counted: dict[Any, float] = field(default_factory=dict)
     _last: float = 0.0
@@ -61,8 +64,8 @@ class CoreUsage:
         elif kind == "task":
             self._take_task(record)
         elif kind == "usage" and isinstance(used := record.get("used"), dict):
-            for pilot, core_s in used.items():  # of programs that have files of their own
-                self._use(pilot, _number(core_s) or 0.0)
+            # Of programs that have files of their own, all until now.
+            self.by_others = {str(pilot): _number(core_s) or 0.0 for pilot, core_s in used.items()}
         self._last = max(self._last, when or 0.0)
 
     def _take_pilot(self, record: Mapping[str, Any], when: float) -> None:
@@ -100,7 +103,7 @@ class CoreUsage:
     @property
     def used_core_s(self) -> float:
         """Core-seconds in which tasks ran."""
-        return sum(self.used.values())
+        return sum(self.used.values()) + sum(self.by_others.values())
 
     def in_words(self, now: float | None = None) -> str:
         """Return both as a line, '' if no pilot held anything."""

@@ -39,5 +39,6 @@ def test_each_run_of_a_task_counts_once():
 
 
 def test_tasks_of_other_programs_and_records_of_nothing_are_no_trouble():
-    usage = usage_of([{"event": "usage", "used": {"p": 7.0}}, {"event": "note"}, {}])
-    assert usage.used_core_s == pytest.approx(7.0)
+    told = [{"event": "usage", "used": {"p": core_s}} for core_s in (3.0, 7.0)]  # all until then
+    usage = usage_of([task("done", 1.0, 2.0), *told, {"event": "note"}, {}])
+    assert usage.used_core_s == pytest.approx(9.0)
