@@ -10,6 +10,12 @@ the caller's. CPU time counts all processes of the benchmark, less what they use
 a machine that others use too, it says more than the clock.
 
     python benchmarks/dispatch.py [--rounds 5] [--sizes 256 1024 ...] [--no-tls]
+
+With `--load` it is about tasks that take a while, and about memory and big arguments: each case
+of `dispatch_cases.py` in a process of its own, with this build, with another one that a worktree
+holds (`--before`) and with plain dask, which take turns.
+
+    python benchmarks/dispatch.py --load [--before WORKTREE] [--rounds 3] [--cases NAME ...]
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import json
 import logging
 import os
 import statistics
@@ -25,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -45,6 +53,19 @@ MOST_TLS = 4096
 #: What all ratios refer to.
 REFERENCE = "dask submit"
 
+#: Cases under load: what `dispatch_cases.py` is told, and which sides take part.
+CASES = {
+    "2 slots x 10 ms": (("sleep", 2, 0.01, 1000), ("ours", "before", "dask", "dask-tls")),
+    "2 slots x 50 ms": (("sleep", 2, 0.05, 200), ("ours", "before", "dask", "dask-tls")),
+    "2 slots x 200 ms": (("sleep", 2, 0.2, 60), ("ours", "before", "dask", "dask-tls")),
+    "48 slots x 200 ms": (("sleep", 48, 0.2, 1920), ("ours", "before")),
+    "64 hollow slots x 1 s": (("hollow", 64, 1.0, 640), ("ours", "before")),
+    "1000 hollow slots x 1 s": (("hollow", 1000, 1.0, 10000), ("ours",)),
+    "100,000 queued": (("queued", 100_000), ("ours", "before")),
+    "100 MB argument": (("argument", 100, 5), ("ours", "before", "dask", "dask-tls")),
+    "100 MB, another machine": (("far_argument", 100, 5), ("ours",)),
+}
+
 Column = Callable[[int], int]
 #: One number for each round, by column and size.
 Samples = dict[str, dict[int, list[float]]]
@@ -60,7 +81,13 @@ def main() -> None:
     parser.add_argument("--no-tls", action="store_true", help="leave out dask with TLS")
     parser.add_argument("--starts", type=int, default=3, help="how often each side is started")
     parser.add_argument("--start", choices=STARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--load", action="store_true", help="cases under load")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--before", help="a worktree with another build, for --load")
     options = parser.parse_args()
+    if options.load:
+        print_load(options.cases, options.before, options.rounds)
+        return
     if options.start:
         print(STARTS[options.start]())
         return
@@ -234,6 +261,36 @@ def print_starts(times: int) -> None:
     print("first result after, in seconds, imports of dask included:")
     for side, taken in seconds.items():
         print(f"    {side:5s} {statistics.median(taken):5.2f}  {min(taken):.2f}-{max(taken):.2f}")
+
+
+# -- under load ------------------------------------------------------------------------
+
+
+def print_load(cases: list[str], before: str | None, rounds: int) -> None:
+    """Print what each side needs for each case: median and spread of the rounds."""
+    for name in cases:
+        (words, sides), found = CASES[name], {}
+        for turn in range(rounds):
+            for side in sides if turn % 2 else reversed(sides):
+                if side != "before" or before:
+                    found.setdefault(side, []).append(run_case(words, side, before))
+        for side in filter(found.__contains__, sides):
+            cells = [
+                f"{number} {spread([told[number] for told in found[side]], 3)}"
+                for number in found[side][0]
+            ]
+            print(f"{name:24s} {side:9s} " + "  ".join(cells), flush=True)
+
+
+def run_case(words: tuple[Any, ...], side: str, before: str | None) -> dict[str, float]:
+    """Run a case in a process of its own and return what it measured."""
+    program = str(Path(__file__).with_name("dispatch_cases.py"))
+    env = dict(os.environ)
+    if side == "before":
+        side, env["PYTHONPATH"] = "ours", str(before)
+    command = [sys.executable, program, words[0], side, *map(str, words[1:])]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    return json.loads(answer.stdout.splitlines()[-1])
 
 
 # -- tables ----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ sleep SLOTS SECONDS TASKS     share of the bound, and CPU of manager and schedul
 hollow SLOTS SECONDS TASKS    the same with hollow workers
 queued TASKS                  memory of the manager with so many tasks queued
 argument MEGABYTES RUNS       seconds of a task with such an argument
+far_argument MEGABYTES RUNS   the same for a worker of another machine, as it were
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def queued(side: str, count: float) -> dict[str, float]:
         futures = [submit(time.sleep, 0.01 + 1e-9 * k) for k in range(int(count))]
         time.sleep(3.0)  # the inbox is emptied
         held = me.memory_info().rss
-        print(len(blockers), len(futures), pids, file=sys.stderr)
+        assert not any(future.done() for future in blockers + futures), pids
         print(json.dumps({"mib": held / 2**20, "before_mib": before / 2**20}), flush=True)
         kill_all()
     return {}
@@ -190,6 +191,14 @@ def argument(side: str, megabytes: float, runs: float) -> dict[str, float]:
     return {"median_s": statistics.median(taken[1:]), "least_s": min(taken[1:])}
 
 
+def far_argument(side: str, megabytes: float, runs: float) -> dict[str, float]:
+    """Return the same for a worker that is taken for one of another machine."""
+    from pilotcut.pilots.worker.stored_calls import Secret
+
+    Secret.is_answered_by = lambda *_: False  # type: ignore[method-assign]
+    return argument(side, megabytes, runs)
+
+
 def first_and_size(array: Any) -> tuple[float, int]:
     """Touch an array."""
     return float(array[0]), array.size
@@ -200,6 +209,7 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "hollow": hollow,
     "queued": queued,
     "argument": argument,
+    "far_argument": far_argument,
 }
 
 

@@ -13,8 +13,14 @@ SEND_S = 0.001
 
 _JOIN_S = 60
 _TICK = "1s"
+#: How often a process looks at its CPU time, its disks and its descriptors, for a dashboard.
+_MONITOR = {
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.admin.system-monitor.disk": False,
+    "distributed.admin.system-monitor.log-length": 100,
+}
 
-SCHEDULER_CONFIG = {
+SCHEDULER_CONFIG: dict[str, Any] = {
     # The ready queue is ours: dask must take what it is given at once.
     # By default (1.1 in dask 2026.8) it keeps back what workers have no thread for.
     "distributed.scheduler.worker-saturation": float("inf"),
@@ -24,15 +30,17 @@ SCHEDULER_CONFIG = {
     "distributed.scheduler.work-stealing": False,
     # Whether its loop is held up is not looked for fifty times a second.
     "distributed.admin.tick.interval": _TICK,
+    **_MONITOR,
     # A node that is cut off silently is given up after this time, not after 45 s.
     "distributed.comm.timeouts.tcp": "12s",
 }
 
-WORKER_CONFIG = {
+WORKER_CONFIG: dict[str, Any] = {
     # dask looks at its worker a hundred times a second, which would take 2 % of a core, and at
     # loops of workers and nannies fifty times: 48 workers on two cores had little left for tasks.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": _TICK,
+    **_MONITOR,
     # A daemonic process may have no children, and tasks may start some.
     "distributed.worker.daemon": False,
     # Results are fetched at once, so there is nothing to spill; and a paused worker would wait
