@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from pilotcut.pilots.worker.frames import FramedProtocol, FrameKind
+from pilotcut.pilots.worker.frames import FramedProtocol, FrameKind, Payload
 from pilotcut.pilots.worker.node_config import gpu_resource, pilot_resource
-from pilotcut.pilots.worker.stored_calls import StoredCall, own_secret
+from pilotcut.pilots.worker.stored_calls import StoredCall, own_secret, to_parts
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -60,12 +60,12 @@ class Launch:
     number: int = 0
     recalled: bool = False
 
-    def payload(self, is_near: bool) -> bytes:
-        """Return what travels to a worker, which is on this machine or not."""
+    def payload(self, is_near: bool) -> list[Any]:
+        """Return what travels to a worker, which is on this machine or not, in parts."""
         calls = [
             call if isinstance(call, bytes) else call.for_worker(is_near) for call in self.calls
         ]
-        return pickle.dumps(calls, 5)
+        return to_parts(calls)
 
 
 #: A launch that another connection takes over: its pilot, where it was sent ("" for nowhere yet).
@@ -116,7 +116,7 @@ class WorkerLink(FramedProtocol):
         """Send a launch."""
         self.launches[launch.number] = launch
         launch.recalled = False
-        self.send(FrameKind.RUN, launch.number, launch.payload(self._is_near))
+        self.send(FrameKind.RUN, launch.number, *launch.payload(self._is_near))
 
     def recall(self) -> bool:
         """Ask for the last launch in line, if one may not have begun."""
@@ -134,7 +134,7 @@ class WorkerLink(FramedProtocol):
             self.send(FrameKind.RESUME, 0, pickle.dumps((*self._greeting, list(self.launches)), 5))
         self.send(FrameKind.HELLO, 0, own_secret().question)
 
-    def take(self, kind: FrameKind, number: int, payload: bytes) -> None:
+    def take(self, kind: FrameKind, number: int, payload: Payload) -> None:
         """Hear what the worker says."""
         if kind is FrameKind.DONE and self._greeting is not None and number in self.launches:
             self.send(FrameKind.TAKEN, number)

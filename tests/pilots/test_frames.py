@@ -15,8 +15,8 @@ class Wire:
     def is_closing(self):
         return False
 
-    def writelines(self, parts):
-        self.written += b"".join(parts)
+    def write(self, data):
+        self.written += data
 
 
 class End(FramedProtocol):
@@ -55,4 +55,20 @@ def test_frames_arrive_as_they_were_sent_in_whatever_pieces(frames, cuts):
 
 def test_long_frames_arrive_too():
     frames = [(FrameKind.RUN, k, bytes([k]) * 300_000) for k in range(3)]
-    assert sent_and_heard(frames, [65_536, 7]) == frames
+    frames += [(FrameKind.DONE, 1, b"short"), (FrameKind.RUN, 9, b"y" * 262_145)]
+    for cuts in ([65_536, 7], [10**9], [262_144]):
+        assert sent_and_heard(frames, cuts) == frames
+
+
+def test_what_waits_for_the_network_is_sent_in_order():
+    writer, reader = End(), End()
+    writer.pause_writing()
+    writer.send(FrameKind.RUN, 1, b"a" * 300_000, b"b")
+    writer.send(FrameKind.RECALL, 1)
+    assert writer._transport.written == b""
+    writer.resume_writing()
+    reader.data_received(writer._transport.written)
+    assert reader.heard == [
+        (FrameKind.RUN, 1, b"a" * 300_000 + b"b"),
+        (FrameKind.RECALL, 1, b""),
+    ]

@@ -9,7 +9,9 @@ from pilotcut.pilots.worker.stored_calls import (
     Secret,
     StoredCall,
     answer_to,
+    from_payload,
     pack_or_store,
+    to_parts,
 )
 
 
@@ -19,7 +21,10 @@ def doubled(array, number):
 
 
 def outcome_of(stored, is_near):
-    outcome = run_blob(stored.for_worker(is_near), "w")
+    payload = bytearray().join(to_parts([stored.for_worker(is_near), b"another"]))
+    call, other = from_payload(payload)
+    assert other == b"another"
+    outcome = run_blob(call, "w")
     assert outcome.error is None, outcome.traceback
     return outcome.value
 

@@ -18,9 +18,9 @@ from typing import Any
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from pilotcut.pilots.worker import process_tree
-from pilotcut.pilots.worker.frames import FramedProtocol, FrameKind
+from pilotcut.pilots.worker.frames import FramedProtocol, FrameKind, Payload
 from pilotcut.pilots.worker.payload import run_packed
-from pilotcut.pilots.worker.stored_calls import answer_to
+from pilotcut.pilots.worker.stored_calls import answer_to, from_payload
 
 #: Under which name a worker tells the scheduler its port for calls.
 PORT = "pilotcut-port"
@@ -57,10 +57,10 @@ class Caller(FramedProtocol):
         self._sender = Sender(self)
         self._waits_for: list[int] = []
 
-    def take(self, kind: FrameKind, number: int, payload: bytes) -> None:
+    def take(self, kind: FrameKind, number: int, payload: Payload) -> None:
         """Do as the manager says."""
         if kind is FrameKind.RUN:
-            self._queue.add(self._sender, number, pickle.loads(payload))
+            self._queue.add(self._sender, number, from_payload(payload))
         elif kind is FrameKind.RECALL and self._queue.recall(self._sender, number):
             self.send(FrameKind.RETURNED, number)
         elif kind is FrameKind.TAKEN:

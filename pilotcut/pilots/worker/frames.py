@@ -11,14 +11,20 @@ import asyncio
 import enum
 import socket
 import struct
+from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 _HEAD = struct.Struct("!BQQ")
 
-_LONG_BYTES = 65_536
+#: A frame as long as that is sent in pieces, and received into a place of its own.
+_LONG_BYTES, _PIECE = 262_144, 262_144
 
 #: A connection to a node that is cut off silently is given up after this time.
 SILENCE_S = 12
+
+#: A long one is a bytearray, and whoever gets it may keep it.
+Payload = bytes | bytearray
 
 
 class FrameKind(enum.IntEnum):
@@ -47,6 +53,10 @@ class FramedProtocol(asyncio.Protocol):
     def __init__(self) -> None:
         self._received = bytearray()
         self._wanted = _HEAD.size
+        self._long: tuple[int, int, bytearray] | None = None  # a frame that is coming in
+        self._filled = 0
+        self._waiting: deque[memoryview] = deque()  # what is to be sent and finds no room
+        self._is_paused = False
         self._transport: asyncio.Transport | None = None
 
     @property
@@ -62,37 +72,82 @@ class FramedProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come, and handle the frames that are whole by now."""
+        if self._long is not None:
+            data = self._fill(data)
         self._received += data
-        if len(self._received) >= self._wanted:
+        while len(self._received) >= self._wanted:
             for kind, number, payload in self._whole_frames():
                 self.take(FrameKind(kind), number, payload)
+            if self._long is None:
+                break
+            rest, self._received = bytes(self._received), bytearray()
+            self._wanted = _HEAD.size
+            self._received += self._fill(rest)
 
-    def _whole_frames(self) -> Iterator[tuple[int, int, bytes]]:
+    def _whole_frames(self) -> Iterator[tuple[int, int, Payload]]:
         received, at = self._received, 0
         self._wanted = _HEAD.size
         while len(received) - at >= _HEAD.size:
             kind, number, length = _HEAD.unpack_from(received, at)
             end = at + _HEAD.size + length
             if end > len(received):
-                self._wanted = end - at
+                if length > _LONG_BYTES:  # it gets its place at once, where it can stay
+                    self._long, self._filled = (kind, number, bytearray(length)), 0
+                    at += _HEAD.size
+                else:
+                    self._wanted = end - at
                 break
             payload = bytes(memoryview(received)[at + _HEAD.size : end])
             at = end
             yield kind, number, payload
         del received[:at]
 
-    def take(self, kind: FrameKind, number: int, payload: bytes) -> None:
+    def _fill(self, data: bytes) -> bytes:
+        """Put data into the long frame that comes in; return what lies behind it."""
+        assert self._long is not None
+        kind, number, payload = self._long
+        some = data[: len(payload) - self._filled]
+        payload[self._filled : self._filled + len(some)] = some
+        self._filled += len(some)
+        if self._filled == len(payload):
+            self._long = None
+            self.take(FrameKind(kind), number, payload)
+        return data[len(some) :]
+
+    def take(self, kind: FrameKind, number: int, payload: Payload) -> None:
         """Handle a frame."""
         raise NotImplementedError
 
-    def send(self, kind: FrameKind, number: int = 0, payload: bytes = b"") -> None:
-        """Send a frame, if the other side is there still."""
+    def send(self, kind: FrameKind, number: int = 0, *parts: Any) -> None:
+        """Send a frame, if the other side is there still; its payload may be in parts."""
+        if not self.is_open:
+            return
+        assert self._transport is not None
+        length = sum(map(len, parts))
+        head = _HEAD.pack(kind, number, length)
+        if length <= _LONG_BYTES and not self._waiting:
+            self._transport.write(b"".join((head, *parts)))
+            return
+        for part in (head, *parts):
+            view = memoryview(part)
+            self._waiting += (view[at : at + _PIECE] for at in range(0, len(view), _PIECE))
+        self._send_on()
+
+    def _send_on(self) -> None:
+        """Send as much of what waits as the network takes: not all of it is encrypted at once."""
+        assert self._transport is not None
+        while self._waiting and not self._is_paused:
+            self._transport.write(self._waiting.popleft())
+
+    def pause_writing(self) -> None:
+        """Send no more for a while."""
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._is_paused = False
         if self.is_open:
-            assert self._transport is not None
-            head = _HEAD.pack(kind, number, len(payload))
-            # One record of TLS each; what is long is not copied for that.
-            parts = (head, payload) if len(payload) > _LONG_BYTES else (head + payload,)
-            self._transport.writelines(parts)
+            self._send_on()
 
     def close(self) -> None:
         """Let go of the connection at once."""

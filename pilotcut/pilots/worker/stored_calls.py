@@ -12,7 +12,7 @@ import mmap
 import os
 import pickle
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from pilotcut.pilots.worker.payload import Call, pack_call
 #: From this size on a buffer is stored, and not packed with the call.
 LARGE_BYTES = 1_000_000
 _ALIGNED = 64
+#: What a payload of several parts begins with, which no pickle does.
+_START = b"PARTS"
 _MOST_WRITTEN = 2**30
 
 
@@ -50,18 +52,13 @@ class Memory:
         for at, part in zip(_offsets(map(len, parts)), parts, strict=True):
             _write(self._descriptor, at, part)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
+            close(self._descriptor)  # bound above: at the end of a process `os` may have gone
 
-    def read(self) -> bytearray:
+    def map(self) -> mmap.mmap:
         """Return what it holds."""
-        size = os.fstat(self._descriptor).st_size
-        content = bytearray(size)
-        at = 0
-        while at < size:
-            at += os.preadv(self._descriptor, [memoryview(content)[at:]], at)
-        return content
+        return mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
 
 
 def _write(descriptor: int, at: int, part: Any) -> None:
@@ -100,7 +97,10 @@ class CarriedCall:
     """A packed call that has travelled whole."""
 
     sizes: tuple[int, ...]
-    content: bytearray
+    content: Any
+
+    def __reduce__(self) -> Any:
+        return CarriedCall, (self.sizes, pickle.PickleBuffer(self.content))
 
     def load(self) -> Any:
         """Return what was packed."""
@@ -125,7 +125,7 @@ class StoredCall:
         """Return what travels to a worker, which is on this machine or not."""
         if is_near:
             return MappedCall(self._sizes, self._memory.place)
-        return CarriedCall(self._sizes, self._memory.read())
+        return CarriedCall(self._sizes, self._memory.map())
 
 
 def pack_or_store(call: Call) -> bytes | StoredCall:
@@ -147,6 +147,33 @@ def pack_or_store(call: Call) -> bytes | StoredCall:
     return StoredCall([head, *(buffer.raw() for buffer in buffers)])
 
 
+def to_parts(value: Any) -> list[Any]:
+    """Return a value as the parts of a payload: big buffers in it are not copied for that."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(value, 5, buffer_callback=buffers.append)
+    if not buffers:
+        return [head]
+    parts = [head, *(buffer.raw() for buffer in buffers)]
+    sizes = pickle.dumps([len(part) for part in parts], 5)
+    padded = [_START, len(sizes).to_bytes(_ALIGNED - len(_START), "big"), _padded(sizes)]
+    return [*padded, *map(_padded, parts[:-1]), parts[-1]]
+
+
+def from_payload(payload: bytes | bytearray) -> Any:
+    """Return the value; its big buffers stay where they came in."""
+    if not payload.startswith(_START):
+        return pickle.loads(payload)
+    view = memoryview(payload)
+    length = int.from_bytes(view[len(_START) : _ALIGNED], "big")
+    sizes = pickle.loads(view[_ALIGNED : _ALIGNED + length])
+    return _load(view[_ALIGNED + -(-length // _ALIGNED) * _ALIGNED :], sizes)
+
+
+def _padded(part: Any) -> Any:
+    missing = -len(part) % _ALIGNED
+    return part if not missing else b"".join((part, bytes(missing)))
+
+
 class Secret:
     """What shows that a worker can open our memory: it says what stands there."""
 
@@ -160,7 +187,7 @@ class Secret:
         """What a worker is asked."""
         return pickle.dumps(self._memory and self._memory.place)
 
-    def is_answered_by(self, answer: bytes) -> bool:
+    def is_answered_by(self, answer: bytes | bytearray) -> bool:
         """Return whether a worker has read it."""
         return secrets.compare_digest(answer, self._content)
 
@@ -171,7 +198,7 @@ def own_secret() -> Secret:
     return Secret()
 
 
-def answer_to(question: bytes) -> bytes:
+def answer_to(question: bytes | bytearray) -> bytes:
     """Return what stands where a manager says, or nothing."""
     place: Place | None = pickle.loads(question)
     if place is None:
