@@ -20,6 +20,7 @@ import typer
 from pilotcut import __version__
 from pilotcut.cli import (
     calibrate,
+    doctor,
     fleet,
     motif,
     pilots,
@@ -52,6 +53,7 @@ app.command()(plan.plan)
 app.command()(study.study)
 app.command()(motif.motif)
 app.command()(report.report)
+app.command()(doctor.doctor)
 app.command("status")(pilots.status_of_run)
 
 

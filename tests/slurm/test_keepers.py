@@ -43,13 +43,21 @@ def scheduler(run_dir):
     raise AssertionError("no scheduler")
 
 
+def end_both(run_dir):
+    keeper = keepers.alive(run_dir)
+    os.kill(keeper.pid, signal.SIGSTOP)  # it would start another scheduler
+    scheduler(run_dir).kill()
+    keeper.kill()
+    wait_until(lambda: keepers.alive(run_dir) is None)
+
+
 def entry(run_dir):
     (only,) = registry.read(run_dir / "pilots.json")
     return only
 
 
 def test_a_job_is_kept_whoever_of_its_managers_dies(up, tmp_path):
-    """First the keeper, then the scheduler, then both: one job all along, and every task done."""
+    """First the keeper, then all there is: one job all along, and every task done."""
     diary, run_dir = tmp_path / "diary", up
     first = entry(run_dir).job
     before = set(testbed.jobs())
@@ -81,27 +89,11 @@ def test_a_job_is_kept_whoever_of_its_managers_dies(up, tmp_path):
         assert entry(run_dir).job == first
         futures = submit()
         futures[1].result(60)
-        scheduler(run_dir).kill()
-        assert are_right(futures)
-        futures = submit()
-        futures[1].result(60)
-        keeper = keepers.alive(run_dir)
-        os.kill(keeper.pid, signal.SIGSTOP)  # it would start another scheduler
-        scheduler(run_dir).kill()
-        keeper.kill()
-        wait_until(lambda: keepers.alive(run_dir) is None)
+        end_both(run_dir)
         daemon.up(run_dir, tmp_path / "pilots.yaml")
         assert are_right(futures)
     assert entry(run_dir).job == first
     assert set(testbed.jobs()) == before
-
-
-def test_what_dead_managers_have_left_is_canceled_by_down(up):
-    job = entry(up).job["number"]
-    keeper = keepers.alive(up)
-    os.kill(keeper.pid, signal.SIGSTOP)
-    scheduler(up).kill()
-    keeper.kill()
-    wait_until(lambda: keepers.alive(up) is None)
-    daemon.down(up)
-    wait_until(lambda: testbed.state_of(job) == "CANCELLED")
+    end_both(run_dir)
+    daemon.down(run_dir)
+    wait_until(lambda: testbed.state_of(first["number"]) == "CANCELLED")

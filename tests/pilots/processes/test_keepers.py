@@ -175,19 +175,6 @@ def sum_of(shared):
     return sum(shared.get())
 
 
-def test_pilots_of_which_all_is_killed_are_taken_over_by_the_next_up(place, tmp_path):
-    diary = tmp_path / "diary"
-    with client() as (_, tasks):
-        futures = submit(tasks, diary, 20, 0.1)
-        futures[2].result(PATIENCE_S)
-        (scheduler,) = scheduler_of(place)
-        os.kill(keepers.alive(place).pid, signal.SIGSTOP)  # it would start another one
-        kill(scheduler)
-        kill(keepers.alive(place))
-        daemon.up(place, place.with_name("pilots.yaml"))
-        assert results(futures) == squares(20)
-
-
 def test_down_ends_also_what_a_dead_keeper_has_left(place):
     (scheduler,) = scheduler_of(place)
     os.kill(scheduler.pid, signal.SIGSTOP)
