@@ -9,7 +9,11 @@ from qiskit import qasm3
 from qiskit.primitives import BackendSamplerV2
 from qiskit_aer import AerSimulator
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
-from qiskit_ibm_runtime.json import RuntimeEncoder
+
+try:
+    from qiskit_ibm_runtime.json import RuntimeEncoder
+except ImportError:  # before 0.50
+    from qiskit_ibm_runtime.utils import RuntimeEncoder
 
 
 class PlayedResource:
