@@ -49,6 +49,7 @@ class DeviceRecords:
     def __init__(self) -> None:
         self._shares: dict[tuple[str, str], DeviceShare] = {}
         self._moved: Counter[tuple[str, str, str]] = Counter()
+        self._usage: Counter[str] = Counter()
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take in the record of a batch, whatever it holds."""
@@ -68,6 +69,21 @@ class DeviceRecords:
         for move in _records(record.get("moved")):
             fragment, start, end = (str(move.get(k, "?")) for k in ("fragment", "from", "to"))
             self._moved[fragment, start, end] += 1
+
+        if isinstance(used := record.get("usage"), dict):
+            for name in ("jobs", "shots", "device_s", "predicted_s", "cost"):
+                self._usage[name] += _or_0(used, name)  # type: ignore[assignment]
+
+    @property
+    def usage(self) -> str:
+        """What was used of devices that run circuits themselves, in words; "" without them."""
+        used = self._usage
+        if not used["shots"]:
+            return ""
+        told, predicted = float(used["device_s"]), float(used["predicted_s"])
+        seconds = f"{told + predicted:.3g} s" + " (predicted)" * (predicted > told)
+        price = f", cost {float(used['cost']):.4g}" if used["cost"] else ""
+        return f"{seconds} in {int(used['jobs']):,} jobs of {int(used['shots']):,} shots{price}"
 
     @property
     def shares(self) -> tuple[DeviceShare, ...]:

@@ -71,6 +71,7 @@ def read_run(path: Path) -> RunRecord:
         missing=reader.missing,
         torn=reader.torn,
         usage=reader.usage.in_words(),
+        device_usage=reader.devices.usage,
     )
 
 

@@ -146,8 +146,8 @@ class RunRecord:
         By file, why nothing of it is shown.
     torn
         Lines that were no records.
-    usage
-        What pilots held and tasks used, in words.
+    usage, device_usage
+        What pilots held and tasks used, and what was used of devices, in words.
     """
 
     path: Path
@@ -167,6 +167,7 @@ class RunRecord:
     missing: Mapping[str, str] = field(default_factory=dict)
     torn: int = 0
     usage: str = ""
+    device_usage: str = ""
 
     @property
     def widths(self) -> list[int]:

@@ -152,6 +152,8 @@ def devices(run: RunRecord) -> Section | None:
     text = Markup(
         "<b>{:,}</b> shots ran on {}; the busiest, {}, was to take {} of its own time."
     ).format(shots, counted(len(busy), "device"), busiest, readable_s(seconds))
+    if run.device_usage:
+        text += f" Devices themselves were used for {run.device_usage}."
     rows = [
         [
             share.fragment,

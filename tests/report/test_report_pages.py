@@ -47,8 +47,13 @@ def test_devices_are_told_with_what_they_ran_and_what_moved(tmp_path):
     devices = [{"fragment": f, "pilot": p, **share} for f, p in (("A", "fine"), ("B", "<small>"))]
     moves = [{"fragment": "A", "part": f"0-{k}", "from": "fine", "to": "<small>"} for k in (0, 1)]
     records = [
-        {"kind": "query_batch", "devices": devices},
-        {"kind": "query_batch", "devices": devices, "moved": moves},
+        {"kind": "query_batch", "devices": devices, "usage": {"jobs": 2, "shots": 900, "cost": 3}},
+        {
+            "kind": "query_batch",
+            "devices": devices,
+            "moved": moves,
+            "usage": {"shots": 600, "jobs": 1, "predicted_s": 4.5, "device_s": "odd"},
+        },
         {"kind": "query_batch", "devices": [3, {}, {"pilot": "odd", "shots": "many"}], "moved": 5},
     ]
     run_directories.write(path / "trace.jsonl", [run_directories.compiled(), *records])
@@ -64,6 +69,7 @@ def test_devices_are_told_with_what_they_ran_and_what_moved(tmp_path):
     ]
     page = re.sub("</?b>", "", page_of(run))
     assert "2,560 shots ran on 4 devices" in page
+    assert "were used for 4.5 s (predicted) in 3 jobs of 1,500 shots, cost 3." in page
     assert "2 parts went to another device, for theirs had ended." in page
     assert "3.10%" in page
     assert "<small>" not in page
