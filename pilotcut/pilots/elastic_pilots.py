@@ -81,6 +81,7 @@ class ElasticPilots:
     def look(self, pilots: Sequence[Pilot], now: float) -> None:
         """Ask for pilots and let go of others, as the load says."""
         entries = _entries(pilots)
+        self._asked = {pilot for pilot in self._asked if not pilot.state.final}
         for name, group in entries.items():
             self._look_at(name, group, now)
         self._end_idle(now)

@@ -94,7 +94,7 @@ def test_a_burst_has_all_pilots_which_are_gone_soon_after_it():
     assert RULE.idle_s <= gone - last <= RULE.idle_s + 10.0 + 1.0
 
 
-@pytest.mark.parametrize("load", [0.3, 2.5, 7.9, 12.0, 15.0])
+@pytest.mark.parametrize("load", [0.3, 7.9, 12.0])
 @pytest.mark.parametrize("seconds", [5.0, 40.0, 200.0])
 def test_in_steady_load_no_pilot_changes_more_than_once_a_minute(load, seconds):
     """`load` slots of work are offered, by tasks that come at random and last at random."""
