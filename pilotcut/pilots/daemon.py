@@ -85,15 +85,17 @@ def up(run_dir: Path, pilots_file: Path) -> None:
         )
     private_directory(run_dir)
     (run_dir / "logs").mkdir(exist_ok=True)
-    _forget(run_dir)  # what a killed daemon has left
+    (run_dir / _READY).unlink(missing_ok=True)
     log = run_dir / "logs" / "keeper.log"
     process = keepers.start(run_dir, str(pilots_file))
     deadline = time.monotonic() + _START_S
     # The daemon's own word is waited for: while it ended pilots that had failed, it was taken for
     # ready by its process alone.
     while not (run_dir / _READY).exists():
-        if process.poll() is not None:
-            _forget(run_dir)
+        # The scheduler may just have started another one, which is as good.
+        if process.poll() is not None and keepers.alive(run_dir) is None:
+            if left_connection(run_dir) is None:
+                _forget(run_dir)
             raise PilotError(f"the pilots did not start; {log} ends with:{log_tail(log)}")
         if time.monotonic() > deadline:
             raise PilotError(f"the pilots were not ready in time; see {log}")
