@@ -44,9 +44,9 @@ def make(place):
     subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     subprocess.run([*pip, "uv"], check=True)
-    # Not pilotcut itself: its tests run it from where it stands.
     install = [place / "bin" / "uv", "pip", "install", "-q", "--resolution", "lowest-direct"]
     subprocess.run([*install, "--python", python, *asked], check=True)
+    subprocess.run([*pip, "--no-deps", "-e", HERE], check=True)  # its command is looked up by tests
     made.write_text("\n".join(asked) + "\n")
     print(f"{place}: {time.monotonic() - began:.0f} s")
 
