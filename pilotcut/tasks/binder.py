@@ -14,6 +14,7 @@ import math
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -40,6 +41,8 @@ from pilotcut.tasks.task_record import TaskRecord
 from pilotcut.tasks.task_table import TaskTable
 from pilotcut.tasks.waiting_file import MOST, WaitingFile
 
+#: Most events between two looks at what can be bound.
+_MOST_EVENTS = 64
 #: How long `explain` waits for the binder.
 _ANSWER_S = 5.0
 #: A policy may wait on purpose; it is asked again this often.
@@ -64,6 +67,8 @@ class Binder:
         self._choose = choose
         self._duplicates = duplicates
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        # Reports need not wait behind thousands of submissions; `_nothing` in the inbox wakes us.
+        self._reported: deque[Callable[[], None]] = deque()
         self._rates, run_times = PilotRates(), RunTimes()
         self._accounts = {p.name: SlotAccount(p, self._rates) for p in pilots.pilots}
         self._table = TaskTable(pilots.events)
@@ -183,6 +188,7 @@ class Binder:
         """Refuse new tasks from now on, and fail all that have not ended."""
         with self._submitting:  # so that no task enters the inbox after it is emptied
             self._breakdown = error
+        self._reported.clear()
         while not self._inbox.empty():
             with contextlib.suppress(BaseException):  # tasks just submitted, or just done
                 self._inbox.get_nowait()()
@@ -202,10 +208,18 @@ class Binder:
         """Yield what is in the inbox, after waiting for the first of it."""
         try:
             yield self._inbox.get(timeout=self._patience())
-            while True:
+            # No more: while thousands of tasks are submitted it would never be empty, and of a
+            # thousand idle slots 350 had nothing to do a second later.
+            for _ in range(_MOST_EVENTS):
+                yield from self._reports()
                 yield self._inbox.get_nowait()
         except queue.Empty:
             return
+
+    def _reports(self) -> Iterator[Callable[[], None]]:
+        """Yield what pilots have reported: slots that are free now come before new tasks."""
+        while self._reported:
+            yield self._reported.popleft()
 
     def _patience(self) -> float | None:
         """Return how long to wait for an event before looking around."""
@@ -247,7 +261,8 @@ class Binder:
     def _post_report(
         self, account: SlotAccount, reservations: Sequence[Reservation], report: Report
     ) -> None:
-        self._inbox.put(lambda: self._outcomes.take(account, reservations, report))
+        self._reported.append(lambda: self._outcomes.take(account, reservations, report))
+        self._inbox.put(_nothing)
 
     def _on_cancel(self, record: TaskRecord) -> None:
         if record.state in (TaskState.WAITING, TaskState.READY):
@@ -371,3 +386,7 @@ class Binder:
         """Yield the first tasks that wait, and why."""
         for view in itertools.islice(self._table.ready, MOST):
             yield self._table.unfinished[view.id].name, self._why_ready(view)
+
+
+def _nothing() -> None:
+    """Do nothing: an event that wakes the binder."""
