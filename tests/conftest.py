@@ -15,6 +15,11 @@ from support import browser, kinds
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with all cores each would be far slower
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Where Python is told to keep no bytecode, as in images of containers, each process that a test
+# starts would compile pilotcut anew; `make clean` removes it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 #: Folders, at any depth, whose tests start processes, and the group in which they run one at a
 #: time: beside each other they would be late for each other's deadlines, where a machine has two
 #: cores. On Slurm they mostly wait for its daemons, which take turns with anything.

@@ -16,18 +16,23 @@ PATIENCE_S = 60
 LIMIT = 300 * 2**20
 
 
-@pytest.fixture
-def limited(tmp_path):
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("limited")
+
+
+@pytest.fixture(scope="module")
+def limited(run_dir):
     """Return tasks on a worker that may take 300 MiB."""
     pilot = PilotDescription(name="p", resource="local", memory_per_node="300MiB")
-    with PilotManager([pilot], run_dir=tmp_path) as pilots:
+    with PilotManager([pilot], run_dir=run_dir) as pilots:
         tasks = TaskManager(pilots, duplicates=False)
         yield tasks
         tasks.close(wait=False)
 
 
-def test_a_worker_over_its_memory_limit_is_told_with_the_limit_and_the_log(limited, tmp_path):
-    log = tmp_path / "logs" / "p.log"
+def test_a_worker_over_its_memory_limit_is_told_with_the_limit_and_the_log(limited, run_dir):
+    log = run_dir / "logs" / "p.log"
     with pytest.raises(TaskError) as told:
         limited.submit_task(take, 400, name="t", retries=0).result(PATIENCE_S)
     assert str(told.value) == (
