@@ -24,6 +24,9 @@ sys.dont_write_bytecode = False
 #: time: beside each other they would be late for each other's deadlines, where a machine has two
 #: cores. On Slurm they mostly wait for its daemons, which take turns with anything.
 GROUPS = {"processes": "processes", "chaos": "processes", "slurm": "slurm"}
+#: Those of pilots and tasks have deadlines; the others, mostly commands, take turns in a group of
+#: their own, or the one long row of all would last longer than everything else.
+WITH_DEADLINES = ("chaos", "pilots", "tasks")
 
 #: How many times as many examples of each property are drawn, at random: `make fuzz`. Otherwise
 #: they are the same ones every time, and a change is never refused for what it did not touch.
@@ -43,9 +46,12 @@ def pytest_configure(config):
 
 def pytest_itemcollected(item):
     """Keep tests of processes on one worker of pytest-xdist; draw more examples where asked."""
-    for folder in item.path.relative_to(item.config.rootpath).parent.parts:
-        if folder in GROUPS:
-            item.add_marker(pytest.mark.xdist_group(GROUPS[folder]))
+    folders = item.path.relative_to(item.config.rootpath).parent.parts
+    for folder in folders:
+        if (group := GROUPS.get(folder)) is not None:
+            if group == "processes" and folders[1] not in WITH_DEADLINES:
+                group = "commands"
+            item.add_marker(pytest.mark.xdist_group(group))
     function = getattr(item, "obj", None)
     if FUZZ and hasattr(function, "hypothesis"):
         drawn = function._hypothesis_internal_use_settings
