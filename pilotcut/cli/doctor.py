@@ -25,6 +25,7 @@ from rich.table import Table
 from pilotcut.cli.arguments import AsJson
 from pilotcut.cli.console import out
 from pilotcut.io.disk import free_in_words, has_room, why_unwritten
+from pilotcut.options import counted
 
 _COMMAND_S = 10.0
 #: Clocks of a file server and of this machine may differ by so much.
@@ -139,7 +140,9 @@ def _slurm() -> Finding:
         return Finding(
             "Slurm", _WRONG, f"squeue failed: {said}", "try squeue by hand; ask the site"
         )
-    return Finding("Slurm", _OK, f"squeue answers; {len(said.splitlines())} jobs of yours")
+    return Finding(
+        "Slurm", _OK, f"squeue answers; {counted(len(said.splitlines()), 'job')} of yours"
+    )
 
 
 def _munge() -> Finding:
@@ -164,6 +167,8 @@ def _mpi() -> Finding:
 
 
 def _disk(run_dir: Path) -> Finding:
+    if run_dir.exists() and not run_dir.is_dir():
+        return Finding("disk", _WRONG, f"{run_dir} is a file", "name another --run-dir")
     place = _existing(run_dir)
     if not has_room(place):
         said = f"{place} has {free_in_words(place)}"
@@ -178,7 +183,10 @@ def _disk(run_dir: Path) -> Finding:
 
 
 def _file_system(run_dir: Path) -> Finding:
-    kind = file_system_of(_existing(run_dir).resolve(), Path("/proc/mounts").read_text())
+    mounts = Path("/proc/mounts")
+    kind = file_system_of(
+        _existing(run_dir).resolve(), mounts.read_text() if mounts.exists() else ""
+    )
     if kind.startswith(_SHARED) or kind.removeprefix("fuse.").startswith(_SHARED):
         return Finding("file system", _OK, f"{kind}, which other nodes may see too")
     fix = (
@@ -205,10 +213,13 @@ def file_system_of(path: Path, mounts: str) -> str:
 
 
 def _clock(run_dir: Path) -> Finding:
-    with tempfile.NamedTemporaryFile(dir=_existing(run_dir)) as file:
-        file.write(b"0")
-        file.flush()
-        skew = os.stat(file.name).st_mtime - time.time()
+    try:
+        with tempfile.NamedTemporaryFile(dir=_existing(run_dir)) as file:
+            file.write(b"0")
+            file.flush()
+            skew = os.stat(file.name).st_mtime - time.time()
+    except OSError as error:
+        return Finding("clock", _ABSENT, f"no file to look at ({error.strerror})", "see disk")
     if abs(skew) > _SKEW_S:
         said = f"files are {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine"
         return Finding("clock", _WRONG, said, "have both set by NTP; run times would be wrong")

@@ -78,6 +78,7 @@ def up(run_dir: Path, pilots_file: Path) -> None:
     PilotError
         With what it said, if it ends before that.
     """
+    keepers.check_is_here(run_dir)
     if keepers.alive(run_dir) is not None:
         raise UserError(
             f"{run_dir} already has running pilots, expected none; end them with 'pilotcut pilots "
@@ -108,8 +109,9 @@ def down(run_dir: Path) -> None:
     Raises
     ------
     UserError
-        If none runs there.
+        If none runs there, or on another machine.
     """
+    keepers.check_is_here(run_dir)
     process = keepers.alive(run_dir)
     if process is None:
         if left_connection(run_dir) is not None:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pilotcut.pilots.crew import Launch
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.mpi.protocol import take_last_words
 from pilotcut.pilots.pilot import Pilot, PilotState
@@ -24,7 +25,6 @@ from pilotcut.pilots.worker.exception_text import words_of
 from pilotcut.pilots.worker.node_config import gpu_resource, pilot_resource
 from pilotcut.pilots.worker.payload import Call, Loss, Report, pack_call, unpack_outcome
 from pilotcut.pilots.worker.stored_calls import pack_or_store
-from pilotcut.pilots.worker_links import Launch
 
 if TYPE_CHECKING:
     from distributed import Client

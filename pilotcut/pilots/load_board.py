@@ -43,7 +43,7 @@ class LoadBoard:
         self._askers: list[Callable[[], None]] = []
         self._said: dict[object, Mapping[str, PilotLoad]] = {}
         self._files: dict[str, LoadRecord] = {}
-        self._changed: dict[str, tuple[float, float]] = {}
+        self._changed: dict[str, tuple[int, float]] = {}
         self._looked = 0.0
         self.used: dict[str, dict[str, float]] = {}
 
@@ -81,14 +81,16 @@ class LoadBoard:
         found = {}
         for path in beside.parent.glob("load-*.json"):
             with contextlib.suppress(OSError, ValueError):
-                record = LoadRecord.model_validate_json(path.read_bytes())
-                self.used[path.name] = record.used
-                written = path.stat().st_mtime
-                # By our own clock: that of a file server may be another.
-                if self._changed.get(path.name, (0.0, 0.0))[0] != written:
+                written = path.stat().st_mtime_ns
+                # Those of programs that have ended stay, and are not read again and again.
+                if self._changed.get(path.name, (0, 0.0))[0] != written:
+                    record = LoadRecord.model_validate_json(path.read_bytes())
+                    self.used[path.name] = record.used
+                    # By our own clock: that of a file server may be another.
                     self._changed[path.name] = (written, now)
-                if now - self._changed[path.name][1] < STALE_S:
                     found[path.name] = record
+                elif path.name in self._files and now - self._changed[path.name][1] < STALE_S:
+                    found[path.name] = self._files[path.name]
         self._files = found
 
     def write(self, beside: Path | None, used: Mapping[str, float], now: float) -> None:

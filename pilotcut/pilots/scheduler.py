@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -62,6 +63,7 @@ class SchedulerLink:
         self.returns = False
         self._shared: dict[str, bytes] = {}
         self._left: list[LeftLaunch] = []
+        self._identity = uuid.uuid4().bytes
 
     @property
     def links(self) -> WorkerLinks:
@@ -117,7 +119,7 @@ class SchedulerLink:
                 self._share_again()
             left, self._left = self._left, []
             self._links = WorkerLinks(
-                self._client, connection.security(), connection.returns_s, left
+                self._client, connection.security(), self._identity, connection.returns_s, left
             )
         except OSError as error:
             raise PilotError(

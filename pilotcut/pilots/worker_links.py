@@ -1,9 +1,7 @@
 """Worker links: a manager's own connections to its workers, by which calls go there and back.
 
-dask's scheduler says which workers there are; calls pass it by. Every worker has a short queue,
-so that it need not wait for the manager between two calls; what stands there and has not begun
-is recalled as soon as another worker idles. This module refuses to know what a call is, and what
-becomes of one that is lost.
+dask's scheduler says which workers there are; calls pass it by. This module refuses to know what a
+call is, which worker gets it, and what becomes of one that is lost.
 """
 
 from __future__ import annotations
@@ -12,64 +10,27 @@ import asyncio
 import contextlib
 import itertools
 import pickle
-import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from pilotcut.pilots.crew import Crew, Launch
 from pilotcut.pilots.worker.frames import FramedProtocol, FrameKind, Payload
 from pilotcut.pilots.worker.node_config import gpu_resource, pilot_resource
-from pilotcut.pilots.worker.stored_calls import StoredCall, own_secret, to_parts
+from pilotcut.pilots.worker.stored_calls import own_secret
 
 if TYPE_CHECKING:
     from distributed import Client
     from distributed.security import Security
 
-#: Most launches at a worker: the one that runs, and those that wait behind it.
-DEPTH = 3
-#: How long a worker idles before it gets what stands in line at another.
-_IDLE_S = 0.002
 #: How long to wait for a worker's answer, between two trials, and how many connect at a time.
 _ANSWER_S, _PAUSE_S, _AT_ONCE = 20.0, 0.5, 16
 
-
-#: Who we are to workers, and the numbers of our launches, whichever client sends them.
-_IDENTITY = uuid.uuid4().bytes
+#: The numbers of our launches, whichever client sends them.
 _NUMBERS = itertools.count()
 
-
-@dataclass(eq=False)
-class Launch:
-    """Calls that run one after the other on one worker.
-
-    Attributes
-    ----------
-    calls
-        The calls, packed or stored.
-    gpus
-        What the worker must have.
-    on_end
-        Is called once, on the loop's thread, with the packed outcomes, or with the address of the
-        worker that is lost; "" if it went with the scheduler.
-    """
-
-    calls: Sequence[bytes | StoredCall]
-    gpus: int
-    on_end: Callable[[list[bytes] | str], None]
-    number: int = 0
-    recalled: bool = False
-
-    def payload(self, is_near: bool) -> list[Any]:
-        """Return what travels to a worker, which is on this machine or not, in parts."""
-        calls = [
-            call if isinstance(call, bytes) else call.for_worker(is_near) for call in self.calls
-        ]
-        return to_parts(calls)
-
-
-#: A launch that another connection takes over: its pilot, where it was sent ("" for nowhere yet).
-LeftLaunch = tuple[str, str, Launch]
+#: A launch that another connection takes over, and where it was sent ("" for nowhere yet).
+LeftLaunch = tuple[str, Launch]
 
 
 class WorkerLink(FramedProtocol):
@@ -166,108 +127,6 @@ class WorkerLink(FramedProtocol):
             self.ended.set_result(None)
 
 
-class Crew:
-    """The workers of one pilot that can be reached, and what waits for one of them."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiting: deque[Launch] = deque()
-        # By their load, in the order in which they came to have it: the first has run longest.
-        self._levels: dict[int, dict[WorkerLink, None]] = {}
-        self._level: dict[WorkerLink, int] = {}
-        self._is_looking = False
-
-    def add(self, link: WorkerLink) -> None:
-        """Take in a worker that is ready."""
-        self._level[link] = -1
-        self.place(link)
-        self.serve()
-
-    def remove(self, link: WorkerLink) -> None:
-        """Forget a worker."""
-        level = self._level.pop(link, None)
-        if level is not None:
-            del self._levels[level][link]
-
-    def place(self, link: WorkerLink) -> None:
-        """Take note of what stands at a worker now."""
-        before, now = self._level.get(link), link.load
-        if before is None or before == now:
-            return
-        if before >= 0:
-            del self._levels[before][link]
-        self._levels.setdefault(now, {})[link] = None
-        self._level[link] = now
-        if now == 0:
-            self._look_soon()
-
-    def send(self, launch: Launch) -> None:
-        """Send a launch to the worker with least to do, or have it wait for one."""
-        self._waiting.append(launch)
-        self.serve()
-
-    def send_first(self, launch: Launch) -> None:
-        """Send a launch that was recalled: it has waited longer than the others."""
-        self._waiting.appendleft(launch)
-        self.serve()
-
-    def serve(self) -> None:
-        """Send what waits, in order, as far as workers take it."""
-        while self._waiting:
-            link = self._least(self._waiting[0].gpus)
-            if link is None:
-                return
-            link.run(self._waiting.popleft())
-            self.place(link)
-
-    def hand_over(self) -> list[tuple[str, Launch]]:
-        """Return all launches, each with the address of its worker; they are not here any more."""
-        left = [("", launch) for launch in self._waiting]
-        for link in self._level:
-            left += [(link.address, launch) for launch in link.launches.values()]
-        self.drop()
-        return left
-
-    def drop(self) -> None:
-        """Forget what waits and what runs."""
-        self._waiting.clear()
-        for link in list(self._level):
-            link.launches.clear()
-            self.place(link)
-
-    def _least(self, gpus: int) -> WorkerLink | None:
-        for level in range(DEPTH):
-            for link in self._levels.get(level, ()):
-                if link.gpus >= gpus:
-                    return link
-        return None
-
-    # -- recalling -----------------------------------------------------------------------
-
-    def _look_soon(self) -> None:
-        """Look in a while whether a worker idles still: most are sent something at once."""
-        if not self._is_looking:
-            self._is_looking = True
-            self._loop.call_later(_IDLE_S, self._look)
-
-    def _look(self) -> None:
-        self._is_looking = False
-        idle = self._levels.get(0)
-        if not idle or self._waiting:
-            return
-        wanted = len(idle)
-        for level in sorted((level for level in self._levels if level > 1), reverse=True):
-            for link in tuple(self._levels[level]):
-                if wanted <= 0:
-                    return
-                if self._is_of_use(link, idle) and link.recall():
-                    wanted -= 1
-
-    def _is_of_use(self, link: WorkerLink, idle: Mapping[WorkerLink, None]) -> bool:
-        last = next(reversed(link.launches.values()), None)
-        return last is not None and (not last.gpus or any(i.gpus >= last.gpus for i in idle))
-
-
 class WorkerLinks:
     """A manager's connections to all workers of a scheduler.
 
@@ -277,6 +136,8 @@ class WorkerLinks:
         A client of the scheduler.
     security
         What every connection is made with.
+    identity
+        Who we are to workers: the same for all connections of a manager, and nobody else's.
     returns_s
         How long workers keep calls and outcomes for us when a connection is lost; 0 for not at
         all, where the loss of a connection is that of its worker.
@@ -288,6 +149,7 @@ class WorkerLinks:
         self,
         client: Client,
         security: Security,
+        identity: bytes,
         returns_s: float = 0.0,
         left: Sequence[LeftLaunch] = (),
     ) -> None:
@@ -296,14 +158,16 @@ class WorkerLinks:
         self._tls = security.get_connection_args("client")["ssl_context"]
         loop: Any = client.loop  # tornado's, a thin coat over asyncio's
         self._loop = cast(asyncio.AbstractEventLoop, loop.asyncio_loop)
-        self._greeting = (_IDENTITY, returns_s) if returns_s else None
+        self._greeting = (identity, returns_s) if returns_s else None
         # What was sent to workers whose connection is lost, while the scheduler knows them still.
         self._held: dict[str, dict[int, Launch]] = {}
         self._links: dict[str, WorkerLink] = {}
         self._crews: dict[str, Crew] = {}
         self._known: dict[str, asyncio.Task[None]] = {}
         self._connecting = asyncio.Semaphore(_AT_ONCE)
-        self._inbox: deque[tuple[str, Launch]] = deque()
+        self._inbox: deque[Launch] = deque()
+        # What is heard before we know who was there: a worker that has gone since is no news then.
+        self._early: list[Mapping[str, Any]] | None = []
         self._is_told = False
         self._is_handed_over = False
         client.subscribe_topic(TOPIC, self._hear)
@@ -312,15 +176,19 @@ class WorkerLinks:
 
     def send(self, pilot: str, launch: Launch) -> None:
         """Have a worker of the pilot of that key run calls; for any thread."""
-        launch.number = next(_NUMBERS)
-        self._inbox.append((pilot, launch))
+        launch.number, launch.pilot = next(_NUMBERS), pilot
+        self._inbox.append(launch)
         if not self._is_told:
             self._is_told = True
-            self._loop.call_soon_threadsafe(self._take_inbox)
+            try:
+                self._loop.call_soon_threadsafe(self._take_inbox)
+            except RuntimeError:  # the loop has ended, and another client is to come
+                self._take_inbox()
 
     def drop(self, pilot: str) -> None:
         """Forget what a pilot that has ended was sent; for any thread."""
-        self._loop.call_soon_threadsafe(lambda: self._crew(pilot).drop())
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it what was sent
+            self._loop.call_soon_threadsafe(lambda: self._crew(pilot).drop())
 
     def hand_over(self) -> list[LeftLaunch]:
         """Return all that was sent and has not ended, for others to ask for; for other threads."""
@@ -339,41 +207,47 @@ class WorkerLinks:
     def _begin(self, there: Sequence[Mapping[str, Any]], left: Sequence[LeftLaunch]) -> None:
         """Connect to the workers that there are; ask for what they were sent, and send the rest."""
         known = {worker["address"] for worker in there}
-        for pilot, address, launch in left:
+        for address, launch in left:
             if not address:
-                self._crew(pilot).send(launch)
+                self._crew(launch.pilot).send(launch)
             elif address in known:
                 self._held.setdefault(address, {})[launch.number] = launch
             else:
                 launch.on_end("")
-        for worker in there:
-            self._hear((0.0, worker))
+        early, self._early = self._early or [], None
+        for worker in (*there, *early):
+            self._take_news(worker)
 
     async def _hand_over(self) -> list[LeftLaunch]:
         self._take_inbox()
-        left = [
-            (pilot, address, launch)
-            for pilot, crew in self._crews.items()
-            for address, launch in crew.hand_over()
-        ]
+        left = [one for crew in self._crews.values() for one in crew.hand_over()]
         for address, launches in self._held.items():
-            left += [("", address, launch) for launch in launches.values()]
+            left += [(address, launch) for launch in launches.values()]
         self._held.clear()
         return left
 
     def _lose(self, address: str, launches: dict[int, Launch]) -> None:
-        """Hold what was at a worker that may be there still, and report what is lost."""
+        """Hold what was at a worker that may be there still; else report what is lost.
+
+        That is the first of it: the others had not begun, and go elsewhere.
+        """
         if self._greeting is not None and address in self._known:
             self._held.setdefault(address, {}).update(launches)
             return
-        for launch in launches.values():
-            launch.on_end(address)
+        first, *others = launches.values() or [None]
+        for launch in reversed(others):
+            self._crew(launch.pilot).send_first(launch)
+        if first is not None:
+            first.on_end(address)
 
     def _take_inbox(self) -> None:
         self._is_told = False  # first: what comes while the inbox is emptied is told of once more
         while self._inbox:
-            pilot, launch = self._inbox.popleft()
-            self._crew(pilot).send(launch)
+            launch = self._inbox.popleft()
+            if self._is_handed_over:  # nobody would ask for it
+                launch.on_end("")
+            else:
+                self._crew(launch.pilot).send(launch)
 
     def _crew(self, pilot: str) -> Crew:
         if pilot not in self._crews:
@@ -381,8 +255,13 @@ class WorkerLinks:
         return self._crews[pilot]
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        """Take note of a worker that has come or gone."""
-        worker = event[1]
+        """Take note of a worker that has come or gone, as dask tells it."""
+        if self._early is None:
+            self._take_news(event[1])
+        else:
+            self._early.append(event[1])
+
+    def _take_news(self, worker: Mapping[str, Any]) -> None:
         address = worker["address"]
         if worker["port"] is None:
             if (task := self._known.pop(address, None)) is not None:
@@ -411,7 +290,6 @@ class WorkerLinks:
         pilot = next(name for name in map(_pilot_of, resources) if name)
         gpus, crew = resources.get(gpu_resource(pilot), 0), self._crew(pilot)
         host = address.rpartition(":")[0].rpartition("/")[2].strip("[]")
-
         made: list[WorkerLink] = []
 
         def make() -> WorkerLink:  # is called once there is a connection, not yet a secure one

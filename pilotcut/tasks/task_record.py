@@ -91,8 +91,9 @@ class TaskRecord:
     @property
     def is_plain(self) -> bool:
         """Whether nothing keeps the task from sharing a parcel."""
-        # One that is run again goes by itself, so that a worker's death can be laid at its door.
-        if self.attempts or self.view.ranks > 1:
+        # One that is run again goes by itself, so that a worker's death can be laid at its door;
+        # so does one that may not be run again: others would end it by theirs.
+        if self.attempts or not self.most_retries or self.view.ranks > 1:
             return False
         return self.view.cores == 1 and self.view.gpus == 0
 

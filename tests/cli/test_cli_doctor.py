@@ -48,6 +48,23 @@ def test_what_is_wrong_is_told_with_its_fix(found, monkeypatch, tmp_path):
     assert disk["fix"] == "make room, or name another --run-dir"
 
 
+def test_a_run_directory_that_cannot_be_is_a_fault_of_the_disk_alone(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(tmp_path / "cache"))
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "file").touch()
+    for place, said in (("file", "is a file"), ("new", "cannot be written (Permission denied)")):
+        code, out, _ = call("doctor", "--run-dir", tmp_path / place, "--json")
+        wrong = [one for one in json.loads(out) if one["state"] == "wrong"]
+        assert code == 1
+        assert [one["what"] for one in wrong] == ["disk"]
+        assert said in wrong[0]["said"]
+        monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+        monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+
+
 def test_the_table_names_everything(call, tmp_path, monkeypatch):
     monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(tmp_path / "cache"))
     _, out, _ = call("doctor", "--run-dir", tmp_path)

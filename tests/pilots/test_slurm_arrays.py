@@ -36,6 +36,11 @@ def test_one_that_has_a_job_already_is_not_submitted_again():
     assert list(groups_of(pilots)) == [[pilots[0]], [pilots[1]]]
 
 
+def test_entries_whose_names_end_in_numbers_are_not_taken_for_one():
+    pilots = [SlurmPilot(described(name=f"p-{k}", array=True, nodes=k)) for k in (1, 2)]
+    assert list(groups_of(pilots)) == [[pilots[0]], [pilots[1]]]
+
+
 def test_the_script_of_an_array_runs_each_pilot_s_own_agent(tmp_path):
     members = [(described(name=f"p-{k}", array=True), f"p-{k}~2") for k in range(3)]
     script = make_array(members, tmp_path / "connection.json", tmp_path).job_script()
@@ -170,6 +175,15 @@ def test_where_all_are_gone_the_pilot_ends(pilot):
 def test_the_end_cancels_all_that_wait(pilot):
     pilot.close()
     assert pilot.canceled == [BIG, SMALL]
+
+
+def test_what_first_jobs_of_another_time_have_left_keeps_no_job_from_starting(
+    pilot, tmp_path, monkeypatch
+):
+    (tmp_path / "p.started").mkdir()
+    monkeypatch.setattr(pilot, "submit", lambda _: SMALL)
+    pilot._submit_sizes(tmp_path / "connection.json", tmp_path)
+    assert not (tmp_path / "p.started").exists()
 
 
 def test_a_job_that_comes_second_ends_by_itself(tmp_path):

@@ -1,11 +1,14 @@
 """Calls with big arguments: in memory that both sides see, or carried."""
 
+import os
+
 import numpy as np
 import pytest
 
 from pilotcut.pilots.worker.payload import Call, run_blob
 from pilotcut.pilots.worker.stored_calls import (
     LARGE_BYTES,
+    Place,
     Secret,
     StoredCall,
     answer_to,
@@ -50,6 +53,27 @@ def test_small_calls_are_bytes():
     packed = pack_or_store(Call(sum, (np.ones(10),)))
     assert isinstance(packed, bytes)
     assert run_blob(packed, "w").value == 10
+
+
+def test_without_a_descriptor_left_big_arguments_travel_with_the_call(monkeypatch):
+    def refuse(_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    packed = pack_or_store(Call(np.sum, (np.ones(LARGE_BYTES),)))
+    assert isinstance(packed, bytes)
+    assert run_blob(packed, "w").value == LARGE_BYTES
+
+
+def test_what_stands_at_its_number_on_another_machine_is_not_opened():
+    """It may be a pipe, which would wait for its other end."""
+    read, write = os.pipe()
+    os.close(write)
+    try:
+        with pytest.raises(OSError, match="has gone"):
+            Place(os.getpid(), read, 1).open()
+    finally:
+        os.close(read)
 
 
 def test_memory_goes_with_its_call_and_what_takes_its_number_is_not_taken_for_it():

@@ -7,7 +7,6 @@ connection to every worker, and a worker has a short queue: what has not begun c
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import pickle
 import threading
 from collections import deque
@@ -73,6 +72,8 @@ class Caller(FramedProtocol):
 
     async def _greet(self, answer: bytes) -> None:
         await self._worker  # until it has what was shared before it came
+        if not self.is_open:
+            return
         self._queue.join(self._sender)
         self.send(FrameKind.HELLO, 0, answer)
         self._queue.resume(self._sender, self._waits_for)
@@ -199,6 +200,9 @@ class CallQueue:
         if sender.keeps_s:
             sender.untaken[number] = outcomes
         sender.send(FrameKind.DONE, number, pickle.dumps(outcomes, 5))
+        with self._changed:
+            self._running = (None, 0)
+            self._changed.notify()
         self._tell_of_others()
 
     def _tell_of_others(self) -> None:
@@ -219,12 +223,14 @@ class CallQueue:
         process_tree.allow_processes()
         while True:
             with self._changed:
-                self._running = (None, 0)
-                while not self._launches:
+                # The next call may end the process: how this one ended is told before.
+                while not self._launches or self._running[0] is not None:
                     self._changed.wait()
                 sender, number, blobs = self._launches.popleft()
                 self._running = (sender, number)
             outcomes = run_packed(blobs, self._worker)
-            with contextlib.suppress(RuntimeError):  # the worker ends
+            try:
                 self._loop.call_soon_threadsafe(self._end, sender, number, outcomes)
+            except RuntimeError:  # the worker ends
+                return
             del blobs, outcomes  # they may be big, and the next call may be long in coming

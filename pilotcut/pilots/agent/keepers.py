@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from pilotcut.errors import PilotError
+from pilotcut.errors import PilotError, UserError
 from pilotcut.io.atomic import write_atomically
 from pilotcut.pilots.worker import process_tree
 from pilotcut.pilots.worker.connection import FILE_NAME as CONNECTION
@@ -50,7 +51,8 @@ def remember(run_dir: Path, pilots_file: Path) -> None:
             f"is not started again; its log says why"
         )
     record = {"pid": pid, "started": psutil.Process(pid).create_time(), "file": str(pilots_file)}
-    write_atomically(run_dir / FILE_NAME, json.dumps(record | {"begun": [*begun, now]}))
+    begun_here = {"begun": [*begun, now], "host": socket.gethostname()}
+    write_atomically(run_dir / FILE_NAME, json.dumps(record | begun_here))
 
 
 def alive(run_dir: Path) -> psutil.Process | None:
@@ -64,6 +66,19 @@ def alive(run_dir: Path) -> psutil.Process | None:
         if same and process.status() != psutil.STATUS_ZOMBIE:
             return process
     return None
+
+
+def check_is_here(run_dir: Path) -> None:
+    """Raise a `UserError` if the keeper runs on another machine, where it cannot be looked after.
+
+    File systems that machines share need not keep two keepers apart.
+    """
+    host = _read(run_dir).get("host", socket.gethostname())
+    if host != socket.gethostname() and (run_dir / CONNECTION).exists():
+        raise UserError(
+            f"the pilots of {run_dir} are kept on '{host}', expected this command there; if that "
+            f"machine is gone, remove {run_dir / FILE_NAME} and give the command again"
+        )
 
 
 def _read(run_dir: Path) -> dict[str, Any]:

@@ -19,12 +19,14 @@ def groups_of(pilots: Iterable[DaskPilot]) -> Iterator[list[DaskPilot]]:
 
     Together are those of an entry with `array`, and those that name one `hetjob`.
     """
-    groups: dict[tuple[bool, str], list[DaskPilot]] = {}
+    groups: dict[tuple[str, str], list[DaskPilot]] = {}
     for pilot in pilots:
         d = pilot.description
         # A job that another manager has left is there already.
         if (d.array or d.hetjob) and isinstance(pilot, SlurmPilot) and pilot.job is None:
-            groups.setdefault((d.array, d.hetjob or d.kind), []).append(pilot)
+            # Names alone do not tell entries apart: `a-1` and `a-2` may be two.
+            asked = "" if d.hetjob else d.model_dump_json(exclude={"name"})
+            groups.setdefault((d.hetjob or d.kind, asked), []).append(pilot)
         else:
             yield [pilot]
     yield from groups.values()

@@ -45,10 +45,15 @@ def make_job(
     job.job_header = _header(_directives(description, key, logs, f"{key}-%j.log"))
     job._command_template = _command(description, key, connection_file)
     if is_rival:
-        claim = shlex.quote(str(connection_file.with_name(f"{key}.started")))
+        claim = shlex.quote(str(claim_of(key, connection_file)))
         over = f"mkdir {claim} || {{ echo 'another size of this pilot has started'; exit 0; }}"
         job._command_template = f"{over}\n{job._command_template}"
     return job
+
+
+def claim_of(key: str, connection_file: Path) -> Path:
+    """Return the directory that the first of rivals makes when it starts."""
+    return connection_file.with_name(f"{key}.started")
 
 
 def make_array(

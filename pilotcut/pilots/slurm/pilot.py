@@ -9,6 +9,7 @@ is not a job that has ended.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -25,7 +26,7 @@ from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.slurm.commands import COMMAND_S, SUBMIT_S, OwnJob, cancel
 from pilotcut.pilots.slurm.environment import for_submission
 from pilotcut.pilots.slurm.job_info import JobInfo
-from pilotcut.pilots.slurm.job_script import make_job
+from pilotcut.pilots.slurm.job_script import claim_of, make_job
 
 if TYPE_CHECKING:
     from pilotcut.pilots.slurm.dask_job import PilotJob
@@ -149,6 +150,8 @@ class SlurmPilot(DaskPilot):
 
     def _submit_sizes(self, connection_file: Path, logs: Path) -> None:
         """Submit a job of each size; whichever starts first is the pilot's."""
+        with contextlib.suppress(FileNotFoundError):  # of an earlier use of this run directory
+            claim_of(self.key, connection_file).rmdir()
         for described in self._sizes:
             job = make_job(described, self.key, connection_file, logs, is_rival=True)
             try:

@@ -36,11 +36,14 @@ class Place:
 
     def open(self) -> int:
         """Return a descriptor of our own for it; OSError if it is not there, or not any more."""
-        found = os.open(f"/proc/{self.pid}/fd/{self.descriptor}", os.O_RDONLY)
-        if os.fstat(found).st_ino != self.inode:
+        path = f"/proc/{self.pid}/fd/{self.descriptor}"
+        # Looked at before it is opened: on another machine it may be a pipe, which would wait.
+        if os.stat(path).st_ino == self.inode:
+            found = os.open(path, os.O_RDONLY)
+            if os.fstat(found).st_ino == self.inode:
+                return found
             os.close(found)
-            raise OSError(f"the memory of process {self.pid} has gone")
-        return found
+        raise OSError(f"the memory of process {self.pid} has gone")
 
 
 class Memory:
@@ -144,7 +147,10 @@ def pack_or_store(call: Call) -> bytes | StoredCall:
     head = pack_call(call, take)
     if not buffers and len(head) < LARGE_BYTES:
         return head
-    return StoredCall([head, *(buffer.raw() for buffer in buffers)])
+    try:
+        return StoredCall([head, *(buffer.raw() for buffer in buffers)])
+    except OSError:  # no descriptor is left, say: thousands of them may be under way
+        return pack_call(call)
 
 
 def to_parts(value: Any) -> list[Any]:

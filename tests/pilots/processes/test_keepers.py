@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from pilotcut import PilotManager, TaskManager
+from pilotcut import PilotManager, TaskManager, UserError
 from pilotcut.pilots import PilotState, daemon, registry
 from pilotcut.pilots.agent import keepers
 from pilotcut.tasks import wait
@@ -140,6 +140,14 @@ def test_what_was_computed_while_a_connection_was_lost_is_fetched(place, tmp_pat
         assert sum(future.task.retries for future in futures) == 0
 
 
+def test_two_managers_of_one_program_do_not_take_each_other_s_results(place, tmp_path):
+    diary = tmp_path / "diary"
+    with client() as (_, tasks), client() as (_, others):
+        futures = [submit(them, diary, 6, 0.05) for them in (tasks, others, tasks)]
+        assert [results(some) for some in futures] == [squares(6)] * 3
+        assert times(diary) == Counter(dict.fromkeys(range(6), 3))
+
+
 def test_a_keeper_that_is_killed_is_started_again_and_no_task_is_run_twice(place, tmp_path):
     diary = tmp_path / "diary"
     with client() as (_, tasks):
@@ -183,6 +191,15 @@ def test_down_ends_also_what_a_dead_keeper_has_left(place):
     os.kill(scheduler.pid, signal.SIGCONT)
     until(lambda: not is_alive(scheduler), 10)
     assert keepers.alive(place) is None
+
+
+@pytest.mark.parametrize("command", [daemon.down, lambda place: daemon.up(place, place)])
+def test_a_keeper_of_another_login_node_is_left_alone(tmp_path, command):
+    """Its process cannot be seen from here: its jobs would be taken for those of a dead one."""
+    (tmp_path / "keeper.json").write_text(json.dumps({"pid": 1, "host": "elsewhere"}))
+    (tmp_path / "connection.json").write_text("{}")
+    with pytest.raises(UserError, match="are kept on 'elsewhere', expected this command there"):
+        command(tmp_path)
 
 
 def test_a_keeper_that_dies_again_and_again_is_not_started_any_more(tmp_path):
