@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from pilotcut.io.descriptors import make_room
 from pilotcut.pilots.crew import Crew, Launch
 from pilotcut.pilots.worker.frames import FramedProtocol, FrameKind, Payload
 from pilotcut.pilots.worker.node_config import gpu_resource, pilot_resource
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 #: How long to wait for a worker's answer, between two trials, and how many connect at a time.
 _ANSWER_S, _PAUSE_S, _AT_ONCE = 20.0, 0.5, 16
+
+#: Descriptors for a worker: its connection, and the memory of big arguments that it maps.
+_DESCRIPTORS = 4
 
 #: The numbers of our launches, whichever client sends them.
 _NUMBERS = itertools.count()
@@ -268,6 +272,7 @@ class WorkerLinks:
                 task.cancel()
             self._lose(address, self._held.pop(address, {}))
         elif address not in self._known:
+            make_room(_DESCRIPTORS * len(self._known))
             self._known[address] = self._loop.create_task(self._keep(worker))
 
     async def _keep(self, worker: Mapping[str, Any]) -> None:

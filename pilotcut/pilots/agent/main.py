@@ -33,6 +33,7 @@ from typing import IO, Any
 from distributed import Scheduler
 
 from pilotcut.errors import PilotError, UserError
+from pilotcut.io.descriptors import make_room
 from pilotcut.pilots.agent import joining, keepers
 from pilotcut.pilots.agent.entry_points import PromptMessages, WorkerNews
 from pilotcut.pilots.agent.nannies import NannySet
@@ -56,12 +57,15 @@ from pilotcut.pilots.worker.sessions import asked_for, kept_session
 #: How often an agent of a job looks after its workers and the scheduler, and how often in a
 #: row the scheduler may be silent.
 _WATCH_S, _PATIENCE = 2.0, 8
+#: For the connections of thousands of workers.
+_DESCRIPTORS = 32_768
 #: How often in a row it is not there, while workers start.
 _REFUSALS = 2
 
 
 async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
     dask_settings(config, **SCHEDULER_CONFIG)
+    make_room(_DESCRIPTORS)
     # The certificate comes by this pipe, since any user of the machine can read a command line.
     order = await asyncio.to_thread(orders.readline)
     if not order:
