@@ -40,20 +40,25 @@ class LoadBoard:
     """
 
     def __init__(self) -> None:
-        self._askers: list[Callable[[], None]] = []
+        self._askers: dict[object, Callable[[], None]] = {}
         self._said: dict[object, Mapping[str, PilotLoad]] = {}
         self._files: dict[str, LoadRecord] = {}
         self._changed: dict[str, tuple[int, float]] = {}
         self._looked = 0.0
         self.used: dict[str, dict[str, float]] = {}
 
-    def on_asked(self, callback: Callable[[], None]) -> None:
+    def on_asked(self, who: object, callback: Callable[[], None]) -> None:
         """Call `callback()` whenever the load is wanted; it answers by `say`, from any thread."""
-        self._askers.append(callback)
+        self._askers[who] = callback
+
+    def leave(self, who: object) -> None:
+        """Ask one no more who has nothing to say any more."""
+        self._askers.pop(who, None)
+        self.say(who, {})
 
     def ask(self) -> None:
         """Ask all who know."""
-        for callback in tuple(self._askers):
+        for callback in tuple(self._askers.values()):
             callback()
 
     def say(self, who: object, loads: Mapping[str, PilotLoad]) -> None:

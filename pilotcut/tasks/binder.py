@@ -90,7 +90,7 @@ class Binder:
         for pilot in pilots.pilots:
             pilot.watch(lambda _: self._inbox.put(self._on_pilot))
         pilots.on_newcomer(self._on_newcomer)
-        pilots.loads.on_asked(lambda: self._inbox.put(self._say_load))
+        pilots.loads.on_asked(self, lambda: self._inbox.put(self._say_load))
         self._callbacks = CallbackThread()
         self._thread = threading.Thread(target=self._serve, daemon=True, name="task-binder")
         self._thread.start()
@@ -170,7 +170,7 @@ class Binder:
         except BaseException as error:  # then nobody else would ever end what others wait for
             self._break_down(error)
         finally:
-            self._pilots.loads.say(self, {})
+            self._pilots.loads.leave(self)
             self._callbacks.end()
 
     def _serve_all(self) -> None:
