@@ -1,6 +1,7 @@
 """Connections to workers, without workers: what is lost, and with whom."""
 
 import asyncio
+import ssl
 import threading
 from types import SimpleNamespace
 
@@ -8,6 +9,9 @@ import pytest
 
 from pilotcut.pilots.crew import Launch
 from pilotcut.pilots.worker_links import WorkerLinks
+
+CONTEXT = ssl.create_default_context()
+CONTEXT.check_hostname = False
 
 GONE = {"address": "tls://127.0.0.1:1", "port": None}
 THERE = {"address": GONE["address"], "port": 1, "resources": {"pilot:p": 1.0}}
@@ -39,7 +43,7 @@ def links_on(loop, hears=(), left=()):
         subscribe_topic=lambda _, hear: topics.append(hear),
         run_on_scheduler=run_on_scheduler,
     )
-    security = SimpleNamespace(get_connection_args=lambda _: {"ssl_context": None})
+    security = SimpleNamespace(get_connection_args=lambda _: {"ssl_context": CONTEXT})
     return WorkerLinks(client, security, b"us", 60.0, left)
 
 
@@ -61,6 +65,7 @@ def test_a_worker_that_goes_while_we_join_is_not_waited_for(loop):
 def test_a_pilot_can_end_when_the_client_has(loop):
     links = links_on(loop)
     assert links.hand_over() == []
+    links.close()
     loop.call_soon_threadsafe(loop.stop)
     while loop.is_running():
         pass
