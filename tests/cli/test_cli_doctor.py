@@ -51,6 +51,8 @@ def test_what_is_wrong_is_told_with_its_fix(found, monkeypatch, tmp_path):
 def test_a_run_directory_that_cannot_be_is_a_fault_of_the_disk_alone(call, tmp_path, monkeypatch):
     monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(tmp_path / "cache"))
 
+    monkeypatch.setenv("PATH", str(tmp_path))  # without Slurm
+
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
