@@ -238,11 +238,11 @@ class WorkerLinks:
         if self._greeting is not None and address in self._known:
             self._held.setdefault(address, {}).update(launches)
             return
-        first, *others = launches.values() or [None]
-        for launch in reversed(others):
-            self._crew(launch.pilot).send_first(launch)
-        if first is not None:
-            first.on_end(address)
+        for number, launch in reversed(tuple(enumerate(launches.values()))):
+            if number:
+                self._crew(launch.pilot).send_first(launch)
+            else:
+                launch.on_end(address)
 
     def _take_inbox(self) -> None:
         self._is_told = False  # first: what comes while the inbox is emptied is told of once more
