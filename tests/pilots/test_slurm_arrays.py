@@ -199,6 +199,8 @@ def test_a_job_that_comes_second_ends_by_itself(tmp_path):
         ("resource: local, sizes: [{nodes: 1}, {nodes: 2}]", "none with resource local"),
         ("resource: slurm, sizes: [{nodes: 2}]", "two or more sizes"),
         ("resource: slurm, sizes: [{nodes: 2}, {nodes: 2}]", "sizes that differ"),
+        ("resource: slurm, sizes: [{}, {nodes: 1, walltime: '01:00:00'}]", "sizes that differ"),
+        ("resource: slurm, sizes: [{nodes: 2}, {node: 1}]", "sizes[1].node is an unknown key; did"),
         ("resource: slurm, sizes: [{nodes: 2}, {walltime: 90}]", "sizes is"),
         ("resource: slurm, sizes: [{nodes: 2}, {walltime: '00:00:00'}]", "walltime 'HH:MM:SS'"),
         ("resource: slurm, sizes: [{nodes: 2}, {nodes: 99999}]", "nodes of at most"),

@@ -71,8 +71,9 @@ def check_sizes(sizes: Sequence[SizeDescription], given: dict[str, Any]) -> None
         raise misfit(f"none with resource {given['resource']}, which submits no jobs")
     if len(sizes) == 1:
         raise misfit("two or more sizes; of one, say nodes and walltime of the pilot")
-    if len(set(sizes)) < len(sizes):
-        raise misfit("sizes that differ")
+    own = (given.get("nodes"), given.get("walltime"))
+    if len({(size.nodes or own[0], size.walltime or own[1]) for size in sizes}) < len(sizes):
+        raise misfit("sizes that differ; what is left out is the pilot's own")
     for beside in ("elastic", "array"):
         if given.get(beside):
             raise misfit(f"no {beside} beside it")

@@ -163,8 +163,12 @@ def fault_line(
     own = location[depth]
     field = f"{part}.{own}" if part else own
     if fault["type"] == "extra_forbidden":
+        where = _plain(field)
+        if len(location) > depth + 1:  # of an element of a list
+            part, own = f"{field}[]", location[-1]
+            where = f"{field}[{location[depth + 1]}].{_plain(own)}"
         choices = known[part]
-        return f"{_plain(field)} is an unknown key" + (
+        return f"{where} is an unknown key" + (
             did_you_mean(own, choices) or f"; known are {', '.join(choices)}"
         )
     if fault["type"] == "missing":

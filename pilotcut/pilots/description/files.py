@@ -26,7 +26,7 @@ from pilotcut.errors import DescriptionError
 from pilotcut.io.yaml_reader import TooMuchError, load_yaml
 from pilotcut.options import closest, did_you_mean
 from pilotcut.pilots.description.access import DevicePrice, JobLimits
-from pilotcut.pilots.description.elastic import ElasticDescription
+from pilotcut.pilots.description.elastic import ElasticDescription, SizeDescription
 from pilotcut.pilots.description.faults import fault_line, show
 from pilotcut.pilots.description.pilot import MOST_PILOTS, BackendDescription, PilotDescription
 from pilotcut.pilots.description.pilot_quantum import translate
@@ -44,6 +44,7 @@ TOO_MANY = (
 _KNOWN = {
     "": tuple(PilotDescription.model_fields),
     "elastic": tuple(ElasticDescription.model_fields),
+    "sizes[]": tuple(SizeDescription.model_fields),
     "backend": tuple(BackendDescription.model_fields),
     "backend.qpu": tuple(QpuDescription.model_fields),
     "backend.qpu.runtime": tuple(RuntimeDescription.model_fields),
