@@ -29,7 +29,6 @@ from qiskit.circuit.library import (
 from qiskit.circuit.reset import Reset
 from qiskit.quantum_info import PTM, SuperOp
 from qiskit.transpiler import Target
-from scipy.optimize import linprog
 
 #: What may be put in on a qubit: Paulis, and a reset to 0 or 1. The first is nothing.
 LETTERS = "IXYZ01"
@@ -188,6 +187,9 @@ def _least(columns: np.ndarray, wanted: np.ndarray) -> np.ndarray | None:
 
     The first column is near to it, and its weight positive.
     """
+    # Here, as it is two thirds of what the backends take to be imported, by every worker.
+    from scipy.optimize import linprog
+
     number = columns.shape[1]
     rest = wanted - columns[:, 0]
     scale = float(np.abs(rest).max())

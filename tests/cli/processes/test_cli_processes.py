@@ -46,7 +46,7 @@ JSON_KEYS = [
 def test_json_is_one_object_on_stdout_with_local_pilots_too(tmp_path):
     # A process of its own: what libraries and workers print counts as well.
     pilots = tmp_path / "laptop.yaml"
-    pilots.write_text("pilots: [{name: laptop, resource: local, cores_per_node: 2}]\n")
+    pilots.write_text("pilots: [{name: laptop, resource: local, cores_per_node: 1}]\n")
     run_dir = tmp_path / "[red]run"  # is no markup
     command = [sys.executable, "-m", "pilotcut.cli", "train", "iris", *TINY, "--labels", "AB"]
     command += ["--mode", "counts"]  # Aer comes sooner than torch in workers
@@ -82,7 +82,7 @@ def test_json_is_one_object_on_stdout_with_local_pilots_too(tmp_path):
         "scheduler.log",
         "laptop.log",
     }
-    assert read_jsonl(run_dir / "trace.jsonl")[-1]["workers"] == 2
+    assert read_jsonl(run_dir / "trace.jsonl")[-1]["workers"] == 1
 
 
 def test_pilots_that_do_not_start_leave_their_log_and_no_run(call, tmp_path):
