@@ -50,6 +50,14 @@ def test_descriptions_and_what_workers_share_load_neither_dask_nor_a_manager():
         assert ({"dask", "distributed"} | HEAVY) & loaded == set()
 
 
+def test_backends_of_workers_load_no_optimisers():
+    script = "import sys, pilotcut.backends; print('scipy.optimize' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
 def test_import_pilotcut_is_quick_and_loads_nothing_heavy():
     assert ({"dask", "distributed"} | HEAVY) & loaded_after("import pilotcut") == set()
     spent = {script: [] for script in ("pass", "import pilotcut")}
