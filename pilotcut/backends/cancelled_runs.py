@@ -61,6 +61,9 @@ class Deal:
         ([200, 4, 0], [4, 1, 1], [9200, 0, 0])
         """
         rest = overhead - kept
+        if not rest:  # no noise to undo
+            nothing = np.zeros_like(shots)
+            return cls(shots, nothing, nothing + 1, nothing.astype(float), shots > 0)
         parts = shots >= LEAST_IN_PARTS
         share = np.clip(np.round(shots * rest / overhead), 2, np.maximum(2, shots - 2)).astype(int)
         wanted = np.ceil(rest**2 * shots / (SHARE * overhead**2)).astype(int)
@@ -138,7 +141,9 @@ class CancelledRun:
         between = second / n - first[:, :, None] * first[:, None, :]
         # One draw says nothing about the spread, so 1 is taken, as for one shot.
         drawn = np.where(n > 1, between / np.maximum(n - 1, 1), np.eye(columns))
-        drawn *= np.where(deal.samples > 0, deal.weights, 1.0)[:, None, None] ** 2
+        # What has no shots at all keeps the variance 1 that it has anywhere.
+        silent = (deal.samples == 0) & ~deal.parts
+        drawn *= np.where(silent, 1.0, deal.weights)[:, None, None] ** 2
         means = means + deal.weights[:, None] * first
         spread = spread + drawn
         return Block(

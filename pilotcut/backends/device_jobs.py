@@ -307,7 +307,9 @@ class DeviceJobs:
     ) -> None:
         gone = self._cancelled(one.job, QUEUED | RUNNING)
         leaves = not stays_in_queue()
-        if one.again < _AGAIN and gone and not (leaves and nothing_is_paid()):
+        # What is paid must not be left alone, also what nobody has fetched yet.
+        paid = not nothing_is_paid() or any(_has_ended(each.job) for each in all_jobs)
+        if one.again < _AGAIN and gone and (paid or not leaves):
             one.again += 1
             self._resubmit(one, worded)
             return
@@ -408,6 +410,11 @@ class DeviceJobs:
         with suppress(Exception):
             one.job = fetch(job)
         return True
+
+
+def _has_ended(job: Any) -> bool:
+    """Return whether a job says that it has a result."""
+    return status_of(job) not in QUEUED | RUNNING | FAILED | {""}
 
 
 def _size_of(raw: Any) -> int | None:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pilotcut.backends.job_usage import NOTHING, Usage
 from pilotcut.cutting.fragment import Fragment
 
 
@@ -184,12 +185,16 @@ class CountedOutcomes:
 
 @dataclass(frozen=True)
 class Tally:
-    """Outcomes that one work unit found, as shares of shots; see `CountedOutcomes`."""
+    """Outcomes that one work unit found, as shares of shots; see `CountedOutcomes`.
+
+    `usage` is what that took of a device.
+    """
 
     variants: np.ndarray
     bits: np.ndarray
     weights: np.ndarray
     shares: np.ndarray
+    usage: Usage = NOTHING
 
     @classmethod
     def joined(cls, parts: Sequence[Tally]) -> Tally:

@@ -30,6 +30,7 @@ from pilotcut.backends.first_job import flipping
 from pilotcut.backends.folding import folded
 from pilotcut.backends.job_usage import metered
 from pilotcut.backends.noisy_draws import DRAWN_SHOTS, Drawable, drawables
+from pilotcut.backends.outcomes import Tally
 from pilotcut.backends.packing import Pack
 from pilotcut.backends.readout import Readout, wrongly_read
 from pilotcut.backends.template_circuits import TemplateCircuit
@@ -83,6 +84,14 @@ class QpuBackend(AerBackend):
         """Run a part of the fragment's subexperiments, and take note of what it takes."""
         with metered() as meter:
             found = super().run(fragment, angles, part, shots, seed)
+        return replace(found, usage=meter.usage)
+
+    def tally(
+        self, fragment: Fragment, angles: np.ndarray, part: slice, shots: Shots, seed: int
+    ) -> Tally:
+        """Run a part for its final bits, and take note of what it takes."""
+        with metered() as meter:
+            found = super().tally(fragment, angles, part, shots, seed)
         return replace(found, usage=meter.usage)
 
     def _compile(self, fragment: Fragment, template: Template) -> TemplateCircuit:

@@ -25,11 +25,13 @@ from pilotcut.pilots.worker.sessions import session_of
 
 _CLIENT = "qiskit_ibm_runtime"
 
-#: What to install for the packages that vendors' factories are in.
+#: What to do about the packages that vendors' factories are in.
 _PACKAGES = {
     "qiskit_ibm_runtime": "pip install 'pilotcut[ibm]'",
-    "iqm": "pip install 'iqm-client[qiskit]', in an environment with the Qiskit that it wants",
-    "qiskit_aqt_provider": "pip install qiskit-aqt-provider",
+    # Beside pilotcut these two would bring another Qiskit than it needs.
+    "iqm": "say iqm: and python: in place of sampler:, as its client wants another Qiskit than ours",
+    "qiskit_aqt_provider": "say aqt: and python: in place of sampler:, as its client wants another "
+    "Qiskit than ours",
     "qiskit_braket_provider": "pip install 'pilotcut[braket]'",
     "qrmi": "pip install 'pilotcut[qrmi]'",
 }

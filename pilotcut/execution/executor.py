@@ -15,6 +15,8 @@ import numpy as np
 
 from pilotcut import backends
 from pilotcut.backends.base import Measurement
+from pilotcut.backends.job_usage import NOTHING as NO_USAGE
+from pilotcut.backends.job_usage import Usage
 from pilotcut.backends.outcomes import StateOutcomes, Tally
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.fragment_tensor import FragmentTensor
@@ -199,8 +201,8 @@ class Executor:
 
     def tallies(
         self, requests: Sequence[Request], seed: np.random.SeedSequence
-    ) -> list[list[Tally]]:
-        """Return what the shots of each request's parts ended in, parts in order.
+    ) -> tuple[list[list[Tally]], Usage]:
+        """Return what the shots of each request's parts ended in, parts in order, and the usage.
 
         Parameters
         ----------
@@ -212,12 +214,17 @@ class Executor:
         assigner = self._assigner(requests, mode_of(self._backend))
         with ending(assigner):
             units = self._circuit_units(requests, seed, assigner, OutcomeUnit)
-            found = {unit.index: tally for unit, tally, _ in self._run(units, requests, assigner)}
+            if self.budget is not None:
+                self.budget.require(units, requests)
+            usage, found = NO_USAGE, {}
+            for unit, tally, _ in self._run(units, requests, assigner):
+                found[unit.index] = tally
+                usage += usage_of(unit, requests[unit.request], tally)
         by_request: list[list[Tally]] = [[] for _ in requests]
         # As units are numbered and not as tasks end, on which no number may depend.
         for index in sorted(found):
             by_request[index[0]].append(found[index])
-        return by_request
+        return by_request, usage
 
     def states(self, requests: Sequence[Request]) -> list[list[StateOutcomes]]:
         """Return the final states of each request, of one row each: one a group of wires."""

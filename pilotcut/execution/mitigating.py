@@ -279,10 +279,6 @@ class BatchMitigation:
         circuits, shots = (sum(some) for some in zip(*(u.size for u in alike), strict=True))
         return way_of(self._options(unit), unit.device, fragment, shots / max(1, circuits))
 
-    def _planned(self, unit: CircuitUnit, key: Key | None, ways: Mapping[Key, Way]) -> CircuitUnit:
-        """Return a unit as it will run, for a prediction of its usage."""
-        return unit if key is None else self._corrected(unit, None, ways[key])
-
     def _corrected(self, unit: CircuitUnit, readout: Readout | None, way: Way) -> CircuitUnit:
         from pilotcut.backends.mitigated import Correction
 

@@ -10,18 +10,25 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pilotcut.backends.base import Measurement
 from pilotcut.backends.job_usage import NOTHING, Usage
+from pilotcut.backends.outcomes import Tally
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.cutting.shift_rules import shifts_of
 from pilotcut.errors import UsageError
-from pilotcut.execution.batch_log import BatchLog
 from pilotcut.execution.devices import DevicePilot
 from pilotcut.execution.work_units import CircuitUnit, Request, WorkUnit
 
 
-def usage_of(unit: WorkUnit, request: Request, measured: Measurement) -> Usage:
+class UsageAccount(Protocol):
+    """What knows how much has been used of devices."""
+
+    usage: Usage
+
+
+def usage_of(unit: WorkUnit, request: Request, measured: Measurement | Tally) -> Usage:
     """Return what a unit took of its device; nothing where Aer plays that."""
     if unit.device is None or not unit.device.runs_itself:
         return NOTHING
@@ -82,12 +89,12 @@ class UsageBudget:
     ----------
     most_s
         So many; None for any number.
-    log
+    account
         Has those that were.
     """
 
     most_s: float | None
-    log: BatchLog
+    account: UsageAccount
 
     def require(
         self, units: Iterable[CircuitUnit], requests: Sequence[Request], more_s: float = 0.0
@@ -107,7 +114,7 @@ class UsageBudget:
             request = requests[unit.request]
             times = 1 if step is None else step.times(request.fragment)
             predicted += times * predicted_s(unit, request)
-        spent = self.log.usage.seconds
+        spent = self.account.usage.seconds
         if predicted and spent + predicted > self.most_s:
             so_far = f"{spent:.3g} s of devices are used, and " if spent else ""
             what = "batch is" if step is None else "step, with its derivatives, is"

@@ -22,6 +22,7 @@ from qiskit.quantum_info import PauliList
 from qiskit.result import Counts
 
 from pilotcut import backends
+from pilotcut.backends.job_usage import NOTHING
 from pilotcut.backends.outcomes import CountedOutcomes
 from pilotcut.cutting.fragment_tensor import FragmentTensor
 from pilotcut.cutting.plan import CutPlan, build_plan, check_size
@@ -29,6 +30,7 @@ from pilotcut.errors import UserError
 from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.executor import Executor
 from pilotcut.execution.long_calls import LongCalls
+from pilotcut.execution.usage import UsageBudget
 from pilotcut.execution.wire_shots import LEAST_DEALT, WireShots, stages_of
 from pilotcut.execution.work_units import Request
 from pilotcut.options import (
@@ -43,6 +45,7 @@ from pilotcut.options import (
     checked_shots,
     checked_tolerance,
 )
+from pilotcut.primitives.estimator_checks import checked_usage
 from pilotcut.primitives.parameter_values import ParameterValues, as_row
 from pilotcut.reconstruction.dynamic_definition import (
     MOST_QUERIES,
@@ -87,8 +90,13 @@ class Distribution:
         Name of the backend that runs circuits in counts mode.
     tasks
         Where fragments run; None runs in this process. Queries are always answered here.
-    error_tolerance, max_seconds
+    error_tolerance, max_seconds, max_usage
         See `CutEstimator`.
+
+    Attributes
+    ----------
+    usage
+        What its circuits have taken of devices that run them themselves.
 
     Notes
     -----
@@ -121,6 +129,7 @@ class Distribution:
         tasks: TaskManager | None = None,
         error_tolerance: float = ERROR_TOLERANCE,
         max_seconds: float = MAX_SECONDS,
+        max_usage: float | None = None,
     ) -> None:
         self.mode = checked_mode(mode)
         calls = LongCalls(mode, checked_seconds(max_seconds))
@@ -143,7 +152,10 @@ class Distribution:
         slots = self.plan.binding.slots(as_row(self.plan.binding.names, parameter_values))
         runner = "sampled" if mode == "sampled" else backends.check_backend(backend)
         matrices = [(b.coherent_matrix if exact else b.matrix)(slots) for b in self.plan.bonds]
-        found = self._nodes(Executor(tasks, runner, tolerance), slots, calls, matrices)
+        self.usage = NOTHING
+        budget = UsageBudget(checked_usage(max_usage), self)
+        executor = Executor(tasks, runner, tolerance, budget=budget)
+        found = self._nodes(executor, slots, calls, matrices)
         rows = [matrix[0] for matrix in matrices]
         self._network = OpenNetwork(found, self.plan.bonds, rows, coherent=exact)
 
@@ -173,9 +185,10 @@ class Distribution:
         seed = np.random.SeedSequence(self._seed, spawn_key=(_RUN,))
         if self.shots >= LEAST_DEALT and len(stages_of(self.plan)) > 1:
             return self._in_order(executor, requests, seed, matrices)
+        tallies, self.usage = executor.tallies(requests, seed)
         return [
             Node.of(f, CountedOutcomes.of(f, parts, self.shots))
-            for f, parts in zip(fragments, executor.tallies(requests, seed), strict=True)
+            for f, parts in zip(fragments, tallies, strict=True)
         ]
 
     def _in_order(
@@ -191,7 +204,8 @@ class Distribution:
         for stage in dealing.stages:
             dealt = dealing.of_stage(stage)
             asked = [replace(r, shots=some) for r, some in zip(requests, dealt, strict=True)]
-            tallies = executor.tallies(asked, seed)
+            tallies, usage = executor.tallies(asked, seed)
+            self.usage += usage
             for f in stage:
                 fragment = self.plan.fragments[f]
                 outcomes[f] = CountedOutcomes.of(fragment, tallies[f], dealt[f][0])

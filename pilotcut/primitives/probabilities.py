@@ -31,6 +31,7 @@ def reconstruct_probabilities(
     tasks: TaskManager | None = None,
     error_tolerance: float = ERROR_TOLERANCE,
     max_seconds: float = MAX_SECONDS,
+    max_usage: float | None = None,
 ) -> np.ndarray:
     """Return the probabilities of all outcomes of a cut circuit, or of some of its qubits.
 
@@ -44,7 +45,7 @@ def reconstruct_probabilities(
     qubits
         The qubits of a marginal, in the order of the outcome's bits, lowest first; None for
         all, qubit 0 lowest.
-    mode, shots, seed, backend, tasks, error_tolerance, max_seconds
+    mode, shots, seed, backend, tasks, error_tolerance, max_seconds, max_usage
         See `Distribution`.
 
     Returns
@@ -77,6 +78,7 @@ def reconstruct_probabilities(
         tasks=tasks,
         error_tolerance=error_tolerance,
         max_seconds=max_seconds,
+        max_usage=max_usage,
     )
     return distribution.probabilities(qubits)
 
@@ -94,6 +96,7 @@ def most_probable(
     tasks: TaskManager | None = None,
     error_tolerance: float = ERROR_TOLERANCE,
     max_seconds: float = MAX_SECONDS,
+    max_usage: float | None = None,
 ) -> MostProbable:
     """Return the most probable outcomes of a cut circuit, however wide it is.
 
@@ -105,7 +108,7 @@ def most_probable(
         How many outcomes to find.
     qubits
         The qubits that are looked at, the rightmost bit first; None for all.
-    mode, shots, seed, backend, tasks, error_tolerance, max_seconds
+    mode, shots, seed, backend, tasks, error_tolerance, max_seconds, max_usage
         See `Distribution`; for more control use its method.
 
     Raises
@@ -139,6 +142,7 @@ def most_probable(
         tasks=tasks,
         error_tolerance=error_tolerance,
         max_seconds=max_seconds,
+        max_usage=max_usage,
     )
     return distribution.most_probable(count, qubits=qubits)
 
@@ -156,6 +160,7 @@ def sample(
     tasks: TaskManager | None = None,
     error_tolerance: float = ERROR_TOLERANCE,
     max_seconds: float = MAX_SECONDS,
+    max_usage: float | None = None,
 ) -> Counts:
     """Return counts as if the uncut circuit had been measured.
 
@@ -169,7 +174,7 @@ def sample(
         The same seed gives the same counts.
     qubits
         The qubits that are measured, the rightmost bit first; None for all.
-    mode, backend, tasks, error_tolerance, max_seconds
+    mode, backend, tasks, error_tolerance, max_seconds, max_usage
         See `Distribution`.
     subexperiment_shots
         Shots of each subexperiment, without meaning in exact mode.
@@ -203,5 +208,6 @@ def sample(
         tasks=tasks,
         error_tolerance=error_tolerance,
         max_seconds=max_seconds,
+        max_usage=max_usage,
     )
     return distribution.sample(shots, seed, qubits=qubits)

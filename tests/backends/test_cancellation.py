@@ -8,7 +8,7 @@ from qiskit.quantum_info import PTM, Kraus, SuperOp
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, coherent_unitary_error, depolarizing_error
 from support.exact import exact_tensor
-from support.noisy_fragments import device, pair, scores, sender, tensor
+from support.noisy_fragments import device, narrow, pair, scores, sender, tensor
 
 from pilotcut.backends import device_backend
 from pilotcut.backends.cancellation import Cancellation, Inverses
@@ -124,6 +124,17 @@ def test_values_of_fragments_are_unbiased_and_as_far_off_as_they_say(of, qpu):
         found = scores(*tensor(correction, qpu, fragment, shots), fragment)
         assert np.abs(found).max() < 4.5
         assert 0.5 < np.sqrt((found**2).mean()) < 1.6
+
+
+@pytest.mark.parametrize("shots", [0, 5, 400])
+def test_a_fragment_without_noise_is_as_it_is_on_a_device_that_has_some(shots):
+    fragment, qpu = narrow(), device(infidelity_2q=0.05)
+    found, exact = tensor(Correction(samples=16), qpu, fragment, shots)
+    plain, _ = tensor(Correction(), qpu, fragment, shots)
+    assert np.abs(scores(found, exact, fragment)).max() < 4.5
+    for own, other in zip(found.covariances, plain.covariances, strict=True):
+        spread = [one.diagonal(axis1=-2, axis2=-1).mean() for one in (own, other)]
+        assert spread[0] == pytest.approx(spread[1], rel=0.3)
 
 
 def test_few_shots_are_unbiased_on_average():

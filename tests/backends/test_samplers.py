@@ -129,7 +129,7 @@ def test_registers_are_joined_in_their_order():
     ("sampler", "expected"),
     [
         ("no_such_package.x:make", "No module named 'no_such_package'); install it, or put it on"),
-        ("iqm.qiskit_iqm:make", "pip install 'iqm-client[qiskit]', in an environment with"),
+        ("iqm.qiskit_iqm:make", "(No module named 'iqm'); say iqm: and python: in place of sam"),
         ("qrmi.primitives:make", "pip install 'pilotcut[qrmi]'"),
         (f"{__name__}:absent", "expected a function in that module; there is no such one"),
         (f"{__name__}:not_a_sampler", "a factory of a Qiskit BaseSamplerV2; it returned a int"),

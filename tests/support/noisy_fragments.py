@@ -54,6 +54,12 @@ def pair():
     return compile_plan(circuit, ["ZZX", "IZZ"], labels="AAB").fragments[0]
 
 
+def narrow():
+    """The other side of `pair`: one wire, and no gate on two."""
+    circuit = entangled([(0, 1), (1, 2), (0, 1)], 3)
+    return compile_plan(circuit, ["ZZX", "IZZ"], labels="AAB").fragments[1]
+
+
 def sender():
     """A fragment that ends in the measurement of a basis."""
     circuit = entangled([(0, 1)], 3)

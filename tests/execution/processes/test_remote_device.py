@@ -15,7 +15,14 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from support.remote_sampler import description, serving
 
-from pilotcut import CutEstimator, PilotManager, TaskManager
+from pilotcut import (
+    CutEstimator,
+    Distribution,
+    PilotManager,
+    TaskManager,
+    compile_plan,
+    sample,
+)
 from pilotcut.errors import ManyJobsWarning, UsageError
 from pilotcut.pilots.description import PilotDescription
 
@@ -160,12 +167,13 @@ def test_limits_that_make_many_jobs_of_few_circuits_are_said_in_one_line(service
     )
 
 
-def test_a_job_that_is_stuck_beside_others_that_are_paid_is_submitted_again(service):
-    # Two jobs of each unit: 60 shots and 40, of which the first one is stuck.
+@pytest.mark.parametrize("trouble", ["stuck", "endless"])
+def test_a_job_that_does_not_end_beside_others_that_are_paid_is_submitted_again(service, trouble):
+    # Two jobs of each unit: 60 shots and 40, of which the first one does not end.
     service.control(limits={}, hold="", troubles=[], others={"a": 0, "b": 0})
-    two = pilots_of(service, limits={"shots": 60})
+    two = pilots_of(service, limits={"shots": 60}, job_s=0.4)
     values_on(two)  # it is known now that the sampler takes parameters: else one goes ahead
-    service.control(troubles=["stuck"])
+    service.control(troubles=[trouble])
     events, paid = len(service.account()["events"]), len(service.paid())
     record = values_on(two)
     assert "moved" not in record
@@ -228,6 +236,21 @@ def test_usage_is_what_jobs_tell_and_a_batch_beyond_the_allowed_is_not_begun(ser
     with pytest.raises(UsageError) as caught:
         values_on(pilots, max_usage=1e-4)
     assert str(caught.value).startswith("max_usage is 0.0001 s, the next batch is predicted to")
+    assert service.paid() == paid
+
+
+def test_what_a_distribution_takes_is_in_its_usage_and_its_budget(service):
+    service.control(limits={}, hold="", troubles=[], others={"device": 0})
+    plan = compile_plan(one_qubit(), max_width=1)
+    with PilotManager([PilotDescription(**description(service))]) as pilots:
+        with TaskManager(pilots) as tasks:
+            asked = {"mode": "counts", "shots": 1000, "tasks": tasks}
+            found = Distribution(plan, [0.5], **asked)
+            paid = service.paid()
+            with pytest.raises(UsageError, match="^max_usage is 1e-05 s, the next batch is pred"):
+                sample(plan, 10, [0.5], mode="counts", tasks=tasks, max_usage=1e-5)
+    assert (found.usage.jobs, found.usage.shots) == (1, 1000 + 2 * 200)
+    assert found.usage.device_s == pytest.approx(0.14)
     assert service.paid() == paid
 
 
