@@ -25,13 +25,14 @@ from pilotcut.pilots.worker.sessions import session_of
 
 _CLIENT = "qiskit_ibm_runtime"
 
+#: Beside pilotcut, a client of these two would bring another Qiskit than it needs.
+_APART = "say {0}: and python: in place of sampler:, as its client wants another Qiskit than ours"
+
 #: What to do about the packages that vendors' factories are in.
 _PACKAGES = {
     "qiskit_ibm_runtime": "pip install 'pilotcut[ibm]'",
-    # Beside pilotcut these two would bring another Qiskit than it needs.
-    "iqm": "say iqm: and python: in place of sampler:, as its client wants another Qiskit than ours",
-    "qiskit_aqt_provider": "say aqt: and python: in place of sampler:, as its client wants another "
-    "Qiskit than ours",
+    "iqm": _APART.format("iqm"),
+    "qiskit_aqt_provider": _APART.format("aqt"),
     "qiskit_braket_provider": "pip install 'pilotcut[braket]'",
     "qrmi": "pip install 'pilotcut[qrmi]'",
 }

@@ -242,13 +242,12 @@ def test_usage_is_what_jobs_tell_and_a_batch_beyond_the_allowed_is_not_begun(ser
 def test_what_a_distribution_takes_is_in_its_usage_and_its_budget(service):
     service.control(limits={}, hold="", troubles=[], others={"device": 0})
     plan = compile_plan(one_qubit(), max_width=1)
-    with PilotManager([PilotDescription(**description(service))]) as pilots:
-        with TaskManager(pilots) as tasks:
-            asked = {"mode": "counts", "shots": 1000, "tasks": tasks}
-            found = Distribution(plan, [0.5], **asked)
-            paid = service.paid()
-            with pytest.raises(UsageError, match="^max_usage is 1e-05 s, the next batch is pred"):
-                sample(plan, 10, [0.5], mode="counts", tasks=tasks, max_usage=1e-5)
+    one = PilotDescription(**description(service))
+    with PilotManager([one]) as pilots, TaskManager(pilots) as tasks:
+        found = Distribution(plan, [0.5], mode="counts", shots=1000, tasks=tasks)
+        paid = service.paid()
+        with pytest.raises(UsageError, match=r"^max_usage is 1e-05 s, the next batch is pred"):
+            sample(plan, 10, [0.5], mode="counts", tasks=tasks, max_usage=1e-5)
     assert (found.usage.jobs, found.usage.shots) == (1, 1000 + 2 * 200)
     assert found.usage.device_s == pytest.approx(0.14)
     assert service.paid() == paid
