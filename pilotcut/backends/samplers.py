@@ -25,15 +25,15 @@ from pilotcut.pilots.worker.sessions import session_of
 
 _CLIENT = "qiskit_ibm_runtime"
 
-#: Beside pilotcut, a client of these two would bring another Qiskit than it needs.
-_APART = "say {0}: and python: in place of sampler:, as its client wants another Qiskit than ours"
+#: These clients want other versions of Qiskit, or of cloudpickle, than pilotcut.
+_APART = "say {0}: and python: in place of sampler:, as its client wants an environment of its own"
 
 #: What to do about the packages that vendors' factories are in.
 _PACKAGES = {
     "qiskit_ibm_runtime": "pip install 'pilotcut[ibm]'",
     "iqm": _APART.format("iqm"),
     "qiskit_aqt_provider": _APART.format("aqt"),
-    "qiskit_braket_provider": "pip install 'pilotcut[braket]'",
+    "qiskit_braket_provider": _APART.format("braket"),
     "qrmi": "pip install 'pilotcut[qrmi]'",
 }
 

@@ -43,7 +43,12 @@ PACKAGES = {
         "pip install qiskit-aqt-provider in an environment of its own, "
         "and python: PATH of its interpreter beside it, as it wants another Qiskit",
     ),
-    "braket": ("qiskit_braket_provider", "pip install 'pilotcut[braket]'"),
+    # amazon-braket-sdk (1.127) has cloudpickle 2.2.1 and no other, dask needs 3.
+    "braket": (
+        "qiskit_braket_provider",
+        "pip install qiskit-braket-provider in an environment of its own, "
+        "and python: PATH of its interpreter beside it, as it wants an older cloudpickle than dask",
+    ),
 }
 
 

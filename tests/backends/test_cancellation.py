@@ -139,7 +139,7 @@ def test_a_fragment_without_noise_is_as_it_is_on_a_device_that_has_some(shots):
 
 def test_few_shots_are_unbiased_on_average():
     fragment, qpu = pair(), device(infidelity_2q=0.1)
-    angles = np.full((60, len(fragment.angles)), 0.7)
+    angles = np.full((40, len(fragment.angles)), 0.7)
     whole = slice(0, fragment.num_subexperiments)
     devices = [device_backend("q", qpu)]
     found = FragmentTensor.empty(fragment, len(angles))

@@ -4,9 +4,7 @@ import numpy as np
 import torch
 from qiskit.circuit import ParameterVector, QuantumCircuit
 
-from pilotcut import CutEstimator, PilotManager, TaskManager, compile_plan, cut_qnn
-from pilotcut.backends.device_compiler import DeviceCompiler
-from pilotcut.backends.qpu_target import device_of
+from pilotcut import CutEstimator, PilotManager, TaskManager, backends, compile_plan, cut_qnn
 from pilotcut.pilots.description import BackendDescription, PilotDescription
 
 STEPS, SHOTS = 2, 2000
@@ -52,13 +50,14 @@ def trains(qpu, width, shots=SHOTS, steps=STEPS, rows=2):
             circuit, said, input_params=x, weight_params=w, tasks=tasks, mode="counts",
             shots=shots // 4, seed=1, labels=where, initial_weights=[0.5, -0.8],
         )  # fmt: skip
-        optimizer = torch.optim.SGD(qnn.parameters(), lr=0.5)
         losses = []
         for _ in range(steps):
-            optimizer.zero_grad()
             loss = ((qnn(torch.tensor(data)) - torch.tensor([[0.9], [-0.9]])[:rows]) ** 2).mean()
-            loss.backward()
-            optimizer.step()
+            slopes = torch.autograd.grad(loss, [*qnn.parameters()])
+            # By hand: torch's optimisers import its compiler, which takes longer than all of this.
+            with torch.no_grad():
+                for weights, slope in zip(qnn.parameters(), slopes, strict=True):
+                    weights -= 0.5 * slope
             losses.append(float(loss.detach()))
         values = np.concatenate([data, np.tile([0.5, -0.8], (rows, 1))], axis=1)
         by = dict(zip([*x, *w], values.T, strict=True))
@@ -75,7 +74,7 @@ def trains(qpu, width, shots=SHOTS, steps=STEPS, rows=2):
 
 def predicted(qpu, plan):
     """Return the predicted error of a plan's fragments on a device, all together."""
-    compiler = DeviceCompiler(device_of("device", qpu))
+    compiler = backends.compiler("device", qpu)  # the pilot's own: it has the circuits
     fits = [compiler.fit(fragment) for fragment in plan.fragments]
     assert not any(fit.lack for fit in fits)
     return 1 - np.prod([1 - fit.error for fit in fits])
