@@ -13,10 +13,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The SamplerV2 class is deprecate
     [
         ("FakeManilaV2", "job", "SamplerV2", 4),
         ("FakeLagosV2", "job", "SamplerV2", 8),
-        ("FakeLimaV2", "job", "Sampler", 4),
-        ("FakeNairobiV2", "job", "Sampler", 8),
-        ("FakeManilaV2", "session", "Sampler", 4),
-        ("FakeLagosV2", "session", "Sampler", 8),
+        ("FakeLimaV2", "session", "Sampler", 4),  # its job mode: test_samplers.py
+        ("FakeNairobiV2", "session", "Sampler", 8),
         ("FakeJakartaV2", "batch", "Sampler", 4),
         ("FakeNairobiV2", "batch", "Sampler", 8),
     ],
