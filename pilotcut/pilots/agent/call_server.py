@@ -200,9 +200,6 @@ class CallQueue:
         if sender.keeps_s:
             sender.untaken[number] = outcomes
         sender.send(FrameKind.DONE, number, pickle.dumps(outcomes, 5))
-        with self._changed:
-            self._running = (None, 0)
-            self._changed.notify()
         self._tell_of_others()
 
     def _tell_of_others(self) -> None:
@@ -223,8 +220,9 @@ class CallQueue:
         process_tree.allow_processes()
         while True:
             with self._changed:
-                # The next call may end the process: how this one ended is told before.
-                while not self._launches or self._running[0] is not None:
+                # Not once its end has been told: to wait for that took 5 % of tasks of 10 ms.
+                self._running = (None, 0)
+                while not self._launches:
                     self._changed.wait()
                 sender, number, blobs = self._launches.popleft()
                 self._running = (sender, number)
