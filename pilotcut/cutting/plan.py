@@ -26,7 +26,6 @@ from pilotcut.cutting.bond import Bond
 from pilotcut.cutting.fragment import Fragment, LayoutItem
 from pilotcut.cutting.log_overhead import log_overhead
 from pilotcut.cutting.placement import Placement, label_text, placement_of
-from pilotcut.cutting.search import best_placement
 from pilotcut.cutting.walks import MOST_VARIANTS, walked
 from pilotcut.errors import CutError
 from pilotcut.io.large_numbers import digits, whole
@@ -265,9 +264,16 @@ def compile_plan(
     terms = pauli_terms(asked, circuit.num_qubits)
     check(choice_fault("wires", wires, WIRES))
     if cuts is not None or max_width is not None:
-        placement = best_placement(program, cuts=cuts, max_width=max_width, wires=wires)
+        placement = _best_placement(program, cuts=cuts, max_width=max_width, wires=wires)
     plan = build_plan(program, binding, terms, placement or labels, joint_cuts, wires)
     return replace(plan, measured=measured_qubits(circuit))
+
+
+def _best_placement(program: Program, **limits: Any) -> Placement:
+    # Here, as workers read plans and search for none, and SciPy's graphs take them 0.3 s.
+    from pilotcut.cutting.search import best_placement
+
+    return best_placement(program, **limits)
 
 
 def build_plan(
@@ -371,7 +377,7 @@ def _width_that_fits(plan: CutPlan, coherent: bool) -> int | None:
         widths = [WIDEST] if qubits <= _MOST_SOUGHT else []
     for width in widths:
         try:
-            narrow = best_placement(plan.program, max_width=width, wires=plan.wires)
+            narrow = _best_placement(plan.program, max_width=width, wires=plan.wires)
         except CutError:  # it has markers of its own
             return None
         other = build_plan(

@@ -50,12 +50,15 @@ def test_descriptions_and_what_workers_share_load_neither_dask_nor_a_manager():
         assert ({"dask", "distributed"} | HEAVY) & loaded == set()
 
 
-def test_backends_of_workers_load_no_optimisers():
-    script = "import sys, pilotcut.backends; print('scipy.optimize' in sys.modules)"
+def test_backends_and_plans_of_workers_load_neither_optimisers_nor_graphs():
+    heavy = "{'scipy.optimize', 'scipy.sparse.csgraph'}"
+    script = (
+        f"import sys, pilotcut.backends, pilotcut.cutting.plan; print({heavy} & {{*sys.modules}})"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "False\n"
+    assert done.stdout == "set()\n"
 
 
 def test_import_pilotcut_is_quick_and_loads_nothing_heavy():
