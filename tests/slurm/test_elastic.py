@@ -46,8 +46,10 @@ def test_a_burst_is_an_array_whose_elements_come_and_go_and_nothing_is_lost(clus
         last = tasks.submit_task(nap, 0.1, pilot="swarm")
         assert last.result(testbed.PATIENCE_S) == 0.1
     assert set(times_done(run_dir).values()) == {1}
-    states = dict.fromkeys(event["state"] for event in pilot_events(run_dir, "swarm-0"))
-    assert list(states) == ["pending", "starting", "active", "draining", "done"]
+    states = [event["state"] for event in pilot_events(run_dir, "swarm-0")]
+    # Of its first life: where the last task ran on another one, its second may end before it began.
+    first = dict.fromkeys(states[: states.index("done") + 1])
+    assert list(first) == ["pending", "starting", "active", "draining", "done"]
     assert pilots.usage.used_core_s < pilots.usage.allocated_core_s()
 
 
