@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pilotcut.backends.device_client import QueueView
     from pilotcut.backends.device_compiler import DeviceCompiler
     from pilotcut.backends.exact import ExactEngine
-from pilotcut.backends.qpu import QpuBackend
+    from pilotcut.backends.qpu import QpuBackend
 
 NAMES = ("aer", "sampled")
 

@@ -50,8 +50,8 @@ def test_descriptions_and_what_workers_share_load_neither_dask_nor_a_manager():
         assert ({"dask", "distributed"} | HEAVY) & loaded == set()
 
 
-def test_backends_and_plans_of_workers_load_neither_optimisers_nor_graphs():
-    heavy = "{'scipy.optimize', 'scipy.sparse.csgraph'}"
+def test_backends_and_plans_of_workers_load_neither_simulators_nor_optimisers_nor_graphs():
+    heavy = "{'qiskit_aer', 'torch', 'scipy.optimize', 'scipy.sparse.csgraph'}"
     script = (
         f"import sys, pilotcut.backends, pilotcut.cutting.plan; print({heavy} & {{*sys.modules}})"
     )
