@@ -8,7 +8,7 @@ derivatives come from torch (`pilotcut.circuits.expressions`). Refuses to know g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,6 +28,20 @@ _PROBES = (0.731, -1.273, 2.117)
 # findings/qiskit-gradient-of-abs.sh says CHANGED.
 _ABSOLUTE, _MAY_BE_COMPLEX = "abs(", ("**", "log(", "asin(", "acos(")
 _STEP, _CLOSE = 1e-6, 1e-3
+
+
+def moved_by(jacobian: np.ndarray, wanted: np.ndarray) -> frozenset[int]:
+    """Return the slots that a wanted parameter moves: each costs circuits to derive.
+
+    Parameters
+    ----------
+    jacobian
+        (slots, parameters), or of several rows (rows, slots, parameters).
+    wanted
+        (parameters,) booleans.
+    """
+    moved = jacobian[..., wanted].any(axis=-1)
+    return frozenset(np.flatnonzero(moved.any(axis=0) if moved.ndim == 2 else moved).tolist())
 
 
 class Binding:
@@ -116,6 +130,25 @@ class Binding:
                 if wanted is None or wanted[column]:
                     result[:, group, column] = formula.slope(position, values)[:, None]
         return result
+
+    def slots_moved_by(self, names: Collection[str]) -> frozenset[int]:
+        """Return the slots that parameters of these names move.
+
+        Examples
+        --------
+        >>> from qiskit.circuit import Parameter, QuantumCircuit
+        >>> from pilotcut.circuits.program import read_circuit
+        >>> x, y = Parameter("x"), Parameter("y")
+        >>> circuit = QuantumCircuit(1)
+        >>> _ = circuit.rx((x - y) ** 2, 0), circuit.rz(y, 0)
+        >>> _, binding = read_circuit(circuit)
+        >>> sorted(binding.slots_moved_by(["x"])), sorted(binding.slots_moved_by(["y"]))
+        ([0], [0, 1])
+        """
+        wanted = np.isin(self.names, list(names))
+        # Where a derivative depends on the parameters, it vanishes at few values, as at equal ones.
+        values = np.random.default_rng(0).uniform(0.1, 1.0, (1, len(self.names)))
+        return moved_by(self.jacobian(values, wanted), wanted)
 
     @property
     def constant_jacobian(self) -> np.ndarray | None:

@@ -381,19 +381,13 @@ def _wanted_slots(binding: Binding, gradients: bool | Sequence[str]) -> frozense
         For a name that is no parameter's.
     """
     if isinstance(gradients, bool):
-        names = binding.names if gradients else []
-    elif unknown := sorted(set(gradients) - set(binding.names)):
+        return binding.slots_moved_by(binding.names if gradients else [])
+    if unknown := sorted(set(gradients) - set(binding.names)):
         raise UserError(
             f"gradients has '{unknown[0]}', expected some of the circuit's parameters, "
             f"{', '.join(sorted(binding.names)[:5])} ...; give True for all of them"
         )
-    else:
-        names = list(gradients)
-    wanted = np.isin(binding.names, names)
-    # Where a derivative depends on the parameters, it vanishes at few values.
-    values = np.random.default_rng(0).uniform(0.1, 1.0, (1, len(binding.names)))
-    moved = binding.jacobian(values, wanted)[0][:, wanted].any(axis=1)
-    return frozenset(np.flatnonzero(moved).tolist())
+    return binding.slots_moved_by(gradients)
 
 
 def _widths(candidate: Candidate) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from qiskit.quantum_info import SparsePauliOp
 
-from pilotcut.circuits.binding import Binding
+from pilotcut.circuits.binding import Binding, moved_by
 from pilotcut.errors import UserError
 from pilotcut.execution.batch_runner import BatchRunner
 from pilotcut.execution.results import Evaluation, RowEvaluations
@@ -103,10 +103,7 @@ class CircuitFunction:
     @cached_property
     def _trained(self) -> frozenset[int]:
         """Slots that the weights move."""
-        # At generic values no slope vanishes by accident.
-        names = self._binding.names
-        slopes = self._binding.jacobian(np.full((1, len(names)), 0.7))[0]
-        return _moved_by(slopes, np.isin(names, self._weights))
+        return self._binding.slots_moved_by(self._weights)
 
     def pull_back(
         self,
@@ -138,12 +135,12 @@ class CircuitFunction:
         jacobian = self._binding.constant_jacobian
         if jacobian is None:
             jacobian = self._binding.jacobian(values[:, self._order], own)
-            by_slot = derivative.of(evaluation, slots, weights, _moved_by(jacobian, own))
+            by_slot = derivative.of(evaluation, slots, weights, moved_by(jacobian, own))
             found = by_slot @ jacobian
         else:
             asked, moved = self._moved
             if asked != own.tobytes():  # a training asks for the same ones at each step
-                moved = _moved_by(jacobian, own)
+                moved = moved_by(jacobian, own)
                 self._moved = (own.tobytes(), moved)
             summed = summed and self.runner.exact
             by_slot = derivative.of(evaluation, slots, weights, moved, summed)
@@ -280,12 +277,6 @@ def _same(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> bool:
     return len(some) == len(others) and all(
         np.array_equal(a, b) for a, b in zip(some, others, strict=True)
     )
-
-
-def _moved_by(jacobian: np.ndarray, wanted: np.ndarray) -> frozenset[int]:
-    """Return the slots that a wanted parameter moves: each costs circuits."""
-    moved = jacobian[..., wanted].any(axis=-1)
-    return frozenset(np.flatnonzero(moved.any(axis=0) if moved.ndim == 2 else moved).tolist())
 
 
 def _as_terms(

@@ -214,11 +214,7 @@ class TrainingRun:
             warnings.warn(text, LongCallWarning, stacklevel=3)
 
     def _trained_slots(self) -> frozenset[int]:
-        binding = self.plan.binding
-        # At generic values no slope vanishes by accident.
-        slopes = binding.jacobian(np.full((1, len(binding.names)), 0.7))[0]
-        own = np.isin(binding.names, [parameter.name for parameter in self.model.weights])
-        return frozenset(np.flatnonzero(slopes[:, own].any(axis=1)).tolist())
+        return self.plan.binding.slots_moved_by([weight.name for weight in self.model.weights])
 
     def _stepping(self, network: TorchConnector) -> TorchConnector:
         """Have a network's steps counted as a whole against what devices may be used."""
