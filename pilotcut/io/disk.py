@@ -42,28 +42,32 @@ def why_unwritten(error: OSError, path: str | os.PathLike[str] | None = None) ->
 
 def free_in_words(path: Path) -> str:
     """Return how much is free where a file is, or would be."""
-    try:
-        usage = shutil.disk_usage(_there(path))
-    except OSError:
+    usage = _usage(path)
+    if usage is None:
         return "of which nothing is known"
     return f"{_in_words(usage.free)} free of {_in_words(usage.total)}"
 
 
 def has_room(path: Path) -> bool:
     """Return whether there is room for the least that a run writes, as far as is known."""
-    try:
-        return shutil.disk_usage(_there(path)).free >= _LEAST_BYTES
-    except OSError:
-        return True
+    usage = _usage(path)
+    return usage is None or usage.free >= _LEAST_BYTES
 
 
 def full_in_words(path: Path) -> str:
     """Return that a disk is full, if it is, to stand behind what may be so because of that."""
-    try:
-        is_full = shutil.disk_usage(_there(path)).free < _FULL_BYTES
-    except OSError:
+    usage = _usage(path)
+    if usage is None or usage.free >= _FULL_BYTES:
         return ""
-    return f" (its disk is full, {free_in_words(path)}; make room)" if is_full else ""
+    return f" (its disk is full, {free_in_words(path)}; make room)"
+
+
+def _usage(path: Path) -> shutil._ntuple_diskusage | None:
+    """Return what is free where a file is, or would be; None if nobody knows."""
+    try:
+        return shutil.disk_usage(_there(path))
+    except OSError:
+        return None
 
 
 def _there(path: Path) -> Path:

@@ -22,7 +22,7 @@ from pilotcut.pilots.external import AttachedPilot
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.pilots.pilot import Pilot
 from pilotcut.pilots.resources import make_pilot
-from pilotcut.pilots.scheduler import LOOPBACK, DaskScheduler, listens
+from pilotcut.pilots.scheduler import LOOPBACK, DaskScheduler
 from pilotcut.pilots.slurm.commands import OwnJob, cancel
 from pilotcut.pilots.slurm.pilot import SlurmPilot
 from pilotcut.pilots.worker.connection import FILE_NAME, Connection
@@ -118,7 +118,7 @@ class KeptScheduler(DaskScheduler):
 
     def launch_process(self, **more: object) -> None:
         """Join the one that is there, or start a process."""
-        if self._before is not None and listens(self._before):
+        if self._before is not None and self._before.is_listened_at():
             with contextlib.suppress(PilotError):
                 self.attach(self._before, _ATTACH_S)
                 return

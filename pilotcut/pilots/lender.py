@@ -17,7 +17,7 @@ from pilotcut.pilots import registry
 from pilotcut.pilots.dask_pilot import PilotSite
 from pilotcut.pilots.external import RemotePilot
 from pilotcut.pilots.pilot import Pilot, PilotState
-from pilotcut.pilots.scheduler import SchedulerLink, listens
+from pilotcut.pilots.scheduler import SchedulerLink
 from pilotcut.pilots.worker.connection import FILE_NAME, Connection
 
 _log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Lender:
                 return False
             try:
                 self._connection = Connection.read(self._file)
-                if not listens(self._connection):
+                if not self._connection.is_listened_at():
                     continue
                 self._link.attach(self._connection, _ATTACH_S)
             except PilotError:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.pilots.agent.command import agent_command, environment
@@ -29,7 +28,7 @@ from pilotcut.pilots.worker_links import LeftLaunch, WorkerLinks
 if TYPE_CHECKING:
     from distributed import Client
 
-_CLOSE_S, _LISTENS_S = 5.0, 3.0
+_CLOSE_S = 5.0
 
 #: Where schedulers listen that serve this machine only.
 LOOPBACK = "127.0.0.1"
@@ -284,16 +283,6 @@ def listening_host(wide: bool) -> str | None:
             f"({error.strerror or error}); 'hostname -I' prints its addresses"
         ) from None
     return named
-
-
-def listens(connection: Connection) -> bool:
-    """Return whether somebody listens there: dask tries for as long as it may where nobody does."""
-    url = urlsplit(connection.address)
-    try:
-        with socket.create_connection((str(url.hostname), url.port or 0), _LISTENS_S):
-            return True
-    except OSError:
-        return False
 
 
 def _silence_dask() -> None:

