@@ -1,4 +1,4 @@
-"""Motif B.3: a wide circuit, cut at more and more places, beside what was predicted of it."""
+"""Motif B.3: a wide circuit, cut at more and more places."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pilotcut import CutEstimator, compile_plan
 from pilotcut.study.motifs.answer import Answer
 from pilotcut.tasks import TaskManager
 
-RIGHT = "every number of cuts gives the value of the first, within four standard errors"
+RIGHT = "every number of cuts gives the values of the whole circuit, within four standard errors"
 SMALL: dict[str, Any] = {"qubits": 36, "most_cuts": 3, "rows": 4, "shots": 512}
 LARGE: dict[str, Any] = {"qubits": 36, "most_cuts": 5, "rows": 16, "shots": 4096}
 

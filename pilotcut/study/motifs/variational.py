@@ -21,7 +21,7 @@ from pilotcut.tasks import TaskManager
 
 RIGHT = "chemical accuracy, and the best cut of the graph, cut and uncut alike"
 SMALL: dict[str, Any] = {"name": "H2 0.735", "reps": 1, "iterations": 60, "nodes": 6}
-LARGE: dict[str, Any] = {"name": "H4 1", "reps": 4, "iterations": 400, "nodes": 12}
+LARGE: dict[str, Any] = {"name": "H4 1", "reps": 10, "iterations": 1500, "nodes": 12}
 
 LAYERS = 2
 
