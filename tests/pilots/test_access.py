@@ -23,6 +23,9 @@ LAB = {"sampler": "lab:make"}
         ("instead: simulator", "expected wait_s: SECONDS beside instead, which says when"),
         ("slurm: gres", "slurm is 'gres', expected qpu=NAME or gres=qpu:1"),
         ("slurm: qpu=a", "no qpu.slurm with resource inprocess, which runs no sbatch"),
+        ("job_s: 0", "job_s is 0, expected seconds, a number above 0"),
+        ("mitigation: zne+pec", "mitigation is 'zne+pec', expected none, readout, zne"),
+        ("mitigation: pec samples=1", "mitigation's samples is 1, expected a whole number from 2"),
         ("price: {second: -1}", "price.second is -1, expected a number from 0 up"),
     ],
 )

@@ -270,7 +270,10 @@ class QpuDescription(BaseModel):
     @field_validator("mitigation")
     @classmethod
     def _check_mitigation(cls, value: str | None) -> str | None:
-        if mitigation_faults(value):
+        faults = mitigation_faults(value)
+        if of_options := [fault for fault in faults if fault.startswith("mitigation's")]:
+            raise misfit(f"options that are right: {of_options[0]}")
+        if faults:
             raise misfit(f"{', '.join(MITIGATIONS)}, with options such as 'zne factors=1,3'")
         return value
 
