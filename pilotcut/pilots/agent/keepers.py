@@ -120,7 +120,8 @@ async def outlive(
     and one that died before it had written our address there is followed by one with another
     scheduler.
     """
-    away, strange, starting = 0.0, 0.0, None
+    away, strange = 0.0, 0.0
+    starting: subprocess.Popen[bytes] | None = None
     while not told_to_end.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(told_to_end.wait(), _WATCH_S)
@@ -135,7 +136,17 @@ async def outlive(
         away = away or now
         if now - away > patience_s or not (run_dir / CONNECTION).exists():
             return
-        starting = starting or start_next(run_dir)
+        if starting is None or _has_died(starting, run_dir):
+            starting = start_next(run_dir)
+
+
+def _has_died(process: subprocess.Popen[bytes], run_dir: Path) -> bool:
+    """Return whether one that we have started was a keeper, or killed before; else it has refused.
+
+    It may have come and gone between two looks.
+    """
+    code = process.poll()
+    return code is not None and (code < 0 or _read(run_dir).get("pid") == process.pid)
 
 
 def _is_ours(run_dir: Path, address: str) -> bool:
