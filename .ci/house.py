@@ -1,4 +1,4 @@
-"""Rules of the house that no linter has: lengths, and one public class a name.
+"""Rules of the house that no linter has: lengths, one public class a name, one test file a name.
 
     python .ci/house.py
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 PACKAGE = Path(__file__).parents[1] / "pilotcut"
+TESTS = Path(__file__).parents[1] / "tests"
 
 #: Lines of a file, and of a function's body without its docstring.
 MOST_LINES, MOST_BODY_LINES = 450, 50
@@ -32,7 +33,7 @@ Module: TypeAlias = tuple[str, ast.Module, int]
 def main() -> int:
     """Print all faults and return the exit status."""
     modules = list(_modules())
-    faults = [*_rooms(), *_lengths(modules), *_namesakes(modules)]
+    faults = [*_rooms(), *_lengths(modules), *_namesakes(modules), *_test_files()]
     for fault in faults:
         print(fault)
     return bool(faults)
@@ -76,6 +77,17 @@ def _namesakes(modules: list[Module]) -> Iterator[str]:
     for name, files in sorted(homes.items()):
         if len(files) > 1:
             yield f"class {name} stands in {' and '.join(files)}, expected one public class a name"
+
+
+def _test_files() -> Iterator[str]:
+    """Yield test files that one process of pytest takes for each other: both are a module NAME."""
+    homes = defaultdict(list)
+    for path in sorted(TESTS.rglob("test_*.py")):
+        if not (path.parent / "__init__.py").exists():
+            homes[path.name].append(str(path.relative_to(TESTS)))
+    for files in homes.values():
+        if len(files) > 1:
+            yield f"tests/ has {' and '.join(files)}, expected one name for each"
 
 
 def _modules() -> Iterator[Module]:
