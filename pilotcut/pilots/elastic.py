@@ -65,6 +65,9 @@ class PilotLoad:
         How much of its slots' next `wait_s` is taken already, in slots, by its name.
     pinned
         Pilots that ready tasks name, and not their whole entry.
+    left
+        Tasks of the entry's groups that have not ended, also those that wait for other tasks; None
+        where the pilots are for any task.
     """
 
     ready_slots: float = 0.0
@@ -72,6 +75,7 @@ class PilotLoad:
     busy: Mapping[str, int] = field(default_factory=dict)
     held: Mapping[str, float] = field(default_factory=dict)
     pinned: frozenset[str] = frozenset()
+    left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ def together(loads: Iterable[PilotLoad]) -> PilotLoad:
         busy,
         held,
         frozenset().union(*(load.pinned for load in loads)),
+        sum(known) if (known := [load.left for load in loads if load.left is not None]) else None,
     )
 
 
@@ -172,11 +177,13 @@ def decide(
     missing = _missing(rule, there, spare, load)
     if missing > 0 or load.pinned & {member.name for member in spare}:
         return Change(ask=tuple(_asked(rule, there, spare, load, missing)))
-    cancel = _surplus(rule, there, needed.most(now - rule.idle_s / 2))
+    # A stage that is done needs no pilot any more, whatever it needed just before.
+    idle_s = min(rule.idle_s, rule.done_s) if load.left == 0 else rule.idle_s
+    cancel = _surplus(rule, there, needed.most(now - idle_s / 2))
     pending = [m for m in reversed(there) if m.standing == "pending"]
     canceled = tuple(m.name for m in pending if m.name not in load.pinned)[:cancel]
     kept = [member for member in there if member.standing != "pending"]
-    release = _surplus(rule, kept, needed.most(now - rule.idle_s))
+    release = _surplus(rule, kept, needed.most(now - idle_s))
     return Change(cancel=canceled, release=tuple(_released(kept, load, release)))
 
 

@@ -33,9 +33,11 @@ from pilotcut.tasks.load import Unguessed, loads
 from pilotcut.tasks.outcomes import LaunchOutcomes
 from pilotcut.tasks.policies import name_of
 from pilotcut.tasks.policy_base import Policy, wake_s
+from pilotcut.tasks.result_store import ResultStore
 from pilotcut.tasks.runtime_estimates import PilotRates, RunTimes
 from pilotcut.tasks.slot_accounting import Reservation, SlotAccount, active_mpi_pilots
 from pilotcut.tasks.snapshots import PilotView, TaskView
+from pilotcut.tasks.stored_results import StoredResults
 from pilotcut.tasks.task import TaskFuture, TaskState
 from pilotcut.tasks.task_record import TaskRecord
 from pilotcut.tasks.task_table import TaskTable
@@ -60,9 +62,18 @@ class Binder:
         The policy.
     duplicates
         Whether stragglers are run a second time.
+    store
+        Where results of tasks with a key are, None if they are not stored.
     """
 
-    def __init__(self, pilots: PilotManager, choose: Policy, *, duplicates: bool) -> None:
+    def __init__(
+        self,
+        pilots: PilotManager,
+        choose: Policy,
+        *,
+        duplicates: bool,
+        store: ResultStore | None = None,
+    ) -> None:
         self._pilots = pilots
         self._choose = choose
         self._duplicates = duplicates
@@ -72,14 +83,19 @@ class Binder:
         self._rates, run_times = PilotRates(), RunTimes()
         self._accounts = {p.name: SlotAccount(p, self._rates) for p in pilots.pilots}
         self._table = TaskTable(pilots.events)
-        self._dependencies = Dependencies(self._table, self._inbox.put, self._make_ready)
+        self._stored = (
+            None
+            if store is None
+            else StoredResults(store, self._table, self._inbox.put, self._make_ready)
+        )
+        self._dependencies = Dependencies(self._table, self._inbox.put, self._release)
         self._launcher = Launcher(self._table, self._accounts, run_times, self._post_report)
         # By itself: whether it is the task that ends workers shows only where nothing else stands
         # in line with it.
         run_again = partial(self._make_ready, isolated=True)
         self._unguessed = Unguessed()
         self._outcomes = LaunchOutcomes(
-            self._table, run_times, self._rates, self._unguessed, run_again
+            self._table, run_times, self._rates, self._unguessed, run_again, self._stored
         )
         self._waiting_file = WaitingFile(self._reasons)
         self._closing = False
@@ -172,6 +188,8 @@ class Binder:
         finally:
             self._pilots.loads.leave(self)
             self._callbacks.end()
+            if self._stored is not None:
+                self._stored.close()
 
     def _serve_all(self) -> None:
         table = self._table
@@ -244,15 +262,23 @@ class Binder:
         return [account.view(mpi, has_short=has_short) for account in accounts]
 
     def _on_submit(self, record: TaskRecord) -> None:
-        self._table.unfinished[record.view.id] = record
+        self._table.add(record)
         if not self._outcomes.is_quarantined(record):
             self._dependencies.add(record)
 
     def _say_load(self) -> None:
         """Say what waits for elastic pilots and runs on them."""
         accounts = self._accounts.values()
-        found = loads(self._table.ready, accounts, self._unguessed, time.time())
+        table = self._table
+        found = loads(table.ready, accounts, self._unguessed, time.time(), table.groups)
         self._pilots.loads.say(self, found)
+
+    def _release(self, record: TaskRecord) -> None:
+        """Go on with a task that waits for no other one."""
+        if self._stored is not None and record.key is not None:
+            self._stored.look(record)
+        else:
+            self._make_ready(record)
 
     def _make_ready(self, record: TaskRecord, *, isolated: bool = False) -> None:
         self._table.make_ready(record, isolated=isolated)
@@ -363,6 +389,8 @@ class Binder:
     def _reason(self, record: TaskRecord) -> str:
         if record.state is TaskState.WAITING:
             names = [f"'{f.task.name}'" for f in record.dependencies if not f.done()]
+            if not names:
+                return "is looked for among stored results"
             return f"waits for {counted(len(names), 'task')}: {', '.join(names[:4])}"
         if record.state is TaskState.READY:
             return self._why_ready(record.view)

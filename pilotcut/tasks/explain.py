@@ -75,6 +75,9 @@ def _unsuited(task: TaskView, pilots: Sequence[PilotView]) -> Iterator[str]:
         if task.gpus > pilot.gpus_per_slot:
             has = counted(pilot.gpus_per_slot, "GPU")
             yield f"needs {counted(task.gpus, 'GPU')}, a worker of pilot '{pilot.name}' has {has}"
+        elif pilot.groups and task.pilots is None:
+            groups = ", ".join(sorted(pilot.groups))
+            yield f"pilot '{pilot.name}' is for tasks of {groups} alone"
         elif pilot.ranks > 1 and task.ranks != pilot.ranks:
             has = counted(pilot.ranks, "rank")
             yield f"needs {counted(task.ranks, 'rank')}, pilot '{pilot.name}' has {has}"

@@ -20,6 +20,7 @@ from pilotcut.tasks.snapshots import WALLTIME_MARGIN, PilotView, TaskView, by_le
 #: What a task takes of which nobody guessed, as long as none like it has run.
 UNKNOWN_S = 1.0
 _REMEMBERED = 64
+_NO_GROUPS: Mapping[str, int] = {}
 
 
 class Unguessed:
@@ -47,6 +48,7 @@ class _Entry:
     ready_slots: float = 0.0
     longest_s: float = 0.0
     pinned: set[str] = field(default_factory=set)
+    left: int | None = None
 
     def __post_init__(self) -> None:
         rule = self.accounts[0].pilot.description.elastic
@@ -72,11 +74,21 @@ class _Entry:
             busy={a.pilot.name: a.idle.slots - a.view().free for a in here},
             held={a.pilot.name: held_slots(a, self.wait_s, unknown_s, now) for a in here},
             pinned=frozenset(self.pinned),
+            left=self.left,
         )
+
+    def count_left(self, groups: Mapping[str, int]) -> None:
+        """Take note of how many tasks of its groups have not ended."""
+        if own := self.accounts[0].pilot.description.groups:
+            self.left = sum(groups.get(group, 0) for group in own)
 
 
 def loads(
-    ready: ReadyQueue, accounts: Iterable[SlotAccount], unguessed: Unguessed, now: float
+    ready: ReadyQueue,
+    accounts: Iterable[SlotAccount],
+    unguessed: Unguessed,
+    now: float,
+    groups: Mapping[str, int] = _NO_GROUPS,
 ) -> dict[str, PilotLoad]:
     """Return the load of each elastic entry, by its name.
 
@@ -93,6 +105,8 @@ def loads(
         What is known of tasks whose cost nobody guessed.
     now
         On the clock of the accounts.
+    groups
+        How many tasks of each group have not ended.
     """
     accounts = tuple(accounts)
     by_entry: dict[str, list[SlotAccount]] = {}
@@ -103,6 +117,8 @@ def loads(
     if not entries:
         return {}
     others = [a for a in accounts if a.active and a.pilot.description.elastic is None]
+    for entry in entries.values():
+        entry.count_left(groups)
     unknown_s = unguessed.guess_s([age for a in accounts for age in _unguessed_ages(a, now)])
     _share_out(ready, list(entries.values()), others, unknown_s, now)
     return {name: entry.load(unknown_s, now) for name, entry in entries.items()}

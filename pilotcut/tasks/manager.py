@@ -7,6 +7,7 @@ that is the `Binder`'s, on a thread of its own.
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -16,14 +17,22 @@ from pilotcut.errors import UserError
 from pilotcut.io.unpicklable import Unpicklable
 from pilotcut.pilots.manager import PilotManager
 from pilotcut.tasks.binder import Binder
+from pilotcut.tasks.groups import group_of, label_of, own_pilots
 from pilotcut.tasks.load import pilot_names
 from pilotcut.tasks.policies import as_policy, name_of
 from pilotcut.tasks.policy_base import Policy
+from pilotcut.tasks.result_store import ResultStore
 from pilotcut.tasks.shared import Shared, SharedObjects
 from pilotcut.tasks.snapshots import TaskView
 from pilotcut.tasks.task import TaskFuture, futures_in
 from pilotcut.tasks.task_record import TaskRecord
-from pilotcut.tasks.validation import argument_faults, function_name, kind_of, placement_faults
+from pilotcut.tasks.validation import (
+    argument_faults,
+    function_name,
+    kind_of,
+    placement_faults,
+    text_fault,
+)
 
 T = TypeVar("T")
 
@@ -44,6 +53,9 @@ class TaskManager(Unpicklable):
     most_preemptions
         How often a task is run again because its whole pilot went: canceled, at its time
         limit, or with its node.
+    store
+        Directory of results of tasks with a `key`: a program that is started again on it does not
+        run those again. None stores nothing.
 
     Examples
     --------
@@ -64,8 +76,10 @@ class TaskManager(Unpicklable):
         policy: str | Policy = "eager",
         duplicates: bool = True,
         most_preemptions: int = 20,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
         choose = as_policy(policy)
+        results = None if store is None else ResultStore.open(store)
         self.policy = name_of(choose)
         pilots.start()
         self._pilots = pilots
@@ -73,7 +87,7 @@ class TaskManager(Unpicklable):
         # Tasks are submitted from many threads: next() of a count needs no lock.
         self._numbers = itertools.count()
         self._shared = SharedObjects(pilots)
-        self._binder = Binder(pilots, choose, duplicates=duplicates)
+        self._binder = Binder(pilots, choose, duplicates=duplicates, store=results)
 
     @property
     def slots(self) -> int:
@@ -91,6 +105,8 @@ class TaskManager(Unpicklable):
         /,
         *args: Any,
         name: str | None = None,
+        group: str | None = None,
+        key: str | None = None,
         cores: int = 1,
         gpus: int = 0,
         ranks: int = 1,
@@ -113,8 +129,17 @@ class TaskManager(Unpicklable):
             Any function, or with `ranks` a command. It may run more than once, if a worker
             dies or straggles.
         name
-            What messages call the task; the function's name and a number if None. Tasks
-            named GROUP.NUMBER belong to a group, for policies that keep groups together.
+            What messages call the task; the function's name and a number if None, or its group
+            and a number. Tasks named GROUP.NUMBER belong to that group.
+        group
+            What it belongs to: reports fold graphs of tasks by it, some policies keep a group
+            together, and it runs on pilots whose descriptions name it in `groups`, if any do.
+        key
+            What its result is stored under, where the task manager has a store: a text that says
+            what is computed. Where a result of the same function and the same arguments is there,
+            the task does not run; where it cannot be read, or is of other work, that is logged,
+            and it runs. A key that two tasks of one manager have for different work is refused.
+            The results of tasks among the arguments count, and so do those named in `after`.
         cores, gpus
             What the task needs of one node, each rank of it.
         ranks
@@ -150,14 +175,18 @@ class TaskManager(Unpicklable):
             walltime, of which it needs 1.2 times its cost.
         """
         number = next(self._numbers)
-        label = name if name is not None else f"{function_name(fn)}-{number}"
+        label = label_of(name, group, function_name(fn), number)
         accounts = self._binder.known_accounts()
         names = pilot_names(pilot, accounts)
         before = (after,) if isinstance(after, TaskFuture) else tuple(after)
         _check(
             label,
             argument_faults(fn, cores, gpus, names, before, ranks, retries, error_retries, cost_s),
+            text_fault("group", group),
+            text_fault("key", key),
         )
+        group = group_of(label, group)
+        names = own_pilots(group, accounts) if names is None else names
         costs = cost_s if isinstance(cost_s, Mapping) else None
         view = TaskView(
             number,
@@ -166,14 +195,14 @@ class TaskManager(Unpicklable):
             None if names is None else frozenset(names),
             None if cost_s is None or isinstance(cost_s, Mapping) else float(cost_s),
             time.time(),
-            group=label.rpartition(".")[0] or None,
+            group=group,
             costs=None if costs is None else {name: float(s) for name, s in costs.items()},
             ranks=ranks,
         )
         _check(label, placement_faults(view, accounts))
         budgets = (retries, error_retries, self._most_preemptions)
         record = TaskRecord(label, view, fn, args, kwargs, kind_of(fn, view), *budgets)
-        record.may_be_duplicated = duplicated
+        record.may_be_duplicated, record.key, record.after = duplicated, key, before
         futures = [*before, *futures_in(args), *futures_in(kwargs)]
         record.dependencies = list(dict.fromkeys(futures))  # each once, in their order
         return self._binder.submit(record)
@@ -215,6 +244,6 @@ class TaskManager(Unpicklable):
         self.close(wait=error is None)
 
 
-def _check(label: str, faults: Sequence[str]) -> None:
-    if faults:
-        raise UserError([f"task '{label}': {fault}" for fault in faults])
+def _check(label: str, faults: Sequence[str], *more: str) -> None:
+    if found := [*faults, *filter(None, more)]:
+        raise UserError([f"task '{label}': {fault}" for fault in found])

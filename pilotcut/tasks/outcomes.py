@@ -23,6 +23,7 @@ from pilotcut.pilots.worker.payload import Loss, Outcome, Report
 from pilotcut.tasks.load import Unguessed
 from pilotcut.tasks.runtime_estimates import PilotRates, RunTimes
 from pilotcut.tasks.slot_accounting import Reservation, SlotAccount
+from pilotcut.tasks.stored_results import StoredResults
 from pilotcut.tasks.task import TaskState
 from pilotcut.tasks.task_record import TaskRecord
 from pilotcut.tasks.task_table import TaskTable
@@ -43,6 +44,8 @@ class LaunchOutcomes:
         Are told of every run.
     run_again
         Puts a task back into the queue.
+    stored
+        Keeps the results of tasks with a key, None if nobody does.
     """
 
     def __init__(
@@ -52,12 +55,14 @@ class LaunchOutcomes:
         rates: PilotRates,
         unguessed: Unguessed,
         run_again: Callable[[TaskRecord], None],
+        stored: StoredResults | None = None,
     ) -> None:
         self._table = table
         self._run_times = run_times
         self._rates = rates
         self._unguessed = unguessed
         self._run_again = run_again
+        self._stored = stored
         self._quarantined: set[str] = set()
         self._worker_failures = WorkerFailures()
 
@@ -85,7 +90,7 @@ class LaunchOutcomes:
             account.release(reservation, time.time())
             record = reservation.record
             record.copies -= 1
-            if record.state is not TaskState.BOUND:
+            if record.state is not TaskState.BOUND or record.is_ending:
                 continue  # abandoned, or a duplicate was quicker
             if not isinstance(report, Loss):
                 record.launch = reservation.launch
@@ -135,7 +140,9 @@ class LaunchOutcomes:
         # rates.
         if record.view.cost_s is not None and outcome.error is None:
             self._rates.add(pilot, record.view.cost_s, run_s)
-        if outcome.error is None:
+        if outcome.error is None and self._stored is not None and record.key is not None:
+            self._stored.keep(record, outcome.value)
+        elif outcome.error is None:
             self._table.settle(record, TaskState.DONE).set_result(outcome.value)
         elif record.errors < record.most_errors:
             record.errors += 1

@@ -134,6 +134,7 @@ class SlotAccount:
             last_group=self._last_group,
             ranks=idle.ranks,
             mpi_pilots=mpi_pilots,
+            groups=idle.groups,
         )
 
     def _free_at(self) -> tuple[float, ...]:
@@ -204,6 +205,7 @@ def _idle(d: PilotDescription) -> PilotView:
         gpus_per_slot=d.gpus_per_worker,
         gpus_free=d.gpus_per_worker if d.ranks > 1 else d.gpus,
         ranks=d.ranks,
+        groups=frozenset(d.groups),
     )
 
 

@@ -125,6 +125,8 @@ class PilotView:
     mpi_pilots
         Active MPI pilots: a task that suits one of them is not for an ordinary pilot, which
         would have to start its ranks.
+    groups
+        Groups whose own it is: it takes tasks that name it, as those of the groups do.
     """
 
     name: str
@@ -141,6 +143,7 @@ class PilotView:
     last_group: str | None = None
     ranks: int = 1
     mpi_pilots: tuple[PilotView, ...] = ()
+    groups: frozenset[str] = frozenset()
 
     def width(self, task: TaskView) -> int:
         """Return the number of slots that `task` fills here."""
@@ -149,7 +152,7 @@ class PilotView:
     def suits(self, task: TaskView) -> bool:
         """Return whether `task` could run here if the pilot were idle."""
         return (
-            (task.pilots is None or self.name in task.pilots)
+            (not self.groups if task.pilots is None else self.name in task.pilots)
             and task.gpus <= self.gpus_per_slot
             and self.width(task) <= self.slots
             and self._suits_ranks(task)

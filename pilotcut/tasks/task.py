@@ -43,6 +43,10 @@ class Task:
     launches, launch
         How often it was launched, duplicates of a straggler included, and the number of the
         launch, from 0, whose outcome it has; None before there is one.
+    group
+        What it belongs to, None if to nothing.
+    was_stored
+        Whether it did not run, since its result was stored by an earlier run of the program.
     """
 
     id: int
@@ -57,10 +61,14 @@ class Task:
     retries: int
     launches: int = 0
     launch: int | None = None
+    group: str | None = None
+    was_stored: bool = False
 
 
 class _Record(Protocol):
     """What a task is known by to whoever runs it."""
+
+    work: str
 
     def snapshot(self) -> Task:
         """Return what others may know of it."""
@@ -113,6 +121,11 @@ class TaskFuture(Future[Any]):
     def task(self) -> Task:
         """What is known of the task now."""
         return self._record.snapshot()
+
+    @property
+    def work(self) -> str:
+        """Digest of what the task computes; '' until that is known, and where it has no key."""
+        return self._record.work
 
     def explain(self) -> str:
         """Return in one line what the task waits for, or where it is."""

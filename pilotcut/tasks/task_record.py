@@ -31,6 +31,11 @@ class TaskRecord:
         How often it was launched, and the number of the launch that it ended with.
     may_be_duplicated
         Whether a second run may start beside the first.
+    key, work, after
+        What its result is stored under; the digest of what it computes, '' until that is known;
+        tasks that it runs after.
+    is_ending, was_stored
+        Whether it has a result that is being stored; whether that was stored before it could run.
     """
 
     name: str
@@ -60,6 +65,11 @@ class TaskRecord:
     launches: int = 0
     launch: int | None = None
     may_be_duplicated: bool = True
+    key: str | None = None
+    work: str = ""
+    after: Sequence[TaskFuture] = ()
+    is_ending: bool = False
+    was_stored: bool = False
 
     @property
     def attempts(self) -> int:
@@ -108,7 +118,7 @@ class TaskRecord:
         future, self.future = self.future, None
         self.state = state
         self.finished = self.finished or time.time()
-        self.args, self.kwargs, self.dependencies = (), {}, []
+        self.args, self.kwargs, self.dependencies, self.after = (), {}, [], ()
         return future
 
     def snapshot(self) -> Task:
@@ -126,4 +136,6 @@ class TaskRecord:
             retries=self.attempts,
             launches=self.launches,
             launch=self.launch,
+            group=self.view.group,
+            was_stored=self.was_stored,
         )

@@ -37,6 +37,8 @@ class TaskTable:
         Those that wait for a pilot.
     running
         Reservations of those that a pilot holds, by id: of the first launch that still runs.
+    groups
+        How many of each group have not ended.
     """
 
     def __init__(self, events: JsonLines) -> None:
@@ -44,8 +46,15 @@ class TaskTable:
         self.unfinished: dict[int, TaskRecord] = {}
         self.ready = ReadyQueue()
         self.running: dict[int, Reservation] = {}
+        self.groups: Counter[str] = Counter()
         self._ready_kinds: Counter[Kind] = Counter()
         self._last_end: TaskFuture | None = None  # left `unfinished` last; may have no result yet
+
+    def add(self, record: TaskRecord) -> None:
+        """Take in a task."""
+        self.unfinished[record.view.id] = record
+        if record.view.group is not None:
+            self.groups[record.view.group] += 1
 
     def make_ready(self, record: TaskRecord, *, isolated: bool = False) -> None:
         """Put a task into the queue; an isolated one has waited its turn and comes first."""
@@ -84,7 +93,10 @@ class TaskTable:
     def settle(self, record: TaskRecord, state: TaskState, reason: str = "") -> TaskFuture:
         """End the record's part in all this and return its future, to be given an end."""
         number = record.view.id
-        self.unfinished.pop(number, None)
+        if self.unfinished.pop(number, None) is not None and record.view.group is not None:
+            self.groups[record.view.group] -= 1
+            if not self.groups[record.view.group]:
+                del self.groups[record.view.group]
         self.running.pop(number, None)
         if self.ready.find(number) is not None:
             self.take_ready(record)
@@ -96,6 +108,7 @@ class TaskTable:
         """Fail all tasks in the midst of whatever; `error_of` makes an error for a task's name."""
         lost = [(record, record.future) for record in self.unfinished.values()]
         self.unfinished.clear()
+        self.groups.clear()
         for record, future in lost:
             if future is not None:
                 record.end(TaskState.FAILED)
@@ -118,6 +131,8 @@ class TaskTable:
         if record.started is not None:  # on that worker
             event |= {"started": record.started, "finished": record.finished}
             event["cores"] = record.view.cores
+        if record.was_stored:
+            event["stored"] = True
         if reason:
             event["reason"] = reason
         self._events.write(event)

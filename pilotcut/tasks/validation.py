@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pilotcut.options import did_you_mean, number_fault, whole_fault
+from pilotcut.tasks.groups import reserved_fault
 from pilotcut.tasks.runtime_estimates import SHORT_S, Kind
 from pilotcut.tasks.slot_accounting import SlotAccount
 from pilotcut.tasks.snapshots import WALLTIME_MARGIN, PilotView, TaskView
@@ -48,6 +49,16 @@ def argument_faults(
     return [fault for fault in faults if fault]
 
 
+def text_fault(name: str, value: object) -> str:
+    """Return the line about a `group` or a `key` that is none, '' if it is one, or None."""
+    if value is None or (isinstance(value, str) and value.strip()):
+        return ""
+    return (
+        f"{name} is {value!r:.60}, expected a text that is not empty; an argument of fn that is "
+        f"called {name} goes by functools.partial"
+    )
+
+
 def _is_duration(value: Any) -> bool:
     try:
         return 0.0 <= float(value) < math.inf
@@ -70,6 +81,8 @@ def placement_faults(view: TaskView, accounts: Mapping[str, SlotAccount]) -> lis
     # Idle views only: what runs now is the binder's to look at, on its own thread.
     able = [account for account in asked if account.idle.suits(view)]
     if not able:
+        if view.pilots is None and (fault := reserved_fault(view.group, asked)):
+            return [fault]
         views = [account.idle for account in asked]
         fit = [v for v in views if v.suits(replace(view, cores=1, gpus=0))]
         if len(fit) < len(views) and (fault := _ranks_fault(view, views)):

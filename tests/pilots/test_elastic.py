@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from support.elastic_play import play
 
 from pilotcut.pilots.description.elastic import ElasticDescription
-from pilotcut.pilots.elastic import Change, Member, Needed, PilotLoad, decide, slots_needed
+from pilotcut.pilots.elastic import (
+    Change,
+    Member,
+    Needed,
+    PilotLoad,
+    decide,
+    slots_needed,
+    together,
+)
 
 RULE = ElasticDescription(most=8)
 
@@ -129,3 +137,18 @@ def test_whatever_the_load_all_is_done_within_the_bounds(tasks, least, most, sta
     assert sorted(cost for _, cost in played.ended) == sorted(cost for _, cost in tasks)
     assert all(there <= most for there in played.there)
     assert played.there[-1] <= least
+
+
+def test_pilots_of_a_stage_go_soon_after_its_last_task_and_not_while_some_wait_for_others():
+    rule = ElasticDescription(most=8, idle_s=60.0, done_s=5.0)
+    there, needed = members("active", "active"), Needed()
+    needed.add(0.0, 4.0, rule.idle_s)
+    needed.add(6.0, 0.0, rule.idle_s)
+    assert decide(rule, there, PilotLoad(left=3), needed, 6.0) == Change()
+    assert decide(rule, there, PilotLoad(left=0), needed, 4.0) == Change()
+    assert decide(rule, there, PilotLoad(left=0), needed, 6.0).release == ("p-1", "p-0")
+
+
+def test_a_stage_is_done_once_no_program_has_a_task_of_it():
+    assert together([PilotLoad(left=0), PilotLoad(left=2), PilotLoad()]).left == 2
+    assert together([PilotLoad(), PilotLoad()]).left is None

@@ -34,6 +34,8 @@ class ElasticDescription(BaseModel):
     wait_s
         Seconds that work may wait: where, by what is predicted, it would wait longer on the
         pilots there are, more are asked for.
+    done_s
+        Of pilots with `groups`: seconds after which one is released once no task of them is left.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
@@ -42,6 +44,7 @@ class ElasticDescription(BaseModel):
     most: int = Field(ge=1, le=1000)
     idle_s: _Seconds = 120.0
     wait_s: _Seconds = 30.0
+    done_s: _Seconds = 5.0
 
     @model_validator(mode="after")
     def _check_bounds(self) -> ElasticDescription:
@@ -92,8 +95,11 @@ def check_hetjob(given: dict[str, Any]) -> None:
         raise misfit("no ranks beside it: they are started by a srun of their own")
 
 
-def check_elastic(given: dict[str, Any]) -> None:
+def check_elastic(rule: ElasticDescription, given: dict[str, Any]) -> None:
     """Raise a fault of other fields that do not go with `elastic`."""
+    # Not by what was given: the registry writes every field down.
+    if rule.done_s != ElasticDescription(most=1).done_s and not given.get("groups"):
+        raise misfit("no done_s without groups, whose last task it counts from; use idle_s")
     if given["resource"] not in ("local", "slurm"):
         raise misfit(f"none with resource {given['resource']}; use local or slurm")
     if given.get("count", 1) > 1:

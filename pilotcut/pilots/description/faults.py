@@ -45,11 +45,13 @@ EXPECTED = {
     "sizes": "a list such as [{nodes: 8}, {nodes: 2}]",
     "hetjob": "a name that all components of one heterogeneous job give",
     "array": "true or false",
+    "groups": "a list of groups of tasks such as [encode, refine]",
     "elastic": "a mapping such as {least: 0, most: 8, idle_s: 120, wait_s: 30}",
     "elastic.least": "a whole number from 0 up",
     "elastic.most": "a whole number from 1 to 1000",
     "elastic.idle_s": "seconds, a number above 0",
     "elastic.wait_s": "seconds, a number above 0",
+    "elastic.done_s": "seconds, a number above 0",
     "backend": "a mapping such as {kind: aer, device: CPU}",
     "backend.kind": "aer",
     "backend.device": "CPU or GPU",
@@ -118,7 +120,7 @@ _CHOICES = {
     "backend.qpu.runtime.mode": ("job", "session", "batch"),
     "backend.qpu.runtime.sampler": ("auto", "Sampler", "SamplerV2"),
 }
-_LISTS = ("directives", "setup")
+_LISTS = ("directives", "setup", "groups")
 #: The type of the faults whose message says what was expected.
 EXPECTATION = "expected"
 #: The type of the faults whose value must not be shown.

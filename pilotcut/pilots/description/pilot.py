@@ -111,6 +111,7 @@ _Shell = Annotated[str, _only(_fits_a_script, "a text that can be written to a f
 _Python = Annotated[str, _only(_is_path, EXPECTED["python"])]
 _Launcher = Annotated[str, _only(_is_launcher, EXPECTED["launcher"])]
 _Cores = Annotated[int, Field(ge=1), _at_most(MOST_SLOTS)]
+_Group = Annotated[str, _only(lambda group: group == group.strip() != "", "a group's name")]
 _Count = Annotated[int, Field(ge=1), _at_most(MOST_PILOTS)]
 
 
@@ -202,6 +203,7 @@ class PilotDescription(_Frozen):
     replace: bool = False
     most_replacements: int = Field(default=3, ge=0)
     count: _Count = 1
+    groups: tuple[_Group, ...] = ()
     elastic: ElasticDescription | None = None
     array: bool = False
     sizes: tuple[SizeDescription, ...] = ()
@@ -308,7 +310,7 @@ class PilotDescription(_Frozen):
         cls, value: ElasticDescription | None, info: ValidationInfo
     ) -> ElasticDescription | None:
         if value is not None and "resource" in info.data:
-            check_elastic(info.data)
+            check_elastic(value, info.data)
         return value
 
     @field_validator("array")

@@ -1,0 +1,262 @@
+"""Identity of work: a digest of a function and its arguments, the same in every process.
+
+Of functions that are not installed, the code counts and whatever of theirs it names: functions,
+classes and values of their modules. What is installed counts by its name. Where two things cannot
+be told to be equal, they are not. Refuses to know what the digest is for.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copyreg
+import dis
+import hashlib
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pilotcut.pilots.worker.exception_text import words_of
+from pilotcut.tasks.shared import Shared
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
+_CODE = (
+    "co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_flags",
+    "co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_exceptiontable",
+)  # fmt: skip
+
+
+class IncomparableError(Exception):
+    """A value of which nobody can tell whether another is equal to it; the message says which."""
+
+
+def work_of(
+    fn: Callable[..., Any] | Sequence[str],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    ranks: int = 1,
+    after: Iterable[str] = (),
+    shared: dict[str, bytes] | None = None,
+) -> str:
+    """Return a digest of what a task computes.
+
+    Parameters
+    ----------
+    fn, args, kwargs, ranks
+        Of the task.
+    after
+        Digests of tasks that it runs after.
+    shared
+        Digests of shared objects, by key, which are kept in it from call to call.
+
+    Raises
+    ------
+    IncomparableError
+        If it holds something that cannot be compared.
+
+    Examples
+    --------
+    >>> work_of(max, [1, 2], {}) == work_of(max, [1, 2], {}), work_of(max, [1, 2.0], {})[:8]
+    (True, '2c3d3b11')
+    """
+    digests = _Digests({} if shared is None else shared)
+    try:
+        parts = [digests.of(fn), digests.of(tuple(args))]
+        parts += [digests.of((name, kwargs[name])) for name in sorted(kwargs)]
+        parts += [digests.of(ranks), digests.of(sorted(after))]
+    except RecursionError:
+        raise IncomparableError("it is nested too deeply") from None
+    return _joined(b"work", parts).hex()
+
+
+class _Digests:
+    """Digests of values, each computed once."""
+
+    def __init__(self, shared: dict[str, bytes]) -> None:
+        self._shared = shared
+        # With the value, so that no other gets its id.
+        self._known: dict[int, tuple[bytes, Any]] = {}
+        self._open: dict[int, int] = {}
+
+    def of(self, value: Any) -> bytes:
+        """Return the digest of a value."""
+        if type(value) in _PLAIN:
+            text = value if isinstance(value, bytes) else repr(value).encode("utf-8", "replace")
+            return _joined(type(value).__name__.encode(), [text])
+        number = id(value)
+        if number in self._open:  # it holds itself
+            return _joined(b"above", [str(len(self._open) - self._open[number]).encode()])
+        if number not in self._known:
+            self._open[number] = len(self._open)
+            try:
+                self._known[number] = (self._of(value), value)
+            finally:
+                del self._open[number]
+        return self._known[number][0]
+
+    def _of(self, value: Any) -> bytes:
+        kind = type(value)
+        if kind in (list, tuple):
+            return _joined(kind.__name__.encode(), map(self.of, value))
+        if kind is dict:
+            return _joined(b"dict", (self.of(part) for item in value.items() for part in item))
+        if kind in (set, frozenset):  # their order is another one in each process
+            return _joined(kind.__name__.encode(), sorted(map(self.of, value)))
+        if kind is np.ndarray and not value.dtype.hasobject:
+            head = repr((value.dtype.descr, value.shape)).encode()
+            return _joined(b"array", [head, np.ascontiguousarray(value).tobytes()])
+        if kind is Shared:
+            if value.key not in self._shared:
+                self._shared[value.key] = self.of(value.get())
+            return self._shared[value.key]
+        if isinstance(value, types.ModuleType):
+            return _joined(b"module", [value.__name__.encode()])
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.CodeType):
+            return self._code(value)
+        if isinstance(value, type):
+            return self._class(value)
+        if isinstance(value, types.MethodType):
+            return _joined(b"method", [self.of(value.__func__), self.of(value.__self__)])
+        return self._object(value)
+
+    # -- code --------------------------------------------------------------------------
+
+    def _function(self, fn: types.FunctionType) -> bytes:
+        if is_installed(fn.__module__):
+            return _named(fn)
+        parts = [
+            fn.__code__,
+            fn.__defaults__,
+            fn.__kwdefaults__,
+            [*map(_held, fn.__closure__ or ())],
+        ]
+        named = [self._named_value(value) for value in _values_named(fn)]
+        return _joined(b"function", [*map(self.of, parts), *named])
+
+    def _named_value(self, value: Any) -> bytes:
+        """Return the digest of a value of the module; where there is none, that of its class."""
+        try:
+            return self.of(value)
+        except IncomparableError:
+            return self.of(type(value))
+
+    def _code(self, code: types.CodeType) -> bytes:
+        return _joined(b"code", [self.of(getattr(code, part)) for part in _CODE] + [
+            # Of constants alone: their types count, since 1 and 1.0 are equal.
+            self.of(code.co_consts)
+        ])  # fmt: skip
+
+    def _class(self, cls: type) -> bytes:
+        if is_installed(cls.__module__):
+            return _named(cls)
+        parts = [cls.__qualname__.encode(), *map(self.of, cls.__bases__)]
+        for name, value in sorted(vars(cls).items()):
+            inner = getattr(value, "__func__", value)  # of static and class methods
+            found = [inner] if not isinstance(inner, property) else [inner.fget, inner.fset]
+            if name not in _OF_EVERY_CLASS:
+                parts += [name.encode(), *map(self._named_value, found)]
+        return _joined(b"class", parts)
+
+    # -- anything else, as pickle takes it apart ---------------------------------------------
+
+    def _object(self, value: Any) -> bytes:
+        try:
+            taken = copyreg.dispatch_table.get(type(value))
+            parts = taken(value) if taken is not None else value.__reduce_ex__(4)
+        except Exception as error:
+            raise IncomparableError(f"a {type(value).__qualname__}: {words_of(error)}") from error
+        if isinstance(parts, str):
+            module = getattr(value, "__module__", "") or ""
+            return _joined(b"global", [module.encode(), parts.encode()])
+        make, args, *rest = parts
+        state, items, pairs = (*rest, None, None, None)[:3]
+        found = [self.of(type(value)), self.of(make), self.of(args), self.of(state)]
+        found += [self.of(item) for item in items or ()]
+        found += [self.of(part) for pair in pairs or () for part in pair]
+        return _joined(b"object", found)
+
+
+_FROM_THE_MODULE = ("LOAD_GLOBAL", "LOAD_NAME")
+_OF_EVERY_CLASS = frozenset({
+    "__dict__", "__weakref__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__",
+    "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__",
+    "__abstractmethods__", "_abc_impl", "__dataclass_fields__", "__dataclass_params__",
+    "__orig_bases__", "__parameters__", "__pydantic_core_schema__", "__pydantic_validator__",
+    "__pydantic_serializer__",
+})  # fmt: skip
+
+
+def _joined(kind: bytes, parts: Iterable[bytes]) -> bytes:
+    """Return the digest of several parts, each with its length, so that none runs into another."""
+    found = hashlib.blake2b(kind + b"\0", digest_size=24)
+    for part in parts:
+        found.update(len(part).to_bytes(8, "big"))
+        found.update(part)
+    return found.digest()
+
+
+def _named(value: Any) -> bytes:
+    return _joined(b"named", [str(value.__module__).encode(), value.__qualname__.encode()])
+
+
+def _held(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing yet
+        return None
+
+
+def _values_named(fn: types.FunctionType) -> Iterator[Any]:
+    """Yield what a function names of its module, and of modules of the same author."""
+    of_module, of_others = _names_in(fn.__code__)
+    for name in of_module:
+        if name in fn.__globals__:
+            value = fn.__globals__[name]
+            yield value
+            if isinstance(value, types.ModuleType) and not is_installed(value.__name__):
+                yield from (getattr(value, inner) for inner in of_others if hasattr(value, inner))
+
+
+@cache
+def _names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names that code takes from its module, and those from other things."""
+    found = {step.argval for step in dis.get_instructions(code) if step.opname in _FROM_THE_MODULE}
+    names, others = found, set(code.co_names) - found
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            inner, of_others = _names_in(constant)
+            names, others = names | {*inner}, others | {*of_others}
+    return tuple(sorted(names)), tuple(sorted(others))
+
+
+@cache
+def is_installed(module: str | None) -> bool:
+    """Return whether a module belongs to Python or to what is installed, and to nobody's script.
+
+    Examples
+    --------
+    >>> is_installed("json"), is_installed("numpy.linalg"), is_installed("__main__")
+    (True, True, False)
+    """
+    if module is None or module == "__main__":
+        return False
+    if module.partition(".")[0] in (*sys.builtin_module_names, builtins.__name__, "pilotcut"):
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return module in sys.stdlib_module_names
+    return any(Path(file).is_relative_to(place) for place in _places())
+
+
+@cache
+def _places() -> tuple[str, ...]:
+    wanted = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple({path for name in wanted if (path := sysconfig.get_path(name))})
