@@ -14,31 +14,30 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from pilotcut.errors import PilotError, UserError
-from pilotcut.io.jsonl import JsonLines
 from pilotcut.io.new_directory import new_directory, private_directory
-from pilotcut.io.unpicklable import Unpicklable
 from pilotcut.pilots import registry
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.description import PilotDescription, load_descriptions, notes
 from pilotcut.pilots.elastic_pilots import STANDBY, ElasticPilots, members_of
+from pilotcut.pilots.executor_pilot import ExecutorPilot, described_executor
 from pilotcut.pilots.external import RemotePilot
 from pilotcut.pilots.journal import Journal
 from pilotcut.pilots.lender import Lender
 from pilotcut.pilots.load_board import LoadBoard
+from pilotcut.pilots.managed import ManagedPilots
 from pilotcut.pilots.observer import Observer, workers_by_pilot
-from pilotcut.pilots.pilot import InProcessPilot, Pilot, PilotState
+from pilotcut.pilots.pilot import DirectPilot, Pilot, PilotState
 from pilotcut.pilots.replacements import Replacements, may_be_followed
 from pilotcut.pilots.resources import check_available, make_pilot
 from pilotcut.pilots.scheduler import DaskScheduler, SchedulerLink, listening_host
 from pilotcut.pilots.slurm.array import start_group
 from pilotcut.pilots.start import PilotStart, not_started
-from pilotcut.pilots.usage import CoreUsage
 from pilotcut.pilots.worker.connection import FILE_NAME
 
 _log = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ CONNECTION_VARIABLE = "PILOTCUT_CONNECTION"
 LOOK_S = 0.5
 
 
-class PilotManager(Unpicklable):
+class PilotManager(ManagedPilots):
     """Starts the described pilots, watches them, and ends them again.
 
     Parameters
@@ -136,51 +135,54 @@ class PilotManager(Unpicklable):
             )
         return RemoteManager(Path(path))
 
+    @classmethod
+    def from_executor(
+        cls,
+        executor: Executor,
+        *,
+        slots: int | None = None,
+        name: str = "executor",
+        threads: int = 1,
+        run_dir: str | os.PathLike[str] | None = None,
+    ) -> PilotManager:
+        """Return a manager of one pilot, whose workers are those of an executor.
+
+        Whoever made the executor closes it, after this manager.
+
+        Parameters
+        ----------
+        executor
+            Anything with the interface of `concurrent.futures.Executor`.
+        slots
+            Calls that it runs at the same time; what it says itself if None.
+        name
+            The pilot's name.
+        threads
+            Threads that each of these calls may use.
+        run_dir
+            Where its events go, if anywhere.
+
+        Examples
+        --------
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> with ThreadPoolExecutor(2) as pool, PilotManager.from_executor(pool) as pilots:
+        ...     pilots.slots
+        2
+        """
+        described = described_executor(executor, slots, name, threads)
+        return ExecutorManager(executor, described, run_dir)
+
+    def _new(self, description: PilotDescription, generation: int) -> Pilot:
+        return make_pilot(description, generation)
+
     def _make(self, description: PilotDescription, generation: int = 0) -> Pilot:
-        pilot = make_pilot(description, generation)
+        pilot = self._new(description, generation)
         # Before any binder watches: early ends are counted when it hears of this one and asks
         # `is_replacing`. Counted afterwards, tasks waited for a pilot that nobody asked for.
         pilot.watch(self._on_change)
         if description.elastic is not None:
             pilot.reason = STANDBY
         return pilot
-
-    @property
-    def events(self) -> JsonLines:
-        """What became of pilots and tasks, a record for each change."""
-        return self._journal.events
-
-    @property
-    def usage(self) -> CoreUsage:
-        """Core-seconds that the pilots held, and in which tasks ran."""
-        return self._journal.usage
-
-    @property
-    def pilots(self) -> tuple[Pilot, ...]:
-        """All pilots, in the order of the descriptions, then those that came later."""
-        return self._pilots
-
-    @property
-    def slots(self) -> int:
-        """Number of tasks that run at the same time on the pilots that have not ended.
-
-        Those that stand by count: they are asked for when there is so much to do.
-        """
-        return sum(pilot.slots for pilot in self._pilots if not pilot.state.final)
-
-    @property
-    def scheduler(self) -> SchedulerLink | None:
-        """The scheduler of the pilots outside this process, None if there are none."""
-        return self._scheduler
-
-    @property
-    def dashboard(self) -> str:
-        """Where dask's dashboard can be seen from this machine; empty if there is none."""
-        return getattr(self._scheduler, "dashboard", "")
-
-    def on_newcomer(self, callback: Callable[[Pilot], None]) -> None:
-        """Call `callback(pilot)` for every pilot that comes later, from any thread."""
-        self._newcomers.append(callback)
 
     # -- start ---------------------------------------------------------------------
 
@@ -201,17 +203,19 @@ class PilotManager(Unpicklable):
             If a pilot is refused or not active in time; nothing is left running then.
         """
         new = [pilot for pilot in self._pilots if pilot.state is PilotState.NEW]
-        for pilot in new:
-            if isinstance(pilot, InProcessPilot):
-                self._start_here(pilot)
         outside = [pilot for pilot in new if isinstance(pilot, DaskPilot)]
+        if new and not outside and self._run_dir is not None:
+            self._home(is_remote=False)
+        for pilot in new:
+            if isinstance(pilot, DirectPilot):
+                self._start_direct(pilot)
         if outside:
             self._start_outside(outside, time.monotonic() + timeout_s)
 
-    def _start_here(self, pilot: InProcessPilot) -> None:
+    def _start_direct(self, pilot: DirectPilot) -> None:
         try:
             pilot.start()
-        except BaseException:  # sessions of those before would stay open
+        except BaseException:  # sessions and executors of those before would stay open
             self.close()
             raise
 
@@ -251,10 +255,10 @@ class PilotManager(Unpicklable):
 
     def _home(self, is_remote: bool) -> Path:
         """Return the directory of this run, open to its owner alone, and begin its events."""
-        assert self._scratch is not None
         if self._run_dir is None and is_remote:
             self._run_dir = new_directory(Path.cwd() / "runs" / "pilots")
         if self._run_dir is None:
+            assert self._scratch is not None
             return self._scratch
         private_directory(self._run_dir)
         self._journal.begin(self._run_dir)
@@ -265,7 +269,7 @@ class PilotManager(Unpicklable):
         # which would ask for them, ends with the scheduler.
         self._has_lost = True
         for pilot in self._pilots:
-            if not isinstance(pilot, InProcessPilot):
+            if isinstance(pilot, DaskPilot):
                 pilot.move(PilotState.FAILED, reason)
 
     # -- watching ------------------------------------------------------------------
@@ -303,20 +307,6 @@ class PilotManager(Unpicklable):
         assert self._site is not None
         self._add(pilot)
         pilot.start(self._site)
-
-    def _add(self, pilot: Pilot) -> None:
-        # A new tuple each time: other threads walk over the old one without a lock.
-        self._pilots = (*(p for p in self._pilots if p.name != pilot.name), pilot)
-        for callback in tuple(self._newcomers):
-            callback(pilot)
-
-    def is_replacing(self, pilot: Pilot) -> bool:
-        """Return whether another pilot may still come in place of one that has ended."""
-        return self._is_open and self._replacements.is_due(pilot)
-
-    @property
-    def _is_open(self) -> bool:
-        return not self._closing.is_set() and not self._has_lost
 
     def _replace(self, pilot: Pilot) -> None:
         """Ask for a new pilot in place of one that has ended, if that is wanted and wise."""
@@ -372,17 +362,23 @@ class PilotManager(Unpicklable):
         if self.connection_file is not None:
             self.connection_file.unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
 
-    def __exit__(
+class ExecutorManager(PilotManager):
+    """Uses the workers of an executor, see `from_executor`; `close` leaves it be."""
+
+    _instead = "make pilots by PilotManager.from_executor where it is loaded, of an executor there"
+
+    def __init__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        executor: Executor,
+        description: PilotDescription,
+        run_dir: str | os.PathLike[str] | None,
     ) -> None:
-        self.close()
+        self._executor = executor
+        super().__init__((description,), run_dir=run_dir)
+
+    def _new(self, description: PilotDescription, generation: int) -> Pilot:
+        return ExecutorPilot(description, lambda _: self._executor, is_own=False)
 
 
 class RemoteManager(PilotManager):

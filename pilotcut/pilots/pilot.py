@@ -49,9 +49,12 @@ class Pilot(ABC):
         What was asked for.
     prefetch
         Calls per slot that the pilot takes beyond the running ones, to hide latency.
+    starts_ranks
+        Whether MPI ranks can be started from a worker.
     """
 
     prefetch = 0
+    starts_ranks = True
 
     def __init__(self, description: PilotDescription) -> None:
         self.description = description
@@ -134,7 +137,30 @@ class Pilot(ABC):
         """Give the resource back; calls still running are reported as lost."""
 
 
-class InProcessPilot(Pilot):
+class DirectPilot(Pilot):
+    """A pilot that reaches its workers by itself, past dask's scheduler."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Ask for the workers; become active at once, or later, from any thread.
+
+        Raises
+        ------
+        PilotError
+            If there will be none.
+        """
+
+    def share(self, key: str, pack: Callable[[], bytes]) -> None:
+        """Have each process of its workers keep what `pack` returns, by `keep_packed`.
+
+        Threads of this process find it here.
+        """
+
+    def unshare(self, key: str) -> None:
+        """Have it forgotten again."""
+
+
+class InProcessPilot(DirectPilot):
     """Workers that are threads of this process."""
 
     def start(self) -> None:

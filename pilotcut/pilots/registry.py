@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from pilotcut.io.atomic import write_atomically
 from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.description.kinds import ANY_KIND
 from pilotcut.pilots.pilot import Pilot, PilotState
 
 FILE_NAME = "pilots.json"
@@ -76,7 +77,7 @@ def write(path: Path, pilots: Sequence[Pilot]) -> None:
 def read(path: Path) -> list[RegistryEntry]:
     """Return what the registry says; nothing if there is none."""
     try:
-        return _ENTRIES.validate_json(path.read_bytes())
+        return _ENTRIES.validate_json(path.read_bytes(), context={ANY_KIND: True})
     except FileNotFoundError:
         return []
 

@@ -50,14 +50,7 @@ class SharedObjects:
             return self._handles[own][0]
 
     def _publish(self, key: str, obj: Any) -> None:
-        scheduler = self._pilots.scheduler
-        if scheduler is not None:
-            try:
-                blob = cloudpickle.dumps(obj, protocol=5)
-            except Exception as error:
-                kind = type(obj).__qualname__
-                raise UserError(f"a {kind} cannot be shared with workers: {error}") from error
-            scheduler.share(key, blob)
+        self._pilots.share(key, lambda: _packed(obj))
         keep_object(key, obj)
 
     def drop(self) -> None:
@@ -67,6 +60,13 @@ class SharedObjects:
             self._handles.clear()
         for handle in handles:
             drop_shared(handle.key)
-            scheduler = self._pilots.scheduler
-            if scheduler is not None:
-                scheduler.unshare(handle.key)
+            self._pilots.unshare(handle.key)
+
+
+def _packed(obj: Any) -> bytes:
+    try:
+        blob: bytes = cloudpickle.dumps(obj, protocol=5)
+    except Exception as error:
+        kind = type(obj).__qualname__
+        raise UserError(f"a {kind} cannot be shared with workers: {error}") from error
+    return blob

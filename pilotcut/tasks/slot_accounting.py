@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.pilot import Pilot, PilotState
 from pilotcut.tasks.runtime_estimates import PilotRates
 from pilotcut.tasks.snapshots import PilotView, TaskView, when_free
@@ -64,7 +63,7 @@ class SlotAccount:
         self._gpus_taken = 0
         self._unshared = 0
         self._described = pilot.description
-        self._view_of_idle = _idle(pilot.description)
+        self._view_of_idle = _idle(pilot)
         self._costed = 0
         self._last_bound: float | None = None
         self._last_group: str | None = None
@@ -73,7 +72,7 @@ class SlotAccount:
     def _idle(self) -> PilotView:
         if self.pilot.description is not self._described:  # workers attached or left
             self._described = self.pilot.description
-            self._view_of_idle = _idle(self._described)
+            self._view_of_idle = _idle(self.pilot)
         return self._view_of_idle
 
     @property
@@ -133,6 +132,7 @@ class SlotAccount:
             last_bound_s=self._last_bound,
             last_group=self._last_group,
             ranks=idle.ranks,
+            starts_ranks=idle.starts_ranks,
             mpi_pilots=mpi_pilots,
             groups=idle.groups,
         )
@@ -196,7 +196,8 @@ class SlotAccount:
         self._costed += sign * (self._idle.cost_s(reservation.record.view) is not None)
 
 
-def _idle(d: PilotDescription) -> PilotView:
+def _idle(pilot: Pilot) -> PilotView:
+    d = pilot.description
     return PilotView(
         name=d.name,
         slots=d.slots,
@@ -206,6 +207,7 @@ def _idle(d: PilotDescription) -> PilotView:
         gpus_free=d.gpus_per_worker if d.ranks > 1 else d.gpus,
         ranks=d.ranks,
         groups=frozenset(d.groups),
+        starts_ranks=pilot.starts_ranks,
     )
 
 

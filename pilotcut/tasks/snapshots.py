@@ -122,6 +122,8 @@ class PilotView:
     ranks
         Number of ranks of an MPI pilot, which takes tasks of so many, and ordinary ones
         only if they name it; 1 for any other pilot.
+    starts_ranks
+        Whether the ranks of a task can be started from a worker.
     mpi_pilots
         Active MPI pilots: a task that suits one of them is not for an ordinary pilot, which
         would have to start its ranks.
@@ -142,6 +144,7 @@ class PilotView:
     last_bound_s: float | None = None
     last_group: str | None = None
     ranks: int = 1
+    starts_ranks: bool = True
     mpi_pilots: tuple[PilotView, ...] = ()
     groups: frozenset[str] = frozenset()
 
@@ -160,7 +163,9 @@ class PilotView:
 
     def _suits_ranks(self, task: TaskView) -> bool:
         if self.ranks == 1:
-            return task.ranks == 1 or not any(pilot.suits(task) for pilot in self.mpi_pilots)
+            if task.ranks == 1:
+                return True
+            return self.starts_ranks and not any(pilot.suits(task) for pilot in self.mpi_pilots)
         return task.ranks == self.ranks or (task.ranks == 1 and task.pilots is not None)
 
     def has_room(self, task: TaskView) -> bool:

@@ -112,8 +112,13 @@ def _ranks_fault(view: TaskView, pilots: Sequence[PilotView]) -> str:
     have += [
         f"pilot '{pilot.name}' could start them on {pilot.slots * pilot.cores_per_slot} cores"
         for pilot in pilots
-        if pilot.ranks == 1
+        if pilot.ranks == 1 and pilot.starts_ranks
     ]
+    if not have:
+        return (
+            f"ranks is {view.ranks}, expected 1: an executor's workers start no ranks; use pilots "
+            f"of resource local or slurm"
+        )
     return f"ranks is {view.ranks}, expected as many as a pilot has: {'; '.join(have)}"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from pilotcut.options import did_you_mean
-from pilotcut.pilots.description import slurm
+from pilotcut.pilots.description import kinds, slurm
 from pilotcut.pilots.description.credentials import hidden
 
 #: What each field wants, in the words of the messages.
@@ -111,7 +111,6 @@ EXPECTED = {
 }
 _COUNTS = {field for field, words in EXPECTED.items() if words.startswith("a whole number")}
 _CHOICES = {
-    "resource": ("inprocess", "local", "slurm", "allocation"),
     "mpi": ("auto", "mpich", "openmpi", "intel"),
     "backend.kind": ("aer",),
     "backend.device": ("CPU", "GPU"),
@@ -236,7 +235,7 @@ def _suggest(field: str, value: Any) -> str:
         return f"; did you mean {number:g}?"
     if EXPECTED.get(field) == slurm.NAME and is_count(value):
         return _suggestion(str(value))
-    return did_you_mean(value, _CHOICES.get(field, ()))
+    return did_you_mean(value, kinds.known() if field == "resource" else _CHOICES.get(field, ()))
 
 
 def _suggestion(suggestion: str | None) -> str:

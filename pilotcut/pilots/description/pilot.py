@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from pilotcut.pilots.description import slurm
+from pilotcut.pilots.description import kinds, slurm
 from pilotcut.pilots.description.elastic import (
     ElasticDescription,
     SizeDescription,
@@ -67,6 +67,17 @@ def _at_most(most: int) -> AfterValidator:
     return _only(lambda value: value <= most, f"at most {most}")
 
 
+def _resource(value: str, info: ValidationInfo) -> str:
+    if kinds.ANY_KIND in (info.context or ()) or kinds.is_known(value):
+        return value
+    if value == kinds.EXECUTOR:
+        raise misfit(
+            "another kind, for an executor cannot be described; use PilotManager.from_executor"
+        )
+    *others, last = kinds.known()
+    raise misfit(f"{', '.join(others)} or {last}")
+
+
 def _directive(value: str, info: ValidationInfo) -> str:
     try:
         return slurm.check_directive(value, info.data.get("gpus_per_node"))
@@ -107,6 +118,7 @@ _Method = Annotated[str, _only(_METHOD.fullmatch, EXPECTED["backend.method"])]
 _SlurmName = Annotated[str, _only(slurm.is_name, slurm.NAME)]
 _Constraint = Annotated[str, _only(slurm.is_constraint, slurm.CONSTRAINT)]
 _Directive = Annotated[str, AfterValidator(_directive)]
+_Resource = Annotated[str, AfterValidator(_resource)]
 _Shell = Annotated[str, _only(_fits_a_script, "a text that can be written to a file")]
 _Python = Annotated[str, _only(_is_path, EXPECTED["python"])]
 _Launcher = Annotated[str, _only(_is_launcher, EXPECTED["launcher"])]
@@ -179,7 +191,7 @@ class PilotDescription(_Frozen):
     # before its own only (`info.data`). `nodes` asks for `resource`, `directives` for the GPUs,
     # `threads_per_worker`, `workers_per_node` and `ranks` for the cores.
     name: _Name
-    resource: Literal["inprocess", "local", "slurm", "allocation"]
+    resource: _Resource
     nodes: int = Field(default=1, ge=1)
     cores_per_node: _Cores = 1
     gpus_per_node: int = Field(default=0, ge=0)

@@ -147,12 +147,12 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def run_packed(blobs: Sequence[Packed], worker: str) -> list[bytes]:
+def run_packed(blobs: Sequence[Packed], worker: str, threads: int | None = None) -> list[bytes]:
     """Run packed calls one after the other; each fails or succeeds by itself."""
-    return [pack_outcome(run_blob(blob, worker)) for blob in blobs]
+    return [pack_outcome(run_blob(blob, worker, threads)) for blob in blobs]
 
 
-def run_blob(blob: Packed, worker: str) -> Outcome:
+def run_blob(blob: Packed, worker: str, threads: int | None = None) -> Outcome:
     """Run a packed call and return how it ended; never raises."""
     started = time.time()
     try:
@@ -160,7 +160,7 @@ def run_blob(blob: Packed, worker: str) -> Outcome:
     except BaseException as error:
         return _failure(error, worker, started)
     with _own_surroundings():
-        return run_call(Call(fn, args, kwargs, launch=launch), worker)
+        return run_call(Call(fn, args, kwargs, launch=launch), worker, threads)
 
 
 @contextmanager
