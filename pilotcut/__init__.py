@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pilotcut.backends.distributed.distributed_statevector import DistributedStatevector
     from pilotcut.cutting.explanation import explain
     from pilotcut.cutting.plan import CutPlan, compile_plan
     from pilotcut.errors import UserError
@@ -46,6 +47,7 @@ __all__ = [
     "CutPlan",
     "CutQNN",
     "DataParallel",
+    "DistributedStatevector",
     "Distribution",
     "LocalSteps",
     "PilotManager",
@@ -73,6 +75,7 @@ _HOME = {
     "CutPlan": "pilotcut.cutting.plan",
     "CutQNN": "pilotcut.primitives.qnn",
     "DataParallel": "pilotcut.training.parallel",
+    "DistributedStatevector": "pilotcut.backends.distributed.distributed_statevector",
     "Distribution": "pilotcut.primitives.distribution",
     "LocalSteps": "pilotcut.training.parallel",
     "PilotManager": "pilotcut.pilots",

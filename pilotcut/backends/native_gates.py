@@ -18,7 +18,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
 
 from pilotcut.circuits.conditions import BitCondition
-from pilotcut.circuits.program import Angle, Step, read_circuit
+from pilotcut.circuits.program import Angle, Program, Step, read_circuit
 from pilotcut.cutting.fragment import Fragment, Site
 
 #: Native gates, by the gate whose matrix they have up to a global phase.
@@ -96,6 +96,18 @@ def over_native_gates(fragment: Fragment) -> NativeFragment:
     linear = np.array(rewriting.rows).reshape(len(rewriting.rows), len(fragment.angles)).T
     offset = np.array(rewriting.offsets)
     return NativeFragment(tuple(rewriting.steps), linear, offset, values.num_wires)
+
+
+def program_over_native_gates(program: Program) -> NativeFragment:
+    """Return a program of one- and two-qubit gates, without measurements, over native gates."""
+    rewriting = _Rewriting(program.num_slots)
+    own, none = np.eye(program.num_slots), np.zeros(program.num_slots)
+    for step in program.steps:
+        rewriting.add(step, own, none)
+    linear = np.array(rewriting.rows).reshape(len(rewriting.rows), program.num_slots).T
+    return NativeFragment(
+        tuple(rewriting.steps), linear, np.array(rewriting.offsets), program.num_qubits
+    )
 
 
 class _ValueWires:

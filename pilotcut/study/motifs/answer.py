@@ -12,6 +12,7 @@ from pilotcut.options import check, choice_fault
 #: Motif by name: its module, and what it is called in the literature.
 MOTIFS = {
     "circuits": ("circuit_execution", "B.1 circuit execution"),
+    "statevector": ("state_vector", "B.2 distributed state vector"),
     "cutting": ("circuit_cutting", "B.3 circuit cutting"),
     "variational": ("variational", "C.2 sequential variational algorithms"),
     "curve": ("energy_curve", "C.3 synchronous parallel variational algorithms"),

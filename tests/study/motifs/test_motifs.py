@@ -12,6 +12,7 @@ from pilotcut.study.motifs.time_spent import TimeSpent
 
 TINY = {
     "circuits": {"circuits": 70, "widest": 6},
+    "statevector": {"qubits": 8, "layers": 2, "most_ranks": 2},
     "cutting": {"qubits": 10, "most_cuts": 2, "rows": 1, "shots": 256},
     "variational": {"name": "H2 0.735", "reps": 1, "iterations": 60, "nodes": 6},
     "curve": {"points": 3},

@@ -1,0 +1,1 @@
+"""One state vector over MPI ranks: which qubits are global, kernels, values and gradients."""
