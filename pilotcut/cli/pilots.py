@@ -256,16 +256,13 @@ def status_of_run(
 @tasks_app.command("explain")
 def explain(
     run_dir: Annotated[Path, typer.Argument(help="The run directory of the pilots.")],
-    task: Annotated[str | None, typer.Argument(help="Only this task.")] = None,
+    task: Annotated[str | None, typer.Argument(help="Only this task, or this group.")] = None,
 ) -> None:
-    """Say why tasks wait."""
-    from pilotcut.report.run_follower import status_of
+    """Say why tasks wait; of one, or of a group, what it waits for and what waits for it."""
+    from pilotcut.report.task_explained import explained
 
-    waiting = [w for w in status_of(run_dir).waiting if task in (None, w["task"])]
-    for one in waiting:
-        out.print(f"{escape(one['task'])}: {escape(one['reason'])}", soft_wrap=True)
-    if not waiting:
-        out.print(f"task '{escape(task)}' does not wait" if task else "no task waits")
+    for line in explained(run_dir, task):
+        out.print(escape(line), soft_wrap=True)
 
 
 @tasks_app.callback()

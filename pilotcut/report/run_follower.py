@@ -164,7 +164,7 @@ class Follower:
             self._usage.take(event)
             if event.get("event") == "task":
                 self._tasks.add(event)
-        self._latest.extend([e for e in events if e.get("event") != "usage"][-SHOWN:])
+        self._latest.extend([e for e in events if _is_shown(e)][-SHOWN:])
 
     def _follow_metrics(self) -> None:
         is_other, records = self._metrics.read()
@@ -225,6 +225,11 @@ def waiting_of(run_dir: Path) -> list[dict[str, str]]:
         return [{key: str(one[key]) for key in ("task", "reason")} for one in found]
     except (OSError, ValueError, TypeError, KeyError):
         return []
+
+
+def _is_shown(event: Mapping[str, Any]) -> bool:
+    """Return whether something has happened: that a task was submitted fills no line."""
+    return event.get("event") != "usage" and event.get("state") not in ("waiting", "ready")
 
 
 def _pilots_of(run_dir: Path) -> list[registry.RegistryEntry]:

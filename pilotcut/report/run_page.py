@@ -20,6 +20,7 @@ from pilotcut.report import figures, measures, plots
 from pilotcut.report.comparison import comparison
 from pilotcut.report.figures import STAGE_COLOURS
 from pilotcut.report.forecasts import predictions
+from pilotcut.report.graph_section import graph
 from pilotcut.report.learning import learning
 from pilotcut.report.numbers import number_in
 from pilotcut.report.page import Element, Page, Section, Tile, note, table, tiles
@@ -69,6 +70,7 @@ def _add_sections(page: Page, run: RunRecord, plan_of: PlanOf, number: int) -> N
         learning(run),
         _stages(run),
         _reconstruction(run),
+        graph(run),
         timeline(run),
         utilisation(run),
         stragglers(run),

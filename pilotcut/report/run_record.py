@@ -17,6 +17,9 @@ import numpy as np
 from pilotcut.report.device_records import DeviceShare, MovedParts
 from pilotcut.report.numbers import number_in
 
+#: Where a task stands at the end of the events, in the order in which they are shown.
+STANDINGS = ("stored", "done", "bound", "ready", "waiting", "canceled", "failed", "cut off")
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -105,6 +108,44 @@ class PilotRecord:
 
 
 @dataclass(frozen=True)
+class TaskGraph:
+    """Tasks and what each depends on; dependencies stand before what depends on them.
+
+    Parameters
+    ----------
+    names, groups, standings
+        Of each task; standings are of `STANDINGS`.
+    before
+        Of each task the places of those that it depends on.
+    layers
+        Of each task the length of the longest way to it.
+    """
+
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    standings: tuple[str, ...]
+    before: tuple[tuple[int, ...], ...]
+    layers: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def edges(self) -> int:
+        """How many dependencies there are."""
+        return sum(map(len, self.before))
+
+    @property
+    def after(self) -> list[list[int]]:
+        """Of each task the places of those that depend on it."""
+        found: list[list[int]] = [[] for _ in self.names]
+        for place, before in enumerate(self.before):
+            for other in before:
+                found[other].append(place)
+        return found
+
+
+@dataclass(frozen=True)
 class TaskHistory:
     """Tasks of a run, as its events tell.
 
@@ -118,12 +159,18 @@ class TaskHistory:
         Losses, failures and duplicates of tasks, at most the first of each kind.
     counts
         How many there were of each kind.
+    graph
+        What depended on what, None where nothing did.
+    cuts
+        Lines about failures that have cut off others.
     """
 
     runs: TaskRuns
     ends: Mapping[str, int]
     troubles: tuple[RunEvent, ...]
     counts: Mapping[str, int]
+    graph: TaskGraph | None = None
+    cuts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from pilotcut.report.numbers import number
+from pilotcut.report.numbers import known_number, number
 from pilotcut.report.run_record import RunEvent, TaskHistory, TaskRuns
+from pilotcut.report.task_graph import GraphReader
+from pilotcut.tasks.branches import in_words
 
 #: How the reason begins of an event that tells of a second run.
 _DUPLICATE = "straggles"
 #: Texts of events that are kept; of more only the number.
 _MOST_KEPT = 200
+#: Lines about branches that were cut off.
+_MOST_CUTS = 5
 
 
 class TaskEventReader:
@@ -31,10 +35,14 @@ class TaskEventReader:
         self._counts: Counter[str] = Counter()
         self._troubles: list[RunEvent] = []
         self._seen = False
+        self._graph = GraphReader()
+        self._cuts: list[str] = []
 
     def add(self, event: Mapping[str, Any], when: float) -> None:
         """Take in an event of a task, whatever else it holds."""
         self._seen = True
+        self._graph.add(event)
+        self._count_cut(event)
         state = event.get("state")
         key = repr(event.get("id"))
         reason = str(event.get("reason") or "")
@@ -45,7 +53,9 @@ class TaskEventReader:
         if not math.isnan(started):
             finished = number(event.get("finished"))
             self._ran(event, key, is_end, started, when if math.isnan(finished) else finished)
-        if state == "failed":
+        if state == "failed" and event.get("cut_by"):
+            self._counts["cut off"] += 1
+        elif state == "failed":
             self._trouble("failed", event, when, reason)
         elif state == "bound" and not math.isnan(started):
             self._trouble("raised", event, when, reason)
@@ -56,6 +66,12 @@ class TaskEventReader:
             self._bound[key] = when
         if is_end:
             self._bound.pop(key, None)
+
+    def _count_cut(self, event: Mapping[str, Any]) -> None:
+        cut = event.get("cut_off")
+        if event.get("state") == "failed" and isinstance(cut, dict) and not event.get("cut_by"):
+            numbers = {str(group): int(known_number(cut, group) or 0) for group in cut}
+            self._cuts.append(in_words(str(event.get("task", "?")), numbers))
 
     def _ran(
         self, event: Mapping[str, Any], key: str, is_end: bool, started: float, finished: float
@@ -85,4 +101,14 @@ class TaskEventReader:
         names, pilots, workers = zip(*self._names, strict=True) if self._names else ((), (), ())
         failed = np.array(self._failed, dtype=bool)
         runs = TaskRuns(bound, started, finished, names, pilots, workers, failed)
-        return TaskHistory(runs, dict(self._ends), tuple(self._troubles), dict(self._counts))
+        cuts = tuple(self._cuts[:_MOST_CUTS])
+        if len(self._cuts) > _MOST_CUTS:
+            cuts = (*cuts, f"{len(self._cuts) - _MOST_CUTS:,} more tasks failed and cut off others")
+        return TaskHistory(
+            runs,
+            dict(self._ends),
+            tuple(self._troubles),
+            dict(self._counts),
+            self._graph.result(),
+            cuts,
+        )

@@ -110,9 +110,11 @@ def _troubled(counts: Mapping[str, int]) -> str:
         "lost": "loss of a worker or pilot",
         "raised": "retry after an exception",
         "failed": "failure",
+        "cut off": "task cut off by a failure",
     }
     plural = {"loss of a worker or pilot": "losses of workers or pilots",
-              "retry after an exception": "retries after exceptions"}  # fmt: skip
+              "retry after an exception": "retries after exceptions",
+              "task cut off by a failure": "tasks cut off by failures"}  # fmt: skip
     words = [
         f"{counts[kind]} {name if counts[kind] == 1 else plural.get(name, f'{name}s')}"
         for kind, name in names.items()

@@ -117,6 +117,7 @@ class Binder:
         """Take in a task and return its future."""
         future = TaskFuture(record, self)
         record.future = future
+        record.before = [f.task.id for f in record.dependencies if f.is_of(self)]
         with self._submitting:  # so that nothing enters the inbox after `close`
             if self._breakdown is not None:
                 raise self._broken(record.name)
@@ -391,12 +392,22 @@ class Binder:
             names = [f"'{f.task.name}'" for f in record.dependencies if not f.done()]
             if not names:
                 return "is looked for among stored results"
-            return f"waits for {counted(len(names), 'task')}: {', '.join(names[:4])}"
+            waits = f"waits for {counted(len(names), 'task')}: {', '.join(names[:4])}"
+            return f"{waits}{self._followers(record)}"
         if record.state is TaskState.READY:
-            return self._why_ready(record.view)
+            return f"{self._why_ready(record.view)}{self._followers(record)}"
         if record.state is TaskState.BOUND:
-            return f"is bound to pilot '{record.pilot}': it runs there, or is next in line"
+            where = f"is bound to pilot '{record.pilot}': it runs there, or is next in line"
+            return f"{where}{self._followers(record)}"
         return f"is {record.state.value}"
+
+    def _followers(self, record: TaskRecord) -> str:
+        """Return which tasks wait for one, to stand behind what it waits for itself."""
+        names = [f"'{other.name}'" for other in self._table.branches.followers(record.future)]
+        if not names:
+            return ""
+        some = counted(len(names), "task")
+        return f"; {some} wait{'s' if len(names) == 1 else ''} for it: {', '.join(names[:4])}"
 
     def _why_ready(self, view: TaskView) -> str:
         pending = dict.fromkeys(

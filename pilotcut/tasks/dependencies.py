@@ -11,7 +11,7 @@ from typing import Any
 
 from pilotcut.errors import TaskError
 from pilotcut.pilots.worker.exception_text import words_of
-from pilotcut.tasks.task import TaskFuture, TaskState, with_results
+from pilotcut.tasks.task import Task, TaskFuture, TaskState, with_results
 from pilotcut.tasks.task_record import TaskRecord
 from pilotcut.tasks.task_table import TaskTable
 
@@ -42,6 +42,7 @@ class Dependencies:
     def add(self, record: TaskRecord) -> None:
         """Take in a task."""
         record.missing = len(record.dependencies)
+        self._table.branches.add(record)
         for dependency in record.dependencies:
             # Not `add_done_callback`: a user's callback before ours may wait for this very task.
             dependency.when_done(lambda done: self._post(lambda: self._on_end(record, done)))
@@ -49,16 +50,14 @@ class Dependencies:
             self._release(record)
 
     def _on_end(self, record: TaskRecord, done: Future[Any]) -> None:
+        self._table.branches.leave(done)
         if record.state is not TaskState.WAITING:
             # Canceled meanwhile, or failed over another dependency.
             return
         cause = CancelledError("it was canceled") if done.cancelled() else done.exception()
         if cause is not None:
             assert isinstance(done, TaskFuture)
-            self._table.fail(record, TaskError(
-                f"task '{record.name}' did not run, for it depends on task "
-                f"'{done.task.name}', which failed: {words_of(cause)}"
-            ), cause)  # fmt: skip
+            self._cut_off(record, done.task, cause)
             return
         record.missing -= 1
         if record.missing == 0:
@@ -72,3 +71,15 @@ class Dependencies:
                 ))  # fmt: skip
                 return
             self._release(record)
+
+    def _cut_off(self, record: TaskRecord, before: Task, cause: BaseException) -> None:
+        """Fail a task over one that has failed, or was cut off itself."""
+        way = ""
+        if before.cut_by:
+            way = f", by way of task '{before.name}',"
+            cause = cause.__cause__ or cause  # what failed first, and not what came of it
+        record.cut_by = before.cut_by or before.name
+        self._table.fail(record, TaskError(
+            f"task '{record.name}' did not run, for it depends{way} on task '{record.cut_by}', "
+            f"which failed: {words_of(cause)}"
+        ), cause)  # fmt: skip

@@ -47,6 +47,8 @@ class Task:
         What it belongs to, None if to nothing.
     was_stored
         Whether it did not run, since its result was stored by an earlier run of the program.
+    cut_by
+        The task whose failure kept it from running, '' if none did.
     """
 
     id: int
@@ -63,6 +65,7 @@ class Task:
     launch: int | None = None
     group: str | None = None
     was_stored: bool = False
+    cut_by: str = ""
 
 
 class _Record(Protocol):
@@ -121,6 +124,10 @@ class TaskFuture(Future[Any]):
     def task(self) -> Task:
         """What is known of the task now."""
         return self._record.snapshot()
+
+    def is_of(self, owner: Owner) -> bool:
+        """Return whether this is a task of some task manager's."""
+        return self._owner is owner
 
     @property
     def work(self) -> str:

@@ -36,6 +36,12 @@ class TaskRecord:
         tasks that it runs after.
     is_ending, was_stored
         Whether it has a result that is being stored; whether that was stored before it could run.
+    cut_by
+        The task whose failure keeps it from running, '' as long as there is none.
+    before, cut
+        Ids of the tasks that it depends on; how many of each group its failure has cut off.
+    is_known
+        Whether there is an event of it.
     """
 
     name: str
@@ -70,6 +76,10 @@ class TaskRecord:
     after: Sequence[TaskFuture] = ()
     is_ending: bool = False
     was_stored: bool = False
+    cut_by: str = ""
+    before: Sequence[int] = ()
+    is_known: bool = False
+    cut: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def attempts(self) -> int:
@@ -138,4 +148,5 @@ class TaskRecord:
             launch=self.launch,
             group=self.view.group,
             was_stored=self.was_stored,
+            cut_by=self.cut_by,
         )

@@ -6,6 +6,7 @@ The binder's thread owns it: nobody else may touch it. It refuses to know pilots
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -13,12 +14,18 @@ from dataclasses import replace
 
 from pilotcut.errors import TaskError
 from pilotcut.io.jsonl import JsonLines
-from pilotcut.pilots.worker.exception_text import MOST_LINE, words_of
+from pilotcut.pilots.worker.exception_text import MOST_LINE, add_note, words_of
+from pilotcut.tasks.branches import Branches, in_words
 from pilotcut.tasks.ready_queue import ReadyQueue
 from pilotcut.tasks.runtime_estimates import Kind
 from pilotcut.tasks.slot_accounting import Reservation
 from pilotcut.tasks.task import TaskFuture, TaskState
 from pilotcut.tasks.task_record import TaskRecord
+
+_log = logging.getLogger(__name__)
+
+#: Failures of which it is logged what they have cut off.
+_MOST_SAID = 20
 
 
 class TaskTable:
@@ -39,6 +46,8 @@ class TaskTable:
         Reservations of those that a pilot holds, by id: of the first launch that still runs.
     groups
         How many of each group have not ended.
+    branches
+        Who waits for whom.
     """
 
     def __init__(self, events: JsonLines) -> None:
@@ -47,14 +56,26 @@ class TaskTable:
         self.ready = ReadyQueue()
         self.running: dict[int, Reservation] = {}
         self.groups: Counter[str] = Counter()
+        self.branches = Branches()
+        self._said = 0
         self._ready_kinds: Counter[Kind] = Counter()
         self._last_end: TaskFuture | None = None  # left `unfinished` last; may have no result yet
 
     def add(self, record: TaskRecord) -> None:
         """Take in a task."""
         self.unfinished[record.view.id] = record
+        if record.before:
+            self._write_edges(record)
         if record.view.group is not None:
             self.groups[record.view.group] += 1
+
+    def _write_edges(self, record: TaskRecord) -> None:
+        """Write what a task depends on, and down which tasks these are."""
+        for number in record.before:
+            other = self.unfinished.get(number)
+            if other is not None and not other.is_known:
+                self.write_event(other)
+        self.write_event(record)
 
     def make_ready(self, record: TaskRecord, *, isolated: bool = False) -> None:
         """Put a task into the queue; an isolated one has waited its turn and comes first."""
@@ -85,10 +106,22 @@ class TaskTable:
         """Give the task's future an exception, and that a cause."""
         if cause is not None:
             error.__cause__ = cause
+        # Now: once it has ended nobody knows any more who waits for it.
+        record.cut = self.branches.cut(record)
+        if record.cut and not record.cut_by:
+            self._say_cut(record, error)
         future = self.settle(record, TaskState.FAILED, words_of(error, MOST_LINE))
         # A future that was canceled meanwhile takes no exception.
         if future.running() or future.set_running_or_notify_cancel():
             future.set_exception(error)
+
+    def _say_cut(self, record: TaskRecord, error: BaseException) -> None:
+        line = in_words(record.name, record.cut)
+        add_note(error, line)
+        self._said += 1
+        if self._said <= _MOST_SAID:
+            more = "; more such lines are in the events alone" if self._said == _MOST_SAID else ""
+            _log.warning("%s%s", line, more)
 
     def settle(self, record: TaskRecord, state: TaskState, reason: str = "") -> TaskFuture:
         """End the record's part in all this and return its future, to be given an end."""
@@ -100,6 +133,8 @@ class TaskTable:
         self.running.pop(number, None)
         if self.ready.find(number) is not None:
             self.take_ready(record)
+        if state is TaskState.CANCELED:
+            record.cut = self.branches.cut(record)
         self._last_end = future = record.end(state)
         self.write_event(record, reason)
         return future
@@ -131,8 +166,17 @@ class TaskTable:
         if record.started is not None:  # on that worker
             event |= {"started": record.started, "finished": record.finished}
             event["cores"] = record.view.cores
+        if record.view.group and record.view.group != record.name.rpartition(".")[0]:
+            event["group"] = record.view.group
+        if record.before and not record.is_known:
+            event["after"] = record.before
+        record.is_known = True
         if record.was_stored:
             event["stored"] = True
+        if record.cut:
+            event["cut_off"] = record.cut
+        if record.cut_by:
+            event["cut_by"] = record.cut_by
         if reason:
             event["reason"] = reason
         self._events.write(event)
