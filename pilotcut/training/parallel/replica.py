@@ -73,10 +73,10 @@ def compute_gradient(
     recipe: Shared[Recipe], data: Shared[Dataset[Any]], weights: Arrays, work: ReplicaWork
 ) -> Gradient:
     """Return the gradient over the work's rows at `weights`."""
-    with _borrowed(recipe) as replica:
+    with borrowed(recipe) as replica:
         replica.load(weights)
         loss = replica.backward(data, work)
-        return Gradient(tuple(map(_gradient, replica.trained)), loss, len(work.rows))
+        return Gradient(tuple(map(gradient_of, replica.trained)), loss, len(work.rows))
 
 
 def take_steps(
@@ -87,11 +87,11 @@ def take_steps(
     works: Sequence[ReplicaWork],
 ) -> LocalUpdate:
     """Return where one optimizer step for each of `works` leads; stops at a loss that is none."""
-    with _borrowed(recipe) as replica:
+    with borrowed(recipe) as replica:
         replica.load(weights)
         optimizer = make_optimizer(replica.recipe.optimizer, replica.module)
         if moments is not None:
-            optimizer.load_state_dict(_tensors(moments))
+            optimizer.load_state_dict(tensors_of(moments))
         losses: list[float] = []
         for work in works:
             losses.append(replica.backward(data, work))
@@ -99,7 +99,7 @@ def take_steps(
                 break
             optimizer.step()
         return LocalUpdate(
-            weights_of(replica.module), _arrays(optimizer.state_dict()), tuple(losses)
+            weights_of(replica.module), arrays_of(optimizer.state_dict()), tuple(losses)
         )
 
 
@@ -241,7 +241,7 @@ _lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def _borrowed(recipe: Shared[Recipe]) -> Iterator[Replica]:
+def borrowed(recipe: Shared[Recipe]) -> Iterator[Replica]:
     """Lend a replica to one task; it is not kept if that fails."""
     with _lock:
         idle = _idle.setdefault(recipe.key, [])
@@ -262,7 +262,8 @@ def _tensors_of(module: torch.nn.Module) -> list[torch.Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
-def _gradient(parameter: torch.nn.Parameter) -> np.ndarray | None:
+def gradient_of(parameter: torch.nn.Parameter) -> np.ndarray | None:
+    """Return a copy of a parameter's gradient, None where it has none."""
     return None if parameter.grad is None else _array(parameter.grad)
 
 
@@ -272,18 +273,18 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
     return copied
 
 
-def _arrays(state: Any) -> Any:
+def arrays_of(state: Any) -> Any:
     """Return an optimizer's state with arrays for tensors."""
     if isinstance(state, torch.Tensor):
         return _array(state)
-    return _mapped(_arrays, state)
+    return _mapped(arrays_of, state)
 
 
-def _tensors(state: Any) -> Any:
+def tensors_of(state: Any) -> Any:
     """Return an optimizer's state with copies of arrays as tensors."""
     if isinstance(state, np.ndarray):
         return torch.tensor(state)
-    return _mapped(_tensors, state)
+    return _mapped(tensors_of, state)
 
 
 def _mapped(function: Any, state: Any) -> Any:
@@ -292,6 +293,25 @@ def _mapped(function: Any, state: Any) -> Any:
     if isinstance(state, (list, tuple)):
         return type(state)(function(value) for value in state)
     return state
+
+
+def like(array: np.ndarray, parameter: torch.nn.Parameter) -> torch.Tensor:
+    """Return an array as a tensor like a parameter."""
+    return torch.as_tensor(array, dtype=parameter.dtype, device=parameter.device)
+
+
+def check_finite(
+    loss: float, arrays: Sequence[np.ndarray | None], what: str, work: ReplicaWork
+) -> None:
+    """Raise UserError with the replica, the step and samples unless all numbers are finite."""
+    some = ", ".join(map(str, work.rows[:4].tolist())) + (", ..." if len(work.rows) > 4 else "")
+    advice = f"lower learning_rate, or look at samples {some}"
+    if not math.isfinite(loss):
+        raise UserError(f"{work}: the loss is {loss}, expected a finite number; {advice}")
+    if not all(array is None or np.isfinite(array).all() for array in arrays):
+        raise UserError(
+            f"{work}: the {what} has numbers that are not finite, expected finite ones; {advice}"
+        )
 
 
 def size_of(state: Any) -> int:

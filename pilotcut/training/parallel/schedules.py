@@ -56,6 +56,27 @@ class Synchronous:
 
 
 @dataclass(frozen=True)
+class AllReduced:
+    """The synchronous schedule on the ranks of a pilot, an epoch a task.
+
+    Each rank has a replica and an optimizer of its own, in the same state; gradients are added up
+    by an all-reduce, and all ranks take the same step.
+
+    Parameters
+    ----------
+    ranks, pilots
+        How many, and the MPI pilots that have so many.
+    """
+
+    ranks: int
+    pilots: tuple[str, ...]
+
+    def run(self, server: Server, batches: Sequence[np.ndarray]) -> Iterator[Update]:
+        """Yield an update for each batch, all of them when the epoch is done."""
+        yield from server.stepped_together(server.ask_together(batches, self.ranks, self.pilots))
+
+
+@dataclass(frozen=True)
 class LocalSteps:
     """Replicas take `steps` steps of their own, each on its shards; then weights are averaged.
 

@@ -5,7 +5,6 @@ It hands out work and takes in what comes back; in which order is its schedule's
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +15,20 @@ from torch.utils.data import Dataset
 
 from pilotcut.errors import UserError
 from pilotcut.tasks import Shared, TaskFuture, TaskManager
+from pilotcut.training.parallel.all_reduce import SharedSteps, take_steps_together
 from pilotcut.training.parallel.recipe import Recipe, as_dataset, data_key
 from pilotcut.training.parallel.replica import (
     Gradient,
     LocalUpdate,
     ReplicaWork,
+    arrays_of,
+    check_finite,
     compute_gradient,
+    like,
     load_weights,
     size_of,
     take_steps,
+    tensors_of,
     weights_of,
 )
 
@@ -143,11 +147,30 @@ class Server:
         moments = self._moments.get(replica)
         return self._ask(take_steps, (weights_of(self.module), moments, works), works)
 
+    def ask_together(
+        self, batches: Sequence[np.ndarray], ranks: int, pilots: Sequence[str]
+    ) -> PendingWork:
+        """Ask for steps that the ranks of a pilot take together, one for each batch."""
+        steps = [
+            [
+                ReplicaWork(self._seed, step, replica, rows)
+                for replica, rows in enumerate(shards(batch, self.replicas))
+                if len(rows)
+            ]
+            for step, batch in ((self.next_step(), batch) for batch in batches)
+        ]
+        moments = arrays_of(self.optimizer.state_dict())
+        works = tuple(work for step in steps for work in step)
+        where = {"ranks": ranks, "pilot": tuple(pilots)}
+        arguments = (weights_of(self.module), moments, steps)
+        return self._ask(take_steps_together, arguments, works, where)
+
     def _ask(
         self,
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
         works: tuple[ReplicaWork, ...],
+        where: Mapping[str, Any] | None = None,
     ) -> PendingWork:
         first = works[0]
         future = self._tasks.submit_task(
@@ -156,7 +179,7 @@ class Server:
             self._data,
             *arguments,
             name=f"replica-{first.replica}.step-{first.step}",
-            **self._options,
+            **(dict(self._options) | dict(where or {})),
         )
         self._open.add(future)
         self.bytes_sent += size_of(arguments) + sum(work.rows.nbytes for work in works)
@@ -174,7 +197,7 @@ class Server:
         """Wait for a gradient."""
         gradient: Gradient = self._answer(asked)
         self.bytes_received += size_of(gradient.arrays)
-        _check_finite(gradient.loss, gradient.arrays, "gradient", asked.works[0])
+        check_finite(gradient.loss, gradient.arrays, "gradient", asked.works[0])
         return gradient
 
     def stepped(self, asked: PendingWork) -> LocalUpdate:
@@ -183,10 +206,21 @@ class Server:
         self.bytes_received += size_of((stepped.weights, stepped.moments))
         works = asked.works[: len(stepped.losses)]
         for work, loss in zip(works, stepped.losses, strict=True):
-            _check_finite(loss, (), "weights", work)
-        _check_finite(0.0, stepped.weights, "weights", works[-1])
+            check_finite(loss, (), "weights", work)
+        check_finite(0.0, stepped.weights, "weights", works[-1])
         self._moments[asked.replica] = stepped.moments
         return stepped
+
+    def stepped_together(self, asked: PendingWork) -> list[Update]:
+        """Wait for steps that ranks took together, and take over their weights and moments."""
+        found: SharedSteps = self._answer(asked)
+        self.bytes_received += size_of((found.weights, found.moments))
+        load_weights(self.module, found.weights)
+        self.optimizer.load_state_dict(tensors_of(found.moments))
+        return [
+            self._updated(self.version, loss_sum, samples)
+            for loss_sum, samples in zip(found.loss_sums, found.samples, strict=True)
+        ]
 
     def _answer(self, asked: PendingWork) -> Any:
         try:
@@ -207,7 +241,7 @@ class Server:
         columns = zip(*(gradient.arrays for gradient in gradients), strict=True)
         for parameter, column in zip(trained, columns, strict=True):
             mean = _mean(column, shares)
-            parameter.grad = None if mean is None else _like(mean, parameter)
+            parameter.grad = None if mean is None else like(mean, parameter)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         loss_sum = sum(g.loss * g.samples for g in gradients)
@@ -258,20 +292,3 @@ def _averaged(arrays: Sequence[np.ndarray], shares: Sequence[int]) -> np.ndarray
     mean = _mean(arrays, shares)
     assert mean is not None
     return mean.astype(dtype)
-
-
-def _like(array: np.ndarray, parameter: torch.nn.Parameter) -> torch.Tensor:
-    return torch.as_tensor(array, dtype=parameter.dtype, device=parameter.device)
-
-
-def _check_finite(
-    loss: float, arrays: Sequence[np.ndarray | None], what: str, work: ReplicaWork
-) -> None:
-    some = ", ".join(map(str, work.rows[:4].tolist())) + (", ..." if len(work.rows) > 4 else "")
-    advice = f"lower learning_rate, or look at samples {some}"
-    if not math.isfinite(loss):
-        raise UserError(f"{work}: the loss is {loss}, expected a finite number; {advice}")
-    if not all(array is None or np.isfinite(array).all() for array in arrays):
-        raise UserError(
-            f"{work}: the {what} has numbers that are not finite, expected finite ones; {advice}"
-        )

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from pilotcut.errors import UserError
-from pilotcut.options import check_seed
+from pilotcut.options import check, check_seed, choice_fault
 from pilotcut.tasks import TaskManager
 from pilotcut.training.checks import Whole, require
 from pilotcut.training.config import BATCH_SIZE, EPOCHS
@@ -30,11 +30,14 @@ from pilotcut.training.parallel.recipe import (
     make_optimizer,
 )
 from pilotcut.training.parallel.replica import new_module
-from pilotcut.training.parallel.schedules import ReplicaSchedule, Synchronous
+from pilotcut.training.parallel.schedules import AllReduced, ReplicaSchedule, Synchronous
 from pilotcut.training.parallel.server import Server, Update
 
 #: Options of `TaskManager.submit_task` that make sense for replicas.
 TASK_OPTIONS = ("pilot", "cores", "gpus", "retries", "error_retries", "cost_s")
+
+#: How gradients of replicas come together.
+COMMUNICATIONS = ("parameter-server", "allreduce")
 
 #: Called with (epoch, loss, model) after every epoch.
 OnEpoch = Callable[[int, float, torch.nn.Module], object]
@@ -58,6 +61,14 @@ class DataParallel:
         Where replicas run.
     schedule
         `Synchronous`, `LocalSteps` or `BoundedStaleness`.
+    communication
+        How the replicas' gradients are averaged. "parameter-server": this process gets all of them
+        and sends weights back. "allreduce": each rank of an MPI pilot (`ranks:` in its
+        description) has a replica and its weights, and the ranks add up gradients among each
+        other, as Horovod and torch's DistributedDataParallel do; an epoch is one task. With
+        `Synchronous` only. Weights are those of the parameter server to the rounding of sums in
+        double precision, and the same to the last bit in every run on as many ranks of the same
+        MPI, on the same nodes.
     loss
         "mse", "l1", "cross-entropy", or a function (outputs, labels) -> mean over samples.
     optimizer
@@ -65,9 +76,9 @@ class DataParallel:
     learning_rate
         Of an optimizer that is given by name.
     replicas
-        Among how many a batch is dealt; by default the slots of `tasks`. They may be more than
-        there are workers. Given explicitly, results do not depend on the number of workers, to
-        the last bit.
+        Among how many a batch is dealt; by default the slots of `tasks`, or the ranks.
+        They may be more than there are workers. Given explicitly, results do not depend on the
+        number of workers, to the last bit; on ranks to the rounding of sums.
     seed
         Decides initial weights, the order of samples, and all shots: before every gradient,
         each `CutEstimator` inside the module gets a stream of its own from (seed, step, replica),
@@ -110,6 +121,7 @@ class DataParallel:
         tasks: TaskManager,
         *,
         schedule: ReplicaSchedule | None = None,
+        communication: str = "parameter-server",
         loss: str | Loss = "mse",
         optimizer: str | MakeOptimizer = "adam",
         learning_rate: float = 0.1,
@@ -119,7 +131,13 @@ class DataParallel:
     ) -> None:
         _check_manager(tasks)
         self.schedule = _checked_schedule(schedule)
-        self.replicas = tasks.slots if replicas is None else replicas
+        options = _checked_options(task_options or {})
+        self._order_of_work, slots = self.schedule, tasks.slots
+        check(choice_fault("communication", communication, COMMUNICATIONS))
+        if communication == "allreduce":
+            self._order_of_work = on_ranks = _on_ranks(tasks, self.schedule, options)
+            slots = on_ranks.ranks
+        self.replicas = slots if replicas is None else replicas
         require("replicas", self.replicas, Whole(1, None, "2 is a usual choice"))
         check_seed(seed, 2**64 - 1)  # torch's most
         if not callable(build) or isinstance(build, torch.nn.Module):
@@ -138,7 +156,7 @@ class DataParallel:
             self.optimizer,
             self.replicas,
             seed,
-            _checked_options(task_options or {}),
+            options,
         )
         self._order = torch.Generator().manual_seed(seed)
         self._epochs = 0
@@ -200,7 +218,7 @@ class DataParallel:
     def _epoch(self, batches: Sequence[np.ndarray]) -> Epoch:
         server, started = self._server, perf_counter()
         sent, received = server.bytes_sent, server.bytes_received
-        updates: list[Update] = list(self.schedule.run(server, batches))
+        updates: list[Update] = list(self._order_of_work.run(server, batches))
         self._epochs += 1
         return Epoch(
             epoch=self._epochs,
@@ -228,6 +246,34 @@ def _checked_schedule(schedule: ReplicaSchedule | None) -> ReplicaSchedule:
             f"BoundedStaleness(bound)"
         )
     return schedule
+
+
+def _on_ranks(
+    tasks: TaskManager, schedule: ReplicaSchedule, options: Mapping[str, Any]
+) -> AllReduced:
+    """Return the schedule on the pilots with most ranks, of those that tasks may run on."""
+    if not isinstance(schedule, Synchronous):
+        raise UserError(
+            f"communication is 'allreduce' with schedule {schedule!r}, expected Synchronous(): "
+            f"ranks step together; use 'parameter-server' for other schedules"
+        )
+    named = options.get("pilot")
+    allowed = {named} if isinstance(named, str) else None if named is None else set(named)
+    pilots = [
+        pilot
+        for pilot in tasks.pilots.pilots
+        if pilot.description.ranks > 1
+        and not pilot.state.final
+        and (allowed is None or allowed & {pilot.name, pilot.description.name})
+    ]
+    if not pilots:
+        among = "those described" if allowed is None else ", ".join(sorted(map(repr, allowed)))
+        raise UserError(
+            f"communication is 'allreduce', expected a pilot with ranks of 2 or more among "
+            f"{among}; add one (see pilot_descriptions/laptop_mpi.yaml) or use 'parameter-server'"
+        )
+    ranks = max(pilot.description.ranks for pilot in pilots)
+    return AllReduced(ranks, tuple(p.name for p in pilots if p.description.ranks == ranks))
 
 
 def _checked_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
