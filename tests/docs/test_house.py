@@ -21,6 +21,7 @@ def house(tmp_path, monkeypatch):
     package = tmp_path / "pilotcut"
     package.mkdir()
     monkeypatch.setattr(module, "PACKAGE", package)
+    monkeypatch.setattr(module, "TESTS", tmp_path / "tests")
     monkeypatch.setattr(module, "LONGER", {})
     return module, package
 
@@ -50,6 +51,17 @@ def test_what_is_too_long_too_much_or_there_twice_is_a_line(house, capsys):
         "pilotcut/b.py is excepted from the limits and within them; take it out of .ci/house.py",
         "class A stands in pilotcut/again.py and pilotcut/body.py",
     ]
+
+
+def test_test_files_of_one_name_are_a_line_unless_their_folder_is_a_package(house, capsys):
+    module, _ = house
+    for folder in ("a", "b", "c"):
+        (module.TESTS / folder).mkdir(parents=True)
+        (module.TESTS / folder / "test_it.py").touch()
+    (module.TESTS / "c" / "__init__.py").touch()
+    assert module.main()
+    said = capsys.readouterr().out
+    assert said == "tests/ has a/test_it.py and b/test_it.py, expected one name for each\n"
 
 
 def test_what_is_within_the_limits_is_none(house, capsys):
