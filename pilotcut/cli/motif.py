@@ -28,7 +28,8 @@ def motif(
     pilots: Annotated[
         Path | None,
         typer.Option(
-            help="Pilot description; without one, a worker for each core of this machine."
+            help="Pilot description; without one, a worker for each core of this machine, or, for "
+            "motifs on devices, some that Aer plays."
         ),
     ] = None,
     size: Annotated[
@@ -63,7 +64,7 @@ def _run(chosen: Motif, pilots: Path | None, size: str, directory: Path, as_json
 
     cores = len(os.sched_getaffinity(0))
     here = PilotDescription(name="here", resource="local", cores_per_node=cores)
-    described = (here,) if pilots is None else load_descriptions(pilots)
+    described = (chosen.pilots or (here,)) if pilots is None else load_descriptions(pilots)
     manager = PilotManager(described, run_dir=directory)
     with tasks_on(manager) as tasks, err.status(chosen.title):
         outcome = run_motif(chosen, tasks, size, directory)

@@ -8,12 +8,15 @@ from importlib import import_module
 from typing import Any
 
 from pilotcut.options import check, choice_fault
+from pilotcut.pilots.description import PilotDescription
 
 #: Motif by name: its module, and what it is called in the literature.
 MOTIFS = {
     "circuits": ("circuit_execution", "B.1 circuit execution"),
     "statevector": ("state_vector", "B.2 distributed state vector"),
     "cutting": ("circuit_cutting", "B.3 circuit cutting"),
+    "mitigation": ("mitigation", "B.4 error mitigation"),
+    "pipeline": ("pipeline", "C.1 multistage pipeline"),
     "variational": ("variational", "C.2 sequential variational algorithms"),
     "curve": ("energy_curve", "C.3 synchronous parallel variational algorithms"),
     "generative": ("generative", "C.5 generative quantum eigensolver"),
@@ -54,6 +57,8 @@ class Motif:
         Runs it: ``run(tasks, **sizes[size])`` returns an `Answer`.
     sizes
         Arguments of `run`, for each of `SIZES`.
+    pilots
+        What it runs on where nobody says; () for a worker on each core of this machine.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Motif:
     right: str
     run: Callable[..., Answer]
     sizes: Mapping[str, Mapping[str, Any]]
+    pilots: tuple[PilotDescription, ...] = ()
 
 
 def motif(name: str) -> Motif:
@@ -74,4 +80,5 @@ def motif(name: str) -> Motif:
     check(choice_fault("motif", name, MOTIFS))
     module, title = MOTIFS[name]
     app = import_module(f"pilotcut.study.motifs.{module}")
-    return Motif(name, title, app.RIGHT, app.run, {"small": app.SMALL, "large": app.LARGE})
+    sizes = {"small": app.SMALL, "large": app.LARGE}
+    return Motif(name, title, app.RIGHT, app.run, sizes, getattr(app, "PILOTS", ()))

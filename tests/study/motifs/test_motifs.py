@@ -1,10 +1,12 @@
 """Each motif finds what is right, at a size of seconds, on two workers."""
 
 import json
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
+from pilotcut import PilotManager, TaskManager
 from pilotcut.errors import UserError
 from pilotcut.study.motifs.answer import MOTIFS, SIZES, motif
 from pilotcut.study.motifs.molecules import _table, molecule
@@ -14,15 +16,31 @@ TINY = {
     "circuits": {"circuits": 70, "widest": 6},
     "statevector": {"qubits": 8, "layers": 2, "most_ranks": 2},
     "cutting": {"qubits": 10, "most_cuts": 2, "rows": 1, "shots": 256},
+    "mitigation": {"qubits": 4, "rows": 3, "shots": 32768},
+    "pipeline": {"images": 180, "layers": 3, "shots": 4096},
     "variational": {"name": "H2 0.735", "reps": 1, "iterations": 60, "nodes": 6},
     "curve": {"points": 3},
     "generative": {"generations": 12, "size": 20, "length": 8},
 }
 
 
+@pytest.fixture
+def tasks_of(request):
+    """Return a function from a motif to tasks: on workers, or on its devices in this process."""
+    with ExitStack() as stack:
+
+        def found(of):
+            if not any(pilot.backend.qpu for pilot in of.pilots):
+                return request.getfixturevalue("workers")
+            own = [pilot.model_copy(update={"resource": "inprocess"}) for pilot in of.pilots]
+            return stack.enter_context(TaskManager(stack.enter_context(PilotManager(own))))
+
+        yield found
+
+
 @pytest.mark.parametrize("name", MOTIFS)
-def test_it_finds_what_is_right(name, workers):
-    answer = motif(name).run(workers, **TINY[name])
+def test_it_finds_what_is_right(name, tasks_of):
+    answer = motif(name).run(tasks_of(motif(name)), **TINY[name])
     assert answer.right, answer.sentence
     json.dumps(answer.measures, allow_nan=False)
 
