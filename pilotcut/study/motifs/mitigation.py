@@ -41,7 +41,6 @@ PILOTS = tuple(
         backend=BackendDescription(
             qpu=QpuDescription(
                 qubits=6,
-                topology=topology,
                 infidelity_1q=0.001,
                 infidelity_2q=infidelity,
                 t1_us=100.0,
@@ -50,11 +49,7 @@ PILOTS = tuple(
             )
         ),
     )
-    for number, topology, infidelity, readout in (
-        (1, "line", 0.010, 0.02),
-        (2, "ring", 0.015, 0.01),
-        (3, "star", 0.020, 0.03),
-    )
+    for number, infidelity, readout in ((1, 0.010, 0.02), (2, 0.015, 0.01), (3, 0.020, 0.03))
 )
 
 #: Noise factors; gates are done, undone and redone for the second.
