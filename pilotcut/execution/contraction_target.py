@@ -154,7 +154,7 @@ def contracting_for(
         return here("local: terms are sampled, which leaves nothing to contract")
     pilots = [
         pilot
-        for pilot in (tasks.pilots.pilots if tasks is not None else ())
+        for pilot in (tasks.takers if tasks is not None else ())
         if pilot.description.ranks > 1 and not pilot.state.final
     ]
     if not pilots:

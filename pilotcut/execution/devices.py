@@ -160,7 +160,7 @@ def fleet_of(tasks: TaskManager | None, mode: str) -> Fleet:
     if tasks is None:
         return Fleet()
     ended = (PilotState.DRAINING, PilotState.DONE, PilotState.FAILED, PilotState.CANCELED)
-    pilots = tasks.pilots.pilots
+    pilots = tasks.takers or tasks.pilots.pilots
     alive = [pilot.description for pilot in pilots if pilot.state not in ended]
     # Where all have ended, whoever submits is told so, pilot by pilot.
     return fleet_among(alive or [pilot.description for pilot in pilots], mode)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pilotcut.options import did_you_mean
+from pilotcut.pilots.pilot import Pilot
 from pilotcut.tasks.slot_accounting import SlotAccount
 
 
@@ -37,6 +38,13 @@ def own_pilots(group: str | None, accounts: Mapping[str, SlotAccount]) -> tuple[
         return None
     found = (name for name, a in accounts.items() if group in a.pilot.description.groups)
     return tuple(found) or None
+
+
+def takers(group: str | None, pilots: Iterable[Pilot]) -> tuple[Pilot, ...]:
+    """Return the pilots that tasks of a group run on: its own, or those that are nobody's."""
+    pilots = tuple(pilots)
+    own = tuple(one for one in pilots if group is not None and group in one.description.groups)
+    return own or tuple(one for one in pilots if not one.description.groups)
 
 
 def reserved_fault(group: str | None, accounts: Iterable[SlotAccount]) -> str:

@@ -11,13 +11,14 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pilotcut.errors import UserError
 from pilotcut.io.unpicklable import Unpicklable
 from pilotcut.pilots.manager import PilotManager
+from pilotcut.pilots.pilot import Pilot
 from pilotcut.tasks.binder import Binder
-from pilotcut.tasks.groups import group_of, label_of, own_pilots
+from pilotcut.tasks.groups import group_of, label_of, own_pilots, takers
 from pilotcut.tasks.load import pilot_names
 from pilotcut.tasks.policies import as_policy, name_of
 from pilotcut.tasks.policy_base import Policy
@@ -84,6 +85,7 @@ class TaskManager(Unpicklable):
         pilots.start()
         self._pilots = pilots
         self._most_preemptions = most_preemptions
+        self._stage: str | None = None
         # Tasks are submitted from many threads: next() of a count needs no lock.
         self._numbers = itertools.count()
         self._shared = SharedObjects(pilots)
@@ -91,13 +93,39 @@ class TaskManager(Unpicklable):
 
     @property
     def slots(self) -> int:
-        """Number of tasks that run at the same time."""
-        return self._pilots.slots
+        """Number of tasks that run at the same time, those of other groups included."""
+        if self._stage is None:
+            return self._pilots.slots
+        return sum(pilot.slots for pilot in self.takers if not pilot.state.final)
 
     @property
     def pilots(self) -> PilotManager:
         """The pilots that the tasks run on."""
         return self._pilots
+
+    @property
+    def takers(self) -> tuple[Pilot, ...]:
+        """The pilots on which tasks run that name neither one nor a group."""
+        return takers(self._stage, self._pilots.pilots)
+
+    def stage(self, group: str) -> Self:
+        """Return this manager as a stage of a graph: its tasks belong to a group.
+
+        It can be given to whatever takes a task manager, an estimator for example, whose tasks then
+        run on the pilots of that group. Closing it leaves everything as it is.
+
+        Examples
+        --------
+        >>> from pilotcut.pilots.description import embedded
+        >>> with PilotManager(embedded()) as pilots, TaskManager(pilots) as tasks:
+        ...     tasks.stage("encode").submit_task(max, 3, 7).task.name
+        'encode.0'
+        """
+        if fault := text_fault("group", "" if group is None else group):
+            raise UserError(fault)
+        found = object.__new__(type(self))
+        found.__dict__.update(self.__dict__, _stage=group)
+        return found
 
     def submit_task(
         self,
@@ -175,6 +203,7 @@ class TaskManager(Unpicklable):
             walltime, of which it needs 1.2 times its cost.
         """
         number = next(self._numbers)
+        group = self._stage if group is None else group
         label = label_of(name, group, function_name(fn), number)
         accounts = self._binder.known_accounts()
         names = pilot_names(pilot, accounts)
@@ -229,7 +258,7 @@ class TaskManager(Unpicklable):
             Wait for all tasks. If False, tasks that are not bound are canceled, and
             those that are fail with a `TaskError`.
         """
-        if self._binder.close(wait=wait):
+        if self._stage is None and self._binder.close(wait=wait):
             self._shared.drop()
 
     def __enter__(self) -> TaskManager:

@@ -85,3 +85,27 @@ def test_a_fault_of_groups_is_one_line(tmp_path, fields, fault):
         load_descriptions(path)
     assert len(caught.value.faults) == 1
     assert fault in str(caught.value)
+
+
+def test_a_stage_is_the_task_manager_for_tasks_of_a_group(tasks):
+    encode = tasks.stage("encode")
+    assert isinstance(encode, TaskManager)
+    assert ran_on(encode.submit_task(max, 1, 2)) == "encoder"
+    assert ran_on(encode.submit_task(max, 1, 2, name="A.0")) == "encoder"
+    assert ran_on(encode.submit_task(max, 1, 2, group="merge")) == "late"
+    assert encode.submit_task(max, 1, 2, name="A.0").task.group == "encode"
+    assert [pilot.name for pilot in encode.takers] == ["encoder"]
+    assert [pilot.name for pilot in tasks.stage("other").takers] == ["any"]
+    assert (encode.slots, tasks.slots) == (1, 3)
+
+
+def test_the_end_of_a_stage_leaves_the_task_manager_as_it_is(tasks):
+    with tasks.stage("encode") as encode:
+        assert ran_on(encode.submit_task(max, 1, 2)) == "encoder"
+    assert ran_on(tasks.submit_task(max, 1, 2)) == "any"
+
+
+@pytest.mark.parametrize("group", ["", None, 5])
+def test_a_stage_without_a_name_is_refused_in_one_line(tasks, group):
+    with pytest.raises(UserError, match=r"group is .*expected a text"):
+        tasks.stage(group)
