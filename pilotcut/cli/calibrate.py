@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from pilotcut.cli.arguments import AsJson, Pilots
-from pilotcut.cli.console import err, out
+from pilotcut.cli.console import err, note, out
 from pilotcut.errors import UserError
 from pilotcut.options import check, choice_fault, number_fault
 
@@ -36,7 +36,7 @@ def calibrate(
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast pilots run circuits, once for each kind of pilot and machine."""
-    from pilotcut.perfmodel.known_pilots import descriptions_of
+    from pilotcut.perfmodel.known_pilots import descriptions_of, with_ranks
 
     kinds = kinds_of(descriptions_of(pilots))
     modes = _checked_modes(mode)
@@ -51,6 +51,8 @@ def calibrate(
         made = [_learnt(one, run_dir) for one in kinds]
     else:
         made = [measure(one, modes, seconds) for one in kinds]
+        for one in kinds_of(with_ranks(pilots)):
+            _measure_ranks(one)
     if as_json:
         print(json.dumps([_summary(one) for one in made]))
         return
@@ -78,6 +80,20 @@ def measure(pilot: PilotDescription | None, modes: Sequence[str], seconds: float
     budget = {mode: share * BUDGET_S[mode] for mode in modes}
     with err.status(f"measuring {name}, about {sum(budget.values()):.0f} s"):
         return measure_and_keep(pilot, None, modes, budget)
+
+
+def _measure_ranks(pilot: PilotDescription | None) -> None:
+    """Measure what a state over a pilot's ranks takes, and keep it."""
+    from pilotcut.perfmodel.rank_forecast import measure_rates
+
+    assert pilot is not None, "this process has no ranks"
+    with err.status(f"measuring the ranks of pilot '{pilot.kind}'"):
+        rates = measure_rates(pilot)
+    exchange = f"{1e-9 / rates.byte_s:.2g} GB/s" if rates.byte_s else "-"
+    note(
+        f"{pilot.kind}: {pilot.ranks} ranks, {1e9 * rates.block_s:.2g} ns for an amplitude and a "
+        f"block of gates, {exchange} between ranks"
+    )
 
 
 def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration:

@@ -169,6 +169,8 @@ def _print_recommendation(found: Recommendation) -> None:
     for line in found.lines:
         for lack in line.lacks:
             say(f"{counted(line.cuts, 'cut')}: {lack}")
+    for forecast in found.on_ranks:
+        say(str(forecast))
     say(f"recommended: {found.reason}")
     if found.usage is not None:
         device_s, number, cost = found.usage

@@ -103,12 +103,7 @@ def descriptions_of(pilots: Pilots) -> list[PilotDescription | None]:
     """
     if pilots is None:
         return [None]
-    if isinstance(pilots, (str, os.PathLike)):
-        found = list(load_descriptions(Path(pilots)))
-    elif isinstance(pilots, PilotManager):
-        found = [pilot.description for pilot in pilots.pilots if not pilot.state.final]
-    else:
-        found = _checked_pilots(pilots)
+    found = _all_of(pilots)
     taking = [pilot for pilot in found if pilot.ranks == 1]
     if not taking:
         names = ", ".join(f"'{pilot.name}' has {counted(pilot.ranks, 'rank')}" for pilot in found)
@@ -117,6 +112,19 @@ def descriptions_of(pilots: Pilots) -> list[PilotDescription | None]:
             f"circuits run on; add one"
         )
     return list(taking)
+
+
+def with_ranks(pilots: Pilots) -> list[PilotDescription]:
+    """Return what is said of MPI pilots."""
+    return [] if pilots is None else [one for one in _all_of(pilots) if one.ranks > 1]
+
+
+def _all_of(pilots: Pilots) -> list[PilotDescription]:
+    if isinstance(pilots, (str, os.PathLike)):
+        return list(load_descriptions(Path(pilots)))
+    if isinstance(pilots, PilotManager):
+        return [pilot.description for pilot in pilots.pilots if not pilot.state.final]
+    return _checked_pilots(pilots)
 
 
 def _checked_pilots(pilots: object) -> list[PilotDescription]:

@@ -37,8 +37,9 @@ from pilotcut.options import (
 )
 from pilotcut.perfmodel.device_forecast import DeviceForecaster, DeviceView
 from pilotcut.perfmodel.forecast import CalibratedPilot, Forecaster
-from pilotcut.perfmodel.known_pilots import Pilots, Views, views_of
+from pilotcut.perfmodel.known_pilots import Pilots, Views, views_of, with_ranks
 from pilotcut.perfmodel.options import MOST, Options
+from pilotcut.perfmodel.rank_forecast import rank_forecasts
 from pilotcut.perfmodel.recommendation import (
     Recommendation,
     RecommendationLine,
@@ -98,8 +99,14 @@ def recommend(
     sums = pauli_sums(wanted, circuit.num_qubits)
     views = views_of(pilots, asked.mode)
     terms = terms_of(sums)
-    found = recommend_for(program, binding, terms, views, asked, _norm(sums), len(sums))
-    return replace(found, plan=replace(found.plan, measured=measured_qubits(circuit)))
+    on_ranks = rank_forecasts(program, terms, with_ranks(pilots), bool(asked.gradients))
+    try:
+        found = recommend_for(program, binding, terms, views, asked, _norm(sums), len(sums))
+    except CutError as error:
+        fitting = [str(one) for one in on_ranks if one.lack is None]
+        raise CutError("; ".join([str(error), *fitting])) from error
+    plan = replace(found.plan, measured=measured_qubits(circuit))
+    return replace(found, plan=plan, on_ranks=on_ranks)
 
 
 def recommend_for(

@@ -19,6 +19,7 @@ from pilotcut.perfmodel.costmodel import Prediction
 from pilotcut.perfmodel.device_forecast import DeviceForecaster
 from pilotcut.perfmodel.forecast import Forecaster
 from pilotcut.perfmodel.options import Options
+from pilotcut.perfmodel.rank_forecast import RankForecast
 from pilotcut.perfmodel.workload import Work
 
 
@@ -143,6 +144,8 @@ class Recommendation:
         What it is for.
     forecaster
         Predicts batches of the plan.
+    on_ranks
+        The circuit without cuts as one state over the ranks of each MPI pilot.
     """
 
     lines: tuple[RecommendationLine, ...]
@@ -152,6 +155,7 @@ class Recommendation:
     plan: CutPlan
     options: Options
     forecaster: Forecaster | DeviceForecaster
+    on_ranks: tuple[RankForecast, ...] = ()
 
     @property
     def on_devices(self) -> bool:
@@ -196,6 +200,7 @@ class Recommendation:
             if usage is None
             else dict(zip(("device_s", "shots", "cost"), usage, strict=True)),
             "reason": self.reason,
+            "uncut_on_ranks": [asdict(one) for one in self.on_ranks],
         }
 
 

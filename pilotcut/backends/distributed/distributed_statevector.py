@@ -76,12 +76,13 @@ class DistributedStatevector:
         plan = plan_stages(self._gates.reaches, self.num_qubits, self.ranks.bit_length() - 1)
         #: Which qubits are global when; the same on all ranks.
         self.plan: StagePlan = plan if self._comm is None else self._comm.bcast(plan)
-        self._program = RankProgram(self._gates, self.plan, self.num_qubits, self._comm)
+        #: What this rank does.
+        self.program = RankProgram(self._gates, self.plan, self.num_qubits, self._comm)
 
     @property
     def amplitudes(self) -> int:
         """How many amplitudes each rank holds."""
-        return self._program.amplitudes
+        return self.program.amplitudes
 
     def expectations(self, observables: Observables, values: Any = None) -> np.ndarray:
         """Return the values of observables, (rows, observables).
@@ -102,8 +103,8 @@ class DistributedStatevector:
         rows = self._rows(values)
         found = np.zeros((len(rows), len(weights)))
         for row, angles in enumerate(self._angles(rows)):
-            ket = self._program.forward(angles)
-            found[row] = weights @ expectations(strings, ket, self._program.layout)
+            ket = self.program.forward(angles)
+            found[row] = weights @ expectations(strings, ket, self.program.layout)
         return self._summed(found)
 
     def values_and_gradients(
@@ -128,7 +129,7 @@ class DistributedStatevector:
         rows = self._rows(values)
         found = np.zeros((len(rows), len(weights)))
         slopes = np.zeros((len(rows), len(weights), len(self._gates.offset)))
-        program, bra = self._program, np.empty(self.amplitudes, dtype=complex)
+        program, bra = self.program, np.empty(self.amplitudes, dtype=complex)
         for row, angles in enumerate(self._angles(rows)):
             for number, of_terms in enumerate(weights):
                 ket = program.forward(angles)

@@ -54,6 +54,16 @@ class RankProgram:
         return 1 << self._start.num_axes
 
     @property
+    def num_blocks(self) -> int:
+        """How many blocks of gates it applies."""
+        return sum(len(one.blocks) for stage in self._stages for one in stage.passes)
+
+    @property
+    def num_angles(self) -> int:
+        """How many angles it takes."""
+        return len(self._gates.offset)
+
+    @property
     def layout(self) -> Layout:
         """Where qubits are at the end."""
         return self._stages[-1].layout
