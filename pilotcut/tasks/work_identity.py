@@ -16,6 +16,7 @@ import sysconfig
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ class _Digests:
             return _joined(kind.__name__.encode(), sorted(map(self.of, value)))
         if kind is np.ndarray and not value.dtype.hasobject:
             head = repr((value.dtype.descr, value.shape)).encode()
-            return _joined(b"array", [head, np.ascontiguousarray(value).tobytes()])
+            content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+            return _joined(b"array", [head, content.data])
         if kind is Shared:
             if value.key not in self._shared:
                 self._shared[value.key] = self.of(value.get())
@@ -125,6 +127,8 @@ class _Digests:
             return self._class(value)
         if isinstance(value, types.MethodType):
             return _joined(b"method", [self.of(value.__func__), self.of(value.__self__)])
+        if (parts := _read(value)) is not None:
+            return _joined(b"read", [self.of(parts)])
         return self._object(value)
 
     # -- code --------------------------------------------------------------------------
@@ -159,10 +163,9 @@ class _Digests:
             return _named(cls)
         parts = [cls.__qualname__.encode(), *map(self.of, cls.__bases__)]
         for name, value in sorted(vars(cls).items()):
-            inner = getattr(value, "__func__", value)  # of static and class methods
-            found = [inner] if not isinstance(inner, property) else [inner.fget, inner.fset]
             if name not in _OF_EVERY_CLASS:
-                parts += [name.encode(), *map(self._named_value, found)]
+                parts += [name.encode(), self._named_value(value)]
+                parts += map(self._named_value, _wrapped_by(value))
         return _joined(b"class", parts)
 
     # -- anything else, as pickle takes it apart ---------------------------------------------
@@ -175,7 +178,8 @@ class _Digests:
             raise IncomparableError(f"a {type(value).__qualname__}: {words_of(error)}") from error
         if isinstance(parts, str):
             module = getattr(value, "__module__", "") or ""
-            return _joined(b"global", [module.encode(), parts.encode()])
+            inner = () if is_installed(module) else map(self.of, _wrapped_by(value))
+            return _joined(b"global", [module.encode(), parts.encode(), *inner])
         make, args, *rest = parts
         state, items, pairs = (*rest, None, None, None)[:3]
         found = [self.of(type(value)), self.of(make), self.of(args), self.of(state)]
@@ -183,6 +187,10 @@ class _Digests:
         found += [self.of(part) for pair in pairs or () for part in pair]
         return _joined(b"object", found)
 
+
+#: Modules that know what values of a package are made of, by the package: pickles of these hold
+#: what is another one in each process, such as numbers of circuits.
+_READERS = {"qiskit": "pilotcut.circuits.comparing"}
 
 _FROM_THE_MODULE = ("LOAD_GLOBAL", "LOAD_NAME")
 _OF_EVERY_CLASS = frozenset({
@@ -194,7 +202,7 @@ _OF_EVERY_CLASS = frozenset({
 })  # fmt: skip
 
 
-def _joined(kind: bytes, parts: Iterable[bytes]) -> bytes:
+def _joined(kind: bytes, parts: Iterable[bytes | memoryview]) -> bytes:
     """Return the digest of several parts, each with its length, so that none runs into another."""
     found = hashlib.blake2b(kind + b"\0", digest_size=24)
     for part in parts:
@@ -205,6 +213,28 @@ def _joined(kind: bytes, parts: Iterable[bytes]) -> bytes:
 
 def _named(value: Any) -> bytes:
     return _joined(b"named", [str(value.__module__).encode(), value.__qualname__.encode()])
+
+
+def _read(value: Any) -> Any | None:
+    """Return what a value is made of, None where pickle may take it apart."""
+    # Classes that Qiskit makes of gates without parameters have no module.
+    modules = (cls.__module__ for cls in type(value).__mro__)
+    package = next(filter(None, modules), "").partition(".")[0]
+    if package == "torch" and isinstance(value, (torch := sys.modules["torch"]).Tensor):
+        content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        kind = type(value).__qualname__
+        return kind, str(value.dtype), tuple(value.shape), value.requires_grad, content
+    if package not in _READERS:
+        return None
+    return import_module(_READERS[package]).parts_of(value)
+
+
+def _wrapped_by(value: Any) -> Iterator[Any]:
+    """Yield the functions that properties, methods of classes and decorators have in them."""
+    for name in ("__func__", "func", "fget", "fset", "__wrapped__"):
+        inner = getattr(value, name, None)
+        if isinstance(inner, types.FunctionType):
+            yield inner
 
 
 def _held(cell: types.CellType) -> Any:
@@ -253,10 +283,12 @@ def is_installed(module: str | None) -> bool:
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
         return module in sys.stdlib_module_names
+    if {"site-packages", "dist-packages"} & {*Path(file).parts}:
+        return True
     return any(Path(file).is_relative_to(place) for place in _places())
 
 
 @cache
 def _places() -> tuple[str, ...]:
-    wanted = ("stdlib", "platstdlib", "purelib", "platlib")
+    wanted = ("stdlib", "platstdlib")
     return tuple({path for name in wanted if (path := sysconfig.get_path(name))})

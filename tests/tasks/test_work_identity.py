@@ -11,6 +11,7 @@ import pytest
 from pilotcut.tasks.work_identity import IncomparableError, work_of
 
 PROGRAM = """
+import functools
 SCALE = {scale}
 TABLE = [1, 2]
 def helper(x):
@@ -18,10 +19,25 @@ def helper(x):
 class Model:
     def __init__(self, rate): self.rate = rate
     def step(self, x): return helper(x) + {constant}
+    @functools.cached_property
+    def double(self): return self.rate * {factor}
+    @property
+    def half(self): return self.rate / {factor}
+    @staticmethod
+    def plain(): return {static}
+@functools.cache
+def known(x): return x + {cached}
+def decorated(fn):
+    @functools.wraps(fn)
+    def inner(*args): return fn(*args)
+    return inner
+@decorated
+def wrapped(x): return known(x) - {within}
 def work(x, y={default}):
     return [helper(k) for k in range(x)], TABLE[0], (lambda z: z + {inner})(y)
 """
 USUAL = {"scale": 3, "operator": "*", "default": 0, "inner": 1, "constant": 1}
+USUAL |= {"factor": 2, "static": 5, "cached": 6, "within": 7}
 
 
 def program(**changes):
@@ -63,6 +79,17 @@ def test_a_value_of_the_module_that_was_changed_in_place_is_other_work():
 def test_a_method_another_state_of_its_object_or_another_class_is_other_work():
     assert of(program().Model(0.1).step, 3) != of(program().Model(0.2).step, 3)
     assert of(program().Model(0.1).step, 3) != of(program(constant=2).Model(0.1).step, 3)
+
+
+@pytest.mark.parametrize("changes", [{"factor": 3}, {"static": 6}, {"constant": 2}])
+def test_properties_and_methods_without_an_object_count_too(changes):
+    assert of(program().Model(0.1).step, 3) != of(program(**changes).Model(0.1).step, 3)
+
+
+@pytest.mark.parametrize("changes", [{"cached": 7}, {"within": 8}])
+def test_what_a_decorator_wraps_counts(changes):
+    assert of(program().wrapped, 3) == of(program().wrapped, 3)
+    assert of(program().wrapped, 3) != of(program(**changes).wrapped, 3)
 
 
 @pytest.mark.parametrize(
