@@ -41,6 +41,8 @@ from pilotcut.pilots.worker.versions import differences, installed
 
 #: Where executors say how many calls they run at the same time.
 _SLOTS = ("_max_workers", "max_workers", "num_workers")
+#: How often in a row it must lose a call that does nothing before it is given up.
+_PROBES = 3
 _NEXT = "make another executor, and pilots of that"
 
 
@@ -174,7 +176,7 @@ class ExecutorPilot(DirectPilot):
             # Without our lock: an executor that breaks calls us back under a lock of its own.
             future = self._executor.submit(fn, *args)
         except Exception as error:
-            self._on_error(number, error, is_refusal=True)
+            self._on_refusal(number, error)
             return
         parcel.future = future
         future.add_done_callback(partial(self._on_end, number, parcel))
@@ -216,19 +218,50 @@ class ExecutorPilot(DirectPilot):
         outcomes = [unpack_outcome(a) if isinstance(a, bytes) else a for a in answer]
         self._report(number, outcomes)
 
-    def _on_error(self, number: int, error: BaseException, *, is_refusal: bool = False) -> None:
-        """Report what the executor has lost; one that is broken or shut down ends the pilot."""
-        if isinstance(error, CancelledError):
-            self._report(number, Loss("the executor has canceled the call", preempted=True))
-        elif isinstance(error, BrokenExecutor) or (is_refusal and isinstance(error, RuntimeError)):
+    def _on_refusal(self, number: int, error: Exception) -> None:
+        """End the pilot of an executor that is shut down, or else report a loss."""
+        if isinstance(error, RuntimeError):  # which a broken one raises too
             self.move(PilotState.FAILED, self._refused(error))
         else:
-            self._report(number, Loss(f"the executor lost the call: {words_of(error)}"))
+            self._report(number, _lost(error))
+
+    def _on_error(self, number: int, error: BaseException) -> None:
+        """Report what the executor has lost; one that is broken ends the pilot."""
+        if isinstance(error, CancelledError):
+            self._report(number, Loss("the executor has canceled the call", preempted=True))
+        elif isinstance(error, BrokenExecutor):
+            self.move(PilotState.FAILED, self._refused(error))
+        else:
+            self._probe(number, error, _PROBES)
+
+    def _probe(self, number: int, error: BaseException, probes: int) -> None:
+        """Report a loss if the executor still runs calls; some are broken and do not say so."""
+
+        def hear(future: Future[Greeting]) -> None:
+            try:
+                future.result()
+            except (CancelledError, Exception) as reason:
+                if probes > 1 and not isinstance(reason, BrokenExecutor):
+                    self._probe(number, error, probes - 1)
+                else:
+                    self.move(PilotState.FAILED, self._refused(reason))
+            else:
+                self._report(number, _lost(error))
+
+        assert self._executor is not None
+        try:
+            probe = self._executor.submit(greet)
+        except Exception as reason:
+            self.move(PilotState.FAILED, self._refused(reason))
+        else:
+            probe.add_done_callback(hear)
 
     def _refused(self, error: BaseException) -> str:
-        why = "is broken" if isinstance(error, BrokenExecutor) else "takes no calls"
-        hint = "look for what has ended a process of it, and " * isinstance(error, BrokenExecutor)
-        return f"pilot '{self.name}': its executor {why}: {words_of(error)}; {hint}{_NEXT}"
+        why, hint = "takes no calls", ""
+        if PilotState.ACTIVE in self.since and type(error) is not RuntimeError:
+            why, hint = "is broken", "look for what has ended a process of it, and "
+        words = words_of(error).rstrip(".")
+        return f"pilot '{self.name}': its executor {why}: {words}; {hint}{_NEXT}"
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -242,7 +275,7 @@ class ExecutorPilot(DirectPilot):
         with self._lock:
             futures = [parcel.future for parcel in self._parcels.values() if parcel.future]
         # One that cannot be canceled runs; on a thread of this process, with what is closed next.
-        running = [future for future in futures if not future.cancel()]
+        running = [future for future in futures if not _cancel(future)]
         if self._is_here:
             wait(running)
         executor, self._executor = self._executor, None
@@ -265,3 +298,14 @@ class ExecutorPilot(DirectPilot):
 
     def _why_gone(self) -> str:
         return self.reason or f"pilot '{self.name}' is {self.state.value}"
+
+
+def _lost(error: BaseException) -> Loss:
+    return Loss(f"the executor lost the call: {words_of(error)}".rstrip("."))
+
+
+def _cancel(future: Future[Any]) -> bool:
+    try:
+        return future.cancel()
+    except Exception:  # Parsl's: "Cancel not implemented"
+        return False

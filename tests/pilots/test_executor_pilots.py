@@ -166,7 +166,7 @@ def test_a_call_that_an_executor_loses_runs_again(end):
 
 
 def test_a_call_that_an_executor_loses_again_and_again_fails_in_words():
-    executor = Inline(*[OSError("the node went away")] * 9)
+    executor = Inline(*[OSError("the node went away"), None] * 9)
     with (
         PilotManager.from_executor(executor) as pilots,
         TaskManager(pilots) as tasks,
@@ -193,6 +193,35 @@ def test_closing_cancels_what_has_not_begun_and_waits_for_what_runs():
         assert done == [1]
         assert all(isinstance(future.exception(), TaskError) for future in futures)
     assert done == [1]
+
+
+def test_an_executor_that_loses_every_call_ends_its_pilot():
+    executor = Inline(*[OSError("its process is gone")] * 9)
+    with (
+        PilotManager.from_executor(executor) as pilots,
+        TaskManager(pilots) as tasks,
+        pytest.raises(PilotError, match="its executor is broken: OSError: its process is gone"),
+    ):
+        tasks.submit_task(max, 1, 2).result()
+
+
+def test_a_future_that_cannot_be_canceled_is_let_go():
+    class Stubborn(ThreadPoolExecutor):
+        def submit(self, fn, /, *args):
+            future = super().submit(fn, *args)
+            future.cancel = lambda: 1 / 0
+            return future
+
+    begun = threading.Event()
+    with Stubborn(1) as pool:
+        pilots = PilotManager.from_executor(pool)
+        tasks = TaskManager(pilots)
+        tasks.submit_task(begun.set)
+        begun.wait(5)
+        tasks.submit_task(time.sleep, 0.1)
+        tasks.close(wait=False)
+        pilots.close()
+        assert pilots.pilots[0].state is PilotState.DONE
 
 
 def test_its_events_are_in_the_run_directory(pool, tmp_path):
