@@ -80,6 +80,8 @@ class CoreUsage:
             held.core_s, held.began = held.until(when), None
 
     def _take_task(self, record: Mapping[str, Any]) -> None:
+        if "started" not in record:  # it does not run yet: every other record
+            return
         named = ("started", "finished", "cores")
         started, finished, cores = (_number(record.get(name)) for name in named)
         if started is None or finished is None or cores is None:

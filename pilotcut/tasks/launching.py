@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pilotcut.pilots.worker.payload import Report
 from pilotcut.tasks.runtime_estimates import RunTimes
 from pilotcut.tasks.slot_accounting import PARCEL, Reservation, SlotAccount
-from pilotcut.tasks.snapshots import PilotView
 from pilotcut.tasks.task import TaskState
 from pilotcut.tasks.task_record import TaskRecord
 from pilotcut.tasks.task_table import TaskTable
@@ -55,7 +54,7 @@ class Launcher:
     def launch(self, name: str, records: Sequence[TaskRecord]) -> None:
         """Launch tasks that are bound to the pilot of that name."""
         account = self._accounts[name]
-        for parcel in self._parcels(records, account.view()):
+        for parcel in self._parcels(records, account):
             self._launch(account, parcel)
 
     @property
@@ -68,7 +67,7 @@ class Launcher:
         return self._run_times.is_short(record.kind)
 
     def _parcels(
-        self, records: Sequence[TaskRecord], pilot: PilotView
+        self, records: Sequence[TaskRecord], account: SlotAccount
     ) -> Iterator[list[TaskRecord]]:
         """Yield what to launch together: short tasks in parcels, others one by one."""
         short = [r for r in records if self.is_short(r) and r.is_plain]
@@ -78,8 +77,8 @@ class Launcher:
                 yield [record]
         longest = max((self._run_times.longest(r.kind) for r in short), default=0.0)
         size = min(PARCEL, int(PARCEL_S / max(longest, PARCEL_S / PARCEL)))
-        if pilot.free:  # idle workers share what there is
-            size = min(size, -(-len(short) // pilot.slots)) or 1
+        if account.free:  # idle workers share what there is
+            size = min(size, -(-len(short) // account.pilot.slots)) or 1
         for start in range(0, len(short), size):
             yield short[start : start + size]
 
@@ -123,7 +122,7 @@ class Launcher:
         if self._table.ready or not self._table.running:
             return
         accounts = [
-            account for account in self._accounts.values() if account.active and account.view().free
+            account for account in self._accounts.values() if account.active and account.free
         ]
         # Without a free slot nothing comes of a look at what runs.
         if not accounts:
@@ -150,7 +149,7 @@ class Launcher:
 
         Those that are stragglers already and still have no duplicate found no slot.
         """
-        if not any(account.active and account.view().free for account in self._accounts.values()):
+        if not any(account.active and account.free for account in self._accounts.values()):
             return _STRAGGLER_TICK_S
         now = time.time()
         ages = [

@@ -81,7 +81,15 @@ class SlotAccount:
         # Not `view`, which walks over `_held` while the binder's thread changes it: submit_task,
         # after some hundred tasks of known cost, failed with "dictionary keys changed during
         # iteration".
-        return replace(self._idle, rate=self._rates.of(self.pilot.name))
+        view, rate = self._idle, self._rates.of(self.pilot.name)
+        if view.rate != rate:
+            self._view_of_idle = view = replace(view, rate=rate)
+        return view
+
+    @property
+    def free(self) -> int:
+        """Number of idle slots: all of a view that most who ask want to know."""
+        return max(0, self._idle.slots - self._slots_taken)
 
     @property
     def held(self) -> tuple[Reservation, ...]:
@@ -118,7 +126,7 @@ class SlotAccount:
         return PilotView(
             name=idle.name,
             slots=idle.slots,
-            free=max(0, idle.slots - self._slots_taken),
+            free=self.free,
             prefetch=self._prefetch(self.extra if has_short else 0),
             cores_per_slot=idle.cores_per_slot,
             gpus_per_slot=idle.gpus_per_slot,

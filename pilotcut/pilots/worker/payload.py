@@ -166,7 +166,10 @@ def run_blob(blob: Packed, worker: str, threads: int | None = None) -> Outcome:
 @contextmanager
 def _own_surroundings() -> Iterator[None]:
     """Put back what a task changes of its process, which the next one would find so."""
-    directory, variables = _here(), dict(os.environ)
+    # The variables as the mapping keeps them: a copy by its own means decodes each of them, and
+    # took 0.1 ms of every call.
+    kept: dict[Any, Any] = os.environ._data  # type: ignore[attr-defined]
+    directory, variables = _here(), kept.copy()
     mask = os.umask(0o077)
     os.umask(mask)
     try:
@@ -176,10 +179,14 @@ def _own_surroundings() -> Iterator[None]:
         if directory and _here() != directory:
             with suppress(OSError):  # it may be gone by now
                 os.chdir(directory)
-        if os.environ != variables:
-            for name in os.environ.keys() - variables.keys():
-                del os.environ[name]
-            os.environ.update(variables)
+        if kept != variables:
+            _restore(variables)
+
+
+def _restore(variables: Mapping[Any, Any]) -> None:
+    for name in os.environ._data.keys() - variables.keys():  # type: ignore[attr-defined]
+        del os.environ[os.fsdecode(name)]
+    os.environ.update({os.fsdecode(name): os.fsdecode(v) for name, v in variables.items()})
 
 
 def _here() -> str:
