@@ -28,6 +28,13 @@ def known_backend(name: str, like: str, field: str = "like") -> BackendV2:
         ) from None
 
 
+def refresh(name: str, like: str) -> None:
+    """Have a backend that can do so read its properties and its target anew."""
+    again = getattr(known_backend(name, like), "refresh", None)
+    if callable(again):
+        again()
+
+
 @lru_cache(maxsize=64)
 def _backend_called(like: str) -> BackendV2:
     """Return the backend of that name; LookupError says why there is none."""

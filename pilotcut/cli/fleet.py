@@ -44,6 +44,9 @@ app = typer.Typer(help="Train and infer on a fleet of unlike QPUs.", no_args_is_
 #: What Slurm may take to start the jobs of a fleet where there is room for them.
 _WAIT_S = 300.0
 
+#: Arguments of `train` that are no settings of a training.
+_NO_SETTINGS = ("run_dir", "wait", "resume", "as_json")
+
 _Dataset = Annotated[str, typer.Argument(help="iris, wine or digits.")]
 _Fleet = Annotated[Path, typer.Option(help="Pilot description with a QPU on every pilot.")]
 _Model = Annotated[str | None, typer.Option(help="crz, crx or crz-all.", show_default="crx")]
@@ -169,6 +172,40 @@ def train(
     dealt: Annotated[
         bool, typer.Option("--dealt", help="Deal the samples to the devices, not all to each.")
     ] = False,
+    qubits: Annotated[
+        int | None, typer.Option(help="Of the model.", show_default="the paper's")
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option(help="How often the ansatz is repeated.", show_default="1")
+    ] = None,
+    max_samples: Annotated[
+        int | None, typer.Option(help="At most so many samples.", show_default="1000")
+    ] = None,
+    drift: Annotated[
+        float | None,
+        typer.Option(help="How far simulated devices move with a calibration.", show_default="0"),
+    ] = None,
+    calibrate_every: Annotated[
+        int | None,
+        typer.Option(help="Epochs between two calibrations; 0 for none.", show_default="0"),
+    ] = None,
+    upkeep: Annotated[
+        str | None,
+        typer.Option(
+            help="retune: models follow devices that move; continue; ignore.",
+            show_default="retune",
+        ),
+    ] = None,
+    service: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs after the training in which only upkeep trains.", show_default="0"
+        ),
+    ] = None,
+    retune_batches: Annotated[
+        int | None,
+        typer.Option(help="Gradients of a device in an epoch of service.", show_default="5"),
+    ] = None,
     engine: Annotated[
         str | None,
         typer.Option(
@@ -187,27 +224,12 @@ def train(
     as_json: _Json = False,
 ) -> None:
     """Train a model on every device of a fleet, by one strategy."""
+    given = {name: value for name, value in locals().items() if name not in _NO_SETTINGS}
+    given |= {"fleet": str(fleet), "dealt": dealt or None}
     from pilotcut.fleet.config import FleetConfig
     from pilotcut.fleet.run import FleetRun
 
     _check_wait(wait)
-    given = {
-        "dataset": dataset,
-        "fleet": str(fleet),
-        "strategy": strategy,
-        "model": model,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "shots": shots,
-        "learning_rate": learning_rate,
-        "kappa": kappa,
-        "threshold": threshold,
-        "combine": combine,
-        "local_steps": local_steps,
-        "dealt": dealt or None,
-        "engine": engine,
-        "seed": seed,
-    }
     if resume and run_dir is None:
         raise UserError(
             "--resume is given without --run-dir, expected the directory of the run to continue; "
@@ -265,9 +287,9 @@ def _tell(config: FleetConfig) -> Any:
     def tell(epoch: FleetEpoch) -> None:
         for event in epoch.events:
             note(f"epoch {event.epoch}: device '{event.device}' {event.what}: {event.why}")
-        if err.is_terminal or epoch.epoch in (0, config.epochs):
+        if err.is_terminal or epoch.epoch in (0, config.epochs, config.last):
             err.print(
-                f"epoch {epoch.epoch}/{config.epochs}: loss {epoch.test_loss:.4f}, "
+                f"epoch {epoch.epoch}/{config.last}: loss {epoch.test_loss:.4f}, "
                 f"accuracy {epoch.accuracy:.1%}, {counted(len(epoch.online), 'device')}, "
                 f"{epoch.modelled_s:.1f} s on the devices",
                 style="dim",

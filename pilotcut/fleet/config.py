@@ -13,6 +13,9 @@ from pilotcut.fleet.strategies import COMBINE, STRATEGIES
 from pilotcut.options import MOST_SHOTS
 from pilotcut.training import checks
 
+#: What may be done about calibrations that move.
+UPKEEP = ("retune", "continue", "ignore")
+
 
 @dataclass(frozen=True)
 class FleetConfig:
@@ -39,6 +42,25 @@ class FleetConfig:
         an epoch, as EQC counts epochs (arXiv:2111.14940); otherwise every device does.
     learning_rate, threshold, combine, local_steps
         See `pilotcut.fleet.strategies.Settings`.
+    qubits
+        Of the model, and features of a sample; 0 for the paper's.
+    layers
+        How often the model's ansatz is repeated.
+    max_samples
+        At most so many samples of the data set, training and test.
+    drift
+        How far devices in numbers move with each calibration, see `pilotcut.fleet.drift.Drift`.
+    calibrate_every
+        Epochs between two calibrations: of a drift, and of devices that run circuits themselves,
+        which are asked anew; 0 for none.
+    upkeep
+        What is done about a calibration: ``"retune"`` sees what devices have become, and in
+        service trains those that have moved again, from the model of the device that is nearest
+        where that is better; ``"continue"`` always from their own; ``"ignore"`` does nothing.
+    service
+        Epochs after the training, in which devices move on and only upkeep trains.
+    retune_batches
+        Gradients that a device may take in an epoch of service.
     kappa
         κ of the similarity exp(−κ·dist).
     engine
@@ -62,7 +84,25 @@ class FleetConfig:
     # In settings and on the command line the engine that draws is still called so.
     engine: str = "law"
     dealt: bool = False
+    qubits: int = 0
+    layers: int = 1
+    max_samples: int = 1000
+    drift: float = 0.0
+    calibrate_every: int = 0
+    upkeep: str = "retune"
+    service: int = 0
+    retune_batches: int = 5
     seed: int = 7
+
+    def __post_init__(self) -> None:
+        """Put the paper's number of qubits where none is given."""
+        if self.qubits == 0:
+            object.__setattr__(self, "qubits", QUBITS.get(self.dataset, 2))
+
+    @property
+    def last(self) -> int:
+        """The number of the last epoch."""
+        return self.epochs + self.service
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> FleetConfig:
@@ -79,14 +119,14 @@ class FleetConfig:
             faults.append(
                 "shots is 0 with engine counts, expected 1 or more; engine law has exact values"
             )
+        if config.drift and not config.calibrate_every:
+            faults.append(
+                f"calibrate_every is 0 with drift {config.drift}, expected epochs between two "
+                f"calibrations; try 5"
+            )
         if faults:
             raise UserError(faults)
         return config
-
-    @property
-    def qubits(self) -> int:
-        """Qubits of the model."""
-        return QUBITS[self.dataset]
 
 
 _CHECKS: dict[str, checks.Check] = {
@@ -99,6 +139,14 @@ _CHECKS: dict[str, checks.Check] = {
     "batch_size": checks.Whole(1, 10**6, "16 is the default"),
     "shots": checks.Whole(0, MOST_SHOTS, "1024 is the default"),
     "local_steps": checks.Whole(1, 10**6, "5 is the default"),
+    "qubits": checks.Whole(2, 64, "leave it out for the paper's"),
+    "layers": checks.Whole(1, 1000, "1 is the default"),
+    "drift": checks.Number(0.0, 10.0, "a number from 0 to 10; try 0.3"),
+    "calibrate_every": checks.Whole(0, 10**6, "try 5, or 0 for never"),
+    "upkeep": checks.Choice(UPKEEP),
+    "service": checks.Whole(0, 10**6, "0 is the default"),
+    "retune_batches": checks.Whole(1, 10**6, "5 is the default"),
+    "max_samples": checks.Whole(10, 10**6, "1000 is the default"),
     "seed": checks.Whole(0, checks.MOST_SEED, "7 is the default"),
     "learning_rate": checks.Number(checks.ABOVE_ZERO, 1e6, "a number above 0, up to 1e6; try 0.5"),
     "kappa": checks.Number(0.0, checks.FINITE, "a number from 0 up; the paper has 20000"),

@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from pilotcut.backends.known_backends import refresh
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.qpu_target import device_of
 from pilotcut.fleet.device_features import device_features, success
@@ -44,6 +45,11 @@ class Job:
     engine
         ``"law"`` draws shots from the exact distribution of the noisy device, fast and for
         simulated devices alone; ``"counts"`` runs the circuits.
+    layers
+        How often the model's ansatz is repeated.
+    calibration
+        Another number for another calibration of a device that runs circuits itself, which is
+        read anew.
     """
 
     device: str
@@ -51,6 +57,8 @@ class Job:
     model: str
     qubits: int
     engine: str = "law"
+    layers: int = 1
+    calibration: int = 0
 
     @property
     def prepared(self) -> Prepared:
@@ -82,7 +90,9 @@ class Prepared:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.model: Model = model(job.model, job.qubits)
+        self.model: Model = model(job.model, job.qubits, job.layers)
+        if job.calibration and job.qpu.like is not None:
+            refresh(job.device, job.qpu.like)
         self.device: Device = device_of(job.device, job.qpu)
         self.compilation: Compilation = placed(
             self.model.circuit, self.device.target, observed_qubits(self.model)

@@ -13,7 +13,7 @@ from pilotcut.training.history import Epoch
 
 @dataclass(frozen=True)
 class Event:
-    """A device left, came back, or was fenced off, and why."""
+    """A device left, came back, was fenced off or calibrated, and why."""
 
     epoch: int
     device: str

@@ -54,6 +54,7 @@ def jobs_of(
     qubits: int,
     engine: str,
     *,
+    layers: int = 1,
     runs: bool = True,
 ) -> list[Job]:
     """Return what each device has to do, compiled.
@@ -62,7 +63,7 @@ def jobs_of(
     ----------
     descriptions
         The pilots of the devices.
-    model, qubits, engine
+    model, qubits, engine, layers
         See `pilotcut.fleet.device_jobs.Job`.
     runs
         Whether it will run here: then its engine is made too.
@@ -75,7 +76,7 @@ def jobs_of(
     jobs, faults = [], []
     for description in descriptions:
         assert description.backend.qpu is not None
-        job = Job(description.name, description.backend.qpu, model, qubits, engine)
+        job = Job(description.name, description.backend.qpu, model, qubits, engine, layers)
         try:
             prepared = job.prepared
             if runs:

@@ -9,6 +9,7 @@ and ``crz-all`` is circuit 5 as it stands there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
@@ -21,7 +22,7 @@ from pilotcut.training.model import Model
 QUBITS = {"iris": 2, "wine": 4, "digits": 6}
 
 
-def model(name: str, qubits: int) -> Model:
+def model(name: str, qubits: int, layers: int = 1) -> Model:
     """Return a model of the paper: RX(feature) on every qubit, the ansatz, and Z on qubit 0.
 
     Parameters
@@ -30,6 +31,8 @@ def model(name: str, qubits: int) -> Model:
         ``"crz"``, ``"crx"`` or ``"crz-all"``.
     qubits
         From 2 up, one for each feature.
+    layers
+        How often the ansatz is repeated, each time with weights of its own.
 
     Raises
     ------
@@ -40,6 +43,8 @@ def model(name: str, qubits: int) -> Model:
     --------
     >>> [len(model(name, 4).weights) for name in ("crz", "crx", "crz-all")]
     [16, 16, 28]
+    >>> len(model("crx", 10, layers=5).weights)
+    200
     """
     if name not in _ANSATZE:
         raise UserError(choice_fault("model", name, tuple(_ANSATZE)))
@@ -49,7 +54,11 @@ def model(name: str, qubits: int) -> Model:
     inputs = ParameterVector("x", qubits)
     for qubit in range(qubits):
         circuit.rx(inputs[qubit], qubit)
-    weights = _ANSATZE[name](circuit)
+    append, size = _ANSATZE[name]
+    weights = ParameterVector("w", layers * size(qubits))
+    fresh = iter(weights)
+    for _ in range(layers):
+        append(circuit, fresh)
     observable = SparsePauliOp.from_sparse_list([("Z", [0], 1.0)], num_qubits=qubits)
     return Model(circuit, tuple(inputs), tuple(weights), (observable,))
 
@@ -77,11 +86,9 @@ def _plain(coefficient: complex) -> complex:
     return coefficient if coefficient.imag else coefficient.real
 
 
-def _ring(circuit: QuantumCircuit, gate: str) -> ParameterVector:
+def _ring(circuit: QuantumCircuit, fresh: Iterator[object], gate: str) -> None:
     """Append circuit 13 or 14: RY, a ring of controlled rotations, RY, a ring the other way."""
     n = circuit.num_qubits
-    weights = ParameterVector("w", 4 * n)
-    fresh = iter(weights)
     controlled = getattr(circuit, gate)
     _on_all(circuit.ry, fresh, n)
     for control in reversed(range(n)):
@@ -89,14 +96,11 @@ def _ring(circuit: QuantumCircuit, gate: str) -> ParameterVector:
     _on_all(circuit.ry, fresh, n)
     for control in [n - 1, *range(n - 1)]:
         controlled(next(fresh), control, (control - 1) % n)
-    return weights
 
 
-def _all_to_all(circuit: QuantumCircuit) -> ParameterVector:
+def _all_to_all(circuit: QuantumCircuit, fresh: Iterator[object]) -> None:
     """Append circuit 5: RX and RZ, CRZ of every qubit on every other, RX and RZ."""
     n = circuit.num_qubits
-    weights = ParameterVector("w", n * n + 3 * n)
-    fresh = iter(weights)
     _on_all(circuit.rx, fresh, n)
     _on_all(circuit.rz, fresh, n)
     for control in reversed(range(n)):
@@ -105,7 +109,6 @@ def _all_to_all(circuit: QuantumCircuit) -> ParameterVector:
                 circuit.crz(next(fresh), control, target)
     _on_all(circuit.rx, fresh, n)
     _on_all(circuit.rz, fresh, n)
-    return weights
 
 
 def _on_all(rotate: Callable[..., object], fresh: Iterator[object], qubits: int) -> None:
@@ -113,10 +116,11 @@ def _on_all(rotate: Callable[..., object], fresh: Iterator[object], qubits: int)
         rotate(next(fresh), qubit)
 
 
-_ANSATZE: dict[str, Callable[[QuantumCircuit], ParameterVector]] = {
-    "crz": lambda circuit: _ring(circuit, "crz"),
-    "crx": lambda circuit: _ring(circuit, "crx"),
-    "crz-all": _all_to_all,
+#: What appends a layer, and how many weights it has on so many qubits.
+_ANSATZE: dict[str, tuple[Callable[..., None], Callable[[int], int]]] = {
+    "crz": (partial(_ring, gate="crz"), lambda n: 4 * n),
+    "crx": (partial(_ring, gate="crx"), lambda n: 4 * n),
+    "crz-all": (_all_to_all, lambda n: n * n + 3 * n),
 }
 
 #: Names of the models.

@@ -39,7 +39,7 @@ from pilotcut.training.trainer_directory import fault_of_start, make_directory
 CHECKPOINT, RECORDS = "checkpoint.npz", "fleet.jsonl"
 
 #: Settings that may differ when a run is resumed.
-FREE_ON_RESUME = frozenset({"epochs", "fleet"})
+FREE_ON_RESUME = frozenset({"epochs", "fleet", "service"})
 
 #: Features are rotation angles: [0, π] turns |0> into |1>.
 FEATURE_MAX = float(np.pi)
@@ -53,6 +53,7 @@ def dataset_of(config: FleetConfig) -> Dataset:
         seed=config.seed,
         test_fraction=0.2,
         feature_max=FEATURE_MAX,
+        max_samples=config.max_samples,
     )
 
 
@@ -158,7 +159,13 @@ class FleetRun:
             If the directory cannot be used, or no device is left.
         """
         # Before the directory: what is wrong with the fleet or the data leaves nothing behind.
-        jobs = jobs_of(load_fleet(config.fleet), config.model, config.qubits, config.engine)
+        jobs = jobs_of(
+            load_fleet(config.fleet),
+            config.model,
+            config.qubits,
+            config.engine,
+            layers=config.layers,
+        )
         trainer = trainer_of(config, jobs, dataset_of(config), on)
         make_directory(self.path)
         records = self._restore(trainer, config) if resume else []
@@ -195,9 +202,10 @@ class FleetRun:
                 f"cannot be resumed: {CHECKPOINT} or {RECORDS} is damaged ({one_line(error)}), "
                 f"expected what pilotcut wrote; start again with another --run-dir"
             ) from None
-        if config.epochs < trainer.done:
+        if config.last < trainer.done:
+            given = "epochs and service are" if config.service else "epochs is"
             raise self._fault(
-                f"has {counted(trainer.done, 'epoch')}, and epochs is {config.epochs}, expected "
+                f"has {counted(trainer.done, 'epoch')}, and {given} {config.last}, expected "
                 f"{trainer.done} or more; leave it out"
             )
         return records
@@ -206,7 +214,7 @@ class FleetRun:
         arrays = {
             "devices": np.array([job.device for job in jobs]),
             "weights": np.stack([trainer.strategy.weights_of(k) for k in range(len(jobs))]),
-            "vectors": np.stack([job.prepared.vector for job in jobs]),
+            "vectors": np.stack([job.prepared.vector for job in trainer.jobs]),
         }
         write_atomically(self.weights_file, _archive(arrays))
 

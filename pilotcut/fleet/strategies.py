@@ -81,7 +81,17 @@ class Strategy(ABC):
         (weights,), the same for all devices.
     facts, settings
         See there.
+
+    Attributes
+    ----------
+    personal
+        Whether devices have models of their own.
+    together
+        Whether nobody goes on before all have reported.
     """
+
+    personal = False
+    together = False
 
     def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
         self.facts, self.settings = facts, settings
@@ -109,6 +119,14 @@ class Strategy(ABC):
         """Have a device back, with what was shared while it was away."""
         self.online.add(device)
 
+    def see(self, facts: FleetFacts) -> None:
+        """Take what the devices have become by a calibration."""
+        self.facts = facts
+
+    def adopt(self, device: int, weights: np.ndarray) -> None:
+        """Have a device go on from other weights; for devices with models of their own."""
+        self._weights[device] = weights
+
     def state(self) -> dict[str, np.ndarray]:
         """Return what has come of the gradients so far, as arrays."""
         return {"weights": self._weights.copy(), "online": _devices(self.online)}
@@ -128,6 +146,8 @@ class Strategy(ABC):
 class Single(Strategy):
     """Every device trains a model of its own, alone."""
 
+    personal = True
+
     def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:
         """Move the device's own weights."""
         self._weights[device] -= self.settings.lr * gradient
@@ -136,6 +156,8 @@ class Single(Strategy):
 
 class _Together(Strategy):
     """Devices that wait for each other: nobody goes on before all have reported."""
+
+    together = True
 
     def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
         super().__init__(start, facts, settings)
@@ -239,6 +261,11 @@ class Eqc(Strategy):
 
     def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
         super().__init__(start, facts, settings)
+        self.see(facts)
+
+    def see(self, facts: FleetFacts) -> None:
+        """Trust the devices by what they have become."""
+        super().see(facts)
         low, high = facts.success.min(), facts.success.max()
         # Devices that are all alike stand in the middle, where a gradient counts once.
         place = (facts.success - low) / (high - low) if high > low else np.full(facts.devices, 0.5)
@@ -261,11 +288,23 @@ class ArbiterQ(Strategy):
     each round of theirs.
     """
 
+    personal = True
+
     def __init__(self, start: np.ndarray, facts: FleetFacts, settings: Settings) -> None:
         super().__init__(start, facts, settings)
-        self.groups = groups(facts.alike, settings.threshold)
-        self._group_of = {device: group for group in self.groups for device in group}
+        self.see(facts)
         self._buffers: list[dict[int, list[np.ndarray]]] = [{} for _ in range(facts.devices)]
+
+    def see(self, facts: FleetFacts) -> None:
+        """Group the devices by what they have become."""
+        super().see(facts)
+        self.groups = groups(facts.alike, self.settings.threshold)
+        self._group_of = {device: group for group in self.groups for device in group}
+
+    def adopt(self, device: int, weights: np.ndarray) -> None:
+        """Have a device go on from other weights, without what was sent to the ones it had."""
+        super().adopt(device, weights)
+        self._buffers[device] = {}
 
     def received(self, device: int, gradient: np.ndarray) -> Sequence[int]:
         """Share the gradient, and take the device's step."""

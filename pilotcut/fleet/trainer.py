@@ -28,6 +28,7 @@ from pilotcut.fleet.engines import seed_of
 from pilotcut.fleet.epochs import Event, FleetEpoch
 from pilotcut.fleet.strategies import Strategy
 from pilotcut.fleet.submission import PendingResult, Submit, here, one_line, submitted
+from pilotcut.fleet.upkeep import Upkeep
 from pilotcut.options import counted
 from pilotcut.training.data import Dataset
 
@@ -108,6 +109,7 @@ class FleetTrainer:
         self._devices = [_Device(job) for job in jobs]
         self._submit = submit or here
         self._present = present or (lambda: {job.device for job in jobs})
+        self._upkeep = Upkeep(jobs, config)
         self._circuits = 0
         self.done = -1
         self._events: list[Event] = []
@@ -126,8 +128,9 @@ class FleetTrainer:
         UserError
             If no device is left. The epoch in which that happens does not count.
         """
-        for number in range(self.done + 1, self.config.epochs + 1):
+        for number in range(self.done + 1, self.config.last + 1):
             self._events = []
+            self._calibrate(number)
             self._call_roll(number)
             if number:
                 self._go_through(number)
@@ -146,6 +149,7 @@ class FleetTrainer:
             "step": np.array([device.step for device in devices]),
             "fenced": np.array([device.fenced for device in devices]),
             "away": np.array([device.away for device in devices]),
+            "tuned": self._upkeep.tuned.copy(),
             **{f"{_SHARED}{name}": found for name, found in self.strategy.state().items()},
         }
 
@@ -173,8 +177,32 @@ class FleetTrainer:
         for device, *values in zip(self._devices, *columns, strict=True):
             device.clock_s, device.step, device.fenced, device.away = values
         self.done, self._circuits = int(state["done"]), int(state["circuits"])
+        self._calibrate(max(self.done, 0))
+        if "tuned" in state:  # not in runs of older versions
+            self._upkeep.tuned[:] = state["tuned"]
 
     # -- one epoch ---------------------------------------------------------------------
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The devices' work as they are calibrated now."""
+        return [device.job for device in self._devices]
+
+    def _calibrate(self, epoch: int) -> None:
+        """Take what the devices have become; whether it is noticed is a question of upkeep."""
+        moved = []
+        for k, device in enumerate(self._devices):
+            job = self._upkeep.job(k, epoch)
+            if job != device.job:
+                device.job = job
+                moved.append(k)
+        if not moved or not self._upkeep.noticed:
+            return
+        self.strategy.see(self._upkeep.facts(self.jobs))
+        for k in moved:
+            job = self._devices[k].job
+            like = f"it is {self._upkeep.likeness(k, job):.2g} like what its model was trained for"
+            self._events.append(Event(epoch, job.device, "was calibrated", like))
 
     def _call_roll(self, epoch: int) -> None:
         """Have devices leave and come back as their schedules and pilots say."""
@@ -214,12 +242,13 @@ class FleetTrainer:
         return max(device.clock_s for device in self._devices)
 
     def _go_through(self, epoch: int) -> None:
-        """Let every device that is there go through the training samples once."""
+        """Let every device that is there go through the training samples once, or its upkeep."""
+        due = self._due(epoch)
         now = self._now()
         flight: list[tuple[float, int, PendingResult]] = []
-        for k in sorted(self.strategy.online):
+        for k, batches in due.items():
             device = self._devices[k]
-            device.clock_s, device.todo = now, self._batches(epoch, k)
+            device.clock_s, device.todo = now, batches
             self._start(k, flight)
         # By modelled clocks, not by arrivals, so that the numbers are the same on any pilots; a
         # result that is not there yet is waited for while the others' work goes on.
@@ -230,6 +259,52 @@ class FleetTrainer:
                 if self._devices[other].todo:
                     self._start(other, flight)
         self._check_left(epoch)
+
+    def _due(self, epoch: int) -> dict[int, list[np.ndarray]]:
+        """Return the rows of the batches of all devices that train in an epoch."""
+        online = sorted(self.strategy.online)
+        if epoch <= self.config.epochs:
+            return {k: self._batches(epoch, k) for k in online}
+        moved = [k for k in online if self._upkeep.has_moved(k, self._devices[k].job)]
+        if not moved or not self._upkeep.noticed:
+            return {}
+        if self.strategy.personal and self._upkeep.from_near:
+            self._go_on_from_near(epoch, moved)
+        elif self.strategy.together:
+            moved = online
+        left = [k for k in moved if k in self.strategy.online]
+        return {k: self._batches(epoch, k)[: self.config.retune_batches] for k in left}
+
+    def _go_on_from_near(self, epoch: int, moved: Sequence[int]) -> None:
+        """Have devices that have moved take the nearest device's model, where it is better there.
+
+        A vector knows how large errors are, and neither their kind nor their sign. So both models
+        are asked about one batch, on the device as it is now.
+        """
+        data, asked = self.data, {}
+        for k in moved:
+            near = self._upkeep.nearest(k, self._devices[k].job)
+            if near == k:
+                continue
+            rows = self._batches(epoch, k)[0]
+            weights = {j: self.strategy.weights_of(j) for j in (k, near)}
+            seed = seed_of(self.config.seed, k, epoch, 2)
+            pending = [
+                self._ask(k, device_jobs.values, own, data.x_train[rows], self.config.shots, seed)
+                for own in weights.values()
+            ]
+            self._circuits += 2 * len(rows)
+            asked[k] = near, weights[near], data.y_train[rows], pending
+        for k, (near, weights_near, labels, both) in asked.items():
+            try:
+                own, other = (device_jobs.mean_loss(one.result(), labels) for one in both)
+            except Exception as error:
+                self._lose(epoch, k, error)
+                continue
+            if other < own:
+                self.strategy.adopt(k, weights_near)
+                why = f"from the model of '{self._devices[near].job.device}'"
+                self._events.append(Event(epoch, self._devices[k].job.device, "goes on", why))
 
     def _batches(self, epoch: int, device: int) -> list[np.ndarray]:
         """Return the rows of a device's batches, in an order of its own."""
@@ -276,6 +351,7 @@ class FleetTrainer:
             found = pending.result()
         except Exception as error:
             return self._lose(epoch, k, error)
+        self._upkeep.trained(k, self._devices[k].job)
         return self.strategy.received(k, found.gradient)
 
     def _lose(self, epoch: int, k: int, error: Exception) -> Sequence[int]:

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from pilotcut.options import did_you_mean
 from pilotcut.pilots.description import kinds, slurm
+from pilotcut.pilots.description.calibration import QpuCalibration
 from pilotcut.pilots.description.credentials import hidden
 
 #: What each field wants, in the words of the messages.
@@ -96,6 +97,8 @@ EXPECTED = {
     "backend.qpu.reset_us": "microseconds, a number from 0 up",
     "backend.qpu.readout_error": "a probability from 0 to 0.5",
     "backend.qpu.offline": "a list of pairs of epochs such as [[5, 10]]",
+    "backend.qpu.calibrations": "a list such as [{epoch: 5, infidelity_2q: 0.01}]",
+    "backend.qpu.calibrations.epoch": "a whole number from 1 up",
     "backend.qpu.access": "dedicated, session, batch or shared",
     "backend.qpu.limits": "a mapping such as {circuits: 100, shots: 2000, jobs: 3}",
     **{
@@ -108,6 +111,11 @@ EXPECTED = {
     "backend.qpu.job_s": "seconds, a number above 0",
     "backend.qpu.instead": "simulator",
     "backend.qpu.slurm": "qpu=NAME or gres=qpu:1",
+}
+EXPECTED |= {
+    f"backend.qpu.calibrations.{name}": EXPECTED[f"backend.qpu.{name}"]
+    for name in QpuCalibration.model_fields
+    if name != "epoch"
 }
 _COUNTS = {field for field, words in EXPECTED.items() if words.startswith("a whole number")}
 _CHOICES = {
@@ -172,6 +180,9 @@ def fault_line(
         return f"{where} is an unknown key" + (
             did_you_mean(own, choices) or f"; known are {', '.join(choices)}"
         )
+    if fault["type"] == "missing" and len(location) > depth + 2:
+        missing = EXPECTED.get(f"{field}.{location[-1]}", "a text")
+        return f"{field}[{location[depth + 1]}].{location[-1]} is missing, expected {missing}"
     if fault["type"] == "missing":
         return f"{field} is missing, expected {EXPECTED.get(field, 'a text')}"
     if fault["type"] == _CREDENTIAL:
@@ -189,6 +200,10 @@ def fault_line(
     if field in _LISTS and len(location) > 1:
         value, expected, suggestion = value[int(location[1])], "a text", ""
         field = f"{field}[{location[1]}]"
+    if f"{field}.{location[-1]}" in EXPECTED and len(location) > depth + 2:
+        number, own = location[depth + 1], location[-1]
+        value, expected = value[int(number)].get(own), EXPECTED[f"{field}.{own}"]
+        field = f"{field}[{number}].{own}"
     if fault["type"] == EXPECTATION:
         expected = fault["msg"]
     return f"{names.get(field, field)} is {show(value)}, expected {expected}{suggestion}"

@@ -26,6 +26,7 @@ from pilotcut.errors import DescriptionError
 from pilotcut.io.yaml_reader import TooMuchError, load_yaml
 from pilotcut.options import closest, did_you_mean
 from pilotcut.pilots.description.access import DevicePrice, JobLimits
+from pilotcut.pilots.description.calibration import QpuCalibration
 from pilotcut.pilots.description.elastic import ElasticDescription, SizeDescription
 from pilotcut.pilots.description.faults import fault_line, show
 from pilotcut.pilots.description.pilot import MOST_PILOTS, BackendDescription, PilotDescription
@@ -48,6 +49,7 @@ _KNOWN = {
     "backend": tuple(BackendDescription.model_fields),
     "backend.qpu": tuple(QpuDescription.model_fields),
     "backend.qpu.runtime": tuple(RuntimeDescription.model_fields),
+    "backend.qpu.calibrations[]": tuple(QpuCalibration.model_fields),
     "backend.qpu.limits": tuple(JobLimits.model_fields),
     "backend.qpu.price": tuple(DevicePrice.model_fields),
     **{f"backend.qpu.{name}": tuple(VendorDescription.model_fields) for name in VENDORS},

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -27,6 +28,7 @@ from pilotcut.pilots.description.access import (
     DevicePrice,
     JobLimits,
 )
+from pilotcut.pilots.description.calibration import QpuCalibration
 from pilotcut.pilots.description.faults import misfit
 from pilotcut.pilots.description.mitigation import MITIGATIONS, mitigation_faults
 from pilotcut.pilots.description.runtime import (
@@ -106,6 +108,8 @@ class QpuDescription(BaseModel):
         probability that a measured bit is wrong.
     offline
         Pairs of epochs: from the first, up to and without the second, the QPU is away.
+    calibrations
+        What of a QPU in numbers is other from an epoch of a training on, see `QpuCalibration`.
     mitigation
         What is done about its errors where an estimator does not say, see `Mitigation`.
     access
@@ -166,6 +170,7 @@ class QpuDescription(BaseModel):
     reset_us: float = Field(default=50.0, ge=0.0)
     readout_error: float = Field(default=0.0, ge=0.0, le=0.5)
     offline: tuple[tuple[int, int], ...] = ()
+    calibrations: tuple[QpuCalibration, ...] = ()
     mitigation: str | None = None
     access: Access | None = None
     limits: JobLimits = NO_LIMITS
@@ -194,6 +199,16 @@ class QpuDescription(BaseModel):
     def __hash__(self) -> int:
         """Return the same for equal descriptions; options are a dict, which has none."""
         return hash(self.model_dump_json())
+
+    def at(self, epoch: int) -> QpuDescription:
+        """Return the QPU as it is calibrated in an epoch."""
+        past = [one for one in self.calibrations if one.epoch <= epoch]
+        if not past:
+            return self
+        said = self.model_dump(exclude_unset=True, exclude={"calibrations"})
+        for one in past:
+            said |= one.changes
+        return QpuDescription(**said)
 
     @property
     def vendor(self) -> tuple[str, VendorDescription] | None:
@@ -305,6 +320,14 @@ class QpuDescription(BaseModel):
             raise misfit("pairs of epochs such as [[5, 10]], from 0 up, the second the larger")
         return value
 
+    @field_validator("calibrations")
+    @classmethod
+    def _check_calibrations(cls, value: tuple[QpuCalibration, ...]) -> tuple[QpuCalibration, ...]:
+        epochs = [one.epoch for one in value]
+        if epochs != sorted(set(epochs)):
+            raise misfit("calibrations in the order of their epochs, one an epoch")
+        return value
+
     @model_validator(mode="after")
     def _check_whole(self) -> QpuDescription:
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
@@ -337,6 +360,13 @@ class QpuDescription(BaseModel):
             raise misfit("like: NAME of a backend beside simulate: false, which runs that itself")
         if missing := [field for field in _NEEDED if getattr(self, field) is None]:
             raise misfit(f"{', '.join(missing)} too, or like: NAME of a backend")
+        for one in self.calibrations:
+            try:
+                self.at(one.epoch)
+            except ValidationError as error:
+                where = ".".join(map(str, error.errors()[0]["loc"]))
+                wanted = error.errors()[0]["msg"]
+                raise misfit(f"{where} in epoch {one.epoch} to be {wanted}") from None
         return self
 
     def _check_access(self, given: set[str]) -> None:

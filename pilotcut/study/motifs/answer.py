@@ -19,6 +19,7 @@ MOTIFS = {
     "pipeline": ("pipeline", "C.1 multistage pipeline"),
     "variational": ("variational", "C.2 sequential variational algorithms"),
     "curve": ("energy_curve", "C.3 synchronous parallel variational algorithms"),
+    "ensemble": ("ensemble", "C.4 asynchronous parallel variational algorithms"),
     "generative": ("generative", "C.5 generative quantum eigensolver"),
 }
 SIZES = ("small", "large")

@@ -20,6 +20,7 @@ TINY = {
     "pipeline": {"images": 180, "layers": 3, "shots": 4096},
     "variational": {"name": "H2 0.735", "reps": 1, "iterations": 60, "nodes": 6},
     "curve": {"points": 3},
+    "ensemble": {"dataset": "iris", "devices": 3, "epochs": 6, "samples": 60},
     "generative": {"generations": 12, "size": 20, "length": 8},
 }
 
