@@ -127,7 +127,7 @@ def run(tasks: TaskManager, *, points: int) -> Answer:
     curve = [molecule(f"H2 {distance:g}") for distance in chosen]
     terms = curve[0].hamiltonian
     labels = terms.paulis.to_labels()
-    needed, worst = {}, 0.0
+    needed, energies, worst = {}, {}, 0.0
     for shared in (True, False):
         problems = []
         for of in curve:
@@ -138,9 +138,17 @@ def run(tasks: TaskManager, *, points: int) -> Answer:
         needed[shared] = circuits_needed(estimator, terms, problems, shared=shared)
         above = [problem.best - of.exact for problem, of in zip(problems, curve, strict=True)]
         worst = max(worst, *above)
+        energies["energies" if shared else "energies_alone"] = [p.best for p in problems]
     return Answer(
         f"{points} distances of H2: {needed[True]} circuits with sharing, {needed[False]} without, "
         f"at most {worst * 1e3:.1f} mhartree above the ground states",
         needed[True] < needed[False] and worst < CHEMICAL_ACCURACY,
-        {"shared": needed[True], "alone": needed[False], "worst": worst},
+        {
+            "shared": needed[True],
+            "alone": needed[False],
+            "worst": worst,
+            "distances": chosen,
+            **energies,
+            "exact": [[distance, molecule(f"H2 {distance:g}").exact] for distance in every],
+        },
     )

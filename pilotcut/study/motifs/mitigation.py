@@ -30,7 +30,7 @@ from pilotcut.tasks import TaskManager
 
 RIGHT = "nine of ten values within two of their error bars, and half the error at most"
 SMALL: dict[str, Any] = {"qubits": 6, "rows": 8, "shots": 32768}
-LARGE: dict[str, Any] = {"qubits": 12, "rows": 32, "shots": 65536}
+LARGE: dict[str, Any] = {"qubits": 12, "rows": 16, "shots": 262144}
 
 #: What it takes where nobody says which: devices that Aer plays, none like the others.
 PILOTS = tuple(

@@ -17,7 +17,7 @@ TINY = {
     "statevector": {"qubits": 8, "layers": 2, "most_ranks": 2},
     "cutting": {"qubits": 10, "most_cuts": 2, "rows": 1, "shots": 256},
     "mitigation": {"qubits": 4, "rows": 3, "shots": 32768},
-    "pipeline": {"images": 180, "layers": 3, "shots": 4096},
+    "pipeline": {"images": 180, "side": 8, "layers": 3, "shots": 4096},
     "variational": {"name": "H2 0.735", "reps": 1, "iterations": 60, "nodes": 6},
     "curve": {"points": 3},
     "ensemble": {"dataset": "iris", "devices": 3, "epochs": 6, "samples": 60},
