@@ -28,12 +28,13 @@ Mitarai and Fujii, arXiv:1909.07534; Peng et al., arXiv:1904.00102 (wires).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 from qiskit.circuit import Instruction
+from qiskit.circuit.exceptions import CircuitError
 from qiskit.circuit.library import RZZGate
 from qiskit.synthesis import OneQubitEulerDecomposer
 from qiskit_addon_cutting.qpd import QPDBasis
@@ -182,6 +183,26 @@ def basis_of_gate(gate: Instruction) -> CutBasis:
     CutError
         If the addon has no decomposition of the gate.
     """
+    try:
+        matrix = np.asarray(gate.to_matrix(), dtype=complex).tobytes()
+    except (AttributeError, CircuitError, TypeError):  # a move has none
+        matrix = b""
+    return _basis_of(_Known(gate.name, matrix, gate))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A gate by what its basis depends on: the addon goes by names, and else by matrices."""
+
+    name: str
+    matrix: bytes
+    gate: Instruction = field(compare=False)
+
+
+# A circuit has the same few gates in hundreds of places, and each takes 5 ms.
+@lru_cache(maxsize=256)
+def _basis_of(known: _Known) -> CutBasis:
+    gate = known.gate
     addon = _addon_basis(gate)
     coherent = _wire_branches() if gate.name == "move" else _schmidt(gate)
     return _from_addon([addon], _kinds_of(gate.name), _constant, coherent)

@@ -199,6 +199,21 @@ def test_the_basis_of_rzz_takes_a_batch_of_angles():
     assert basis.overhead == pytest.approx(9)
 
 
+def test_gates_of_one_name_and_other_matrices_have_bases_of_their_own():
+    """Bases are remembered by what they depend on."""
+
+    def named(matrix):
+        gate = UnitaryGate(matrix)
+        gate.name = "mine"
+        return gate
+
+    gates = [named(random_unitary(4, seed=seed)) for seed in (1, 2, 1)]
+    first, other, again = (basis_of_gate(gate) for gate in gates)
+    assert again is first
+    assert not np.allclose(first.coefficients, other.coefficients)
+    assert basis_of_gate(CXGate(ctrl_state=0)) is not basis_of_gate(CXGate(ctrl_state=1))
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_a_cut_wire_is_the_identity_channel(seed):

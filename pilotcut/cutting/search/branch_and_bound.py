@@ -7,7 +7,9 @@ A branch ends where it has too many cuts, is too wide, or cannot be as good as w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import inf
 
@@ -81,15 +83,34 @@ def _joined(pairs: np.ndarray, cuts: np.ndarray, logs: np.ndarray) -> list[_Edge
     for (a, b), count, log in some:
         before = sums.get((a, b), (0, 0.0))
         sums[a, b] = (before[0] + count, before[1] + log)
-    # So parts grow edge by edge, and limits on width end a branch early.
-    order: list[tuple[int, int]] = []
+    return [_Edge(pair, *sums[pair]) for pair in _growing(sums)]
+
+
+def _growing(pairs: Collection[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return pairs so that each has most vertices of those before it, and is the least of such.
+
+    So parts grow edge by edge, and limits on width end a branch early.
+    """
+    at: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+    for pair in pairs:
+        for end in pair:
+            at[end].append(pair)
+    # One that has come nearer is put in once more: what is left of it behind is passed over.
+    waiting = [(0, pair) for pair in pairs]
+    heapq.heapify(waiting)
+    order: dict[tuple[int, int], None] = {}
     reached: set[int] = set()
-    rest = set(sums)
-    while rest:
-        order.append(min(rest, key=lambda pair: (-len(reached & set(pair)), pair)))
-        rest.remove(order[-1])
-        reached |= set(order[-1])
-    return [_Edge(pair, *sums[pair]) for pair in order]
+    while waiting:
+        _, pair = heapq.heappop(waiting)
+        if pair in order:
+            continue
+        order[pair] = None
+        for end in set(pair) - reached:
+            reached.add(end)
+            for near in at[end]:
+                if near not in order:
+                    heapq.heappush(waiting, (-len(reached.intersection(near)), near))
+    return list(order)
 
 
 # -- the walk ----------------------------------------------------------------------------
