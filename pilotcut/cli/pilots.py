@@ -60,7 +60,9 @@ def show(file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")
 
 def _cells(pilot: PilotDescription) -> list[str]:
     return [
-        pilot.name + (f", {e.least} to {e.most} times" if (e := pilot.elastic) else ""),
+        pilot.name
+        + (f", {e.least} to {e.most} times" if (e := pilot.elastic) else "")
+        + (f", for {', '.join(pilot.groups)} alone" if pilot.groups else ""),
         pilot.resource,
         " or ".join(str(sized.nodes) for sized in pilot.in_sizes),
         f"{pilot.ranks} ranks" if pilot.ranks > 1 else str(pilot.slots),

@@ -21,6 +21,7 @@ from pilotcut.io.jsonl import STAGES, records_of
 from pilotcut.io.yaml_reader import load_yaml
 from pilotcut.pilots import registry
 from pilotcut.pilots.usage import CoreUsage
+from pilotcut.report.measures import group_of
 from pilotcut.report.numbers import known_number
 from pilotcut.report.status import SHOWN, Status
 from pilotcut.tasks.waiting_file import FILE_NAME as WAITING
@@ -135,6 +136,7 @@ class Follower:
             pilots=_pilots_of(self._path),
             waiting=waiting_of(self._path),
             tasks=self._tasks.counts,
+            groups=self._tasks.groups,
             rate=self._tasks.rate,
             latest=tuple(self._latest),
             epochs=tuple(self._epochs[epoch] for epoch in sorted(self._epochs)),
@@ -193,13 +195,20 @@ class _TaskCounts:
         self._open: dict[tuple[str, str], str] = {}
         self._ended: Counter[str] = Counter()
         self._done: deque[float] = deque()
+        self._known: Counter[str] = Counter()
+        self._over: Counter[str] = Counter()
+        self._is_graph = False
 
     def add(self, event: Mapping[str, Any]) -> None:
         key, state = (repr(event.get("id")), str(event.get("task"))), str(event.get("state"))
+        group = str(event.get("group") or group_of(str(event.get("task"))))
+        self._is_graph = self._is_graph or "after" in event
         if state not in _ENDS:
+            self._known[group] += key not in self._open
             self._open[key] = state
             return
-        self._open.pop(key, None)
+        self._known[group] += self._open.pop(key, None) is None
+        self._over[group] += 1
         self._ended[state] += 1
         if state == "done" and (when := known_number(event, "time")) is not None:
             self._done.append(when)
@@ -209,6 +218,12 @@ class _TaskCounts:
     @property
     def counts(self) -> Counter[str]:
         return Counter(self._open.values()) + self._ended
+
+    @property
+    def groups(self) -> dict[str, tuple[int, int]]:
+        if not self._is_graph:
+            return {}
+        return {group: (self._over[group], known) for group, known in self._known.items()}
 
     @property
     def rate(self) -> float | None:

@@ -6,7 +6,7 @@ How it is found in the files of a run directory is `run_follower`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,8 @@ from pilotcut.report.words import readable_s
 
 #: How many of the latest events are shown.
 SHOWN = 8
+#: Groups of tasks that are named.
+MOST_GROUPS = 12
 _BAR, _SPARKS = 24, 24
 _STAGE_STYLES = ("grey58", "yellow", "blue", "dark_orange")
 
@@ -37,6 +39,9 @@ class Status:
         As the managers last wrote them.
     tasks
         Number of tasks by their latest state.
+    groups
+        Of each group of a graph of tasks how many have ended, and how many are known; empty where
+        no task depends on another.
     rate
         Tasks a second that ended well, at the end of the events; None if none did.
     latest
@@ -57,6 +62,7 @@ class Status:
     pilots: Sequence[registry.RegistryEntry] = ()
     waiting: Sequence[dict[str, str]] = ()
     tasks: Counter[str] = field(default_factory=Counter)
+    groups: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     rate: float | None = None
     latest: Sequence[dict[str, Any]] = ()
     epochs: Sequence[dict[str, Any]] = ()
@@ -105,6 +111,8 @@ class Status:
             counts = ", ".join(f"{count} {state}" for state, count in sorted(self.tasks.items()))
             rate = "" if self.rate is None else f" ({self.rate:.3g} a second)"
             parts.append(Text(f"tasks: {counts}{rate}"))
+        if self.groups:
+            parts.append(Text(f"groups: {', '.join(self._of_groups())}"))
         if self.usage:
             parts.append(Text(self.usage))
         if not self.have_ended:  # the file outlives its tasks
@@ -113,6 +121,12 @@ class Status:
             parts.append(Text("latest events:"))
             parts += [Text(f"  {_line(event)}") for event in self.latest]
         return Group(*parts) if parts else Text(f"{self.name}: nothing has happened yet")
+
+    def _of_groups(self) -> Iterator[str]:
+        for group, (ended, known) in list(self.groups.items())[:MOST_GROUPS]:
+            yield f"{group} {ended:,} of {known:,}"
+        if len(self.groups) > MOST_GROUPS:
+            yield f"{counted(len(self.groups) - MOST_GROUPS, 'group')} more"
 
     def _bar(self) -> RenderableType:
         assert self.epochs_asked is not None

@@ -6,6 +6,7 @@ import pytest
 
 from pilotcut.report.graph_section import graph as section_of
 from pilotcut.report.read import read_run
+from pilotcut.report.run_follower import status_of
 from pilotcut.report.task_explained import explained
 from pilotcut.report.task_graph import MOST_BOXES, MOST_COLUMNS, GraphReader, folded
 
@@ -148,3 +149,14 @@ def test_explain_of_a_run_under_way_counts_what_waits_for_others(tmp_path):
     (tmp_path / "events.jsonl").write_text("\n".join(map(json.dumps, EVENTS[:5])) + "\n")
     assert explained(tmp_path, None) == ["3 tasks wait for other tasks: 2 of refine and 1 of merge"]
     assert explained(tmp_path, "refin")[0].endswith("did you mean 'refine'?")
+
+
+def test_status_counts_what_has_ended_of_each_group_of_a_graph(run_dir, tmp_path):
+    assert status_of(run_dir).groups == {"encode": (3, 3), "refine": (2, 2), "merge": (1, 1)}
+    (run_dir / "events.jsonl").write_text("\n".join(map(json.dumps, EVENTS[:6])) + "\n")
+    status = status_of(run_dir)
+    assert status.groups == {"encode": (1, 2), "refine": (0, 2), "merge": (0, 1)}
+    assert any("groups: encode 1 of 2, refine 0 of 2, merge 0 of 1" in str(part)
+               for part in status.render().renderables)  # fmt: skip
+    (run_dir / "events.jsonl").write_text(json.dumps(ran(1, "a.1")) + "\n")
+    assert status_of(run_dir).groups == {}
