@@ -12,10 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The SamplerV2 class is deprecate
     ("backend", "mode", "sampler", "width"),
     [
         ("FakeManilaV2", "job", "SamplerV2", 4),
-        ("FakeLagosV2", "job", "SamplerV2", 8),
         ("FakeLimaV2", "session", "Sampler", 4),  # its job mode: test_samplers.py
-        ("FakeNairobiV2", "session", "Sampler", 8),
-        ("FakeJakartaV2", "batch", "Sampler", 4),
         ("FakeNairobiV2", "batch", "Sampler", 8),
     ],
 )
