@@ -186,6 +186,8 @@ def _line(name: str, value: object, expected: str, advice: str) -> str:
 
 def _is_a(kind: type, value: object) -> bool:
     """Return whether a value is a number of some kind, Python's or numpy's, and no truth value."""
+    if type(value) is int:  # abstract classes take a microsecond to answer, and tasks ask often
+        return True
     return isinstance(value, kind) and not isinstance(value, bool)
 
 

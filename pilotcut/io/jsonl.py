@@ -86,7 +86,7 @@ class JsonLines:
                 self._kept.append(record)
                 return
             try:
-                _append(self._file, (json.dumps(record, default=_plain) + "\n").encode())
+                _append(self._file, (_encode(record) + "\n").encode())
             except OSError as error:
                 fault = unwritten(self.path, error)
                 if self._vital:
@@ -116,13 +116,14 @@ class JsonLines:
 
 def _append(file: FileIO, line: bytes) -> None:
     """Write all of a line, or leave the file as it was."""
-    before, left = os.fstat(file.fileno()).st_size, memoryview(line)
+    left = memoryview(line)
     try:
         while left:
             left = left[file.write(left) :]
     except OSError:
         with contextlib.suppress(OSError):  # a pipe or a device
-            os.truncate(file.fileno(), before)
+            size = os.fstat(file.fileno()).st_size
+            os.truncate(file.fileno(), size - (len(line) - len(left)))
         raise
 
 
@@ -140,6 +141,9 @@ def _plain(value: object) -> object:
     if isinstance(value, np.ndarray):
         return value.tolist()
     return str(value)
+
+
+_encode = json.JSONEncoder(default=_plain).encode
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -147,6 +147,11 @@ class WorkerLinks:
         all, where the loss of a connection is that of its worker.
     left
         What connections by another client have handed over.
+
+    Attributes
+    ----------
+    heard
+        How often we have heard of workers that came or went.
     """
 
     def __init__(
@@ -174,6 +179,7 @@ class WorkerLinks:
         self._early: list[Mapping[str, Any]] | None = []
         self._is_told = False
         self._is_handed_over = False
+        self.heard = 0
         client.subscribe_topic(TOPIC, self._hear)
         there = client.run_on_scheduler(workers_for_calls)
         self._loop.call_soon_threadsafe(self._begin, there, left)
@@ -260,6 +266,7 @@ class WorkerLinks:
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """Take note of a worker that has come or gone, as dask tells it."""
+        self.heard += 1
         if self._early is None:
             self._take_news(event[1])
         else:

@@ -45,6 +45,8 @@ from pilotcut.tasks.waiting_file import MOST, WaitingFile
 
 #: Most events between two looks at what can be bound.
 _MOST_EVENTS = 64
+#: Submissions that may wait for the binder while it has bound all others, and a pause of the next.
+_MOST_BEHIND, _PAUSE_S = 64, 0.001
 #: How long `explain` waits for the binder.
 _ANSWER_S = 5.0
 #: A policy may wait on purpose; it is asked again this often.
@@ -78,8 +80,10 @@ class Binder:
         self._choose = choose
         self._duplicates = duplicates
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        # Reports need not wait behind thousands of submissions; `_nothing` in the inbox wakes us.
+        # Reports need not wait behind thousands of submissions; `_wake` in the inbox wakes us.
         self._reported: deque[Callable[[], None]] = deque()
+        self._is_woken = False
+        self._has_bound_all = True
         self._rates, run_times = PilotRates(), RunTimes()
         self._accounts = {p.name: SlotAccount(p, self._rates) for p in pilots.pilots}
         self._table = TaskTable(pilots.events)
@@ -118,6 +122,10 @@ class Binder:
         future = TaskFuture(record, self)
         record.future = future
         record.before = [f.task.id for f in record.dependencies if f.is_of(self)]
+        # Threads share the interpreter: one that submits ten thousand tasks would have most of it,
+        # and a thousand slots nothing to do until all are submitted.
+        if self._has_bound_all and self._inbox.qsize() > _MOST_BEHIND:
+            time.sleep(_PAUSE_S)
         with self._submitting:  # so that nothing enters the inbox after `close`
             if self._breakdown is not None:
                 raise self._broken(record.name)
@@ -199,6 +207,7 @@ class Binder:
             for event in self._events():
                 event()
             self._bind()
+            self._has_bound_all = not table.ready
             if self._duplicates:
                 self._launcher.duplicate_stragglers()
             self._waiting_file.write(self._pilots.connection_file, bool(table.ready))
@@ -232,6 +241,7 @@ class Binder:
             for _ in range(_MOST_EVENTS):
                 yield from self._reports()
                 yield self._inbox.get_nowait()
+            yield from self._reports()  # what the last event was to wake us for
         except queue.Empty:
             return
 
@@ -289,7 +299,13 @@ class Binder:
         self, account: SlotAccount, reservations: Sequence[Reservation], report: Report
     ) -> None:
         self._reported.append(lambda: self._outcomes.take(account, reservations, report))
-        self._inbox.put(_nothing)
+        if not self._is_woken:  # once for all that comes until the binder looks
+            self._is_woken = True
+            self._inbox.put(self._wake)
+
+    def _wake(self) -> None:
+        """Have the next report wake the binder again; those until now are taken next."""
+        self._is_woken = False
 
     def _on_cancel(self, record: TaskRecord) -> None:
         if record.state in (TaskState.WAITING, TaskState.READY):
@@ -313,14 +329,12 @@ class Binder:
     def _refuse_hopeless(self, record: TaskRecord) -> None:
         """Fail a ready task that no pilot is left for."""
         accounts = self._accounts.values()
-        if any(
-            self._has_future(account) and account.view().suits(record.view) for account in accounts
-        ):
+        if any(self._has_future(account) and account.suits(record.view) for account in accounts):
             return
         reasons = {
             account.pilot.reason or f"pilot '{account.pilot.name}' is {account.pilot.state.value}"
             for account in accounts
-            if not account.alive and account.view().suits(record.view)
+            if not account.alive and account.suits(record.view)
         }
         reason = "; ".join(sorted(reasons))
         self._table.fail(
@@ -413,7 +427,7 @@ class Binder:
         pending = dict.fromkeys(
             account.pilot.in_words
             for account in self._accounts.values()
-            if not account.active and account.alive and account.view().suits(view)
+            if not account.active and account.alive and account.suits(view)
         )
         accounts = [account for account in self._accounts.values() if account.active]
         mpi = active_mpi_pilots(accounts)
@@ -425,7 +439,3 @@ class Binder:
         """Yield the first tasks that wait, and why."""
         for view in itertools.islice(self._table.ready, MOST):
             yield self._table.unfinished[view.id].name, self._why_ready(view)
-
-
-def _nothing() -> None:
-    """Do nothing: an event that wakes the binder."""

@@ -21,7 +21,7 @@ from pilotcut.tasks.task_table import TaskTable
 #: each (benchmarks/dispatch.py, two local workers).
 PARCEL_S = 0.016
 #: How often stragglers are looked for at least, and the pause between two looks at least.
-_STRAGGLER_TICK_S, _STRAGGLER_PAUSE_S = 0.05, 0.001
+_STRAGGLER_TICK_S, _STRAGGLER_PAUSE_S = 1.0, 0.001
 
 
 class Launcher:
@@ -158,7 +158,7 @@ class Launcher:
             if reservation.running_since is not None and reservation.record.copies == 1
             if reservation.record.may_be_duplicated
         ]
-        # With a fixed tick of 50 ms each duplicate would start up to that much too late.
+        # With a fixed tick alone each duplicate would start up to that much too late.
         due = [self._run_times.straggles_after(record.kind) - age for age, record in ages]
         soon = min((wait for wait in due if wait > 0), default=_STRAGGLER_TICK_S)
         return min(_STRAGGLER_TICK_S, max(_STRAGGLER_PAUSE_S, soon))

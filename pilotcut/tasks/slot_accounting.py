@@ -86,6 +86,10 @@ class SlotAccount:
             self._view_of_idle = view = replace(view, rate=rate)
         return view
 
+    def suits(self, task: TaskView) -> bool:
+        """Return whether `task` could run here if nothing else did; for any thread."""
+        return self._idle.suits(task)
+
     @property
     def free(self) -> int:
         """Number of idle slots: all of a view that most who ask want to know."""

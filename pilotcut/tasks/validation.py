@@ -79,7 +79,7 @@ def placement_faults(view: TaskView, accounts: Mapping[str, SlotAccount]) -> lis
         return unknown
     asked = [r for r in accounts.values() if view.pilots is None or r.pilot.name in view.pilots]
     # Idle views only: what runs now is the binder's to look at, on its own thread.
-    able = [account for account in asked if account.idle.suits(view)]
+    able = [account for account in asked if account.suits(view)]
     if not able:
         if view.pilots is None and (fault := reserved_fault(view.group, asked)):
             return [fault]

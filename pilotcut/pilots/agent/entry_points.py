@@ -86,9 +86,9 @@ class WorkerNews(SchedulerPlugin):
     """Has the scheduler tell all managers which workers come and go."""
 
     def add_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
-        """Tell of a new worker."""
-        if news := _news_of(scheduler.workers[worker]):
-            scheduler.log_event(TOPIC, news)
+        """Tell of a new worker; also of one that takes no calls: managers look when they hear."""
+        news = _news_of(scheduler.workers[worker])
+        scheduler.log_event(TOPIC, news or {"address": worker, "port": None})
 
     def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
         """Tell of one that has gone."""

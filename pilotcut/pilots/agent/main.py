@@ -30,14 +30,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from distributed import Scheduler
-
 from pilotcut.errors import PilotError, UserError
 from pilotcut.io.descriptors import make_room
 from pilotcut.pilots.agent import joining, keepers
 from pilotcut.pilots.agent.entry_points import PromptMessages, WorkerNews
 from pilotcut.pilots.agent.nannies import NannySet
-from pilotcut.pilots.agent.scheduler import KeepingScheduler
+from pilotcut.pilots.agent.scheduler import KeepingScheduler, QuietScheduler
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE
 from pilotcut.pilots.mpi.supervisor import RankSupervisor
@@ -73,7 +71,7 @@ async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[
             keepers.start_next(Path(config["kept"]))
         return
     connection = Connection(**json.loads(order))
-    async with (KeepingScheduler if "kept" in config else Scheduler)(
+    async with (KeepingScheduler if "kept" in config else QuietScheduler)(
         protocol="tls",
         security=connection.security(),
         host=config["host"],
@@ -95,7 +93,7 @@ async def _serve_scheduler(config: dict[str, Any], orders: IO[str], answers: IO[
             await _parent_ends(orders).wait()
 
 
-def _dashboard(scheduler: Scheduler) -> str:
+def _dashboard(scheduler: QuietScheduler) -> str:
     """Return where the dashboard is; "-" without bokeh, which draws it."""
     if importlib.util.find_spec("bokeh") is None or "dashboard" not in scheduler.services:
         return "-"

@@ -28,6 +28,8 @@ SCHEDULER_CONFIG: dict[str, Any] = {
     "distributed.scheduler.allowed-failures": 0,
     # It has calls of MPI pilots only, and those have one worker each.
     "distributed.scheduler.work-stealing": False,
+    # It holds no copies of results either, which this would look for every two seconds.
+    "distributed.scheduler.active-memory-manager.start": False,
     # Whether its loop is held up is not looked for fifty times a second.
     "distributed.admin.tick.interval": _TICK,
     **_MONITOR,

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,3 +98,38 @@ def memories():
         with contextlib.suppress(OSError):  # the one that lists them
             found += [name] if "memfd:pilotcut" in os.readlink(f"/proc/self/fd/{name}") else []
     return found
+
+
+def wake_ups(*pids):
+    """Return how often threads of processes have waited for something by now."""
+    found = 0
+    for status in (path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/status")):
+        found += int(status.read_text().split("\nvoluntary_ctxt_switches:")[1].split()[0])
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc tells of wake-ups")
+def test_manager_and_scheduler_sleep_while_tasks_do(pair):
+    with TaskManager(pair) as tasks:
+        futures = [tasks.submit_task(time.sleep, 5.0) for _ in range(2)]
+        time.sleep(1.5)  # workers that have just joined tell more
+        pids = (os.getpid(), pair.scheduler.pid)
+        before = wake_ups(*pids)
+        time.sleep(3.0)
+        # Looks for stragglers twenty times a second, and heartbeats twice, made it 40 a second.
+        assert wake_ups(*pids) - before < 3 * 15
+        for future in futures:
+            future.result(PATIENCE_S)
+
+
+def test_the_scheduler_is_asked_for_its_workers_when_some_come_or_go(pair, monkeypatch):
+    asked, link = [], pair.scheduler
+    run = link.client.run_on_scheduler
+    monkeypatch.setattr(link, "_looked", (-1, 0.0))
+    link.workers()
+    monkeypatch.setattr(link.client, "run_on_scheduler", lambda what: asked.append(1) or run(what))
+    assert [len(link.workers()) for _ in range(3)] == [2, 2, 2]
+    assert not asked
+    link.links._hear((0.0, {"address": "tls://127.0.0.1:1", "port": None}))
+    assert len(link.workers()) == 2
+    assert asked

@@ -14,6 +14,7 @@ from pilotcut.errors import PilotError, TaskError, UserError
 from pilotcut.pilots import PilotManager, PilotState
 from pilotcut.pilots.description import PilotDescription, embedded
 from pilotcut.tasks import TaskManager, TaskState, as_completed, wait
+from pilotcut.tasks.policies import eager
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +269,19 @@ def test_longest_first_starts_the_expensive_tasks_first():
             tasks.submit_task(order.append, cost, cost_s=cost)
         gate.set()
     assert order == [3, 2, 1]
+
+
+def test_whoever_submits_many_tasks_leaves_time_to_bind_the_first():
+    def slow(ready, pilots, now):
+        time.sleep(0.02)
+        return eager(ready, pilots, now)
+
+    with PilotManager(embedded(300)) as pilots, TaskManager(pilots, policy=slow) as manager:
+        futures = [manager.submit_task(time.sleep, 0.2) for _ in range(300)]
+        last = futures[-1].task.submitted
+        bound = [future.task.bound for future in futures if future.task.bound is not None]
+        # All at once they were submitted within two turns of the binder.
+        assert sum(when < last for when in bound) > 100
 
 
 def test_a_policy_of_the_users_is_asked_and_its_mistakes_are_told(here):
