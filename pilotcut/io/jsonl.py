@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +57,8 @@ class JsonLines:
         self._vital, self._warned = vital, False
         self._kept: deque[dict[str, Any]] = deque(maxlen=KEPT_RECORDS)
         self._lock = threading.Lock()
+        self._holders = 0
+        self._lines: list[bytes] = []
         # Without a buffer, which would keep what did not fit and try it again at the end.
         mode = "ab" if append else "wb"
         self._file = FileIO(self.path, mode) if self.path else None
@@ -85,20 +88,41 @@ class JsonLines:
             if self._file is None:
                 self._kept.append(record)
                 return
-            try:
-                _append(self._file, (_encode(record) + "\n").encode())
-            except OSError as error:
-                fault = unwritten(self.path, error)
-                if self._vital:
-                    raise fault from error
-                if not self._warned:
-                    _log.warning("%s; records are left out", fault)
-                self._warned = True
+            self._lines.append((_encode(record) + "\n").encode())
+            if not self._holders:
+                self._write_lines()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep back what is written, by any thread, and write it at once at the end."""
+        with self._lock:
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                self._write_lines()
+
+    def _write_lines(self) -> None:
+        lines, self._lines = b"".join(self._lines), []
+        if self._file is None or not lines:
+            return
+        try:
+            _append(self._file, lines)
+        except OSError as error:
+            fault = unwritten(self.path, error)
+            if self._vital:
+                raise fault from error
+            if not self._warned:
+                _log.warning("%s; records are left out", fault)
+            self._warned = True
 
     def close(self) -> None:
         """Close the file; the records stay, and later ones are kept in memory."""
         with self._lock:
             if self._file is not None:
+                self._write_lines()
                 self._file.close()
                 self._file = None
 

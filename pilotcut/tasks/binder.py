@@ -45,7 +45,7 @@ from pilotcut.tasks.waiting_file import MOST, WaitingFile
 
 #: Most events between two looks at what can be bound.
 _MOST_EVENTS = 64
-#: Submissions that may wait for the binder while it has bound all others, and a pause of the next.
+#: Submissions that may wait for the binder while slots have nothing to do, and a pause of the next.
 _MOST_BEHIND, _PAUSE_S = 64, 0.001
 #: How long `explain` waits for the binder.
 _ANSWER_S = 5.0
@@ -83,7 +83,7 @@ class Binder:
         # Reports need not wait behind thousands of submissions; `_wake` in the inbox wakes us.
         self._reported: deque[Callable[[], None]] = deque()
         self._is_woken = False
-        self._has_bound_all = True
+        self._is_starved = True
         self._rates, run_times = PilotRates(), RunTimes()
         self._accounts = {p.name: SlotAccount(p, self._rates) for p in pilots.pilots}
         self._table = TaskTable(pilots.events)
@@ -124,7 +124,7 @@ class Binder:
         record.before = [f.task.id for f in record.dependencies if f.is_of(self)]
         # Threads share the interpreter: one that submits ten thousand tasks would have most of it,
         # and a thousand slots nothing to do until all are submitted.
-        if self._has_bound_all and self._inbox.qsize() > _MOST_BEHIND:
+        if self._is_starved and self._inbox.qsize() > _MOST_BEHIND:
             time.sleep(_PAUSE_S)
         with self._submitting:  # so that nothing enters the inbox after `close`
             if self._breakdown is not None:
@@ -207,7 +207,7 @@ class Binder:
             for event in self._events():
                 event()
             self._bind()
-            self._has_bound_all = not table.ready
+            self._is_starved = not table.ready and self._launcher.has_free_slot
             if self._duplicates:
                 self._launcher.duplicate_stragglers()
             self._waiting_file.write(self._pilots.connection_file, bool(table.ready))
@@ -361,8 +361,10 @@ class Binder:
                 record = self._table.unfinished[view.id]
                 self._table.fail(record, TaskError(f"task '{record.name}': {fault}"), error)
             return
-        for name, records in accepted.items():
-            self._launcher.launch(name, records)
+        # Whoever writes lets other threads have the interpreter, and waits for them.
+        with self._pilots.events.together():
+            for name, records in accepted.items():
+                self._launcher.launch(name, records)
 
     def _accepted(
         self, bindings: Sequence[tuple[int, str]], views: Sequence[PilotView], has_short: bool

@@ -62,6 +62,11 @@ class Launcher:
         """Whether some of the ready tasks may travel in parcels."""
         return any(map(self._run_times.is_short, self._table.ready_kinds))
 
+    @property
+    def has_free_slot(self) -> bool:
+        """Whether a slot of some pilot has nothing to do."""
+        return any(account.active and account.free for account in self._accounts.values())
+
     def is_short(self, record: TaskRecord) -> bool:
         """Return whether a task may travel in a parcel, by what is known of its kind."""
         return self._run_times.is_short(record.kind)
@@ -149,7 +154,7 @@ class Launcher:
 
         Those that are stragglers already and still have no duplicate found no slot.
         """
-        if not any(account.active and account.free for account in self._accounts.values()):
+        if not self.has_free_slot:
             return _STRAGGLER_TICK_S
         now = time.time()
         ages = [

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -116,3 +117,17 @@ def test_a_killed_writer_leaves_every_finished_record(tmp_path):
     assert [r["n"] for r in records] == list(range(len(records)))
     mend(path)
     assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_lines_that_are_written_together_stand_in_their_order_whoever_writes_them(tmp_path):
+    path = tmp_path / "events.jsonl"
+    with JsonLines(path) as lines:
+        with lines.together():
+            lines.write({"n": 1})
+            with ThreadPoolExecutor(1) as other:
+                other.submit(lines.write, {"n": 2}).result()
+            lines.write({"n": 3})
+            assert path.read_bytes() == b""
+        assert [record["n"] for record in read_jsonl(path)] == [1, 2, 3]
+        lines.write({"n": 4})
+        assert [record["n"] for record in read_jsonl(path)] == [1, 2, 3, 4]
