@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from distributed import Scheduler
 
@@ -29,12 +29,10 @@ class QuietScheduler(Scheduler):
     167 from a thousand) they took up to 0.25 ms of CPU for each task of a second.
     """
 
-    async def start(self) -> Self:
-        """Begin, without what has no use here."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         for name in _UNUSED:
             self.periodic_callbacks.pop(name, None)
-        await super().start()
-        return self
 
     def heartbeat_worker(self, **told: Any) -> dict[str, Any]:
         """Take note of what a worker tells, and say when to tell again."""
