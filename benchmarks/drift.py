@@ -29,6 +29,9 @@ FLEET = Path(__file__).parent.parent / "pilot_descriptions" / "qpu_fleet.yaml"
 #: Epochs of training and of service, and between calibrations.
 EPOCHS, SERVICE, EVERY = 10, 12, 3
 
+#: Accuracy lost of which a share is worth telling.
+LEAST = 0.005
+
 
 def main() -> None:
     """Print the table."""
@@ -103,7 +106,7 @@ def rows_of(
             upkeep,
             spread([one["accuracy"] for one in runs], ".3f"),
             lost(runs),
-            lost(runs) / lost(found["ignore"]),
+            lost(runs) / lost(found["ignore"]) if lost(found["ignore"]) > LEAST else None,
             spread([one["loss"] for one in runs], ".3f"),
             float(np.mean([one["gradients"] for one in runs])),
         ]

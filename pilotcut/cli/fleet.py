@@ -47,9 +47,13 @@ _WAIT_S = 300.0
 #: Arguments of `train` that are no settings of a training.
 _NO_SETTINGS = ("run_dir", "wait", "resume", "as_json")
 
-_Dataset = Annotated[str, typer.Argument(help="iris, wine or digits.")]
+_Dataset = Annotated[str, typer.Argument(help="iris, wine, digits, or a file of features (.npz).")]
 _Fleet = Annotated[Path, typer.Option(help="Pilot description with a QPU on every pilot.")]
 _Model = Annotated[str | None, typer.Option(help="crz, crx or crz-all.", show_default="crx")]
+_Qubits = Annotated[int | None, typer.Option(help="Of the model.", show_default="the paper's")]
+_Layers = Annotated[
+    int | None, typer.Option(help="How often the ansatz is repeated.", show_default="1")
+]
 _Kappa = Annotated[
     float | None, typer.Option(help="κ of the similarity exp(−κ·dist).", show_default="20000")
 ]
@@ -68,6 +72,8 @@ def show(
     dataset: _Dataset,
     fleet: _Fleet,
     model: _Model = None,
+    qubits: _Qubits = None,
+    layers: _Layers = None,
     kappa: _Kappa = None,
     threshold: _Threshold = None,
     as_json: _Json = False,
@@ -77,8 +83,16 @@ def show(
     from pilotcut.fleet.fleet import jobs_of, load_fleet
 
     given = {"dataset": dataset, "fleet": str(fleet), "model": model, "kappa": kappa}
+    given |= {"qubits": qubits, "layers": layers}
     config = FleetConfig.of(given | {"threshold": threshold})
-    jobs = jobs_of(load_fleet(fleet), config.model, config.qubits, config.engine, runs=False)
+    jobs = jobs_of(
+        load_fleet(fleet),
+        config.model,
+        config.qubits,
+        config.engine,
+        layers=config.layers,
+        runs=False,
+    )
     shown = _shown(config, jobs)
     if as_json:
         print(json.dumps(shown))
@@ -172,12 +186,8 @@ def train(
     dealt: Annotated[
         bool, typer.Option("--dealt", help="Deal the samples to the devices, not all to each.")
     ] = False,
-    qubits: Annotated[
-        int | None, typer.Option(help="Of the model.", show_default="the paper's")
-    ] = None,
-    layers: Annotated[
-        int | None, typer.Option(help="How often the ansatz is repeated.", show_default="1")
-    ] = None,
+    qubits: _Qubits = None,
+    layers: _Layers = None,
     max_samples: Annotated[
         int | None, typer.Option(help="At most so many samples.", show_default="1000")
     ] = None,
@@ -209,7 +219,7 @@ def train(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="law: draws from the exact law of the noise; counts: circuits.",
+            help="law: draws from the exact law of the noise; damped: for large models; counts.",
             show_default="law",
         ),
     ] = None,
@@ -236,7 +246,7 @@ def train(
             "add --run-dir"
         )
     config = FleetConfig.of(given) if not resume else None  # faults before anything is made
-    with given_or_new(run_dir, Path("runs") / f"fleet-{dataset}") as path:
+    with given_or_new(run_dir, Path("runs") / f"fleet-{Path(dataset).stem}") as path:
         run = FleetRun(path)
         if config is None:
             config = run.resumed(given)
@@ -344,7 +354,9 @@ def infer(
             f"dataset is {dataset} and the models of '{run_dir}' learnt {config.dataset}, expected "
             f"the same; give {config.dataset}, or the --run-dir of another training"
         )
-    jobs = jobs_of(load_fleet(fleet), config.model, config.qubits, config.engine)
+    jobs = jobs_of(
+        load_fleet(fleet), config.model, config.qubits, config.engine, layers=config.layers
+    )
     weights, data = run.weights(jobs), dataset_of(config)
     with _on_pilots(str(fleet), None, wait) as on:
         present = on.present()

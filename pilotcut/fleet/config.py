@@ -12,6 +12,20 @@ from pilotcut.fleet.models import MODELS, QUBITS
 from pilotcut.fleet.strategies import COMBINE, STRATEGIES
 from pilotcut.options import MOST_SHOTS
 from pilotcut.training import checks
+from pilotcut.training.feature_file import FEATURES
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """A data set by name, or a file of features."""
+
+    def fault(self, name: str, value: object) -> str:
+        if str(value).endswith(FEATURES):
+            return ""
+        if fault := checks.Choice(tuple(QUBITS)).fault(name, value):
+            return f"{fault}, or a file *{FEATURES} of features and labels"
+        return ""
+
 
 #: What may be done about calibrations that move.
 UPKEEP = ("retune", "continue", "ignore")
@@ -43,7 +57,7 @@ class FleetConfig:
     learning_rate, threshold, combine, local_steps
         See `pilotcut.fleet.strategies.Settings`.
     qubits
-        Of the model, and features of a sample; 0 for the paper's.
+        Of the model, and features of a sample; 0 for the paper's, which for files is 10.
     layers
         How often the model's ansatz is repeated.
     max_samples
@@ -64,7 +78,7 @@ class FleetConfig:
     kappa
         κ of the similarity exp(−κ·dist).
     engine
-        ``"law"`` or ``"counts"``, see `pilotcut.fleet.device_jobs.Job`.
+        ``"law"``, ``"damped"`` or ``"counts"``, see `pilotcut.fleet.device_jobs.Job`.
     """
 
     dataset: str
@@ -97,7 +111,7 @@ class FleetConfig:
     def __post_init__(self) -> None:
         """Put the paper's number of qubits where none is given."""
         if self.qubits == 0:
-            object.__setattr__(self, "qubits", QUBITS.get(self.dataset, 2))
+            object.__setattr__(self, "qubits", QUBITS.get(self.dataset, 10))
 
     @property
     def last(self) -> int:
@@ -130,7 +144,7 @@ class FleetConfig:
 
 
 _CHECKS: dict[str, checks.Check] = {
-    "dataset": checks.Choice(tuple(QUBITS)),
+    "dataset": _Dataset(),
     "model": checks.Choice(MODELS),
     "strategy": checks.Choice(tuple(STRATEGIES)),
     "engine": checks.Choice(engines.NAMES),

@@ -14,6 +14,7 @@ import numpy as np
 from pilotcut.backends.known_backends import refresh
 from pilotcut.backends.noise_model import Device
 from pilotcut.backends.qpu_target import device_of
+from pilotcut.fleet.damped_expectations import DampedExpectations
 from pilotcut.fleet.device_features import device_features, success
 from pilotcut.fleet.engines import CountedCircuits, DrawnExpectations, Engine, Shots
 from pilotcut.fleet.models import model, observed_qubits
@@ -44,7 +45,8 @@ class Job:
         Name of the model, see `pilotcut.fleet.models`, and its number of qubits.
     engine
         ``"law"`` draws shots from the exact distribution of the noisy device, fast and for
-        simulated devices alone; ``"counts"`` runs the circuits.
+        simulated devices alone; ``"damped"`` takes all random errors for one depolarisation, for
+        models too large for that; ``"counts"`` runs the circuits.
     layers
         How often the model's ansatz is repeated.
     calibration
@@ -102,6 +104,8 @@ class Prepared:
     @cached_property
     def engine(self) -> Engine:
         """What runs the circuits."""
+        if self.job.engine == "damped":
+            return DrawnExpectations(DampedExpectations(self.model, self.compilation, self.device))
         if self.job.engine == "law":
             return DrawnExpectations(NoisyExpectations(self.model, self.compilation, self.device))
         return CountedCircuits(self.model, self.compilation, self.device)

@@ -102,7 +102,7 @@ class NoisyExpectations:
         if len(axes) > MOST_QUBITS:
             raise UserError(
                 f"the model uses {counted(len(axes), 'qubit')} of device '{device.name}', expected "
-                f"at most {MOST_QUBITS} for exact noise; use engine counts"
+                f"at most {MOST_QUBITS} for exact noise; use engine damped, or counts"
             )
         self._qubits = len(axes)
         self._shifts = Shifts.of(model)

@@ -74,7 +74,9 @@ def noisy_gate(step: CompiledGate, device: Device, axes: dict[int, int]) -> Nois
     UserError
         If it has several parameters, or its matrix more harmonics than are reckoned with.
     """
-    parameters = {p for op in step.operations for value in op.params for p in _free(value)}
+    parameters = {
+        p for op in step.operations for value in op.params for p in free_parameters(value)
+    }
     if len(parameters) > 1:
         raise UserError(
             f"gate {step.gate} of the model has parameters "
@@ -97,7 +99,8 @@ def noisy_gate(step: CompiledGate, device: Device, axes: dict[int, int]) -> Nois
     return gate
 
 
-def _free(value: object) -> Iterator[Parameter]:
+def free_parameters(value: object) -> Iterator[Parameter]:
+    """Yield the parameters of an angle."""
     yield from getattr(value, "parameters", ())
 
 
@@ -105,17 +108,21 @@ def _matrices_of(step: CompiledGate, device: Device, angles: np.ndarray) -> np.n
     """Return the Pauli transfer matrices of a step with its noise, (1 or angles, d, d)."""
     total = np.eye(4 ** len(step.qubits))[None]
     for op in step.operations:
-        wanted = angles if any(True for value in op.params for _ in _free(value)) else angles[:1]
-        rows = [tuple(_number(value, angle) for value in op.params) for angle in wanted]
+        wanted = (
+            angles
+            if any(True for value in op.params for _ in free_parameters(value))
+            else angles[:1]
+        )
+        rows = [tuple(bound_number(value, angle) for value in op.params) for angle in wanted]
         gates = np.stack([gate_matrix(op.name, row) for row in rows])
         noisy = noise_matrix(device.gate_noise(op.name, op.qubits)) @ gates
         total = _widened(noisy, op.qubits, step.qubits) @ total
     return total
 
 
-def _number(value: object, angle: float) -> float:
+def bound_number(value: object, angle: float) -> float:
     """Return an angle of a basis gate, where that of the model's gate is known."""
-    bound = {parameter: float(angle) for parameter in _free(value)}
+    bound = {parameter: float(angle) for parameter in free_parameters(value)}
     return float(value.bind(bound) if bound else value)  # type: ignore[attr-defined, arg-type]
 
 

@@ -387,7 +387,7 @@ class FleetTrainer:
     def _values(self, samples: np.ndarray, number: int) -> list[np.ndarray]:
         """Return the expectations of each device's model there, (samples,); NaN if it is away."""
         # What is learnt is told without shot noise wherever exact values can be had.
-        shots = 0 if self._devices[0].job.engine == "law" else self.config.shots
+        shots = self.config.shots if self._devices[0].job.engine == "counts" else 0
         asked = {}
         for k in sorted(self.strategy.online):
             arguments = (self.strategy.weights_of(k), samples, shots)

@@ -34,6 +34,7 @@ from pilotcut.options import (
     did_you_mean,
 )
 from pilotcut.training import checks
+from pilotcut.training.feature_file import FEATURES, read_features
 from pilotcut.training.mnist import read_mnist
 
 Floats = NDArray[np.float64]
@@ -127,7 +128,8 @@ def load_dataset(
     ----------
     name
         ``"iris"`` (versicolor, virginica), ``"wine"`` (first two cultivars), ``"digits"``
-        (scikit-learn's 8×8 images) or ``"mnist"`` (from local files).
+        (scikit-learn's 8×8 images), ``"mnist"`` (from local files), or the path of a file
+        ``*.npz`` with arrays ``features`` (samples, features) and ``labels`` of two classes.
     qubits
         Features to keep. With fewer than the data has, the leading principal components (of the
         standardised features, for Iris and wine); with just as many, the features themselves.
@@ -201,6 +203,8 @@ def _source(name: str) -> _Source:
     """Return the source of that name, or say which name may have been meant."""
     if name in _SOURCES:
         return _SOURCES[name]
+    if name.endswith(FEATURES):
+        return _Source(_load_features(name), {2: (0, 1)}, standardise=True)
     raise DataError(
         f"dataset: unknown '{name}', expected one of {', '.join(_SOURCES)}"
         f"{did_you_mean(name, _SOURCES)}"
@@ -313,6 +317,11 @@ def _from_sklearn(load: Callable[[], object]) -> Callable[[str | Path | None], _
 def _load_mnist(data_dir: str | Path | None) -> _Samples:
     images, classes = read_mnist(data_dir)
     return _Samples(images.astype(np.float64) / 255.0, classes, [str(digit) for digit in range(10)])
+
+
+def _load_features(path: str) -> Callable[[str | Path | None], _Samples]:
+    """Return a source that reads a file of features."""
+    return lambda data_dir: _Samples(*read_features(path))
 
 
 _SOURCES = {
