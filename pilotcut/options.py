@@ -8,9 +8,11 @@ names and limits that estimators, distributions, trainings and recommendations s
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
+from types import NoneType
 from typing import Any
 
 from pilotcut.errors import CutError, UserError
@@ -167,6 +169,11 @@ def kind_fault(
         return ""
     shown = f"{value!r:.60} ({type(value).__name__})"
     return f"{name} is {shown}, expected {expected}{f'; {advice}' if advice else ''}"
+
+
+def directory_fault(name: str, value: object) -> str:
+    """Return the line about what is no path and not None, '' if it is one."""
+    return kind_fault(name, value, (str, os.PathLike, NoneType), "the path of a directory")
 
 
 def seed_fault(seed: object, most: int | None = None) -> str:

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.io.new_directory import new_directory, private_directory
+from pilotcut.options import check, directory_fault
 from pilotcut.pilots import registry
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.description import PilotDescription, load_descriptions, notes
@@ -86,6 +87,7 @@ class PilotManager(ManagedPilots):
         self.notes: tuple[str, ...] = notes(descriptions)
         self._journal = Journal()
         self.connection_file: Path | None = None
+        check(directory_fault("run_dir", run_dir))
         self._run_dir = Path(run_dir) if run_dir is not None else None
         self._scratch: Path | None = None
         self._scheduler: SchedulerLink | None = None

@@ -18,6 +18,7 @@ from pilotcut.options import (
     WIRES,
     check,
     choice_fault,
+    directory_fault,
     dtype_fault,
     kind_fault,
     number_fault,
@@ -40,7 +41,7 @@ def check_arguments(
     path = (str, os.PathLike, NoneType)
     check(
         kind_fault("plan", plan, (CutPlan, NoneType), "a CutPlan", "compile_plan makes one"),
-        kind_fault("store", store, path, "the path of a directory"),
+        directory_fault("store", store),
         kind_fault("joint_cuts", joint_cuts, (bool, np.bool_), "True or False"),
         kind_fault("trace", trace, (*path, JsonLines), "the path of a file, or JsonLines(path)"),
         choice_fault("wires", wires, WIRES),

@@ -23,6 +23,7 @@ import cloudpickle
 from pilotcut.errors import UserError
 from pilotcut.io.atomic import write_atomically
 from pilotcut.io.disk import why_unwritten
+from pilotcut.options import check, directory_fault
 from pilotcut.pilots.worker.exception_text import words_of
 
 #: What begins the first line.
@@ -68,6 +69,7 @@ class ResultStore:
         UserError
             If it cannot be, or cannot be written to.
         """
+        check(directory_fault("store", directory))
         path = Path(directory)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -199,3 +199,16 @@ def test_events_tell_which_results_were_stored(tmp_path):
             events = [e for e in pilots.events.records if e["event"] == "task"]
         ends = [e for e in events if e["state"] == "done"]
         assert [e.get("stored", False) for e in ends] == [bool(life)] * 6
+
+
+@pytest.mark.parametrize(
+    ("name", "ask"),
+    [
+        ("store", lambda: TaskManager(PilotManager(embedded()), store=5)),
+        ("run_dir", lambda: PilotManager(embedded(), run_dir=5)),
+        ("pilots", lambda: PilotManager.from_yaml(5)),
+    ],
+)
+def test_what_is_no_path_is_named(name, ask):
+    with pytest.raises(UserError, match=rf"^{name} is 5 \(int\), expected the path of a "):
+        ask()

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from pilotcut.errors import DescriptionError
 from pilotcut.io.yaml_reader import TooMuchError, load_yaml
-from pilotcut.options import closest, did_you_mean
+from pilotcut.options import closest, did_you_mean, kind_fault
 from pilotcut.pilots.description.access import DevicePrice, JobLimits
 from pilotcut.pilots.description.calibration import QpuCalibration
 from pilotcut.pilots.description.elastic import ElasticDescription, SizeDescription
@@ -176,6 +176,8 @@ def _read_entries(path: str | os.PathLike[str]) -> tuple[list[Any], list[str]]:
 
 
 def _read(path: str | os.PathLike[str]) -> Any:
+    if fault := kind_fault("pilots", path, (str, os.PathLike), "the path of a file"):
+        raise DescriptionError(fault)
     try:
         content = _content(Path(path))
         text = content.decode("utf-8")
