@@ -121,7 +121,7 @@ class Binder:
         """Take in a task and return its future."""
         future = TaskFuture(record, self)
         record.future = future
-        record.before = [f.task.id for f in record.dependencies if f.is_of(self)]
+        record.before = tuple(f.task.id for f in record.dependencies if f.is_of(self))
         # Threads share the interpreter: one that submits ten thousand tasks would have most of it,
         # and a thousand slots nothing to do until all are submitted.
         if self._is_starved and self._inbox.qsize() > _MOST_BEHIND:

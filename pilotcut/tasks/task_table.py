@@ -107,16 +107,16 @@ class TaskTable:
         if cause is not None:
             error.__cause__ = cause
         # Now: once it has ended nobody knows any more who waits for it.
-        record.cut = self.branches.cut(record)
-        if record.cut and not record.cut_by:
-            self._say_cut(record, error)
+        record.cut = cut = self.branches.cut(record)
+        if cut and not record.cut_by:
+            self._say_cut(record.name, cut, error)
         future = self.settle(record, TaskState.FAILED, words_of(error, MOST_LINE))
         # A future that was canceled meanwhile takes no exception.
         if future.running() or future.set_running_or_notify_cancel():
             future.set_exception(error)
 
-    def _say_cut(self, record: TaskRecord, error: BaseException) -> None:
-        line = in_words(record.name, record.cut)
+    def _say_cut(self, name: str, cut: dict[str, int], error: BaseException) -> None:
+        line = in_words(name, cut)
         add_note(error, line)
         self._said += 1
         if self._said <= _MOST_SAID:

@@ -7,6 +7,7 @@ One seed of a small graph, killed three times, is part of `make test`. 2,000 tas
 GRAPH_FIRST names the first seed, to repeat one that failed.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -26,7 +27,7 @@ from pilotcut.io.jsonl import read_jsonl
 
 SEEDS = int(os.environ.get("GRAPH_SEEDS", 1))
 FIRST = int(os.environ.get("GRAPH_FIRST", 0))
-TASKS = int(os.environ.get("GRAPH_TASKS", 300))
+TASKS = int(os.environ.get("GRAPH_TASKS", 200))
 #: Whom is killed: with every manager all is started again, which takes most of the time.
 KILLS = ("manager", "worker", "pilot") + (("manager", "worker") if TASKS >= 1000 else ())
 PATIENCE_S = 60.0 + 0.1 * TASKS
@@ -76,16 +77,22 @@ class Program:
             time.sleep(0.02)
 
     def kill(self, whom):
-        """Kill one of a kind; return whether there was one."""
+        """Kill one of a kind, once there is one; return whether there was."""
         if whom == "manager":
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
             return True
+        while self.process.poll() is None:
+            if found := self._alive(whom):
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.kill(random.choice(found), signal.SIGKILL)
+                    return True
+            time.sleep(0.02)  # the worker that was killed before is started again
+        return False
+
+    def _alive(self, whom):
         agents = _below(self.process.pid, "agent.main workers")
-        found = agents if whom == "pilot" else [w for a in agents for w in _below(a, "spawn_main")]
-        if found:
-            os.kill(random.choice(found), signal.SIGKILL)
-        return bool(found)
+        return agents if whom == "pilot" else [w for a in agents for w in _below(a, "spawn_main")]
 
     def end(self):
         try:

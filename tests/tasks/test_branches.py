@@ -121,7 +121,7 @@ def test_events_have_the_edges_of_the_graph_and_the_tasks_at_both_ends():
             tasks.submit_task(late, gate, first, after=first, name="two.1")
             gate.set()
         events = [e for e in pilots.events.records if e["event"] == "task"]
-    assert [e["after"] for e in events if "after" in e] == [[0]]
+    assert [e["after"] for e in events if "after" in e] == [(0,)]
     assert {e["task"]: e.get("group") for e in events} == {
         "first": "one", "alone": None, "two.1": None
     }  # fmt: skip

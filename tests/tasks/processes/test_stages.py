@@ -27,10 +27,10 @@ def test_pilots_come_when_their_stage_is_ready_and_go_when_it_is_done(tmp_path):
         PilotManager([stage("p", "first"), stage("q", "second")], run_dir=run_dir) as pilots,
         TaskManager(pilots, duplicates=False) as tasks,
     ):
-        first = [tasks.submit_task(nap, 0.2, group="first") for _ in range(4)]
-        second = [tasks.submit_task(nap, 1.0, first, group="second") for _ in range(4)]
+        first = [tasks.submit_task(nap, 0.1, group="first") for _ in range(4)]
+        second = [tasks.submit_task(nap, 0.5, first, group="second") for _ in range(2)]
         ready = max(future.result(PATIENCE_S) and future.task.finished for future in first)
-        assert [future.result(PATIENCE_S) for future in second] == [1.0] * 4
+        assert [future.result(PATIENCE_S) for future in second] == [0.5] * 2
         done = max(future.task.finished for future in second)
         assert {future.task.pilot for future in first} == {"p-0"}
         assert {future.task.pilot for future in second} == {"q-0"}
