@@ -1,9 +1,10 @@
 """Data-parallel training: seconds of an epoch with one and two replicas against a plain loop.
 
 ZFeatureMap + RealAmplitudes(reps=1), mean of <Z> over all qubits, one cut, exact mode, Adam, one
-thread a process. The plain loop runs in this process; replicas are local worker processes. All
-take turns, epoch by epoch, and go on training the same model. The last lines are the losses of
-the three schedules after the same number of samples, from the same weights.
+thread a process. The plain loop runs in this process; replicas are local worker processes, or the
+ranks of an MPI pilot that add up gradients by an all-reduce. All take turns, epoch by epoch, and go
+on training the same model. The last lines are the losses of the three schedules after the same
+number of samples, from the same weights.
 
     python benchmarks/data_parallel.py [--rounds 5] [--qubits 28] [--rows 64] [--batch 32]
 """
@@ -25,7 +26,8 @@ import torch
 from qiskit.quantum_info import SparsePauliOp
 from scaleout import local
 
-from pilotcut import TaskManager, cut_qnn
+from pilotcut import PilotManager, TaskManager, cut_qnn
+from pilotcut.pilots.description import PilotDescription
 from pilotcut.training.model import classifier
 from pilotcut.training.parallel import BoundedStaleness, DataParallel, LocalSteps, Synchronous
 
@@ -46,8 +48,16 @@ def main() -> None:
     if options.qubits < 2:
         parser.error("qubits is a number from 2 up, to have something to cut")
     build, data = functools.partial(network, options.qubits), samples(options.qubits, options.rows)
-    with local(1) as one, local(2) as two, TaskManager(one) as tasks1, TaskManager(two) as tasks2:
-        time_epochs(build, data, options, tasks1, tasks2)
+    mpi = PilotManager([PilotDescription(name="mpi", resource="local", ranks=2)])
+    with (
+        local(1) as one,
+        local(2) as two,
+        mpi,
+        TaskManager(one) as tasks1,
+        TaskManager(two) as tasks2,
+        TaskManager(mpi) as ranks,
+    ):
+        time_epochs(build, data, options, tasks1, tasks2, ranks)
         compare_losses(build, data, options, tasks2)
 
 
@@ -87,12 +97,14 @@ def time_epochs(
     options: argparse.Namespace,
     tasks1: TaskManager,
     tasks2: TaskManager,
+    ranks: TaskManager,
 ) -> None:
     """Print seconds of an epoch for each way to run one."""
     epochs = {
         "plain loop": plain_loop(build, data, options.batch),
         "1 replica": replicated(build, data, options.batch, tasks1, 1),
         "2 replicas": replicated(build, data, options.batch, tasks2, 2),
+        "2 ranks, allreduce": on_ranks(build, data, options.batch, ranks),
         "2, local steps 4": replicated(build, data, options.batch, tasks2, 2, LocalSteps(4)),
         "2, staleness 1": replicated(build, data, options.batch, tasks2, 2, BoundedStaleness(1)),
     }
@@ -139,6 +151,14 @@ def replicated(
 ) -> Callable[[], object]:
     """Return what runs an epoch with replicas."""
     trainer = DataParallel(build, tasks, schedule=schedule, replicas=replicas)
+    return lambda: trainer.fit(data, epochs=1, batch_size=batch)
+
+
+def on_ranks(
+    build: Callable[[], torch.nn.Module], data: Data, batch: int, ranks: TaskManager
+) -> Callable[[], object]:
+    """Return what runs an epoch on the ranks of an MPI pilot."""
+    trainer = DataParallel(build, ranks, communication="allreduce")
     return lambda: trainer.fit(data, epochs=1, batch_size=batch)
 
 

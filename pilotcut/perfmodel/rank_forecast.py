@@ -34,7 +34,7 @@ from pilotcut.pilots.description import PilotDescription
 from pilotcut.tasks import TaskManager
 
 #: Of two ranks on two cores (Xeon, 2 MiB of L2 each), where a pilot was not measured itself.
-USUAL_RATES = RankRates(block_s=8e-9, undo_s=2.2e-8, string_s=1.2e-8, byte_s=6e-10)
+USUAL_RATES = RankRates(block_s=9e-9, undo_s=2.5e-8, string_s=2.2e-8, byte_s=4e-10)
 
 
 @dataclass(frozen=True)
