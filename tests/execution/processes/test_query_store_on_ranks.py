@@ -1,15 +1,14 @@
 """Stored queries and contractions on MPI ranks."""
 
 import json
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from support.failing import fail_on_ranks
 from support.query_stores import CIRCUIT, OBSERVABLES, VALUES, estimated
+from support.ranks import MPIEXEC, needs_mpi
 
 from pilotcut import CutEstimator, PilotManager, TaskManager
 from pilotcut.errors import TaskError
@@ -19,14 +18,10 @@ from pilotcut.training.config import TrainingConfig
 from pilotcut.training.run import TrainingRun
 from pilotcut.training.run_directory import RunDirectory
 
-MPIEXEC = Path(sys.executable).with_name("mpiexec")
-FOUND = str(MPIEXEC) if MPIEXEC.exists() else shutil.which("mpiexec")
-needs_mpi = pytest.mark.skipif(FOUND is None, reason="there is no mpiexec here")
-
 
 def command(*words, ranks):
     done = subprocess.run(
-        [FOUND, "-n", str(ranks), sys.executable, "-m", "pilotcut.cli", *map(str, words)],
+        [MPIEXEC, "-n", str(ranks), sys.executable, "-m", "pilotcut.cli", *map(str, words)],
         capture_output=True,
         text=True,
         timeout=100,
@@ -81,7 +76,7 @@ def test_a_mistake_is_told_by_one_rank_only(finished_run):
 def team(tmp_path_factory):
     """An ordinary pilot and one of two ranks."""
     pytest.importorskip("mpi4py")
-    if FOUND is None:
+    if MPIEXEC is None:
         pytest.skip("there is no mpiexec here")
     described = [
         PilotDescription(name="ordinary", resource="local", cores_per_node=1),
@@ -161,7 +156,7 @@ cli.main()
 def test_a_rank_that_sees_no_store_ends_all(finished_run):
     pytest.importorskip("mpi4py")
     done = subprocess.run(
-        [FOUND, "-n", "2", sys.executable, "-c", ONE_RANK_SEES_NOTHING, finished_run],
+        [MPIEXEC, "-n", "2", sys.executable, "-c", ONE_RANK_SEES_NOTHING, finished_run],
         capture_output=True,
         text=True,
         timeout=60,
