@@ -49,12 +49,14 @@ from pilotcut.pilots.description import PilotDescription
 from pilotcut.study.motifs.answer import MOTIFS, motif
 
 #: Lengths of the tasks that wait, and how long a case lasts without middleware, in seconds.
-LENGTHS, CASE_S = (0.05, 0.1, 0.2), 4.0
+LENGTHS, CASE_S = (0.05, 0.1, 0.2), 3.2
 #: Tasks of an iteration, for any number of slots.
 ITERATION = 8
 #: Sizes of the motifs that are run on every engine.
 SIZES = {"circuits": {"circuits": 256, "widest": 20}, "curve": {"points": 5}}
-#: What other engines are bound by as well: they are ours beside a process of their own.
+#: How often a measurement is begun: Ray gives up when its start takes 30 s, on a busy machine.
+STARTS = 3
+#: The variable by which all processes of a measurement are known, whoever has started them.
 TOKEN = "PILOTCUT_BENCHMARK"
 
 
@@ -325,7 +327,10 @@ def child(python: str, engine: str, slots: int, what: str) -> dict[str, dict[str
         "RAY_AUTH_MODE": "disabled",
     }
     command = [python, __file__, "--child", engine, str(slots), what]
-    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env)
+    for more in reversed(range(STARTS)):
+        answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=not more, env=env)
+        if not answer.returncode:
+            break
     found: dict[str, dict[str, Any]] = json.loads(answer.stdout.splitlines()[-1])
     return found
 

@@ -17,6 +17,7 @@ from pilotcut.perfmodel.device_forecast import DeviceView
 from pilotcut.perfmodel.forecast import CalibratedPilot
 from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import PilotDescription, load_descriptions
+from pilotcut.pilots.description.kinds import EXECUTOR
 
 #: What pilots may be given as.
 Pilots = str | os.PathLike[str] | PilotManager | Iterable[PilotDescription] | None
@@ -80,10 +81,10 @@ def calibration_of(pilot: PilotDescription | None, machine: str) -> Calibration:
     name = "this process" if pilot is None else f"pilot '{pilot.kind}'"
     path = path_of(pilot)
     if not path.exists():
-        raise UserError(
-            f"{name} has no calibration, expected one at {path}; run pilotcut calibrate (a minute "
-            f"for each kind of pilot), or add --calibrate"
-        )
+        how = "run pilotcut calibrate (a minute for each kind of pilot), or add --calibrate"
+        if pilot is not None and pilot.resource == EXECUTOR:  # which no command can start
+            how = 'run an estimator with cuts="auto" on it once, which measures it'
+        raise UserError(f"{name} has no calibration, expected one at {path}; {how}")
     found = load(path)
     if wrong := found.differences(machine):
         raise UserError(

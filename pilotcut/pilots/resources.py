@@ -51,6 +51,11 @@ def _declared_pilot(description: PilotDescription, generation: int) -> Pilot:
         If that cannot be loaded, is no kind of pilot, or does not have what is asked for.
     """
     where = f"pilot '{description.name}'"
+    if description.resource == kinds.EXECUTOR:
+        raise UserError(
+            f"{where}: resource is executor, expected a kind that a description is enough for; use "
+            f"PilotManager.from_executor"
+        )
     try:
         kind = _loaded(description.resource)
     except UserError as error:

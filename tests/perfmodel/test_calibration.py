@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import isfinite
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from support.calibrations import install, known_costs, made_up, observations
 
-from pilotcut import compile_plan
+from pilotcut import PilotManager, compile_plan
 from pilotcut.errors import UserError
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.perfmodel import calibrate
@@ -24,7 +25,7 @@ from pilotcut.perfmodel.calibration_files import (
     save,
 )
 from pilotcut.perfmodel.costmodel import predict
-from pilotcut.perfmodel.known_pilots import calibration_of
+from pilotcut.perfmodel.known_pilots import calibration_of, views_of
 from pilotcut.perfmodel.load import KINDS
 from pilotcut.perfmodel.measure import measure
 from pilotcut.perfmodel.resources import machine
@@ -181,6 +182,17 @@ def test_a_stale_calibration_is_named_in_one_line(change, said):
     assert one_line(error).startswith("calibration of this process is stale: ")
     assert said in one_line(error)
     assert "run pilotcut calibrate again" in one_line(error)
+
+
+def test_an_executor_without_a_calibration_is_told_how_to_make_one():
+    with ThreadPoolExecutor(2) as pool:
+        pilots = PilotManager.from_executor(pool)
+        with pytest.raises(UserError) as error:
+            views_of(pilots, "exact")
+    assert one_line(error).startswith("pilot 'executor' has no calibration, expected one at ")
+    assert one_line(error).endswith(
+        'run an estimator with cuts="auto" on it once, which measures it'
+    )
 
 
 def test_a_missing_calibration_offers_to_make_one():

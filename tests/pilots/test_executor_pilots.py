@@ -224,6 +224,12 @@ def test_a_future_that_cannot_be_canceled_is_let_go():
         assert pilots.pilots[0].state is PilotState.DONE
 
 
+def test_a_description_of_an_executor_is_not_enough_to_start_it(pool):
+    described = [pilot.description for pilot in PilotManager.from_executor(pool).pilots]
+    with pytest.raises(UserError, match=r"resource is executor, .*; use PilotManager.from_exec"):
+        PilotManager(described)
+
+
 def test_its_events_are_in_the_run_directory(pool, tmp_path):
     run_dir = tmp_path / "run"
     with PilotManager.from_executor(pool, run_dir=run_dir) as pilots, TaskManager(pilots) as tasks:
