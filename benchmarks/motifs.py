@@ -6,8 +6,8 @@
 The first is about tasks of known length, in the shapes of motif B.1 (a bag of tasks, `circuits`)
 and of motif C.3 (iterations, each of which waits for all of the one before, `curve`): they wait, as
 for a device, so that 8 slots have nothing to share on a machine of two cores. Beside them are the
-motifs themselves on as many slots as there are cores. The second is every motif that there is, on
-local pilots.
+motifs themselves on as many slots as there are cores. The second is every motif that asks for no
+pilots or ranks of its own, on local pilots.
 
 Columns. "tasks/s". "own work": what tasks' own functions took of the slots' time, less than 1 also
 where tasks wait for the application or do not fill the last round. "bound": the time in which
@@ -54,6 +54,8 @@ LENGTHS, CASE_S = (0.05, 0.1, 0.2), 3.2
 ITERATION = 8
 #: Sizes of the motifs that are run on every engine.
 SIZES = {"circuits": {"circuits": 256, "widest": 20}, "curve": {"points": 5}}
+#: Motifs that ask for no pilots or ranks of their own.
+ON_ANY_PILOTS = ("circuits", "cutting", "variational", "curve", "generative")
 #: How often a measurement is begun: Ray gives up when its start takes 30 s, on a busy machine.
 STARTS = 3
 #: The variable by which all processes of a measurement are known, whoever has started them.
@@ -282,7 +284,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=["ours", *ENGINES])
     parser.add_argument("--slots", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--cases", nargs="+", default=[*SHAPES, *SIZES], choices=[*SHAPES, *SIZES])
-    parser.add_argument("--motifs", action="store_true", help="every motif, on local pilots")
+    parser.add_argument("--motifs", action="store_true", help="motifs, on local pilots")
     parser.add_argument("--environments", type=Path, default=HOME / "pilotcut-engines")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -298,7 +300,7 @@ def main() -> None:
         else sys.executable
         for engine in wanted
     }
-    for what in MOTIFS if options.motifs else options.cases:
+    for what in ON_ANY_PILOTS if options.motifs else options.cases:
         for slots in options.slots if what in SHAPES else [cores]:
             cells = in_turns(pythons, slots, what, options.rounds)
             print_table(cells, slots)
