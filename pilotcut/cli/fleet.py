@@ -295,7 +295,16 @@ def _on_pilots(fleet: str, run_dir: Path | None, wait: float) -> Iterator[OnPilo
 
 def _tell(config: FleetConfig) -> Any:
     def tell(epoch: FleetEpoch) -> None:
+        calibrated = [event for event in epoch.events if event.what == "was calibrated"]
+        if calibrated:
+            near = sum(event.what == "goes on" for event in epoch.events)
+            note(
+                f"epoch {epoch.epoch}: {counted(len(calibrated), 'device')} calibrated, {near} "
+                f"go on from the model of another"
+            )
         for event in epoch.events:
+            if event.what in ("was calibrated", "goes on"):
+                continue
             note(f"epoch {event.epoch}: device '{event.device}' {event.what}: {event.why}")
         if err.is_terminal or epoch.epoch in (0, config.epochs, config.last):
             err.print(
@@ -358,6 +367,7 @@ def infer(
         load_fleet(fleet), config.model, config.qubits, config.engine, layers=config.layers
     )
     weights, data = run.weights(jobs), dataset_of(config)
+    jobs = run.jobs_at_end(jobs, config)
     with _on_pilots(str(fleet), None, wait) as on:
         present = on.present()
         ready = TrainedFleet(jobs, weights, on.submit, [job.device in present for job in jobs])

@@ -24,6 +24,7 @@ import yaml
 from pilotcut.errors import RunDirectoryError, UserError
 from pilotcut.fleet.config import FleetConfig
 from pilotcut.fleet.device_jobs import Job
+from pilotcut.fleet.drift import Drift
 from pilotcut.fleet.epochs import FleetEpoch
 from pilotcut.fleet.fleet import OnPilots, facts_of, jobs_of, load_fleet
 from pilotcut.fleet.strategies import Settings, strategy
@@ -247,6 +248,13 @@ class FleetRun:
                 f"trained on: {', '.join(known)}"
             )
         return np.stack([known[job.device] for job in jobs])
+
+    def jobs_at_end(self, jobs: Sequence[Job], config: FleetConfig) -> list[Job]:
+        """Return the work of devices that were trained here, as they were calibrated at its end."""
+        with np.load(self.weights_file, allow_pickle=False) as kept:
+            order = kept["devices"].tolist()
+        drift = Drift(config.drift, config.calibrate_every, config.seed)
+        return [drift.job(job, order.index(job.device), config.last) for job in jobs]
 
     def _fault(self, text: str) -> RunDirectoryError:
         return RunDirectoryError(f"run directory '{self.path}' {text}")

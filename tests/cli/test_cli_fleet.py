@@ -97,7 +97,8 @@ def test_train_prints_a_summary_and_leaves_a_run(train, tmp_path):
     assert f"run directory: {tmp_path / 'run'}" in out
     assert "epoch 1/1" in err
     left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left == {"config.yaml", "fleet.jsonl", "checkpoint.npz", "weights.npz"}
+    known = {"config.yaml", "fleet.jsonl", "events.jsonl", "checkpoint.npz", "weights.npz"}
+    assert left == known
 
 
 def test_json_is_all_that_stands_on_stdout(train, tmp_path):

@@ -150,6 +150,17 @@ def test_a_drifting_run_that_is_continued_is_the_run_that_was_not_interrupted(tm
     assert contents(run) == contents(whole)
 
 
+def test_a_run_s_devices_at_its_end_are_known_by_their_names(tmp_path, quick):
+    run = FleetRun(tmp_path / "run")
+    settings = config("single", **quick | DRIFTING)
+    run.train(settings)
+    of = jobs_of(load_fleet(settings.fleet), settings.model, settings.qubits, settings.engine)
+    last = [Drift(1.0, 2, settings.seed).job(job, k, settings.last) for k, job in enumerate(of)]
+    assert run.jobs_at_end(of[1:], settings) == last[1:]
+    with np.load(run.weights_file) as kept:
+        np.testing.assert_array_equal(kept["vectors"], [job.prepared.vector for job in last])
+
+
 def test_drifting_devices_are_the_same_on_pilots(tmp_path, data):
     fleet = load_fleet(described(tmp_path / "fleet.yaml"))
     settings = config("arbiterq", service=2, **DRIFTING)

@@ -86,7 +86,7 @@ def test_more_qubits_than_exact_expectations_can_do_are_refused_and_say_what_can
     large = device(qubits=10, topology="full")
     line = refused(models.model("crz", 10), large)
     assert "the model uses 10 qubits of device 'q', expected at most 9 for exact noise" in line
-    assert "use engine counts" in line
+    assert "use engine damped, or counts" in line
 
 
 @pytest.mark.parametrize("engine", [NoisyExpectations, CountedCircuits])
