@@ -39,11 +39,11 @@ demo: $(VENV)/.installed
 	    --pilots pilot_descriptions/laptop.yaml --run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 # Tests that start processes run one at a time, and so do those on Slurm: GROUPS in tests/conftest.py.
-# They mostly wait, so there are twice as many processes as a machine of two cores has cores.
+# Both mostly wait, so a third process computes beside them, also where there are two cores.
 # As root on Debian it also installs Slurm and Chromium, for tests that skip where there is none;
 # with PILOTCUT_MUST_RUN=1 what can be installed must be (tests/support/kinds.py).
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 4 --dist loadgroup $(TEST_FLAGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup $(TEST_FLAGS)
 
 fuzz: $(VENV)/.installed-test
 	PILOTCUT_FUZZ=$(or $(FUZZ),10) $(BIN)/python -m pytest -n 2 -m "hypothesis" --timeout 3600 \

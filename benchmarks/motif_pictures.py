@@ -129,12 +129,22 @@ def statevector(figure: Figure, measures: dict[str, Any], _: Path) -> None:
 
 
 def cutting(figure: Figure, measures: dict[str, Any], _: Path) -> None:
-    """Draw seconds and standard errors by cuts."""
-    cuts = [str(one["cuts"]) for one in measures["cuts"]]
+    """Draw seconds by cuts for each number of workers, as measured and predicted, and errors."""
+    found = measures["cuts"]
     time, error = figure.subplots(1, 2)
-    time.bar(cuts, [one["seconds"] for one in measures["cuts"]], 0.5, color=BLUE)
-    time.set(xlabel="cuts", ylabel="s", title="one batch")
-    error.bar(cuts, [one["std"] for one in measures["cuts"]], 0.5, color=ORANGE)
+    counts = sorted({one["workers"] for one in found})
+    for workers, colour in zip(counts, (BLUE, GREEN, VIOLET, INK), strict=False):
+        some = [one for one in found if one["workers"] == workers]
+        cuts = [one["cuts"] for one in some]
+        label = f"{workers} worker{'s' * (workers > 1)}"
+        time.plot(cuts, [one["seconds"] for one in some], "o-", color=colour, label=label)
+        if all(one["predicted_s"] is not None for one in some):
+            time.plot(cuts, [one["predicted_s"] for one in some], "--", color=colour)
+    time.set(xlabel="cuts", ylabel="s", title="one batch (dashed: predicted)", ylim=(0, None))
+    time.legend()
+    last = [one for one in found if one["workers"] == found[-1]["workers"]]
+    names = [str(one["cuts"]) for one in last]
+    error.bar(names, [one["std"] for one in last], 0.5, color=ORANGE)
     error.set(xlabel="cuts", title="standard error, shots of a circuit alike")
     upright(time, error)
 

@@ -7,9 +7,17 @@ compares. Refuses to know what circuits are compared for.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from qiskit.circuit import CircuitInstruction, ControlledGate, ParameterExpression, QuantumCircuit
+from qiskit.circuit import (
+    CircuitInstruction,
+    ControlledGate,
+    Gate,
+    Instruction,
+    ParameterExpression,
+    QuantumCircuit,
+)
 from qiskit.circuit import Operation as QiskitOperation
 
 #: Modules whose operations are all in a name, parameters, a label and the state of controls.
@@ -19,6 +27,9 @@ _PLAIN = (
     "qiskit.circuit.reset",
     "qiskit.circuit.barrier",
 )
+#: What Qiskit calls circuits without a name, and gates made of them: a number, and of a process
+#: that another one started its own.
+_NUMBERED = re.compile(r"circuit-\d+(-\d+)?")
 
 
 def parts_of(value: Any) -> Any | None:
@@ -40,6 +51,8 @@ def parts_of(value: Any) -> Any | None:
     kind = getattr(value, "base_class", None) if isinstance(value, QiskitOperation) else None
     if kind is not None and kind.__module__.startswith(_PLAIN):
         return _operation(kind.__name__, value)
+    if type(value) in (Gate, Instruction, ControlledGate):  # all of it is in its definition
+        return (*_operation(type(value).__name__, value), value.definition)
     return None
 
 
@@ -70,5 +83,6 @@ def _step(step: CircuitInstruction, qubits: dict[Any, int], clbits: dict[Any, in
 
 def _operation(kind: str, operation: Any) -> tuple[Any, ...]:
     state = operation.ctrl_state if isinstance(operation, ControlledGate) else None
-    found = (kind, operation.name, operation.num_qubits, tuple(operation.params))
+    name = _NUMBERED.sub("circuit", operation.name)
+    found = (kind, name, operation.num_qubits, tuple(operation.params))
     return (*found, operation.label, state)

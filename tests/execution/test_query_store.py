@@ -333,7 +333,7 @@ def test_a_directory_without_queries_is_told(call, tmp_path):
 def test_auto_does_not_wait_for_ranks_that_are_not_there_yet(monkeypatch):
     monkeypatch.setattr(contraction_target, "LEAST_MPI_S", 0.0)
     described = PilotDescription(name="later", resource="slurm", cores_per_node=2, ranks=2)
-    queued = SimpleNamespace(pilots=SimpleNamespace(pilots=[SlurmPilot(described)]))
+    queued = SimpleNamespace(takers=(SlurmPilot(described),))
     estimator = CutEstimator(labels="AABB", mode="sampled")
     program, binding = read_circuit(CIRCUIT)
     contraction = estimator.compile(program, binding, ["ZZZZ"])

@@ -164,6 +164,11 @@ def test_amounts_of_another_model_are_not_taken():
 # -- stale ones ------------------------------------------------------------------------
 
 
+def test_a_pilot_of_a_group_is_measured_as_any():
+    own = PilotDescription(name="p", resource="inprocess", groups=("encode",))
+    assert set(measure(own, ["sampled"], {"sampled": 0.1}).modes) == {"sampled"}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

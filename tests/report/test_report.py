@@ -35,13 +35,7 @@ def trained(tmp_path_factory):
         TaskManager(pilots) as tasks,
     ):
         TrainingRun(config, path, tasks).train()
-        keep_events(pilots, path)
     return path
-
-
-def keep_events(pilots, path):
-    """Write the events of pilots in this process, who need no files, as those of others are."""
-    run_directories.write(path / "events.jsonl", pilots.events.records)
 
 
 # -- what pilotcut records -------------------------------------------------------------
@@ -102,7 +96,6 @@ def test_a_retry_is_two_runs_and_told_once(tmp_path):
         tasks.submit_task(fail_once, error_retries=1, name="moody").result()
         bad = tasks.submit_task(int, "x", name="bad")
         assert bad.exception() is not None
-        keep_events(pilots, tmp_path)
     told = read_run(tmp_path).tasks
     assert told.runs.name == ("moody", "moody", "bad")
     assert told.runs.failed.tolist() == [True, False, True]

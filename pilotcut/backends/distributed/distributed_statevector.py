@@ -49,7 +49,7 @@ class DistributedStatevector:
     >>> circuit = real_amplitudes(4, reps=1)
     >>> state = DistributedStatevector(circuit)
     >>> values, slopes = state.values_and_gradients("ZZII", np.zeros((3, 8)))
-    >>> values.tolist(), slopes.shape
+    >>> values.round(9).tolist(), slopes.shape
     ([[1.0], [1.0], [1.0]], (3, 1, 8))
 
     Notes

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from support.calibrations import install
 
 from pilotcut import PilotManager, TaskManager
 from pilotcut.errors import UserError
@@ -44,6 +45,20 @@ def test_it_finds_what_is_right(name, tasks_of):
     answer = motif(name).run(tasks_of(motif(name)), **TINY[name])
     assert answer.right, answer.sentence
     json.dumps(answer.measures, allow_nan=False)
+
+
+def test_cuts_are_timed_on_each_number_of_workers_beside_what_is_predicted(tmp_path, monkeypatch):
+    monkeypatch.setenv("PILOTCUT_CACHE_DIR", str(tmp_path))
+    of = motif("cutting")
+    own = [pilot.model_copy(update={"resource": "inprocess"}) for pilot in of.pilots]
+    for pilot in own:
+        install(pilot)
+    with PilotManager(own) as pilots, TaskManager(pilots) as tasks:
+        answer = of.run(tasks, **TINY["cutting"])
+    assert answer.right, answer.sentence
+    timed = [(one["workers"], one["cuts"]) for one in answer.measures["cuts"]]
+    assert timed == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert all(one["predicted_s"] > 0 for one in answer.measures["cuts"])
 
 
 @pytest.mark.parametrize("name", MOTIFS)
