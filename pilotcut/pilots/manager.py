@@ -407,6 +407,8 @@ class RemoteManager(PilotManager):
         self._site = self._lender.attach(timeout_s)
         self._scheduler = self._site.scheduler
         self._look_at_registry()
+        if not self._pilots and not self._closing.wait(LOOK_S):  # one in place of one that ended
+            self._look_at_registry()
         if not self._pilots:
             self.close()
             raise self._lender.lists_none()

@@ -72,4 +72,19 @@ def test_matrices_count():
 
 def test_what_is_no_circuit_is_left_to_others():
     assert parts_of(3) is None
-    assert parts_of(with_inner("x").data[0].operation) is None
+    assert parts_of(with_matrix(np.eye(2)).data[0].operation) is None
+
+
+def test_numbers_of_circuits_without_a_name_do_not_count():
+    """Their gates are called as they are, and so are gates made of those."""
+
+    def unnamed():
+        inner = QuantumCircuit(2)
+        inner.h(0)
+        circuit = QuantumCircuit(3)
+        circuit.append(inner.to_gate().control(1), [0, 1, 2])
+        return circuit
+
+    first, second = unnamed(), unnamed()
+    assert first.data[0].operation.name != second.data[0].operation.name
+    assert of(first) == of(second)

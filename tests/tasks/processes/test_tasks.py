@@ -273,15 +273,15 @@ def test_longest_first_starts_the_expensive_tasks_first():
 
 def test_whoever_submits_many_tasks_leaves_time_to_bind_the_first():
     def slow(ready, pilots, now):
-        time.sleep(0.02)
+        time.sleep(0.05)
         return eager(ready, pilots, now)
 
     with PilotManager(embedded(300)) as pilots, TaskManager(pilots, policy=slow) as manager:
         futures = [manager.submit_task(time.sleep, 0.2) for _ in range(300)]
         last = futures[-1].task.submitted
         bound = [future.task.bound for future in futures if future.task.bound is not None]
-        # All at once they were submitted within two turns of the binder.
-        assert sum(when < last for when in bound) > 100
+        # All at once they are submitted within a turn of the binder, and none is bound by then.
+        assert sum(when < last for when in bound) > 20
 
 
 def test_a_policy_of_the_users_is_asked_and_its_mistakes_are_told(here):
