@@ -323,8 +323,9 @@ class PilotManager(ManagedPilots):
         assert isinstance(successor, DaskPilot)
         # Before it starts, so that those who wait for it hear of it if that fails.
         self._add(successor)
-        if pilot.description.elastic is not None:
-            return  # until it is needed
+        if pilot.description.elastic is not None:  # until it is needed, by whoever joins too
+            self._journal.list_pilots(self.connection_file, self._pilots)
+            return
         try:
             self._start_later([successor])
         except (PilotError, OSError) as error:  # a full disk, say: it would be new for ever
@@ -407,8 +408,6 @@ class RemoteManager(PilotManager):
         self._site = self._lender.attach(timeout_s)
         self._scheduler = self._site.scheduler
         self._look_at_registry()
-        if not self._pilots and not self._closing.wait(LOOK_S):  # one in place of one that ended
-            self._look_at_registry()
         if not self._pilots:
             self.close()
             raise self._lender.lists_none()

@@ -6,7 +6,7 @@ import pytest
 
 from pilotcut.errors import PilotError
 from pilotcut.io.jsonl import read_jsonl
-from pilotcut.pilots import PilotManager, PilotState
+from pilotcut.pilots import PilotManager, PilotState, registry
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.description.elastic import ElasticDescription
 from pilotcut.pilots.manager import RemoteManager
@@ -50,6 +50,9 @@ def played(tmp_path_factory):
             wait_until(lambda: len(names(pilots, PilotState.ACTIVE)) == 2)
             seen["values"] = [future.result(PATIENCE_S) for future in futures]
         wait_until(lambda: len(names(pilots, PilotState.NEW)) == 2)
+        # Both may end at once: what stands by then is listed for those who join.
+        listed = run_dir / registry.FILE_NAME
+        wait_until(lambda: sum(not entry.state.final for entry in registry.read(listed)) == 2)
         seen["events"] = read_jsonl(run_dir / "events.jsonl")
         other = RemoteManager(pilots.connection_file)
         with other, TaskManager(other) as tasks:
