@@ -296,8 +296,8 @@ def listening_host(wide: bool) -> str | None:
 
 def _silence_dask() -> None:
     """Keep dask's account of lost connections off the terminal; errors reach us anyway."""
-    for name in ("distributed.client", "distributed.core", "distributed.comm.tcp"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ("batched", "client", "comm.tcp", "core"):
+        logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
 
 
 def has_dashboard() -> bool:
