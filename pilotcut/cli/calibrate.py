@@ -36,9 +36,10 @@ def calibrate(
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast pilots run circuits, once for each kind of pilot and machine."""
-    from pilotcut.perfmodel.known_pilots import descriptions_of, with_ranks
+    from pilotcut.perfmodel.known_pilots import described_by, descriptions_of
 
-    kinds = kinds_of(descriptions_of(pilots))
+    described = None if pilots is None else described_by(pilots)
+    kinds = kinds_of(descriptions_of(described))
     modes = _checked_modes(mode)
     expected = "a number from 1 to 3600"
     check(number_fault("seconds", seconds, lambda s: 1 <= s <= 3600, expected, "leave it out"))
@@ -51,7 +52,7 @@ def calibrate(
         made = [_learnt(one, run_dir) for one in kinds]
     else:
         made = [measure(one, modes, seconds) for one in kinds]
-        for one in kinds_of(with_ranks(pilots)):
+        for one in kinds_of([pilot for pilot in described or () if pilot.ranks > 1]):
             _measure_ranks(one)
     if as_json:
         print(json.dumps([_summary(one) for one in made]))

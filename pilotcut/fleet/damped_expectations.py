@@ -11,7 +11,6 @@ shots scatter about as they would.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,12 +19,11 @@ from qiskit.circuit import Parameter
 from pilotcut.backends.noise_model import Device
 from pilotcut.errors import UserError
 from pilotcut.fleet.gate_translation import STANDARD_GATES
+from pilotcut.fleet.model_on_device import ModelOnDevice, applied
 from pilotcut.fleet.models import observed_qubits
 from pilotcut.fleet.noisy_gates import bound_number, free_parameters
 from pilotcut.fleet.pauli_transfer import noise_matrix
-from pilotcut.fleet.shifts import Shifts
 from pilotcut.fleet.transpile import Compilation, CompiledGate
-from pilotcut.options import counted
 from pilotcut.training.model import Model
 
 #: Most qubits that a model may use on a device here.
@@ -64,7 +62,7 @@ class _Step:
         return np.tensordot(waves, self.harmonics, axes=1)
 
 
-class DampedExpectations:
+class DampedExpectations(ModelOnDevice):
     """Expectations of a model on a device, and slopes in the form of a gradient's circuits.
 
     Parameters
@@ -83,19 +81,13 @@ class DampedExpectations:
     """
 
     def __init__(self, model: Model, compilation: Compilation, device: Device) -> None:
-        axes = {qubit: axis for axis, qubit in enumerate(compilation.touched)}
-        if len(axes) > MOST_QUBITS:
-            raise UserError(
-                f"the model uses {counted(len(axes), 'qubit')} of device '{device.name}', expected "
-                f"at most {MOST_QUBITS} for engine damped; use engine counts"
-            )
-        self._qubits = len(axes)
-        self._shifts = Shifts.of(model)
-        self._inputs = {parameter: k for k, parameter in enumerate(model.inputs)}
-        self._weights = {parameter: k for k, parameter in enumerate(model.weights)}
-        self._steps = [_step(one, device, axes) for one in compilation.steps if one.operations]
-        kept = math.prod(_survival(one, device) for one in compilation.steps)
-        self._kept, self._read = kept, self._readout(model, compilation, device, axes)
+        super().__init__(
+            model, compilation, device, MOST_QUBITS, "for engine damped; use engine counts"
+        )
+        steps = compilation.steps
+        self._steps = [_step(one, device, self._axes) for one in steps if one.operations]
+        self._kept = math.prod(_survival(one, device) for one in steps)
+        self._read = self._readout(model, compilation, device)
 
     def values(self, weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
         """Return expectations (samples,) for weights (weights,)."""
@@ -118,7 +110,7 @@ class DampedExpectations:
         states[0] = 1.0
         states = states.reshape(*(2,) * self._qubits, -1)
         for step in self._steps:
-            states = _applied(self._matrix(step, weights, samples), states, step.axes)
+            states = applied(self._matrix(step, weights, samples), states, step.axes)
         return states
 
     def _matrix(self, step: _Step, weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
@@ -135,13 +127,13 @@ class DampedExpectations:
         effects = states * (self._kept * self._read[..., None])
         for step in reversed(self._steps):
             back = self._matrix(step, weights, samples).conj().swapaxes(-1, -2)
-            states = _applied(back, states, step.axes)
+            states = applied(back, states, step.axes)
             if step.parameter in self._weights:
                 number = self._weights[step.parameter]
-                turned = _applied(step.slope(float(weights[number])), states, step.axes)
+                turned = applied(step.slope(float(weights[number])), states, step.axes)
                 both = (effects.conj() * turned).reshape(-1, len(samples))
                 found[number] += 2.0 * both.sum(axis=0).real
-            effects = _applied(back, effects, step.axes)
+            effects = applied(back, effects, step.axes)
         return found
 
     def _seen(self, states: np.ndarray) -> np.ndarray:
@@ -150,15 +142,13 @@ class DampedExpectations:
         whole: np.ndarray = self._kept * (self._read.reshape(-1) @ likely)
         return whole + (1.0 - self._kept) * float(self._read.mean())
 
-    def _readout(
-        self, model: Model, compilation: Compilation, device: Device, axes: dict[int, int]
-    ) -> np.ndarray:
+    def _readout(self, model: Model, compilation: Compilation, device: Device) -> np.ndarray:
         """Return the observable as it is read on the device, its diagonal, (2, 2, …)."""
         found = np.ones((2,) * self._qubits)
         for place in (compilation.final_layout[qubit] for qubit in observed_qubits(model)):
             ones, zeros = device.readout_errors(place)
             shape = [1] * self._qubits
-            shape[axes[place]] = 2
+            shape[self._axes[place]] = 2
             found = found * np.array([1.0 - 2.0 * ones, 2.0 * zeros - 1.0]).reshape(shape)
         return found
 
@@ -211,16 +201,3 @@ def _survival(step: CompiledGate, device: Device) -> float:
         matrix = noise_matrix(replace(device.gate_noise(op.name, op.qubits), turn=0.0))
         kept *= (float(np.trace(matrix)) - 1.0) / (len(matrix) - 1)
     return kept
-
-
-def _applied(matrix: np.ndarray, states: np.ndarray, axes: Sequence[int]) -> np.ndarray:
-    """Return states (2, 2, …, samples) after a matrix, or one for each sample, on some axes."""
-    wanted = list(reversed(axes))  # the most significant first
-    front = list(range(len(wanted)))
-    moved = np.moveaxis(states, wanted, front)
-    flat = moved.reshape(matrix.shape[-1], -1, states.shape[-1])
-    if matrix.ndim == 2:
-        turned = (matrix @ flat.reshape(len(matrix), -1)).reshape(moved.shape)
-    else:
-        turned = np.einsum("sij,jrs->irs", matrix, flat).reshape(moved.shape)
-    return np.moveaxis(turned, front, wanted)

@@ -16,9 +16,8 @@ from pilotcut.backends.counts import parities
 from pilotcut.backends.device_runs import DeviceRuns
 from pilotcut.backends.noise_model import Device
 from pilotcut.errors import UserError
-from pilotcut.fleet.damped_expectations import DampedExpectations
+from pilotcut.fleet.model_on_device import ModelOnDevice
 from pilotcut.fleet.models import observed_qubits
-from pilotcut.fleet.noisy_expectations import NoisyExpectations
 from pilotcut.fleet.shifts import Shifts
 from pilotcut.fleet.transpile import Compilation
 from pilotcut.training.model import Model
@@ -53,7 +52,7 @@ class Engine(Protocol):
 class DrawnExpectations:
     """Binomial draws from exact probabilities; with 0 shots the expectations themselves."""
 
-    def __init__(self, exact: NoisyExpectations | DampedExpectations) -> None:
+    def __init__(self, exact: ModelOnDevice) -> None:
         self._exact = exact
 
     def shifted(

@@ -22,11 +22,11 @@ from qiskit.circuit import Parameter
 
 from pilotcut.backends.noise_model import Device
 from pilotcut.errors import UserError
+from pilotcut.fleet.model_on_device import ModelOnDevice, applied
 from pilotcut.fleet.models import observed_qubits
 from pilotcut.fleet.noisy_gates import CONSTANT, NoisyGate, exchanged, merged, noisy_gate, waves_at
 from pilotcut.fleet.shifts import Shifts
 from pilotcut.fleet.transpile import Compilation
-from pilotcut.options import counted
 from pilotcut.training.model import Model
 
 #: Most qubits that a model may use on a device here: a vector has 4^qubits entries.
@@ -79,7 +79,7 @@ class _PlacedGate:
         return split.transpose(0, 2, 1, 3).reshape(len(matrices), -1)
 
 
-class NoisyExpectations:
+class NoisyExpectations(ModelOnDevice):
     """Expectations of a model on a device, at its weights and at all that a gradient shifts.
 
     Parameters
@@ -98,21 +98,14 @@ class NoisyExpectations:
     """
 
     def __init__(self, model: Model, compilation: Compilation, device: Device) -> None:
-        axes = {qubit: axis for axis, qubit in enumerate(compilation.touched)}
-        if len(axes) > MOST_QUBITS:
-            raise UserError(
-                f"the model uses {counted(len(axes), 'qubit')} of device '{device.name}', expected "
-                f"at most {MOST_QUBITS} for exact noise; use engine damped, or counts"
-            )
-        self._qubits = len(axes)
-        self._shifts = Shifts.of(model)
-        self._inputs = {parameter: k for k, parameter in enumerate(model.inputs)}
-        self._weights = {parameter: k for k, parameter in enumerate(model.weights)}
-        gates = [noisy_gate(step, device, axes) for step in compilation.steps]
+        super().__init__(
+            model, compilation, device, MOST_QUBITS, "for exact noise; use engine damped, or counts"
+        )
+        gates = [noisy_gate(step, device, self._axes) for step in compilation.steps]
         encoding, ansatz = _divided(merged(gates), self._inputs.keys())
         self._separate, self._joint = _separate_first(encoding)
         self._ansatz, lie = _placed(ansatz, self._qubits)
-        read = _read(model, compilation, device, axes)
+        read = _read(model, compilation, device, self._axes)
         self._observable = reduce(np.kron, [read.get(axis, _IDENTITY) for axis in lie])
         free = [placed for placed in self._ansatz if placed.gate.parameter is not None]
         self._angles = _Angles.of([self._weights[p.gate.parameter] for p in free], self._shifts)
@@ -160,9 +153,10 @@ class NoisyExpectations:
             matrices = gate.at(self._waves_of(gate, waves))
             factors[axis] = np.einsum("bij,jb->ib", matrices, factors[axis])
         states = reduce(_beside, factors)
+        flat, split = states.shape, (*(4,) * self._qubits, len(samples))
         for gate in self._joint:
             matrices = gate.at(self._waves_of(gate, waves))
-            states = _applied(matrices, states, gate.qubits, self._qubits)
+            states = applied(matrices, states.reshape(split), gate.qubits).reshape(flat)
         return states
 
     def _waves_of(self, gate: NoisyGate, waves: np.ndarray) -> np.ndarray:
@@ -217,17 +211,6 @@ class _Angles:
 def _beside(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the product of states (d, samples) of different qubits."""
     return (one[:, None] * other[None]).reshape(-1, one.shape[-1])
-
-
-def _applied(
-    matrices: np.ndarray, states: np.ndarray, qubits: tuple[int, ...], width: int
-) -> np.ndarray:
-    """Return states (4^width, samples) after matrices (samples, d, d) on some of their axes."""
-    first, axes = list(range(len(qubits))), list(reversed(qubits))
-    moved = np.moveaxis(states.reshape(*(4,) * width, -1), axes, first)
-    flat = moved.reshape(matrices.shape[-1], -1, states.shape[-1])
-    turned = np.einsum("bij,jrb->irb", matrices, flat).reshape(moved.shape)
-    return np.moveaxis(turned, first, axes).reshape(states.shape)
 
 
 # -- what is prepared once -------------------------------------------------------------

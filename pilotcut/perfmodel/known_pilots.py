@@ -104,7 +104,7 @@ def descriptions_of(pilots: Pilots) -> list[PilotDescription | None]:
     """
     if pilots is None:
         return [None]
-    found = _all_of(pilots)
+    found = described_by(pilots)
     taking = [pilot for pilot in found if pilot.ranks == 1]
     if not taking:
         names = ", ".join(f"'{pilot.name}' has {counted(pilot.ranks, 'rank')}" for pilot in found)
@@ -115,12 +115,16 @@ def descriptions_of(pilots: Pilots) -> list[PilotDescription | None]:
     return list(taking)
 
 
-def with_ranks(pilots: Pilots) -> list[PilotDescription]:
-    """Return what is said of MPI pilots."""
-    return [] if pilots is None else [one for one in _all_of(pilots) if one.ranks > 1]
+def described_by(
+    pilots: str | os.PathLike[str] | PilotManager | Iterable[PilotDescription],
+) -> list[PilotDescription]:
+    """Return what is said of pilots, MPI pilots too.
 
-
-def _all_of(pilots: Pilots) -> list[PilotDescription]:
+    Raises
+    ------
+    UserError
+        For a description file with faults, or what are no descriptions.
+    """
     if isinstance(pilots, (str, os.PathLike)):
         return list(load_descriptions(Path(pilots)))
     if isinstance(pilots, PilotManager):

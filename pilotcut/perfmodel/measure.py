@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf, prod
 from statistics import median
@@ -128,9 +129,16 @@ def measure(
     """
     if pilot is None:
         return measure_through(None, pilot, modes, budget_s)
-    alone = pilot.model_copy(update={"groups": ()})  # whose it is makes it no faster
-    with PilotManager([alone]) as pilots, TaskManager(pilots) as tasks:
+    with tasks_alone(pilot) as tasks:
         return measure_through(tasks, pilot, modes, budget_s)
+
+
+@contextmanager
+def tasks_alone(pilot: PilotDescription) -> Iterator[TaskManager]:
+    """Start one pilot to be measured, for tasks of no group: whose it is makes it no faster."""
+    alone = pilot.model_copy(update={"groups": ()})
+    with PilotManager([alone]) as pilots, TaskManager(pilots) as tasks:
+        yield tasks
 
 
 def measure_through(

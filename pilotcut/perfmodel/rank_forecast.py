@@ -28,10 +28,9 @@ from pilotcut.options import counted
 from pilotcut.perfmodel import resources
 from pilotcut.perfmodel.calibration import key_of
 from pilotcut.perfmodel.calibration_files import directory
+from pilotcut.perfmodel.measure import tasks_alone
 from pilotcut.perfmodel.resources import readable_bytes
-from pilotcut.pilots import PilotManager
 from pilotcut.pilots.description import PilotDescription
-from pilotcut.tasks import TaskManager
 
 #: Of two ranks on two cores (Xeon, 2 MiB of L2 each), where a pilot was not measured itself.
 USUAL_RATES = RankRates(block_s=9e-9, undo_s=2.5e-8, string_s=2.2e-8, byte_s=4e-10)
@@ -132,8 +131,7 @@ def _forecast(
 
 def measure_rates(pilot: PilotDescription, qubits: int = MEASURED_QUBITS) -> RankRates:
     """Measure the ranks of a pilot, which is started and ended, and keep the result."""
-    alone = pilot.model_copy(update={"groups": ()})  # whose it is makes it no faster
-    with PilotManager([alone]) as pilots, TaskManager(pilots) as tasks:
+    with tasks_alone(pilot) as tasks:
         rates: RankRates = tasks.submit_task(measured_rates, qubits, ranks=pilot.ranks).result()
     path = _path_of(pilot)
     path.parent.mkdir(parents=True, exist_ok=True)

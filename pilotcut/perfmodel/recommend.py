@@ -37,7 +37,7 @@ from pilotcut.options import (
 )
 from pilotcut.perfmodel.device_forecast import DeviceForecaster, DeviceView
 from pilotcut.perfmodel.forecast import CalibratedPilot, Forecaster
-from pilotcut.perfmodel.known_pilots import Pilots, Views, views_of, with_ranks
+from pilotcut.perfmodel.known_pilots import Pilots, Views, described_by, views_of
 from pilotcut.perfmodel.options import MOST, Options
 from pilotcut.perfmodel.rank_forecast import rank_forecasts
 from pilotcut.perfmodel.recommendation import (
@@ -97,9 +97,10 @@ def recommend(
     program, binding = read_circuit(circuit)
     wanted = "Z" * circuit.num_qubits if observables is None else observables
     sums = pauli_sums(wanted, circuit.num_qubits)
-    views = views_of(pilots, asked.mode)
+    described = pilots if pilots is None else described_by(pilots)  # once: it may be a file
+    views = views_of(described, asked.mode)
     terms = terms_of(sums)
-    on_ranks = rank_forecasts(program, terms, with_ranks(pilots), bool(asked.gradients))
+    on_ranks = rank_forecasts(program, terms, described or (), bool(asked.gradients))
     try:
         found = recommend_for(program, binding, terms, views, asked, _norm(sums), len(sums))
     except CutError as error:

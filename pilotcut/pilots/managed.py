@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
@@ -20,7 +21,7 @@ from pilotcut.pilots.scheduler import SchedulerLink
 from pilotcut.pilots.usage import CoreUsage
 
 
-class ManagedPilots(Unpicklable):
+class ManagedPilots(Unpicklable, ABC):
     """The pilots of a manager, as others see them."""
 
     _journal: Journal
@@ -31,13 +32,13 @@ class ManagedPilots(Unpicklable):
     _closing: threading.Event
     _has_lost: bool
 
+    @abstractmethod
     def start(self) -> None:
         """Start the pilots."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """End them."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self.start()

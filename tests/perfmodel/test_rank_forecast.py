@@ -83,6 +83,12 @@ def test_it_stands_beside_the_lines_of_a_recommendation():
     assert found.chosen in found.lines
 
 
+def test_pilots_may_be_any_iterable_which_is_read_once():
+    pilots = (SMALL, mpi(4))
+    given = recommend(network(6), pilots=iter(pilots), max_cuts=1)
+    assert given.on_ranks == recommend(network(6), pilots=pilots, max_cuts=1).on_ranks != ()
+
+
 def test_where_nothing_else_is_feasible_the_ranks_are_named():
     install(SMALL, modes=("exact",))
     wide = entangling_layers(40, 4)
