@@ -5,7 +5,7 @@ Pure functions of names and accounts. Refuses to know what a group computes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 from pilotcut.options import did_you_mean
 from pilotcut.pilots.pilot import Pilot
@@ -32,19 +32,15 @@ def group_of(label: str, group: str | None) -> str | None:
     return group if group is not None else label.rpartition(".")[0] or None
 
 
-def own_pilots(group: str | None, accounts: Mapping[str, SlotAccount]) -> tuple[str, ...] | None:
-    """Return the pilots whose descriptions name a group, None if none does."""
-    if group is None:
-        return None
-    found = (name for name, a in accounts.items() if group in a.pilot.description.groups)
-    return tuple(found) or None
+def own_pilots(group: str | None, pilots: Iterable[Pilot]) -> tuple[Pilot, ...]:
+    """Return the pilots whose descriptions name a group."""
+    return tuple(one for one in pilots if group is not None and group in one.description.groups)
 
 
-def takers(group: str | None, pilots: Iterable[Pilot]) -> tuple[Pilot, ...]:
+def takers(group: str | None, pilots: Sequence[Pilot]) -> tuple[Pilot, ...]:
     """Return the pilots that tasks of a group run on: its own, or those that are nobody's."""
-    pilots = tuple(pilots)
-    own = tuple(one for one in pilots if group is not None and group in one.description.groups)
-    return own or tuple(one for one in pilots if not one.description.groups)
+    nobodys = (one for one in pilots if not one.description.groups)
+    return own_pilots(group, pilots) or tuple(nobodys)
 
 
 def reserved_fault(group: str | None, accounts: Iterable[SlotAccount]) -> str:

@@ -215,7 +215,8 @@ class TaskManager(Unpicklable):
             text_fault("key", key),
         )
         group = group_of(label, group)
-        names = own_pilots(group, accounts) if names is None else names
+        if names is None and (own := own_pilots(group, (a.pilot for a in accounts.values()))):
+            names = tuple(pilot.name for pilot in own)
         costs = cost_s if isinstance(cost_s, Mapping) else None
         view = TaskView(
             number,

@@ -16,6 +16,7 @@ from pilotcut.errors import TaskError
 from pilotcut.io.jsonl import JsonLines
 from pilotcut.pilots.worker.exception_text import MOST_LINE, add_note, words_of
 from pilotcut.tasks.branches import Branches, in_words
+from pilotcut.tasks.groups import group_of
 from pilotcut.tasks.ready_queue import ReadyQueue
 from pilotcut.tasks.runtime_estimates import Kind
 from pilotcut.tasks.slot_accounting import Reservation
@@ -166,7 +167,7 @@ class TaskTable:
         if record.started is not None:  # on that worker
             event |= {"started": record.started, "finished": record.finished}
             event["cores"] = record.view.cores
-        if record.view.group and record.view.group != record.name.rpartition(".")[0]:
+        if record.view.group != group_of(record.name, None):
             event["group"] = record.view.group
         if record.before and not record.is_known:
             event["after"] = record.before
