@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from pilotcut.options import counted
 from pilotcut.report.read import read_run
 from pilotcut.study.motifs.answer import MOTIFS
 
@@ -136,7 +137,7 @@ def cutting(figure: Figure, measures: dict[str, Any], _: Path) -> None:
     for workers, colour in zip(counts, (BLUE, GREEN, VIOLET, INK), strict=False):
         some = [one for one in found if one["workers"] == workers]
         cuts = [one["cuts"] for one in some]
-        label = f"{workers} worker{'s' * (workers > 1)}"
+        label = counted(workers, "worker")
         time.plot(cuts, [one["seconds"] for one in some], "o-", color=colour, label=label)
         if all(one["predicted_s"] is not None for one in some):
             time.plot(cuts, [one["predicted_s"] for one in some], "--", color=colour)

@@ -16,6 +16,7 @@ from qiskit.circuit.library import efficient_su2
 
 from pilotcut import CutEstimator, compile_plan, recommend
 from pilotcut.errors import UserError
+from pilotcut.options import counted
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.study.motifs.answer import Answer
 from pilotcut.tasks import TaskManager
@@ -106,8 +107,8 @@ def predictions(
 def _told(found: list[dict[str, Any]], workers: int) -> str:
     some = [one for one in found if one["workers"] == workers]
     said = [
-        f"{one['cuts']} cuts {one['seconds']:.2f} s"
+        f"{counted(one['cuts'], 'cut')} {one['seconds']:.2f} s"
         + (f" (predicted {one['predicted_s']:.2f})" if one["predicted_s"] is not None else "")
         for one in some
     ]
-    return f"on {workers} {'worker' if workers == 1 else 'workers'} {', '.join(said)}"
+    return f"on {counted(workers, 'worker')} {', '.join(said)}"
