@@ -119,7 +119,9 @@ def straggle(path, delay_s):
 
 
 def test_a_straggler_is_duplicated_and_the_first_result_wins(tasks, tmp_path, laptop):
-    for future in [tasks.submit_task(straggle, tmp_path / f"{k}", 0.1) for k in range(LEAST_KNOWN)]:
+    # Not so short that a worker which is late to begin, on a busy machine, is a straggler: then the
+    # duplicate would begin first, and the other one would win.
+    for future in [tasks.submit_task(straggle, tmp_path / f"{k}", 0.5) for k in range(LEAST_KNOWN)]:
         future.result(30)
     started = time.monotonic()
     slow = tasks.submit_task(straggle, tmp_path / "slow", 20.0)
