@@ -13,6 +13,7 @@ import numpy as np
 
 from pilotcut.backends.aer import PACK_QUBITS
 from pilotcut.backends.aer_parameters import BINDABLE
+from pilotcut.backends.packing import most_copies
 from pilotcut.backends.seating import measured_in_place, simulated
 from pilotcut.circuits.program import Angle, Step
 from pilotcut.cutting.fragment import Fragment, Site, Template
@@ -41,11 +42,10 @@ _CLIFFORD = frozenset(
 def circuit_work(fragment: Fragment, rows: int, shots: int) -> FragmentWork:
     """Return the work of a fragment's circuits with shots."""
     counter = CircuitCounter(fragment, shots)
-    sizes = [t.qubits * max(1, PACK_QUBITS // t.qubits) for t in counter.templates]
     return FragmentWork(
         loads=loads_of(fragment, rows, shots, counter.amounts),
         template_gates=sum(t.gates for t in counter.templates),
-        memory_bytes=16.0 * 2.0 ** max(sizes, default=1),
+        memory_bytes=16.0 * 2.0 ** max((t.packed_bits for t in counter.templates), default=1),
     )
 
 
@@ -60,8 +60,14 @@ class _TemplateShape:
     values: int
     bits: int
     clifford: bool
-    doubled: bool  # simulated in a density matrix, which has the square of the amplitudes
+    mixed: bool  # simulated in a density matrix, which has the square of the amplitudes
     alone: bool  # every shot is simulated by itself
+
+    @property
+    def packed_bits(self) -> int:
+        """Logarithm to base 2 of the amplitudes of the fullest pack."""
+        copies = most_copies(self.qubits, PACK_QUBITS, mixed=self.mixed)
+        return copies * self.qubits * (2 if self.mixed else 1)
 
 
 class CircuitCounter:
@@ -103,7 +109,7 @@ class CircuitCounter:
             bits=int(support.sum()) + ends + _signs(fragment, measured),
             # A site's U gate has its angles as parameters, and is no Clifford gate to Aer.
             clifford=self._clifford and not free,
-            doubled=seating.mixed,
+            mixed=seating.mixed,
             alone=seating.mid_circuit,
         )
 
@@ -122,8 +128,8 @@ class CircuitCounter:
 
     def _of_template(self, template: _TemplateShape, number: int) -> np.ndarray:
         total = np.zeros(len(COUNTS))
-        for copies, runs in packs(number, template.qubits):
-            qubits = copies * template.qubits * (2 if template.doubled else 1)
+        for copies, runs in packs(number, template.qubits, mixed=template.mixed):
+            qubits = copies * template.qubits * (2 if template.mixed else 1)
             gates = copies * template.gates
             states = runs * (self._shots if template.alone else 1)
             bits = float(runs) * self._shots * copies * template.bits
@@ -204,9 +210,9 @@ def _opened(step: Step) -> int:
     return len(step.gate.definition.data) if step.is_free and step.name not in BINDABLE else 1
 
 
-def packs(number: int, qubits: int) -> Iterator[tuple[int, int]]:
+def packs(number: int, qubits: int, *, mixed: bool = False) -> Iterator[tuple[int, int]]:
     """Yield (copies, runs) as the Aer backend packs so many subexperiments."""
-    copies = min(max(1, PACK_QUBITS // qubits), max(1, number))
+    copies = min(most_copies(qubits, PACK_QUBITS, mixed=mixed), max(1, number))
     while number > 0:
         copies = min(copies, number)
         yield copies, number // copies

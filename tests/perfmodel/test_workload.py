@@ -10,15 +10,17 @@ from support.circuits import deep_beside_wide, star
 
 from pilotcut import CutEstimator, compile_plan
 from pilotcut.backends.aer import PACK_QUBITS, AerBackend
-from pilotcut.backends.template_circuits import build
+from pilotcut.backends.seating import simulated
+from pilotcut.backends.template_circuits import TemplateCircuit, build
 from pilotcut.circuits.program import read_circuit
+from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import search
 from pilotcut.execution.batching import circuit_units, exact_units
 from pilotcut.execution.contractions import contraction_of
 from pilotcut.execution.work_units import Request
 from pilotcut.options import STATEVECTOR, USUAL_ENGINE, EngineOptions
-from pilotcut.perfmodel.circuit_load import CircuitCounter, packs
+from pilotcut.perfmodel.circuit_load import MOST_SIMULATED, CircuitCounter, packs
 from pilotcut.perfmodel.costmodel import BATCH, batch_amounts
 from pilotcut.perfmodel.load import COUNTS, KINDS, MOST_COUNTED
 from pilotcut.perfmodel.sample_circuits import brickwork, network, qaoa_ring
@@ -57,6 +59,7 @@ PLANS = {
     "two gates one by one": lambda: compile_plan(crossing(), "ZZZZ", labels="AABB"),
     "joint": lambda: compile_plan(crossing(), "ZZZZ", labels="AABB", joint_cuts=True),
     "wire": wire_cut_star,
+    "density matrices": lambda: compile_plan(network(28), "Z" + 26 * "I" + "Z", cuts=1),
 }
 
 
@@ -76,11 +79,16 @@ class Watched(AerBackend):
 # -- circuits with shots ---------------------------------------------------------------
 
 
+def as_simulated(fragment: Fragment, template: Template) -> TemplateCircuit:
+    """Return a template's circuit as Aer is given it."""
+    return build(fragment, template, simulated(fragment, template, most=MOST_SIMULATED))
+
+
 def test_template_shapes_are_those_of_the_built_circuits(plan):
     """Variants, qubits and bits of each template are counted without building it."""
     for fragment in plan.fragments:
         shapes = CircuitCounter(fragment, shots=10).templates
-        built = [build(fragment, template).circuit for template in fragment.templates]
+        built = [as_simulated(fragment, template).circuit for template in fragment.templates]
         assert [(s.qubits, s.bits) for s in shapes] == [(c.num_qubits, c.num_clbits) for c in built]
         assert [s.variants for s in shapes] == [len(t.variants) for t in fragment.templates]
 
@@ -91,7 +99,7 @@ def test_template_gates_and_values_are_about_those_of_the_built_circuits(plan):
         for shape, template in zip(
             CircuitCounter(fragment, shots=10).templates, fragment.templates, strict=True
         ):
-            built = build(fragment, template)
+            built = as_simulated(fragment, template)
             gates = built.circuit.size() - built.circuit.num_clbits
             assert gates / 2 - 2 <= shape.gates <= 2 * gates + 2
             assert shape.values == len(built.parameters)
@@ -111,6 +119,8 @@ def test_runs_are_those_that_aer_is_given(plan):
             assert counted["runs"] == sum(pack.runs for pack in backend.packs)
             assert counted["circuits"] == sum(len(pack.circuits) for pack in backend.packs)
             assert counted["shots"] == shots * counted["runs"]
+            # Side by side, density matrices would have the square of the square of the amplitudes.
+            assert all(pack.copies == 1 for pack in backend.packs if pack.mixed)
             assert counted["shot_bits"] == shots * sum(
                 pack.runs * pack.circuits[0].num_clbits for pack in backend.packs
             )
