@@ -9,11 +9,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker.node_config import thread_environment
 from pilotcut.pilots.worker.step_environment import step_environment
+
+if TYPE_CHECKING:
+    from pilotcut.pilots.description import PilotDescription
 
 #: Of a run directory: where pilotcut is for an interpreter with packages of its own.
 _ALONE = "package"

@@ -28,7 +28,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pilotcut.errors import PilotError, UserError
 from pilotcut.io.descriptors import make_room
@@ -36,7 +36,6 @@ from pilotcut.pilots.agent import joining, keepers
 from pilotcut.pilots.agent.entry_points import PromptMessages, WorkerNews
 from pilotcut.pilots.agent.nannies import NannySet
 from pilotcut.pilots.agent.scheduler import KeepingScheduler, QuietScheduler
-from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.mpi.launch import DIRECTORY_VARIABLE
 from pilotcut.pilots.mpi.supervisor import RankSupervisor
 from pilotcut.pilots.mpi.world import of_no_rank
@@ -51,6 +50,9 @@ from pilotcut.pilots.worker.dask_settings import (
 from pilotcut.pilots.worker.node_config import remote_node_config
 from pilotcut.pilots.worker.parent import POLL_S, take_streams, wait_for_end_of
 from pilotcut.pilots.worker.sessions import asked_for, kept_session
+
+if TYPE_CHECKING:
+    from pilotcut.pilots.description import PilotDescription
 
 #: How often an agent of a job looks after its workers and the scheduler, and how often in a
 #: row the scheduler may be silent.

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pilotcut.pilots.description import PilotDescription
+if TYPE_CHECKING:
+    from pilotcut.pilots.description import PilotDescription
+
 
 #: The dask resource, with the pilot's key behind it, that says how many threads a worker has.
 THREADS = "threads"

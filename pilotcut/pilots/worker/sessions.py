@@ -22,12 +22,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilotcut.errors import DeviceError, PilotError
 from pilotcut.io.atomic import write_atomically
-from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker import process_tree
+
+if TYPE_CHECKING:
+    from pilotcut.pilots.description import PilotDescription
 
 #: Where workers of a pilot find the file, and where an agent finds what to open. Not in its
 #: command line, which all users of a machine can read.

@@ -35,7 +35,8 @@ def test_a_worker_that_runs_a_plain_function_loads_nothing_heavy_and_no_manager(
     pilot = PilotDescription(name="here", resource="local")
     with PilotManager([pilot]) as pilots, TaskManager(pilots) as tasks:
         loaded = tasks.submit_task(eval, "set(__import__('sys').modules)").result(60)
-    assert HEAVY & {name.partition(".")[0] for name in loaded} == set()
+    # A worker's process imports its agent's module, so this is asked of agents too.
+    assert (HEAVY | {"pydantic"}) & {name.partition(".")[0] for name in loaded} == set()
     ours = {name for name in loaded if name.startswith("pilotcut.")}
     assert "pilotcut.pilots.worker.payload" in ours
     above = ("pilotcut.pilots.manager", "pilotcut.pilots.slurm", "pilotcut.tasks")
