@@ -16,7 +16,7 @@ DEMO_FLAGS  ?= --epochs 10 --batch-size 16 --seed 7
 TEST_FLAGS  ?=
 BENCH       ?= benchmarks/query.py
 
-.PHONY: help venv demo test fuzz vendors oldest lint bench clean
+.PHONY: help venv demo test fuzz vendors oldest lint docs bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make vendors environments of IQM, AQT, Braket and QRMI, and the tests that need them"
 	@echo "make oldest  an environment of the oldest versions that setup.cfg allows, and tests in it"
 	@echo "make lint    ruff, mypy, and the rules of the house (docs/architecture.md)"
+	@echo "make docs    the documentation site, docs/_build/html/index.html; its notebooks run if they changed"
 	@echo "make bench   ours against qiskit-addon-cutting, side by side"
 	@echo "make clean   remove $(VENV) and caches; runs/ stays"
 
@@ -67,11 +68,17 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python .ci/house.py
 
+# Warnings are errors, and so is a link of the site to nothing. What notebooks print is kept in
+# docs/.jupyter_cache, so the first time takes minutes and later ones half of one.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
 bench: $(VENV)/.installed-bench
 	$(BIN)/python $(BENCH)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) docs/_build docs/.jupyter_cache docs/reference/generated build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find pilotcut tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and by its pinned version: left to itself, pip may take the newest and

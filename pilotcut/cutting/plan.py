@@ -57,7 +57,7 @@ class CutPlan:
     requested
         The placement the plan was built from; None where markers in the circuit decided.
     fragments, bonds
-        See `pilotcut.cutting.fragment`.
+        See ``pilotcut.cutting.fragment``.
     terms
         The distinct Pauli strings whose expectations the plan yields, without phases.
     term_index
@@ -66,7 +66,7 @@ class CutPlan:
     joint_cuts
         Whether parallel gates between two labels are cut as one.
     wires
-        How wires are cut, one of `pilotcut.options.WIRES`.
+        How wires are cut, one of ``pilotcut.options.WIRES``.
     measured
         The qubits whose bits an outcome has, bit 0 first; None for all in their order.
     """
@@ -222,7 +222,7 @@ def compile_plan(
         Choose the cuts of least sampling overhead whose fragments all fit this many qubits,
         of gates and wires; of equals those with the fewest variants.
     placement
-        Labels of wires and not of qubits, as `pilotcut.cutting.search` finds them: gates
+        Labels of wires and not of qubits, as ``pilotcut.cutting.search`` finds them: gates
         between labels are cut, and wires where the placement says so.
     joint_cuts
         Cut up to three parallel two-qubit rotations (CX, CZ, RZZ, CRZ, ...) between the same

@@ -21,8 +21,8 @@ from pilotcut.errors import PilotError, UserError
 from pilotcut.options import check, whole_fault
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.description.faults import EXPECTED
+from pilotcut.pilots.description.field_types import MOST_SLOTS
 from pilotcut.pilots.description.kinds import ANY_KIND, EXECUTOR
-from pilotcut.pilots.description.pilot import MOST_SLOTS
 from pilotcut.pilots.pilot import DirectPilot, Pilot, PilotState
 from pilotcut.pilots.worker.exception_text import words_of
 from pilotcut.pilots.worker.executor_calls import (

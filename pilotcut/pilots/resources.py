@@ -9,8 +9,8 @@ from typing import Any
 from pilotcut.errors import UserError
 from pilotcut.pilots.dask_pilot import DaskPilot
 from pilotcut.pilots.description import PilotDescription, kinds
+from pilotcut.pilots.description.field_types import MOST_PILOTS
 from pilotcut.pilots.description.files import TOO_MANY, duplicates
-from pilotcut.pilots.description.pilot import MOST_PILOTS
 from pilotcut.pilots.executor_pilot import ExecutorPilot
 from pilotcut.pilots.external import AllocationPilot
 from pilotcut.pilots.local import LocalPilot

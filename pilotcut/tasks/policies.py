@@ -200,7 +200,7 @@ class CostAware:
     A slot takes the longest task that it can finish while all the others finish the
     rest. A task that would end earlier on a faster pilot, once that is free, waits for
     it, and a pilot whose walltime is nearly over takes only what it can still finish. A
-    task of unknown cost comes last and waits for nothing. See `pilotcut.tasks.list_scheduling`.
+    task of unknown cost comes last and waits for nothing. See ``pilotcut.tasks.list_scheduling``.
 
     Examples
     --------

@@ -56,7 +56,7 @@ class Trainer:
         optimiser of the model's parameters.
     learning_rate
         None is 0.1 for adam and sgd, 1 for lbfgs, spsa and cobyla (the radius of its first trust
-        region); see `pilotcut.training.optimisers`.
+        region); see ``pilotcut.training.optimisers``.
     loss
         "mse", "hinge" and "bce" for one output and targets -1.0 or 1.0 ("bce" takes the output
         for a logit), "cross_entropy" for logits and class indices; or any function of outputs

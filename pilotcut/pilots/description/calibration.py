@@ -12,6 +12,10 @@ class QpuCalibration(BaseModel):
     ----------
     epoch
         The first one in which they are so; before the first calibration the QPU is as described.
+    infidelity_1q, infidelity_2q, coherent_1q, coherent_2q
+        Errors of gates.
+    t1_us, t2_us, gate_1q_ns, gate_2q_ns, readout_us, reset_us, readout_error
+        Decoherence, durations and readout.
     """
 
     model_config = ConfigDict(

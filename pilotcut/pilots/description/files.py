@@ -29,7 +29,8 @@ from pilotcut.pilots.description.access import DevicePrice, JobLimits
 from pilotcut.pilots.description.calibration import QpuCalibration
 from pilotcut.pilots.description.elastic import ElasticDescription, SizeDescription
 from pilotcut.pilots.description.faults import fault_line, show
-from pilotcut.pilots.description.pilot import MOST_PILOTS, BackendDescription, PilotDescription
+from pilotcut.pilots.description.field_types import MOST_PILOTS
+from pilotcut.pilots.description.pilot import BackendDescription, PilotDescription
 from pilotcut.pilots.description.pilot_quantum import translate
 from pilotcut.pilots.description.qpu import VENDORS, QpuDescription
 from pilotcut.pilots.description.runtime import RuntimeDescription, VendorDescription

@@ -1,20 +1,18 @@
 """Model of one pilot: the fields of a description, their defaults and what is a fault in them.
 
-This module owns every default value and every check of a field. It refuses to know files
-(`files`), the words of the messages (`faults`) and how a pilot is started. Beside it stand
-`slurm` (what may stand in a job script), `qpu` (the fields of a QPU) and `pilot_quantum`
-(another project's names for the same things).
+This module owns every default value, and the checks that fields have of each other. It refuses to
+know files (`files`), the words of the messages (`faults`) and how a pilot is started. Beside it
+stand `field_types` (what one value may be), `slurm` (what may stand in a job script), `qpu` (the
+fields of a QPU) and `pilot_quantum` (another project's names for the same things).
 """
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -24,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from pilotcut.pilots.description import kinds, slurm
+from pilotcut.pilots.description import field_types
 from pilotcut.pilots.description.elastic import (
     ElasticDescription,
     SizeDescription,
@@ -35,96 +33,7 @@ from pilotcut.pilots.description.elastic import (
 from pilotcut.pilots.description.faults import EXPECTED, is_count, misfit
 from pilotcut.pilots.description.qpu import QpuDescription
 
-#: Most pilots that one manager has, and most workers, ranks, nodes or cores of a node of one.
-MOST_PILOTS, MOST_SLOTS = 1000, 2**16
-
-_METHOD = re.compile(r"[a-z0-9_]+")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_WALLTIME = re.compile(r"(?:([0-9]{1,3})-)?([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])")
-# The digits are bounded, since a number beyond floats has no bytes.
-_MEMORY = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([KMGT]i?B)")
-_MEMORY_UNITS = {
-    f"{letter}{suffix}": base**power
-    for power, letter in enumerate("KMGT", start=1)
-    for suffix, base in (("B", 1000), ("iB", 1024))
-}
-
 _LAYOUT = ("cores_per_node", "threads_per_worker", "workers_per_node")
-
-
-def _only(fits: Callable[[Any], Any], expected: str) -> AfterValidator:
-    """Return a validator that refuses values which do not fit, in words of ours."""
-
-    def validate(value: Any) -> Any:
-        if not fits(value):
-            raise misfit(expected)
-        return value
-
-    return AfterValidator(validate)
-
-
-def _at_most(most: int) -> AfterValidator:
-    return _only(lambda value: value <= most, f"at most {most}")
-
-
-def _resource(value: str, info: ValidationInfo) -> str:
-    if kinds.ANY_KIND in (info.context or ()) or kinds.is_known(value):
-        return value
-    if value == kinds.EXECUTOR:
-        raise misfit(
-            "another kind, for an executor cannot be described; use PilotManager.from_executor"
-        )
-    *others, last = kinds.known()
-    raise misfit(f"{', '.join(others)} or {last}")
-
-
-def _directive(value: str, info: ValidationInfo) -> str:
-    try:
-        return slurm.check_directive(value, info.data.get("gpus_per_node"))
-    except ValueError as error:
-        raise misfit(str(error)) from None
-
-
-def _is_path(value: str) -> bool:
-    # It is quoted in the job script, where the shell would leave ~ and $ as they are.
-    is_word = value.isprintable() and value == value.strip() != "" and value[0] not in "-~"
-    return is_word and "$" not in value
-
-
-def _is_launcher(value: str) -> bool:
-    try:
-        words = shlex.split(value)
-    except ValueError:  # a quote without its other half
-        return False
-    return value.isprintable() and bool(words) and words[0] != "" and words[0][0] not in "-~$"
-
-
-def _fits_a_script(value: str) -> bool:
-    """Return whether a text can be written to a file; else `setup` is the user's own shell."""
-    return "\0" not in value and not re.search("[\ud800-\udfff]", value)
-
-
-_not_none = _only(re.compile("[1-9]").search, "more than none")
-
-
-def _is_walltime(value: str) -> bool:
-    return _WALLTIME.fullmatch(value) is not None and re.search("[1-9]", value) is not None
-
-
-_Name = Annotated[str, _only(_NAME.fullmatch, EXPECTED["name"])]
-_Walltime = Annotated[str, _only(_WALLTIME.fullmatch, EXPECTED["walltime"]), _not_none]
-_Memory = Annotated[str, _only(_MEMORY.fullmatch, EXPECTED["memory_per_node"]), _not_none]
-_Method = Annotated[str, _only(_METHOD.fullmatch, EXPECTED["backend.method"])]
-_SlurmName = Annotated[str, _only(slurm.is_name, slurm.NAME)]
-_Constraint = Annotated[str, _only(slurm.is_constraint, slurm.CONSTRAINT)]
-_Directive = Annotated[str, AfterValidator(_directive)]
-_Resource = Annotated[str, AfterValidator(_resource)]
-_Shell = Annotated[str, _only(_fits_a_script, "a text that can be written to a file")]
-_Python = Annotated[str, _only(_is_path, EXPECTED["python"])]
-_Launcher = Annotated[str, _only(_is_launcher, EXPECTED["launcher"])]
-_Cores = Annotated[int, Field(ge=1), _at_most(MOST_SLOTS)]
-_Group = Annotated[str, _only(lambda group: group == group.strip() != "", "a group's name")]
-_Count = Annotated[int, Field(ge=1), _at_most(MOST_PILOTS)]
 
 
 class _Frozen(BaseModel):
@@ -151,7 +60,7 @@ class BackendDescription(_Frozen):
 
     kind: Literal["aer"] = "aer"
     device: Literal["CPU", "GPU"] = "CPU"
-    method: _Method = "automatic"
+    method: field_types.Method = "automatic"
     qpu: QpuDescription | None = None
 
 
@@ -175,6 +84,55 @@ class PilotDescription(_Frozen):
     ``threads_per_worker`` threads each, that run a task all together. They are one worker and
     one slot, whatever the nodes, and ``cores_per_node`` is by default what they need.
 
+    Attributes
+    ----------
+    name
+        How tasks, commands and files call it: letters, digits, ``.``, ``_`` and ``-``.
+    resource
+        What it is: ``inprocess`` (threads of this process), ``local`` (processes of this machine),
+        ``slurm`` (a job of its own), ``allocation`` (a step of the job that we are in), or the
+        name of a kind of another package.
+    nodes, cores_per_node
+        Size: nodes, and cores on each; by default the cores that its workers need.
+    gpus_per_node
+        GPUs on each node. Workers share them out.
+    memory_per_node
+        Memory of a node, such as ``4GiB``; left out, the partition's default.
+    walltime
+        Time limit, ``HH:MM:SS`` or ``D-HH:MM:SS``, between quotes.
+    queue, account, qos, constraint, reservation
+        Slurm's partition and the options of sbatch of these names.
+    directives
+        More options of sbatch, such as ``--exclusive``, that no field has.
+    setup
+        Lines of shell that run on each node before its workers start.
+    python
+        Interpreter there; left out, the one that runs here.
+    threads_per_worker, workers_per_node
+        Cores that a task of one worker has, and workers of a node; by default as many as fit.
+    ranks
+        MPI processes of an MPI pilot.
+    mpi, launcher
+        Which MPI starts its ranks, and by which command: left out, what suits is found.
+    backend
+        What runs circuits on its workers.
+    allow_version_mismatch
+        Whether workers may have another Qiskit, Aer or pilotcut than we.
+    replace, most_replacements
+        Whether another pilot is asked for when it ends early, and how often at most.
+    count
+        Number of such pilots, which are called ``NAME-0`` and so on.
+    groups
+        Groups of tasks that it takes; left out, any task.
+    elastic
+        Has the number of pilots follow the load.
+    array
+        Whether those that are asked for together are one ``sbatch --array``.
+    sizes
+        Other sizes of the same job: a job of each is submitted, and the first to start stays.
+    hetjob
+        Name of the heterogeneous job that it is a component of.
+
     Examples
     --------
     >>> pilot = PilotDescription(name="laptop", resource="local", cores_per_node=4)
@@ -190,36 +148,36 @@ class PilotDescription(_Frozen):
     # The order matters: pydantic validates the fields as they stand, and a validator sees those
     # before its own only (`info.data`). `nodes` asks for `resource`, `directives` for the GPUs,
     # `threads_per_worker`, `workers_per_node` and `ranks` for the cores.
-    name: _Name
-    resource: _Resource
+    name: field_types.Name
+    resource: field_types.Resource
     nodes: int = Field(default=1, ge=1)
-    cores_per_node: _Cores = 1
+    cores_per_node: field_types.Cores = 1
     gpus_per_node: int = Field(default=0, ge=0)
-    memory_per_node: _Memory | None = None
-    walltime: _Walltime = "01:00:00"
-    queue: _SlurmName | None = None
-    account: _SlurmName | None = None
-    qos: _SlurmName | None = None
-    constraint: _Constraint | None = None
-    reservation: _SlurmName | None = None
-    directives: tuple[_Directive, ...] = ()
-    setup: tuple[_Shell, ...] = ()
-    python: _Python | None = None
+    memory_per_node: field_types.Memory | None = None
+    walltime: field_types.Walltime = "01:00:00"
+    queue: field_types.SlurmName | None = None
+    account: field_types.SlurmName | None = None
+    qos: field_types.SlurmName | None = None
+    constraint: field_types.Constraint | None = None
+    reservation: field_types.SlurmName | None = None
+    directives: tuple[field_types.Directive, ...] = ()
+    setup: tuple[field_types.Shell, ...] = ()
+    python: field_types.Python | None = None
     threads_per_worker: int = Field(default=1, ge=1)
     workers_per_node: int = Field(default=1, ge=1)
-    ranks: _Cores = 1
+    ranks: field_types.Cores = 1
     mpi: Literal["auto", "mpich", "openmpi", "intel"] = "auto"
-    launcher: _Launcher | None = None
+    launcher: field_types.Launcher | None = None
     backend: BackendDescription = BackendDescription()
     allow_version_mismatch: bool = False
     replace: bool = False
     most_replacements: int = Field(default=3, ge=0)
-    count: _Count = 1
-    groups: tuple[_Group, ...] = ()
+    count: field_types.Count = 1
+    groups: tuple[field_types.Group, ...] = ()
     elastic: ElasticDescription | None = None
     array: bool = False
     sizes: tuple[SizeDescription, ...] = ()
-    hetjob: _Name | None = None
+    hetjob: field_types.Name | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -236,9 +194,11 @@ class PilotDescription(_Frozen):
             return data
         if is_count(ranks) and ranks > 1:
             if cores is None and is_count(nodes):
-                data["cores_per_node"] = min(MOST_SLOTS, threads * -(-ranks // nodes))
+                data["cores_per_node"] = min(field_types.MOST_SLOTS, threads * -(-ranks // nodes))
         elif cores is None and (workers is None or is_count(workers)):
-            if threads * (workers or 1) <= MOST_SLOTS:  # else `workers_per_node` is the fault
+            if (
+                threads * (workers or 1) <= field_types.MOST_SLOTS
+            ):  # else `workers_per_node` is the fault
                 data["cores_per_node"] = threads * (workers or 1)
         elif workers is None and is_count(cores):
             data["workers_per_node"] = max(1, cores // threads)
@@ -250,8 +210,8 @@ class PilotDescription(_Frozen):
         resource = info.data.get("resource")
         if value > 1 and resource in ("inprocess", "local"):
             raise misfit(f"1, for resource {resource} is this machine")
-        if value > MOST_SLOTS:
-            raise misfit(f"at most {MOST_SLOTS}")
+        if value > field_types.MOST_SLOTS:
+            raise misfit(f"at most {field_types.MOST_SLOTS}")
         return value
 
     @field_validator("threads_per_worker")
@@ -269,7 +229,7 @@ class PilotDescription(_Frozen):
         if cores is None:
             return value
         nodes = info.data.get("nodes", 1)
-        most = MOST_SLOTS // nodes
+        most = field_types.MOST_SLOTS // nodes
         if value > most:
             raise misfit(f"at most {most}, with nodes {nodes}")
         if threads and value * threads > cores:
@@ -339,11 +299,11 @@ class PilotDescription(_Frozen):
     ) -> tuple[SizeDescription, ...]:
         if value and {"resource", "workers_per_node"} <= info.data.keys():
             check_sizes(value, info.data)
-            most = MOST_SLOTS // info.data["workers_per_node"]
+            most = field_types.MOST_SLOTS // info.data["workers_per_node"]
             for size in value:
                 if size.nodes is not None and size.nodes > most:
                     raise misfit(f"nodes of at most {most}")
-                if size.walltime is not None and not _is_walltime(size.walltime):
+                if size.walltime is not None and not field_types.is_walltime(size.walltime):
                     raise misfit(f"walltime {EXPECTED['walltime']}, more than none")
         return value
 
@@ -414,7 +374,7 @@ class PilotDescription(_Frozen):
     @property
     def walltime_s(self) -> int:
         """Walltime in seconds."""
-        match = _WALLTIME.fullmatch(self.walltime)
+        match = field_types.WALLTIME.fullmatch(self.walltime)
         assert match is not None
         days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
@@ -424,6 +384,6 @@ class PilotDescription(_Frozen):
         """Memory of a node in bytes, None where the description does not say."""
         if self.memory_per_node is None:
             return None
-        match = _MEMORY.fullmatch(self.memory_per_node)
+        match = field_types.MEMORY.fullmatch(self.memory_per_node)
         assert match is not None
-        return int(float(match[1]) * _MEMORY_UNITS[match[2]])
+        return int(float(match[1]) * field_types.MEMORY_UNITS[match[2]])
