@@ -1,5 +1,6 @@
 """Pilots from the shell, on Slurm: `pilots show`, `up`, `status` and `down`, and `run`."""
 
+import json
 import os
 import subprocess
 import sys
@@ -118,3 +119,13 @@ def test_show_prints_the_script_that_slurm_would_get(place):
         ["sbatch", "--test-only", "shown.sh"], cwd=place, capture_output=True, text=True
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_doctor_asks_a_node_and_two_ranks(place):
+    """On a cluster that is well nothing is wrong, and a node has been asked."""
+    runs = place / "new"
+    said = pilotcut(place, "doctor", "--pilots", "pilots.yaml", "--run-dir", runs, "--json")
+    findings = {one["what"]: one for one in json.loads(said.stdout)}
+    assert [one for one in findings.values() if one["state"] == "wrong"] == []
+    assert findings["node of 'p'"]["said"] == f"it sees {place}, and its clock is right"
+    assert findings["MPI"]["said"].endswith("2 ranks are one world")

@@ -159,13 +159,6 @@ def _directives(d: PilotDescription, key: str, logs: Path, log_name: str) -> lis
             f"line breaks, which sbatch does not take as they are; use another --run-dir"
         )
     memory = [f"--mem={-(-d.memory_bytes // 2**20)}M"] if d.memory_bytes else []
-    named = {
-        "partition": d.queue,
-        "account": d.account,
-        "qos": d.qos,
-        "constraint": d.constraint,
-        "reservation": d.reservation,
-    }
     return [
         f"--job-name=pilotcut-{key}",
         f"--nodes={d.nodes}",
@@ -173,7 +166,7 @@ def _directives(d: PilotDescription, key: str, logs: Path, log_name: str) -> lis
         *memory,
         *_devices(d),
         f"--time={d.walltime}",
-        *(f"--{name}={shlex.quote(value)}" for name, value in named.items() if value),
+        *(f"--{name}={shlex.quote(value)}" for name, value in placement(d).items()),
         f"--output={shlex.quote(log)}",
         # Slurm would run it again under its old number, and the pilot of that has ended: `replace`
         # asks for another one instead.
@@ -182,6 +175,18 @@ def _directives(d: PilotDescription, key: str, logs: Path, log_name: str) -> lis
         # ours.
         *d.directives,
     ]
+
+
+def placement(d: PilotDescription) -> dict[str, str]:
+    """Return the options of sbatch and srun, with values, that say where a job may be."""
+    named = {
+        "partition": d.queue,
+        "account": d.account,
+        "qos": d.qos,
+        "constraint": d.constraint,
+        "reservation": d.reservation,
+    }
+    return {name: value for name, value in named.items() if value}
 
 
 def _devices(d: PilotDescription) -> list[str]:
