@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
@@ -213,7 +214,9 @@ def pilot_names(
     if named is None:
         return None
     found: list[str] = []
-    for name in (named,) if isinstance(named, str) else named:
+    is_one = isinstance(named, str) or not isinstance(named, Iterable)
+    names: Iterable[str] = (cast(str, named),) if is_one else named
+    for name in names:  # what is none is a fault by and by
         described = [account.pilot.description for account in accounts.values()]
         found += [d.name for d in described if d.elastic is not None and d.kind == name] or [name]
     return tuple(found)

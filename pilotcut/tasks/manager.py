@@ -30,6 +30,7 @@ from pilotcut.tasks.task_record import TaskRecord
 from pilotcut.tasks.validation import (
     argument_faults,
     function_name,
+    futures_after,
     kind_of,
     placement_faults,
     text_fault,
@@ -139,7 +140,7 @@ class TaskManager(Unpicklable):
         gpus: int = 0,
         ranks: int = 1,
         pilot: str | Iterable[str] | None = None,
-        after: TaskFuture | Iterable[TaskFuture] = (),
+        after: TaskFuture | Iterable[TaskFuture] | None = None,
         retries: int = 2,
         error_retries: int = 0,
         cost_s: float | Mapping[str, float] | None = None,
@@ -181,7 +182,7 @@ class TaskManager(Unpicklable):
             Name or names of the pilots it may run on, None for any. A task of one rank runs
             on an MPI pilot only if that is named here: on its rank 0, while the others wait.
         after
-            Tasks that must have succeeded before.
+            A task, or several, that must have succeeded before.
         retries
             How often the task is run again when the worker that held it died. A task that
             was alone with three workers when they died is quarantined in any case, unless
@@ -204,16 +205,15 @@ class TaskManager(Unpicklable):
         """
         number = next(self._numbers)
         group = self._stage if group is None else group
-        label = label_of(name, group, function_name(fn), number)
+        texts = {"name": name, "group": group, "key": key}
+        called = function_name(fn)
+        _check(f"{called}-{number}", [text_fault(*text) for text in texts.items()])
+        label = label_of(name, group, called, number)
         accounts = self._binder.known_accounts()
         names = pilot_names(pilot, accounts)
-        before = (after,) if isinstance(after, TaskFuture) else tuple(after)
-        _check(
-            label,
-            argument_faults(fn, cores, gpus, names, before, ranks, retries, error_retries, cost_s),
-            text_fault("group", group),
-            text_fault("key", key),
-        )
+        before = futures_after(after)
+        budgets = (retries, error_retries, self._most_preemptions)
+        _check(label, argument_faults(fn, cores, gpus, names, before, ranks, *budgets[:2], cost_s))
         group = group_of(label, group)
         if names is None and (own := own_pilots(group, (a.pilot for a in accounts.values()))):
             names = tuple(pilot.name for pilot in own)
@@ -230,11 +230,9 @@ class TaskManager(Unpicklable):
             ranks=ranks,
         )
         _check(label, placement_faults(view, accounts))
-        budgets = (retries, error_retries, self._most_preemptions)
         record = TaskRecord(label, view, fn, args, kwargs, kind_of(fn, view), *budgets)
         record.may_be_duplicated, record.key, record.after = duplicated, key, before
-        futures = [*before, *futures_in(args), *futures_in(kwargs)]
-        record.dependencies = list(dict.fromkeys(futures))  # each once, in their order
+        record.dependencies = _all_before(label, before, args, kwargs)
         return self._binder.submit(record)
 
     def share(self, obj: T, key: str | None = None) -> Shared[T]:
@@ -274,6 +272,21 @@ class TaskManager(Unpicklable):
         self.close(wait=error is None)
 
 
-def _check(label: str, faults: Sequence[str], *more: str) -> None:
-    if found := [*faults, *filter(None, more)]:
+def _check(label: str, faults: Sequence[str]) -> None:
+    if found := [*filter(None, faults)]:
         raise UserError([f"task '{label}': {fault}" for fault in found])
+
+
+def _all_before(
+    label: str, before: Sequence[TaskFuture], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[TaskFuture]:
+    """Return what a task waits for: each once, in their order."""
+    try:
+        found = [*before, *futures_in(args), *futures_in(kwargs)]
+    except RecursionError:
+        raise UserError(
+            f"task '{label}': an argument is nested more deeply than Python can follow, or holds "
+            f"itself, expected lists, tuples and dicts in which futures can be looked for; give it "
+            f"as a class of yours"
+        ) from None
+    return list(dict.fromkeys(found))

@@ -11,7 +11,7 @@ import logging
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,7 +33,11 @@ _THREADS = 4
 _MOST_SAID = 3
 _OTHER = "its stored result is of another function or other arguments; it runs again"
 _UNREADABLE = "its stored result cannot be read; it runs again"
+_CHANGED = "what it was given, or a value that it names, has changed meanwhile; it is not stored"
 _UNWRITTEN = "its result cannot be stored; a program that is started again will run it again"
+
+#: A task's function, arguments, keyword arguments, and tasks that it runs after.
+_Given = tuple[Any, Sequence[Any], Mapping[str, Any], Sequence[TaskFuture]]
 
 
 class StoredResults:
@@ -78,7 +82,8 @@ class StoredResults:
         """Write a result down, and end its task then: who has a result has it for good."""
         record.is_ending = True
         self._table.running.pop(record.view.id, None)
-        self._threads.submit(self._guarded, self._keep, record, value)
+        given = record.fn, record.args, record.kwargs, record.after
+        self._threads.submit(self._guarded, self._keep, record, value, given)
 
     def close(self) -> None:
         """Read and write nothing more; say what was said of some only."""
@@ -122,12 +127,9 @@ class StoredResults:
 
     def _look(self, record: TaskRecord) -> None:
         assert record.key is not None
+        given = record.fn, record.args, record.kwargs, record.after
         try:
-            after = [future.work for future in record.after]
-            work = work_of(
-                record.fn, record.args, record.kwargs, ranks=record.view.ranks,
-                after=filter(None, after), shared=self._shared,
-            )  # fmt: skip
+            work = self._work_of(record, given)
         except IncomparableError as error:
             raise UserError(
                 f"task '{record.name}': key is '{record.key}' with an argument that cannot be "
@@ -144,6 +146,23 @@ class StoredResults:
             self._post(lambda: self._run_it(record))
         else:
             self._post(lambda: self._end_with(record, found[0]))
+
+    def _work_of(self, record: TaskRecord, given: _Given) -> str:
+        fn, args, kwargs, before = given
+        after = filter(None, [future.work for future in before])
+        ranks = record.view.ranks
+        return work_of(fn, args, kwargs, ranks=ranks, after=after, shared=self._shared)
+
+    def _has_changed(self, record: TaskRecord, given: _Given) -> bool:
+        """Return whether a task is other work than when its result was looked for.
+
+        Arguments are the submitter's objects until the task is launched: one that writes into an
+        array in a loop would have the result of the last one under each key.
+        """
+        try:
+            return self._work_of(record, given) != record.work
+        except IncomparableError:
+            return True
 
     def _claim(self, record: TaskRecord, work: str) -> TaskFuture | None:
         """Take a key for a task; return the one that has it for the same work and still goes on."""
@@ -175,10 +194,13 @@ class StoredResults:
             self._say(_UNREADABLE, record, str(error))
         return None
 
-    def _keep(self, record: TaskRecord, value: Any) -> None:
+    def _keep(self, record: TaskRecord, value: Any, given: _Given) -> None:
         assert record.key is not None
         try:
-            self._store.write(record.key, record.work, value)
+            if self._has_changed(record, given):
+                self._say(_CHANGED, record, f"key '{record.key}'")
+            else:
+                self._store.write(record.key, record.work, value)
         except OSError as error:
             why = why_unwritten(error, self._store.directory)
             self._say(_UNWRITTEN, record, f"{self._store.directory}: {why}")

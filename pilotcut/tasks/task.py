@@ -15,6 +15,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from pilotcut.io.unpicklable import Unpicklable
+
 
 class TaskState(enum.Enum):
     """States of a task's life."""
@@ -94,12 +96,17 @@ class Owner(Protocol):
 _making = threading.Lock()
 
 
-class TaskFuture(Future[Any]):
+class TaskFuture(Unpicklable, Future[Any]):
     """The result of a task to come: a `concurrent.futures.Future` that can be awaited.
 
     `cancel` succeeds until the task is bound to a pilot. Callbacks run on a thread of
     the task manager's own, so they may submit tasks and wait for results.
     """
+
+    _instead = (
+        "a task gets results in place of futures that are arguments, or stand in lists, tuples and "
+        "dicts among them; name others in after, and hand their results on"
+    )
 
     def __init__(self, record: _Record, owner: Owner) -> None:
         self._made: threading.Condition | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,14 @@ from pilotcut.tasks.runtime_estimates import SHORT_S, Kind
 from pilotcut.tasks.slot_accounting import SlotAccount
 from pilotcut.tasks.snapshots import WALLTIME_MARGIN, PilotView, TaskView
 from pilotcut.tasks.task import TaskFuture
+
+
+def futures_after(after: Any) -> tuple[Any, ...]:
+    """Return what `after` names one by one; what is no future either is a fault by and by."""
+    if after is None:
+        return ()
+    is_several = isinstance(after, Iterable) and not isinstance(after, (str, bytes, TaskFuture))
+    return tuple(after) if is_several else (after,)
 
 
 def argument_faults(
@@ -40,8 +48,13 @@ def argument_faults(
         faults.append(f"fn is {fn!r}, expected {expected}")
     if names is not None and not names:
         faults.append("pilot is an empty list, expected at least one name, or None for any")
-    if not all(isinstance(future, TaskFuture) for future in before):
-        faults.append(f"after is {before!r}, expected futures from submit_task")
+    if not all(isinstance(name, str) for name in names or ()):
+        faults.append(f"pilot is {names!r}, expected names of pilots")
+    faults += [
+        f"after has {other!r:.60}, expected futures from submit_task"
+        for other in before
+        if not isinstance(other, TaskFuture)
+    ]
     costs = cost_s.values() if isinstance(cost_s, Mapping) else [] if cost_s is None else [cost_s]
     expected = "seconds, a finite number from 0 up, or a dict of them by name of the pilot"
     if any(number_fault("cost_s", cost, _is_duration, expected) for cost in costs):
@@ -50,7 +63,7 @@ def argument_faults(
 
 
 def text_fault(name: str, value: object) -> str:
-    """Return the line about a `group` or a `key` that is none, '' if it is one, or None."""
+    """Return the line about a `name`, `group` or `key` that is none, '' if it is one, or None."""
     if value is None or (isinstance(value, str) and value.strip()):
         return ""
     return (

@@ -1,28 +1,27 @@
 """Identity of work: a digest of a function and its arguments, the same in every process.
 
 Of functions that are not installed, the code counts and whatever of theirs it names: functions,
-classes and values of their modules. What is installed counts by its name. Where two things cannot
-be told to be equal, they are not. Refuses to know what the digest is for.
+classes and values of their modules, and the files of what they import when they run. What is
+installed counts by its name. Where two things cannot be told to be equal, they are not. Refuses to
+know what the digest is for.
 """
 
 from __future__ import annotations
 
-import builtins
 import copyreg
 import dis
 import hashlib
 import sys
-import sysconfig
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pilotcut.pilots.worker.exception_text import words_of
+from pilotcut.tasks.imported_code import files_imported_by, files_of_module, is_installed
 from pilotcut.tasks.shared import Shared
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
@@ -84,8 +83,10 @@ class _Digests:
     def __init__(self, shared: dict[str, bytes]) -> None:
         self._shared = shared
         # With the value, so that no other gets its id.
-        self._known: dict[int, tuple[bytes, Any]] = {}
+        self._known: dict[tuple[int, bool], tuple[bytes, Any]] = {}
         self._open: dict[int, int] = {}
+        # Whether what cannot be compared counts by its class: a lock beside what a function names.
+        self._is_lenient = False
 
     def of(self, value: Any) -> bytes:
         """Return the digest of a value."""
@@ -95,13 +96,14 @@ class _Digests:
         number = id(value)
         if number in self._open:  # it holds itself
             return _joined(b"above", [str(len(self._open) - self._open[number]).encode()])
-        if number not in self._known:
+        known = (number, self._is_lenient)
+        if known not in self._known:
             self._open[number] = len(self._open)
             try:
-                self._known[number] = (self._of(value), value)
+                self._known[known] = (self._of(value), value)
             finally:
                 del self._open[number]
-        return self._known[number][0]
+        return self._known[known][0]
 
     def _of(self, value: Any) -> bytes:
         kind = type(value)
@@ -120,45 +122,38 @@ class _Digests:
                 self._shared[value.key] = self.of(value.get())
             return self._shared[value.key]
         if isinstance(value, types.ModuleType):
-            return _joined(b"module", [value.__name__.encode()])
+            files = () if is_installed(value.__name__) else sorted(files_of_module(value).items())
+            return _joined(b"module", [value.__name__.encode(), self.of(tuple(files))])
         if isinstance(value, types.FunctionType):
             return self._function(value)
         if isinstance(value, types.CodeType):
-            return self._code(value)
+            return _code(value)
         if isinstance(value, type):
             return self._class(value)
         if isinstance(value, types.MethodType):
             return _joined(b"method", [self.of(value.__func__), self.of(value.__self__)])
         if (parts := _read(value)) is not None:
             return _joined(b"read", [self.of(parts)])
-        return self._object(value)
+        return self._leniently(value) if self._is_lenient else self._object(value)
 
     # -- code --------------------------------------------------------------------------
 
     def _function(self, fn: types.FunctionType) -> bytes:
-        if is_installed(fn.__module__):
-            return _named(fn)
-        parts = [
-            fn.__code__,
-            fn.__defaults__,
-            fn.__kwdefaults__,
-            [*map(_held, fn.__closure__ or ())],
-        ]
+        held = [*map(_held, fn.__closure__ or ())]
+        if is_installed(fn.__module__):  # it may hold functions that are not, as singledispatch's
+            return _joined(b"installed", [_named(fn), *map(self._named_value, _functions_in(held))])
+        parts = [fn.__code__, fn.__defaults__, fn.__kwdefaults__, held]
         named = [self._named_value(value) for value in _values_named(fn)]
-        return _joined(b"function", [*map(self.of, parts), *named])
+        files = self.of(tuple(sorted(files_imported_by(fn).items())))
+        return _joined(b"function", [*map(self.of, parts), *named, files])
 
     def _named_value(self, value: Any) -> bytes:
-        """Return the digest of a value of the module; where there is none, that of its class."""
+        """Return the digest of a value of the module; what has none in it counts by its class."""
+        before, self._is_lenient = self._is_lenient, True
         try:
             return self.of(value)
-        except IncomparableError:
-            return self.of(type(value))
-
-    def _code(self, code: types.CodeType) -> bytes:
-        return _joined(b"code", [self.of(getattr(code, part)) for part in _CODE] + [
-            # Of constants alone: their types count, since 1 and 1.0 are equal.
-            self.of(code.co_consts)
-        ])  # fmt: skip
+        finally:
+            self._is_lenient = before
 
     def _class(self, cls: type) -> bytes:
         if is_installed(cls.__module__):
@@ -167,10 +162,27 @@ class _Digests:
         for name, value in sorted(vars(cls).items()):
             if name not in _OF_EVERY_CLASS:
                 parts += [name.encode(), self._named_value(value)]
-                parts += map(self._named_value, _wrapped_by(value))
         return _joined(b"class", parts)
 
     # -- anything else, as pickle takes it apart ---------------------------------------------
+
+    def _leniently(self, value: Any) -> bytes:
+        """Return the digest of an object of which some parts may have none.
+
+        Of an object of a user's class the others count, and of one that is installed, which may
+        hold what differs from run to run, none do.
+        """
+        is_of_user = not is_installed(type(value).__module__)
+        self._is_lenient = is_of_user
+        try:
+            return self._object(value)
+        except IncomparableError:
+            self._is_lenient = True
+            parts = [type(value), *_wrapped_by(value)]
+            parts += [getattr(value, "__dict__", None)] if is_of_user else []
+            return _joined(b"kind", map(self.of, parts))
+        finally:
+            self._is_lenient = True
 
     def _object(self, value: Any) -> bytes:
         try:
@@ -180,7 +192,7 @@ class _Digests:
             raise IncomparableError(f"a {type(value).__qualname__}: {words_of(error)}") from error
         if isinstance(parts, str):
             module = getattr(value, "__module__", "") or ""
-            inner = () if is_installed(module) else map(self.of, _wrapped_by(value))
+            inner = () if is_installed(module) else map(self._named_value, _wrapped_by(value))
             return _joined(b"global", [module.encode(), parts.encode(), *inner])
         make, args, *rest = parts
         state, items, pairs = (*rest, None, None, None)[:3]
@@ -213,6 +225,13 @@ def _joined(kind: bytes, parts: Iterable[bytes | memoryview]) -> bytes:
     return found.digest()
 
 
+@cache
+def _code(code: types.CodeType) -> bytes:
+    digests = _Digests({})
+    # Of constants alone: their types count, since 1 and 1.0 are equal.
+    return _joined(b"code", [digests.of(getattr(code, part)) for part in (*_CODE, "co_consts")])
+
+
 def _named(value: Any) -> bytes:
     return _joined(b"named", [str(value.__module__).encode(), value.__qualname__.encode()])
 
@@ -235,8 +254,20 @@ def _wrapped_by(value: Any) -> Iterator[Any]:
     """Yield the functions that properties, methods of classes and decorators have in them."""
     for name in ("__func__", "func", "fget", "fset", "__wrapped__"):
         inner = getattr(value, name, None)
-        if isinstance(inner, types.FunctionType):
+        if callable(inner):
             yield inner
+
+
+def _functions_in(value: Any) -> Iterator[Any]:
+    """Yield the functions and classes in lists, tuples and dicts that are not installed."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _functions_in(item)
+    elif isinstance(value, (dict, types.MappingProxyType)):
+        for pair in value.items():
+            yield from _functions_in(pair)
+    elif isinstance(value, (types.FunctionType, type)) and not is_installed(value.__module__):
+        yield value
 
 
 def _held(cell: types.CellType) -> Any:
@@ -251,10 +282,18 @@ def _values_named(fn: types.FunctionType) -> Iterator[Any]:
     of_module, of_others = _names_in(fn.__code__)
     for name in of_module:
         if name in fn.__globals__:
-            value = fn.__globals__[name]
-            yield value
-            if isinstance(value, types.ModuleType) and not is_installed(value.__name__):
-                yield from (getattr(value, inner) for inner in of_others if hasattr(value, inner))
+            yield from _with_parts(fn.__globals__[name], of_others, {fn.__module__})
+
+
+def _with_parts(value: Any, names: Sequence[str], seen: set[str | None]) -> Iterator[Any]:
+    """Yield a value, or of a module that is not installed what has one of some names there."""
+    if not isinstance(value, types.ModuleType) or is_installed(value.__name__):
+        yield value
+    elif value.__name__ not in seen:
+        seen.add(value.__name__)
+        for name in names:
+            if hasattr(value, name):
+                yield from _with_parts(getattr(value, name), names, seen)
 
 
 @cache
@@ -267,30 +306,3 @@ def _names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
             inner, of_others = _names_in(constant)
             names, others = names | {*inner}, others | {*of_others}
     return tuple(sorted(names)), tuple(sorted(others))
-
-
-@cache
-def is_installed(module: str | None) -> bool:
-    """Return whether a module belongs to Python or to what is installed, and to nobody's script.
-
-    Examples
-    --------
-    >>> is_installed("json"), is_installed("numpy.linalg"), is_installed("__main__")
-    (True, True, False)
-    """
-    if module is None or module == "__main__":
-        return False
-    if module.partition(".")[0] in (*sys.builtin_module_names, builtins.__name__, "pilotcut"):
-        return True
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
-        return module in sys.stdlib_module_names
-    if {"site-packages", "dist-packages"} & {*Path(file).parts}:
-        return True
-    return any(Path(file).is_relative_to(place) for place in _places())
-
-
-@cache
-def _places() -> tuple[str, ...]:
-    wanted = ("stdlib", "platstdlib")
-    return tuple({path for name in wanted if (path := sysconfig.get_path(name))})

@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import threading
+import time
 
 import pytest
 
@@ -212,3 +214,28 @@ def test_events_tell_which_results_were_stored(tmp_path):
 def test_what_is_no_path_is_named(name, ask):
     with pytest.raises(UserError, match=rf"^{name} is 5 \(int\), expected the path of a "):
         ask()
+
+
+def test_arguments_that_change_while_a_task_waits_leave_no_result_under_what_they_were(
+    life, caplog
+):
+    box, begun, may_end = [1], threading.Event(), threading.Event()
+
+    def hold():
+        begun.set()
+        may_end.wait(30)
+
+    def play(tasks):
+        held = [tasks.submit_task(hold) for _ in range(2)]
+        begun.wait(30)
+        one = tasks.submit_task(sum, box, key="sum of the box")
+        while "no active" in one.explain() or "stored results" in one.explain():
+            time.sleep(0.01)  # until its result has been looked for
+        box[0] = 7
+        may_end.set()
+        return one.result(30), [f.result(30) for f in held]
+
+    assert life(play)[0] == 7
+    assert "has changed meanwhile; it is not stored (key 'sum of the box')" in caplog.text
+    again = life(lambda tasks: tasks.submit_task(sum, [1], key="sum of the box").result(30))
+    assert again == 1

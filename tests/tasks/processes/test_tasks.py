@@ -169,6 +169,8 @@ def test_what_cannot_travel_fails_with_the_reason(local_tasks):
         local_tasks.submit_task(add, threading.Lock()).result(20)
     with pytest.raises(TaskError, match="the result, a lock, cannot travel back"):
         local_tasks.submit_task(threading.Lock).result(20)
+    with pytest.raises(TaskError, match=r"a TaskFuture is found in .* lists, tuples and dicts"):
+        local_tasks.submit_task(len, {local_tasks.submit_task(add, 1)}).result(20)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_what_cannot_travel_fails_with_the_reason(local_tasks):
         ({"error_retries": -1}, "task 't': error_retries is -1, expected a whole number from 0"),
         ({"pilot": "hree"}, "pilot names pilot 'hree', expected one of 'here'; did you mean 'h"),
         ({"pilot": ()}, "task 't': pilot is an empty list"),
-        ({"after": [3]}, r"task 't': after is \(3,\), expected futures"),
+        ({"after": [3]}, "task 't': after has 3, expected futures"),
     ],
 )
 def test_what_no_pilot_could_run_is_refused_at_once(own_tasks, wishes, fault):
