@@ -38,7 +38,6 @@ app = typer.Typer(
     name="pilotcut",
     help="Train quantum neural networks whose circuits are too big for one device.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(train.train)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pilotcut.cli.arguments import AsJson, Pilots
-from pilotcut.cli.console import err, note, out
+from pilotcut.cli.arguments import AsJson, Pilots, among
+from pilotcut.cli.console import err, note, out, say_json
 from pilotcut.errors import UserError
-from pilotcut.options import check, choice_fault, number_fault
+from pilotcut.options import MODES, check, choice_fault, number_fault
 
 if TYPE_CHECKING:
     from pilotcut.perfmodel.calibration import Calibration
@@ -24,7 +23,11 @@ def calibrate(
     pilots: Pilots = None,
     mode: Annotated[
         list[str] | None,
-        typer.Option(help="counts, sampled or exact; may be given often.", show_default="all"),
+        typer.Option(
+            help="counts, sampled or exact; may be given often.",
+            show_default="all",
+            autocompletion=among(MODES),
+        ),
     ] = None,
     seconds: Annotated[
         float, typer.Option(help="For each kind of pilot, all modes together.")
@@ -55,7 +58,7 @@ def calibrate(
         for one in kinds_of([pilot for pilot in described or () if pilot.ranks > 1]):
             _measure_ranks(one)
     if as_json:
-        print(json.dumps([_summary(one) for one in made]))
+        say_json([_summary(one) for one in made])
         return
     for calibration in made:
         _print_calibration(calibration)
@@ -112,8 +115,6 @@ def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration
 
 
 def _checked_modes(modes: Sequence[str] | None) -> Sequence[str]:
-    from pilotcut.perfmodel.measure import MODES
-
     check(*(choice_fault("mode", mode, MODES) for mode in modes or ()))
     return list(dict.fromkeys(modes or MODES))
 

@@ -5,6 +5,9 @@ Texts are printed as they are, brackets included, and lines are not broken: othe
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -15,6 +18,11 @@ err = Console(stderr=True)
 def say(text: str) -> None:
     """Print a line of a result."""
     out.print(escape(text), soft_wrap=True, highlight=False)
+
+
+def say_json(data: Any) -> None:
+    """Print a result as one line of JSON."""
+    print(json.dumps(data))
 
 
 def note(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.console import complain, err, note, out, say
+from pilotcut.cli.arguments import AsJson, among
+from pilotcut.cli.console import complain, err, note, out, say, say_json
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
@@ -47,7 +47,13 @@ _WAIT_S = 300.0
 #: Arguments of `train` that are no settings of a training.
 _NO_SETTINGS = ("run_dir", "wait", "resume", "as_json")
 
-_Dataset = Annotated[str, typer.Argument(help="iris, wine, digits, or a file of features (.npz).")]
+_Dataset = Annotated[
+    str,
+    typer.Argument(
+        help="iris, wine, digits, or a file of features (.npz).",
+        autocompletion=among(("iris", "wine", "digits")),
+    ),
+]
 _Fleet = Annotated[Path, typer.Option(help="Pilot description with a QPU on every pilot.")]
 _Model = Annotated[str | None, typer.Option(help="crz, crx or crz-all.", show_default="crx")]
 _Qubits = Annotated[int | None, typer.Option(help="Of the model.", show_default="the paper's")]
@@ -64,7 +70,6 @@ _Threshold = Annotated[
 _Wait = Annotated[
     float, typer.Option(help="Seconds to wait for all devices before it begins with some.")
 ]
-_Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 
 @app.command()
@@ -76,7 +81,7 @@ def show(
     layers: _Layers = None,
     kappa: _Kappa = None,
     threshold: _Threshold = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what the devices are to a model: SWAPs, success, speed, and who is like whom."""
     from pilotcut.fleet.config import FleetConfig
@@ -95,7 +100,7 @@ def show(
     )
     shown = _shown(config, jobs)
     if as_json:
-        print(json.dumps(shown))
+        say_json(shown)
         return
     table = Table()
     for name in ("device", "SWAPs", "success", "error", "shots/s", "group", "most like"):
@@ -231,7 +236,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --run-dir.")
     ] = False,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a model on every device of a fleet, by one strategy."""
     given = {name: value for name, value in locals().items() if name not in _NO_SETTINGS}
@@ -258,7 +263,7 @@ def train(
             complain("interrupted", _advice(run, config))
             raise
     if as_json:
-        print(json.dumps(summary))
+        say_json(summary)
     else:
         _print_training(summary)
 
@@ -347,7 +352,7 @@ def infer(
     shots: Annotated[int, typer.Option(help="Of every sample.")] = 128,
     seed: Annotated[int, typer.Option(help="Same seed, same values.")] = 7,
     wait: _Wait = _WAIT_S,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Classify the test samples with the models of a training on a fleet."""
     from pilotcut.fleet.fleet import jobs_of, load_fleet
@@ -377,7 +382,7 @@ def infer(
     for device, why in ready.lost.items():
         note(f"device '{device}' was left out, others ran its shots: {why}")
     if as_json:
-        print(json.dumps(found))
+        say_json(found)
     else:
         _print_inference(
             found, f"{counted(len(data.y_test), 'sample')} of {counted(shots, 'shot')}"

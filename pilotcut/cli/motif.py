@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pilotcut.cli.arguments import AsJson
-from pilotcut.cli.console import complain, err, note, say
+from pilotcut.cli.arguments import AsJson, among
+from pilotcut.cli.console import complain, err, note, say, say_json
 from pilotcut.cli.session import tasks_on
 from pilotcut.io.new_directory import given_or_new
 from pilotcut.options import check, choice_fault
@@ -21,9 +20,16 @@ if TYPE_CHECKING:
 _WRONG = 1
 
 
+def _completed(incomplete: str) -> list[str]:
+    from pilotcut.study.motifs.answer import MOTIFS
+
+    return among(MOTIFS)(incomplete)
+
+
 def motif(
     name: Annotated[
-        str | None, typer.Argument(help="Which one; all are listed without a name.")
+        str | None,
+        typer.Argument(help="Which one; all are listed without a name.", autocompletion=_completed),
     ] = None,
     pilots: Annotated[
         Path | None,
@@ -33,7 +39,11 @@ def motif(
         ),
     ] = None,
     size: Annotated[
-        str, typer.Option(help="small: within a minute on two cores; large: for an allocation.")
+        str,
+        typer.Option(
+            help="small: within a minute on two cores; large: for an allocation.",
+            autocompletion=among(("small", "large")),
+        ),
     ] = "small",
     out: Annotated[
         Path | None, typer.Option(help="Where its files go; runs/NAME-TIME if left out.")
@@ -47,6 +57,9 @@ def motif(
     from pilotcut.study.motifs.answer import MOTIFS, SIZES
     from pilotcut.study.motifs.answer import motif as motif_of
 
+    if name is None and as_json:
+        say_json({key: title for key, (_, title) in MOTIFS.items()})
+        return
     if name is None:
         for key, (_, title) in MOTIFS.items():
             say(f"{key:12s} {title}")
@@ -69,7 +82,7 @@ def _run(chosen: Motif, pilots: Path | None, size: str, directory: Path, as_json
     with tasks_on(manager) as tasks, err.status(chosen.title):
         outcome = run_motif(chosen, tasks, size, directory)
     if as_json:
-        say(json.dumps(outcome.to_dict()))
+        say_json(outcome.to_dict())
     else:
         say(f"{chosen.title}: {outcome.answer.sentence}")
         say(f"{outcome.seconds:.1f} s; {outcome.spent}")

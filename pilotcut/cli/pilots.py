@@ -12,7 +12,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.console import err, note, out
+from pilotcut.cli.arguments import AsJson
+from pilotcut.cli.console import err, note, out, say_json
 from pilotcut.cli.session import say_what_pilots_held, say_what_pilots_wait_for
 from pilotcut.errors import UserError
 from pilotcut.io.env_variables import whole_number
@@ -35,27 +36,44 @@ _RunDir = Annotated[
 
 
 @app.command()
-def show(file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")]) -> None:
+def show(
+    file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")],
+    as_json: AsJson = False,
+) -> None:
     """Check a pilot description, and print what it asks for with all job scripts."""
     from pilotcut.pilots.description import load_descriptions
 
     described = load_descriptions(file)
+    _print_notes(described)
+    scripts = _scripts(described)
+    if as_json:
+        pilots = [pilot.model_dump(mode="json", exclude_unset=True) for pilot in described]
+        jobs = [{"pilots": names, "script": script} for names, script in scripts]
+        say_json({"pilots": pilots, "jobs": jobs})
+        return
     table = Table()
     for name in ("pilot", "resource", "nodes", "workers", "threads", "gpus", "memory", "backend"):
         table.add_column(name)
     for pilot in described:
         table.add_row(*_cells(pilot))
     out.print(table)
-    _print_notes(described)
+    for names, script in scripts:
+        said = escape("', '".join(names))
+        out.print(f"\n[bold]job script of pilot{'s' if len(names) > 1 else ''} '{said}'[/]")
+        print(script)  # as it is: rich would break its lines, and read brackets as markup
+
+
+def _scripts(described: tuple[PilotDescription, ...]) -> list[tuple[list[str], str]]:
+    """Return the job scripts of pilots on Slurm, each with the names of its pilots."""
     together: dict[str, list[PilotDescription]] = {}
+    found = []
     for pilot in described:
         if pilot.hetjob is not None:
             together.setdefault(pilot.hetjob, []).append(pilot)
         elif pilot.resource == "slurm":
             for sized in pilot.in_sizes:
-                _print_script([sized], is_rival=bool(pilot.sizes))
-    for components in together.values():
-        _print_script(components)
+                found.append(_script([sized], is_rival=bool(pilot.sizes)))
+    return [*found, *map(_script, together.values())]
 
 
 def _cells(pilot: PilotDescription) -> list[str]:
@@ -81,8 +99,8 @@ def _print_notes(described: tuple[PilotDescription, ...]) -> None:
         note(text)
 
 
-def _print_script(pilots: list[PilotDescription], *, is_rival: bool = False) -> None:
-    """Print the job script of a pilot, or of several that are components of one job."""
+def _script(pilots: list[PilotDescription], *, is_rival: bool = False) -> tuple[list[str], str]:
+    """Return the job script of a pilot, or of several that are components of one job."""
     from pilotcut.pilots.slurm.job_script import make_hetjob, make_job
 
     pilot, run_dir = pilots[0], Path("runs/TIME")
@@ -91,16 +109,14 @@ def _print_script(pilots: list[PilotDescription], *, is_rival: bool = False) -> 
         job = make_hetjob([(one, one.name) for one in pilots], *where)
     else:
         job = make_job(pilot, pilot.name, *where, is_rival=is_rival)
-    names = "', '".join(one.name for one in pilots)
-    out.print(f"\n[bold]job script of pilot{'s' if len(pilots) > 1 else ''} '{escape(names)}'[/]")
-    # As it is: rich would break its lines, and read brackets as markup.
-    print(job.job_script().strip())
+    return [one.name for one in pilots], job.job_script().strip()
 
 
 @app.command()
 def up(
     file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")],
     run_dir: Annotated[Path | None, typer.Option(help="Where their files go.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Start pilots that stay until `pilots down`."""
     from pilotcut.pilots import daemon
@@ -110,28 +126,29 @@ def up(
         where = place.resolve()
         with err.status("starting pilots"):
             daemon.up(where, file.resolve())
-        _print_pilots(where)
+        _print_pilots(where, as_json)
+        if as_json:
+            return
         connection = where / "connection.json"
         out.print(f"use them:  export PILOTCUT_CONNECTION={connection}", soft_wrap=True)
         out.print(f"end them:  pilotcut pilots down --run-dir {where}", soft_wrap=True)
 
 
 @app.command()
-def status(run_dir: _RunDir = None) -> None:
+def status(run_dir: _RunDir = None, as_json: AsJson = False) -> None:
     """Print where each pilot stands."""
-    where = run_dir or _latest()
-    _print_pilots(where)
+    _print_pilots(run_dir or _latest(), as_json)
 
 
 @app.command()
-def down(run_dir: _RunDir = None) -> None:
+def down(run_dir: _RunDir = None, as_json: AsJson = False) -> None:
     """End the pilots that `pilots up` has started, with their jobs."""
     from pilotcut.pilots import daemon
 
     where = run_dir or _latest()
     with err.status("ending pilots"):
         daemon.down(where)
-    _print_pilots(where)
+    _print_pilots(where, as_json)
 
 
 @app.command()
@@ -245,11 +262,16 @@ def _lendable(file: Path) -> tuple[PilotDescription, ...]:
 def status_of_run(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
     watch: Annotated[bool, typer.Option("--watch", help="Until it is over, or Ctrl-C.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show where a run stands: its pilots, tasks, training and latest events."""
     from pilotcut.report.run_follower import follow, status_of
 
-    if watch:
+    if as_json and watch:
+        raise UserError("--watch and --json are both given, expected one; JSON is said once")
+    if as_json:
+        say_json(status_of(run_dir).to_dict())
+    elif watch:
         follow(run_dir, _WATCH_S)
     else:
         out.print(status_of(run_dir).render(), soft_wrap=True)
@@ -259,11 +281,16 @@ def status_of_run(
 def explain(
     run_dir: Annotated[Path, typer.Argument(help="The run directory of the pilots.")],
     task: Annotated[str | None, typer.Argument(help="Only this task, or this group.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say why tasks wait; of one, or of a group, what it waits for and what waits for it."""
     from pilotcut.report.task_explained import explained
 
-    for line in explained(run_dir, task):
+    lines = explained(run_dir, task)
+    if as_json:
+        say_json({"task": task, "lines": lines})
+        return
+    for line in lines:
         out.print(escape(line), soft_wrap=True)
 
 
@@ -285,12 +312,17 @@ def _latest() -> Path:
     return alive[0]
 
 
-def _print_pilots(run_dir: Path) -> None:
+def _print_pilots(run_dir: Path, as_json: bool) -> None:
     from pilotcut.pilots import registry
 
     entries = registry.read(run_dir / registry.FILE_NAME)
     if not entries:
         raise UserError(f"{run_dir} lists no pilots, expected a run directory of pilots")
+    if as_json:
+        connection = str(run_dir / "connection.json")
+        pilots = [entry.model_dump(mode="json", exclude_unset=True) for entry in entries]
+        say_json({"run_dir": str(run_dir), "connection": connection, "pilots": pilots})
+        return
     from pilotcut.report.status import pilots_table
 
     out.print(pilots_table(entries))

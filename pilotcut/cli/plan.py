@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable, Wires
-from pilotcut.cli.console import note, out, say
+from pilotcut.cli.console import note, out, say, say_json
 from pilotcut.io.large_numbers import in_json, short_number
 from pilotcut.options import AUTO, SEPARATE, counted
 
@@ -80,7 +79,7 @@ def plan(
         more = {} if explanation is None else {"explanation": _in_json(explanation)}
         if explanation is not None:
             more["explanation"]["exact"] = _exact_way(compiled)
-        print(json.dumps(summary | more))
+        say_json(summary | more)
         return
     _print(summary)
     if explanation is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable, Pilots, Wires
 from pilotcut.cli.calibrate import kinds_of, measure
-from pilotcut.cli.console import err, note, out, say
+from pilotcut.cli.console import err, note, out, say, say_json
 from pilotcut.errors import UserError
 from pilotcut.io.large_numbers import whole
 from pilotcut.options import AUTO, counted
@@ -112,7 +111,7 @@ def recommend(
     if draw is not None:
         draw_plan(found.plan, draw)
     if as_json:
-        print(json.dumps(found.to_dict() | {"circuit": str(circuit)}))
+        say_json(found.to_dict() | {"circuit": str(circuit)})
     else:
         _print_recommendation(found)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 from rich.table import Table
 
 from pilotcut.cli.arguments import AsJson
-from pilotcut.cli.console import out, say
+from pilotcut.cli.console import out, say, say_json
 from pilotcut.errors import PilotError, SharedFaultError, TaskError, UserError
 from pilotcut.options import counted
 from pilotcut.pilots.mpi import world
@@ -84,7 +83,7 @@ def _reconstruct(run_dir: Path, number: int | None, as_json: bool, comm: Any) ->
         "seconds": perf_counter() - started,
     }
     if as_json:
-        print(json.dumps(summary))
+        say_json(summary)
     else:
         _print(summary)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pilotcut.cli.console import err, say
+from pilotcut.cli.arguments import AsJson
+from pilotcut.cli.console import err, say, say_json
 from pilotcut.errors import CutError, UserError
 from pilotcut.options import SEPARATE, counted
 
@@ -32,6 +33,7 @@ def report(
         Path | None,
         typer.Option(help="Also write one run's timeline for Perfetto and chrome://tracing."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a page about runs: learning, stages, slots, stragglers, predictions, cuts.
 
@@ -46,9 +48,14 @@ def report(
         runs = [read_run(path) for path in run_dirs]
     if chrome_trace is not None:
         events = write_chrome_trace(runs[0], chrome_trace)
-        say(f"trace of {events:,} events: {chrome_trace}")
+        if not as_json:
+            say(f"trace of {events:,} events: {chrome_trace}")
     with err.status("drawing"):
         report_of(runs, plan_of).save(out)
+    if as_json:
+        trace = None if chrome_trace is None else str(chrome_trace)
+        say_json({"report": str(out), "bytes": out.stat().st_size, "chrome_trace": trace})
+        return
     say(f"report: {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +19,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from pilotcut.cli.arguments import Pilots
-from pilotcut.cli.console import complain, err, say
+from pilotcut.cli.arguments import AsJson, Pilots, among
+from pilotcut.cli.console import complain, err, say, say_json
 from pilotcut.cli.console import out as console
 from pilotcut.io.new_directory import given_or_new
 from pilotcut.options import check, choice_fault
@@ -41,7 +41,11 @@ _BASELINES = ("none", "addon")
 def study(
     questions: Annotated[
         list[str] | None,
-        typer.Argument(help="rq1 to rq5, all of them, or fleet.", show_default="all"),
+        typer.Argument(
+            help="rq1 to rq5, all of them, or fleet.",
+            show_default="all",
+            autocompletion=among(_QUESTIONS),
+        ),
     ] = None,
     profile: Annotated[
         str, typer.Option(help="quick: minutes on two cores; full: five seeds and more.")
@@ -62,6 +66,7 @@ def study(
     show_cells: Annotated[
         bool, typer.Option("--list", help="Show what would be measured, and measure nothing.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Repeat the study of arXiv:2602.16233 on these pilots, and write a report.
 
@@ -75,7 +80,7 @@ def study(
 
     request = _request(questions or ["all"], profile, pilots, baseline, data_dir, fleet)
     if show_cells:
-        _show_cells(request, StudyDirectory(out or Path("runs") / "study-TIME"))
+        _show_cells(request, StudyDirectory(out or Path("runs") / "study-TIME"), as_json)
         return
     with given_or_new(out, Path("runs") / "study") as path:
         place = StudyDirectory(path)
@@ -88,7 +93,7 @@ def study(
                 f"what is measured is kept; go on with the same command and --out {place.path}",
             )
             raise
-        _show(conclude(request, place), failures, place.path)
+        _show(conclude(request, place), failures, place.path, as_json)
 
 
 def _request(
@@ -130,11 +135,23 @@ def _check_mnist(data_dir: Path) -> None:
     load_dataset("mnist", 4, data_dir=data_dir, max_samples=20)
 
 
-def _show_cells(request: StudyRequest, place: StudyDirectory) -> None:
+def _show_cells(request: StudyRequest, place: StudyDirectory, as_json: bool) -> None:
     from pilotcut.study.run import cells_of
 
-    for name, cells in cells_of(request).items():
-        left = {cell.name for cell in place.missing(cells)}
+    asked = cells_of(request)
+    missing = {name: {c.name for c in place.missing(cells)} for name, cells in asked.items()}
+    if as_json:
+        say_json(
+            {
+                name: {
+                    cell.name: "to do" if cell.name in missing[name] else "done" for cell in cells
+                }
+                for name, cells in asked.items()
+            }
+        )
+        return
+    for name, cells in asked.items():
+        left = missing[name]
         console.print(f"{name}: {len(cells)} cells, {len(left)} to measure")
         for cell in cells:
             console.print(f"  {'to do' if cell.name in left else 'done '}  {cell.name}")
@@ -168,7 +185,32 @@ def _progress() -> Iterator[Notice]:
             bar.stop()
 
 
-def _show(found: Sequence[Findings], failures: Sequence[Failure], directory: Path) -> None:
+def _show(
+    found: Sequence[Findings], failures: Sequence[Failure], directory: Path, as_json: bool
+) -> None:
+    if as_json:
+        say_json(
+            {
+                "questions": [
+                    {
+                        "question": one.question,
+                        "answer": one.answer,
+                        "verdicts": [asdict(verdict) for verdict in one.verdicts],
+                    }
+                    for one in found
+                ],
+                "report": str(directory / "report.html"),
+            }
+        )
+    else:
+        _print_findings(found, directory)
+    for failure in failures:
+        complain("failed", f"{failure.cell.question} {failure.cell.name}: {failure.reason}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _print_findings(found: Sequence[Findings], directory: Path) -> None:
     for one in found:
         console.print(f"[bold]{escape(one.title)}[/]")
         say(one.answer)
@@ -177,7 +219,3 @@ def _show(found: Sequence[Findings], failures: Sequence[Failure], directory: Pat
             text = f"{verdict.claim}: {verdict.measured}"
             console.print(f"  {mark} {escape(text)}", soft_wrap=True, highlight=False)
     say(f"report: {directory / 'report.html'}")
-    for failure in failures:
-        complain("failed", f"{failure.cell.question} {failure.cell.name}: {failure.reason}")
-    if failures:
-        raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -14,18 +13,22 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.arguments import WIRES_HELP, AsJson, JointCuts, Pilots
-from pilotcut.cli.console import complain, err, out, say
+from pilotcut.cli.arguments import WIRES_HELP, AsJson, JointCuts, Pilots, among
+from pilotcut.cli.console import complain, err, out, say, say_json
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
 from pilotcut.io.new_directory import given_or_new
-from pilotcut.options import counted
+from pilotcut.options import DTYPES, ENGINES, MODES, WIRES, counted
 from pilotcut.pilots.description.mitigation import MITIGATIONS
 from pilotcut.training.config import LEARNING_RATES, LOSSES, SCHEDULES, TrainingConfig
 
 if TYPE_CHECKING:
     from pilotcut.training.run_directory import RunDirectory
+
+
+#: As `pilotcut.training.data` has them, which loads scikit-learn.
+_DATASETS = ("iris", "wine", "digits", "mnist")
 
 
 def _default(name: str) -> str:
@@ -46,7 +49,10 @@ def _rates() -> str:
 
 
 def train(
-    dataset: Annotated[str, typer.Argument(help="iris, wine, digits or mnist.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(help="iris, wine, digits or mnist.", autocompletion=among(_DATASETS)),
+    ],
     classes: Annotated[
         int | None,
         typer.Option(
@@ -63,13 +69,15 @@ def train(
     ] = None,
     joint_cuts: JointCuts = False,
     wires: Annotated[
-        str | None, typer.Option(help=WIRES_HELP, show_default=_default("wires"))
+        str | None,
+        typer.Option(help=WIRES_HELP, show_default=_default("wires"), autocompletion=among(WIRES)),
     ] = None,
     engine: Annotated[
         str | None,
         typer.Option(
             help="In exact mode: auto, statevector (of all branches) or network (of tensors).",
             show_default=_default("engine"),
+            autocompletion=among(ENGINES),
         ),
     ] = None,
     dtype: Annotated[
@@ -77,6 +85,7 @@ def train(
         typer.Option(
             help="In exact mode: complex128, or complex64 at half the memory.",
             show_default=_default("dtype"),
+            autocompletion=among(DTYPES),
         ),
     ] = None,
     qubits: Annotated[
@@ -91,7 +100,11 @@ def train(
     ] = None,
     mode: Annotated[
         str | None,
-        typer.Option(help="counts, sampled or exact.", show_default=_default("mode")),
+        typer.Option(
+            help="counts, sampled or exact.",
+            show_default=_default("mode"),
+            autocompletion=among(MODES),
+        ),
     ] = None,
     shots: Annotated[
         int | None,
@@ -241,7 +254,7 @@ def train(
     }
     summary = _train(given, run_dir, resume)
     if as_json:
-        print(json.dumps(summary))
+        say_json(summary)
     else:
         _print_summary(summary)
 

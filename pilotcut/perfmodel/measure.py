@@ -32,6 +32,7 @@ from pilotcut.io.jsonl import JsonLines
 from pilotcut.options import (
     AUTO,
     ERROR_TOLERANCE,
+    MODES,
     NETWORK,
     SEPARATE,
     STATEVECTOR,
@@ -62,8 +63,6 @@ from pilotcut.tasks import TaskManager
 #: What the exact mode is measured with: the way that its amounts are counted of.
 STATES, NETWORKS = EngineOptions(STATEVECTOR), EngineOptions(NETWORK)
 
-#: Modes that are measured unless others are asked for.
-MODES = ("counts", "exact", "sampled")
 
 #: Seconds for each mode, calls and batches together; what is left of a minute starts the pilot.
 BUDGET_S = {"counts": 28.0, "exact": 18.0, "sampled": 8.0}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -95,6 +95,17 @@ class Status:
         ]
         left = self.epochs_asked - self.epochs[-1]["epoch"]
         return left * sum(took) / len(took) if took else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        entries = [entry.model_dump(mode="json", exclude_unset=True) for entry in self.pilots]
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        return own | {
+            "pilots": entries,
+            "groups": {name: {"ended": e, "known": k} for name, (e, k) in self.groups.items()},
+            "is_over": self.is_over,
+            "left_s": self.left_s,
+        }
 
     # -- for a terminal ----------------------------------------------------------------
 

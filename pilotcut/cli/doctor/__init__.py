@@ -5,7 +5,6 @@ What is absent is no fault: whoever has no cluster needs no Slurm.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pilotcut.cli.arguments import AsJson
-from pilotcut.cli.console import out
+from pilotcut.cli.console import out, say_json
 from pilotcut.cli.doctor import cluster, installation, places
 from pilotcut.cli.doctor.finding import WRONG, Asked, Finding, in_a_line
 
@@ -54,7 +53,7 @@ def doctor(
     asked = Asked(run_dir, [] if pilots is None else described_by(pilots))
     findings = [one for what, check in _CHECKS.items() for one in _checked(what, check, asked)]
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings]))
+        say_json([asdict(finding) for finding in findings])
     else:
         _print(findings)
     raise typer.Exit(any(finding.state == WRONG for finding in findings))
