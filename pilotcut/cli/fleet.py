@@ -90,15 +90,16 @@ def show(
     given = {"dataset": dataset, "fleet": str(fleet), "model": model, "kappa": kappa}
     given |= {"qubits": qubits, "layers": layers}
     config = FleetConfig.of(given | {"threshold": threshold})
-    jobs = jobs_of(
-        load_fleet(fleet),
-        config.model,
-        config.qubits,
-        config.engine,
-        layers=config.layers,
-        runs=False,
-    )
-    shown = _shown(config, jobs)
+    with err.status("compiling the model for each device"):
+        jobs = jobs_of(
+            load_fleet(fleet),
+            config.model,
+            config.qubits,
+            config.engine,
+            layers=config.layers,
+            runs=False,
+        )
+        shown = _shown(config, jobs)
     if as_json:
         say_json(shown)
         return
@@ -378,7 +379,8 @@ def infer(
         ready = TrainedFleet(jobs, weights, on.submit, [job.device in present for job in jobs])
         ways = {"shot-oriented": ready.shot_oriented, "batch": ready.batch_based}
         wanted = SCHEDULES if strategy == "both" else (strategy,)
-        found = {name: _scored(ways[name](data.x_test, shots, seed), data) for name in wanted}
+        with err.status("classifying"):
+            found = {name: _scored(ways[name](data.x_test, shots, seed), data) for name in wanted}
     for device, why in ready.lost.items():
         note(f"device '{device}' was left out, others ran its shots: {why}")
     if as_json:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable, Wires
-from pilotcut.cli.console import note, out, say, say_json
+from pilotcut.cli.console import err, note, out, say, say_json
 from pilotcut.io.large_numbers import in_json, short_number
 from pilotcut.options import AUTO, SEPARATE, counted
 
@@ -58,15 +58,17 @@ def plan(
 
     if draw is not None:
         check_path(draw)
-    compiled = compile_plan(
-        load_circuit(circuit, tell=note),
-        observable,
-        cuts=cuts,
-        labels=labels,
-        max_width=max_width,
-        joint_cuts=joint_cuts,
-        wires=wires,
-    )
+    loaded = load_circuit(circuit, tell=note)
+    with err.status("cutting"):
+        compiled = compile_plan(
+            loaded,
+            observable,
+            cuts=cuts,
+            labels=labels,
+            max_width=max_width,
+            joint_cuts=joint_cuts,
+            wires=wires,
+        )
     for text in compiled.program.notes:
         note(text)
     drawing = draw_plan(compiled, draw) if draw is not None else None
@@ -74,7 +76,8 @@ def plan(
         "circuit": str(circuit),
         "drawing": str(drawing) if drawing else None,
     }
-    explanation = explained(compiled, max_width) if explain else None
+    with err.status("looking at what other cuts would cost"):
+        explanation = explained(compiled, max_width) if explain else None
     if as_json:
         more = {} if explanation is None else {"explanation": _in_json(explanation)}
         if explanation is not None:

@@ -105,7 +105,8 @@ def recommend(
     )
     loaded = load_circuit(circuit, tell=note)
     _need_calibrations(pilots, mode, calibrate_now)
-    found = run(loaded, observable, pilots, **asdict(options))
+    with err.status("searching cuts, and predicting what they take"):
+        found = run(loaded, observable, pilots, **asdict(options))
     if plot is not None:
         draw_recommendation(found, plot)
     if draw is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ import typer
 from rich.table import Table
 
 from pilotcut.cli.arguments import AsJson
-from pilotcut.cli.console import out, say, say_json
+from pilotcut.cli.console import err, out, say, say_json
 from pilotcut.errors import PilotError, SharedFaultError, TaskError, UserError
 from pilotcut.options import counted
 from pilotcut.pilots.mpi import world
@@ -75,7 +76,8 @@ def _reconstruct(run_dir: Path, number: int | None, as_json: bool, comm: Any) ->
 
     number, query = _loaded(run_dir, number) if comm is None else _agreed(run_dir, number, comm)
     started = perf_counter()
-    found = query_store.reconstruct(query, comm)
+    with err.status("contracting") if comm is None or comm.rank == 0 else nullcontext():
+        found = query_store.reconstruct(query, comm)
     if found is None:
         return
     summary = _summary(query, number, *found) | {
