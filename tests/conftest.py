@@ -4,11 +4,13 @@
 and the others beside them. Which is which, the folder says (`GROUPS`).
 """
 
+import functools
 import gc
 import os
 import sys
 
 import pytest
+import typer.main
 from hypothesis import settings
 from support import browser, kinds
 
@@ -104,6 +106,10 @@ def as_cut(request, monkeypatch):
         monkeypatch.setattr("pilotcut.execution.contractions._is_quicker", lambda *_: False)
 
 
+#: Typer makes all commands anew for each line: longer than most of these lines take.
+_command_of = functools.cache(typer.main.get_command)
+
+
 @pytest.fixture
 def call(monkeypatch, capfd):
     """Return a function that runs the command line here and returns code, stdout, stderr."""
@@ -119,4 +125,5 @@ def call(monkeypatch, capfd):
 
     # 80 columns, as in a pipe: lines that are longer must not be broken.
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("typer.main.get_command", _command_of)
     return run

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +26,17 @@ def described(path, qpus=QPUS):
     return path
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    return tmp_path_factory.mktemp("once") / "trained"
+
+
 @pytest.fixture
-def trained(train, tmp_path):
-    assert train(tmp_path / "trained")[0] == 0
-    return tmp_path / "trained"
+def trained(train, once, tmp_path):
+    """Return the directory of a short training, each test's own."""
+    if not once.exists():
+        assert train(once)[0] == 0
+    return shutil.copytree(once, tmp_path / "trained")
 
 
 def fault(answer, code=2):

@@ -1,6 +1,7 @@
 """`pilotcut calibrate`, `pilotcut recommend` and `pilotcut train --cuts auto`."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -262,14 +263,21 @@ def test_a_place_that_cannot_be_written_is_one_line(refused, monkeypatch, tmp_pa
 # -- train -----------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    return tmp_path_factory.mktemp("once") / "run"
+
+
 @pytest.fixture
-def trained(call, tmp_path):
-    """Return the directory and the summary of a run with automatic cuts."""
+def trained(call, once, tmp_path):
+    """Return the directory, each test's own, and the summary of a run with automatic cuts."""
     install()
-    run = tmp_path / "run"
-    code, out, err = call("train", *TRAIN, "--cuts", "auto", "--run-dir", run, "--json")
-    assert code == 0, err
-    return run, json.loads(out)
+    said = once.with_name("summary.json")
+    if not said.exists():
+        code, out, err = call("train", *TRAIN, "--cuts", "auto", "--run-dir", once, "--json")
+        assert code == 0, err
+        said.write_text(out)
+    return shutil.copytree(once, tmp_path / "run"), json.loads(said.read_text())
 
 
 def test_a_run_keeps_the_choice_and_the_prediction_beside_what_was_measured(trained):
