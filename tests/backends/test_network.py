@@ -78,7 +78,7 @@ def test_what_rows_share_is_computed_once_and_wanted_angles_have_their_derivativ
     ):
         fragment, found, _ = _network(circuit, paulis)
         rng = np.random.default_rng(rows)
-        for _ in range(4):
+        for _ in range(2):
             angles = _angles_of(rng, rows, len(fragment.angles), shared)
             here, states = found.at(angles), StatevectorEngine().linearised(fragment, angles)
             np.testing.assert_allclose(here.values, states.values, atol=1e-12)

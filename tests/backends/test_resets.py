@@ -206,7 +206,7 @@ WAYS = {
 @pytest.mark.parametrize("name", CASES)
 def test_every_seating_measures_the_exact_tensor(name, way, monkeypatch):
     monkeypatch.setattr(aer, "simulated", lambda f, t, **_: WAYS[way](f, t))
-    shots, scores = 500, []
+    shots, scores = 200, []
     for number, fragment in enumerate(plan_of(name).fragments):
         exact = exact_tensor(fragment, np.zeros(0))
         found = measured(aer.AerBackend(), fragment, shots, 7 + number)[0]

@@ -117,7 +117,7 @@ def _cut(circuit, observables, rng, most):
 
 
 # `make fuzz` draws ten times as many: 5,000.
-@settings(max_examples=500 if "PILOTCUT_FUZZ" in os.environ else 120, deadline=None)
+@settings(max_examples=500 if "PILOTCUT_FUZZ" in os.environ else 80, deadline=None)
 @given(
     seed=st.integers(0, 10**9),
     route=st.sampled_from(["python", "python", "qasm2", "qasm3", "qpy"]),

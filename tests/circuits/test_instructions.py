@@ -280,7 +280,7 @@ def _one_gate(rng):
     return XXMinusYYGate(a, 0.1), XXMinusYYGate(0.1, a)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 10**6), st.booleans())
 def test_circuits_that_differ_in_one_thing_share_no_key(seed, cut):
     """Programs, fragments and plans; what is equal, and its copies, share all."""

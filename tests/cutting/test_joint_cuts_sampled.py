@@ -25,7 +25,7 @@ def assert_unit(z: np.ndarray) -> None:
     ("circuit", "observables", "labels", "rows"),
     [
         (TWO, ["ZZZZ", "IXIZ", "YIIY", SUM], "AABB", 400),
-        (THREE, ["ZZZZZZ", "IIXZII", SUM3], "AAABBB", 150),
+        (THREE, ["ZZZZZZ", "IIXZII", SUM3], "AAABBB", 75),
         (parallel(2, [("cx",), ("rzz", 0.8)], layers=2), ["ZZZZ", SUM], "AABB", 40),
     ],
     ids=["two", "three", "layers"],

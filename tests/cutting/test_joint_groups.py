@@ -230,13 +230,13 @@ def test_sampled_terms_of_joint_cuts_are_unbiased():
     z = standardised(
         parallel(3, [("cx",), ("ryy", 0.9), ("cz",)]),
         ["ZZZZZZ", SUM3],
-        200,
+        100,
         mode="sampled",
         labels="AAABBB",
         seed=6,
         shots=200,
         num_samples=300,
     )
-    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(200)
+    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(100)
     assert np.all(z.std(axis=0) < 1.15)
     assert np.all(z.std(axis=0) > 0.8)

@@ -146,7 +146,7 @@ def test_noise_that_cannot_be_cancelled_is_refused_by_name_before_anything_runs(
 def test_errors_of_a_calibration_are_in_the_standard_errors(device, mitigation):
     angles = np.random.default_rng(5).uniform(-np.pi, np.pi, (4, 2))
     found = []
-    for seed in range(16):
+    for seed in range(10):
         one = estimator(device, mitigation=mitigation, shots=10**8, seed=seed)
         data = one.run([(circuit(), "ZZZ", angles)]).result()[0].data
         found.append([data.evs, data.stds])

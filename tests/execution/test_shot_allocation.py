@@ -45,7 +45,7 @@ def estimated(model, values, mode, repetitions=30, **options):
     return data.evs, data.stds, estimator
 
 
-@pytest.mark.parametrize(("mode", "repetitions"), [("sampled", 30), ("counts", 12)])
+@pytest.mark.parametrize(("mode", "repetitions"), [("sampled", 30), ("counts", 8)])
 def test_optimal_allocation_needs_far_fewer_shots_for_the_same_error(
     model, values, mode, repetitions
 ):

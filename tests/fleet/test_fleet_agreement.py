@@ -42,7 +42,7 @@ def by_estimator(name, qubits):
     return fit.lack or fit.error
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.sampled_from(FAKES), st.sampled_from([2, 4, 6]))
 def test_a_model_is_refused_by_both_or_errs_alike(name, qubits):
     with warnings.catch_warnings():
