@@ -1,8 +1,8 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else: they create .venv.
 #
 #   make demo PYTHON=/opt/python3.12/bin/python3     another interpreter
-#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
-#       where PyPI's torch would bring CUDA along (Linux, gigabytes): the CPU build instead
+#   make demo CUDA=1
+#       PyPI's torch also where it brings CUDA along (Linux, gigabytes), in place of the CPU build
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -11,7 +11,9 @@ INSTALL := $(PIP) install -qq -c constraints.txt
 SOURCES := setup.cfg pyproject.toml constraints.txt
 
 PYTHON      ?=
-TORCH_INDEX ?=
+CUDA        ?=
+TORCH       := torch==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 DEMO_FLAGS  ?= --epochs 10 --batch-size 16 --seed 7
 TEST_FLAGS  ?=
 BENCH       ?= benchmarks/query.py
@@ -83,17 +85,27 @@ clean:
 
 # torch comes first and by its pinned version: left to itself, pip may take the newest and
 # its CUDA libraries. setuptools comes with it, so that the build uses the pinned one too.
+# The extras are those that the demo and README use.
 $(VENV)/.installed: $(SOURCES)
 	@$(ENSURE_VENV)
 	@echo "Installing pilotcut into $(VENV) (a few minutes the first time) ..."
-	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0 setuptools
-	@$(INSTALL) --no-build-isolation -e .
+	@$(INSTALL_TORCH)
+	@$(INSTALL) --no-build-isolation -e '.[train,report,slurm]'
 	@touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed
 	@echo "Installing what '$*' needs into $(VENV) ..."
 	@$(INSTALL) --no-build-isolation -e '.[$*]'
 	@touch $@
+
+# Where the usual torch would bring CUDA along, its CPU build is looked for, unless CUDA is asked for.
+define INSTALL_TORCH
+if [ -z "$(CUDA)" ] && $(INSTALL) --dry-run --report - $(TORCH) 2>/dev/null | \
+        grep -qE '"name": "(nvidia|cuda)'; then \
+    index="--extra-index-url $(TORCH_INDEX)"; \
+fi; \
+$(INSTALL) $$index $(TORCH) setuptools
+endef
 
 # A .venv that works is kept; a half-made or too old one is made anew.
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))

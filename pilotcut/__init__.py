@@ -95,7 +95,17 @@ _HOME = {
 }
 
 
+#: The extra that a name needs.
+_EXTRA = {
+    **dict.fromkeys(("CutQNN", "cut_qnn"), "torch"),
+    **dict.fromkeys(("CutGradient", "Callback", "Trainer", "TrainingRun", "trained"), "train"),
+    **dict.fromkeys(("BoundedStaleness", "DataParallel", "LocalSteps", "Synchronous"), "train"),
+}
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'pilotcut' has no attribute '{name}'")
+    if name in _EXTRA:
+        import_module("pilotcut.io.extras").require(name, _EXTRA[name])
     return getattr(import_module(_HOME[name]), name)

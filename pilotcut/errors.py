@@ -26,6 +26,24 @@ class UserError(ValueError):
         super().__init__("\n".join(self.faults))
 
 
+class MissingExtraError(UserError, ModuleNotFoundError):
+    """Package that is not installed, and the extra of pilotcut that brings it.
+
+    Also an ImportError, as those expect who can do without.
+
+    Parameters
+    ----------
+    faults
+        One line.
+    name
+        The package, as it is imported.
+    """
+
+    def __init__(self, faults: str | Sequence[str], *, name: str | None = None) -> None:
+        super().__init__(faults)
+        self.name = name
+
+
 class DescriptionError(UserError):
     """Pilot description that cannot be read or does not make sense."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pilotcut.backends.base import Backend
 from pilotcut.errors import UserError
+from pilotcut.io.extras import require
 from pilotcut.options import USUAL_ENGINE, EngineOptions, check, choice_fault
 from pilotcut.pilots.description.qpu import QpuDescription
 
@@ -94,12 +95,18 @@ def exact_engine(options: EngineOptions = USUAL_ENGINE) -> ExactEngine:
     """Return this process's exact engine that computes as the options say.
 
     A pilot says on which device its workers simulate, through PILOTCUT_DEVICE.
+
+    Raises
+    ------
+    MissingExtraError
+        If torch is not installed.
     """
     return _exact_engine(options)  # cached by what is asked, whether it is said or not
 
 
 @lru_cache(maxsize=6)
 def _exact_engine(options: EngineOptions) -> ExactEngine:
+    require("the exact engine (modes 'exact' and 'sampled')", "torch")
     from pilotcut.backends.exact import ExactEngine
 
     gpu = os.environ.get("PILOTCUT_DEVICE", "CPU") == "GPU"

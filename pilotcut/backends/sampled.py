@@ -16,6 +16,7 @@ from dataclasses import replace
 from itertools import groupby
 from math import prod
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 from qiskit.quantum_info import Pauli, PauliList
@@ -31,11 +32,13 @@ from pilotcut.backends.sign_tensors import (
     sign_tensor,
     walsh_hadamard,
 )
-from pilotcut.backends.statevector import StatevectorEngine
 from pilotcut.cutting.fragment import Fragment, Template
 from pilotcut.cutting.fragment_tensor import Block
 from pilotcut.errors import ObservableError, UserError
 from pilotcut.options import counted
+
+if TYPE_CHECKING:  # torch is loaded with the first engine; what draws cost is asked without
+    from pilotcut.backends.statevector import StatevectorEngine
 
 #: Numbers that are worked on at once.
 MOST_NUMBERS = 2**21

@@ -31,16 +31,13 @@ from pilotcut.backends.cache import Cache
 from pilotcut.backends.outcomes import StateOutcomes
 from pilotcut.backends.sign_tensors import BranchStates
 from pilotcut.backends.statevector_adjoint import Sweep, SweepPoint
-from pilotcut.backends.statevector_plan import Axis, StatevectorPlan
+from pilotcut.backends.statevector_plan import MEMORY_BYTES, Axis, StatevectorPlan
 from pilotcut.backends.statevector_schedule import Schedule
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.errors import CutError, UserError
 from pilotcut.io.large_numbers import digits
 from pilotcut.options import counted
 from pilotcut.pilots.worker.payload import worker_threads
-
-#: Bytes that a batch's states may take, with what their derivatives need.
-MEMORY_BYTES = 2 * 2**30
 
 #: States smaller than this, all rows together, are worked on by one thread.
 THREADED_AMPLITUDES = 2**22

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pilotcut.backends.statevector_matrices import put_on
-from pilotcut.backends.statevector_plan import Axis, StatevectorPlan
+from pilotcut.backends.statevector_plan import MOST_AT_ONCE, Axis, StatevectorPlan
 from pilotcut.cutting.fragment import Fragment
 
 #: Amplitudes of states whose flips are looked up, not made wire by wire: a call takes as long.
@@ -20,9 +20,6 @@ MOST_INDEXED = 2**12
 
 #: Products of single precision that are summed as such.
 MOST_SINGLE = 2**8
-
-#: Numbers of the products that are summed at once: they should stay in the caches.
-MOST_AT_ONCE = 2**16
 
 
 class GramMatrices:

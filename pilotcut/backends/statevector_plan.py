@@ -21,6 +21,12 @@ from pilotcut.cutting.fragment import Fragment, Site
 from pilotcut.cutting.liveness import lifetimes
 from pilotcut.io.large_numbers import bounded
 
+#: Bytes that a batch's states may take, with what their derivatives need.
+MEMORY_BYTES = 2 * 2**30
+
+#: Numbers of products of amplitudes that are summed at once: they should stay in the caches.
+MOST_AT_ONCE = 2**16
+
 #: How much more an amplitude costs where there are density matrices: autograd records every state,
 #: real or not, and nothing is fused.
 MIXING_COST = 4

@@ -12,6 +12,7 @@ from rich.table import Table
 from pilotcut.cli.arguments import AsJson, Pilots, among
 from pilotcut.cli.console import err, note, out, say_json
 from pilotcut.errors import UserError
+from pilotcut.io.extras import has, require
 from pilotcut.options import MODES, check, choice_fault, number_fault
 
 if TYPE_CHECKING:
@@ -116,7 +117,13 @@ def _learnt(pilot: PilotDescription | None, runs: Sequence[Path]) -> Calibration
 
 def _checked_modes(modes: Sequence[str] | None) -> Sequence[str]:
     check(*(choice_fault("mode", mode, MODES) for mode in modes or ()))
-    return list(dict.fromkeys(modes or MODES))
+    if not modes and not has("torch"):
+        note("modes 'exact' and 'sampled' are not measured: they need pilotcut[torch]")
+        return ["counts"]
+    asked = list(dict.fromkeys(modes or MODES))
+    if asked != ["counts"]:
+        require(f"mode '{next(mode for mode in asked if mode != 'counts')}'", "torch")
+    return asked
 
 
 def _summary(calibration: Calibration) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pilotcut.cli.console import complain, err, note, out, say, say_json
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
+from pilotcut.io.extras import require
 from pilotcut.io.new_directory import given_or_new
 from pilotcut.options import (
     MOST_SHOTS,
@@ -242,6 +243,7 @@ def train(
     """Train a model on every device of a fleet, by one strategy."""
     given = {name: value for name, value in locals().items() if name not in _NO_SETTINGS}
     given |= {"fleet": str(fleet), "dealt": dealt or None}
+    require("pilotcut fleet train", "train")
     from pilotcut.fleet.config import FleetConfig
     from pilotcut.fleet.run import FleetRun
 
@@ -356,6 +358,7 @@ def infer(
     as_json: AsJson = False,
 ) -> None:
     """Classify the test samples with the models of a training on a fleet."""
+    require("pilotcut fleet infer", "train")
     from pilotcut.fleet.fleet import jobs_of, load_fleet
     from pilotcut.fleet.inference_run import SCHEDULES, TrainedFleet
     from pilotcut.fleet.run import FleetRun, dataset_of

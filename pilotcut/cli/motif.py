@@ -58,10 +58,10 @@ def motif(
     from pilotcut.study.motifs.answer import motif as motif_of
 
     if name is None and as_json:
-        say_json({key: title for key, (_, title) in MOTIFS.items()})
+        say_json({key: title for key, (_, title, _) in MOTIFS.items()})
         return
     if name is None:
-        for key, (_, title) in MOTIFS.items():
+        for key, (_, title, _) in MOTIFS.items():
             say(f"{key:12s} {title}")
         return
     check(choice_fault("size", size, SIZES))

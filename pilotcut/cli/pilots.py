@@ -248,8 +248,11 @@ def _run_with(manager: PilotManager, command: list[str]) -> None:
 def _lendable(file: Path) -> tuple[PilotDescription, ...]:
     """Return the described pilots, which another process can use, and print what to know."""
     from pilotcut.pilots.description import load_descriptions
+    from pilotcut.pilots.needed_extras import check_extras
 
     described = load_descriptions(file)
+    for pilot in described:
+        check_extras(pilot)
     _print_notes(described)
     if any(pilot.resource == "inprocess" for pilot in described):
         raise UserError(

@@ -15,6 +15,7 @@ from pilotcut.cli.arguments import AsJson, CircuitFile, JointCuts, Observable, P
 from pilotcut.cli.calibrate import kinds_of, measure
 from pilotcut.cli.console import err, note, out, say, say_json
 from pilotcut.errors import UserError
+from pilotcut.io.extras import require
 from pilotcut.io.large_numbers import whole
 from pilotcut.options import AUTO, counted
 
@@ -103,6 +104,8 @@ def recommend(
         mitigation=mitigation,
         **given,
     )
+    if mode != "counts":
+        require(f"mode '{mode}'", "torch")
     loaded = load_circuit(circuit, tell=note)
     _need_calibrations(pilots, mode, calibrate_now)
     with err.status("searching cuts, and predicting what they take"):

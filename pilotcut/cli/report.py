@@ -11,6 +11,7 @@ import typer
 from pilotcut.cli.arguments import AsJson
 from pilotcut.cli.console import err, say, say_json
 from pilotcut.errors import CutError, UserError
+from pilotcut.io.extras import require
 from pilotcut.options import SEPARATE, counted
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def report(
 
     One file that loads nothing from anywhere.
     """
+    require("pilotcut report", "report")
     from pilotcut.report.chrome_trace import write_chrome_trace
     from pilotcut.report.read import read_run
     from pilotcut.report.run_page import report as report_of

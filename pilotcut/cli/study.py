@@ -22,6 +22,7 @@ from rich.progress import (
 from pilotcut.cli.arguments import AsJson, Pilots, among
 from pilotcut.cli.console import complain, err, say, say_json
 from pilotcut.cli.console import out as console
+from pilotcut.io.extras import require
 from pilotcut.io.new_directory import given_or_new
 from pilotcut.options import check, choice_fault
 
@@ -75,6 +76,9 @@ def study(
     again with the same --out, it measures only
     what is missing.
     """
+    require("pilotcut study", "train", "report")
+    if baseline == "addon":
+        require("--baseline addon", "addon")
     from pilotcut.study.cells import StudyDirectory
     from pilotcut.study.run import conclude, measure
 

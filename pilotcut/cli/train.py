@@ -18,6 +18,7 @@ from pilotcut.cli.console import complain, err, out, say, say_json
 from pilotcut.cli.session import tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
+from pilotcut.io.extras import require
 from pilotcut.io.new_directory import given_or_new
 from pilotcut.options import DTYPES, ENGINES, MODES, WIRES, counted
 from pilotcut.pilots.description.mitigation import MITIGATIONS
@@ -252,6 +253,9 @@ def train(
         "store": store or None,
         "tensorboard": tensorboard or None,
     }
+    require("pilotcut train", "train")
+    if tensorboard:
+        require("--tensorboard", "tensorboard")
     summary = _train(given, run_dir, resume)
     if as_json:
         say_json(summary)

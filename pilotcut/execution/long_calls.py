@@ -12,12 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from pilotcut.backends.statevector_plan import MEMORY_BYTES
 from pilotcut.cutting.plan import CutPlan, build_plan, check_size
 from pilotcut.cutting.search import best_placement
 from pilotcut.cutting.walks import MOST_VARIANTS
 from pilotcut.errors import CutError, LongCallWarning, UserError
 from pilotcut.execution.duration import seconds_of, state_bytes
 from pilotcut.execution.work_units import Request
+from pilotcut.io.extras import has
 from pilotcut.io.large_numbers import short_number
 from pilotcut.options import MODES, USUAL_ENGINE, EngineOptions, counted
 from pilotcut.reconstruction.contraction import Contraction
@@ -174,9 +176,8 @@ class _Call:
             return False
         if mode == "counts":
             return True
-        # Here, as it loads torch, which a call in counts mode does without.
-        from pilotcut.backends.statevector import MEMORY_BYTES
-
+        if not has("torch"):
+            return False
         return max(state_bytes(request.fragment) for request in self._requests) <= MEMORY_BYTES
 
     def _other_plans(self, mode: str, seconds: float) -> Iterator[str]:

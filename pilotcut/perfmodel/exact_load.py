@@ -7,17 +7,20 @@ is run.
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pilotcut import backends
-from pilotcut.backends.network import Network
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.execution.batching import exact_rows
 from pilotcut.io.large_numbers import bounded
 from pilotcut.options import USUAL_ENGINE, EngineOptions
 from pilotcut.perfmodel.load import NETWORKS, STATES, FragmentWork, Load
 from pilotcut.perfmodel.statevector_load import StatevectorCounter
+
+if TYPE_CHECKING:
+    from pilotcut.backends.network import Network
 
 
 def exact_work(fragment: Fragment, rows: int, engine: EngineOptions = USUAL_ENGINE) -> FragmentWork:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pilotcut.backends.statevector import MEMORY_BYTES
+from pilotcut.backends.statevector_plan import MEMORY_BYTES
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.cutting.search import FragmentShape
 from pilotcut.execution.device_assignment import Share

@@ -16,7 +16,7 @@ import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import PauliList, SparsePauliOp
 
-from pilotcut.backends.statevector import MEMORY_BYTES
+from pilotcut.backends.statevector_plan import MEMORY_BYTES
 from pilotcut.circuits.binding import Binding
 from pilotcut.circuits.measurement_map import measured_qubits
 from pilotcut.circuits.observables import Observables, pauli_sums, terms_of

@@ -13,8 +13,7 @@ import numpy as np
 
 from pilotcut.backends.sampled import measured_groups, observed
 from pilotcut.backends.statevector_blocks import BlockPlan, StateBlock
-from pilotcut.backends.statevector_gram import MOST_AT_ONCE
-from pilotcut.backends.statevector_plan import StatevectorPlan, TensorOperation
+from pilotcut.backends.statevector_plan import MOST_AT_ONCE, StatevectorPlan, TensorOperation
 from pilotcut.cutting.fragment import Fragment
 from pilotcut.io.large_numbers import bounded
 from pilotcut.perfmodel.load import STATES, FragmentWork, loads_of

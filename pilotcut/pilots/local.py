@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import sys
@@ -20,6 +19,7 @@ from pilotcut.pilots.agent.command import (
 from pilotcut.pilots.agent.process import Agent, log_tail
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.mpi.starters import start_of_ranks
+from pilotcut.pilots.needed_extras import check_extras
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.worker.node_config import node_config
 from pilotcut.pilots.worker.sessions import asked_for
@@ -37,6 +37,7 @@ class LocalPilot(DaskPilot):
 
     def check_possible(self) -> None:
         """Raise a `PilotError` if there is no MPI here for its ranks."""
+        check_extras(self.description)
         # Which MPI another Python has, only the agent that runs on it can tell.
         if self.description.ranks == 1 or self.description.python:
             return
@@ -44,11 +45,6 @@ class LocalPilot(DaskPilot):
             start_of_ranks(in_job=False, environ=os.environ | self.description.mpi_environment)
         except TaskError as error:
             raise PilotError(f"pilot '{self.name}': {error}") from None
-        if importlib.util.find_spec("mpi4py") is None:
-            raise PilotError(
-                f"pilot '{self.name}': ranks is {self.description.ranks}, but mpi4py is not "
-                f"installed here; install it with: pip install mpi4py mpich"
-            )
 
     def launch_process(self, site: PilotSite) -> None:
         """Start the agent; it imports dask while the scheduler does the same."""

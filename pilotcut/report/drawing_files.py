@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pilotcut.errors import DrawingError
 from pilotcut.io.atomic import write_atomically
 from pilotcut.io.disk import why_unwritten
+from pilotcut.io.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +27,8 @@ def check_path(path: str | Path) -> Path:
     ------
     DrawingError
         If not; nothing is written yet.
+    MissingExtraError
+        If matplotlib is not installed.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -33,6 +36,7 @@ def check_path(path: str | Path) -> Path:
         raise DrawingError(
             f"drawing: {path} has {found}, expected one of {', '.join(SUFFIXES)}; choose one"
         )
+    require("a drawing", "report")
     with _writing(path):
         if path.is_dir():
             raise DrawingError(f"drawing: {path} is a directory, expected a file; name one in it")

@@ -2,19 +2,22 @@
 
     python tests/support/oldest_stack.py [FOLDER]        or: make oldest
 
-makes it in FOLDER (.oldest of the project): of what pilotcut needs, of qiskit-ibm-runtime and of
-what runs tests, the oldest releases within the bounds, found by uv. PyPI's torch of that age brings
-CUDA along, some 5 GB in all; UV_EXTRA_INDEX_URL may name an index with a CPU build.
+makes it in FOLDER (.oldest of the project): of what pilotcut and the extras that are tried need,
+and of what runs tests, the oldest releases within the bounds, found by uv. PyPI's torch of that age
+brings CUDA along, some 5 GB in all; UV_EXTRA_INDEX_URL may name an index with a CPU build.
 """
 
-import configparser
-import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parents[2]
+import base_install
+
+HERE = base_install.HERE
+
+#: What the tests use, beside the base.
+EXTRAS = ("train", "report", "slurm", "ibm")
 
 #: Of the test extra; the others are for tests that the oldest versions are not asked for.
 RUNNERS = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist")
@@ -22,16 +25,9 @@ RUNNERS = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist")
 
 def requirements():
     """Return what is installed, each with its lower bound."""
-    config = configparser.ConfigParser()
-    config.read(HERE / "setup.cfg")
-    extras = config["options.extras_require"]
-    runners = [line for line in _lines(extras["test"]) if re.match(r"[\w.-]+", line)[0] in RUNNERS]
-    return [*_lines(config["options"]["install_requires"]), *_lines(extras["ibm"]), *runners]
-
-
-def _lines(text):
-    lines = [line.strip() for line in text.splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
+    asked = [*base_install.requirements(*EXTRAS), *base_install.requirements("test")]
+    wanted = {one.name for one in base_install.requirements(*EXTRAS)} | {*RUNNERS}
+    return list(dict.fromkeys(str(one) for one in asked if one.name in wanted))
 
 
 def make(place):

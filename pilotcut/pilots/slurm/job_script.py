@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilotcut.errors import PilotError
+from pilotcut.io.extras import require
 from pilotcut.pilots.agent.command import agent_command, on_all_nodes, search_path
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.worker.node_config import remote_node_config, thread_environment
@@ -39,7 +40,9 @@ def make_job(
     Raises
     ------
     PilotError
-        If dask-jobqueue is not installed, or sbatch would not take the path of the log.
+        If sbatch would not take the path of the log.
+    MissingExtraError
+        If dask-jobqueue is not installed.
     """
     job = _bare(description, key, connection_file)
     job.job_header = _header(_directives(description, key, logs, f"{key}-%j.log"))
@@ -110,13 +113,8 @@ def _header(directives: Iterable[str]) -> str:
 
 def _bare(description: PilotDescription, key: str, connection_file: Path) -> PilotJob:
     """Return a job without directives and command."""
-    try:
-        job_class = _pilot_job()
-    except ImportError as error:
-        raise PilotError(
-            f"pilot '{description.name}': resource slurm needs dask-jobqueue, which is not "
-            f"installed; install it with: pip install dask-jobqueue"
-        ) from error
+    require(f"pilot '{description.name}': resource slurm", "slurm")
+    job_class = _pilot_job()
     # Of dask-jobqueue we use the submission. What it would write into the header and the
     # command, in part out of the user's jobqueue.yaml, is replaced by what is asked for.
     return job_class(

@@ -22,6 +22,7 @@ from pilotcut.pilots.agent.command import provide_package
 from pilotcut.pilots.agent.process import log_tail
 from pilotcut.pilots.dask_pilot import DaskPilot, PilotSite
 from pilotcut.pilots.description import PilotDescription
+from pilotcut.pilots.needed_extras import check_extras
 from pilotcut.pilots.pilot import PilotState
 from pilotcut.pilots.slurm.commands import COMMAND_S, SUBMIT_S, OwnJob, cancel
 from pilotcut.pilots.slurm.environment import for_submission
@@ -103,6 +104,7 @@ class SlurmPilot(DaskPilot):
 
     def check_possible(self) -> None:
         """Raise a `PilotError` if there is no sbatch here."""
+        check_extras(self.description)
         if shutil.which("sbatch") is None:
             raise PilotError(
                 f"pilot '{self.name}': there is no sbatch here, expected a machine that submits "

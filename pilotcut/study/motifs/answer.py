@@ -7,20 +7,21 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from pilotcut.io.extras import require
 from pilotcut.options import check, choice_fault
 from pilotcut.pilots.description import PilotDescription
 
-#: Motif by name: its module, and what it is called in the literature.
+#: Motif by name: its module, what it is called in the literature, and the extras that it needs.
 MOTIFS = {
-    "circuits": ("circuit_execution", "B.1 circuit execution"),
-    "statevector": ("state_vector", "B.2 distributed state vector"),
-    "cutting": ("circuit_cutting", "B.3 circuit cutting"),
-    "mitigation": ("mitigation", "B.4 error mitigation"),
-    "pipeline": ("pipeline", "C.1 multistage pipeline"),
-    "variational": ("variational", "C.2 sequential variational algorithms"),
-    "curve": ("energy_curve", "C.3 synchronous parallel variational algorithms"),
-    "ensemble": ("ensemble", "C.4 asynchronous parallel variational algorithms"),
-    "generative": ("generative", "C.5 generative quantum eigensolver"),
+    "circuits": ("circuit_execution", "B.1 circuit execution", ()),
+    "statevector": ("state_vector", "B.2 distributed state vector", ("torch",)),
+    "cutting": ("circuit_cutting", "B.3 circuit cutting", ("torch",)),
+    "mitigation": ("mitigation", "B.4 error mitigation", ("torch",)),
+    "pipeline": ("pipeline", "C.1 multistage pipeline", ("train",)),
+    "variational": ("variational", "C.2 sequential variational algorithms", ("torch",)),
+    "curve": ("energy_curve", "C.3 synchronous parallel variational algorithms", ("train",)),
+    "ensemble": ("ensemble", "C.4 asynchronous parallel variational algorithms", ("train",)),
+    "generative": ("generative", "C.5 generative quantum eigensolver", ("torch",)),
 }
 SIZES = ("small", "large")
 
@@ -77,9 +78,12 @@ def motif(name: str) -> Motif:
     ------
     UserError
         If there is none.
+    MissingExtraError
+        If what it needs is not installed.
     """
     check(choice_fault("motif", name, MOTIFS))
-    module, title = MOTIFS[name]
+    module, title, extras = MOTIFS[name]
+    require(f"motif '{name}'", *extras)
     app = import_module(f"pilotcut.study.motifs.{module}")
     sizes = {"small": app.SMALL, "large": app.LARGE}
     return Motif(name, title, app.RIGHT, app.run, sizes, getattr(app, "PILOTS", ()))
