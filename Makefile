@@ -39,7 +39,7 @@ venv: $(VENV)/.installed
 # A fresh run directory each time: the date, down to the second.
 demo: $(VENV)/.installed
 	$(BIN)/pilotcut train iris --cuts 2 --qubits 4 --mode counts --shots 1024 $(DEMO_FLAGS) \
-	    --pilots pilot_descriptions/laptop.yaml --run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
+	    --pilots laptop --run-dir runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 # Tests that start processes run one at a time, and so do those on Slurm: GROUPS in tests/conftest.py.
 # Both mostly wait, so a third process computes beside them, also where there are two cores.

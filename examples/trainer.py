@@ -3,7 +3,7 @@
 Run it, interrupt it, and run it again with --resume: it comes to the same weights.
 
     python examples/trainer.py [--epochs 20] [--directory runs/example] [--resume]
-        [--pilots pilot_descriptions/laptop.yaml]
+        [--pilots laptop]
 """
 
 from __future__ import annotations

@@ -21,7 +21,14 @@ def among(names: Iterable[str]) -> Callable[[str], list[str]]:
 
 
 CircuitFile = Annotated[Path, typer.Argument(help="A .qasm (OpenQASM 2 or 3) or .qpy file.")]
-Pilots = Annotated[Path | None, typer.Option(help="Pilot description; without one, this process.")]
+Description = Annotated[
+    Path,
+    typer.Argument(help="A pilot description: a YAML file, or the name of one that comes along."),
+]
+Pilots = Annotated[
+    Path | None,
+    typer.Option(help="Pilot description, a file or a name; without one, this process."),
+]
 Observable = Annotated[
     str | None,
     typer.Option(help="Pauli string, qubit 0 on the right.", show_default="Z on every qubit"),

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.arguments import AsJson
+from pilotcut.cli.arguments import AsJson, Description
 from pilotcut.cli.console import err, note, out, say_json
 from pilotcut.cli.session import say_what_pilots_held, say_what_pilots_wait_for
 from pilotcut.errors import UserError
@@ -37,13 +37,21 @@ _RunDir = Annotated[
 
 @app.command()
 def show(
-    file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")],
+    file: Description,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print the file itself, to begin one of your own.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a pilot description, and print what it asks for with all job scripts."""
-    from pilotcut.pilots.description import load_descriptions
+    from pilotcut.pilots.description import file_of, load_descriptions
 
     described = load_descriptions(file)
+    if as_yaml:
+        if as_json:
+            raise UserError("--yaml and --json are both given, expected one; leave one out")
+        print(file_of(file).read_text(encoding="utf-8"), end="")
+        return
     _print_notes(described)
     scripts = _scripts(described)
     if as_json:
@@ -114,18 +122,19 @@ def _script(pilots: list[PilotDescription], *, is_rival: bool = False) -> tuple[
 
 @app.command()
 def up(
-    file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")],
+    file: Description,
     run_dir: Annotated[Path | None, typer.Option(help="Where their files go.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Start pilots that stay until `pilots down`."""
     from pilotcut.pilots import daemon
+    from pilotcut.pilots.description import file_of
 
     _lendable(file)  # faults before anything is written
     with given_or_new(run_dir, Path("runs") / "pilots") as place:
         where = place.resolve()
         with err.status("starting pilots"):
-            daemon.up(where, file.resolve())
+            daemon.up(where, file_of(file).resolve())
         _print_pilots(where, as_json)
         if as_json:
             return
@@ -210,7 +219,7 @@ def _this_node(
 
 
 def run(
-    file: Annotated[Path, typer.Argument(help="A pilot description, YAML.")],
+    file: Description,
     command: Annotated[list[str], typer.Argument(help="The command, after --.")],
     run_dir: Annotated[Path | None, typer.Option(help="Where the pilots' files go.")] = None,
 ) -> None:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _QUESTIONS = ("rq1", "rq2", "rq3", "rq4", "rq5", "fleet", "all")
 
-#: The fleet that the question of that name is asked of, from the root of the repository.
-_FLEET = Path("pilot_descriptions/qpu_fleet.yaml")
+#: The fleet that the question of that name is asked of.
+_FLEET = Path("qpu_fleet")
 _BASELINES = ("none", "addon")
 
 
@@ -128,7 +128,7 @@ def _request(
         profile=chosen,
         descriptions=embedded(1) if pilots is None else load_descriptions(pilots),
         addon=baseline == "addon",
-        fleet=load_fleet(fleet) if "fleet" in questions or fleet.exists() else (),
+        fleet=load_fleet(fleet),
     )
 
 

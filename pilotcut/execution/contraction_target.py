@@ -162,7 +162,7 @@ def contracting_for(
             return here("local: no pilot has ranks")
         raise UserError(
             "reconstruction is 'mpi', expected a pilot with ranks of 2 or more among those "
-            "described; add one (see pilot_descriptions/laptop_mpi.yaml) or use 'auto'"
+            "described; add one (see: pilotcut pilots show laptop_mpi --yaml) or use 'auto'"
         )
     cost = cost_of_batch(contraction, rows, environments=True, itemsize=16 if exact else 8)
     seconds = cost.seconds

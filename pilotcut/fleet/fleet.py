@@ -39,7 +39,7 @@ def load_fleet(path: str | Path) -> tuple[PilotDescription, ...]:
     descriptions = load_descriptions(path)
     faults = [
         f"{path}: pilot '{d.name}': backend.qpu is missing, expected a QPU on every pilot of a "
-        f"fleet; describe one as pilot_descriptions/qpu_fleet.yaml does"
+        f"fleet; describe one as 'qpu_fleet' does (pilotcut pilots show qpu_fleet --yaml)"
         for d in descriptions
         if d.backend.qpu is None
     ]

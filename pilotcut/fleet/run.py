@@ -82,7 +82,7 @@ class FleetRun:
     Examples
     --------
     >>> import tempfile
-    >>> config = FleetConfig("iris", "pilot_descriptions/qpu_fleet.yaml", epochs=1, batch_size=80)
+    >>> config = FleetConfig("iris", "qpu_fleet", epochs=1, batch_size=80)
     >>> run = FleetRun(Path(tempfile.mkdtemp()) / "run")
     >>> run.train(config)["epochs"]
     1

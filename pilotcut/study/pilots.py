@@ -35,7 +35,7 @@ class StudyPilots:
         if not self._descriptions:
             raise UserError(
                 "pilots have no worker that takes circuits, only MPI ranks; expected one pilot "
-                "without ranks; try pilot_descriptions/laptop.yaml"
+                "without ranks; try laptop"
             )
         self._directory = directory
         self._open: dict[int, tuple[PilotManager, TaskManager]] = {}

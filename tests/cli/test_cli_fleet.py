@@ -58,7 +58,7 @@ def test_show_says_of_every_device_what_it_is_to_the_model(call, fleet):
 
 def test_show_as_json_has_the_numbers_of_strategies(call, fleet):
     options = ("--kappa", "2000", "--threshold", "0.9", "--json")
-    code, out, _ = call("fleet", "show", "wine", "--fleet", "pilot_descriptions/qpu_fleet.yaml")
+    code, out, _ = call("fleet", "show", "wine", "--fleet", "qpu_fleet")
     assert code == 0
     code, out, _ = call("fleet", "show", "iris", "--fleet", fleet, *options)
     shown = json.loads(out)
@@ -182,7 +182,7 @@ def test_infer_compares_the_schedules(call, trained, fleet):
         (("--wait", "-1"), "wait is -1.0, expected seconds from 0"),
         (("--wait", "nan"), "wait is nan"),
         (("--fleet", "nowhere.yaml"), "nowhere.yaml"),
-        (("--fleet", "pilot_descriptions/laptop.yaml"), "backend.qpu is missing, expected a QPU"),
+        (("--fleet", "laptop"), "backend.qpu is missing, expected a QPU"),
         (("--epochs", "many"), "--epochs"),
         (("--resume",), "has no"),
     ],
@@ -278,7 +278,7 @@ def test_damaged_weights_are_one_line_and_written_again_by_resume(call, train, t
         (("--seed", "-1"), "seed is -1, expected a whole number from 0"),
         (("--run-dir", "nowhere"), "holds no training on a fleet"),
         (("--fleet", "nowhere.yaml"), "nowhere.yaml"),
-        (("--fleet", "pilot_descriptions/laptop.yaml"), "backend.qpu is missing"),
+        (("--fleet", "laptop"), "backend.qpu is missing"),
     ],
 )
 def test_bad_input_of_infer_is_one_line(call, trained, fleet, options, said):

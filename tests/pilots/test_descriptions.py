@@ -18,9 +18,8 @@ from pilotcut.pilots.description import (
     load_descriptions,
     notes,
 )
+from pilotcut.pilots.description.files import SHIPPED, file_of, shipped_names
 from pilotcut.pilots.description.pilot_quantum import NAMES
-
-SHIPPED = Path(__file__).parents[2] / "pilot_descriptions"
 
 
 def write(folder: Path, text: str) -> Path:
@@ -49,6 +48,29 @@ def test_what_the_issue_asks_to_ship_is_there():
     names = {path.stem for path in SHIPPED.glob("*.yaml")}
     assert {"laptop", "slurm_cpu", "slurm_gpu", "slurm_hybrid", "qpu_fleet"} <= names
     assert {"laptop_mpi", "slurm_mpi"} <= names
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_description_that_comes_along_goes_by_its_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_descriptions(name) == load_descriptions(SHIPPED / f"{name}.yaml")
+    assert load_descriptions(Path(name)) == load_descriptions(name)
+
+
+def test_a_file_of_the_same_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("laptop").write_text("pilots: [{name: mine, resource: inprocess}]")
+    assert [pilot.name for pilot in load_descriptions("laptop")] == ["mine"]
+    assert file_of("./laptop") == file_of("laptop") == Path("laptop")
+
+
+def test_a_name_that_is_none_is_one_line_with_those_that_are():
+    with pytest.raises(DescriptionError) as caught:
+        load_descriptions("labtop")
+    (line,) = caught.value.faults
+    assert line.startswith("labtop: does not exist, expected a YAML file or one of inprocess, lap")
+    assert line.endswith("which come with pilotcut; did you mean 'laptop'?")
+    assert all(name in line for name in shipped_names())
 
 
 def test_the_hybrid_description_fits_four_small_nodes_and_runs_without_a_real_gpu():

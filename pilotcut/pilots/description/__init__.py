@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pilotcut.pilots.description.files import embedded, load_descriptions
+    from pilotcut.pilots.description.files import embedded, file_of, load_descriptions
     from pilotcut.pilots.description.pilot import BackendDescription, PilotDescription
     from pilotcut.pilots.description.warnings import notes
 
@@ -17,6 +17,7 @@ __all__ = [
     "BackendDescription",
     "PilotDescription",
     "embedded",
+    "file_of",
     "load_descriptions",
     "notes",
 ]
@@ -25,6 +26,7 @@ _HOME = {
     "BackendDescription": "pilotcut.pilots.description.pilot",
     "PilotDescription": "pilotcut.pilots.description.pilot",
     "embedded": "pilotcut.pilots.description.files",
+    "file_of": "pilotcut.pilots.description.files",
     "load_descriptions": "pilotcut.pilots.description.files",
     "notes": "pilotcut.pilots.description.warnings",
 }

@@ -35,6 +35,9 @@ from pilotcut.pilots.description.pilot_quantum import translate
 from pilotcut.pilots.description.qpu import VENDORS, QpuDescription
 from pilotcut.pilots.description.runtime import RuntimeDescription, VendorDescription
 
+#: Where the descriptions lie that come with pilotcut.
+SHIPPED = Path(__file__).parent / "shipped"
+
 #: Most bytes of a file.
 MOST_BYTES = 2**19
 TOO_MANY = (
@@ -63,7 +66,7 @@ def load_descriptions(path: str | os.PathLike[str]) -> tuple[PilotDescription, .
     Parameters
     ----------
     path
-        The description file.
+        The description file, or the name of one that comes with pilotcut; see `file_of`.
 
     Returns
     -------
@@ -85,6 +88,38 @@ def load_descriptions(path: str | os.PathLike[str]) -> tuple[PilotDescription, .
     if faults:
         raise DescriptionError([f"{path}: {fault}" for fault in faults])
     return tuple(described)
+
+
+def file_of(path: str | os.PathLike[str]) -> Path:
+    """Return the file of a description: itself, or that of a name, such as ``laptop``.
+
+    A name has no folder and no suffix. A file of that name in the working directory comes first.
+
+    Raises
+    ------
+    DescriptionError
+        If it is a name, and nothing that comes with pilotcut is called so.
+
+    Examples
+    --------
+    >>> file_of("laptop").name, str(file_of("mine.yaml"))
+    ('laptop.yaml', 'mine.yaml')
+    """
+    found = Path(path)
+    if found.suffix or found.exists() or len(found.parts) != 1 or os.sep in os.fspath(path):
+        return found
+    if (shipped := SHIPPED / f"{found}.yaml").exists():
+        return shipped
+    names = shipped_names()
+    raise DescriptionError(
+        f"{path}: does not exist, expected a YAML file or one of {', '.join(names)}, which come "
+        f"with pilotcut{did_you_mean(found, names)}"
+    )
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the descriptions that come with pilotcut."""
+    return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
 
 
 def embedded(workers: int = 1, threads: int = 1) -> tuple[PilotDescription, ...]:
@@ -180,7 +215,7 @@ def _read(path: str | os.PathLike[str]) -> Any:
     if fault := kind_fault("pilots", path, (str, os.PathLike), "the path of a file"):
         raise DescriptionError(fault)
     try:
-        content = _content(Path(path))
+        content = _content(file_of(path))
         text = content.decode("utf-8")
     except OSError as error:
         raise DescriptionError(f"{path}: {_why_unreadable(Path(path), error)}") from None

@@ -25,8 +25,8 @@ _REFUSED = {
     "os_ssh_keyfile": "leave it out: nothing is started over ssh",
     "output": "leave it out: logs go to the run directory",
     "error": "leave it out: logs go to the run directory",
-    "resource_type": "describe each QPU as a pilot, as pilot_descriptions/qpu_fleet.yaml does",
-    "quantum": "describe each QPU as a pilot, as pilot_descriptions/qpu_fleet.yaml does",
+    "resource_type": "describe each QPU as a pilot, as 'qpu_fleet' does",
+    "quantum": "describe each QPU as a pilot, as 'qpu_fleet' does",
     "dreamer_enabled": "leave it out: the task manager's policy places the tasks",
 }
 _URL = re.compile(r"(?P<scheme>[a-z]+(?:\+[a-z]+)?)://(?P<host>[^/]*)/?")

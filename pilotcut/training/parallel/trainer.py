@@ -270,7 +270,8 @@ def _on_ranks(
         among = "those described" if allowed is None else ", ".join(sorted(map(repr, allowed)))
         raise UserError(
             f"communication is 'allreduce', expected a pilot with ranks of 2 or more among "
-            f"{among}; add one (see pilot_descriptions/laptop_mpi.yaml) or use 'parameter-server'"
+            f"{among}; add one (see: pilotcut pilots show laptop_mpi --yaml) or use "
+            f"'parameter-server'"
         )
     ranks = max(pilot.description.ranks for pilot in pilots)
     return AllReduced(ranks, tuple(p.name for p in pilots if p.description.ranks == ranks))
