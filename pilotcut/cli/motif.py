@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from pilotcut.cli.arguments import AsJson, among
 from pilotcut.cli.console import complain, err, note, say, say_json
 from pilotcut.cli.session import tasks_on
+from pilotcut.errors import UserError
 from pilotcut.io.new_directory import given_or_new
 from pilotcut.options import check, choice_fault
 
@@ -34,8 +36,8 @@ def motif(
     pilots: Annotated[
         Path | None,
         typer.Option(
-            help="Pilot description; without one, a worker for each core of this machine, or, for "
-            "motifs on devices, some that Aer plays."
+            help="Pilot description; without one, a worker for each core of this machine, or what "
+            "the motif names: devices that Aer plays, pilots of its stages."
         ),
     ] = None,
     size: Annotated[
@@ -46,7 +48,11 @@ def motif(
         ),
     ] = "small",
     out: Annotated[
-        Path | None, typer.Option(help="Where its files go; runs/NAME-TIME if left out.")
+        Path | None,
+        typer.Option(
+            help="Where its files go; runs/NAME-TIME if left out. With that of a run that was "
+            "killed it goes on: what is stored there does not run again."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -57,10 +63,12 @@ def motif(
     from pilotcut.study.motifs.answer import MOTIFS, SIZES
     from pilotcut.study.motifs.answer import motif as motif_of
 
-    if name is None and as_json:
-        say_json({key: title for key, (_, title, _) in MOTIFS.items()})
-        return
     if name is None:
+        if pilots is not None or out is not None:
+            raise UserError(f"name is left out, expected one of {', '.join(MOTIFS)}; add one")
+        if as_json:
+            say_json({key: title for key, (_, title, _) in MOTIFS.items()})
+            return
         for key, (_, title, _) in MOTIFS.items():
             say(f"{key:12s} {title}")
         return
@@ -70,17 +78,32 @@ def motif(
         _run(chosen, pilots, size, directory, as_json)
 
 
+def _again(chosen: Motif, pilots: Path | None, size: str, directory: Path) -> str:
+    described = [] if pilots is None else ["--pilots", str(pilots)]
+    command = ["pilotcut", "motif", chosen.name, *described, "--size", size]
+    return shlex.join([*command, "--out", str(directory)])
+
+
 def _run(chosen: Motif, pilots: Path | None, size: str, directory: Path, as_json: bool) -> None:
     from pilotcut.pilots import PilotManager
     from pilotcut.pilots.description import PilotDescription, load_descriptions
-    from pilotcut.study.motifs.run import FILE_NAME, run_motif
+    from pilotcut.study.motifs.run import FILE_NAME, RESULTS, opened, run_motif
 
     cores = len(os.sched_getaffinity(0))
     here = PilotDescription(name="here", resource="local", cores_per_node=cores)
     described = (chosen.pilots or (here,)) if pilots is None else load_descriptions(pilots)
     manager = PilotManager(described, run_dir=directory)
-    with tasks_on(manager) as tasks, err.status(chosen.title):
-        outcome = run_motif(chosen, tasks, size, directory)
+    try:
+        with (
+            opened(chosen, size, directory),
+            tasks_on(manager, directory / RESULTS) as tasks,
+            err.status(chosen.title),
+        ):
+            outcome = run_motif(chosen, tasks, size, directory)
+    except KeyboardInterrupt:
+        again = _again(chosen, pilots, size, directory)
+        complain("interrupted", f"what is stored is kept; go on with: {again}")
+        raise
     if as_json:
         say_json(outcome.to_dict())
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilotcut.cli.console import err, note
@@ -39,8 +40,8 @@ def say_what_pilots_held(manager: PilotManager) -> None:
 
 
 @contextmanager
-def tasks_on(manager: PilotManager) -> Iterator[TaskManager]:
-    """Start the pilots, yield their task manager, and end them."""
+def tasks_on(manager: PilotManager, store: Path | None = None) -> Iterator[TaskManager]:
+    """Start the pilots, yield their task manager, with a store of results, and end them."""
     from pilotcut.tasks import TaskManager
 
     for text in manager.notes:
@@ -50,6 +51,6 @@ def tasks_on(manager: PilotManager) -> Iterator[TaskManager]:
         manager.start()
     if manager.dashboard:
         err.print(f"dask's dashboard: {manager.dashboard}", style="dim", soft_wrap=True)
-    with manager, TaskManager(manager) as tasks:
+    with manager, TaskManager(manager, store=store) as tasks:
         yield tasks
     say_what_pilots_held(manager)

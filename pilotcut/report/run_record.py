@@ -58,6 +58,8 @@ class TaskRuns:
         Seconds since the epoch; `bound` is NaN where unknown.
     name, pilot, worker
         Of each.
+    cores
+        That each asked for, those of all its ranks together.
     failed
         Whether it ended with an exception.
     """
@@ -68,6 +70,7 @@ class TaskRuns:
     name: tuple[str, ...]
     pilot: tuple[str, ...]
     worker: tuple[str, ...]
+    cores: np.ndarray
     failed: np.ndarray
 
     def __len__(self) -> int:

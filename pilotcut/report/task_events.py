@@ -30,6 +30,7 @@ class TaskEventReader:
         self._raised: dict[str, float] = {}
         self._times: list[tuple[float, float, float]] = []
         self._names: list[tuple[str, str, str]] = []
+        self._cores: list[float] = []
         self._failed: list[bool] = []
         self._ends: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
@@ -85,6 +86,7 @@ class TaskEventReader:
         # another machine: no run ends before it starts.
         self._times.append((self._bound.get(key, math.nan), started, max(finished, started)))
         self._names.append((str(event.get("task", "?")), pilot, str(event.get("worker") or pilot)))
+        self._cores.append(known_number(event, "cores") or 1.0)
         self._failed.append(event.get("state") != "done")
 
     def _trouble(self, kind: str, event: Mapping[str, Any], when: float, reason: str) -> None:
@@ -99,8 +101,8 @@ class TaskEventReader:
             return None
         bound, started, finished = np.array(self._times, dtype=float).reshape(-1, 3).T
         names, pilots, workers = zip(*self._names, strict=True) if self._names else ((), (), ())
-        failed = np.array(self._failed, dtype=bool)
-        runs = TaskRuns(bound, started, finished, names, pilots, workers, failed)
+        cores, failed = np.array(self._cores, dtype=float), np.array(self._failed, dtype=bool)
+        runs = TaskRuns(bound, started, finished, names, pilots, workers, cores, failed)
         cuts = tuple(self._cuts[:_MOST_CUTS])
         if len(self._cuts) > _MOST_CUTS:
             cuts = (*cuts, f"{len(self._cuts) - _MOST_CUTS:,} more tasks failed and cut off others")

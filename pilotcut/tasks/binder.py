@@ -392,7 +392,8 @@ class Binder:
         return accepted
 
     def _abandon(self) -> None:
-        for record in list(self._table.unfinished.values()):
+        # The last ones first: what waits for others is canceled, and not cut off by their end.
+        for record in reversed(list(self._table.unfinished.values())):
             assert record.future is not None
             if record.state is TaskState.BOUND or not record.future.cancel():
                 self._table.fail(

@@ -134,6 +134,7 @@ def runs_of(started, finished, workers=None, names=None):
         name=tuple(names or ["A.0"] * count),
         pilot=("p",) * count,
         worker=tuple(workers or ["w"] * count),
+        cores=np.ones(count),
         failed=np.zeros(count, dtype=bool),
     )
 

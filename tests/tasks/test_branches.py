@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 
 import pytest
 
@@ -125,3 +126,19 @@ def test_events_have_the_edges_of_the_graph_and_the_tasks_at_both_ends():
     assert {e["task"]: e.get("group") for e in events} == {
         "first": "one", "alone": None, "two.1": None
     }  # fmt: skip
+
+
+def test_closing_at_once_cuts_off_nothing(caplog):
+    gate = threading.Event()
+    with PilotManager(embedded(1)) as pilots:
+        tasks = TaskManager(pilots)
+        running = tasks.submit_task(late, gate, name="encode.0")
+        after = tasks.submit_task(late, gate, running, name="refine.0")
+        behind = tasks.submit_task(late, gate, after, name="measure.0")
+        while running.task.state.value != "bound":
+            time.sleep(0.01)
+        threading.Timer(0.2, gate.set).start()
+        tasks.close(wait=False)
+        assert (after.cancelled(), behind.cancelled()) == (True, True)
+        assert (after.task.cut_by, behind.task.cut_by) == ("", "")
+    assert not caplog.records

@@ -81,6 +81,7 @@ def run(tasks: TaskManager, *, circuits: int, widest: int) -> Answer:
             run_circuits,
             bundle,
             name=f"circuits.{number}",
+            key=f"circuits.{number}",  # what a killed run has stored does not run again
             cost_s=sum(predicted_s(width) for _, width in bundle),
         )
         for number, bundle in enumerate(bundles)

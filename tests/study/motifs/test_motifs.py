@@ -9,9 +9,11 @@ from support.calibrations import install
 
 from pilotcut import PilotManager, TaskManager
 from pilotcut.errors import UserError
-from pilotcut.study.motifs.answer import MOTIFS, SIZES, motif
+from pilotcut.pilots.description import embedded
+from pilotcut.study.motifs.answer import MOTIFS, SIZES, Answer, Motif, motif
 from pilotcut.study.motifs.molecules import _table, molecule
-from pilotcut.study.motifs.time_spent import TimeSpent
+from pilotcut.study.motifs.run import opened, run_motif
+from pilotcut.study.motifs.time_spent import TimeSpent, time_spent
 
 TINY = {
     "circuits": {"circuits": 70, "widest": 6},
@@ -88,3 +90,29 @@ def test_efficiency_is_work_over_what_slots_had():
     assert spent.efficiency == 0.75
     assert "8 tasks on 2 slots in 4.0 s (2 tasks/s)" in str(spent)
     assert TimeSpent(0, 0.0, 0.0, 2).efficiency == 0.0
+
+
+def test_a_second_run_in_a_directory_counts_its_own_tasks_alone(tmp_path):
+    def play(tasks):
+        values = [tasks.submit_task(max, 3, k).result() for k in (7, 8)]
+        return Answer(f"found {values}", values == [7, 8])
+
+    own = Motif("own", "two tasks", "7 and 8", play, {"small": {}})
+    for _ in range(2):
+        with (
+            opened(own, "small", tmp_path),
+            PilotManager(embedded(2), run_dir=tmp_path) as pilots,
+            TaskManager(pilots) as tasks,
+        ):
+            run = run_motif(own, tasks, "small", tmp_path)
+        assert (run.spent.tasks, run.spent.stored) == (2, 0)
+        assert run.spent.wall_s < run.seconds
+
+
+def test_a_task_of_two_ranks_fills_two_slots_of_one_core():
+    ran = {"event": "task", "time": 9.0, "state": "done", "pilot": "here", "cores": 2}
+    ran |= {"id": 0, "task": "ranks.2", "started": 1.0, "finished": 4.0}
+    for threads, expected in ((1, 6.0), (2, 3.0)):
+        (pilot,) = embedded(4 // threads)
+        pilot = pilot.model_copy(update={"threads_per_worker": threads})
+        assert time_spent([ran], [pilot], 2).work_s == expected
