@@ -106,6 +106,15 @@ def as_cut(request, monkeypatch):
         monkeypatch.setattr("pilotcut.execution.contractions._is_quicker", lambda *_: False)
 
 
+@pytest.fixture
+def few_sizes(monkeypatch):
+    """Measure pilots by few circuits: all of them are compiled first, for seconds."""
+    from pilotcut.perfmodel import measure
+
+    for mode, sizes in measure.SIZES.items():
+        monkeypatch.setitem(measure.SIZES, mode, sizes[:8])
+
+
 #: Typer makes all commands anew for each line: longer than most of these lines take.
 _command_of = functools.cache(typer.main.get_command)
 

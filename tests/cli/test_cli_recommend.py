@@ -214,6 +214,7 @@ def test_pilots_of_ranks_only_are_one_line(refused, file, tmp_path):
 # -- calibrate -------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_sizes")
 def test_this_process_is_measured_and_then_recommended_for(call, file):
     """In a second; with --calibrate it happens on the way."""
     code, out, err = call("calibrate", "--mode", "exact", "--seconds", 1, "--json")

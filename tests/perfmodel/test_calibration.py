@@ -164,6 +164,7 @@ def test_amounts_of_another_model_are_not_taken():
 # -- stale ones ------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_sizes")
 def test_a_pilot_of_a_group_is_measured_as_any():
     own = PilotDescription(name="p", resource="inprocess", groups=("encode",))
     assert set(measure(own, ["sampled"], {"sampled": 0.1}).modes) == {"sampled"}
@@ -331,6 +332,7 @@ def test_a_run_that_says_nothing_is_one_line(tmp_path):
 # -- for real --------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_sizes")
 def test_this_process_can_be_measured_in_a_second():
     """A tiny budget still gives costs that predict something, and a file."""
     made = measure(None, ["exact"], {"exact": 1.0})

@@ -106,13 +106,12 @@ def test_a_burst_has_all_pilots_which_are_gone_soon_after_it():
 @pytest.mark.parametrize("seconds", [5.0, 40.0, 200.0])
 def test_in_steady_load_no_pilot_changes_more_than_once_a_minute(load, seconds):
     """`load` slots of work are offered, by tasks that come at random and last at random."""
-    for seed in range(2):
-        rng = np.random.default_rng(seed)
-        count = rng.poisson(load * 1800 / seconds)
-        costs = rng.exponential(seconds, count)
-        tasks = list(zip(rng.uniform(0, 1800, count).tolist(), costs.tolist(), strict=True))
-        played = play(RULE, tasks, start_s=5.0, until=1800.0)
-        assert played.most_changes(300.0, 1800.0) <= 1
+    rng = np.random.default_rng(0)
+    count = rng.poisson(load * 1800 / seconds)
+    costs = rng.exponential(seconds, count)
+    tasks = list(zip(rng.uniform(0, 1800, count).tolist(), costs.tolist(), strict=True))
+    played = play(RULE, tasks, start_s=5.0, until=1800.0)
+    assert played.most_changes(300.0, 1800.0) <= 1
 
 
 def test_an_even_load_changes_nothing_once_it_is_met():

@@ -43,10 +43,10 @@ def test_gradients_have_no_bias():
     values = np.array([0.7, 1.2])
     gradient = CutGradient(CutEstimator(labels="ABB", seed=3, shots=64))
     many = np.array(
-        gradient.run([circuit] * 200, [OBSERVABLE] * 200, [values] * 200).result().gradients
+        gradient.run([circuit] * 100, [OBSERVABLE] * 100, [values] * 100).result().gradients
     )
     error = many.mean(axis=0) - derivative(circuit, OBSERVABLE, values)
-    assert (np.abs(error) < 4 * many.std(axis=0) / np.sqrt(200)).all()
+    assert (np.abs(error) < 4 * many.std(axis=0) / np.sqrt(100)).all()
 
 
 def test_only_the_owning_fragment_runs_again():

@@ -77,7 +77,7 @@ def test_the_shares_of_any_division_add_up_to_the_whole(data):
 
 
 @given(networks(), st.integers(1, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_division_that_is_chosen_adds_up_and_leaves_no_unit_out(network, ranks):
     rows, terms = len(network.tensors[0].values), len(network.contraction.term_index)
     division = divide(network.contraction, rows, ranks)

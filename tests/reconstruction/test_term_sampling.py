@@ -25,7 +25,7 @@ def standardised(circuit, observables, rows, seed, **options):
 
 
 @pytest.mark.parametrize(
-    ("mode", "shots", "rows"), [("sampled", 64, 120), ("sampled", 2000, 120), ("counts", 64, 60)]
+    ("mode", "shots", "rows"), [("sampled", 64, 60), ("sampled", 2000, 60), ("counts", 64, 30)]
 )
 def test_unbiased_with_an_error_bar_that_holds(mode, shots, rows):
     """Two strong cuts, a rank-4 cut and a wire cut; noise by terms and by shots.

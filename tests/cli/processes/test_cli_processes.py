@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from support.calibrations import install
 
 from pilotcut.io.jsonl import read_jsonl
@@ -97,13 +98,14 @@ def test_pilots_that_do_not_start_leave_their_log_and_no_run(call, tmp_path):
     assert code == 0, err
 
 
+@pytest.mark.usefixtures("few_sizes")
 def test_local_pilots_are_started_and_measured(call, tmp_path):
     """One worker process, in a table for people; modes that were there stay."""
     path = tmp_path / "laptop.yaml"
     path.write_text("pilots: [{name: laptop, resource: local, count: 2}]\n")
     (one, _) = load_descriptions(path)
-    install(one, modes=("counts",))
-    code, out, err = call("calibrate", "--pilots", path, "--mode", "exact", "--seconds", 1)
+    install(one, modes=("exact",))
+    code, out, err = call("calibrate", "--pilots", path, "--mode", "counts", "--seconds", 1)
     assert code == 0, err
     assert "laptop: one slot of " in " ".join(out.split())
     assert set(load(path_of(one)).modes) == {"counts", "exact"}
