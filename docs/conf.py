@@ -1,5 +1,6 @@
 """Sphinx settings of the site: `make docs`. Warnings are errors there."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pilotcut
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "extensions"))
+# Notebooks call `pilotcut` as a shell does.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 project = "pilotcut"
 author = "The pilotcut contributors"
@@ -59,7 +62,6 @@ nitpick_ignore_regex = [
     # Types of signatures that are no public names: the module's source says what they are.
     ("py:class", r"pilotcut\.\w+\..*"),
 ]
-suppress_warnings = ["toc.empty_glob"]
 
 html_math_renderer = "mathml"
 html_theme = "furo"
