@@ -25,22 +25,16 @@ BLOCKS = [
 ]
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Be in a folder that has what a checkout has beside the package."""
-    for name in ("pilot_descriptions", "examples"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_python_block_of_a_page_runs_and_prints_what_it_says(block, folder, capsys):
+def test_a_python_block_of_a_page_runs_and_prints_what_it_says(
+    block, tmp_path, monkeypatch, capsys
+):
     """A number or a truth value behind `print(…)  #` is what it prints."""
+    monkeypatch.chdir(tmp_path)
     if "mpi4py" in block:
         pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install mpi4py mpich")
     if "__main__" in block:  # it starts processes, which read the script
-        printed = run_script(block, folder / "example.py")
+        printed = run_script(block, tmp_path / "example.py")
     else:
         exec(compile(block, "example", "exec"), {"__name__": "example"})
         printed = capsys.readouterr().out
