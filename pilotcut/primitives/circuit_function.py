@@ -11,15 +11,18 @@ from contextlib import nullcontext
 from functools import cached_property
 
 import numpy as np
+from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from pilotcut.circuits.binding import Binding, moved_by
+from pilotcut.circuits.program import read_circuit
 from pilotcut.errors import UserError
 from pilotcut.execution.batch_runner import BatchRunner
 from pilotcut.execution.results import Evaluation, RowEvaluations
 from pilotcut.execution.usage import stepping
 from pilotcut.options import counted
 from pilotcut.primitives.derivative import SlotDerivative
+from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.primitives.higher_derivative import higher_derivative
 from pilotcut.reconstruction.contraction import Contraction
 
@@ -87,17 +90,18 @@ class CircuitFunction:
         return self._binding.slots(values[:, self._order])
 
     def evaluate(
-        self, slots: np.ndarray, keep: bool
+        self, slots: np.ndarray, keep: bool, shots: int | None = None
     ) -> tuple[np.ndarray, Evaluation | RowEvaluations]:
         """Return outputs (rows, observables) and what the backward pass needs of them.
 
-        With `keep`, what derivatives need is kept where that is possible.
+        With `keep`, what derivatives need is kept where that is possible. `shots` of each
+        subexperiment are the runner's own if they are None.
         """
         outputs = (self._coefficients, self._constant)
         budget = self.runner.executor.budget
         counted = keep and budget is not None and budget.most_s is not None
         with stepping(self._trained) if counted else nullcontext():
-            evaluation = self.runner.estimate(self.contraction, slots, outputs, keep=keep)
+            evaluation = self.runner.estimate(self.contraction, slots, outputs, shots, keep)
         return evaluation.values @ self._coefficients.T + self._constant, evaluation
 
     @cached_property
@@ -168,6 +172,29 @@ class CircuitFunction:
         by_values = np.zeros_like(values)
         by_values[:, self._order] = found
         return by_values, by_weights
+
+
+def function_of(
+    estimator: CutEstimator,
+    circuit: QuantumCircuit,
+    observables: Sequence[SparsePauliOp],
+    inputs: Sequence[str],
+    weights: Sequence[str],
+) -> CircuitFunction:
+    """Return a circuit as a function of its parameters, compiled by an estimator.
+
+    Raises
+    ------
+    UserError
+        If it cannot be cut as asked, or inputs and weights do not name each parameter once.
+    """
+    program, binding = read_circuit(circuit)
+    # By default Qiskit leaves out what is below 1e-8, of whatever scale the others are.
+    sums = [o.simplify(atol=0, rtol=0) for o in observables]
+    measured = {p for o in sums for p in o.paulis.to_labels() if p.strip("I")}
+    terms = sorted(measured) or ["I" * circuit.num_qubits]
+    contraction = estimator.compile(program, binding, terms)
+    return CircuitFunction(estimator.runner, contraction, binding, sums, inputs, weights)
 
 
 class FunctionCall:

@@ -16,12 +16,12 @@ from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from pilotcut.circuits.observables import Observables, pauli_sums
-from pilotcut.circuits.program import check_circuit, read_circuit
+from pilotcut.circuits.program import check_circuit
 from pilotcut.cutting.log_overhead_torch import differentiable
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import ParameterValueError, UserError
 from pilotcut.options import counted
-from pilotcut.primitives.circuit_function import CircuitFunction, FunctionCall
+from pilotcut.primitives.circuit_function import FunctionCall, function_of
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.primitives.torch_function import outputs_of
 from pilotcut.tasks import TaskManager
@@ -126,15 +126,7 @@ class CutQNN(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.estimator = estimator
-        program, binding = read_circuit(circuit)
-        # By default Qiskit leaves out what is below 1e-8, of whatever scale the others are.
-        sums = [o.simplify(atol=0, rtol=0) for o in observables]
-        measured = {p for o in sums for p in o.paulis.to_labels() if p.strip("I")}
-        terms = sorted(measured) or ["I" * circuit.num_qubits]
-        contraction = estimator.compile(program, binding, terms)
-        self._function = CircuitFunction(
-            estimator.runner, contraction, binding, sums, input_params, weight_params
-        )
+        self._function = function_of(estimator, circuit, observables, input_params, weight_params)
         self._inputs = len(input_params)
         dtype = torch.get_default_dtype()
         self.weights = torch.nn.Parameter(torch.tensor(initial_weights, dtype=dtype))

@@ -1,0 +1,89 @@
+"""Distributions of tapes: probabilities of many wires, and samples.
+
+In exact mode samples are drawn as if the whole circuit had been measured; in the other modes the
+fragments run with that many shots each, and samples are drawn from what they found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from pennylane.measurements import MeasurementProcess, SampleMP
+from pennylane.tape import QuantumScript
+from qiskit.result import Counts
+
+from pilotcut.circuits.program import read_circuit
+from pilotcut.primitives.distribution import Distribution
+from pilotcut.primitives.estimator import CutEstimator
+from pilotcut.primitives.pennylane.reader import TapeReading
+
+
+def is_sampled(tape: QuantumScript) -> bool:
+    """Whether a tape asks for samples, and for nothing else."""
+    return any(isinstance(one, SampleMP) for one in tape.measurements)
+
+
+class TapeSampler:
+    """Answers tapes from distributions of their final bits.
+
+    Parameters
+    ----------
+    estimator
+        What cuts circuits, and where they run.
+    options
+        Of `Distribution`.
+    seed
+        Of samples and of fragments' runs; None draws anew.
+    """
+
+    def __init__(self, estimator: CutEstimator, options: dict[str, Any], seed: int | None) -> None:
+        self._estimator, self._options = estimator, options
+        self._seeds = np.random.default_rng(seed)
+
+    def probabilities(
+        self, reading: TapeReading, measurement: MeasurementProcess, shots: int | None
+    ) -> np.ndarray:
+        """Return probabilities (rows, 2^wires) of a measurement's wires, the first one highest."""
+        qubits = [reading.structure.place[wire] for wire in measurement.wires]
+        each = self._distributions(reading, shots)
+        return np.array([one.probabilities(qubits[::-1]) for one in each])
+
+    def samples(self, reading: TapeReading) -> Any:
+        """Return samples (shots, wires) of a tape, a tuple of them for several numbers of shots."""
+        (measurement,) = reading.tape.measurements
+        qubits = [reading.structure.place[wire] for wire in measurement.wires]
+        shots = reading.tape.shots
+        (distribution,) = self._distributions(reading, shots.total_shots)
+        counts = distribution.sample(shots.total_shots, qubits=qubits)
+        drawn = self._seeds.permutation(_bits(counts, len(qubits)))
+        if not shots.has_partitioned_shots:
+            return drawn
+        edges = np.cumsum(list(shots))[:-1]
+        return tuple(np.split(drawn, edges))
+
+    def _distributions(self, reading: TapeReading, shots: int | None) -> Iterator[Distribution]:
+        circuit = reading.structure.circuit
+        program, binding = read_circuit(circuit)
+        plan = self._estimator.compile(program, binding, ["Z" * circuit.num_qubits]).named_plan
+        # A plan serves every circuit of its structure, whose parameters may be called otherwise.
+        own = replace(plan, binding=binding)
+        tasks = self._estimator.runner.executor.tasks
+        for row in reading.values:
+            yield Distribution(
+                own,
+                dict(zip(reading.structure.names, row.tolist(), strict=True)),
+                shots=shots or 1,
+                seed=int(self._seeds.integers(2**63)),
+                tasks=tasks,
+                **self._options,
+            )
+
+
+def _bits(counts: Counts, wires: int) -> np.ndarray:
+    """Return outcomes (shots, wires), the rightmost bit of a string first."""
+    strings: Sequence[str] = list(counts)
+    rows = np.array([[int(bit) for bit in reversed(one)] for one in strings]).reshape(-1, wires)
+    return np.repeat(rows, list(counts.values()), axis=0)
