@@ -93,7 +93,7 @@ def test_gradients_of_sampled_terms_are_unbiased_also_where_a_weight_vanishes():
     steps = 1e-5 * np.eye(3)
     expected = [(value(values + s) - value(values - s)) / 2e-5 for s in steps]
     estimator = CutEstimator(labels="AABB", mode="sampled", num_samples=400, shots=400, seed=4)
-    rows = 150
+    rows = 75
     gradients = CutGradient(estimator).run([circuit] * rows, [observable] * rows, [values] * rows)
     found = np.array(gradients.result().gradients)
     deviation = (found.mean(axis=0) - expected) / (found.std(axis=0) / np.sqrt(rows))
@@ -169,14 +169,14 @@ def test_rows_draw_by_their_own_weights():
     """Angles of all sizes in one batch, vanishing ones among them: no row has another's terms."""
     circuit = halves(2, [Parameter("s"), Parameter("t")])
     angles = [(0.0, 0.0), (np.pi, 0.4), (0.9, -0.7), (1.5, 3.0)]
-    rows = np.tile(np.array(angles), (80, 1, 1)).reshape(-1, 1, 2)
+    rows = np.tile(np.array(angles), (40, 1, 1)).reshape(-1, 1, 2)
     estimator = CutEstimator(labels="AABB", mode="sampled", num_samples=200, shots=200, seed=8)
     data = estimator.run([(circuit, ["ZIIZ", "IXXI"], rows)]).result()[0].data
-    evs, stds = (x.reshape(80, len(angles), 2) for x in (data.evs, data.stds))
+    evs, stds = (x.reshape(40, len(angles), 2) for x in (data.evs, data.stds))
     expected = [exact(circuit.assign_parameters(a), ["ZIIZ", "IXXI"]) for a in angles]
     z = (evs - expected) / stds
-    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(80)
-    assert z.std(axis=0).max() < 1 + 4 / np.sqrt(160)
+    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(40)
+    assert z.std(axis=0).max() < 1 + 4 / np.sqrt(80)
 
 
 def test_weak_cuts_have_an_error_too():
@@ -185,7 +185,7 @@ def test_weak_cuts_have_an_error_too():
     circuit.h([0, 1])
     circuit.rzz(0.01, 0, 1)
     estimator = CutEstimator(labels="AB", mode="sampled", num_samples=100, seed=3)
-    data = estimator.run([(circuit, "IX", np.zeros((300, 0)))]).result()[0].data
+    data = estimator.run([(circuit, "IX", np.zeros((150, 0)))]).result()[0].data
     assert np.all(np.abs(data.evs - np.cos(0.01)) < 6 * data.stds)
 
 
@@ -225,9 +225,9 @@ def test_moves_and_resets_under_sampled_terms(joint_cuts):
     estimator = CutEstimator(
         labels="AABB", mode="sampled", joint_cuts=joint_cuts, num_samples=300, shots=200, seed=3
     )
-    data = estimator.run([(circuit, observables, np.zeros((200, 1, 0)))]).result()[0].data
+    data = estimator.run([(circuit, observables, np.zeros((100, 1, 0)))]).result()[0].data
     z = (data.evs - uncut(circuit, observables)) / data.stds
-    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(200)
+    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(100)
     assert z.std(axis=0).max() < 1.15
 
 

@@ -11,7 +11,7 @@ from virtual_pilots import lower_bound_s, preemptive_bound_s, simulate
 from pilotcut.tasks.policies import POLICIES, Batched, Staggered
 from pilotcut.tasks.snapshots import PilotView, TaskView
 
-TASKS = 10_000
+TASKS = 5_000
 EQUAL, DOUBLE, EIGHTFOLD = (1.0,) * 4, (1.0, 1.0, 2.0, 2.0), (1.0, 2.0, 4.0, 8.0)
 ODD = (0.3, 0.9, 1.0, 1.7, 2.9, 3.1, 3.6, 4.0)
 
