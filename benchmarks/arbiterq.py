@@ -25,7 +25,7 @@ from pilotcut.study.fleet import ERRORS, described
 PLAN = (
     ("iris", 0.2, 60, tuple(arbiterq.VARIANTS)),
     ("wine", 0.2, 45, tuple(arbiterq.VARIANTS)),
-    ("digits", 0.3, 12, arbiterq.FEW),
+    ("digits", 0.3, 12, tuple(arbiterq.VARIANTS)),
     ("iris", 1.0, 60, arbiterq.FEW),
 )
 
