@@ -100,11 +100,16 @@ class Problem:
 
 
 def circuits_needed(
-    estimator: CutEstimator, terms: SparsePauliOp, problems: list[Problem], *, shared: bool
+    estimator: CutEstimator,
+    terms: SparsePauliOp,
+    problems: list[Problem],
+    *,
+    shared: bool,
+    seed: int,
 ) -> int:
     """Optimise until all are accurate; return how many sets of angles were measured."""
     circuit = excited(terms.num_qubits)
-    rng, measured = np.random.default_rng(7), 0
+    rng, measured = np.random.default_rng(seed), 0
     for _ in range(MOST_ITERATIONS):
         todo = [problem for problem in problems if not problem.is_accurate]
         if not todo:
@@ -120,7 +125,7 @@ def circuits_needed(
     return measured
 
 
-def run(tasks: TaskManager, *, points: int) -> Answer:
+def run(tasks: TaskManager, *, points: int, seed: int = 7) -> Answer:
     """Compute the curve of H2 at `points` distances, with and without sharing."""
     every = distances("H2")
     chosen = [every[k] for k in np.linspace(0, len(every) - 1, points).round().astype(int)]
@@ -135,7 +140,7 @@ def run(tasks: TaskManager, *, points: int) -> Answer:
             weights = np.array([weight[label].real for label in labels])
             problems.append(Problem(weights, of.exact + CHEMICAL_ACCURACY))
         estimator = CutEstimator(tasks, labels=halves(terms.num_qubits), mode="exact")
-        needed[shared] = circuits_needed(estimator, terms, problems, shared=shared)
+        needed[shared] = circuits_needed(estimator, terms, problems, shared=shared, seed=seed)
         above = [problem.best - of.exact for problem, of in zip(problems, curve, strict=True)]
         worst = max(worst, *above)
         energies["energies" if shared else "energies_alone"] = [p.best for p in problems]

@@ -122,10 +122,12 @@ def measured(tasks: TaskManager, proposals: np.ndarray, group: str) -> np.ndarra
     return np.concatenate([future.result() for future in futures])
 
 
-def run(tasks: TaskManager, *, generations: int, size: int, length: int) -> Answer:
+def run(
+    tasks: TaskManager, *, generations: int, size: int, length: int, seed: int = 7
+) -> Answer:
     """Train the model for some generations of circuits, and draw as many at random."""
-    generator = torch.Generator().manual_seed(7)
-    torch.manual_seed(7)
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
     model = Proposer(len(pool()))
     steps = torch.optim.Adam(model.parameters(), lr=RATE)
     best, means = np.inf, []
@@ -139,7 +141,7 @@ def run(tasks: TaskManager, *, generations: int, size: int, length: int) -> Answ
         steps.zero_grad()
         loss.backward()
         steps.step()
-    draws = np.random.default_rng(7).integers(len(pool()), size=(generations * size, length))
+    draws = np.random.default_rng(seed).integers(len(pool()), size=(generations * size, length))
     random = float(measured(tasks, draws, "random").min())
     of = molecule(NAME)
     return Answer(

@@ -10,6 +10,7 @@ from support.calibrations import install
 from pilotcut import PilotManager, TaskManager
 from pilotcut.errors import UserError
 from pilotcut.pilots.description import embedded
+from pilotcut.study.motifs import state_vector
 from pilotcut.study.motifs.answer import MOTIFS, SIZES, Answer, Motif, motif
 from pilotcut.study.motifs.molecules import _table, molecule
 from pilotcut.study.motifs.run import opened, run_motif
@@ -61,6 +62,20 @@ def test_cuts_are_timed_on_each_number_of_workers_beside_what_is_predicted(tmp_p
     timed = [(one["workers"], one["cuts"]) for one in answer.measures["cuts"]]
     assert timed == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert all(one["predicted_s"] > 0 for one in answer.measures["cuts"])
+
+
+def test_a_wrong_gradient_is_found_on_one_rank_too(monkeypatch):
+    whole = state_vector.differentiate
+
+    def wrong(*arguments):
+        found = whole(*arguments)
+        return found | {"slopes": 1.01 * found["slopes"]}
+
+    monkeypatch.setattr(state_vector, "differentiate", wrong)
+    with PilotManager(embedded(1)) as pilots, TaskManager(pilots) as tasks:
+        answer = state_vector.run(tasks, **TINY["statevector"])
+    assert not answer.right
+    assert len(answer.measures["ranks"]) == 1
 
 
 @pytest.mark.parametrize("name", MOTIFS)
