@@ -122,9 +122,7 @@ def measured(tasks: TaskManager, proposals: np.ndarray, group: str) -> np.ndarra
     return np.concatenate([future.result() for future in futures])
 
 
-def run(
-    tasks: TaskManager, *, generations: int, size: int, length: int, seed: int = 7
-) -> Answer:
+def run(tasks: TaskManager, *, generations: int, size: int, length: int, seed: int = 7) -> Answer:
     """Train the model for some generations of circuits, and draw as many at random."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
