@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -230,6 +232,8 @@ def run(
     from pilotcut.pilots import PilotManager
 
     described = _lendable(file)
+    if shutil.which(command[0]) is None:  # before pilots are asked for, which may take long
+        raise _not_run(command, os.strerror(errno.ENOENT))
     with given_or_new(run_dir, Path("runs") / "pilots") as where:
         manager = PilotManager(described, run_dir=where.resolve())
         say_what_pilots_wait_for(manager)
@@ -245,13 +249,17 @@ def _run_with(manager: PilotManager, command: list[str]) -> None:
         try:
             done = subprocess.run(command, env=environment)
         except OSError as error:
-            raise UserError(
-                f"command is '{command[0]}', which cannot be run ({error.strerror}); expected a "
-                f"program, such as: -- python my_training.py"
-            ) from None
+            raise _not_run(command, str(error.strerror)) from None
     say_what_pilots_held(manager)
     sys.stdout.flush()
     raise typer.Exit(done.returncode)
+
+
+def _not_run(command: list[str], why: str) -> UserError:
+    return UserError(
+        f"command is '{command[0]}', which cannot be run ({why}); expected a program, such as: "
+        f"-- python my_training.py"
+    )
 
 
 def _lendable(file: Path) -> tuple[PilotDescription, ...]:

@@ -64,12 +64,13 @@ def test_run_ends_well_with_its_command(tmp_path, monkeypatch, call):
     assert call("run", "pilots.yaml", "--", "true")[0] == 0
 
 
-def test_run_says_what_cannot_be_run(tmp_path, monkeypatch, call):
+def test_run_says_what_cannot_be_run_before_it_starts_pilots(tmp_path, monkeypatch, call):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pilots.yaml").write_text(LAPTOP)
     code, _, err = call("run", "pilots.yaml", "--", "no-such-program")
     assert code == 2
     assert "command is 'no-such-program', which cannot be run" in err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_pilots_stay_up_between_commands_until_down(tmp_path, monkeypatch, call):

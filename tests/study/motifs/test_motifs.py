@@ -43,6 +43,8 @@ def tasks_of(request):
         yield found
 
 
+# Where commands run: `workers` are started there for other tests too.
+@pytest.mark.xdist_group("commands")
 @pytest.mark.parametrize("name", MOTIFS)
 def test_it_finds_what_is_right(name, tasks_of):
     answer = motif(name).run(tasks_of(motif(name)), **TINY[name])
