@@ -20,8 +20,10 @@ def markdown():
     command = get_command(commands)
     text = get_docs_for_click(obj=command, ctx=Context(command), name="pilotcut")
     text = re.sub(r"^# .*\n", "", text)
-    # Types in angle brackets would be HTML.
-    return html.unescape(text).replace("```console", "```text").replace("<", "&lt;")
+    text = re.sub(r"\[default: \((.*?)\)\]", r"[default: \1]", html.unescape(text))
+    # Outside of code, what stands in angle brackets would be HTML.
+    parts = re.split(r"(```.*?```|`[^`]*`)", text.replace("```console", "```text"), flags=re.DOTALL)
+    return "".join(part if part[:1] == "`" else part.replace("<", "&lt;") for part in parts)
 
 
 class CommandLine(SphinxDirective):
