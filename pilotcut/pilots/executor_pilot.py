@@ -41,6 +41,8 @@ from pilotcut.pilots.worker.versions import differences, installed
 
 #: Where executors say how many calls they run at the same time.
 _SLOTS = ("_max_workers", "max_workers", "num_workers")
+#: What an executor can do, the second where it is a pilot's own.
+_NEEDED = ("submit", "shutdown")
 #: How often in a row it must lose a call that does nothing before it is given up.
 _PROBES = 3
 _NEXT = "make another executor, and pilots of that"
@@ -133,15 +135,29 @@ class ExecutorPilot(DirectPilot):
 
     def start(self) -> None:
         """Send a first call; the pilot is active once that has come back."""
+        self._executor = self._made()
         try:
-            self._executor = self._make(self.description)
             first = self._executor.submit(greet)
-        except UserError:
-            raise
         except Exception as error:
             raise PilotError(self._refused(error)) from error
         self.move(PilotState.STARTING, "waits for the first answer of its executor")
         first.add_done_callback(self._on_greeting)
+
+    def _made(self) -> Executor:
+        """Return the executor; what of a package is none is not for its user to mend."""
+        where = f"pilot '{self.name}': resource '{self.description.resource}'"
+        try:
+            made = self._make(self.description)
+        except UserError:
+            raise
+        except Exception as error:
+            raise PilotError(f"{where} has made no executor of it: {words_of(error)}") from error
+        if not all(callable(getattr(made, name, None)) for name in _NEEDED[: 1 + self._is_own]):
+            raise PilotError(
+                f"{where} has made {made!r:.80} of it, expected an object with the interface of "
+                f"concurrent.futures.Executor; mend the package that declares it"
+            )
+        return made
 
     def share(self, key: str, pack: Callable[[], bytes]) -> None:
         """Have it travel with the next call to each process of the executor."""

@@ -211,7 +211,8 @@ class PilotManager(ManagedPilots):
         for pilot in new:
             if isinstance(pilot, DirectPilot):
                 self._start_direct(pilot)
-        if outside:
+        # What stands by is new for as long as nothing needs it, and has its scheduler.
+        if outside and self._scheduler is None:
             self._start_outside(outside, time.monotonic() + timeout_s)
 
     def _start_direct(self, pilot: DirectPilot) -> None:

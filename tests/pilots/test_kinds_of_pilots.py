@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from pilotcut.errors import DescriptionError, UserError
+from pilotcut.errors import DescriptionError, PilotError, UserError
 from pilotcut.pilots import PilotManager, registry
 from pilotcut.pilots.description import PilotDescription, load_descriptions
 from pilotcut.tasks import TaskManager
@@ -23,6 +23,18 @@ MODULE = """
 
     class Own(InProcessPilot):
         pass
+
+    def raises(description):
+        raise OSError("no such queue")
+
+    def none(description):
+        return None
+
+    class Half:  # a pilot's own executor is shut down with it
+        def __init__(self, description):
+            pass
+        def submit(self, fn, *args):
+            raise AssertionError
 
     number = 7
 """
@@ -63,6 +75,22 @@ def test_a_package_declares_a_kind_and_descriptions_name_it(declare, tmp_path, w
     if what == "pool":  # made for the pilot, and so closed with it
         with pytest.raises(RuntimeError, match="after shutdown"):
             sys.modules["site_pilots"].made[0].submit(max, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("raises", "pilot 'p': resource 'site' has made no executor of it: OSError: no such queue"),
+        ("none", r"pilot 'p': resource 'site' has made None of it, expected an object .*Executor"),
+        ("Half", r"resource 'site' has made <.*Half object .*>* of it, expected an object .*Exec"),
+    ],
+)
+def test_a_package_that_makes_no_executor_is_told_in_one_line(declare, tmp_path, what, told):
+    declare("site_pilots", {"site": what})
+    pilots = PilotManager(described(tmp_path, resource="site"))
+    with pytest.raises(PilotError, match=told):
+        pilots.start()
+    pilots.close()
 
 
 def test_a_pilot_that_is_never_started_makes_no_executor(declare, tmp_path):

@@ -22,8 +22,8 @@ needs_mpi = pytest.mark.skipif(
 
 
 @functools.cache
-def told_on(ranks: int, script: str) -> dict[str, Any]:
-    """Return the JSON object that a script prints on its rank 0."""
+def told_on(ranks: int, script: str, module: str = "mpi4py") -> dict[str, Any]:
+    """Return the JSON object that a script prints on its rank 0, run by a module of mpi4py's."""
     path = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [
@@ -32,7 +32,7 @@ def told_on(ranks: int, script: str) -> dict[str, Any]:
             str(ranks),
             sys.executable,
             "-m",
-            "mpi4py",
+            module,
             str(TESTS / "support" / script),
         ],
         capture_output=True,

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from pilotcut.errors import UserError
 from pilotcut.options import check, check_seed, choice_fault
+from pilotcut.pilots.pilot import Pilot
 from pilotcut.tasks import TaskManager
 from pilotcut.training.checks import Whole, require
 from pilotcut.training.config import BATCH_SIZE, EPOCHS
@@ -251,7 +252,10 @@ def _checked_schedule(schedule: ReplicaSchedule | None) -> ReplicaSchedule:
 def _on_ranks(
     tasks: TaskManager, schedule: ReplicaSchedule, options: Mapping[str, Any]
 ) -> AllReduced:
-    """Return the schedule on the pilots with most ranks, of those that tasks may run on."""
+    """Return the schedule on the pilots with most ranks, of those that tasks may run on.
+
+    Where none are named, these are the stage's own, or those that are nobody's.
+    """
     if not isinstance(schedule, Synchronous):
         raise UserError(
             f"communication is 'allreduce' with schedule {schedule!r}, expected Synchronous(): "
@@ -259,22 +263,24 @@ def _on_ranks(
         )
     named = options.get("pilot")
     allowed = {named} if isinstance(named, str) else None if named is None else set(named)
-    pilots = [
-        pilot
-        for pilot in tasks.pilots.pilots
-        if pilot.description.ranks > 1
-        and not pilot.state.final
-        and (allowed is None or allowed & {pilot.name, pilot.description.name})
-    ]
+    among = tasks.takers
+    if allowed is not None:
+        among = tuple(p for p in tasks.pilots.pilots if allowed & {p.name, _entry(p)})
+    pilots = [p for p in among if p.description.ranks > 1 and not p.state.final]
     if not pilots:
-        among = "those described" if allowed is None else ", ".join(sorted(map(repr, allowed)))
+        found = [pilot.name for pilot in among] if allowed is None else sorted(allowed)
         raise UserError(
             f"communication is 'allreduce', expected a pilot with ranks of 2 or more among "
-            f"{among}; add one (see: pilotcut pilots show laptop_mpi --yaml) or use "
-            f"'parameter-server'"
+            f"{', '.join(map(repr, found)) or 'none'}; add one (see: pilotcut pilots show laptop_mpi "
+            f"--yaml) or use 'parameter-server'"
         )
     ranks = max(pilot.description.ranks for pilot in pilots)
     return AllReduced(ranks, tuple(p.name for p in pilots if p.description.ranks == ranks))
+
+
+def _entry(pilot: Pilot) -> str:
+    """Return what the description of a pilot is called, of which there may be several."""
+    return pilot.description.kind if pilot.description.elastic is not None else pilot.name
 
 
 def _checked_options(options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import signal
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+from support.ranks import needs_mpi, told_on
 
 from pilotcut.errors import PilotError
 from pilotcut.pilots import PilotManager
@@ -57,3 +58,12 @@ def test_the_end_of_a_process_is_told_in_words():
         "look for what has ended a process of it, and make another executor, and pilots of that"
     )
     assert "\n" not in str(caught.value)
+
+
+@needs_mpi
+@pytest.mark.mpi
+def test_mpi4pys_pool_runs_tasks_shared_objects_and_cut_circuits():
+    told = told_on(3, "mpi_pool.py", "mpi4py.futures")
+    assert (told["slots"], told["ran_on"], told["total"]) == (2, [1, 2], 10)
+    assert told["error"] == "LookupError('not found')"
+    assert told["same"]

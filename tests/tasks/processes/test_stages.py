@@ -3,7 +3,7 @@
 import time
 
 from pilotcut.io.jsonl import read_jsonl
-from pilotcut.pilots import PilotManager
+from pilotcut.pilots import PilotManager, PilotState
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.description.elastic import ElasticDescription
 from pilotcut.tasks import TaskManager
@@ -40,6 +40,17 @@ def test_pilots_come_when_their_stage_is_ready_and_go_when_it_is_done(tmp_path):
     released = [e for e in events if e["pilot"] == "p-0" and e["state"] == "done"]
     assert released[0]["reason"] == "released: not needed any more"
     assert released[0]["time"] < done
+
+
+def test_pilots_that_stand_by_are_not_started_with_every_task_manager():
+    ordinary = PilotDescription(name="ordinary", resource="local")
+    with PilotManager([stage("p", "first"), ordinary]) as pilots:
+        first = pilots._scheduler.pid
+        for _ in range(2):
+            with TaskManager(pilots) as tasks:
+                assert tasks.submit_task(nap, 0.01).result(PATIENCE_S) == 0.01
+        assert pilots._scheduler.pid == first
+        assert tasks.pilots.pilots[0].state is PilotState.NEW
 
 
 def _first(events, name, *states):

@@ -1,5 +1,7 @@
 """Replicas on the ranks of an MPI pilot: the parameter server's weights, by an all-reduce."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,10 @@ from support.data_parallel import X, Y, adam, quantum, train, weights
 
 from pilotcut import PilotManager, TaskManager, UserError
 from pilotcut.pilots.description import PilotDescription, embedded
-from pilotcut.training.parallel import BoundedStaleness, DataParallel
+from pilotcut.pilots.description.elastic import ElasticDescription
+from pilotcut.tasks.groups import takers
+from pilotcut.training.parallel import BoundedStaleness, DataParallel, Synchronous
+from pilotcut.training.parallel.trainer import _on_ranks
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed")
 
@@ -83,8 +88,35 @@ def test_a_loss_that_is_none_names_replica_step_and_samples(ranks):
               shuffle=False, batch_size=13, **TOGETHER)  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("stage", "options", "expected"),
+    [
+        ("learn", {}, (3, ("own-0", "own-1"))),
+        (None, {}, (2, ("anyones",))),
+        ("neither", {}, (2, ("anyones",))),
+        ("learn", {"pilot": "others"}, (4, ("others",))),
+        (None, {"pilot": "own"}, (3, ("own-0", "own-1"))),
+    ],
+)
+def test_ranks_are_those_of_the_stages_own_pilots_unless_others_are_named(stage, options, expected):
+    rule = ElasticDescription(least=0, most=2)
+    pilots = PilotManager(
+        [
+            PilotDescription(
+                name="own", resource="local", ranks=3, groups=("learn",), elastic=rule
+            ),
+            PilotDescription(name="others", resource="local", ranks=4, groups=("other",)),
+            PilotDescription(name="anyones", resource="local", ranks=2),
+            PilotDescription(name="plain", resource="local"),
+        ]
+    )  # never started
+    tasks = SimpleNamespace(pilots=pilots, takers=takers(stage, pilots.pilots))
+    found = _on_ranks(tasks, Synchronous(), options)
+    assert (found.ranks, found.pilots) == expected
+
+
 def test_without_ranks_one_line_says_what_to_add(here, ranks):
-    with pytest.raises(UserError, match="expected a pilot with ranks of 2 or more among those"):
+    with pytest.raises(UserError, match="expected a pilot with ranks of 2 or more among 'here'"):
         DataParallel(classical, here, **TOGETHER)
     with pytest.raises(UserError, match="'allreduce' with schedule BoundedStaleness"):
         DataParallel(classical, ranks, schedule=BoundedStaleness(1), **TOGETHER)
