@@ -271,8 +271,8 @@ def _on_ranks(
         found = [pilot.name for pilot in among] if allowed is None else sorted(allowed)
         raise UserError(
             f"communication is 'allreduce', expected a pilot with ranks of 2 or more among "
-            f"{', '.join(map(repr, found)) or 'none'}; add one (see: pilotcut pilots show laptop_mpi "
-            f"--yaml) or use 'parameter-server'"
+            f"{', '.join(map(repr, found)) or 'none'}; add one (see: pilotcut pilots "
+            f"show laptop_mpi --yaml) or use 'parameter-server'"
         )
     ranks = max(pilot.description.ranks for pilot in pilots)
     return AllReduced(ranks, tuple(p.name for p in pilots if p.description.ranks == ranks))
