@@ -77,8 +77,8 @@ def options(config):
 
 
 def train(config, run_dir, pilots):
-    """Start a training in a process of its own."""
-    command = [sys.executable, "-m", "pilotcut.cli", "train", *options(config), "--json"]
+    """Start a training in a process of its own, to be killed."""
+    command = [sys.executable, "-m", "pilotcut.cli", "train", *options(config)]
     return Command(
         [*command, "--pilots", str(pilots), "--run-dir", str(run_dir)],
         stdout=subprocess.PIPE,
@@ -103,12 +103,12 @@ def tasks_done(run_dir):
 
 
 def test_a_training_on_a_cpu_and_a_gpu_pilot_gives_the_weights_of_one_without_pilots(
-    cluster, tmp_path, hybrid, undisturbed
+    cluster, tmp_path, hybrid, undisturbed, call
 ):
     before = set(testbed.jobs())
-    with train(CONFIG, tmp_path / "run", hybrid) as training:
-        out, err = training.communicate(timeout=100)
-    assert training.returncode == 0, err
+    where = ("--json", "--pilots", hybrid, "--run-dir", tmp_path / "run")
+    code, out, err = call("train", *options(CONFIG), *where)
+    assert code == 0, err
     assert json.loads(out)["cuts"] == 2
     assert set(tasks_done(tmp_path / "run")) == {"cpu", "gpu"}
     assert_same_result(tmp_path / "run", undisturbed(CONFIG))
