@@ -148,10 +148,10 @@ def test_an_in_process_pilot_comes_to_the_same_weights(tmp_path, finished):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs", "cobyla", "spsa"])
 def test_a_run_with_any_optimiser_resumes_bit_for_bit(tmp_path, optimizer):
-    config = replace(SMALL, mode="sampled", optimizer=optimizer, validation=0.2, epochs=3)
+    config = replace(SMALL, mode="sampled", optimizer=optimizer, validation=0.2, epochs=2)
     whole = train(tmp_path / "whole", config)
     with pytest.raises(StopError):
-        train(tmp_path / "run", config, progress=stop_at(3, 2))
+        train(tmp_path / "run", config, progress=stop_at(2, 2))
     assert results(train(tmp_path / "run", config, resume=True)) == results(whole)
     assert_same_run(tmp_path / "run", RunDirectory(tmp_path / "whole"))
     assert whole["optimizer"] == optimizer
