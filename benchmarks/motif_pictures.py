@@ -53,6 +53,9 @@ def main() -> None:
             continue
         place = options.out / f"{name}.svg"
         outcome = json.loads(found.read_text("utf-8"))
+        if "measures" not in outcome:
+            print(f"{name}: no answer yet")
+            continue
         place.write_text(picture(DRAWN[name], outcome, found.parent), "utf-8")
         print(f"{place}: {place.stat().st_size / 1024:.0f} KiB")
 

@@ -20,7 +20,7 @@ SHOTS = 1024
 DEPTH = 8
 #: Seconds of a bundle, by prediction: long beside the work of handing it out, short beside the run.
 BUNDLE_S = 0.1
-#: Every which circuit is run once more here, to be compared.
+#: One of so many circuits is run once more here, to be compared.
 CHECKED = 64
 #: Wider ones are not: this process has other things to do.
 WIDEST_CHECKED = 14

@@ -47,9 +47,9 @@ class TimeSpent:
         rate = self.tasks / self.wall_s if self.wall_s else 0.0
         stored = f"; {counted(self.stored, 'more result')} stored by an earlier run"
         return (
-            f"{self.tasks:,} tasks on {self.slots} slots in {self.wall_s:.1f} s ({rate:.0f} "
-            f"tasks/s); {self.work_s:.1f} s of it their own work, {self.efficiency:.0%} of what "
-            f"the slots had{stored if self.stored else ''}"
+            f"{counted(self.tasks, 'task')} on {counted(self.slots, 'slot')} in "
+            f"{self.wall_s:.1f} s ({rate:.1f} tasks/s); {self.work_s:.1f} s of it their own work, "
+            f"{self.efficiency:.0%} of what the slots had{stored if self.stored else ''}"
         )
 
 

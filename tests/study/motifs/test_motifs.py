@@ -105,7 +105,7 @@ def test_a_molecule_has_the_energy_that_is_known_for_it(name):
 def test_efficiency_is_work_over_what_slots_had():
     spent = TimeSpent(tasks=8, work_s=6.0, wall_s=4.0, slots=2)
     assert spent.efficiency == 0.75
-    assert "8 tasks on 2 slots in 4.0 s (2 tasks/s)" in str(spent)
+    assert "8 tasks on 2 slots in 4.0 s (2.0 tasks/s)" in str(spent)
     assert TimeSpent(0, 0.0, 0.0, 2).efficiency == 0.0
 
 
