@@ -8,6 +8,7 @@ know what the digest is for.
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import dis
 import hashlib
@@ -245,6 +246,9 @@ def _read(value: Any) -> Any | None:
         content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         kind = type(value).__qualname__
         return kind, str(value.dtype), tuple(value.shape), value.requires_grad, content
+    if package == "numba" and hasattr(value, "py_func"):
+        # Its pickle has a number that each process draws; what it has compiled is no part of it.
+        return type(value).__qualname__, value.py_func, value.targetoptions, value.locals
     if package not in _READERS:
         return None
     return import_module(_READERS[package]).parts_of(value)
@@ -253,9 +257,9 @@ def _read(value: Any) -> Any | None:
 def _wrapped_by(value: Any) -> Iterator[Any]:
     """Yield the functions that properties, methods of classes and decorators have in them."""
     for name in ("__func__", "func", "fget", "fset", "__wrapped__"):
-        inner = getattr(value, name, None)
-        if callable(inner):
-            yield inner
+        with contextlib.suppress(Exception):  # whatever a property of the user's raises
+            if callable(inner := getattr(value, name, None)):
+                yield inner
 
 
 def _functions_in(value: Any) -> Iterator[Any]:

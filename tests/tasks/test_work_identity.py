@@ -142,3 +142,19 @@ def test_ranks_and_the_work_of_tasks_before_count():
 def test_what_cannot_be_compared_is_named():
     with pytest.raises(IncomparableError, match="a lock: "):
         of(max, [threading.Lock()])
+
+
+def test_a_function_that_numba_compiles_is_its_code_and_options():
+    numba = pytest.importorskip("numba")
+
+    def compiled(factor, **options):
+        made = program(inner=factor)
+        made.fast = numba.njit(**options)(eval(f"lambda x: x * {factor}"))
+        exec("def work(x): return fast(x)", vars(made))
+        return made
+
+    before = compiled(2)
+    same = of(before.work, 3)
+    before.fast(3)  # compiles it
+    assert same == of(before.work, 3) == of(compiled(2).work, 3)
+    assert len({same, of(compiled(3).work, 3), of(compiled(2, fastmath=True).work, 3)}) == 3
