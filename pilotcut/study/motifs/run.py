@@ -82,15 +82,20 @@ def opened(motif: Motif, size: str, directory: Path) -> Iterator[None]:
     RunDirectoryError
         If something else is there or another process, or it cannot be written.
     """
+    _check(motif, size, directory)  # before its permissions are others
     private_directory(directory)
     with locked(directory):
-        _begin(motif, size, directory)
+        _check(motif, size, directory)
+        text = json.dumps(asked(motif, size), indent=1) + "\n"
+        write_atomically(directory / FILE_NAME, text)
         yield
 
 
-def _begin(motif: Motif, size: str, directory: Path) -> None:
-    place, wanted = directory / FILE_NAME, asked(motif, size)
-    if (held := _held(place)) and held != (motif.name, size):
+def _check(motif: Motif, size: str, directory: Path) -> None:
+    """Raise RunDirectoryError if something else is in a directory."""
+    if not directory.is_dir():
+        return
+    if (held := _held(directory / FILE_NAME)) and held != (motif.name, size):
         raise RunDirectoryError(
             f"run directory '{directory}' holds motif '{held[0]}' at size '{held[1]}', expected "
             f"'{motif.name}' at size '{size}', or a new or empty directory; give another --out"
@@ -101,7 +106,6 @@ def _begin(motif: Motif, size: str, directory: Path) -> None:
             f"run directory '{directory}' holds '{other}' and no motif, expected a new or empty "
             f"one; give another --out"
         )
-    write_atomically(place, json.dumps(wanted, indent=1) + "\n")
 
 
 def _held(place: Path) -> tuple[str, str] | None:

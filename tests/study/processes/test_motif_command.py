@@ -72,10 +72,12 @@ def wait_for(number, *, at_least):
 def test_a_directory_of_something_else_is_left_alone(call, tmp_path, monkeypatch):
     other = tmp_path / "other"
     other.mkdir()
+    other.chmod(0o755)
     (other / "config.yaml").touch()
     code, out, err = call("motif", "curve", "--out", other)
     assert (code, out) == (2, "")
     assert "holds 'config.yaml' and no motif, expected a new or empty one" in err
+    assert other.stat().st_mode & 0o777 == 0o755
     (other / "config.yaml").unlink()
     (other / "motif.json").write_text('{"motif": "circuits", "size": "large"}')
     code, out, err = call("motif", "curve", "--out", other)
