@@ -69,9 +69,8 @@ def is_wide(measurement: MeasurementProcess) -> bool:
 
 def measurement_key(measurement: MeasurementProcess) -> object:
     """Return what tells measurements apart."""
-    if isinstance(measurement, ProbabilityMP):
-        return "probs", tuple(measurement.wires)
-    return type(measurement).__name__, key_of(measurement.obs)
+    name, observable = type(measurement).__name__, measurement.obs
+    return name, tuple(measurement.wires) if observable is None else key_of(observable)
 
 
 def sums_of(
