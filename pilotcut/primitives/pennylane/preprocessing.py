@@ -247,7 +247,7 @@ def _from_samples(tape: QuantumScript, applies: Callable[[QuantumScript], bool])
 @qml.transform
 def _without_broadcast_matrices(tape: QuantumScript) -> Transformed:
     """Take rows apart where they differ in matrices, which are part of a circuit's structure."""
-    if tape.batch_size is None or not any(_matrices(tape)):
+    if not any(_matrices(tape)):
         return [tape], null_postprocessing
     return broadcast_expand(tape)
 
