@@ -29,12 +29,32 @@ class ManagedPilots(Unpicklable, ABC):
     _newcomers: list[Callable[[Pilot], None]]
     _scheduler: SchedulerLink | None
     _replacements: Replacements
+    _starting: threading.RLock
     _closing: threading.Event
     _has_lost: bool
 
+    def start(self, timeout_s: float = 60.0) -> None:
+        """Start all pilots; does nothing a second time.
+
+        Pilots of this machine are active when it returns, Slurm jobs are submitted: tasks
+        wait for them.
+
+        Parameters
+        ----------
+        timeout_s
+            Time limit for the whole start in seconds.
+
+        Raises
+        ------
+        PilotError
+            If a pilot is refused or not active in time; nothing is left running then.
+        """
+        with self._starting:  # whoever makes a task manager starts them, from any thread
+            self._start(timeout_s)
+
     @abstractmethod
-    def start(self) -> None:
-        """Start the pilots."""
+    def _start(self, timeout_s: float) -> None:
+        """Start what has not been started."""
 
     @abstractmethod
     def close(self) -> None:

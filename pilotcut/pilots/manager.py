@@ -92,6 +92,7 @@ class PilotManager(ManagedPilots):
         self._scratch: Path | None = None
         self._scheduler: SchedulerLink | None = None
         self._site: PilotSite | None = None
+        self._starting = threading.RLock()
         self._closing = threading.Event()
         self._has_lost = False  # the scheduler, and with it all that could still come
         self._monitor: threading.Thread | None = None
@@ -188,22 +189,7 @@ class PilotManager(ManagedPilots):
 
     # -- start ---------------------------------------------------------------------
 
-    def start(self, timeout_s: float = 60.0) -> None:
-        """Start all pilots; does nothing a second time.
-
-        Pilots of this machine are active when it returns, Slurm jobs are submitted: tasks
-        wait for them.
-
-        Parameters
-        ----------
-        timeout_s
-            Time limit for the whole start in seconds.
-
-        Raises
-        ------
-        PilotError
-            If a pilot is refused or not active in time; nothing is left running then.
-        """
+    def _start(self, timeout_s: float) -> None:
         new = [pilot for pilot in self._pilots if pilot.state is PilotState.NEW]
         outside = [pilot for pilot in new if isinstance(pilot, DaskPilot)]
         if new and not outside and self._run_dir is not None:
@@ -402,8 +388,8 @@ class RemoteManager(PilotManager):
     def _check(self, descriptions: Sequence[PilotDescription]) -> None:
         """Nothing is described here: the registry of the other manager says what there is."""
 
-    def start(self, timeout_s: float = 60.0) -> None:
-        """Join the scheduler; does nothing a second time."""
+    def _start(self, timeout_s: float) -> None:
+        """Join the scheduler."""
         if self._scheduler is not None:
             return
         self._site = self._lender.attach(timeout_s)

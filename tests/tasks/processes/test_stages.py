@@ -1,6 +1,8 @@
 """Stages with pilots of their own: they come when a stage is ready, and go when it is done."""
 
+import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.pilots import PilotManager, PilotState
@@ -51,6 +53,19 @@ def test_pilots_that_stand_by_are_not_started_with_every_task_manager():
                 assert tasks.submit_task(nap, 0.01).result(PATIENCE_S) == 0.01
         assert pilots._scheduler.pid == first
         assert tasks.pilots.pilots[0].state is PilotState.NEW
+
+
+def test_task_managers_that_are_made_at_once_start_the_pilots_once():
+    pilots, found = PilotManager([PilotDescription(name="ordinary", resource="local")]), []
+
+    def run(number):
+        with TaskManager(pilots) as tasks:
+            found.append((tasks.submit_task(pow, 2, number).result(60), pilots._scheduler.pid))
+
+    with contextlib.closing(pilots), ThreadPoolExecutor(2) as threads:
+        list(threads.map(run, (3, 4)))
+    assert sorted(result for result, _ in found) == [8, 16]
+    assert len({scheduler for _, scheduler in found}) == 1
 
 
 def _first(events, name, *states):
