@@ -6,8 +6,10 @@ derivatives are computed, see `pilotcut.primitives.circuit_function`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from math import prod
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +19,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from pilotcut.circuits.observables import Observables, pauli_sums
 from pilotcut.circuits.program import check_circuit
+from pilotcut.circuits.reader import load_circuit
 from pilotcut.cutting.log_overhead_torch import differentiable
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import ParameterValueError, UserError
@@ -31,7 +34,7 @@ Parameters: TypeAlias = ParameterVector | Iterable[Parameter | str] | Parameter 
 
 
 def cut_qnn(
-    circuit: QuantumCircuit,
+    circuit: QuantumCircuit | str | os.PathLike[str],
     observables: Observables | None,
     *,
     input_params: Parameters | None = None,
@@ -48,7 +51,9 @@ def cut_qnn(
     Parameters
     ----------
     circuit
-        The whole circuit, feature map and ansatz.
+        The whole circuit, feature map and ansatz; or a file of it in OpenQASM or QPY, as
+        `pilotcut.circuits.reader.load_circuit` reads them. PennyLane's tapes are made circuits by
+        `pilotcut.primitives.pennylane.tapes.from_tape`.
     observables
         One output each: Pauli strings, sums of them, or what else `CutEstimator` takes. A list or
         a `PauliList` is several outputs; None is Z on every qubit.
@@ -89,6 +94,8 @@ def cut_qnn(
     """
     number = 1024 if shots is None else shots
     estimator = CutEstimator(tasks, mode=mode, shots=number, seed=seed, **options)
+    if isinstance(circuit, (str, os.PathLike)):
+        circuit = load_circuit(Path(circuit))
     check_circuit(circuit)
     asked = "Z" * circuit.num_qubits if observables is None else observables
     inputs, weights = _names(input_params, "input_params"), _names(weight_params, "weight_params")

@@ -381,7 +381,7 @@ def test_an_option_of_another_type_is_one_line(options, line):
     assert line in str(caught.value)
 
 
-@pytest.mark.parametrize("circuit", ["abc", None, 3])
+@pytest.mark.parametrize("circuit", [b"abc", None, 3])
 def test_what_is_no_circuit_is_one_line(circuit):
     for use in (
         lambda: cut_qnn(circuit, "Z", input_params=[], weight_params=[]),
@@ -422,3 +422,13 @@ def test_log_overhead_is_that_of_the_plan_at_inputs_and_weights():
     slopes = 4 * np.cos(angles) / (1 + 2 * np.sin(angles))
     np.testing.assert_allclose(inputs.grad[..., 0].numpy(), slopes, rtol=1e-5)
     np.testing.assert_allclose(qnn.weights.grad.numpy(), [2 * slopes.sum()], rtol=1e-5)
+
+
+def test_a_circuit_may_be_a_file_in_openqasm(tmp_path):
+    file = tmp_path / "circuit.qasm"
+    file.write_text(
+        'OPENQASM 3.0; include "stdgates.inc"; input float w; qubit[2] q; rx(w) q[0]; '
+        "cx q[0], q[1];"
+    )
+    qnn = cut_qnn(file, "ZI", weight_params=["w"], initial_weights=[0.4], cuts=1)
+    assert abs(qnn().item() - np.cos(0.4)) < 1e-6

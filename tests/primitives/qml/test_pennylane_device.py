@@ -7,9 +7,10 @@ import pennylane as qml
 import pytest
 from pennylane.exceptions import DeviceError
 
-from pilotcut import PilotManager, TaskManager
+from pilotcut import PilotManager, TaskManager, cut_qnn
 from pilotcut.pilots.description import embedded
 from pilotcut.primitives.pennylane.device import PilotcutDevice
+from pilotcut.primitives.pennylane.tapes import from_tape
 
 RNG = np.random.default_rng(11)
 
@@ -245,3 +246,17 @@ def test_what_the_device_cannot_do_is_refused_in_pennylanes_words():
         run(qml.expval(qml.Z(7)))
     with pytest.raises(DeviceError, match="expected"):
         run(qml.expval(qml.Z(0) @ qml.Z(1)))  # no gate to cut
+
+
+def test_a_tape_is_a_circuit_with_its_observables_and_numbers_for_cut_qnn():
+    operators = [qml.AngleEmbedding([0.4, -0.3], ["a", "b"]), qml.CNOT(["a", "b"])]
+    operators.append(qml.Rot(0.1, 0.2, 0.3, "b"))
+    measured = [qml.expval(qml.Z("b") - 0.5 * qml.X("a")), qml.expval(qml.Y("b"))]
+    tape = qml.tape.QuantumScript(operators, measured)
+    circuit, observables, values = from_tape(tape)
+    names = [f"x[{k}]" for k in range(5)]
+    module = cut_qnn(circuit, observables, weight_params=names, initial_weights=values, cuts=1)
+    expected = qml.execute([tape], qml.device("default.qubit"))
+    assert np.allclose(module().detach().numpy(), expected[0], atol=1e-6)
+    with pytest.raises(DeviceError, match="expectation values alone"):
+        from_tape(qml.tape.QuantumScript(operators, [qml.probs(wires=["a"])]))
