@@ -18,7 +18,7 @@ DEMO_FLAGS  ?= --epochs 10 --batch-size 16 --seed 7
 TEST_FLAGS  ?=
 BENCH       ?= benchmarks/query.py
 
-.PHONY: help venv demo test fuzz vendors oldest lint docs bench clean
+.PHONY: help venv demo test fuzz vendors oldest wheel lint docs bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make fuzz    every property on ten times as many examples, drawn at random"
 	@echo "make vendors environments of IQM, AQT, Braket and QRMI, and the tests that need them"
 	@echo "make oldest  an environment of the oldest versions that setup.cfg allows, and tests in it"
+	@echo "make wheel   sdist and wheel; the wheel alone in an environment of its own, and the README's commands"
 	@echo "make lint    ruff, mypy, and the rules of the house (docs/architecture.md)"
 	@echo "make docs    the documentation site, docs/_build/html/index.html; its notebooks run if they changed"
 	@echo "make bench   ours against qiskit-addon-cutting, side by side"
@@ -62,6 +63,10 @@ oldest: $(VENV)/.installed
 	$(BIN)/python tests/support/oldest_stack.py
 	PYTHONPATH=. .oldest/bin/python -m pytest -n 2 --dist loadgroup -o addopts=--strict-markers \
 	    -m "not slow" tests/circuits tests/backends tests/execution tests/primitives $(TEST_FLAGS)
+
+# Some 1.5 GB and minutes, in a temporary folder.
+wheel: $(VENV)/.installed-test
+	$(BIN)/python tests/support/wheel_alone.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

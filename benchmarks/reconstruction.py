@@ -36,13 +36,14 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 
 import numpy as np
 from addon_baseline import qnn_circuit
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import Instruction, QuantumCircuit
+from qiskit.circuit.library import CXGate
 from qiskit.primitives import BitArray, DataBin, PrimitiveResult, SamplerPubResult
 from qiskit.quantum_info import PauliList
 from qiskit_addon_cutting import partition_problem, reconstruct_expectation_values
@@ -50,8 +51,9 @@ from qiskit_addon_cutting.qpd import QPDBasis, WeightType
 
 from pilotcut import compile_plan
 from pilotcut.backends.counts import covariances, parities
-from pilotcut.cutting.basis import _distinct
+from pilotcut.cutting.basis import LocalOperation, transfer_matrix, u_angles
 from pilotcut.cutting.fragment_tensor import FragmentTensor
+from pilotcut.cutting.gate_basis import basis_of_gate
 from pilotcut.cutting.plan import CutPlan
 from pilotcut.reconstruction.contraction import (
     BATCH,
@@ -200,8 +202,15 @@ class ChainCounts:
 
     @staticmethod
     def _sides(basis: QPDBasis) -> list[list[int]]:
-        """Return for each side which distinct operation each of the addon's terms has."""
-        return [_distinct([maps[side] for maps in basis.maps], "gate")[1] for side in (0, 1)]
+        """Return for each side which of our operations of a CX each of the addon's terms has."""
+        found = []
+        for side, operations in enumerate(basis_of_gate(CXGate()).operations):
+            ours = np.array([transfer_matrix(one) for one in operations])
+            theirs = [transfer_matrix(_operation(maps[side])) for maps in basis.maps]
+            apart = [np.abs(ours - one).max(axis=(1, 2)) for one in theirs]
+            assert max(map(min, apart)) < 1e-9, "the addon's operations are ours"
+            found.append([int(one.argmin()) for one in apart])
+        return found
 
     @staticmethod
     def _pub(outcomes: np.ndarray) -> SamplerPubResult:
@@ -209,6 +218,18 @@ class ChainCounts:
         arrays = [BitArray(x.astype(np.uint8)[:, None], 8) for x in (observed, signs)]
         data = DataBin(observable_measurements=arrays[0], qpd_measurements=arrays[1])
         return SamplerPubResult(data)
+
+
+def _operation(gates: Sequence[Instruction]) -> LocalOperation:
+    """Return one side of the addon's terms: gates, at most one measurement, gates."""
+    before, after, measured = np.eye(2), np.eye(2), False
+    for gate in gates:
+        if gate.name == "qpd_measure":
+            measured = True
+        else:
+            matrix = gate.to_matrix()
+            before, after = (before, matrix @ after) if measured else (matrix @ before, after)
+    return LocalOperation(u_angles(before), measured, u_angles(after))
 
 
 # -- many cuts -------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pilotcut.backends.distributed.distributed_statevector import DistributedStatevector
+    from pilotcut.circuits.markers import CutWire, Move
     from pilotcut.cutting.explanation import explain
     from pilotcut.cutting.plan import CutPlan, compile_plan
     from pilotcut.errors import UserError
@@ -46,10 +47,12 @@ __all__ = [
     "CutGradient",
     "CutPlan",
     "CutQNN",
+    "CutWire",
     "DataParallel",
     "DistributedStatevector",
     "Distribution",
     "LocalSteps",
+    "Move",
     "PilotManager",
     "Synchronous",
     "TaskManager",
@@ -74,10 +77,12 @@ _HOME = {
     "CutGradient": "pilotcut.primitives.gradient",
     "CutPlan": "pilotcut.cutting.plan",
     "CutQNN": "pilotcut.primitives.qnn",
+    "CutWire": "pilotcut.circuits.markers",
     "DataParallel": "pilotcut.training.parallel",
     "DistributedStatevector": "pilotcut.backends.distributed.distributed_statevector",
     "Distribution": "pilotcut.primitives.distribution",
     "LocalSteps": "pilotcut.training.parallel",
+    "Move": "pilotcut.circuits.markers",
     "PilotManager": "pilotcut.pilots",
     "Synchronous": "pilotcut.training.parallel",
     "TaskManager": "pilotcut.tasks",

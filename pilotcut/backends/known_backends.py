@@ -71,7 +71,8 @@ def _fake_backend(like: str) -> BackendV2:
         provider = importlib.import_module("qiskit_ibm_runtime.fake_provider")
     except ImportError:
         raise LookupError(
-            "qiskit-ibm-runtime, which has the fake backends; install it, or name module:attribute"
+            "qiskit-ibm-runtime, which has the fake backends and is not installed; pip install "
+            "'pilotcut[ibm]', or name module:attribute"
         ) from None
     # FakeProviderForBackendV2 stands beside them and is none.
     names = [

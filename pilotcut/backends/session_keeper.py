@@ -27,6 +27,7 @@ from pilotcut.backends.device_sessions import (
 )
 from pilotcut.backends.samplers import runtime_backend, sampler_of
 from pilotcut.errors import DescriptionError, UserError
+from pilotcut.io.extras import require
 from pilotcut.pilots.description.qpu import QpuDescription
 from pilotcut.pilots.worker.sessions import (
     BATCHES,
@@ -79,6 +80,7 @@ def _client_of(pilot: str, qpu: QpuDescription) -> SessionClient:
         If its sampler has none.
     """
     if qpu.runtime is not None:
+        require(f"pilot '{pilot}': backend.qpu.runtime", "ibm")
         import qiskit_ibm_runtime
 
         kind = "Batch" if qpu.way == "batch" else "Session"

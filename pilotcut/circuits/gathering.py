@@ -17,9 +17,9 @@ from functools import lru_cache
 import numpy as np
 from qiskit.circuit import Instruction, QuantumCircuit, Reset
 from qiskit.quantum_info import Operator, Pauli
-from qiskit_addon_cutting.instructions import CutWire, Move
 
 from pilotcut.circuits import controlled_gates, instructions
+from pilotcut.circuits.markers import CutWire, Move
 from pilotcut.circuits.steps import Step
 
 #: Steps with a free angle in one run: the search for its cheapest cuts takes the cube of them.

@@ -39,14 +39,18 @@ from qiskit.circuit.library import (
 from qiskit.quantum_info import Operator, SparseObservable, SparsePauliOp
 from qiskit.synthesis import MatrixExponential
 from qiskit.transpiler.passes import HighLevelSynthesis
-from qiskit_addon_cutting.instructions import CutWire, Move
 
 from pilotcut.circuits.gate_matrices import at_some_values, factors, has_parameters, matrix_of
+from pilotcut.circuits.markers import CutWire, Move
 from pilotcut.circuits.rotation_vectors import is_free_rotation
 from pilotcut.errors import CutError
 
 _NOTHING = frozenset({Barrier, Delay, IGate, GlobalPhaseGate})
 _MARKERS: dict[type, Instruction] = {CutWire: CutWire(), Move: Move(), Reset: Reset()}
+
+#: Classes of qiskit-addon-cutting, known without importing it.
+_ADDON = "qiskit_addon_cutting."
+_OF_ADDON: dict[str, type] = {"CutWire": CutWire, "Move": Move}
 
 #: Qiskit's gates on one or two qubits by class, without label and at angle zero.
 STANDARD: dict[type, Gate] = {
@@ -212,8 +216,14 @@ def _commute(operators: list[SparsePauliOp | SparseObservable]) -> bool:
 
 
 def class_of(gate: Operation) -> type:
-    """Return the class as its author wrote it; Qiskit derives singletons from it."""
-    return getattr(gate, "base_class", type(gate))
+    """Return the class as its author wrote it; Qiskit derives singletons from it.
+
+    Markers of qiskit-addon-cutting are ours, which do the same.
+    """
+    kind: type = getattr(gate, "base_class", type(gate))
+    if kind.__module__.startswith(_ADDON):
+        return _OF_ADDON.get(kind.__name__, kind)
+    return kind
 
 
 def _nameless_marker(gate: Operation) -> Instruction | None:

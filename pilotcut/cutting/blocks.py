@@ -16,8 +16,9 @@ import numpy as np
 from qiskit.circuit.library import RZGate, UGate
 
 from pilotcut.circuits.program import Angle, AngleSum, Param, Step
-from pilotcut.cutting.basis import basis_of_rzz, u_angles
+from pilotcut.cutting.basis import u_angles
 from pilotcut.cutting.crossing import Crossing, crossing_of
+from pilotcut.cutting.gate_basis import basis_of_rzz
 from pilotcut.cutting.gate_turns import has_turns, turns_of
 from pilotcut.cutting.product_basis import product_basis
 from pilotcut.cutting.rotation_groups import (

@@ -23,8 +23,8 @@ from qiskit.circuit.library import (
     RC3XGate,
     RCCXGate,
 )
-from qiskit_addon_cutting.instructions import Move
 
+from pilotcut.circuits.markers import Move
 from pilotcut.circuits.program import Angle, Step, read_circuit
 from pilotcut.cutting.prices import Price, price_of
 

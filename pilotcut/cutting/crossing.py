@@ -1,7 +1,7 @@
 """Crossings: what is cut between two labels, as one cut with the local gates around it.
 
 A `Crossing` stands for one gate of the circuit, or for several that `pilotcut.cutting.blocks` has
-joined. Here is a gate by itself: as the addon cuts it, or, with a free angle, as an RZZ between
+joined. Here is a gate by itself: as it is, or, with a free angle, as an RZZ between
 local gates.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pilotcut.circuits.program import Angle, AngleSum, Step
-from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
+from pilotcut.cutting.basis import CutBasis
+from pilotcut.cutting.gate_basis import basis_of_gate, basis_of_rzz
 from pilotcut.cutting.rotations import Locals, fixed_rotation, free_rotation
 
 

@@ -24,8 +24,8 @@ from pilotcut.cutting.basis import (
     JointOperation,
     LocalOperation,
     Operation,
-    basis_of_rzz,
 )
+from pilotcut.cutting.gate_basis import basis_of_rzz
 from pilotcut.cutting.liveness import Lifetimes, lifetimes
 from pilotcut.io.large_numbers import whole
 from pilotcut.options import counted

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from math import log
 from typing import TypeAlias
 
-from qiskit_addon_cutting.instructions import CutWire
-
+from pilotcut.circuits.markers import CutWire
 from pilotcut.circuits.program import AngleSum, Program, Step
 from pilotcut.cutting.blocks import MOST_JOINED, crossings_of
 from pilotcut.cutting.crossing import Crossing

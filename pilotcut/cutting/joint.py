@@ -22,7 +22,8 @@ from math import pi, prod
 
 import numpy as np
 
-from pilotcut.cutting.basis import CutBasis, JointOperation, basis_of_rzz
+from pilotcut.cutting.basis import CutBasis, JointOperation
+from pilotcut.cutting.gate_basis import basis_of_rzz
 
 #: Gates in one joint cut: three have 92 operations a side, four would have 376.
 MOST_JOINT = 3

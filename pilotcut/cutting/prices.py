@@ -13,9 +13,10 @@ from math import log, prod
 import numpy as np
 
 from pilotcut.circuits.program import Bare, Step
-from pilotcut.cutting.basis import CutBasis, basis_of_gate, basis_of_rzz
+from pilotcut.cutting.basis import CutBasis
 from pilotcut.cutting.blocks import crossings_of, interaction_angles
 from pilotcut.cutting.crossing import Crossing
+from pilotcut.cutting.gate_basis import basis_of_gate, basis_of_rzz
 from pilotcut.cutting.rotation_groups import is_cheaper
 from pilotcut.cutting.rotations import RZZ_FORMS
 from pilotcut.cutting.turn_algebra import log_overhead_of

@@ -33,9 +33,9 @@ from functools import lru_cache
 from itertools import combinations, product
 
 import numpy as np
-from qiskit_addon_cutting.instructions import Move
 
-from pilotcut.cutting.basis import BasisState, CutBasis, basis_of_gate, u_angles, u_matrix
+from pilotcut.cutting.basis import BasisState, CutBasis, u_angles, u_matrix
+from pilotcut.cutting.gate_basis import basis_of_wire
 from pilotcut.options import COMMUNICATION, SEPARATE
 
 #: Wires cut together: three have 72 states, four would have 272.
@@ -204,7 +204,7 @@ def basis_of_wires(wires: int, *, communication: bool) -> CutBasis:
     """
     found = unbiased_states(wires)
     states = stabilizer_states(wires) if communication else found
-    one = basis_of_gate(Move())  # the coherent basis cuts wires one by one
+    one = basis_of_wire()  # the coherent basis cuts wires one by one
     gamma = 2.0 ** (wires + 1) + (-1 if communication else 1)
     return CutBasis(
         kinds=one.kinds,
@@ -227,5 +227,5 @@ def basis_of_cut(wires: str, number: int = 1) -> CutBasis:
         One where they are cut separately, else up to `MOST_WIRES`.
     """
     if wires == SEPARATE:
-        return basis_of_gate(Move())
+        return basis_of_wire()
     return basis_of_wires(number, communication=wires == COMMUNICATION)

@@ -37,16 +37,16 @@ from qiskit.circuit.library import (
 )
 from qiskit.quantum_info import PTM, Operator, SuperOp, random_density_matrix, random_unitary
 from qiskit_addon_cutting.instructions import Move
+from qiskit_addon_cutting.qpd import QPDBasis
 
 from pilotcut.cutting.basis import (
     LocalOperation,
-    basis_of_gate,
-    basis_of_rzz,
     harmonics,
     transfer_matrix,
     u_matrix,
     weighted,
 )
+from pilotcut.cutting.gate_basis import basis_of_gate, basis_of_rzz
 from pilotcut.errors import CutError
 
 
@@ -106,6 +106,13 @@ def test_the_terms_of_a_cut_add_up_to_the_gate(gate):
     basis = basis_of_gate(gate)
     expected = PTM(Operator(gate)).data.real
     np.testing.assert_allclose(joint_transfer(basis, bond_matrix(basis)), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("gate", [*CX_CLASS, *ONE_AXIS, *SWAP_CLASS, Move()], ids=named)
+def test_a_cut_costs_what_it_costs_the_addon(gate):
+    """gamma, the sum of all |c|, is that of qiskit-addon-cutting's decomposition."""
+    theirs = QPDBasis.from_instruction(gate).overhead
+    assert basis_of_gate(gate).overhead == pytest.approx(theirs, rel=1e-6)
 
 
 @given(st.integers(0, 2**32 - 1))

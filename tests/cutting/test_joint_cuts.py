@@ -28,8 +28,9 @@ from support.joint_cuts import (
 from pilotcut import compile_plan
 from pilotcut.backends.template_circuits import build
 from pilotcut.circuits.program import AngleSum
-from pilotcut.cutting.basis import JointOperation, basis_of_gate
+from pilotcut.cutting.basis import JointOperation
 from pilotcut.cutting.bond import Bond
+from pilotcut.cutting.gate_basis import basis_of_gate
 from pilotcut.cutting.joint import MOST_JOINT, joint_basis
 from pilotcut.cutting.plan import CutPlan
 

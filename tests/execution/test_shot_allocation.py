@@ -57,7 +57,8 @@ def test_optimal_allocation_needs_far_fewer_shots_for_the_same_error(
         evs, stds, estimator = estimated(model, values, mode, repetitions, **how)
         error = evs - exact[0].data.evs
         squares[allocation] = np.mean(error**2)
-        assert 0.85 < (error / stds).std() < 1.15
+        # The deviation of n normal numbers is off by about 1 / sqrt(2 n).
+        assert abs((error / stds).std() - 1) < 3 / np.sqrt(2 * error.size)
         batches = [r for r in estimator.trace.records if r["kind"] == "query_batch"]
         shots[allocation] = sum(r["shots"] * r["subexperiments"] for r in batches)
     assert squares["uniform"] > 1.6 * squares["optimal"]
