@@ -8,8 +8,10 @@ import pilotcut
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "extensions"))
-# Notebooks call `pilotcut` as a shell does.
+# Notebooks call `pilotcut` as a shell does, and their outputs are no terminals: kernels say they
+# were (FORCE_COLOR), and what moves on a terminal would be a thousand lines here.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ["TTY_COMPATIBLE"] = "0"
 
 project = "pilotcut"
 author = "The pilotcut contributors"
