@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         sample,
     )
     from pilotcut.primitives.qnn import CutQNN, cut_qnn
+    from pilotcut.primitives.sampler import CutSampler
     from pilotcut.tasks import TaskManager
     from pilotcut.training.callbacks import Callback
     from pilotcut.training.parallel import (
@@ -47,6 +48,7 @@ __all__ = [
     "CutGradient",
     "CutPlan",
     "CutQNN",
+    "CutSampler",
     "CutWire",
     "DataParallel",
     "DistributedStatevector",
@@ -77,6 +79,7 @@ _HOME = {
     "CutGradient": "pilotcut.primitives.gradient",
     "CutPlan": "pilotcut.cutting.plan",
     "CutQNN": "pilotcut.primitives.qnn",
+    "CutSampler": "pilotcut.primitives.sampler",
     "CutWire": "pilotcut.circuits.markers",
     "DataParallel": "pilotcut.training.parallel",
     "DistributedStatevector": "pilotcut.backends.distributed.distributed_statevector",

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from pennylane.operation import Operator
 from qiskit.circuit import Instruction, ParameterExpression, library
-from qiskit_addon_cutting.instructions import CutWire
+
+from pilotcut.circuits.markers import CutWire
 
 #: A free angle, and one of its gates: an instruction and its places among the operator's wires.
 Angle: TypeAlias = ParameterExpression
