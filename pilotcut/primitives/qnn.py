@@ -52,8 +52,8 @@ def cut_qnn(
     ----------
     circuit
         The whole circuit, feature map and ansatz; or a file of it in OpenQASM or QPY, as
-        `pilotcut.circuits.reader.load_circuit` reads them. PennyLane's tapes are made circuits by
-        `pilotcut.primitives.pennylane.tapes.from_tape`.
+        ``pilotcut.circuits.reader.load_circuit`` reads them. PennyLane's tapes are made circuits by
+        ``pilotcut.primitives.pennylane.tapes.from_tape``.
     observables
         One output each: Pauli strings, sums of them, or what else `CutEstimator` takes. A list or
         a `PauliList` is several outputs; None is Z on every qubit.
