@@ -37,7 +37,7 @@ class CutWire(Gate):
 class Move(Instruction):
     """The first qubit's state goes on in the second, which must be entangled with nothing.
 
-    Between two labels it is a wire cut. The first qubit is in |0> afterwards.
+    Between two labels it is a wire cut. The first qubit is in ``|0>`` afterwards.
 
     Parameters
     ----------
