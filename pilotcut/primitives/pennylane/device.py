@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from inspect import Parameter, signature
 from typing import Any
 
 from pennylane.devices import Device
@@ -15,6 +16,7 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
 from pilotcut.errors import UserError
+from pilotcut.options import choice_fault
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.primitives.pennylane.evaluator import TapeEvaluator
 from pilotcut.primitives.pennylane.nesting import check_first_order
@@ -32,6 +34,15 @@ _OTHERWISE = {
     "num_samples": "leave it out",
     "store": "leave it out",
 }
+
+
+#: Options that are the device's own, or those of an estimator.
+_KNOWN = ["pilots", "wire_cuts"]
+_KNOWN += [
+    name
+    for name, parameter in signature(CutEstimator).parameters.items()
+    if parameter.kind is Parameter.KEYWORD_ONLY and name not in {"wires", *_OTHERWISE}
+]
 
 
 @simulator_tracking
@@ -92,14 +103,10 @@ class PilotcutDevice(Device):
         **options: Any,
     ) -> None:
         super().__init__(wires=wires, shots=shots)
-        for name in sorted(options.keys() & _OTHERWISE.keys()):
-            raise DeviceError(f"{name} is no option of {NAME}; {_OTHERWISE[name]}")
+        _check_names(options)
         with _as_device_error():
             self._session = PilotSession(pilots)
-            try:
-                self._estimator = CutEstimator(mode=mode, seed=seed, wires=wire_cuts, **options)
-            except TypeError as error:
-                raise DeviceError(f"{NAME}: {error}; see pilotcut.CutEstimator") from error
+            self._estimator = CutEstimator(mode=mode, seed=seed, wires=wire_cuts, **options)
         self._mode = mode
         kept = ("backend", "error_tolerance", "max_seconds", "max_usage")
         own = {name: options[name] for name in kept if name in options} | {"mode": mode}
@@ -236,6 +243,14 @@ class PilotcutDevice(Device):
             if tasks is not self._estimator.runner.executor.tasks:
                 self._estimator.use(tasks)
             yield
+
+
+def _check_names(options: dict[str, Any]) -> None:
+    for name in sorted(options.keys() & _OTHERWISE.keys()):
+        raise DeviceError(f"{name} is no option of {NAME}; {_OTHERWISE[name]}")
+    for name in options:
+        if fault := choice_fault(f"option of {NAME}", name, _KNOWN):
+            raise DeviceError(fault)
 
 
 @contextmanager

@@ -219,6 +219,8 @@ def test_pilots_that_run_are_used_and_left_running():
         ({"mode": "exactly"}, "mode is 'exactly'"),
         ({"cuts": 1, "max_width": 2}, "max_width"),
         ({"shotz": 3}, "shotz"),
+        ({"cut": 1}, "did you mean 'cuts'"),
+        ({"cutz": 1}, "expected one of pilots, wire_cuts, cuts, labels, max_width"),
         ({"num_samples": 10}, "num_samples"),
         ({"pilots": "nowhere.yaml"}, "nowhere.yaml"),
         ({"pilots": 3}, "pilots is"),
