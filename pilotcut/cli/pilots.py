@@ -142,6 +142,7 @@ def up(
             return
         connection = where / "connection.json"
         out.print(f"use them:  export PILOTCUT_CONNECTION={connection}", soft_wrap=True)
+        out.print(f"           pilotcut train ... --pilots {connection}", soft_wrap=True)
         out.print(f"end them:  pilotcut pilots down --run-dir {where}", soft_wrap=True)
 
 

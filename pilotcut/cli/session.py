@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from pilotcut.tasks import TaskManager
 
 
+def manager_of(pilots: Path, run_dir: Path) -> PilotManager:
+    """Return the manager of described pilots, or of those that run behind a connection file."""
+    from pilotcut.pilots import PilotManager, registry
+    from pilotcut.pilots.manager import RemoteManager
+
+    if registry.lent(pilots) is not None:
+        return RemoteManager(pilots)
+    return PilotManager.from_yaml(pilots, run_dir=run_dir)
+
+
 def say_what_pilots_wait_for(manager: PilotManager) -> None:
     """Print a line whenever a pilot begins to wait in a queue, or for something else than before.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -13,9 +14,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pilotcut.cli.arguments import WIRES_HELP, AsJson, JointCuts, Pilots, among
-from pilotcut.cli.console import complain, err, out, say, say_json
-from pilotcut.cli.session import tasks_on
+from pilotcut.cli.arguments import WIRES_HELP, AsJson, JointCuts, among
+from pilotcut.cli.console import complain, err, note, out, say, say_json
+from pilotcut.cli.session import manager_of, tasks_on
 from pilotcut.errors import UserError
 from pilotcut.io.directory_lock import locked
 from pilotcut.io.extras import require
@@ -162,7 +163,13 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Same seed, same weights.", show_default=_default("seed"))
     ] = None,
-    pilots: Pilots = None,
+    pilots: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pilot description, a file or a name, or the connection.json of pilots that run; "
+            "without one, this process."
+        ),
+    ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the run's files go.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the MNIST files lie.")] = None,
     error_tolerance: Annotated[
@@ -305,17 +312,20 @@ def _train_or_advise(run: RunDirectory, config: TrainingConfig, resume: bool) ->
 def _train_in(run: RunDirectory, config: TrainingConfig, resume: bool) -> dict[str, Any]:
     from pilotcut.execution.devices import fleet_among
     from pilotcut.execution.mitigating import check_devices
-    from pilotcut.pilots import PilotManager
+    from pilotcut.pilots.manager import CONNECTION_VARIABLE
+    from pilotcut.pilots.registry import lent
     from pilotcut.training.callbacks import ProgressBar
     from pilotcut.training.run import TrainingRun
 
-    manager = None
+    manager, described = None, []
     if config.pilots is not None:
-        manager = PilotManager.from_yaml(config.pilots, run_dir=run.path)
+        manager = manager_of(Path(config.pilots), run.path)
+        described = lent(config.pilots) or [pilot.description for pilot in manager.pilots]
+    elif os.environ.get(CONNECTION_VARIABLE):
+        note(f"{CONNECTION_VARIABLE} is for scripts; to train on its pilots: --pilots ITS_FILE")
     # Faults of the pilots' file and of the directory come before the circuit is read and cut.
     run.check(resume=resume)
     training = TrainingRun(config, run)
-    described = [] if manager is None else [pilot.description for pilot in manager.pilots]
     check_devices(training.estimator.runner.mitigation, fleet_among(described, config.mode))
     err.print(escape(repr(training.plan)), style="dim", highlight=False, soft_wrap=True)
     run.make()  # the pilots' logs go there

@@ -190,7 +190,7 @@ class Calibration:
         if mode not in self.modes:
             raise UserError(
                 f"calibration of pilot '{self.pilot}' has no mode '{mode}', only "
-                f"{', '.join(self.modes)}; run pilotcut calibrate with --mode {mode}"
+                f"{', '.join(self.modes)}; run pilotcut calibrate --mode {mode} for the same pilots"
             )
         if mode not in self._costs:
             self._costs[mode] = self.modes[mode].costs(self.slots)

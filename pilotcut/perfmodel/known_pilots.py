@@ -81,17 +81,21 @@ def calibration_of(pilot: PilotDescription | None, machine: str) -> Calibration:
     name = "this process" if pilot is None else f"pilot '{pilot.kind}'"
     path = path_of(pilot)
     if not path.exists():
-        how = "run pilotcut calibrate (a minute for each kind of pilot), or add --calibrate"
+        how = f"{_command(pilot)} (a minute for each kind of pilot), or add --calibrate"
         if pilot is not None and pilot.resource == EXECUTOR:  # which no command can start
             how = 'run an estimator with cuts="auto" on it once, which measures it'
         raise UserError(f"{name} has no calibration, expected one at {path}; {how}")
     found = load(path)
     if wrong := found.differences(machine):
         raise UserError(
-            f"calibration of {name} is stale: {'; '.join(wrong)}; run pilotcut calibrate again, "
-            f"or add --calibrate"
+            f"calibration of {name} is stale: {'; '.join(wrong)}; {_command(pilot)} again, or "
+            f"add --calibrate"
         )
     return found
+
+
+def _command(pilot: PilotDescription | None) -> str:
+    return "run pilotcut calibrate" + (" with these --pilots" if pilot is not None else "")
 
 
 def descriptions_of(pilots: Pilots) -> list[PilotDescription | None]:

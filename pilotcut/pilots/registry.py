@@ -16,6 +16,7 @@ from pilotcut.io.atomic import write_atomically
 from pilotcut.pilots.description import PilotDescription
 from pilotcut.pilots.description.kinds import ANY_KIND
 from pilotcut.pilots.pilot import Pilot, PilotState
+from pilotcut.pilots.worker import connection
 
 FILE_NAME = "pilots.json"
 
@@ -80,6 +81,14 @@ def read(path: Path) -> list[RegistryEntry]:
         return _ENTRIES.validate_json(path.read_bytes(), context={ANY_KIND: True})
     except FileNotFoundError:
         return []
+
+
+def lent(pilots: str | Path) -> list[PilotDescription] | None:
+    """Return what runs behind a connection file; None if `pilots` names no such file."""
+    path = Path(pilots)
+    if path.name != connection.FILE_NAME:
+        return None
+    return [one.description for one in read(path.with_name(FILE_NAME)) if not one.state.final]
 
 
 def ends_in_words(path: Path) -> str:

@@ -5,6 +5,8 @@ What a callback may know of its trainer is the protocol `Training`, so this impo
 
 from __future__ import annotations
 
+import math
+import time
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +26,9 @@ from rich.progress import (
 from pilotcut.errors import UserError
 from pilotcut.io.jsonl import unwritten
 from pilotcut.training.history import Epoch
+
+#: Between two lines about epochs in a log.
+_LINE_S = 10.0
 
 
 class Training(Protocol):
@@ -78,6 +83,9 @@ class Callback:
 class ProgressBar(Callback):
     """Shows a bar over all batches, with the loss of the last one and the time left.
 
+    Where output is no terminal, such as the log of a job, a bar appears at the end only; until
+    then an epoch is a line, one in ten seconds at most.
+
     Parameters
     ----------
     console
@@ -96,6 +104,7 @@ class ProgressBar(Callback):
         )
         self._bar = Progress(*columns, console=console or Console(stderr=True))
         self._task = self._bar.add_task("training", total=None, loss=0.0)
+        self._said = -math.inf  # when the last line was printed
 
     def __reduce__(self) -> tuple[type[ProgressBar], tuple[()]]:
         return type(self), ()  # a copy shows a bar of its own, on standard error
@@ -115,6 +124,15 @@ class ProgressBar(Callback):
             completed=(epoch - 1) * batches + batch,
             loss=loss,
         )
+
+    def on_epoch_end(self, trainer: Training, epoch: Epoch) -> None:
+        """Print a line where there is no bar to see."""
+        now = time.monotonic()
+        if self._bar.console.is_terminal or now - self._said < _LINE_S:
+            return
+        self._said = now
+        line = f"epoch {epoch.epoch}/{trainer.epochs}: loss {epoch.loss:.3f}, {epoch.seconds:.1f} s"
+        self._bar.console.print(line, soft_wrap=True, highlight=False)
 
     def on_fit_end(self, trainer: Training) -> None:
         """Leave the bar as it is."""

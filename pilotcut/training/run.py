@@ -24,6 +24,7 @@ from pilotcut.execution.devices import fleet_of
 from pilotcut.execution.query_store import FOLDER
 from pilotcut.execution.usage import stepping
 from pilotcut.io.jsonl import JsonLines, read_jsonl
+from pilotcut.pilots.registry import lent
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.primitives.gradient import CutGradient
 from pilotcut.tasks import TaskManager
@@ -108,7 +109,9 @@ class TrainingRun:
         config, data = self.config, self.data
         samples = len(data.x_train) + len(data.x_val) + len(data.x_test)
         queries = config.epochs * samples
-        asked = {"pilots": config.pilots, "batch": config.batch_size, "queries": queries}
+        running = lent(config.pilots) if config.pilots is not None else None
+        pilots = config.pilots if running is None else running
+        asked = {"pilots": pilots, "batch": config.batch_size, "queries": queries}
         if config.optimizer in GRADIENT_FREE:
             return asked
         return asked | {"gradients": [weight.name for weight in self.model.weights]}

@@ -50,6 +50,14 @@ def test_a_progress_bar_names_epoch_loss_and_time_left(capfd, monkeypatch):
     assert "left" in err
 
 
+def test_a_log_says_where_a_training_stands_before_it_ends(capfd):
+    """A bar is not seen in the log of a job: a line says the first epoch, and not each of many."""
+    Trainer(model(), callbacks=[ProgressBar()]).fit(loader(), epochs=5)
+    err = capfd.readouterr().err
+    assert "epoch 1/5: loss " in err
+    assert "epoch 2/5: loss " not in err  # within ten seconds of the first
+
+
 def test_tensorboard_gets_a_point_an_epoch(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     trainer = Trainer(model(), directory=tmp_path, tensorboard=True, schedule="exponential")

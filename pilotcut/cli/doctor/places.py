@@ -54,6 +54,8 @@ def file_system(asked: Asked) -> Finding:
         return Finding("file system", WORKS, said, fix if shutil.which("sbatch") else "")
     wrong = kind in _NEVER_SHARED
     fix = f"{_OTHER_DIR} that the nodes of pilot {asked.on_slurm[0].name!r} see"
+    if not wrong and shutil.which("srun"):  # then a node is asked, which knows
+        fix = f"nothing if 'node of' says below that it sees {asked.place}; else {fix}"
     return Finding("file system", WRONG if wrong else UNSURE, said, fix)
 
 

@@ -51,7 +51,7 @@ class Agent:
         self._answers.put(None)
         self._kill_group()  # of an agent that was killed, workers may be left
         code = self.process.wait()
-        self.on_exit(f"{self.log.stem} ended by itself (exit status {code}), log in {self.log}")
+        self.on_exit(f"{self.log.stem} {_end_in_words(code)}, log in {self.log}")
         process_tree.end_all(self._mark)  # what tasks have started outside of the group
 
     def say(self, line: str) -> None:
@@ -107,3 +107,13 @@ def log_tail(log: Path) -> str:
         return f" nothing{full_in_words(log)}"
     lines = log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
     return "".join(f"\n  {line}" for line in lines) or f" nothing{full_in_words(log)}"
+
+
+def _end_in_words(code: int) -> str:
+    if code >= 0:
+        return f"ended by itself (exit status {code})"
+    number = -code
+    known = number in set(signal.Signals)
+    name = signal.Signals(number).name if known else f"signal {number}"
+    is_cancel = number == signal.SIGTERM  # which scancel and a time limit send to all of a job
+    return f"was ended by {name}" + (", as a job's processes are when it is canceled" * is_cancel)

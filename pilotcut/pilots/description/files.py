@@ -197,6 +197,11 @@ def _read_entries(path: str | os.PathLike[str]) -> tuple[list[Any], list[str]]:
     if not isinstance(data, Mapping):
         found = "is empty" if data is None else f"holds {show(data)}"
         raise DescriptionError(f"{path}: {found}, expected a mapping with the key 'pilots'")
+    if "pilots" not in data and {"address", "certificate"} <= data.keys():
+        raise DescriptionError(
+            f"{path}: is the connection file of running pilots, expected a description of pilots; "
+            f"pilotcut train takes it as --pilots, and a script by PilotManager.from_environment()"
+        )
     faults = [
         f"{show(key)} is an unknown key, expected 'pilots'"
         f"{did_you_mean(key, ['pilots']) or '; call it x-... if it only holds what others merge'}"

@@ -9,8 +9,10 @@ import time
 import pytest
 from support.calibrations import install
 
+from pilotcut.errors import DescriptionError
 from pilotcut.io.jsonl import read_jsonl
 from pilotcut.perfmodel.calibration_files import load, path_of
+from pilotcut.pilots import PilotManager, PilotState
 from pilotcut.pilots.description import load_descriptions
 
 TINY = ["--qubits", "2", "--epochs", "1", "--shots", "16", "--batch-size", "64"]
@@ -142,3 +144,27 @@ def test_ctrl_c_is_one_line_and_the_run_goes_on_to_the_same_bits(call, train, fl
     assert call(*expected.split()[1:], "--epochs", done + 1)[0] == 0
     assert train(whole, epochs=done + 1)[0] == 0
     assert (run / "fleet.jsonl").read_bytes() == (whole / "fleet.jsonl").read_bytes()
+
+
+def test_a_training_runs_on_pilots_that_another_program_has(tmp_path):
+    """With their connection file as --pilots, and they stay: they are whose they were."""
+    described = tmp_path / "mine.yaml"
+    described.write_text("pilots: [{name: mine, resource: local, cores_per_node: 2}]\n")
+    with PilotManager.from_yaml(described, run_dir=tmp_path / "kept") as pilots:
+        command = [sys.executable, "-m", "pilotcut.cli", "train", "iris", *TINY, "--labels", "AB"]
+        command += ["--pilots", str(pilots.connection_file), "--run-dir", str(tmp_path / "run")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        (pilot,) = pilots.pilots
+        assert pilot.state is PilotState.ACTIVE
+    batches = [r for r in read_jsonl(tmp_path / "run/trace.jsonl") if r["kind"] == "query_batch"]
+    assert {batch["workers"] for batch in batches} == {2}  # of this process it would be 1
+
+
+def test_a_connection_file_in_place_of_a_description_is_one_line(tmp_path):
+    file = tmp_path / "connection.json"
+    file.write_text('{"address": "tls://a:1", "certificate": "c", "key": "k"}')
+    with pytest.raises(DescriptionError) as found:
+        load_descriptions(file)
+    (line,) = str(found.value).splitlines()
+    assert "is the connection file of running pilots, expected a description" in line

@@ -415,7 +415,7 @@ def test_when_the_last_pilot_is_lost_its_tasks_say_so():
             time.sleep(0.01)
         os.kill(pilots.pilots[0]._agent.process.pid, signal.SIGKILL)
         for future in futures:
-            with pytest.raises(PilotError, match="no pilot is left to run it: p ended by itself"):
+            with pytest.raises(PilotError, match="is left to run it: p was ended by SIGKILL"):
                 future.result(10)
         assert pilots.pilots[0].state is PilotState.FAILED
         tasks.close()
