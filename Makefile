@@ -60,7 +60,7 @@ vendors: $(VENV)/.installed-test
 
 # From the lower bounds of setup.cfg; torch of that age brings CUDA along: three minutes and 5 GB, once.
 oldest: $(VENV)/.installed
-	$(BIN)/python tests/support/oldest_stack.py
+	PYTHONPATH=tests $(BIN)/python -m support.oldest_stack
 	PYTHONPATH=. .oldest/bin/python -m pytest -n 2 --dist loadgroup -o addopts=--strict-markers \
 	    -m "not slow" tests/circuits tests/backends tests/execution tests/primitives $(TEST_FLAGS)
 

@@ -1,6 +1,6 @@
 """An environment with the oldest versions that setup.cfg allows, to run tests in.
 
-    python tests/support/oldest_stack.py [FOLDER]        or: make oldest
+    PYTHONPATH=tests python -m support.oldest_stack [FOLDER]        or: make oldest
 
 makes it in FOLDER (.oldest of the project): of what pilotcut and the extras that are tried need,
 and of what runs tests, the oldest releases within the bounds, found by uv. PyPI's torch of that age
@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-import base_install
+from support import base_install
 
 HERE = base_install.HERE
 

@@ -1,10 +1,9 @@
 """A fleet whose devices are processes of their own."""
 
-import os
-import signal
 import time
 
 import numpy as np
+import psutil
 from support.fleets import bits, config, described, jobs, train
 
 from pilotcut.fleet.fleet import OnPilots, load_fleet
@@ -26,7 +25,10 @@ def test_on_processes_of_their_own_too_and_one_that_is_killed_is_back_once_it_is
         def kill_beta(device, *arguments):
             result = submit(device, *arguments)
             if device == "beta" and next(count) == 2:  # after an evaluation and a gradient
-                os.kill(on.pilots["beta"]._agent.process.pid, signal.SIGKILL)
+                agent = psutil.Process(on.pilots["beta"]._agent.process.pid)
+                # Its workers too: one that lives on for a moment may end this very call.
+                for process in (agent, *agent.children(recursive=True)):
+                    process.kill()
             return result
 
         on.submit = kill_beta
