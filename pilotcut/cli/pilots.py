@@ -341,7 +341,7 @@ def _print_pilots(run_dir: Path, as_json: bool) -> None:
         raise UserError(f"{run_dir} lists no pilots, expected a run directory of pilots")
     if as_json:
         connection = str(run_dir / "connection.json")
-        pilots = [entry.model_dump(mode="json", exclude_unset=True) for entry in entries]
+        pilots = registry.as_data(entries)
         say_json({"run_dir": str(run_dir), "connection": connection, "pilots": pilots})
         return
     from pilotcut.report.status import pilots_table

@@ -142,23 +142,18 @@ def _check_mnist(data_dir: Path) -> None:
 def _show_cells(request: StudyRequest, place: StudyDirectory, as_json: bool) -> None:
     from pilotcut.study.run import cells_of
 
-    asked = cells_of(request)
-    missing = {name: {c.name for c in place.missing(cells)} for name, cells in asked.items()}
+    states: dict[str, dict[str, str]] = {}
+    for question, cells in cells_of(request).items():
+        left = {cell.name for cell in place.missing(cells)}
+        states[question] = {c.name: "to do" if c.name in left else "done" for c in cells}
     if as_json:
-        say_json(
-            {
-                name: {
-                    cell.name: "to do" if cell.name in missing[name] else "done" for cell in cells
-                }
-                for name, cells in asked.items()
-            }
-        )
+        say_json(states)
         return
-    for name, cells in asked.items():
-        left = missing[name]
-        console.print(f"{name}: {len(cells)} cells, {len(left)} to measure")
-        for cell in cells:
-            console.print(f"  {'to do' if cell.name in left else 'done '}  {cell.name}")
+    for question, own in states.items():
+        number = list(own.values()).count("to do")
+        console.print(f"{question}: {len(own)} cells, {number} to measure")
+        for name, state in own.items():
+            console.print(f"  {state:5}  {name}")
 
 
 @contextmanager

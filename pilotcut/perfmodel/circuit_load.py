@@ -63,11 +63,14 @@ class _TemplateShape:
     mixed: bool  # simulated in a density matrix, which has the square of the amplitudes
     alone: bool  # every shot is simulated by itself
 
+    def state_bits(self, copies: int) -> int:
+        """Return the logarithm to base 2 of the amplitudes of so many copies side by side."""
+        return copies * self.qubits * (2 if self.mixed else 1)
+
     @property
     def packed_bits(self) -> int:
-        """Logarithm to base 2 of the amplitudes of the fullest pack."""
-        copies = most_copies(self.qubits, PACK_QUBITS, mixed=self.mixed)
-        return copies * self.qubits * (2 if self.mixed else 1)
+        """The same of the fullest pack."""
+        return self.state_bits(most_copies(self.qubits, PACK_QUBITS, mixed=self.mixed))
 
 
 class CircuitCounter:
@@ -129,11 +132,12 @@ class CircuitCounter:
     def _of_template(self, template: _TemplateShape, number: int) -> np.ndarray:
         total = np.zeros(len(COUNTS))
         for copies, runs in packs(number, template.qubits, mixed=template.mixed):
-            qubits = copies * template.qubits * (2 if template.mixed else 1)
+            state_bits = template.state_bits(copies)
+            amplitudes = 2.0**state_bits
             gates = copies * template.gates
             states = runs * (self._shots if template.alone else 1)
             bits = float(runs) * self._shots * copies * template.bits
-            fused = qubits > FUSED_QUBITS
+            fused = state_bits > FUSED_QUBITS
             circuits = 1 if template.values else runs
             total += [
                 0.0,
@@ -141,8 +145,8 @@ class CircuitCounter:
                 circuits * gates,
                 runs,
                 runs * gates,
-                0.0 if fused or template.clifford else states * gates * 2.0**qubits,
-                states * template.passes * 2.0**qubits if fused and not template.clifford else 0.0,
+                0.0 if fused or template.clifford else states * gates * amplitudes,
+                states * template.passes * amplitudes if fused and not template.clifford else 0.0,
                 runs * self._shots,
                 bits,
                 bits * template.clifford,

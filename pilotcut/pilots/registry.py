@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -81,6 +82,11 @@ def read(path: Path) -> list[RegistryEntry]:
         return _ENTRIES.validate_json(path.read_bytes(), context={ANY_KIND: True})
     except FileNotFoundError:
         return []
+
+
+def as_data(entries: Sequence[RegistryEntry]) -> list[dict[str, Any]]:
+    """Return entries as plain data, without what nobody has set."""
+    return [entry.model_dump(mode="json", exclude_unset=True) for entry in entries]
 
 
 def lent(pilots: str | Path) -> list[PilotDescription] | None:

@@ -6,7 +6,7 @@ about, see `pilotcut.primitives.distribution`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from pilotcut.circuits.program import read_circuit
+from pilotcut.cutting.plan import CutPlan
 from pilotcut.errors import CutError, UserError
 from pilotcut.options import check_seed
 from pilotcut.primitives.distribution import Distribution
@@ -85,7 +86,8 @@ class CutSampler(BaseSamplerV2):
     ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
         """Sample all PUBs; mistakes in their measurements raise here, before anything runs."""
         try:
-            coerced = [SamplerPub.coerce(pub, shots or self._shots) for pub in pubs]
+            asked = self._shots if shots is None else shots
+            coerced = [SamplerPub.coerce(pub, asked) for pub in pubs]
         except (ValueError, TypeError) as error:
             raise UserError(
                 f"{error}; expected (circuit, values for every parameter[, shots])"
@@ -105,9 +107,7 @@ class CutSampler(BaseSamplerV2):
 
     def _sampled(self, pub: SamplerPub, sources: dict[int, int]) -> SamplerPubResult:
         circuit = pub.circuit
-        program, binding = read_circuit(circuit)
-        plan = self._estimator.compile(program, binding, ["Z" * circuit.num_qubits]).named_plan
-        plan = replace(plan, binding=binding, measured=None)
+        plan = plan_of_bits(self._estimator, circuit)
         values = pub.parameter_values.as_array(circuit.parameters)
         bits = np.zeros((*pub.shape, pub.shots, circuit.num_clbits), dtype=bool)
         for index in np.ndindex(pub.shape):
@@ -122,7 +122,7 @@ class CutSampler(BaseSamplerV2):
         about = {"shots": pub.shots, "circuit_metadata": circuit.metadata}
         return SamplerPubResult(DataBin(**registers, shape=pub.shape), metadata=about)
 
-    def _drawn(self, plan: Any, row: np.ndarray, shots: int, qubits: list[int]) -> np.ndarray:
+    def _drawn(self, plan: CutPlan, row: np.ndarray, shots: int, qubits: list[int]) -> np.ndarray:
         """Return outcomes (shots, qubits) in random order."""
         distribution = Distribution(
             plan,
@@ -134,10 +134,28 @@ class CutSampler(BaseSamplerV2):
         )
         # A qubit may be measured into several bits.
         distinct = list(dict.fromkeys(qubits))
-        counts = distribution.sample(shots, qubits=distinct)
-        rows = np.array([[bit == "1" for bit in reversed(one)] for one in counts])
-        drawn = self._seeds.permutation(np.repeat(rows, list(counts.values()), axis=0))
+        drawn = outcomes_of(distribution, shots, distinct, self._seeds)
         return drawn[:, [distinct.index(q) for q in qubits]]
+
+
+def plan_of_bits(estimator: CutEstimator, circuit: QuantumCircuit) -> CutPlan:
+    """Return the plan for distributions of all final bits of a circuit, cut as an estimator cuts.
+
+    Measurements of the circuit are left out. A plan serves every circuit of its structure, whose
+    parameters may be called otherwise: its binding is this circuit's.
+    """
+    program, binding = read_circuit(circuit)
+    plan = estimator.compile(program, binding, ["Z" * circuit.num_qubits]).named_plan
+    return replace(plan, binding=binding, measured=None)
+
+
+def outcomes_of(
+    distribution: Distribution, shots: int, qubits: Sequence[int], seeds: np.random.Generator
+) -> np.ndarray:
+    """Return drawn bits (shots, qubits) in random order, in the order of the qubits."""
+    counts = distribution.sample(shots, qubits=qubits)
+    rows = np.array([[bit == "1" for bit in reversed(one)] for one in counts])
+    return seeds.permutation(np.repeat(rows, list(counts.values()), axis=0))
 
 
 def _sources(circuit: QuantumCircuit) -> dict[int, int]:

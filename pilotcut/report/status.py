@@ -98,10 +98,9 @@ class Status:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
-        entries = [entry.model_dump(mode="json", exclude_unset=True) for entry in self.pilots]
         own = {one.name: getattr(self, one.name) for one in fields(self)}
         return own | {
-            "pilots": entries,
+            "pilots": registry.as_data(self.pilots),
             "groups": {name: {"ended": e, "known": k} for name, (e, k) in self.groups.items()},
             "is_over": self.is_over,
             "left_s": self.left_s,

@@ -44,3 +44,12 @@ def test_what_follows_a_measurement_is_refused():
     circuit.cx(0, 1)
     with pytest.raises(UserError, match="follows a measurement"):
         CutSampler(cuts=1).run([circuit])
+
+
+@pytest.mark.parametrize("shots", [0, -3, 2.5])
+def test_a_number_of_shots_that_is_none_is_one_line(shots):
+    """Nothing stands for a number that was given: not even for 0."""
+    circuit = QuantumCircuit(1)
+    circuit.measure_all()
+    with pytest.raises(UserError, match="shots must be"):
+        CutSampler(cuts=0).run([circuit], shots=shots)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 
 from pilotcut.cli.doctor.finding import ABSENT, WORKS, WRONG, Asked, Finding, in_a_line, run
 from pilotcut.errors import TaskError
+from pilotcut.io.extras import has
 from pilotcut.options import counted
 
 
@@ -52,7 +52,7 @@ def _set_to(name: str, config: str) -> str | None:
 
 def mpi(asked: Asked) -> Finding:
     """Whether two ranks are one world here, and what would start them in jobs suits."""
-    if importlib.util.find_spec("mpi4py") is None:
+    if not has("mpi"):
         fix = "pip install 'pilotcut[mpi]' for ranks and pilotcut reconstruct"
         return Finding("MPI", ABSENT, "no mpi4py here", fix)
     from pilotcut.pilots.mpi.launch import run_ranks

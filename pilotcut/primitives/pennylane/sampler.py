@@ -6,19 +6,17 @@ fragments run with that many shots each, and samples are drawn from what they fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from pennylane.measurements import MeasurementProcess, SampleMP
 from pennylane.tape import QuantumScript
-from qiskit.result import Counts
 
-from pilotcut.circuits.program import read_circuit
 from pilotcut.primitives.distribution import Distribution
 from pilotcut.primitives.estimator import CutEstimator
 from pilotcut.primitives.pennylane.reader import TapeReading
+from pilotcut.primitives.sampler import outcomes_of, plan_of_bits
 
 
 def is_sampled(tape: QuantumScript) -> bool:
@@ -57,33 +55,21 @@ class TapeSampler:
         qubits = [reading.structure.place[wire] for wire in measurement.wires]
         shots = reading.tape.shots
         (distribution,) = self._distributions(reading, shots.total_shots)
-        counts = distribution.sample(shots.total_shots, qubits=qubits)
-        drawn = self._seeds.permutation(_bits(counts, len(qubits)))
+        drawn = outcomes_of(distribution, shots.total_shots, qubits, self._seeds).astype(int)
         if not shots.has_partitioned_shots:
             return drawn
         edges = np.cumsum(list(shots))[:-1]
         return tuple(np.split(drawn, edges))
 
     def _distributions(self, reading: TapeReading, shots: int | None) -> Iterator[Distribution]:
-        circuit = reading.structure.circuit
-        program, binding = read_circuit(circuit)
-        plan = self._estimator.compile(program, binding, ["Z" * circuit.num_qubits]).named_plan
-        # A plan serves every circuit of its structure, whose parameters may be called otherwise.
-        own = replace(plan, binding=binding)
+        plan = plan_of_bits(self._estimator, reading.structure.circuit)
         tasks = self._estimator.runner.executor.tasks
         for row in reading.values:
             yield Distribution(
-                own,
+                plan,
                 dict(zip(reading.structure.names, row.tolist(), strict=True)),
                 shots=shots or 1,
                 seed=int(self._seeds.integers(2**63)),
                 tasks=tasks,
                 **self._options,
             )
-
-
-def _bits(counts: Counts, wires: int) -> np.ndarray:
-    """Return outcomes (shots, wires), the rightmost bit of a string first."""
-    strings: Sequence[str] = list(counts)
-    rows = np.array([[int(bit) for bit in reversed(one)] for one in strings]).reshape(-1, wires)
-    return np.repeat(rows, list(counts.values()), axis=0)
